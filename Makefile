@@ -1,0 +1,61 @@
+# BookIt's commands. They need make and Python 3.11 or later; everything else goes into .venv, and is put there once.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL := $(PIP) install --require-hashes
+
+.DEFAULT_GOAL := help
+.PHONY: help run test setup lock clean
+
+help: ## Show these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+run: .venv/bookit.done ## Set up everything and serve a seeded BookIt on this machine
+	@$(BIN)/bookit serve --demo
+
+test: .venv/tools.done ## Set up everything and run every check (ARGS="-k hold" goes to pytest)
+	@$(BIN)/pytest -n logical --dist loadgroup $(ARGS)
+
+setup: .venv/bookit.done ## Only set up: .venv and the front-end libraries
+	@echo "BookIt is set up"
+
+.venv/made.done:
+	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "BookIt needs Python 3.11 or later; $(PYTHON) is not. Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "BookIt needs Python's venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "Making .venv"
+	@$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/libraries.done: requirements.lock .venv/made.done
+	@echo "Installing the libraries that BookIt stands on"
+	@$(INSTALL) -r requirements.lock
+	@touch $@
+
+.venv/bookit.done: pyproject.toml hatch_build.py package.json package-lock.json .npmrc .venv/libraries.done
+	@echo "Installing BookIt itself, and what its pages load"
+	@$(PIP) install --no-deps --editable .
+	@touch $@
+
+.venv/tools.done: requirements-dev.lock .venv/bookit.done
+	@echo "Installing the tools that check it"
+	@$(INSTALL) -r requirements-dev.lock
+	@touch $@
+
+# The locks hold names, versions and hashes, for every platform and every Python from 3.11 on, and no registry's address.
+COMPILE := uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) pyproject.toml
+
+lock: ## Renew the lock files from pyproject.toml and package.json (UPGRADE=1 takes the newest versions)
+	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
+		$(PYTHON) -m venv "$$tools"; \
+		"$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv; \
+		"$$tools/bin/"$(COMPILE) --output-file requirements.lock; \
+		"$$tools/bin/"$(COMPILE) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	@npm install --package-lock-only --no-audit --no-fund
+
+clean: ## Remove what these commands made; .bookit, your data, stays
+	rm -rf .venv build dist api/static/vendor admin/static/vendor .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

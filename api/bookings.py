@@ -1,0 +1,114 @@
+"""Bookings: what a customer does with their own, and staff with everybody's."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+from sqlalchemy import BigInteger, bindparam
+from sqlmodel import col, select
+
+from api.crud import Listing, at_least, equals, less_than
+from api.endpoint import SIGNED_IN, Api, Call, Sent, allowed_to
+from api.idempotency import once
+from api.paging import BY_START, Page
+from api.problems import Unreadable
+from api.shapes import Change, Moment, Number, PathNumber, Shape, Since, Until, row_answer, sent
+from bookit import policy, records
+from bookit import refusals as no
+from bookit.tables import Booking, Status
+
+api = Api()
+
+BookingAnswer: Any = row_answer(
+    Booking, "id", "user_id", "service_id", "resource_id", "start_time", "end_time", "status", "price", "expires_at",
+    "created_at", "version",
+)  # fmt: skip
+FILTERS = {
+    "status": equals(Status, col(Booking.status)),
+    "from_date": at_least(Since, col(Booking.start_time)),
+    "to_date": less_than(Until, col(Booking.start_time)),
+    "service_id": equals(PathNumber, col(Booking.service_id)),
+}
+ALL = Listing(select(Booking), BY_START, FILTERS)
+OWN = Listing(select(Booking).where(col(Booking.user_id) == bindparam("user_id", type_=BigInteger)), BY_START, FILTERS)
+OF_NUMBER = select(Booking).where(col(Booking.id) == bindparam("id"))
+BookingQuery: Any = ALL.query("BookingQuery")
+
+
+class NewBooking(Shape):
+    """A visit somebody wants."""
+
+    service_id: Number
+    start_time: Annotated[Moment, Field(description="Without an offset: by the business's own clock.")]
+    resource_id: Annotated[Number | None, Field(description="Who or what should serve it; none: whoever is free.")] = None
+
+
+class ChangedBooking(Change):
+    """Another time, another resource, or another status."""
+
+    start_time: Moment | None = None
+    resource_id: Number | None = None
+    status: Annotated[Status | None, Field(description="A customer may send cancelled; staff any.")] = None
+
+
+NOT_BOOKED = (no.UnknownService, no.ServiceInactive, no.InThePast, no.SlotTaken, Unreadable)
+
+
+BOOK = allowed_to("create", Booking)
+
+
+@api("POST", "/bookings", tag="bookings", access=BOOK, status=201, refuses=NOT_BOOKED, headers=("Idempotency-Key",))
+async def create_booking(call: Call, body: NewBooking) -> BookingAnswer:
+    """Book a service.
+
+    Its end and its price are the service's own. Sent again with the same `Idempotency-Key` within 24 hours, it is
+    answered as the first time and books nothing more.
+    """
+    return await once(
+        call,
+        body,
+        lambda session: records.create(session, Booking, **call.asking, **sent(body)),
+        lambda booking: Sent(booking, {"Location": f"{call.request.url.path}/{booking.id}"}),
+    )
+
+
+@api("GET", "/bookings", tag="bookings", access=SIGNED_IN)
+async def list_bookings(call: Call, query: BookingQuery) -> list[BookingAnswer]:
+    """List one's own bookings, or as staff everybody's, by start."""
+    if call.by.works_here:
+        return await ALL.page(call, query)  # type: ignore[return-value] -- a page with its Link header
+    return await OWN.page(call, query, user_id=call.by.id)  # type: ignore[return-value] -- as above
+
+
+@api("GET", "/bookings/{id}", tag="bookings", access=SIGNED_IN, refuses=(no.Missing, no.NotYourBooking))
+async def get_booking(call: Call, id: PathNumber) -> BookingAnswer:  # noqa: A002 -- the name in the path
+    """Get one booking, one's own or as staff anybody's."""
+    rows = await call.database.fetch(OF_NUMBER, id=id)
+    if not rows:
+        raise no.Missing(what="booking")
+    booking = Booking(**rows[0])
+    policy.require_own(booking, by=call.by)
+    return booking
+
+
+CHANGE = allowed_to("change", Booking)
+NOT_CHANGED = (no.Missing, no.NotYourBooking, no.NoLongerOpen, no.InThePast, no.SlotTaken, no.Stale, Unreadable)
+
+
+@api("PATCH", "/bookings/{id}", tag="bookings", access=CHANGE, refuses=NOT_CHANGED, headers=("If-Match",))
+async def change_booking(call: Call, id: PathNumber, body: ChangedBooking) -> BookingAnswer:  # noqa: A002 -- as above
+    """Reschedule or cancel a booking while it is pending or confirmed; staff may do anything, any time."""
+    async with call.transaction() as session:
+        booking = await records.hold(session, Booking, id, version=call.version)
+        return await records.change(session, booking, **call.asking, **sent(body))
+
+
+REMOVE = allowed_to("remove", Booking)
+NOT_REMOVED = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.StillInUse, no.Stale)
+
+
+@api("DELETE", "/bookings/{id}", tag="bookings", access=REMOVE, status=204, refuses=NOT_REMOVED, headers=("If-Match",))
+async def delete_booking(call: Call, id: PathNumber) -> None:  # noqa: A002 -- as above
+    """Delete a booking before it starts; staff any time."""
+    async with call.transaction() as session:
+        booking = await records.hold(session, Booking, id, version=call.version)
+        await records.remove(session, booking, **call.asking)

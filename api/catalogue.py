@@ -1,0 +1,59 @@
+"""Services and reviews: generated from their tables."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+from sqlalchemy import BigInteger, bindparam
+from sqlmodel import col, select
+
+from api.crud import Listing, at_least, at_most, contains, equals, generate
+from api.endpoint import Api, Call
+from api.paging import BY_NUMBER, Page
+from api.shapes import Number, PathNumber, QueryAmount
+from bookit import refusals as no
+from bookit.tables import Booking, Review, Service
+
+api = Api()
+
+SERVED_BY = (
+    Annotated[list[Number] | None, Field(max_length=100, title="Served by")],
+    Field(default=None, description="Numbers of the resources that serve it; none: a new one of its own."),
+)
+services = generate(
+    api,
+    Service,
+    "/services",
+    filters={
+        "q": contains(col(Service.title), col(Service.description)),
+        "price_min": at_least(QueryAmount, col(Service.price)),
+        "price_max": at_most(QueryAmount, col(Service.price)),
+        "active": equals(bool, col(Service.is_active)),
+    },
+    more={"resource_ids": SERVED_BY},
+    refuses=(no.UnknownResource,),
+)
+reviews = generate(
+    api,
+    Review,
+    "/reviews",
+    parts=("get", "create", "change", "delete"),
+    fixed=("booking_id",),
+    refuses=(no.UnknownBooking, no.NotYourBooking, no.NotYetCompleted, no.AlreadyReviewed, no.NotYourReview),
+)
+
+OF_SERVICE = Listing(
+    select(Review)
+    .join(Booking, col(Booking.id) == col(Review.booking_id))
+    .where(col(Booking.service_id) == bindparam("service_id", type_=BigInteger)),
+    BY_NUMBER,
+)
+THIS_SERVICE = select(Service.id).where(col(Service.id) == bindparam("id"))
+
+
+@api("GET", "/services/{id}/reviews", tag="reviews", refuses=(no.Missing,))
+async def list_service_reviews(call: Call, id: PathNumber, query: Page) -> list[reviews.answer]:  # type: ignore[name-defined]  # noqa: A002 -- the name in the path; a shape made from the table
+    """List what customers say of a service."""
+    page: Any = await OF_SERVICE.page(call, query, service_id=id)
+    if not page.value and not await call.database.fetch(THIS_SERVICE, id=id):
+        raise no.Missing(what="service")
+    return page  # type: ignore[no-any-return] -- a page with its Link header

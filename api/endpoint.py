@@ -1,0 +1,284 @@
+"""One declaration is parsing, answering and documentation: the handler's own signature.
+
+``async def handler(call, body: Shape, query: Shape, id: PathNumber) -> Answer``: what is named is read, checked and
+handed over, whatever is returned is sent in the shape of the return type, and ``openapi.py`` documents the same.
+"""
+
+import typing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from sqlmodel import SQLModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from api.problems import NotJson, TooLarge, Unreadable, WrongShape, refused, status_of
+from api.tokens import who_sent
+from bookit import refusals as no
+from bookit.database import Database, Session, retrying
+from bookit.policy import Actor, Verb
+from bookit.records import require_may
+from bookit.settings import Settings
+from bookit.tables import User
+
+BODY_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may call an endpoint at all. The rules behind it may narrow this to one's own rows."""
+
+    signed_in: bool = False
+    works_here: bool = False
+    verb: Verb | None = None
+    table: type[SQLModel] | None = None
+
+    def require(self, by: Actor) -> None:
+        """Refuse whoever may not call this."""
+        if self.works_here and not by.works_here:
+            raise no.Forbidden
+        if self.verb and self.table:
+            require_may(by, self.verb, self.table)
+
+
+ANYONE = Access()
+SIGNED_IN = Access(signed_in=True)
+STAFF = Access(signed_in=True, works_here=True)
+
+
+def allowed_to(verb: Verb, table: type[SQLModel]) -> Access:
+    """Give access to those whom ``policy.may`` lets do this."""
+    return Access(signed_in=True, verb=verb, table=table)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as a handler needs it: who asks, when, and the database."""
+
+    request: Request
+    by: Actor
+    now: datetime
+    answer: Callable[[Any], Response]
+    user: User | None = None
+
+    @property
+    def asking(self) -> dict[str, Any]:
+        """Who and when, as every act wants to know."""
+        return {"by": self.by, "now": self.now}
+
+    @property
+    def database(self) -> Database:
+        """The database both doors share."""
+        database: Database = self.request.app.state.database
+        return database
+
+    @property
+    def settings(self) -> Settings:
+        """What BookIt was told from outside."""
+        settings: Settings = self.request.app.state.settings
+        return settings
+
+    @property
+    def version(self) -> int | None:
+        """The version the client saw last, from ``If-Match``; None when it does not say, or says ``*``."""
+        given = self.request.headers.get("if-match", "*").strip()
+        if given == "*":
+            return None
+        number = given.removeprefix("W/").strip('"')
+        if not (number.isascii() and number.isdigit()):
+            raise no.Stale
+        return int(number)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Session]:
+        """One request, one transaction, in this person's name."""
+        async with self.database.transaction(by=self.by, request_id=self.request.scope.get("request_id", "")) as session:
+            yield session
+
+
+@dataclass(frozen=True)
+class Sent:
+    """An answer with headers, or another status, of its own."""
+
+    value: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int | None = None
+
+
+@dataclass
+class Endpoint:
+    """A method of an address: what it reads, whom it lets in, what it may refuse, what it answers."""
+
+    method: str
+    path: str
+    handler: Callable[..., Awaitable[Any]]
+    status: int
+    access: Access
+    refuses: tuple[type[no.Refusal], ...]
+    tag: str
+    headers: tuple[str, ...] = ()
+    reads: Mapping[str, TypeAdapter[Any]] = field(init=False)
+    query: type[BaseModel] | None = field(init=False)
+    answers: TypeAdapter[Any] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(self.handler, include_extras=True)
+        answer = hints.pop("return")
+        self.answers = None if answer is type(None) else TypeAdapter(answer)
+        self.query = hints.get("query")
+        in_path = {name for name in hints if f"{{{name}}}" in self.path}
+        self.reads = {name: TypeAdapter(hints[name]) for name in ("body", *sorted(in_path)) if name in hints}
+
+    @property
+    def name(self) -> str:
+        """What generated clients call this."""
+        return self.handler.__name__
+
+    @property
+    def statuses(self) -> list[int]:
+        """Every status of a refusal that this may answer with."""
+        found = {status_of(refusal) for refusal in self.refuses}
+        if self.access.signed_in:
+            found.add(401)
+        if self.access.verb or self.access.works_here:
+            found.add(403)
+        if self.reads or self.query:
+            found.add(422)
+        if "body" in self.reads:
+            found |= {400, 413, 415}
+        return sorted(found | {503})
+
+    async def __call__(self, request: Request) -> Response:
+        """Let the person in, read the request, run the handler, send what it gives."""
+        try:
+            call = await self.admit(request)
+            given = await self.read(call)
+            result = await retrying(lambda: self.handler(call, **given))
+        except no.Refusal as refusal:
+            return refused(refusal)
+        return self.send(result)
+
+    async def admit(self, request: Request) -> Call:
+        """Find out who is asking; access comes before everything else, so that strangers learn nothing."""
+        now: datetime = request.app.state.clock()
+        if not self.access.signed_in:
+            return Call(request, Actor("api"), now, self.send)
+        user = await who_sent(request, now=now)
+        by = Actor("api", user.id, user.role)
+        request.scope["actor"] = by
+        self.access.require(by)
+        return Call(request, by, now, self.send, user)
+
+    async def read(self, call: Call) -> dict[str, Any]:
+        """Read what the handler names."""
+        context = {"zone": call.settings.zone}
+        given: dict[str, Any] = {}
+        for name, adapter in self.reads.items():
+            if name == "body":
+                given[name] = await read_body(call.request, adapter, context)
+            else:
+                given[name] = checked("path", lambda a=adapter, n=name: a.validate_python(call.request.path_params[n]), name)  # type: ignore[misc] -- mypy cannot type a lambda's defaults
+        if self.query:
+            query = self.query
+            values = single_values(call.request)
+            given["query"] = checked("query", lambda: query.model_validate(values, context=context))
+        return given
+
+    def send(self, result: Any) -> Response:
+        """Send a result in the declared shape, and its version for the next ``If-Match``."""
+        if isinstance(result, Response):
+            return result
+        sent = result if isinstance(result, Sent) else Sent(result)
+        if self.answers is None:
+            return Response(status_code=204, headers=dict(sent.headers))
+        value = self.answers.validate_python(sent.value, from_attributes=True)
+        headers = dict(sent.headers)
+        version = getattr(value, "version", None)
+        if version is not None:
+            headers.setdefault("ETag", f'"{version}"')
+        return Response(self.answers.dump_json(value), sent.status or self.status, headers, "application/json")
+
+
+def checked(where: str, validate: Callable[[], Any], name: str | None = None) -> Any:
+    try:
+        return validate()
+    except ValidationError as error:
+        mistakes = error.errors(include_url=False, include_context=False, include_input=False)
+        if mistakes[0]["type"] == "json_invalid":
+            raise Unreadable from None
+        raise WrongShape(where, [{**m, "loc": (name, *m["loc"])} if name else m for m in mistakes]) from None
+
+
+async def read_body(request: Request, adapter: TypeAdapter[Any], context: dict[str, Any]) -> Any:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise NotJson
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES:
+            raise TooLarge
+    return checked("body", lambda: adapter.validate_json(bytes(body), context=context))
+
+
+def single_values(request: Request) -> dict[str, str]:
+    """Give the query as a mapping; a key given twice is a mistake."""
+    values: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in values:
+            raise WrongShape("query", [{"loc": [name], "msg": "This is given more than once"}])
+        values[name] = value
+    return values
+
+
+class Api:
+    """The endpoints, in the order they were declared."""
+
+    def __init__(self) -> None:
+        self.endpoints: list[Endpoint] = []
+
+    def __call__(  # noqa: PLR0913 -- a declaration names all there is to say of an address
+        self,
+        method: str,
+        path: str,
+        *,
+        tag: str,
+        access: Access = ANYONE,
+        status: int = 200,
+        refuses: tuple[type[no.Refusal], ...] = (),
+        headers: tuple[str, ...] = (),
+    ) -> Callable[[Callable[..., Awaitable[Any]]], Callable[..., Awaitable[Any]]]:
+        """Declare that this handler answers this method of this path."""
+
+        def declare(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+            self.endpoints.append(Endpoint(method, path, handler, status, access, refuses, tag, headers))
+            return handler
+
+        return declare
+
+    @property
+    def routes(self) -> list[Route]:
+        """One route a path, so that a wrong method is answered with the right ones."""
+        paths: dict[str, dict[str, Endpoint]] = {}
+        for endpoint in self.endpoints:
+            paths.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+        return [Route(path, dispatch(methods), methods=list(methods)) for path, methods in paths.items()]
+
+
+def dispatch(methods: Mapping[str, Endpoint]) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        return await methods["GET" if request.method == "HEAD" else request.method](request)
+
+    return answer
+
+
+def system_clock() -> datetime:
+    """Give the time now; the one place of this door that asks."""
+    return datetime.now(UTC)
+
+

@@ -1,0 +1,81 @@
+"""What every request passes on its way in and every answer on its way out: one plain ASGI layer.
+
+A request number, one line in the log, and the headers that keep a browser from doing more than it should.
+"""
+
+import re
+import secrets
+import time
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import bug
+
+log = structlog.stdlib.get_logger("bookit.requests")
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+
+
+class Front:
+    """Numbers, logs and secures every HTTP exchange of the application behind it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and its answer back with the headers every answer has."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        number = scope["request_id"] = request_number(scope)
+        status = 500
+        is_answered = False
+
+        async def answer(message: Message) -> None:
+            nonlocal status, is_answered
+            if message["type"] == "http.response.start":
+                is_answered = True
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = number
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, answer)
+        except Exception:
+            log.exception("bug", request_id=number)
+            if is_answered:
+                raise
+            await bug()(scope, receive, answer)
+        finally:
+            actor = scope.get("actor")
+            log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                ms=round((time.perf_counter() - began) * 1000, 1),
+                who=str(actor) if actor else None,
+                request_id=number,
+            )
+
+
+def request_number(scope: Scope) -> str:
+    """Take the number a proxy gave this request, if it is a plain one, or make one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and re.fullmatch(rb"[A-Za-z0-9._-]{1,64}", value):
+            return str(value.decode("ascii"))
+    return secrets.token_hex(8)

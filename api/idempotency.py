@@ -1,0 +1,68 @@
+"""``Idempotency-Key``: a request sent twice is carried out once and answered alike."""
+
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from starlette.responses import Response
+
+from api.endpoint import Call, Sent
+from api.problems import WrongShape, refused
+from api.shapes import Shape
+from bookit import idempotency
+from bookit import refusals as no
+from bookit.database import Session
+
+Result = TypeVar("Result")
+KEPT_HEADERS = ("location", "etag", "content-type")
+
+
+async def once(
+    call: Call, body: Shape, act: Callable[[Session], Awaitable[Result]], answer: Callable[[Result], Sent]
+) -> Response | Sent:
+    """Carry out an act in one transaction; with a key, at most once a day, keeping what it was answered.
+
+    A refusal is an answer and is kept too; being too busy is none.
+    """
+    key = key_of(call)
+    if key is None or call.by.id is None:
+        async with call.transaction() as session:
+            return answer(await act(session))
+    request_hash = hashlib.sha256(f"{type(body).__name__} {body.model_dump_json(exclude_unset=True)}".encode()).hexdigest()
+    async with call.transaction() as session:
+        first = await idempotency.claim(
+            session, user_id=call.by.id, key=key, request_hash=request_hash, now=call.now
+        )
+        if first:
+            return again(first.status or 500, first.answer or "{}")
+        try:
+            async with session.attempt():
+                response = call.answer(answer(await act(session)))
+        except no.Busy:
+            raise
+        except no.Refusal as refusal:
+            response = refused(refusal)
+        await idempotency.keep(
+            session, user_id=call.by.id, key=key, status=response.status_code, answer=kept(response)
+        )
+    return response
+
+
+def key_of(call: Call) -> str | None:
+    key = call.request.headers.get("idempotency-key")
+    if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
+        mistake = {"loc": ["Idempotency-Key"], "msg": "A key has 1 to 255 printable ASCII characters and no space"}
+        raise WrongShape("header", [mistake])
+    return key
+
+
+def kept(response: Response) -> str:
+    headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+    return json.dumps({"headers": headers, "body": bytes(response.body).decode()})
+
+
+def again(status: int, answer: str) -> Response:
+    first = json.loads(answer)
+    return Response(first["body"], status, {**first["headers"], "Idempotency-Replayed": "true"})

@@ -1,0 +1,128 @@
+"""The OpenAPI 3.1 document, made from the declared endpoints."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from api.endpoint import Endpoint
+from api.problems import TITLES, Problem
+
+VERSION = "0.1.0"
+REF = "#/components/schemas/{model}"
+HEADERS: dict[str, dict[str, Any]] = {
+    "Idempotency-Key": {
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+        "description": "A word of the client's own. The same request sent again with it is not carried out again.",
+    },
+    "If-Match": {
+        "schema": {"type": "string", "pattern": '^(\\*|(W/)?"[0-9]{1,9}")$'},
+        "description": "The ETag the client saw last; refused with 412 when somebody changed the row since.",
+    },
+}
+ABOUT = """
+Book a visit: find a service, register or sign in, and post a booking.
+
+Times are RFC 3339 with an offset; without one they are read by the business's own clock. Lists are arrays, and the
+next page is in the `Link` header. Whatever is refused is answered with a problem document (RFC 9457) whose `detail`
+is a sentence for people and whose `code` is a word for programs.
+""".strip()
+
+Schemas = dict[Any, dict[str, Any]]
+
+
+def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """Give the document of these endpoints."""
+    schemas, components = schemas_of(endpoints)
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation(endpoint, schemas, components)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "BookIt", "version": VERSION, "description": ABOUT},
+        "servers": [{"url": "/"}, {"url": "/v1"}],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }
+
+
+def schemas_of(endpoints: Sequence[Endpoint]) -> tuple[Schemas, dict[str, Any]]:
+    """Give the JSON schema of everything read and answered, and the components they refer to."""
+    wanted: list[Any] = [("problem", "serialization", TypeAdapter(Problem))]
+    for number, endpoint in enumerate(endpoints):
+        wanted += [((number, name), "validation", adapter) for name, adapter in endpoint.reads.items()]
+        if endpoint.answers:
+            wanted.append(((number, "answer"), "serialization", endpoint.answers))
+        if endpoint.query:
+            wanted.append(((number, "query"), "validation", TypeAdapter(endpoint.query)))
+    found, definitions = TypeAdapter.json_schemas(wanted, ref_template=REF)
+    components = definitions.get("$defs", {})
+    schemas: Schemas = {"problem": found["problem", "serialization"]}  # type: ignore[index] -- keys of our own
+    for (key, _), schema in found.items():
+        if isinstance(key, tuple):
+            number, part = key
+            endpoint = endpoints[number]
+            schemas[endpoint.method, endpoint.path, part] = schema
+    return schemas, components
+
+
+def operation(endpoint: Endpoint, schemas: Schemas, components: dict[str, Any]) -> dict[str, Any]:
+    """Describe one method of one path."""
+    key = (endpoint.method, endpoint.path)
+    summary, _, rest = (inspect.getdoc(endpoint.handler) or "").partition("\n")
+    described: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": summary,
+        "tags": [endpoint.tag],
+        "parameters": parameters(endpoint, schemas, components),
+        "responses": responses(endpoint, schemas),
+    }
+    if rest.strip():
+        described["description"] = rest.strip()
+    if "body" in endpoint.reads:
+        content = {"application/json": {"schema": schemas[*key, "body"]}}
+        described["requestBody"] = {"required": True, "content": content}
+    if endpoint.access.signed_in:
+        described["security"] = [{"bearer": []}]
+    return described
+
+
+def parameters(endpoint: Endpoint, schemas: Schemas, components: dict[str, Any]) -> list[dict[str, Any]]:
+    """Describe what an address, its query and its headers may hold."""
+    key = (endpoint.method, endpoint.path)
+    found = [
+        {"name": name, "in": "path", "required": True, "schema": schemas[*key, name]}
+        for name in endpoint.reads
+        if name != "body"
+    ]
+    if endpoint.query:
+        query = schemas[*key, "query"]
+        query = components.pop(query["$ref"].rsplit("/", 1)[1], query) if "$ref" in query else query
+        found += [{"name": name, "in": "query", "schema": not_null(schema)} for name, schema in query["properties"].items()]
+    found += [{"name": name, "in": "header", **HEADERS[name]} for name in endpoint.headers]
+    return found
+
+
+def not_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Give the schema of a value as a query can send it: there or not, but never null."""
+    kinds = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
+    rest = {name: value for name, value in schema.items() if name not in {"anyOf", "default"} or value not in (None, [])}
+    if not kinds:
+        return rest
+    rest.pop("anyOf", None)
+    rest.pop("default", None)
+    return {**rest, **kinds[0]} if len(kinds) == 1 else {**rest, "anyOf": kinds}
+
+
+def responses(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
+    """Describe what may be answered."""
+    done: dict[str, Any] = {"description": {200: "Done", 201: "Created", 204: "Gone"}[endpoint.status]}
+    if endpoint.answers:
+        done["content"] = {"application/json": {"schema": schemas[endpoint.method, endpoint.path, "answer"]}}
+    problem = {"application/problem+json": {"schema": schemas["problem"]}}
+    refused = {str(code): {"description": TITLES[code], "content": problem} for code in endpoint.statuses}
+    return {str(endpoint.status): done, **refused}

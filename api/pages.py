@@ -1,0 +1,73 @@
+"""The documentation pages, the OpenAPI document, and whether BookIt is well."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from api.endpoint import Endpoint
+from api.openapi import document
+from bookit import refusals as no
+from bookit.schema import newest
+
+STATIC = Path(__file__).parent / "static"
+STRICT = (
+    "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:; font-src 'self';"
+    " connect-src 'self'; worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+SCHEMA = text("SELECT version_num FROM alembic_version")
+
+
+def page(name: str, *, styles: str = "") -> Route:
+    """Serve one of our own pages under a strict policy: nothing from elsewhere, no inline script."""
+
+    async def answer(request: Request) -> Response:
+        del request
+        return FileResponse(STATIC / f"{name}.html", headers={"Content-Security-Policy": STRICT.format(styles=styles)})
+
+    return Route(f"/{name}", answer)
+
+
+async def healthz(request: Request) -> Response:
+    """Say that this process runs."""
+    del request
+    return answer_json({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """Say whether requests can be served: the database answers, and has the schema this version needs."""
+    try:
+        rows = await request.app.state.database.fetch(SCHEMA)
+    except no.Busy:
+        return answer_json({"status": "unavailable", "detail": "The database does not answer."}, 503)
+    if [row["version_num"] for row in rows] != [newest()]:
+        return answer_json({"status": "unavailable", "detail": "The database needs `bookit migrate`."}, 503)
+    return answer_json({"status": "ok"})
+
+
+def answer_json(value: Any, status: int = 200) -> Response:
+    return Response(json.dumps(value), status, media_type="application/json")
+
+
+def pages(endpoints: Sequence[Endpoint]) -> list[Route | Mount]:
+    """Give the routes of everything that is not the API itself."""
+    described = json.dumps(document(endpoints), indent=1)
+
+    async def openapi(request: Request) -> Response:
+        del request
+        return Response(described, media_type="application/json")
+
+    return [
+        page("docs"),
+        page("redoc", styles=" 'unsafe-inline'"),
+        Route("/openapi.json", openapi),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Mount("/static", StaticFiles(directory=STATIC), name="static"),
+    ]

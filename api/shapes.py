@@ -1,0 +1,161 @@
+"""The shapes requests and answers may have: made from the tables' own fields wherever a table has the field."""
+
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Self, cast
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
+from sqlmodel import SQLModel
+
+from bookit import policy
+from bookit.tables import MONEY
+
+BIGGEST = 2**63 - 1
+RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?\d*)?)([Zz]|[+\- ]\d\d:\d\d)?", re.ASCII)
+
+
+class Shape(BaseModel):
+    """Something a client sends: exactly these keys, exactly these types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Answer(BaseModel):
+    """Something a client is sent."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+def as_written(value: object) -> object:
+    """Read a time as RFC 3339 writes it. A plus sign that a query turned into a space counts as the plus it was."""
+    found = RFC3339.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        message = "This is not a time as RFC 3339 writes it, such as 2026-05-04T10:30:00+02:00"
+        raise ValueError(message)
+    day, clock, offset = found.groups(default="")
+    return datetime.fromisoformat(f"{day}T{clock}{offset.replace(' ', '+').upper().replace('Z', '+00:00')}")
+
+
+def in_business_time(value: datetime, info: ValidationInfo) -> datetime:
+    """Read a time without offset in the business's zone."""
+    return policy.instant(value, cast("ZoneInfo", (info.context or {})["zone"]))
+
+
+def first_of_day(value: object, info: ValidationInfo) -> datetime:
+    """Read a date as the moment it begins in the business's zone, and a time as it is."""
+    if isinstance(value, str) and len(value) == len("2026-05-04"):
+        return policy.midnight(date.fromisoformat(value), (info.context or {})["zone"])
+    return in_business_time(cast("datetime", as_written(value)), info)
+
+
+def end_of_day(value: object, info: ValidationInfo) -> datetime:
+    """Read a date as the moment it is over in the business's zone, and a time as it is."""
+    if isinstance(value, str) and len(value) == len("2026-05-04"):
+        return policy.midnight(date.fromisoformat(value), (info.context or {})["zone"], days_on=1)
+    return in_business_time(cast("datetime", as_written(value)), info)
+
+
+def to_the_cent(value: object) -> object:
+    """Read a number as money: what a float cannot hold exactly (35 * 0.01) is put right, a third decimal is kept."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        message = "An amount is a number"
+        raise ValueError(message)  # noqa: TRY004 -- Pydantic turns a ValueError into an answer
+    exact = Decimal(str(value))
+    if exact.is_finite() and abs(exact) <= MONEY:
+        cents = exact.quantize(Decimal("0.01"))
+        return cents if abs(exact - cents) < Decimal("1e-9") else exact
+    return exact
+
+
+def digits(value: object) -> object:
+    """Read a number from an address: ASCII digits and nothing else."""
+    if not re.fullmatch(r"[0-9]{1,19}", str(value)):
+        message = "This is not a number"
+        raise ValueError(message)
+    return int(str(value))
+
+
+A_TIME = {"type": "string", "format": "date-time"}
+Moment = Annotated[datetime, AfterValidator(in_business_time), BeforeValidator(as_written), WithJsonSchema(A_TIME)]
+A_DAY = {"anyOf": [{"type": "string", "format": "date"}, A_TIME]}
+Since = Annotated[datetime, BeforeValidator(first_of_day), WithJsonSchema(A_DAY)]
+Until = Annotated[datetime, BeforeValidator(end_of_day), WithJsonSchema(A_DAY)]
+AN_AMOUNT = {"type": "number", "minimum": 0, "maximum": float(MONEY), "multipleOf": 0.01}
+Amount = Annotated[Decimal, BeforeValidator(to_the_cent), Field(ge=0, le=MONEY, decimal_places=2),
+                   WithJsonSchema(AN_AMOUNT, mode="validation"),
+                   PlainSerializer(float, return_type=float)]  # fmt: skip
+QueryAmount = Annotated[Decimal, Field(ge=0, le=MONEY, decimal_places=2), WithJsonSchema(AN_AMOUNT)]
+A_NUMBER = {"type": "integer", "minimum": 1, "maximum": BIGGEST}
+Number = Annotated[int, Field(ge=1, le=BIGGEST)]
+PathNumber = Annotated[int, BeforeValidator(digits), Field(ge=1, le=BIGGEST), WithJsonSchema(A_NUMBER)]
+
+
+def field_of(table: type[SQLModel], name: str, *, is_sent: bool) -> tuple[Any, Any]:
+    """Give a table's field as a shape's: its type, bounds, title and help, without what the database alone needs."""
+    declared = table.model_fields[name]
+    kind: Any = declared.annotation
+    metadata: tuple[Any, ...] = tuple(declared.metadata)
+    if kind is Decimal:
+        kind, metadata = Amount, ()
+    elif kind is int and name.endswith("id"):
+        kind, metadata = Number, ()
+    elif is_sent and kind in {datetime, datetime | None}:
+        kind = Moment if kind is datetime else Moment | None
+    if metadata:
+        kind = Annotated[(kind, *metadata)]
+    about = {"title": declared.title, "description": declared.description}
+    return kind, Field(**about) if declared.is_required() or not is_sent else Field(default=declared.default, **about)
+
+
+def new_row(table: type[SQLModel], *columns: str, **more: tuple[Any, Any]) -> type[Shape]:
+    """Make the shape of a new row: these columns, and what else its rule takes."""
+    fields: dict[str, Any] = {name: field_of(table, name, is_sent=True) for name in columns}
+    return cast("type[Shape]", create_model(f"New{table.__name__}", __base__=Shape, **fields, **more))
+
+
+def changed_row(table: type[SQLModel], *columns: str, **more: tuple[Any, Any]) -> type[Shape]:
+    """Make the shape of a change: any of these columns, at least one; what is left out stays as it is."""
+    fields: dict[str, Any] = {
+        name: (kind, Field(default=None, title=about.title, description=about.description))
+        for name, (kind, about) in ((name, field_of(table, name, is_sent=True)) for name in columns)
+    }
+    return cast("type[Shape]", create_model(f"Changed{table.__name__}", __base__=Change, **fields, **more))
+
+
+class Change(Shape):
+    """Some of a row's columns: only what is sent changes."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    @model_validator(mode="after")
+    def says_something(self) -> Self:
+        """Refuse a change of nothing."""
+        if not self.model_fields_set:
+            message = "Send at least one field to change"
+            raise ValueError(message)
+        return self
+
+
+def row_answer(table: type[SQLModel], *columns: str) -> type[Answer]:
+    """Make the shape of a row as clients see it: these columns and no other."""
+    fields: Mapping[str, Any] = {name: field_of(table, name, is_sent=False) for name in columns}
+    return cast("type[Answer]", create_model(table.__name__, __base__=Answer, __doc__=table.__doc__, **fields))
+
+
+def sent(shape: Shape) -> dict[str, Any]:
+    """Give what the client really sent."""
+    return {name: getattr(shape, name) for name in shape.model_fields_set}

@@ -1,0 +1,56 @@
+"""Access tokens: signed JSON Web Tokens (RFC 7519) that live for minutes."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import jwt
+from starlette.requests import Request
+
+from bookit import people
+from bookit import refusals as no
+from bookit.settings import Settings
+from bookit.tables import User
+
+ISSUER = "bookit"
+
+
+def access_token(user: User, settings: Settings, *, now: datetime) -> str:
+    """Sign who this is, until when, and with which password they signed in."""
+    claims = {
+        "iss": ISSUER,
+        "sub": str(user.id),
+        "iat": int(now.timestamp()),
+        "exp": int((now + timedelta(minutes=settings.access_token_expire_minutes)).timestamp()),
+        "pwd": people.password_mark(user),
+    }
+    return jwt.encode(claims, settings.secret_key.get_secret_value(), algorithm=settings.algorithm)
+
+
+def read_token(token: str, settings: Settings, *, now: datetime) -> dict[str, Any]:
+    """Give the claims of a token of ours that still lives. Refuses every other."""
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            settings.secret_key.get_secret_value(),
+            algorithms=[settings.algorithm],
+            issuer=ISSUER,
+            # The time is the door's own, so that there is one clock.
+            options={"require": ["iss", "sub", "exp", "pwd"], "verify_exp": False, "verify_iat": False},
+        )
+    except (jwt.InvalidTokenError, ValueError):
+        raise no.SignInEnded from None
+    if claims["exp"] <= now.timestamp() or not claims["sub"].isdecimal():
+        raise no.SignInEnded
+    return claims
+
+
+async def who_sent(request: Request, *, now: datetime) -> User:
+    """Give the person who sent this, as they are at this moment and not as they were when the token was made."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise no.Unauthenticated
+    claims = read_token(token.strip(), request.app.state.settings, now=now)
+    user = await people.signed_in(request.app.state.database, int(claims["sub"]))
+    if claims["pwd"] != people.password_mark(user):
+        raise no.SignInEnded
+    return user

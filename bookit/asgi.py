@@ -1,0 +1,71 @@
+"""Wires the doors to one database; the only file that knows them."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from api.endpoint import system_clock
+from api.front import Front
+from api.problems import on_http_error, on_refusal
+from api.routes import routes
+from bookit import housekeeping
+from bookit.database import Database
+from bookit.logs import write_logs
+from bookit.refusals import Refusal
+from bookit.settings import Settings, read_settings
+
+
+def create() -> Starlette:
+    """Make the application as the environment describes it; what a server process runs."""
+    settings = read_settings().with_secret()
+    write_logs(debug=settings.debug)
+    return build(settings)
+
+
+def build(settings: Settings, *, clock: Callable[[], datetime] = system_clock) -> Starlette:
+    """Make the application with these settings and this clock; its database opens with its lifespan."""
+    database = Database(
+        settings.database_url or "",
+        timezone=settings.timezone,
+        size=settings.database_pool_size,
+        prepared=settings.database_prepared,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await database.open()
+        async with housekeeping.going_on(database, clock=app.state.clock):
+            yield
+        await database.close()
+
+    app = Starlette(
+        routes=routes(),
+        middleware=[Middleware(Front), *cors(settings)],
+        exception_handlers={Refusal: on_refusal, HTTPException: on_http_error},
+        lifespan=lifespan,
+    )
+    app.state.database = database
+    app.state.settings = settings
+    app.state.clock = clock
+    return app
+
+
+def cors(settings: Settings) -> list[Middleware]:
+    """Let pages of these origins, and no others, call the API."""
+    if not settings.allowed_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id"],
+            expose_headers=["ETag", "Link", "Location", "Retry-After", "X-Request-Id", "Idempotency-Replayed"],
+            max_age=600,
+        )
+    ]

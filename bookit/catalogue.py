@@ -1,0 +1,98 @@
+"""Services and the resources that serve them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import bindparam, delete
+from sqlmodel import col, select
+
+from bookit import refusals as no
+from bookit.database import Session
+from bookit.policy import Actor
+from bookit.tables import Resource, Service, ServiceResource
+
+UNLINK = delete(ServiceResource).where(col(ServiceResource.service_id) == bindparam("service_id"))
+ONLY_OF = select(Resource).where(
+    col(Resource.id).in_(select(ServiceResource.resource_id).where(ServiceResource.service_id == bindparam("service_id"))),
+    col(Resource.id).not_in(
+        select(ServiceResource.resource_id).where(ServiceResource.service_id != bindparam("service_id"))
+    ),
+)
+SERVES = select(ServiceResource).where(
+    ServiceResource.service_id == bindparam("service_id"), ServiceResource.resource_id == bindparam("resource_id")
+)
+
+
+async def add_service(
+    session: Session, *, by: Actor, now: datetime, resource_ids: Sequence[int] | None = None, **facts: Any
+) -> Service:
+    """Offer a service, served by these resources; none given, by a new one of its own."""
+    service = await session.insert(Service(**facts, created_at=now))
+    if not resource_ids:
+        own = await add_resource(session, by=by, now=now, name=service.title)
+        resource_ids = [own.id]
+    await serve_by(session, service, resource_ids)
+    return service
+
+
+async def change_service(
+    session: Session,
+    service: Service,
+    *,
+    by: Actor,
+    now: datetime,
+    resource_ids: Sequence[int] | None = None,
+    **changes: Any,
+) -> Service:
+    """Change a service, or what serves it. Bookings made before keep their price and length."""
+    del by, now
+    if resource_ids is not None:
+        await session.fetch(UNLINK, service_id=service.id)
+        await serve_by(session, service, resource_ids)
+    return await session.update(service, **changes)
+
+
+async def serve_by(session: Session, service: Service, resource_ids: Sequence[int]) -> None:
+    for resource_id in sorted(set(resource_ids)):
+        await session.insert(ServiceResource(service_id=service.id, resource_id=resource_id))
+
+
+async def remove_service(session: Session, service: Service, *, by: Actor, now: datetime) -> None:
+    """Take away a service nobody ever booked, and its own resource with it."""
+    del by, now
+    owned = await session.fetch(ONLY_OF, service_id=service.id)
+    await session.delete(service)
+    for row in owned:
+        if row["name"] == service.title:
+            await session.delete(Resource(**row))
+
+
+async def add_resource(session: Session, *, by: Actor, now: datetime, **facts: Any) -> Resource:
+    """Add what can be busy; without a time zone of its own it keeps the business's."""
+    del by
+    facts.setdefault("timezone", session.timezone)
+    require_zone(facts)
+    return await session.insert(Resource(**facts, created_at=now))
+
+
+async def change_resource(session: Session, resource: Resource, *, by: Actor, now: datetime, **changes: Any) -> Resource:
+    """Change a resource. Fewer places than are sold leaves those bookings where they are."""
+    del by, now
+    require_zone(changes)
+    return await session.update(resource, **changes)
+
+
+async def remove_resource(session: Session, resource: Resource, *, by: Actor, now: datetime) -> None:
+    """Take away a resource that was never booked."""
+    del by, now
+    await session.delete(resource)
+
+
+def require_zone(facts: dict[str, Any]) -> None:
+    """Refuse a time zone that the clocks of this program do not know."""
+    try:
+        ZoneInfo(facts.get("timezone", "UTC"))
+    except (KeyError, ValueError, OSError):
+        raise no.UnknownTimezone from None

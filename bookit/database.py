@@ -1,0 +1,263 @@
+"""The pool, ``fetch()`` for reads and ``transaction()`` for acts. There is no third way to the rows.
+
+Statements are SQLModel expressions, compiled once and run by psycopg itself: an ORM session costs three to ten
+times as much a request. A statement must therefore be a constant or come out of a cache; what varies is passed
+as values.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from typing import Any, LiteralString, TypeVar, cast
+
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+from sqlalchemy import ClauseElement, bindparam, delete, insert, update
+from sqlalchemy.dialects.postgresql.psycopg import dialect
+from sqlmodel import SQLModel, select
+
+from bookit import refusals as no
+from bookit.policy import Actor
+from bookit.tables import home, spoken
+
+Row = dict[str, Any]
+Connection = AsyncConnection[Row]
+T = TypeVar("T")
+TableRow = TypeVar("TableRow", bound=SQLModel)
+
+SPOKEN = spoken()
+DIALECT = dialect()
+# Set by statement and not as start-up options, which PgBouncer does not pass on. jit costs half a second where the
+# planner overestimates, as it does for the free slots.
+ON_CONNECT = (
+    "SET timezone = 'UTC'; SET jit = off; SET statement_timeout = '30s'; SET lock_timeout = '10s';"
+    "SET idle_in_transaction_session_timeout = '60s'"
+)
+
+
+@cache
+def compiled(statement: ClauseElement) -> tuple[LiteralString, Row]:
+    """Give the SQL of a statement, and the values written into it."""
+    made = statement.compile(dialect=DIALECT)
+    return cast("LiteralString", str(made)), dict(made.params)
+
+
+async def run(connection: Connection, statement: ClauseElement, values: Row) -> list[Row]:
+    """Run one statement and give its rows, if it has any."""
+    text, written = compiled(statement)
+    cursor = await connection.execute(text, {**written, **values} if written else values, binary=True)
+    return await cursor.fetchall() if cursor.description else []
+
+
+class Session:
+    """One transaction. Whatever is done through it happens together or not at all."""
+
+    def __init__(self, connection: Connection, timezone: str) -> None:
+        self._connection = connection
+        self.timezone = timezone
+        self.is_deleting = False
+
+    async def fetch(self, statement: ClauseElement, **values: Any) -> list[Row]:
+        """Run a statement inside this transaction and give its rows."""
+        return await run(self._connection, statement, values)
+
+    async def get(self, table: type[TableRow], number: int, *, hold: bool = False) -> TableRow | None:
+        """Give the row of this number; ``hold`` keeps others from changing it until this transaction ends."""
+        rows = await self.fetch(by_number(table, hold=hold), id=number)
+        return table(**rows[0]) if rows else None
+
+    async def insert(self, row: TableRow) -> TableRow:
+        """Add a row and give it back as the database filled it in."""
+        table = type(row)
+        values = {name: getattr(row, name) for name in row.model_fields_set}
+        rows = await self.fetch(inserting(table, tuple(values)), **values)
+        return table(**rows[0])
+
+    async def update(self, row: TableRow, **changes: Any) -> TableRow:
+        """Change these columns of a row and give it back as it now is."""
+        if not changes:
+            return row
+        rows = await self.fetch(updating(type(row), tuple(sorted(changes))), the_id=row.id, **changes)  # type: ignore[attr-defined] -- every table but the links is keyed by id
+        return type(row)(**rows[0])
+
+    async def delete(self, row: SQLModel) -> None:
+        """Take a row away."""
+        self.is_deleting = True
+        await self.fetch(deleting(type(row)), id=row.id)  # type: ignore[attr-defined] -- as above
+        self.is_deleting = False
+
+    async def load(self, table: type[SQLModel], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+        """Add many rows at once, as they are; constraints and triggers hold for each. Gives how many."""
+        names = sql.SQL(", ").join(map(sql.Identifier, columns))
+        places = sql.SQL(", ").join(sql.Placeholder() * len(columns))
+        into = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(sql.Identifier(home(table).name), names, places)
+        async with self._connection.cursor() as cursor:
+            await cursor.executemany(into, rows)
+            return cursor.rowcount
+
+    async def because(self, reason: str) -> None:
+        """Have history keep this reason beside what follows."""
+        await self._connection.execute("SELECT set_config('bookit.reason', %s, true)", (reason,))
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        """A part that may be refused without ending the whole."""
+        await self._connection.execute("SAVEPOINT attempt")
+        try:
+            with speaking(self):
+                yield
+        except no.Refusal:
+            await self._connection.execute("ROLLBACK TO SAVEPOINT attempt")
+            raise
+
+
+@cache
+def by_number(table: type[SQLModel], *, hold: bool) -> ClauseElement:
+    statement = select(table).where(home(table).c.id == bindparam("id"))
+    return statement.with_for_update() if hold else statement
+
+
+@cache
+def inserting(table: type[SQLModel], columns: tuple[str, ...]) -> ClauseElement:
+    rows = home(table)
+    return insert(rows).values({name: bindparam(name, type_=rows.c[name].type) for name in columns}).returning(rows)
+
+
+@cache
+def updating(table: type[SQLModel], columns: tuple[str, ...]) -> ClauseElement:
+    rows = home(table)
+    values = {name: bindparam(name, type_=rows.c[name].type) for name in columns}
+    return update(rows).where(rows.c.id == bindparam("the_id")).values(values).returning(rows)
+
+
+@cache
+def deleting(table: type[SQLModel]) -> ClauseElement:
+    rows = home(table)
+    return delete(rows).where(rows.c.id == bindparam("id"))
+
+
+@contextmanager
+def speaking(session: Session) -> Iterator[None]:
+    """Turn what PostgreSQL refuses into the refusal declared beside the broken constraint."""
+    try:
+        yield
+    except psycopg.IntegrityError as error:
+        refusal = refusal_for(error, is_deleting=session.is_deleting)
+        if refusal is None:
+            raise
+        raise refusal from error
+    except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
+        raise no.Interrupted from error
+    except psycopg.OperationalError as error:
+        raise no.Busy from error
+
+
+def refusal_for(error: psycopg.IntegrityError, *, is_deleting: bool) -> no.Refusal | None:
+    """Give the refusal of a broken constraint; None if nobody wrote one, which is a bug."""
+    broken = error.diag
+    if is_deleting and isinstance(error, psycopg.errors.ForeignKeyViolation | psycopg.errors.RestrictViolation):
+        return no.StillInUse()
+    if isinstance(error, psycopg.errors.NotNullViolation):
+        return no.Required(broken.column_name or "everything")
+    refusal = SPOKEN.get((broken.table_name or "", broken.constraint_name or ""))
+    if refusal and issubclass(refusal, no.Missing):
+        return refusal(what=(refusal.field or "").removesuffix("_id"))
+    return refusal() if refusal else None
+
+
+class Database:
+    """A pool of connections to one PostgreSQL."""
+
+    def __init__(self, url: str, *, timezone: str = "UTC", size: int = 16, prepared: bool = True) -> None:
+        """``timezone`` is the business's own.
+
+        ``prepared`` is off behind a pooler that shares connections without following prepared statements.
+        """
+        self.url = url
+        self.timezone = timezone
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            connection_class=AsyncConnection[Row],
+            kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": 5 if prepared else None},
+            configure=configure,
+            min_size=min(2, size),
+            max_size=size,
+            timeout=10,
+            open=False,
+        )
+
+    async def open(self) -> None:
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def fetch(self, statement: ClauseElement, **values: Any) -> list[Row]:
+        """Read: one statement of its own, plain rows. Raises ``Busy`` when the database does not answer."""
+        try:
+            return await self._read(statement, values)
+        except no.Disconnected:
+            return await self._read(statement, values)
+
+    async def _read(self, statement: ClauseElement, values: Row) -> list[Row]:
+        async with self._connection() as connection:
+            try:
+                return await run(connection, statement, values)
+            except psycopg.OperationalError as error:
+                raise await self._trouble(connection) from error
+
+    async def _trouble(self, connection: Connection) -> no.Busy:
+        """Say what went wrong; after a restart of the database, first drop what it left in the pool."""
+        if not connection.broken:
+            return no.Busy()
+        await self._pool.check()
+        return no.Disconnected()
+
+    @asynccontextmanager
+    async def transaction(self, *, by: Actor, request_id: str = "") -> AsyncIterator[Session]:
+        """All or nothing, remembered as done by this person; a broken promise leaves as its refusal."""
+        async with self._connection() as connection:
+            session = Session(connection, self.timezone)
+            try:
+                with speaking(session):
+                    await connection.execute(beginning(by, request_id))
+                    yield session
+                    await connection.execute("COMMIT")
+            except BaseException:
+                if connection.broken:
+                    raise await self._trouble(connection) from None
+                await connection.execute("ROLLBACK")
+                raise
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        try:
+            connection = await self._pool.getconn()
+        except psycopg.OperationalError as error:
+            raise no.Busy from error
+        try:
+            yield connection
+        finally:
+            await self._pool.putconn(connection)
+
+
+async def configure(connection: Connection) -> None:
+    await connection.execute(ON_CONNECT)
+
+
+def beginning(by: Actor, request_id: str) -> sql.Composed:
+    """Open a transaction and say who is at work, in one round trip."""
+    return sql.SQL(
+        "BEGIN; SET LOCAL bookit.actor_id = {}; SET LOCAL bookit.actor = {};"
+        "SET LOCAL bookit.door = {}; SET LOCAL bookit.request_id = {}"
+    ).format(str(by.id or ""), str(by), by.door, request_id)
+
+
+async def retrying(act: Callable[[], Awaitable[T]]) -> T:
+    """Run an act, and once more when PostgreSQL ended it only because of another's (40P01, 40001)."""
+    try:
+        return await act()
+    except no.Interrupted:
+        return await act()

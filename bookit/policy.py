@@ -1,0 +1,143 @@
+"""The numbers, who may do what, and the life of a booking, as data.
+
+Everything here is pure: it takes values and answers or refuses. Nobody calls the clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from sqlmodel import SQLModel
+
+from bookit import refusals as no
+from bookit.tables import Booking, Review, Role, Status, User
+
+PASSWORD_BYTES = 72  # bcrypt reads no further.
+PASSWORD_LEAST = 8
+KEY_LIVES = timedelta(hours=24)
+CALENDAR = (datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC))
+
+Verb = Literal["create", "change", "remove"]
+Door = Literal["api", "admin", "seed", "worker", "cli"]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who is asking, and through which door. Without a role: a visitor, nobody has signed in."""
+
+    door: Door
+    id: int | None = None
+    role: Role | None = None
+
+    @property
+    def works_here(self) -> bool:
+        """Whether this is staff or an admin."""
+        return self.role in {Role.STAFF, Role.ADMIN}
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.id}" if self.role and self.id else self.role or "visitor"
+
+
+# Who may do what. The rules of a table narrow this further, down to one's own rows.
+EVERYTHING: frozenset[Verb] = frozenset({"create", "change", "remove"})
+MAY: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb]]] = {
+    None: {User: frozenset({"create"})},
+    Role.USER: {
+        User: frozenset({"create", "change"}),
+        Booking: EVERYTHING,
+        Review: EVERYTHING,
+    },
+    Role.STAFF: {
+        User: frozenset({"create", "change"}),
+        Booking: EVERYTHING,
+        Review: frozenset({"create", "change"}),
+    },
+}
+
+
+def may(actor: Actor, verb: Verb, table: type[SQLModel]) -> bool:
+    """Whether this person may do this to rows of this table at all."""
+    return actor.role == Role.ADMIN or verb in MAY.get(actor.role, {}).get(table, frozenset())
+
+
+# The life of a booking: which status may follow which. Staff put right whatever needs it; a customer only cancels.
+OPEN = frozenset({Status.PENDING, Status.CONFIRMED})
+LEADS_TO: Mapping[Literal["customer", "staff"], Mapping[Status, frozenset[Status]]] = {
+    "customer": {status: frozenset({Status.CANCELLED}) for status in OPEN},
+    "staff": {status: frozenset(Status) - {status} for status in Status},
+}
+
+
+def require_own(booking: Booking, *, by: Actor) -> None:
+    """Refuse whoever neither booked this nor works here."""
+    if not (by.works_here or booking.user_id == by.id):
+        raise no.NotYourBooking
+
+
+def require_open(booking: Booking, *, by: Actor) -> None:
+    """Refuse a customer's change of a booking whose life is over."""
+    if not by.works_here and booking.status not in OPEN:
+        raise no.NoLongerOpen(status=spoken_status(booking.status))
+
+
+def require_way(booking: Booking, status: Status, *, by: Actor) -> None:
+    """Refuse a status that this person may not lead this booking to."""
+    require_own(booking, by=by)
+    if by.works_here:
+        return
+    if status != Status.CANCELLED:
+        raise no.OnlyCancel
+    if status not in LEADS_TO["customer"].get(Status(booking.status), frozenset()):
+        raise no.NoLongerOpen(status=spoken_status(booking.status))
+
+
+def require_future(start: datetime, *, by: Actor, now: datetime) -> None:
+    """Refuse a time outside the calendar, and to customers one that is over."""
+    if not CALENDAR[0] <= start < CALENDAR[1]:
+        raise no.OutsideTheCalendar
+    if start <= now and not by.works_here:
+        raise no.InThePast
+
+
+def require_not_started(booking: Booking, *, by: Actor, now: datetime) -> None:
+    """Refuse a customer who would delete a visit that has begun."""
+    if booking.start_time <= now and not by.works_here:
+        raise no.AlreadyStarted
+
+
+def spoken_status(status: str) -> str:
+    return status.replace("_", "-")
+
+
+def instant(moment: datetime, zone: ZoneInfo) -> datetime:
+    """Read a time without an offset by the clock on the wall in this zone, and give it in UTC.
+
+    An hour that happens twice is the first one (RFC 5545, 3.3.5). Refuses an hour that the clocks skip,
+    and a time outside the calendar.
+    """
+    try:
+        local = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        exact = local.astimezone(UTC)
+        if moment.tzinfo is None and exact.astimezone(zone).replace(tzinfo=None) != moment:
+            raise no.NoSuchTime(time=moment.strftime("%Y-%m-%d %H:%M"), zone=zone.key)
+    except OverflowError:
+        raise no.OutsideTheCalendar from None
+    if not CALENDAR[0] <= exact < CALENDAR[1]:
+        raise no.OutsideTheCalendar
+    return exact
+
+
+
+
+def midnight(day: date, zone: ZoneInfo, *, days_on: int = 0) -> datetime:
+    """Give the moment this day, or one so many days later, begins in this zone; where midnight is skipped, the first
+    moment after it. Refuses a day outside the calendar."""
+    try:
+        begins = datetime.combine(day + timedelta(days=days_on), time(), tzinfo=zone).astimezone(UTC)
+    except OverflowError:
+        raise no.OutsideTheCalendar from None
+    if not CALENDAR[0] <= begins <= CALENDAR[1]:
+        raise no.OutsideTheCalendar
+    return begins

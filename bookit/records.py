@@ -1,0 +1,101 @@
+"""The one path by which any row is created, changed or removed, whichever door the request came through."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar, cast
+
+from sqlmodel import SQLModel
+
+from bookit import bookings, catalogue, people, policy, reviews
+from bookit import refusals as no
+from bookit.database import Session
+from bookit.policy import Actor, Verb
+from bookit.tables import Booking, Resource, Review, Service, User
+
+TableRow = TypeVar("TableRow", bound=SQLModel)
+
+
+async def plain_create(session: Session, table: type[SQLModel], **values: Any) -> SQLModel:
+    return await session.insert(table(**values))
+
+
+async def plain_change(session: Session, row: SQLModel, *, by: Actor, now: datetime, **changes: Any) -> SQLModel:
+    del by, now
+    return await session.update(row, **changes)
+
+
+async def plain_remove(session: Session, row: SQLModel, *, by: Actor, now: datetime) -> None:
+    del by, now
+    await session.delete(row)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How rows of one table come, change and go, where that is more than writing them down."""
+
+    create: Callable[..., Awaitable[SQLModel]]
+    change: Callable[..., Awaitable[SQLModel]] = plain_change
+    remove: Callable[..., Awaitable[None]] = plain_remove
+
+
+RULES: Mapping[type[SQLModel], Rules] = {
+    User: Rules(people.register, people.change, people.remove),
+    Service: Rules(catalogue.add_service, catalogue.change_service, catalogue.remove_service),
+    Resource: Rules(catalogue.add_resource, catalogue.change_resource, catalogue.remove_resource),
+    Booking: Rules(bookings.book, bookings.amend, bookings.remove),
+    Review: Rules(reviews.write, reviews.change, reviews.remove),
+}
+
+
+def require_may(by: Actor, verb: Verb, table: type[SQLModel]) -> None:
+    """Refuse whoever may not do this to any row of this table."""
+    if not policy.may(by, verb, table):
+        raise no.Forbidden if by.role else no.Unauthenticated
+
+
+def word_for(table: type[SQLModel]) -> str:
+    """Give the word people say for a row: CalendarException is "calendar exception"."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", table.__name__).lower()
+
+
+async def create(session: Session, table: type[TableRow], *, by: Actor, now: datetime, **values: Any) -> TableRow:
+    """Add a row, by the table's rule if it has one."""
+    require_may(by, "create", table)
+    if table in RULES:
+        return cast("TableRow", await RULES[table].create(session, by=by, now=now, **values))
+    return cast("TableRow", await plain_create(session, table, **values))
+
+
+async def change(session: Session, row: TableRow, *, by: Actor, now: datetime, **wanted: Any) -> TableRow:
+    """Change only what differs, by the table's rule if it has one."""
+    require_may(by, "change", type(row))
+    changes = {name: value for name, value in wanted.items() if getattr(row, name, None) != value}
+    rule = RULES[type(row)].change if type(row) in RULES else plain_change
+    return cast("TableRow", await rule(session, row, by=by, now=now, **changes))
+
+
+async def remove(session: Session, row: SQLModel, *, by: Actor, now: datetime) -> None:
+    """Take a row away, by the table's rule if it has one."""
+    require_may(by, "remove", type(row))
+    rule = RULES[type(row)].remove if type(row) in RULES else plain_remove
+    await rule(session, row, by=by, now=now)
+
+
+async def find(session: Session, table: type[TableRow], number: int) -> TableRow:
+    """Give the row of this number, or refuse with "There is no such …"."""
+    row = await session.get(table, number)
+    if row is None:
+        raise no.Missing(what=word_for(table))
+    return row
+
+
+async def hold(session: Session, table: type[TableRow], number: int, *, version: int | None = None) -> TableRow:
+    """Give the row of this number for changing; refuses one that has another version than the editor saw."""
+    row = await session.get(table, number, hold=True)
+    if row is None:
+        raise no.Missing(what=word_for(table))
+    if version is not None and getattr(row, "version", version) != version:
+        raise no.Stale
+    return row

@@ -1,0 +1,360 @@
+"""Every way BookIt says no, on one page.
+
+The docstring is the sentence people read, the class name is the code programs read, ``field`` is the
+column it is about, and the base class is the kind, which each door turns into its own kind of answer.
+"""
+
+import re
+from functools import cache
+from typing import ClassVar
+
+
+class Refusal(Exception):  # noqa: N818 -- a refusal is an answer, not an error
+    """BookIt cannot do that."""
+
+    field: ClassVar[str | None] = None
+
+    def __init__(self, **details: object) -> None:
+        self.details = details
+        super().__init__((type(self).__doc__ or "").format(**details))
+
+    @classmethod
+    @cache
+    def code(cls) -> str:
+        """The name programs know this refusal by: ``SlotTaken`` is ``slot-taken``."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
+
+
+# The kinds.
+
+
+class Misshapen(Refusal):
+    """What was sent does not have the right shape."""
+
+
+class Invalid(Refusal):
+    """That is not possible."""
+
+
+class Unauthenticated(Refusal):
+    """Please sign in."""
+
+
+class Forbidden(Refusal):
+    """You may not do that."""
+
+
+class Missing(Refusal):
+    """There is no such {what}."""
+
+
+class Conflict(Refusal):
+    """That clashes with what is already there."""
+
+
+class Stale(Refusal):
+    """Someone changed this while you were editing."""
+
+
+class Busy(Refusal):
+    """BookIt is busy. Please try again in a moment."""
+
+    retry_after_seconds: ClassVar[int] = 1
+
+
+class Interrupted(Busy):
+    """Someone else was changing the same thing. Please try again."""
+
+
+class Disconnected(Busy):
+    """BookIt lost its database for a moment. Please try again."""
+
+
+# Signing in.
+
+
+class WrongPassword(Unauthenticated):
+    """The e-mail or the password is wrong."""
+
+
+class SignInEnded(Unauthenticated):
+    """This sign-in has ended. Please sign in again."""
+
+
+class WrongCurrentPassword(Invalid):
+    """The current password is wrong."""
+
+    field = "current_password"
+
+
+class CurrentPasswordNeeded(Invalid):
+    """A new password needs the current one."""
+
+    field = "current_password"
+
+
+class PasswordTooLong(Misshapen):
+    """A password has at most 72 bytes."""
+
+    field = "password"
+
+
+# People.
+
+
+class EmailTaken(Conflict):
+    """Someone has already registered with this e-mail."""
+
+    field = "email"
+
+
+class NotAnEmail(Misshapen):
+    """This does not look like an e-mail address."""
+
+    field = "email"
+
+
+class NameNeeded(Misshapen):
+    """A name has 1 to {limit} characters."""
+
+    field = "name"
+
+    def __init__(self, limit: int = 100) -> None:
+        super().__init__(limit=limit)
+
+
+class UnknownRole(Misshapen):
+    """A role is user, staff or admin."""
+
+    field = "role"
+
+
+class UnknownUser(Missing):
+    """There is no such customer."""
+
+    field = "user_id"
+
+
+# Services and resources.
+
+
+class TitleNeeded(Misshapen):
+    """A title has 1 to 200 characters."""
+
+    field = "title"
+
+
+class DescriptionTooLong(Misshapen):
+    """A description has at most 1000 characters."""
+
+    field = "description"
+
+
+class PriceBelowZero(Misshapen):
+    """A price is zero or more."""
+
+    field = "price"
+
+
+class DurationNotPositive(Misshapen):
+    """A service lasts between one minute and one day."""
+
+    field = "duration_minutes"
+
+
+class MinutesOutOfRange(Misshapen):
+    """Setup, cleanup, slot step, notice and horizon stay within their limits."""
+
+
+class CapacityOutOfRange(Misshapen):
+    """A resource has between 1 and 1000 places."""
+
+    field = "capacity"
+
+
+class UnknownTimezone(Misshapen):
+    """This is not a time zone BookIt knows, such as Europe/Berlin."""
+
+    field = "timezone"
+
+
+class UnknownService(Missing):
+    """There is no such service."""
+
+    field = "service_id"
+
+
+class UnknownResource(Missing):
+    """There is no such resource."""
+
+    field = "resource_id"
+
+
+class ServiceInactive(Invalid):
+    """This service cannot be booked at present."""
+
+    field = "service_id"
+
+
+class ResourceUnsuitable(Invalid):
+    """This resource cannot serve this service."""
+
+    field = "resource_id"
+
+
+class NothingToServeIt(Invalid):
+    """Nobody and nothing can serve this service at present."""
+
+    field = "service_id"
+
+
+class AlreadyLinked(Conflict):
+    """This resource serves this service already."""
+
+    field = "resource_id"
+
+
+# Times.
+
+
+class NoSuchTime(Invalid):
+    """{time} does not exist in {zone}: the clocks go forward then."""
+
+    field = "start_time"
+
+
+class OutsideTheCalendar(Invalid):
+    """A time lies between the years 2000 and 2999."""
+
+    field = "start_time"
+
+
+class EndsBeforeStart(Invalid):
+    """The end comes after the start."""
+
+    field = "end_time"
+
+
+class InThePast(Invalid):
+    """A booking starts in the future."""
+
+    field = "start_time"
+
+
+class WeekdayOutOfRange(Misshapen):
+    """A weekday is 1 (Monday) to 7 (Sunday)."""
+
+    field = "weekday"
+
+
+class ReasonTooLong(Misshapen):
+    """A reason has at most 200 characters."""
+
+    field = "reason"
+
+
+# Bookings.
+
+
+class SlotTaken(Conflict):
+    """Booking conflict: time slot is not available"""
+
+    field = "start_time"
+
+
+class NotYourBooking(Forbidden):
+    """This booking belongs to someone else."""
+
+
+class OnlyCancel(Forbidden):
+    """A customer can cancel a booking; any other status is for staff."""
+
+    field = "status"
+
+
+class NoLongerOpen(Invalid):
+    """A {status} booking can no longer be changed by its customer."""
+
+    field = "status"
+
+
+class AlreadyStarted(Invalid):
+    """A booking that has started can only be deleted by staff."""
+
+    field = "start_time"
+
+
+class UnknownStatus(Misshapen):
+    """A status is pending, confirmed, completed, cancelled or no_show."""
+
+    field = "status"
+
+
+class HoldOutlivesPending(Invalid):
+    """Only a pending booking can expire."""
+
+    field = "expires_at"
+
+
+class PlaceOutOfRange(Invalid):
+    """A place is numbered from 1, and a booking keeps its own time blocked."""
+
+
+class KeyReused(Misshapen):
+    """This Idempotency-Key was used for another request."""
+
+
+# Reviews.
+
+
+class UnknownBooking(Missing):
+    """There is no such booking."""
+
+    field = "booking_id"
+
+
+class NotYetCompleted(Invalid):
+    """Only a completed booking can be reviewed."""
+
+    field = "booking_id"
+
+
+class AlreadyReviewed(Conflict):
+    """This booking has a review already."""
+
+    field = "booking_id"
+
+
+class NotYourReview(Forbidden):
+    """This review belongs to someone else."""
+
+
+class RatingOutOfRange(Misshapen):
+    """A rating is a whole number from 1 to 5."""
+
+    field = "rating"
+
+
+class CommentNeeded(Misshapen):
+    """A comment has 1 to 1000 characters."""
+
+    field = "comment"
+
+
+# Any table.
+
+
+class StillInUse(Conflict):
+    """Something else still refers to this, so it cannot be deleted."""
+
+
+class Required(Misshapen):
+    """Please fill in {name}."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self.field = name  # type: ignore[misc] -- the one refusal whose column is known only when it is met
+
+
+class HistoryIsKept(Forbidden):
+    """History cannot be changed or deleted."""

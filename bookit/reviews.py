@@ -1,0 +1,43 @@
+"""What customers say of the visits they had."""
+
+from datetime import datetime
+from typing import Any
+
+from bookit import refusals as no
+from bookit.database import Session
+from bookit.policy import Actor
+from bookit.tables import Booking, Review, Role, Status
+
+
+async def write(session: Session, *, by: Actor, now: datetime, booking_id: int, rating: int, comment: str) -> Review:
+    """Review one's own completed booking, once."""
+    booking = await session.get(Booking, booking_id)
+    if booking is None:
+        raise no.UnknownBooking(what="booking")
+    if booking.user_id != by.id:
+        raise no.NotYourBooking
+    if booking.status != Status.COMPLETED:
+        raise no.NotYetCompleted
+    return await session.insert(Review(booking_id=booking_id, rating=rating, comment=comment, created_at=now))
+
+
+async def change(session: Session, review: Review, *, by: Actor, now: datetime, **changes: Any) -> Review:
+    """Change what one said oneself."""
+    del now
+    await require_own(session, review, by=by)
+    return await session.update(review, **changes)
+
+
+async def remove(session: Session, review: Review, *, by: Actor, now: datetime) -> None:
+    """Take back what one said, or as an admin what somebody said."""
+    del now
+    if by.role != Role.ADMIN:
+        await require_own(session, review, by=by)
+    await session.delete(review)
+
+
+async def require_own(session: Session, review: Review, *, by: Actor) -> None:
+    """Refuse whoever did not write this."""
+    booking = await session.get(Booking, review.booking_id)
+    if booking is None or booking.user_id != by.id:
+        raise no.NotYourReview

@@ -1,0 +1,41 @@
+"""Whether the database is what this version of BookIt needs, and how it gets there."""
+
+import re
+from pathlib import Path
+
+import migrations
+import psycopg
+
+FOLDER = Path(migrations.__file__).parent
+
+
+def newest() -> str:
+    """Give the number of the newest migration there is."""
+    return max(path.name.split("_")[0] for path in (FOLDER / "versions").glob("[0-9]*.py"))
+
+
+def current(url: str) -> str | None:
+    """Give the number of the newest migration this database has seen; None when it has seen none."""
+    with psycopg.connect(url, connect_timeout=10) as connection:
+        known = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
+        if known is None or known[0] is None:
+            return None
+        seen = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return str(seen[0]) if seen else None
+
+
+def migrate(url: str, to: str = "head") -> None:
+    """Bring the database to this migration; several at once take turns."""
+    from alembic import command  # noqa: PLC0415 -- half a second that a start on a current schema does not pay
+    from alembic.config import Config  # noqa: PLC0415 -- as above
+
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.attributes["url"] = url
+    move = command.downgrade if to == "base" else command.upgrade
+    move(config, to)
+
+
+def dialect_url(url: str) -> str:
+    """Spell libpq's URL as SQLAlchemy wants it."""
+    return re.sub(r"^postgresql://", "postgresql+psycopg://", url)

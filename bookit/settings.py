@@ -1,0 +1,119 @@
+"""The environment, read once and refused loudly.
+
+Every setting has its line in ``.env.example``. Unset, BookIt runs on its own PostgreSQL in ``BOOKIT_HOME`` and
+makes its own secret there; with ``DATABASE_URL`` it is somebody's real installation, and asks for a real secret.
+"""
+
+import re
+import secrets
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SECRET_BYTES = 32
+
+
+class SettingsRefused(Exception):  # noqa: N818 -- like every refusal, an answer to a person
+    """The environment does not make sense; the text says what to change."""
+
+
+def known_zone(name: object) -> object:
+    """Refuse a name that is no IANA time zone."""
+    try:
+        ZoneInfo(str(name))
+    except (KeyError, ValueError, OSError):
+        message = f"{name!s:.60} is not a time zone; write an IANA name such as Europe/Berlin"
+        raise ValueError(message) from None
+    return name
+
+
+def libpq_url(url: object) -> object:
+    """Read every usual spelling of a PostgreSQL address as libpq's own."""
+    if not url:
+        return None
+    spelled = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", str(url))
+    if not spelled.startswith("postgresql://"):
+        message = "it starts with postgresql:// (BookIt runs on PostgreSQL alone)"
+        raise ValueError(message)
+    return spelled
+
+
+def split_list(origins: object) -> object:
+    return [part.strip().rstrip("/") for part in origins.split(",") if part.strip()] if isinstance(origins, str) else origins
+
+
+class Settings(BaseSettings):
+    """What BookIt is told from outside. Names are the environment's own, in lower case."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    database_url: Annotated[str | None, BeforeValidator(libpq_url)] = None
+    database_pool_size: int = Field(default=16, ge=1, le=200)
+    database_prepared: bool = True
+    secret_key: SecretStr = SecretStr("")
+    algorithm: Literal["HS256", "HS384", "HS512"] = "HS256"
+    access_token_expire_minutes: int = Field(default=30, ge=1, le=24 * 60)
+    refresh_token_expire_days: int = Field(default=7, ge=1, le=366)
+    debug: bool = False
+    allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(split_list)] = []
+    bookit_home: Path = Path(".bookit")
+    timezone: Annotated[str, BeforeValidator(known_zone)] = "UTC"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The business's own time zone."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether BookIt runs on the PostgreSQL that comes with it."""
+        return self.database_url is None
+
+    def with_secret(self) -> Self:
+        """Give the settings with a usable secret, or say why there is none.
+
+        On the embedded database a missing secret is made and kept in ``BOOKIT_HOME``.
+        """
+        given = self.secret_key.get_secret_value()
+        if not given and self.is_embedded:
+            return self.model_copy(update={"secret_key": SecretStr(kept_secret(self.bookit_home))})
+        if len(given.encode()) < SECRET_BYTES:
+            found = "is missing" if not given else f"has only {len(given.encode())} bytes"
+            message = (
+                f"SECRET_KEY {found}. It signs the sign-ins, so it needs {SECRET_BYTES} bytes or more. Make one with:\n"
+                '  python3 -c "import secrets; print(secrets.token_hex(32))"'
+            )
+            raise SettingsRefused(message)
+        return self
+
+
+def kept_secret(home: Path) -> str:
+    """Give the secret kept in this folder, making it the first time; two makers at once get the same one."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = home / "secret_key"
+    draft = home / f"secret_key.{secrets.token_hex(8)}"
+    if not path.exists():
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_hex(SECRET_BYTES), encoding="ascii")
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text(encoding="ascii").strip()
+
+
+def read_settings(**given: Any) -> Settings:
+    """Read the environment and ``.env``.
+
+    Raises ``SettingsRefused`` with one line for each variable that makes no sense.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        raise SettingsRefused("\n".join(lines)) from None

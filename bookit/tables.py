@@ -1,0 +1,406 @@
+"""The tables, and beside each constraint the refusal it speaks.
+
+What stands here holds whoever writes: a door, the seed, a console. A constraint's name is the fact it keeps.
+Labels and help come from ``title`` and ``description``; shapes that both doors check come from the bounds of
+each field, and the constraint repeats them for writers that come through no door. The functions and triggers
+are in ``tables.sql``.
+"""
+
+from collections.abc import Iterable
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Numeric,
+    SmallInteger,
+    String,
+    Table,
+    UniqueConstraint,
+    event,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
+from sqlmodel import Field, SQLModel
+
+from bookit import refusals as no
+
+WORDS = r"^[^\x00]*[^\x00\s][^\x00]*$"  # At least one character that is not a space, and no NUL.
+TEXT = r"^[^\x00]*$"  # PostgreSQL keeps every character but NUL.
+# What an HTML form accepts as an e-mail (WHATWG, "valid e-mail address"), with a dot in the domain.
+LABEL = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+EMAIL = rf"^[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{LABEL}([.]{LABEL})+$"
+EMAIL_IN_SQL = EMAIL.replace("'", "''")
+MONEY = Decimal("99999999.99")
+DAY_MINUTES = 24 * 60
+YEAR_MINUTES = 366 * DAY_MINUTES
+
+
+class Role(StrEnum):
+    """Who somebody is to the business."""
+
+    USER = "user"
+    STAFF = "staff"
+    ADMIN = "admin"
+
+
+class Status(StrEnum):
+    """Where a booking stands."""
+
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    NO_SHOW = "no_show"
+
+
+def speaks(refusal: type[no.Refusal]) -> dict[str, Any]:
+    """Attach to a constraint the refusal it speaks when it is broken."""
+    return {"refusal": refusal}
+
+
+def key() -> Any:
+    return Field(default=None, primary_key=True, sa_type=BigInteger, sa_column_args=[Identity()], title="Number")
+
+
+def refers_to(title: str, **more: Any) -> Any:
+    return Field(sa_type=BigInteger, title=title, **more)
+
+
+def words(most: int, *, least: int = 1, pattern: str = WORDS, **more: Any) -> Any:
+    """Text of a bounded length; the bound is a constraint, so breaking it is a sentence and not a driver's error."""
+    return Field(min_length=least, max_length=most, regex=pattern, sa_type=String, **more)
+
+
+def remarks(most: int, title: str) -> Any:
+    """Text that may be empty."""
+    return kept("", min_length=0, max_length=most, regex=TEXT, sa_type=String, title=title)
+
+
+def kept(value: object, **more: Any) -> Any:
+    """A default that the database fills in, for every writer; SQLAlchemy's own would reach only its own inserts."""
+    filled = str(value).lower() if isinstance(value, bool) else f"'{value}'" if isinstance(value, str) else str(value)
+    return Field(default=value, sa_column_kwargs={"server_default": text(filled), "default": None}, **more)
+
+
+def minutes(title: str, description: str, most: int = YEAR_MINUTES) -> Any:
+    return kept(0, ge=0, le=most, title=title, description=description)
+
+
+def stamped(title: str = "Created") -> Any:
+    return Field(default=None, nullable=False, sa_column_kwargs={"server_default": func.now()}, title=title)
+
+
+def counted() -> Any:
+    return kept(1, title="Version", description="Goes up with every change; a stale edit is refused by it.")
+
+
+def one_of(column: str, choices: Iterable[StrEnum]) -> str:
+    return f"{column} IN ({', '.join(repr(choice.value) for choice in choices)})"
+
+
+def check(fact: str, condition: str, refusal: type[no.Refusal]) -> CheckConstraint:
+    return CheckConstraint(condition, name=fact, info=speaks(refusal))
+
+
+def link(fact: str, column: str, table: str, refusal: type[no.Refusal], **more: Any) -> ForeignKeyConstraint:
+    return ForeignKeyConstraint([column], [f"{table}.id"], name=fact, info=speaks(refusal), **more)
+
+
+class User(SQLModel, table=True):
+    """Somebody with an account: a customer, or someone who works here."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        check("user_name_has_1_to_100_characters", "char_length(name) BETWEEN 1 AND 100", no.NameNeeded),
+        check("user_email_looks_like_one", f"char_length(email) <= 255 AND email ~ '{EMAIL_IN_SQL}'", no.NotAnEmail),
+        check("user_role_is_known", one_of("role", Role), no.UnknownRole),
+        Index("user_email_is_unique", text("lower(email)"), unique=True, info=speaks(no.EmailTaken)),
+    )
+    id: int = key()
+    name: str = words(100, title="Name")
+    email: str = words(255, least=3, pattern=EMAIL, title="E-mail")
+    password_hash: str = Field(sa_type=String, title="Password")
+    role: Role = kept(Role.USER.value, sa_type=String, title="Role")
+    is_active: bool = kept(True, title="Active", description="Somebody inactive cannot sign in.")
+    created_at: datetime = stamped()
+    version: int = counted()
+
+
+class Service(SQLModel, table=True):
+    """Something a customer can book."""
+
+    __tablename__ = "services"
+    __table_args__ = (
+        check("service_title_has_1_to_200_characters", "char_length(title) BETWEEN 1 AND 200", no.TitleNeeded),
+        check("service_description_has_at_most_1000_characters", "char_length(description) <= 1000",
+              no.DescriptionTooLong),  # fmt: skip
+        check("service_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
+        check("service_lasts_up_to_a_day", f"duration_minutes BETWEEN 1 AND {DAY_MINUTES}", no.DurationNotPositive),
+        check(
+            "service_minutes_stay_in_range",
+            f"setup_minutes BETWEEN 0 AND {DAY_MINUTES} AND cleanup_minutes BETWEEN 0 AND {DAY_MINUTES}"
+            f" AND slot_step_minutes BETWEEN 1 AND {DAY_MINUTES} AND horizon_days BETWEEN 1 AND 3660"
+            f" AND min_notice_minutes BETWEEN 0 AND {YEAR_MINUTES}"
+            f" AND cancel_notice_minutes BETWEEN 0 AND {YEAR_MINUTES}",
+            no.MinutesOutOfRange,
+        ),
+    )
+    id: int = key()
+    title: str = words(200, title="Title")
+    description: str = remarks(1000, "Description")
+    price: Decimal = Field(ge=0, le=MONEY, decimal_places=2, sa_type=Numeric(10, 2), title="Price")  # type: ignore[call-overload] -- sqlmodel's stub wants a class, SQLAlchemy takes an instance
+    duration_minutes: int = Field(ge=1, le=DAY_MINUTES, title="Duration", description="In minutes.")
+    setup_minutes: int = minutes("Setup", "Minutes kept free before each visit.", DAY_MINUTES)
+    cleanup_minutes: int = minutes("Cleanup", "Minutes kept free after each visit.", DAY_MINUTES)
+    slot_step_minutes: int | None = Field(default=None, ge=1, le=DAY_MINUTES, title="Slot step",
+                                          description="Minutes between offered starts; empty: the duration.")  # fmt: skip
+    min_notice_minutes: int = minutes("Lead time", "A visit is booked at least so many minutes ahead.")
+    horizon_days: int | None = Field(default=None, ge=1, le=3660, title="Horizon",
+                                     description="A visit is booked at most so many days ahead; empty: no limit.")  # fmt: skip
+    cancel_notice_minutes: int = minutes("Cancellation notice", "A visit is cancelled at least so many minutes ahead.")
+    is_active: bool = kept(True, title="Active", description="Only an active service can be booked.")
+    created_at: datetime = stamped()
+    version: int = counted()
+
+
+class Resource(SQLModel, table=True):
+    """What can be busy: a person, a room, a chair."""
+
+    __tablename__ = "resources"
+    __table_args__ = (
+        check("resource_name_has_1_to_200_characters", "char_length(name) BETWEEN 1 AND 200", no.NameNeeded),
+        check("resource_has_1_to_1000_places", "capacity BETWEEN 1 AND 1000", no.CapacityOutOfRange),
+        check("resource_timezone_is_known", "timezone_is_known(timezone)", no.UnknownTimezone),
+    )
+    id: int = key()
+    name: str = words(200, title="Name")
+    capacity: int = kept(1, ge=1, le=1000, title="Places", description="How many bookings it takes at one time.")
+    timezone: str = words(64, title="Time zone", description="An IANA name, such as Europe/Berlin.")
+    is_active: bool = kept(True, title="Active")
+    created_at: datetime = stamped()
+    version: int = counted()
+
+
+class ServiceResource(SQLModel, table=True):
+    """Which resources can serve which service."""
+
+    __tablename__ = "service_resources"
+    __table_args__ = (
+        link("link_is_of_a_service", "service_id", "services", no.UnknownService, ondelete="CASCADE"),
+        link("link_is_to_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
+        Index("service_resources_by_resource", "resource_id"),
+    )
+    service_id: int = refers_to("Service", primary_key=True)
+    resource_id: int = refers_to("Resource", primary_key=True)
+
+
+class Booking(SQLModel, table=True):
+    """One visit: somebody, something, a resource and a time that nobody else has."""
+
+    __tablename__ = "bookings"
+    __table_args__ = (
+        ExcludeConstraint(
+            ("resource_id", "="),
+            ("lane", "="),
+            (text("tstzrange(blocks_from, blocks_until)"), "&&"),
+            where=text("status IN ('pending', 'confirmed')"),
+            using="gist",
+            name="booking_slot_free",
+            deferrable=True,
+            initially="IMMEDIATE",
+            info=speaks(no.SlotTaken),
+        ),
+        link("booking_is_for_a_user", "user_id", "users", no.UnknownUser),
+        link("booking_is_of_a_service", "service_id", "services", no.UnknownService),
+        link("booking_is_on_a_resource", "resource_id", "resources", no.UnknownResource),
+        check("booking_ends_after_start", "end_time > start_time", no.EndsBeforeStart),
+        check("booking_blocks_its_own_time", "blocks_from <= start_time AND end_time <= blocks_until",
+              no.PlaceOutOfRange),  # fmt: skip
+        check("booking_lies_in_the_calendar", "blocks_from >= '1999-12-30Z' AND blocks_until < '3000-01-03Z'",
+              no.OutsideTheCalendar),  # fmt: skip
+        check("booking_place_is_numbered_from_1", "lane >= 1", no.PlaceOutOfRange),
+        check("booking_status_is_known", one_of("status", Status), no.UnknownStatus),
+        check("booking_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
+        check("booking_expires_only_while_pending", "expires_at IS NULL OR status IN ('pending', 'cancelled')",
+              no.HoldOutlivesPending),  # fmt: skip
+        Index("bookings_by_user", "user_id", "start_time", "id"),
+        Index("bookings_by_service", "service_id", "start_time", "id"),
+        Index("bookings_by_resource", "resource_id", "start_time"),
+        Index("bookings_by_start", "start_time", "id"),
+    )
+    id: int = key()
+    user_id: int = refers_to("Customer")
+    service_id: int = refers_to("Service")
+    resource_id: int = refers_to("Resource")
+    lane: int = Field(default=None, nullable=False, sa_type=SmallInteger, title="Place")
+    start_time: datetime = Field(title="Start")
+    end_time: datetime = Field(title="End")
+    blocks_from: datetime = Field(title="Blocked from")
+    blocks_until: datetime = Field(title="Blocked until")
+    status: Status = kept(Status.PENDING.value, sa_type=String, title="Status")
+    price: Decimal = Field(sa_type=Numeric(10, 2), title="Price", description="As it was when this was booked.")  # type: ignore[call-overload] -- as above
+    expires_at: datetime | None = Field(default=None, title="Expires", description="A hold is let go then.")
+    created_at: datetime = stamped()
+    version: int = counted()
+
+
+class Review(SQLModel, table=True):
+    """What a customer says of a completed visit."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (
+        link("review_is_of_a_booking", "booking_id", "bookings", no.UnknownBooking),
+        UniqueConstraint("booking_id", name="review_is_the_only_one", info=speaks(no.AlreadyReviewed)),
+        check("review_rating_is_1_to_5", "rating BETWEEN 1 AND 5", no.RatingOutOfRange),
+        check("review_comment_has_1_to_1000_characters", "char_length(comment) BETWEEN 1 AND 1000", no.CommentNeeded),
+    )
+    id: int = key()
+    booking_id: int = refers_to("Booking", ge=1)
+    rating: int = Field(ge=1, le=5, sa_type=SmallInteger, title="Rating", description="1 to 5 stars.")
+    comment: str = words(1000, title="Comment")
+    created_at: datetime = stamped()
+    version: int = counted()
+
+
+class OpeningHours(SQLModel, table=True):
+    """When a resource works, week by week, by the clock on its own wall."""
+
+    __tablename__ = "opening_hours"
+    __table_args__ = (
+        link("opening_hours_are_of_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
+        check("opening_hours_weekday_is_1_to_7", "weekday BETWEEN 1 AND 7", no.WeekdayOutOfRange),
+        check("opening_hours_season_ends_after_start", "valid_until >= valid_from", no.EndsBeforeStart),
+        Index("opening_hours_by_resource", "resource_id", "weekday"),
+    )
+    id: int = key()
+    resource_id: int = refers_to("Resource")
+    weekday: int = Field(ge=1, le=7, sa_type=SmallInteger, title="Weekday", description="1 is Monday.")
+    opens: time = Field(title="Opens")
+    closes: time = Field(title="Closes", description="Not after the opening: closes the next day.")
+    valid_from: date | None = Field(default=None, title="From", description="Empty: since ever.")
+    valid_until: date | None = Field(default=None, title="Until", description="Empty: for good.")
+    version: int = counted()
+
+
+class CalendarException(SQLModel, table=True):
+    """A holiday, a leave, or an extra opening, once."""
+
+    __tablename__ = "calendar_exceptions"
+    __table_args__ = (
+        link("exception_is_of_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
+        check("exception_ends_after_start", "ends_at > starts_at", no.EndsBeforeStart),
+        check("exception_lies_in_the_calendar", "starts_at >= '1999-12-30Z' AND ends_at < '3000-01-03Z'",
+              no.OutsideTheCalendar),  # fmt: skip
+        check("exception_reason_has_at_most_200_characters", "char_length(reason) <= 200", no.ReasonTooLong),
+        Index("exceptions_by_time", text("tstzrange(starts_at, ends_at)"), postgresql_using="gist"),
+        Index("exceptions_by_resource", "resource_id"),
+    )
+    id: int = key()
+    resource_id: int | None = refers_to("Resource", default=None, description="Empty: everybody, as on a holiday.")
+    starts_at: datetime = Field(title="From")
+    ends_at: datetime = Field(title="Until")
+    is_open: bool = kept(False, title="Open", description="An extra opening rather than a closure.")
+    reason: str = remarks(200, "Reason")
+    version: int = counted()
+
+
+class Event(SQLModel, table=True):
+    """What happened to a row, who did it and through which door. Written by a trigger, never changed."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("events_by_row", "table_name", "row_id", "id"),)
+    id: int = key()
+    at: datetime = Field(default=None, nullable=False, sa_column_kwargs={"server_default": text("clock_timestamp()")},
+                         title="When")  # fmt: skip
+    actor_id: int | None = refers_to("Who (number)", default=None)
+    actor: str = Field(sa_type=String, title="Who")
+    door: str = Field(sa_type=String, title="Door")
+    table_name: str = Field(sa_type=String, title="Table")
+    row_id: int = refers_to("Row")
+    action: str = Field(sa_type=String, title="What")
+    old: dict[str, Any] | None = Field(default=None, sa_type=JSONB, title="Before")
+    new: dict[str, Any] | None = Field(default=None, sa_type=JSONB, title="After")
+    reason: str | None = Field(default=None, sa_type=String, title="Reason")
+    request_id: str | None = Field(default=None, sa_type=String, title="Request")
+
+
+class RefreshToken(SQLModel, table=True):
+    """One link of a sign-in: spent when the next one is given out; a family is one sign-in."""
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (
+        link("refresh_token_is_of_a_user", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
+        UniqueConstraint("token_hash", name="refresh_token_is_unique", info=speaks(no.Interrupted)),
+        Index("refresh_tokens_by_family", "family"),
+        Index("refresh_tokens_by_user", "user_id"),
+    )
+    id: int = key()
+    user_id: int = refers_to("User")
+    family: str = Field(sa_type=String)
+    token_hash: str = Field(sa_type=String, description="SHA-256 of the token, which itself is kept nowhere.")
+    created_at: datetime = stamped()
+    expires_at: datetime
+    spent_at: datetime | None = None
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """The first answer to a request a client may send twice."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (
+        link("idempotency_key_is_of_a_user", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
+        Index("idempotency_keys_by_age", "created_at"),
+    )
+    user_id: int = refers_to("User", primary_key=True)
+    key: str = words(255, primary_key=True)
+    request_hash: str = Field(sa_type=String)
+    created_at: datetime = Field()
+    status: int | None = None
+    answer: str | None = Field(default=None, sa_type=String)
+
+
+def home(table: type[SQLModel]) -> Table:
+    """Give the SQLAlchemy table behind a class."""
+    return cast("Table", table.__table__)  # type: ignore[attr-defined] -- set by SQLModel's metaclass
+
+
+def spoken() -> dict[tuple[str, str], type[no.Refusal]]:
+    """Map (table, constraint) to the refusal declared beside it."""
+    declared = {
+        (table.name, str(item.name)): item.info["refusal"]
+        for table in SQLModel.metadata.tables.values()
+        for item in [*table.constraints, *table.indexes]
+        if "refusal" in item.info
+    }
+    by_trigger = {("events", "event_is_kept"): no.HistoryIsKept}
+    by_key = {
+        ("service_resources", "service_resources_pkey"): no.AlreadyLinked,
+        ("idempotency_keys", "idempotency_keys_pkey"): no.Interrupted,
+    }
+    return declared | by_trigger | by_key
+
+
+FUNCTIONS = Path(__file__).with_name("tables.sql").read_text(encoding="utf-8")
+# What the tables themselves need: integers in a GiST index, and a way to ask for a time zone without an error.
+BEFORE_TABLES = """
+CREATE EXTENSION IF NOT EXISTS btree_gist;
+CREATE FUNCTION timezone_is_known(zone text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM now() AT TIME ZONE zone;
+  RETURN true;
+EXCEPTION WHEN invalid_parameter_value THEN
+  RETURN false;
+END $$;
+"""
+event.listen(SQLModel.metadata, "before_create", DDL(BEFORE_TABLES))
+event.listen(SQLModel.metadata, "after_create", DDL(FUNCTIONS.replace("%", "%%")))

@@ -1,0 +1,147 @@
+-- The functions and triggers beside the tables: where a booking sits, what history remembers, how versions count.
+
+-- Gives a booking the first free place on its resource. The lock makes writers of one resource take turns: without
+-- it, two inserts into one slot each wait for the other's index entry and end in a deadlock after a second or more.
+-- All places taken: the booking keeps its place, and the constraint booking_slot_free says so.
+CREATE FUNCTION booking_takes_a_place() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  free_place smallint;
+BEGIN
+  IF NEW.status NOT IN ('pending', 'confirmed') THEN
+    NEW.lane := coalesce(NEW.lane, 1);
+    RETURN NEW;
+  END IF;
+  IF TG_OP = 'UPDATE' AND OLD.status IN ('pending', 'confirmed')
+     AND (OLD.resource_id, OLD.lane, OLD.blocks_from, OLD.blocks_until)
+         IS NOT DISTINCT FROM (NEW.resource_id, NEW.lane, NEW.blocks_from, NEW.blocks_until) THEN
+    RETURN NEW;
+  END IF;
+  PERFORM pg_advisory_xact_lock(NEW.resource_id);
+  SELECT place INTO free_place
+    FROM resources r CROSS JOIN generate_series(1, r.capacity) AS place
+   WHERE r.id = NEW.resource_id AND booking_place_is_free(r.id, place, NEW.blocks_from, NEW.blocks_until, NEW.id)
+   ORDER BY coalesce(place = NEW.lane, false) DESC, place
+   LIMIT 1;
+  NEW.lane := coalesce(free_place, NEW.lane, 1);
+  RETURN NEW;
+END $$;
+
+CREATE FUNCTION booking_place_is_free(resource bigint, place integer, since timestamptz, until timestamptz, but_for bigint)
+RETURNS boolean LANGUAGE sql VOLATILE AS $$
+  SELECT NOT EXISTS (
+    SELECT FROM bookings b
+     WHERE b.resource_id = resource AND b.lane = place AND b.id IS DISTINCT FROM but_for
+       AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(since, until)
+       AND b.status IN ('pending', 'confirmed'))
+$$;
+
+-- The resource that takes a new booking: the one asked for, else the first with a free place, else (all are taken)
+-- the first, so that the constraint refuses it. Locks what it looks at, always in the order of the numbers, so
+-- that two writers never wait for each other. NULL when nothing active serves this service.
+CREATE FUNCTION resource_for_booking(service bigint, asked_for bigint, since timestamptz, until timestamptz)
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  candidates bigint[] := ARRAY(
+    SELECT r.id FROM service_resources sr JOIN resources r ON r.id = sr.resource_id
+     WHERE sr.service_id = service AND r.is_active AND (asked_for IS NULL OR r.id = asked_for) ORDER BY r.id);
+BEGIN
+  IF cardinality(candidates) < 2 THEN
+    RETURN candidates[1];
+  END IF;
+  PERFORM pg_advisory_xact_lock(candidate) FROM unnest(candidates) AS candidate;
+  RETURN coalesce(
+    (SELECT r.id FROM resources r CROSS JOIN generate_series(1, r.capacity) AS place
+      WHERE r.id = ANY (candidates) AND booking_place_is_free(r.id, place, since, until, NULL)
+      ORDER BY r.id, place LIMIT 1),
+    candidates[1]);
+END $$;
+
+CREATE TRIGGER booking_takes_a_place
+  BEFORE INSERT OR UPDATE OF resource_id, lane, blocks_from, blocks_until, status ON bookings
+  FOR EACH ROW EXECUTE FUNCTION booking_takes_a_place();
+
+-- Every change of a row counts, whoever made it, so that a stale edit is noticed.
+CREATE FUNCTION row_counts_its_changes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.version := OLD.version + 1;
+  RETURN NEW;
+END $$;
+
+-- Writes history. Who, through which door and why come from the transaction's settings; a console has none.
+-- The arguments are columns whose values are never written down: of these, history says only that they changed.
+CREATE FUNCTION row_is_remembered() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  before jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
+  after jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
+  row_id bigint := coalesce(after, before) ->> 'id';
+  secret text;
+BEGIN
+  IF TG_NARGS > 0 THEN
+    FOREACH secret IN ARRAY TG_ARGV LOOP
+      IF before -> secret IS DISTINCT FROM after -> secret AND TG_OP = 'UPDATE' THEN
+        after := after || jsonb_build_object(secret, 'changed');
+        before := before || jsonb_build_object(secret, 'hidden');
+      ELSE
+        before := before - secret;
+        after := after - secret;
+      END IF;
+    END LOOP;
+  END IF;
+  IF TG_OP = 'UPDATE' THEN
+    SELECT jsonb_object_agg(key, o.value), jsonb_object_agg(key, n.value) INTO before, after
+      FROM jsonb_each(before) o JOIN jsonb_each(after) n USING (key)
+     WHERE o.value IS DISTINCT FROM n.value AND key <> 'version';
+    IF after IS NULL THEN
+      RETURN NULL;
+    END IF;
+  END IF;
+  INSERT INTO events (actor_id, actor, door, table_name, row_id, action, old, new, reason, request_id)
+  VALUES (
+    nullif(current_setting('bookit.actor_id', true), '')::bigint,
+    coalesce(nullif(current_setting('bookit.actor', true), ''), 'unknown'),
+    coalesce(nullif(current_setting('bookit.door', true), ''), 'sql'),
+    TG_TABLE_NAME, row_id,
+    CASE TG_OP WHEN 'INSERT' THEN 'created' WHEN 'UPDATE' THEN 'changed' ELSE 'deleted' END,
+    before, after,
+    nullif(current_setting('bookit.reason', true), ''),
+    nullif(current_setting('bookit.request_id', true), ''));
+  RETURN NULL;
+END $$;
+
+CREATE FUNCTION history_is_kept() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE 'history is append-only' USING ERRCODE = 'check_violation', CONSTRAINT = 'event_is_kept', TABLE = 'events';
+END $$;
+
+CREATE TRIGGER history_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON events
+  FOR EACH STATEMENT EXECUTE FUNCTION history_is_kept();
+
+CREATE TRIGGER user_counts_its_changes BEFORE UPDATE ON users
+  FOR EACH ROW EXECUTE FUNCTION row_counts_its_changes();
+CREATE TRIGGER service_counts_its_changes BEFORE UPDATE ON services
+  FOR EACH ROW EXECUTE FUNCTION row_counts_its_changes();
+CREATE TRIGGER resource_counts_its_changes BEFORE UPDATE ON resources
+  FOR EACH ROW EXECUTE FUNCTION row_counts_its_changes();
+CREATE TRIGGER booking_counts_its_changes BEFORE UPDATE ON bookings
+  FOR EACH ROW EXECUTE FUNCTION row_counts_its_changes();
+CREATE TRIGGER review_counts_its_changes BEFORE UPDATE ON reviews
+  FOR EACH ROW EXECUTE FUNCTION row_counts_its_changes();
+CREATE TRIGGER opening_hours_count_their_changes BEFORE UPDATE ON opening_hours
+  FOR EACH ROW EXECUTE FUNCTION row_counts_its_changes();
+CREATE TRIGGER exception_counts_its_changes BEFORE UPDATE ON calendar_exceptions
+  FOR EACH ROW EXECUTE FUNCTION row_counts_its_changes();
+
+CREATE TRIGGER user_is_remembered AFTER INSERT OR UPDATE OR DELETE ON users
+  FOR EACH ROW EXECUTE FUNCTION row_is_remembered('password_hash');
+CREATE TRIGGER service_is_remembered AFTER INSERT OR UPDATE OR DELETE ON services
+  FOR EACH ROW EXECUTE FUNCTION row_is_remembered();
+CREATE TRIGGER resource_is_remembered AFTER INSERT OR UPDATE OR DELETE ON resources
+  FOR EACH ROW EXECUTE FUNCTION row_is_remembered();
+CREATE TRIGGER booking_is_remembered AFTER INSERT OR UPDATE OR DELETE ON bookings
+  FOR EACH ROW EXECUTE FUNCTION row_is_remembered();
+CREATE TRIGGER review_is_remembered AFTER INSERT OR UPDATE OR DELETE ON reviews
+  FOR EACH ROW EXECUTE FUNCTION row_is_remembered();
+CREATE TRIGGER opening_hours_are_remembered AFTER INSERT OR UPDATE OR DELETE ON opening_hours
+  FOR EACH ROW EXECUTE FUNCTION row_is_remembered();
+CREATE TRIGGER exception_is_remembered AFTER INSERT OR UPDATE OR DELETE ON calendar_exceptions
+  FOR EACH ROW EXECUTE FUNCTION row_is_remembered();

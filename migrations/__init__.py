@@ -1,0 +1,1 @@
+"""How the database came to be what ``bookit/tables.py`` says: numbered sentences, run by ``bookit migrate``."""

@@ -1,0 +1,18 @@
+"""${message}
+
+Why: say it here. The running version survives this: yes or no, and why. What it locks, and for how long.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "${up_revision}"
+down_revision = ${repr(down_revision)}
+
+
+def upgrade() -> None:
+    ${upgrades if upgrades else "pass"}
+
+
+def downgrade() -> None:
+    ${downgrades if downgrades else "pass"}
