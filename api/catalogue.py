@@ -11,9 +11,10 @@ from api.endpoint import Api, Call
 from api.paging import BY_NUMBER, Page
 from api.shapes import Number, PathNumber, QueryAmount
 from bookit import refusals as no
-from bookit.tables import Booking, Review, Service
+from bookit.tables import Booking, Review, Service, home
 
 api = Api()
+SERVICE = home(Service).c
 
 SERVED_BY = (
     Annotated[list[Number] | None, Field(max_length=100, title="Served by")],
@@ -24,10 +25,10 @@ services = generate(
     Service,
     "/services",
     filters={
-        "q": contains(col(Service.title), col(Service.description)),
-        "price_min": at_least(QueryAmount, col(Service.price)),
-        "price_max": at_most(QueryAmount, col(Service.price)),
-        "active": equals(bool, col(Service.is_active)),
+        "q": contains(SERVICE.title, SERVICE.description),
+        "price_min": at_least(QueryAmount, SERVICE.price),
+        "price_max": at_most(QueryAmount, SERVICE.price),
+        "active": equals(bool, SERVICE.is_active),
     },
     more={"resource_ids": SERVED_BY},
     refuses=(no.UnknownResource,),
@@ -41,6 +42,7 @@ reviews = generate(
     refuses=(no.UnknownBooking, no.NotYourBooking, no.NotYetCompleted, no.AlreadyReviewed, no.NotYourReview),
 )
 
+Reviews: Any = list[reviews.answer]  # type: ignore[name-defined]  # a value: the shape is made from the table
 OF_SERVICE = Listing(
     select(Review)
     .join(Booking, col(Booking.id) == col(Review.booking_id))
@@ -51,9 +53,9 @@ THIS_SERVICE = select(Service.id).where(col(Service.id) == bindparam("id"))
 
 
 @api("GET", "/services/{id}/reviews", tag="reviews", refuses=(no.Missing,))
-async def list_service_reviews(call: Call, id: PathNumber, query: Page) -> list[reviews.answer]:  # type: ignore[name-defined]  # noqa: A002 -- the name in the path; a shape made from the table
+async def list_service_reviews(call: Call, id: PathNumber, query: Page) -> Reviews:  # noqa: A002 -- the name in the path
     """List what customers say of a service."""
     page: Any = await OF_SERVICE.page(call, query, service_id=id)
     if not page.value and not await call.database.fetch(THIS_SERVICE, id=id):
         raise no.Missing(what="service")
-    return page  # type: ignore[no-any-return] -- a page with its Link header
+    return page

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -97,7 +98,9 @@ class Call:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
         """One request, one transaction, in this person's name."""
-        async with self.database.transaction(by=self.by, request_id=self.request.scope.get("request_id", "")) as session:
+        async with self.database.transaction(
+            by=self.by, request_id=self.request.scope.get("request_id", "")
+        ) as session:
             yield session
 
 
@@ -182,7 +185,8 @@ class Endpoint:
             if name == "body":
                 given[name] = await read_body(call.request, adapter, context)
             else:
-                given[name] = checked("path", lambda a=adapter, n=name: a.validate_python(call.request.path_params[n]), name)  # type: ignore[misc] -- mypy cannot type a lambda's defaults
+                in_path = partial(adapter.validate_python, call.request.path_params[name])
+                given[name] = checked("path", in_path, name)
         if self.query:
             query = self.query
             values = single_values(call.request)
@@ -242,7 +246,7 @@ class Api:
     def __init__(self) -> None:
         self.endpoints: list[Endpoint] = []
 
-    def __call__(  # noqa: PLR0913 -- a declaration names all there is to say of an address
+    def __call__(
         self,
         method: str,
         path: str,
@@ -280,5 +284,3 @@ def dispatch(methods: Mapping[str, Endpoint]) -> Callable[[Request], Awaitable[R
 def system_clock() -> datetime:
     """Give the time now; the one place of this door that asks."""
     return datetime.now(UTC)
-
-

@@ -30,11 +30,11 @@ async def once(
     if key is None or call.by.id is None:
         async with call.transaction() as session:
             return answer(await act(session))
-    request_hash = hashlib.sha256(f"{type(body).__name__} {body.model_dump_json(exclude_unset=True)}".encode()).hexdigest()
+    request_hash = hashlib.sha256(
+        f"{type(body).__name__} {body.model_dump_json(exclude_unset=True)}".encode()
+    ).hexdigest()
     async with call.transaction() as session:
-        first = await idempotency.claim(
-            session, user_id=call.by.id, key=key, request_hash=request_hash, now=call.now
-        )
+        first = await idempotency.claim(session, user_id=call.by.id, key=key, request_hash=request_hash, now=call.now)
         if first:
             return again(first.status or 500, first.answer or "{}")
         try:
@@ -44,9 +44,7 @@ async def once(
             raise
         except no.Refusal as refusal:
             response = refused(refusal)
-        await idempotency.keep(
-            session, user_id=call.by.id, key=key, status=response.status_code, answer=kept(response)
-        )
+        await idempotency.keep(session, user_id=call.by.id, key=key, status=response.status_code, answer=kept(response))
     return response
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 
@@ -61,7 +61,8 @@ def schemas_of(endpoints: Sequence[Endpoint]) -> tuple[Schemas, dict[str, Any]]:
             wanted.append(((number, "query"), "validation", TypeAdapter(endpoint.query)))
     found, definitions = TypeAdapter.json_schemas(wanted, ref_template=REF)
     components = definitions.get("$defs", {})
-    schemas: Schemas = {"problem": found["problem", "serialization"]}  # type: ignore[index] -- keys of our own
+    found = cast("dict[Any, dict[str, Any]]", found)  # The keys are our own, whatever the stub says.
+    schemas: Schemas = {"problem": found["problem", "serialization"]}
     for (key, _), schema in found.items():
         if isinstance(key, tuple):
             number, part = key
@@ -102,7 +103,9 @@ def parameters(endpoint: Endpoint, schemas: Schemas, components: dict[str, Any])
     if endpoint.query:
         query = schemas[*key, "query"]
         query = components.pop(query["$ref"].rsplit("/", 1)[1], query) if "$ref" in query else query
-        found += [{"name": name, "in": "query", "schema": not_null(schema)} for name, schema in query["properties"].items()]
+        found += [
+            {"name": name, "in": "query", "schema": not_null(schema)} for name, schema in query["properties"].items()
+        ]
     found += [{"name": name, "in": "header", **HEADERS[name]} for name in endpoint.headers]
     return found
 
@@ -110,7 +113,9 @@ def parameters(endpoint: Endpoint, schemas: Schemas, components: dict[str, Any])
 def not_null(schema: dict[str, Any]) -> dict[str, Any]:
     """Give the schema of a value as a query can send it: there or not, but never null."""
     kinds = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
-    rest = {name: value for name, value in schema.items() if name not in {"anyOf", "default"} or value not in (None, [])}
+    rest = {
+        name: value for name, value in schema.items() if name not in {"anyOf", "default"} or value not in (None, [])
+    }
     if not kinds:
         return rest
     rest.pop("anyOf", None)

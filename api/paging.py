@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from starlette.datastructures import URL
 
 from api.endpoint import Call, Sent
@@ -23,7 +23,7 @@ BY_START: Key = (("start_time", datetime), ("id", int))
 class Page(Shape):
     """Which part of a list is asked for. Extended by each list's own filters."""
 
-    model_config = {"strict": False}
+    model_config = ConfigDict(strict=False)  # A query has only text.
 
     limit: Annotated[int, Field(ge=1, le=100, description="How many at most.")] = 20
     cursor: Annotated[

@@ -1,11 +1,9 @@
 """The shapes requests and answers may have: made from the tables' own fields wherever a table has the field."""
 
 import re
-from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self, cast
-from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -22,7 +20,7 @@ from pydantic import (
 from sqlmodel import SQLModel
 
 from bookit import policy
-from bookit.tables import MONEY
+from bookit.columns import MONEY
 
 BIGGEST = 2**63 - 1
 RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?\d*)?)([Zz]|[+\- ]\d\d:\d\d)?", re.ASCII)
@@ -52,7 +50,7 @@ def as_written(value: object) -> object:
 
 def in_business_time(value: datetime, info: ValidationInfo) -> datetime:
     """Read a time without offset in the business's zone."""
-    return policy.instant(value, cast("ZoneInfo", (info.context or {})["zone"]))
+    return policy.instant(value, (info.context or {})["zone"])
 
 
 def first_of_day(value: object, info: ValidationInfo) -> datetime:
@@ -117,14 +115,15 @@ def field_of(table: type[SQLModel], name: str, *, is_sent: bool) -> tuple[Any, A
         kind = Moment if kind is datetime else Moment | None
     if metadata:
         kind = Annotated[(kind, *metadata)]
-    about = {"title": declared.title, "description": declared.description}
-    return kind, Field(**about) if declared.is_required() or not is_sent else Field(default=declared.default, **about)
+    default: Any = ... if declared.is_required() or not is_sent else declared.default
+    return kind, Field(default, title=declared.title, description=declared.description)
 
 
 def new_row(table: type[SQLModel], *columns: str, **more: tuple[Any, Any]) -> type[Shape]:
     """Make the shape of a new row: these columns, and what else its rule takes."""
     fields: dict[str, Any] = {name: field_of(table, name, is_sent=True) for name in columns}
-    return cast("type[Shape]", create_model(f"New{table.__name__}", __base__=Shape, **fields, **more))
+    fields |= more
+    return create_model(f"New{table.__name__}", __base__=Shape, **fields)
 
 
 def changed_row(table: type[SQLModel], *columns: str, **more: tuple[Any, Any]) -> type[Shape]:
@@ -133,7 +132,8 @@ def changed_row(table: type[SQLModel], *columns: str, **more: tuple[Any, Any]) -
         name: (kind, Field(default=None, title=about.title, description=about.description))
         for name, (kind, about) in ((name, field_of(table, name, is_sent=True)) for name in columns)
     }
-    return cast("type[Shape]", create_model(f"Changed{table.__name__}", __base__=Change, **fields, **more))
+    fields |= more
+    return create_model(f"Changed{table.__name__}", __base__=Change, **fields)
 
 
 class Change(Shape):
@@ -152,8 +152,8 @@ class Change(Shape):
 
 def row_answer(table: type[SQLModel], *columns: str) -> type[Answer]:
     """Make the shape of a row as clients see it: these columns and no other."""
-    fields: Mapping[str, Any] = {name: field_of(table, name, is_sent=False) for name in columns}
-    return cast("type[Answer]", create_model(table.__name__, __base__=Answer, __doc__=table.__doc__, **fields))
+    fields: dict[str, Any] = {name: field_of(table, name, is_sent=False) for name in columns}
+    return create_model(table.__name__, __base__=Answer, __doc__=table.__doc__, **fields)
 
 
 def sent(shape: Shape) -> dict[str, Any]:

@@ -42,7 +42,7 @@ VISIT = (
 )
 BOOK = (
     insert(home(Booking))
-    .from_select([column.name for column in VISIT.c], select(VISIT).where(VISIT.c.resource_id.is_not(None)), False)
+    .from_select([column.name for column in VISIT.c], select(VISIT).where(VISIT.c.resource_id.is_not(None)))
     .returning(home(Booking))
 )
 

@@ -15,7 +15,9 @@ from bookit.tables import Resource, Service, ServiceResource
 
 UNLINK = delete(ServiceResource).where(col(ServiceResource.service_id) == bindparam("service_id"))
 ONLY_OF = select(Resource).where(
-    col(Resource.id).in_(select(ServiceResource.resource_id).where(ServiceResource.service_id == bindparam("service_id"))),
+    col(Resource.id).in_(
+        select(ServiceResource.resource_id).where(ServiceResource.service_id == bindparam("service_id"))
+    ),
     col(Resource.id).not_in(
         select(ServiceResource.resource_id).where(ServiceResource.service_id != bindparam("service_id"))
     ),
@@ -77,7 +79,9 @@ async def add_resource(session: Session, *, by: Actor, now: datetime, **facts: A
     return await session.insert(Resource(**facts, created_at=now))
 
 
-async def change_resource(session: Session, resource: Resource, *, by: Actor, now: datetime, **changes: Any) -> Resource:
+async def change_resource(
+    session: Session, resource: Resource, *, by: Actor, now: datetime, **changes: Any
+) -> Resource:
     """Change a resource. Fewer places than are sold leaves those bookings where they are."""
     del by, now
     require_zone(changes)

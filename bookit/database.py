@@ -8,7 +8,7 @@ as values.
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
-from typing import Any, LiteralString, TypeVar, cast
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -20,7 +20,7 @@ from sqlmodel import SQLModel, select
 
 from bookit import refusals as no
 from bookit.policy import Actor
-from bookit.tables import home, spoken
+from bookit.tables import home, number_of, spoken
 
 Row = dict[str, Any]
 Connection = AsyncConnection[Row]
@@ -28,7 +28,7 @@ T = TypeVar("T")
 TableRow = TypeVar("TableRow", bound=SQLModel)
 
 SPOKEN = spoken()
-DIALECT = dialect()
+DIALECT = dialect()  # type: ignore[no-untyped-call]
 # Set by statement and not as start-up options, which PgBouncer does not pass on. jit costs half a second where the
 # planner overestimates, as it does for the free slots.
 ON_CONNECT = (
@@ -41,7 +41,7 @@ ON_CONNECT = (
 def compiled(statement: ClauseElement) -> tuple[LiteralString, Row]:
     """Give the SQL of a statement, and the values written into it."""
     made = statement.compile(dialect=DIALECT)
-    return cast("LiteralString", str(made)), dict(made.params)
+    return str(made), dict(made.params)
 
 
 async def run(connection: Connection, statement: ClauseElement, values: Row) -> list[Row]:
@@ -79,13 +79,13 @@ class Session:
         """Change these columns of a row and give it back as it now is."""
         if not changes:
             return row
-        rows = await self.fetch(updating(type(row), tuple(sorted(changes))), the_id=row.id, **changes)  # type: ignore[attr-defined] -- every table but the links is keyed by id
+        rows = await self.fetch(updating(type(row), tuple(sorted(changes))), the_id=number_of(row), **changes)
         return type(row)(**rows[0])
 
     async def delete(self, row: SQLModel) -> None:
         """Take a row away."""
         self.is_deleting = True
-        await self.fetch(deleting(type(row)), id=row.id)  # type: ignore[attr-defined] -- as above
+        await self.fetch(deleting(type(row)), id=number_of(row))
         self.is_deleting = False
 
     async def load(self, table: type[SQLModel], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:

@@ -18,7 +18,6 @@ import os
 import pwd
 import shlex
 import shutil
-import signal
 import socket
 import stat
 import subprocess
@@ -31,10 +30,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-PORT = "5432"
+PORT = "5432"  # in the URL too, or PGPORT in the environment would count
 PATIENCE = 600  # seconds: after a power cut, a slow disk may need minutes to put things right
 LONGEST_SOCKET_PATH = 103  # bytes, on macOS; Linux takes 107
-SHORT_FOLDER = "/tmp"  # noqa: S108 -- only ever for mkdtemp
 
 SETTINGS = {
     "listen_addresses": "",
@@ -55,10 +53,8 @@ FIRST_STATEMENTS = "CREATE ROLE bookit LOGIN CREATEDB;\nCREATE DATABASE bookit O
 ELSEWHERE = "Set BOOKIT_HOME to another folder, or DATABASE_URL to a PostgreSQL of your own."
 ADVICE = {
     "No space left on device": "The disk is full: free some space and start again.",
-    "incompatible with server": "Another major version of PostgreSQL made its files: dump them with the BookIt that"
-    " made them, and restore the dump into a new BOOKIT_HOME.",
+    "incompatible with server": "Another PostgreSQL made its files: dump them with the older BookIt, restore in a new home.",
 }
-
 _held: set[int] = set()
 
 
@@ -68,7 +64,7 @@ class DatabaseWillNotStart(Exception):
 
 @contextmanager
 def postgres(home: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Start or join the PostgreSQL in ``home``, give a libpq URL of its database ``bookit``; the last to leave stops it.
+    """Start or join the PostgreSQL in ``home`` and give a libpq URL of its database ``bookit``; the last one stops it.
 
     ``settings`` are PostgreSQL's own; they count only when this call is the one that starts the server.
     Refuses with ``DatabaseWillNotStart``. A process forked inside the block is no user of its own.
@@ -79,15 +75,12 @@ def postgres(home: Path, settings: Mapping[str, str] | None = None) -> Iterator[
             users = on_leaving.enter_context(cluster.locked("users.lock", fcntl.LOCK_SH))
             on_leaving.callback(cluster.leave, users)
             cluster.ensure_running({**SETTINGS, **(settings or {})})
-        # With its port, or PGPORT in the environment would count.
         yield f"postgresql://bookit@:{PORT}/bookit?host={quote(os.fsencode(cluster.socket_folder))}"
 
 
 class _Cluster:
-    """The folder ``<home>/postgres``."""
-
     def __init__(self, home: Path) -> None:
-        """Make the folder if it is missing; refuse one whose server we could not run."""
+        """Find the folder ``<home>/postgres``, or make it; refuse one whose server we could not run."""
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         we, root = os.geteuid(), 0
         self.place = home.resolve() / "postgres"
@@ -155,7 +148,7 @@ class _Cluster:
         settings = {**settings, "unix_socket_directories": str(self.make_socket_folder())}
         options = shlex.join(f"--{name}={value}" for name, value in settings.items())
         # Relative paths, because pg_ctl puts them before a shell, where a quote or a dollar would count.
-        self.run(lock, "pg_ctl", "start", "-D", "data", "-l", "log", "-w", "-t", str(PATIENCE), "-o", options)
+        self.run("pg_ctl", "start", "-D", "data", "-l", "log", "-w", "-t", str(PATIENCE), "-o", options, keep=(lock,))
 
     def stop(self) -> None:
         """Ask for a fast shutdown and wait for its end."""
@@ -163,9 +156,9 @@ class _Cluster:
             with suppress(BlockingIOError), self.locked("server.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
                 self.remove_socket_folder()
                 return
-            for process in self.listening()[:1]:
-                with suppress(ProcessLookupError):
-                    os.kill(int(process), signal.SIGINT)
+            if self.listening():
+                with suppress(DatabaseWillNotStart):  # nor did it have to be stopped, then
+                    self.run("pg_ctl", "stop", "-D", "data", "-m", "fast", "-W")
 
     def listening(self) -> list[str]:
         """Give what the server that answers on the socket notes of itself: its process first, its state eighth."""
@@ -179,18 +172,19 @@ class _Cluster:
         """Make the database files beside their place and move them there: half of them never look like all."""
         new = self.place / "data.new"
         shutil.rmtree(new, ignore_errors=True)
-        self.run(lock, "initdb", "-D", new.name, "-U", "postgres", "-A", "trust", *LOCALE)
-        self.run(lock, "postgres", "--single", "-D", new.name, "-c", "exit_on_error=on", "postgres", say=FIRST_STATEMENTS)
+        single = ("--single", "-D", new.name, "-c", "exit_on_error=on", "postgres")
+        self.run("initdb", "-D", new.name, "-U", "postgres", "-A", "trust", *LOCALE, keep=(lock,))
+        self.run("postgres", *single, keep=(lock,), say=FIRST_STATEMENTS)
         new.rename(self.place / "data")
         place = os.open(self.place, os.O_RDONLY)
         os.fsync(place)
         os.close(place)
 
-    def run(self, lock: int, program: str, *arguments: str, say: str = "") -> None:
-        """Run one of PostgreSQL's programs as the server's user. It and what it starts inherit the server's lock."""
+    def run(self, program: str, *arguments: str, keep: tuple[int, ...] = (), say: str = "") -> None:
+        """Run one of PostgreSQL's programs as the server's user. It and what it starts keep the lock they are given."""
         command = str(_programs() / program)
-        bridge, identity = _becoming(*self.run_as, command, str(self.place)) if self.run_as else ([], {})
         with _plainly(self.place):
+            bridge, identity = _becoming(*self.run_as, command, str(self.place)) if self.run_as else ([], {})
             ran = subprocess.run(
                 [*bridge, command, *arguments],
                 **identity,
@@ -198,13 +192,15 @@ class _Cluster:
                 env={"PATH": os.defpath, "LC_ALL": "C"},
                 input=say.encode(),
                 capture_output=True,
-                pass_fds=(lock,),
+                pass_fds=keep,
                 start_new_session=True,  # out of reach of the terminal's Ctrl-C
                 check=False,
             )
         if ran.returncode:
             log = self.place / "log"
             said = log.read_bytes() if log.exists() else ran.stdout + ran.stderr
+            if not shutil.disk_usage(self.place).free:  # nor then for a word of why
+                said = b"No space left on device"
             raise _refusal(f"PostgreSQL does not start in {self.place}.", said.decode("utf-8", "replace"))
 
     def make_socket_folder(self) -> Path:
@@ -215,7 +211,7 @@ class _Cluster:
         if length <= LONGEST_SOCKET_PATH and "," not in str(link):  # libpq reads a comma as "or this host"
             _folder_for(self.run_as, self.place, "socket.").rename(link)
         else:
-            link.symlink_to(_folder_for(self.run_as, SHORT_FOLDER, self.socket_prefix))
+            link.symlink_to(_folder_for(self.run_as, "/tmp", self.socket_prefix))  # noqa: S108 -- by mkdtemp
         return self.socket_folder
 
     def remove_socket_folder(self) -> None:
@@ -280,8 +276,7 @@ def _user_for(home: Path) -> tuple[int, int]:
         names.insert(0, home.owner())
     for name in names:
         with suppress(KeyError):
-            user = pwd.getpwnam(name)
-            if user.pw_uid:
+            if (user := pwd.getpwnam(name)).pw_uid:
                 break
     else:
         raise DatabaseWillNotStart("PostgreSQL refuses root, and nobody else is here. Run BookIt as an ordinary user.")
@@ -302,10 +297,8 @@ def _becoming(uid: int, gid: int, *paths: str) -> tuple[list[str], dict[str, Any
     ways: list[tuple[list[str], dict[str, Any]]] = [([], {"user": uid, "group": gid, "extra_groups": []})]
     ways += [([*become, f"--inh-caps=-all,+{right}", f"--ambient-caps=-all,+{right}"], {}) for right in RIGHTS]
     for bridge, identity in ways:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, PermissionError):
             if not subprocess.run([*bridge, *reach], **identity, stderr=subprocess.DEVNULL, check=False).returncode:
                 return bridge, identity
-    raise DatabaseWillNotStart(
-        f"PostgreSQL would run as user number {uid}, who cannot reach {' or '.join(paths)}."
-        " Set BOOKIT_HOME to a folder that this user can reach, or run BookIt as an ordinary user."
-    )
+    who = f"PostgreSQL would run as user number {uid}, who may not pass to {' and '.join(paths)}."
+    raise DatabaseWillNotStart(f"{who} Set BOOKIT_HOME to a folder they can reach, or run as an ordinary user.")

@@ -33,9 +33,7 @@ KEEP = cast(
 FORGET = delete(IdempotencyKey).where(col(IdempotencyKey.created_at) <= OVER)
 
 
-async def claim(
-    session: Session, *, user_id: int, key: str, request_hash: str, now: datetime
-) -> IdempotencyKey | None:
+async def claim(session: Session, *, user_id: int, key: str, request_hash: str, now: datetime) -> IdempotencyKey | None:
     """Claim a key for this request; None: it is the first, so carry it out and ``keep`` the answer.
 
     Otherwise the key as it was kept. Refuses a key that was used for another request.

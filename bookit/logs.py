@@ -16,8 +16,10 @@ def write_logs(*, debug: bool = False) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     is_terminal = sys.stderr.isatty()
-    last = structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer()
-    ready = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, last]
+    last: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer()
+    )
+    ready: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, last]
     if not is_terminal:
         ready.insert(1, structlog.processors.format_exc_info)
     structlog.configure(

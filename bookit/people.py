@@ -43,6 +43,8 @@ EXPIRED = delete(RefreshToken).where(col(RefreshToken.expires_at) <= bindparam("
 
 async def hash_password(password: str) -> str:
     """Hash a password of 8 to 72 bytes with bcrypt. Done before a transaction: it takes a while."""
+    if len(password) < policy.PASSWORD_LEAST or "\0" in password:
+        raise no.PasswordTooShort
     if len(password.encode()) > policy.PASSWORD_BYTES:
         raise no.PasswordTooLong
     return str(await to_thread.run_sync(PASSWORDS.hash, password, limiter=THREADS))

@@ -129,11 +129,11 @@ def instant(moment: datetime, zone: ZoneInfo) -> datetime:
     return exact
 
 
-
-
 def midnight(day: date, zone: ZoneInfo, *, days_on: int = 0) -> datetime:
-    """Give the moment this day, or one so many days later, begins in this zone; where midnight is skipped, the first
-    moment after it. Refuses a day outside the calendar."""
+    """Give the moment this day, or one so many days later, begins in this zone.
+
+    Where midnight is skipped it is the first moment after it. Refuses a day outside the calendar.
+    """
     try:
         begins = datetime.combine(day + timedelta(days=days_on), time(), tzinfo=zone).astimezone(UTC)
     except OverflowError:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import ClassVar
 
 
-class Refusal(Exception):  # noqa: N818 -- a refusal is an answer, not an error
+class Refusal(Exception):
     """BookIt cannot do that."""
 
     field: ClassVar[str | None] = None
@@ -91,6 +91,12 @@ class CurrentPasswordNeeded(Invalid):
     """A new password needs the current one."""
 
     field = "current_password"
+
+
+class PasswordTooShort(Misshapen):
+    """A password has 8 characters or more."""
+
+    field = "password"
 
 
 class PasswordTooLong(Misshapen):
@@ -353,7 +359,7 @@ class Required(Misshapen):
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name)
-        self.field = name  # type: ignore[misc] -- the one refusal whose column is known only when it is met
+        self.field = name  # type: ignore[misc]  # the one refusal whose column is known only when it is met
 
 
 class HistoryIsKept(Forbidden):

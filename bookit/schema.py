@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-import migrations
 import psycopg
+
+import migrations
 
 FOLDER = Path(migrations.__file__).parent
 

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 SECRET_BYTES = 32
 
 
-class SettingsRefused(Exception):  # noqa: N818 -- like every refusal, an answer to a person
+class SettingsRefused(Exception):
     """The environment does not make sense; the text says what to change."""
 
 
@@ -42,7 +42,11 @@ def libpq_url(url: object) -> object:
 
 
 def split_list(origins: object) -> object:
-    return [part.strip().rstrip("/") for part in origins.split(",") if part.strip()] if isinstance(origins, str) else origins
+    return (
+        [part.strip().rstrip("/") for part in origins.split(",") if part.strip()]
+        if isinstance(origins, str)
+        else origins
+    )
 
 
 class Settings(BaseSettings):
@@ -115,5 +119,7 @@ def read_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        lines = [
+            f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+        ]
         raise SettingsRefused("\n".join(lines)) from None

@@ -6,43 +6,37 @@ each field, and the constraint repeats them for writers that come through no doo
 are in ``tables.sql``.
 """
 
-from collections.abc import Iterable
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import (
-    DDL,
-    BigInteger,
-    CheckConstraint,
-    ForeignKeyConstraint,
-    Identity,
-    Index,
-    Numeric,
-    SmallInteger,
-    String,
-    Table,
-    UniqueConstraint,
-    event,
-    func,
-    text,
-)
+from sqlalchemy import DDL, Constraint, Index, SmallInteger, String, Table, UniqueConstraint, event, text
 from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
 from sqlmodel import Field, SQLModel
 
 from bookit import refusals as no
-
-WORDS = r"^[^\x00]*[^\x00\s][^\x00]*$"  # At least one character that is not a space, and no NUL.
-TEXT = r"^[^\x00]*$"  # PostgreSQL keeps every character but NUL.
-# What an HTML form accepts as an e-mail (WHATWG, "valid e-mail address"), with a dot in the domain.
-LABEL = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
-EMAIL = rf"^[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{LABEL}([.]{LABEL})+$"
-EMAIL_IN_SQL = EMAIL.replace("'", "''")
-MONEY = Decimal("99999999.99")
-DAY_MINUTES = 24 * 60
-YEAR_MINUTES = 366 * DAY_MINUTES
+from bookit.columns import (
+    DAY_MINUTES,
+    EMAIL,
+    EMAIL_IN_SQL,
+    YEAR_MINUTES,
+    check,
+    counted,
+    kept,
+    key,
+    link,
+    minutes,
+    money,
+    one_of,
+    optional,
+    refers_to,
+    remarks,
+    speaks,
+    stamped,
+    words,
+)
 
 
 class Role(StrEnum):
@@ -63,59 +57,6 @@ class Status(StrEnum):
     NO_SHOW = "no_show"
 
 
-def speaks(refusal: type[no.Refusal]) -> dict[str, Any]:
-    """Attach to a constraint the refusal it speaks when it is broken."""
-    return {"refusal": refusal}
-
-
-def key() -> Any:
-    return Field(default=None, primary_key=True, sa_type=BigInteger, sa_column_args=[Identity()], title="Number")
-
-
-def refers_to(title: str, **more: Any) -> Any:
-    return Field(sa_type=BigInteger, title=title, **more)
-
-
-def words(most: int, *, least: int = 1, pattern: str = WORDS, **more: Any) -> Any:
-    """Text of a bounded length; the bound is a constraint, so breaking it is a sentence and not a driver's error."""
-    return Field(min_length=least, max_length=most, regex=pattern, sa_type=String, **more)
-
-
-def remarks(most: int, title: str) -> Any:
-    """Text that may be empty."""
-    return kept("", min_length=0, max_length=most, regex=TEXT, sa_type=String, title=title)
-
-
-def kept(value: object, **more: Any) -> Any:
-    """A default that the database fills in, for every writer; SQLAlchemy's own would reach only its own inserts."""
-    filled = str(value).lower() if isinstance(value, bool) else f"'{value}'" if isinstance(value, str) else str(value)
-    return Field(default=value, sa_column_kwargs={"server_default": text(filled), "default": None}, **more)
-
-
-def minutes(title: str, description: str, most: int = YEAR_MINUTES) -> Any:
-    return kept(0, ge=0, le=most, title=title, description=description)
-
-
-def stamped(title: str = "Created") -> Any:
-    return Field(default=None, nullable=False, sa_column_kwargs={"server_default": func.now()}, title=title)
-
-
-def counted() -> Any:
-    return kept(1, title="Version", description="Goes up with every change; a stale edit is refused by it.")
-
-
-def one_of(column: str, choices: Iterable[StrEnum]) -> str:
-    return f"{column} IN ({', '.join(repr(choice.value) for choice in choices)})"
-
-
-def check(fact: str, condition: str, refusal: type[no.Refusal]) -> CheckConstraint:
-    return CheckConstraint(condition, name=fact, info=speaks(refusal))
-
-
-def link(fact: str, column: str, table: str, refusal: type[no.Refusal], **more: Any) -> ForeignKeyConstraint:
-    return ForeignKeyConstraint([column], [f"{table}.id"], name=fact, info=speaks(refusal), **more)
-
-
 class User(SQLModel, table=True):
     """Somebody with an account: a customer, or someone who works here."""
 
@@ -131,7 +72,7 @@ class User(SQLModel, table=True):
     email: str = words(255, least=3, pattern=EMAIL, title="E-mail")
     password_hash: str = Field(sa_type=String, title="Password")
     role: Role = kept(Role.USER.value, sa_type=String, title="Role")
-    is_active: bool = kept(True, title="Active", description="Somebody inactive cannot sign in.")
+    is_active: bool = kept(default=True, title="Active", description="Somebody inactive cannot sign in.")
     created_at: datetime = stamped()
     version: int = counted()
 
@@ -142,8 +83,9 @@ class Service(SQLModel, table=True):
     __tablename__ = "services"
     __table_args__ = (
         check("service_title_has_1_to_200_characters", "char_length(title) BETWEEN 1 AND 200", no.TitleNeeded),
-        check("service_description_has_at_most_1000_characters", "char_length(description) <= 1000",
-              no.DescriptionTooLong),  # fmt: skip
+        check(
+            "service_description_has_at_most_1000_characters", "char_length(description) <= 1000", no.DescriptionTooLong
+        ),
         check("service_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
         check("service_lasts_up_to_a_day", f"duration_minutes BETWEEN 1 AND {DAY_MINUTES}", no.DurationNotPositive),
         check(
@@ -158,17 +100,19 @@ class Service(SQLModel, table=True):
     id: int = key()
     title: str = words(200, title="Title")
     description: str = remarks(1000, "Description")
-    price: Decimal = Field(ge=0, le=MONEY, decimal_places=2, sa_type=Numeric(10, 2), title="Price")  # type: ignore[call-overload] -- sqlmodel's stub wants a class, SQLAlchemy takes an instance
+    price: Decimal = money("Price")
     duration_minutes: int = Field(ge=1, le=DAY_MINUTES, title="Duration", description="In minutes.")
     setup_minutes: int = minutes("Setup", "Minutes kept free before each visit.", DAY_MINUTES)
     cleanup_minutes: int = minutes("Cleanup", "Minutes kept free after each visit.", DAY_MINUTES)
-    slot_step_minutes: int | None = Field(default=None, ge=1, le=DAY_MINUTES, title="Slot step",
-                                          description="Minutes between offered starts; empty: the duration.")  # fmt: skip
+    slot_step_minutes: int | None = optional(
+        "Slot step", "Minutes between offered starts; empty: the duration.", most=DAY_MINUTES
+    )
     min_notice_minutes: int = minutes("Lead time", "A visit is booked at least so many minutes ahead.")
-    horizon_days: int | None = Field(default=None, ge=1, le=3660, title="Horizon",
-                                     description="A visit is booked at most so many days ahead; empty: no limit.")  # fmt: skip
+    horizon_days: int | None = optional(
+        "Horizon", "A visit is booked at most so many days ahead; empty: no limit.", most=3660
+    )
     cancel_notice_minutes: int = minutes("Cancellation notice", "A visit is cancelled at least so many minutes ahead.")
-    is_active: bool = kept(True, title="Active", description="Only an active service can be booked.")
+    is_active: bool = kept(default=True, title="Active", description="Only an active service can be booked.")
     created_at: datetime = stamped()
     version: int = counted()
 
@@ -186,7 +130,7 @@ class Resource(SQLModel, table=True):
     name: str = words(200, title="Name")
     capacity: int = kept(1, ge=1, le=1000, title="Places", description="How many bookings it takes at one time.")
     timezone: str = words(64, title="Time zone", description="An IANA name, such as Europe/Berlin.")
-    is_active: bool = kept(True, title="Active")
+    is_active: bool = kept(default=True, title="Active")
     created_at: datetime = stamped()
     version: int = counted()
 
@@ -224,15 +168,22 @@ class Booking(SQLModel, table=True):
         link("booking_is_of_a_service", "service_id", "services", no.UnknownService),
         link("booking_is_on_a_resource", "resource_id", "resources", no.UnknownResource),
         check("booking_ends_after_start", "end_time > start_time", no.EndsBeforeStart),
-        check("booking_blocks_its_own_time", "blocks_from <= start_time AND end_time <= blocks_until",
-              no.PlaceOutOfRange),  # fmt: skip
-        check("booking_lies_in_the_calendar", "blocks_from >= '1999-12-30Z' AND blocks_until < '3000-01-03Z'",
-              no.OutsideTheCalendar),  # fmt: skip
+        check(
+            "booking_blocks_its_own_time", "blocks_from <= start_time AND end_time <= blocks_until", no.PlaceOutOfRange
+        ),
+        check(
+            "booking_lies_in_the_calendar",
+            "blocks_from >= '1999-12-30Z' AND blocks_until < '3000-01-03Z'",
+            no.OutsideTheCalendar,
+        ),
         check("booking_place_is_numbered_from_1", "lane >= 1", no.PlaceOutOfRange),
         check("booking_status_is_known", one_of("status", Status), no.UnknownStatus),
         check("booking_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
-        check("booking_expires_only_while_pending", "expires_at IS NULL OR status IN ('pending', 'cancelled')",
-              no.HoldOutlivesPending),  # fmt: skip
+        check(
+            "booking_expires_only_while_pending",
+            "expires_at IS NULL OR status IN ('pending', 'cancelled')",
+            no.HoldOutlivesPending,
+        ),
         Index("bookings_by_user", "user_id", "start_time", "id"),
         Index("bookings_by_service", "service_id", "start_time", "id"),
         Index("bookings_by_resource", "resource_id", "start_time"),
@@ -248,8 +199,8 @@ class Booking(SQLModel, table=True):
     blocks_from: datetime = Field(title="Blocked from")
     blocks_until: datetime = Field(title="Blocked until")
     status: Status = kept(Status.PENDING.value, sa_type=String, title="Status")
-    price: Decimal = Field(sa_type=Numeric(10, 2), title="Price", description="As it was when this was booked.")  # type: ignore[call-overload] -- as above
-    expires_at: datetime | None = Field(default=None, title="Expires", description="A hold is let go then.")
+    price: Decimal = money("Price", description="As it was when this was booked.")
+    expires_at: datetime | None = optional("Expires", "A hold is let go then.")
     created_at: datetime = stamped()
     version: int = counted()
 
@@ -287,8 +238,8 @@ class OpeningHours(SQLModel, table=True):
     weekday: int = Field(ge=1, le=7, sa_type=SmallInteger, title="Weekday", description="1 is Monday.")
     opens: time = Field(title="Opens")
     closes: time = Field(title="Closes", description="Not after the opening: closes the next day.")
-    valid_from: date | None = Field(default=None, title="From", description="Empty: since ever.")
-    valid_until: date | None = Field(default=None, title="Until", description="Empty: for good.")
+    valid_from: date | None = optional("From", "Empty: since ever.")
+    valid_until: date | None = optional("Until", "Empty: for good.")
     version: int = counted()
 
 
@@ -299,8 +250,11 @@ class CalendarException(SQLModel, table=True):
     __table_args__ = (
         link("exception_is_of_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
         check("exception_ends_after_start", "ends_at > starts_at", no.EndsBeforeStart),
-        check("exception_lies_in_the_calendar", "starts_at >= '1999-12-30Z' AND ends_at < '3000-01-03Z'",
-              no.OutsideTheCalendar),  # fmt: skip
+        check(
+            "exception_lies_in_the_calendar",
+            "starts_at >= '1999-12-30Z' AND ends_at < '3000-01-03Z'",
+            no.OutsideTheCalendar,
+        ),
         check("exception_reason_has_at_most_200_characters", "char_length(reason) <= 200", no.ReasonTooLong),
         Index("exceptions_by_time", text("tstzrange(starts_at, ends_at)"), postgresql_using="gist"),
         Index("exceptions_by_resource", "resource_id"),
@@ -309,7 +263,7 @@ class CalendarException(SQLModel, table=True):
     resource_id: int | None = refers_to("Resource", default=None, description="Empty: everybody, as on a holiday.")
     starts_at: datetime = Field(title="From")
     ends_at: datetime = Field(title="Until")
-    is_open: bool = kept(False, title="Open", description="An extra opening rather than a closure.")
+    is_open: bool = kept(default=False, title="Open", description="An extra opening rather than a closure.")
     reason: str = remarks(200, "Reason")
     version: int = counted()
 
@@ -320,8 +274,7 @@ class Event(SQLModel, table=True):
     __tablename__ = "events"
     __table_args__ = (Index("events_by_row", "table_name", "row_id", "id"),)
     id: int = key()
-    at: datetime = Field(default=None, nullable=False, sa_column_kwargs={"server_default": text("clock_timestamp()")},
-                         title="When")  # fmt: skip
+    at: datetime = stamped("When", "clock_timestamp()")
     actor_id: int | None = refers_to("Who (number)", default=None)
     actor: str = Field(sa_type=String, title="Who")
     door: str = Field(sa_type=String, title="Door")
@@ -369,9 +322,14 @@ class IdempotencyKey(SQLModel, table=True):
     answer: str | None = Field(default=None, sa_type=String)
 
 
+def number_of(row: SQLModel) -> int:
+    """Give the number a row goes by; every table but the links has one."""
+    return cast("int", vars(row)["id"])
+
+
 def home(table: type[SQLModel]) -> Table:
     """Give the SQLAlchemy table behind a class."""
-    return cast("Table", table.__table__)  # type: ignore[attr-defined] -- set by SQLModel's metaclass
+    return cast("Table", vars(table)["__table__"])
 
 
 def spoken() -> dict[tuple[str, str], type[no.Refusal]]:
@@ -379,7 +337,7 @@ def spoken() -> dict[tuple[str, str], type[no.Refusal]]:
     declared = {
         (table.name, str(item.name)): item.info["refusal"]
         for table in SQLModel.metadata.tables.values()
-        for item in [*table.constraints, *table.indexes]
+        for item in cast("list[Constraint]", [*table.constraints, *table.indexes])
         if "refusal" in item.info
     }
     by_trigger = {("events", "event_is_kept"): no.HistoryIsKept}
@@ -402,5 +360,5 @@ EXCEPTION WHEN invalid_parameter_value THEN
   RETURN false;
 END $$;
 """
-event.listen(SQLModel.metadata, "before_create", DDL(BEFORE_TABLES))
-event.listen(SQLModel.metadata, "after_create", DDL(FUNCTIONS.replace("%", "%%")))
+for moment, script in (("before_create", BEFORE_TABLES), ("after_create", FUNCTIONS)):
+    event.listen(SQLModel.metadata, moment, DDL(script.replace("%", "%%")))  # type: ignore[no-untyped-call]

@@ -347,37 +347,35 @@ CREATE TRIGGER exception_is_remembered AFTER INSERT OR UPDATE OR DELETE ON calen
   FOR EACH ROW EXECUTE FUNCTION row_is_remembered();
 """
 
-TABLE_NAMES = """
-reviews
-service_resources
-refresh_tokens
-opening_hours
-idempotency_keys
-calendar_exceptions
-bookings
-users
-services
-resources
-events
-""".split()
+TABLE_NAMES = [
+    "reviews",
+    "service_resources",
+    "refresh_tokens",
+    "opening_hours",
+    "idempotency_keys",
+    "calendar_exceptions",
+    "bookings",
+    "users",
+    "services",
+    "resources",
+    "events",
+]
 
-FUNCTION_NAMES = """
-booking_takes_a_place
-booking_place_is_free
-resource_for_booking
-row_counts_its_changes
-row_is_remembered
-history_is_kept
-timezone_is_known
-""".split()
+FUNCTION_NAMES = [
+    "booking_takes_a_place",
+    "booking_place_is_free",
+    "resource_for_booking",
+    "row_counts_its_changes",
+    "row_is_remembered",
+    "history_is_kept",
+    "timezone_is_known",
+]
 
 
 def upgrade() -> None:
     """Run as written: psycopg takes several statements at once when there are no values."""
-    connection = op.get_bind().connection
-    with connection.cursor() as cursor:
-        for script in (BEFORE_TABLES, TABLES, FUNCTIONS):
-            cursor.execute(script)
+    for script in (BEFORE_TABLES, TABLES, FUNCTIONS):
+        op.get_bind().exec_driver_sql(script.replace("%", "%%"))
 
 
 def downgrade() -> None:
@@ -386,4 +384,3 @@ def downgrade() -> None:
         op.execute(f"DROP TABLE {table} CASCADE")
     for function in FUNCTION_NAMES:
         op.execute(f"DROP FUNCTION {function}")
-

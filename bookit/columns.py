@@ -1,0 +1,96 @@
+"""The words ``tables.py`` is written in: kinds of columns, and constraints that carry a refusal."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Identity, Numeric, String, text
+from sqlmodel import Field
+
+from bookit import refusals as no
+
+WORDS = r"^[^\x00]*[^\x00\s][^\x00]*$"  # At least one character that is not a space, and no NUL.
+TEXT = r"^[^\x00]*$"  # PostgreSQL keeps every character but NUL.
+# What an HTML form accepts as an e-mail (WHATWG, "valid e-mail address"), with a dot in the domain.
+LABEL = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+EMAIL = rf"^[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{LABEL}([.]{LABEL})+$"
+EMAIL_IN_SQL = EMAIL.replace("'", "''")
+MONEY = Decimal("99999999.99")
+DAY_MINUTES = 24 * 60
+YEAR_MINUTES = 366 * DAY_MINUTES
+
+
+def speaks(refusal: type[no.Refusal]) -> dict[str, Any]:
+    """Attach to a constraint the refusal it speaks when it is broken."""
+    return {"refusal": refusal}
+
+
+def key() -> Any:
+    """The number a row goes by, given by the database."""
+    return Field(default=None, primary_key=True, sa_type=BigInteger, sa_column_args=[Identity()], title="Number")
+
+
+def refers_to(title: str, **more: Any) -> Any:
+    """The number of a row of another table."""
+    return Field(sa_type=BigInteger, title=title, **more)
+
+
+def words(most: int, *, least: int = 1, pattern: str = WORDS, **more: Any) -> Any:
+    """Text of a bounded length; the bound is a constraint, so breaking it is a sentence and not a driver's error."""
+    return Field(min_length=least, max_length=most, regex=pattern, sa_type=String, **more)
+
+
+def remarks(most: int, title: str) -> Any:
+    """Text that may be empty."""
+    return kept("", min_length=0, max_length=most, regex=TEXT, sa_type=String, title=title)
+
+
+def kept(default: object, **more: Any) -> Any:
+    """A default that the database fills in, for every writer; SQLAlchemy's own would reach only its own inserts."""
+    written = str(default).lower() if isinstance(default, bool) else str(default)
+    filled = text(f"'{default}'" if isinstance(default, str) else written)
+    return Field(default=default, sa_column_kwargs={"server_default": filled, "default": None}, **more)
+
+
+def optional(title: str, description: str, *, most: int | None = None) -> Any:
+    """A column that may be empty."""
+    bounds: dict[str, Any] = {"ge": 1, "le": most} if most else {}
+    return Field(default=None, title=title, description=description, **bounds)
+
+
+def money(title: str, **more: Any) -> Any:
+    """An amount to the cent."""
+    amount: Any = Numeric(10, 2)  # SQLModel's stub asks for a class; a length makes it an instance.
+    bounds: dict[str, Any] = {"ge": 0, "le": MONEY, "decimal_places": 2}
+    return Field(sa_type=amount, title=title, **bounds, **more)
+
+
+def minutes(title: str, description: str, most: int = YEAR_MINUTES) -> Any:
+    """A number of minutes, none unless said."""
+    return kept(0, ge=0, le=most, title=title, description=description)
+
+
+def stamped(title: str = "Created", clock: str = "now()") -> Any:
+    """The moment a row was made."""
+    return Field(default=None, nullable=False, sa_column_kwargs={"server_default": text(clock)}, title=title)
+
+
+def counted() -> Any:
+    """How often a row was written; a trigger counts."""
+    return kept(1, title="Version", description="Goes up with every change; a stale edit is refused by it.")
+
+
+def one_of(column: str, choices: Iterable[StrEnum]) -> str:
+    """The condition that a column holds one of these."""
+    return f"{column} IN ({', '.join(repr(choice.value) for choice in choices)})"
+
+
+def check(fact: str, condition: str, refusal: type[no.Refusal]) -> CheckConstraint:
+    """A fact about a row's own values."""
+    return CheckConstraint(condition, name=fact, info=speaks(refusal))
+
+
+def link(fact: str, column: str, table: str, refusal: type[no.Refusal], **more: Any) -> ForeignKeyConstraint:
+    """The fact that a row of another table exists; speaks when it does not, and ``StillInUse`` when it is deleted."""
+    return ForeignKeyConstraint([column], [f"{table}.id"], name=fact, info=speaks(refusal), **more)

@@ -1,0 +1,113 @@
+"""Runs the server: takes the port, fills the demo, starts uvicorn, and tells the person where BookIt is."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from threading import Thread
+from urllib.request import urlopen
+
+import anyio
+import click
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from bookit.database import Database
+from bookit.logs import write_logs
+from bookit.settings import Settings
+
+
+class CannotServe(Exception):
+    """BookIt cannot serve here; the text says why."""
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Take the port before anything else, so that a taken one is said at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CannotServe(f"BookIt cannot listen on {host}:{port}: {reason}. Choose another with --port.") from None
+    listener.set_inheritable(True)
+    with listener:
+        yield listener
+
+
+def plant_demo(settings: Settings) -> None:
+    """Fill an empty database with the demo business; one that has it stays as it is."""
+    from seed.business import plant
+
+    async def run() -> None:
+        database = Database(settings.database_url or "", timezone=settings.timezone, size=2)
+        await database.open()
+        await plant(database, now=datetime.now(UTC))
+        await database.close()
+
+    anyio.run(run)
+
+
+def run(settings: Settings, listener: socket.socket, workers: int, *, demo: bool) -> None:
+    """Serve on this socket until told to stop. The serving processes learn database and secret from the environment."""
+    os.environ["DATABASE_URL"] = settings.database_url or ""
+    os.environ["SECRET_KEY"] = settings.secret_key.get_secret_value()
+    write_logs(debug=settings.debug)
+    config = uvicorn.Config(
+        "bookit.asgi:create",
+        factory=True,
+        workers=workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+    Thread(target=welcome, args=(address_of(listener), demo), daemon=True).start()
+    if workers > 1:
+        Multiprocess(config, sockets=[listener]).run()
+        return
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    if not server.started:
+        raise CannotServe("BookIt could not start; the lines above say why.")
+
+
+def address_of(listener: socket.socket) -> str:
+    """Give the address a person on this machine can open."""
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 -- asked, not bound
+    return f"http://{shown}:{port}"
+
+
+def welcome(address: str, demo: bool) -> None:  # noqa: FBT001 -- a thread takes its arguments by place
+    """Wait until BookIt answers, then say so."""
+    for _ in range(600):
+        try:
+            with urlopen(f"{address}/readyz", timeout=2):  # noqa: S310 -- our own address
+                click.echo(banner(address, demo=demo), err=True)
+                return
+        except OSError:
+            time.sleep(0.05)
+
+
+def banner(address: str, *, demo: bool) -> str:
+    """Say where BookIt is, and in a demo how to sign in."""
+    lines = [
+        "",
+        f"  BookIt is open at {address}",
+        "",
+        f"    the API, to try      {address}/docs",
+        f"    the API, to read     {address}/redoc",
+        f"    is it well?          {address}/readyz",
+    ]
+    if demo:
+        from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_PASSWORD, DEMO_STAFF
+
+        lines += [
+            "",
+            f"  Sign in with the password {DEMO_PASSWORD} as",
+            f"    {DEMO_CUSTOMER} (a customer), {DEMO_STAFF} (staff) or {DEMO_ADMIN} (admin)",
+        ]
+    return "\n".join([*lines, "", "  Ctrl-C closes it.", ""])
