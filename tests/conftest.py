@@ -23,8 +23,9 @@ from bookit.database import Database
 from bookit.embedded import postgres
 from bookit.policy import Actor
 from bookit.settings import Settings
-from bookit.tables import Role, Service, User
+from bookit.tables import Resource, Role, Service, User
 
+ROOT = Path(__file__).parent.parent
 NOW = datetime(2030, 1, 7, 9, tzinfo=UTC)  # A Monday.
 TOMORROW_AT_TEN = datetime(2030, 1, 8, 10, tzinfo=UTC)
 PASSWORD = "correct horse"
@@ -33,6 +34,17 @@ QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 OWNER = Actor("seed", role=Role.ADMIN)
 
 people.PASSWORDS.update(bcrypt__rounds=4)
+
+
+def every_table() -> list[type[SQLModel]]:
+    """Give every table of BookIt."""
+    return [found for found in SQLModel.__subclasses__() if "__table__" in vars(found)]
+
+
+def refused(answer: httpx2.Response) -> tuple[int, str | None]:
+    """Give the status of an answer, and the code if it is a refusal."""
+    is_problem = answer.headers.get("content-type") == "application/problem+json"
+    return answer.status_code, answer.json()["code"] if is_problem else None
 
 
 def sibling(url: str, name: str) -> str:
@@ -239,4 +251,14 @@ async def haircut(database: Database) -> Service:
     """A service of 45 minutes on a resource of its own."""
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"title": "Haircut", "price": 35, "duration_minutes": 45}
+        return await records.create(session, Service, by=OWNER, now=NOW, **facts)
+
+
+@pytest.fixture
+async def shared(database: Database) -> Service:
+    """A service that either of two resources can serve."""
+    async with database.transaction(by=OWNER) as session:
+        for name in ("Lea", "Max"):
+            await records.create(session, Resource, by=OWNER, now=NOW, name=name)
+        facts: dict[str, Any] = {"title": "Colour", "price": 60, "duration_minutes": 30, "resource_ids": [1, 2]}
         return await records.create(session, Service, by=OWNER, now=NOW, **facts)
