@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import StringConstraints
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Identity, Numeric, String, text
 from sqlmodel import Field
 
@@ -16,6 +17,10 @@ TEXT = r"^[^\x00]*$"  # PostgreSQL keeps every character but NUL.
 LABEL = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 EMAIL = rf"^[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{LABEL}([.]{LABEL})+$"
 EMAIL_IN_SQL = EMAIL.replace("'", "''")
+# SQLModel drops a pattern given to its Field, and keeps one given with the type.
+Words = Annotated[str, StringConstraints(pattern=WORDS)]
+Text = Annotated[str, StringConstraints(pattern=TEXT)]
+Email = Annotated[str, StringConstraints(pattern=EMAIL)]
 MONEY = Decimal("99999999.99")
 DAY_MINUTES = 24 * 60
 YEAR_MINUTES = 366 * DAY_MINUTES
@@ -36,14 +41,14 @@ def refers_to(title: str, **more: Any) -> Any:
     return Field(sa_type=BigInteger, title=title, **more)
 
 
-def words(most: int, *, least: int = 1, pattern: str = WORDS, **more: Any) -> Any:
+def words(most: int, *, least: int = 1, **more: Any) -> Any:
     """Text of a bounded length; the bound is a constraint, so breaking it is a sentence and not a driver's error."""
-    return Field(min_length=least, max_length=most, regex=pattern, sa_type=String, **more)
+    return Field(min_length=least, max_length=most, sa_type=String, **more)
 
 
 def remarks(most: int, title: str) -> Any:
     """Text that may be empty."""
-    return kept("", min_length=0, max_length=most, regex=TEXT, sa_type=String, title=title)
+    return kept("", max_length=most, sa_type=String, title=title)
 
 
 def kept(default: object, **more: Any) -> Any:

@@ -5,7 +5,7 @@ times as much a request. A statement must therefore be a constant or come out of
 as values.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from typing import Any, LiteralString, TypeVar
@@ -88,13 +88,14 @@ class Session:
         await self.fetch(deleting(type(row)), id=number_of(row))
         self.is_deleting = False
 
-    async def load(self, table: type[SQLModel], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+    async def load(self, table: type[SQLModel], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
         """Add many rows at once, as they are; constraints and triggers hold for each. Gives how many."""
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
-        places = sql.SQL(", ").join(sql.Placeholder() * len(columns))
-        into = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(sql.Identifier(home(table).name), names, places)
+        into = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(home(table).name), names)
         async with self._connection.cursor() as cursor:
-            await cursor.executemany(into, rows)
+            async with cursor.copy(into) as copy:
+                for row in rows:
+                    await copy.write_row(row)
             return cursor.rowcount
 
     async def because(self, reason: str) -> None:

@@ -53,7 +53,7 @@ FIRST_STATEMENTS = "CREATE ROLE bookit LOGIN CREATEDB;\nCREATE DATABASE bookit O
 ELSEWHERE = "Set BOOKIT_HOME to another folder, or DATABASE_URL to a PostgreSQL of your own."
 ADVICE = {
     "No space left on device": "The disk is full: free some space and start again.",
-    "incompatible with server": "Another PostgreSQL made its files: dump them with the older BookIt, restore in a new home.",
+    "incompatible with server": "Another PostgreSQL made its files: dump them with the older BookIt, restore elsewhere.",
 }
 _held: set[int] = set()
 
@@ -142,7 +142,7 @@ class _Cluster:
         with suppress(FileNotFoundError):
             (self.place / "log").replace(self.place / "log.old")
         if not (self.place / "data").exists():
-            self.make_data(lock)
+            self.make_data(lock, fsync=settings.get("fsync", "on"))
         # The lock says that no server lives, so this names a dead process, or a stranger who got its number.
         (self.place / "data/postmaster.pid").unlink(missing_ok=True)
         settings = {**settings, "unix_socket_directories": str(self.make_socket_folder())}
@@ -151,7 +151,6 @@ class _Cluster:
         self.run("pg_ctl", "start", "-D", "data", "-l", "log", "-w", "-t", str(PATIENCE), "-o", options, keep=(lock,))
 
     def stop(self) -> None:
-        """Ask for a fast shutdown and wait for its end."""
         for _ in _moments():
             with suppress(BlockingIOError), self.locked("server.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
                 self.remove_socket_folder()
@@ -168,12 +167,13 @@ class _Cluster:
             return (self.place / "data/postmaster.pid").read_text("utf-8", "replace").split("\n")
         return []
 
-    def make_data(self, lock: int) -> None:
+    def make_data(self, lock: int, *, fsync: str) -> None:
         """Make the database files beside their place and move them there: half of them never look like all."""
         new = self.place / "data.new"
         shutil.rmtree(new, ignore_errors=True)
-        single = ("--single", "-D", new.name, "-c", "exit_on_error=on", "postgres")
-        self.run("initdb", "-D", new.name, "-U", "postgres", "-A", "trust", *LOCALE, keep=(lock,))
+        sync = ["--no-sync"] if fsync == "off" else []
+        single = ("--single", "-D", new.name, "-c", "exit_on_error=on", "-c", f"fsync={fsync}", "postgres")
+        self.run("initdb", "-D", new.name, "-U", "postgres", "-A", "trust", *LOCALE, *sync, keep=(lock,))
         self.run("postgres", *single, keep=(lock,), say=FIRST_STATEMENTS)
         new.rename(self.place / "data")
         place = os.open(self.place, os.O_RDONLY)
@@ -204,11 +204,10 @@ class _Cluster:
             raise _refusal(f"PostgreSQL does not start in {self.place}.", said.decode("utf-8", "replace"))
 
     def make_socket_folder(self) -> Path:
-        """Make a fresh folder, elsewhere if the kernel or libpq could not find the socket here."""
+        """Make a fresh folder; elsewhere if this path is too long for a socket, or has a comma, an "or" to libpq."""
         self.remove_socket_folder()
         link = self.place / "socket"
-        length = len(os.fsencode(link / f".s.PGSQL.{PORT}"))
-        if length <= LONGEST_SOCKET_PATH and "," not in str(link):  # libpq reads a comma as "or this host"
+        if len(os.fsencode(link / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET_PATH and "," not in str(link):
             _folder_for(self.run_as, self.place, "socket.").rename(link)
         else:
             link.symlink_to(_folder_for(self.run_as, "/tmp", self.socket_prefix))  # noqa: S108 -- by mkdtemp
@@ -231,7 +230,6 @@ def _moments() -> Iterator[None]:
 
 @contextmanager
 def _plainly(home: Path) -> Iterator[None]:
-    """Say in a sentence what the system refuses."""
     try:
         yield
     except OSError as error:

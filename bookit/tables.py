@@ -19,9 +19,11 @@ from sqlmodel import Field, SQLModel
 from bookit import refusals as no
 from bookit.columns import (
     DAY_MINUTES,
-    EMAIL,
     EMAIL_IN_SQL,
     YEAR_MINUTES,
+    Email,
+    Text,
+    Words,
     check,
     counted,
     kept,
@@ -68,8 +70,8 @@ class User(SQLModel, table=True):
         Index("user_email_is_unique", text("lower(email)"), unique=True, info=speaks(no.EmailTaken)),
     )
     id: int = key()
-    name: str = words(100, title="Name")
-    email: str = words(255, least=3, pattern=EMAIL, title="E-mail")
+    name: Words = words(100, title="Name")
+    email: Email = words(255, least=3, title="E-mail")
     password_hash: str = Field(sa_type=String, title="Password")
     role: Role = kept(Role.USER.value, sa_type=String, title="Role")
     is_active: bool = kept(default=True, title="Active", description="Somebody inactive cannot sign in.")
@@ -98,8 +100,8 @@ class Service(SQLModel, table=True):
         ),
     )
     id: int = key()
-    title: str = words(200, title="Title")
-    description: str = remarks(1000, "Description")
+    title: Words = words(200, title="Title")
+    description: Text = remarks(1000, "Description")
     price: Decimal = money("Price")
     duration_minutes: int = Field(ge=1, le=DAY_MINUTES, title="Duration", description="In minutes.")
     setup_minutes: int = minutes("Setup", "Minutes kept free before each visit.", DAY_MINUTES)
@@ -127,9 +129,9 @@ class Resource(SQLModel, table=True):
         check("resource_timezone_is_known", "timezone_is_known(timezone)", no.UnknownTimezone),
     )
     id: int = key()
-    name: str = words(200, title="Name")
+    name: Words = words(200, title="Name")
     capacity: int = kept(1, ge=1, le=1000, title="Places", description="How many bookings it takes at one time.")
-    timezone: str = words(64, title="Time zone", description="An IANA name, such as Europe/Berlin.")
+    timezone: Words = words(64, title="Time zone", description="An IANA name, such as Europe/Berlin.")
     is_active: bool = kept(default=True, title="Active")
     created_at: datetime = stamped()
     version: int = counted()
@@ -218,7 +220,7 @@ class Review(SQLModel, table=True):
     id: int = key()
     booking_id: int = refers_to("Booking", ge=1)
     rating: int = Field(ge=1, le=5, sa_type=SmallInteger, title="Rating", description="1 to 5 stars.")
-    comment: str = words(1000, title="Comment")
+    comment: Words = words(1000, title="Comment")
     created_at: datetime = stamped()
     version: int = counted()
 
@@ -264,7 +266,7 @@ class CalendarException(SQLModel, table=True):
     starts_at: datetime = Field(title="From")
     ends_at: datetime = Field(title="Until")
     is_open: bool = kept(default=False, title="Open", description="An extra opening rather than a closure.")
-    reason: str = remarks(200, "Reason")
+    reason: Text = remarks(200, "Reason")
     version: int = counted()
 
 
@@ -315,7 +317,7 @@ class IdempotencyKey(SQLModel, table=True):
         Index("idempotency_keys_by_age", "created_at"),
     )
     user_id: int = refers_to("User", primary_key=True)
-    key: str = words(255, primary_key=True)
+    key: Words = words(255, primary_key=True)
     request_hash: str = Field(sa_type=String)
     created_at: datetime = Field()
     status: int | None = None

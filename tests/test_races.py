@@ -403,18 +403,17 @@ def test_a_whole_day_of_visits_moves_by_15_minutes_in_one_statement(console: Con
     assert after == [(start, start + HOUR, start, start + HOUR) for start in moved]
 
 
-def test_a_day_of_visits_that_overlap_on_several_places_moves_in_one_statement(console: Console) -> None:
+def test_staggered_visits_on_several_places_move_in_one_statement(console: Console) -> None:
     room = new_resource(console, 2)
-    book(console, room, TEN, lasts=60 * MINUTE)
-    book(console, room, TEN + 5 * MINUTE, lasts=60 * MINUTE)
-    book(console, room, TEN + 60 * MINUTE, lasts=60 * MINUTE)
-    book(console, room, TEN + 65 * MINUTE, lasts=60 * MINUTE)
-    before = console.execute("SELECT id, lane, start_time FROM bookings ORDER BY id").fetchall()
+    starts = [TEN, TEN + HOUR, TEN - HOUR]
+    for start in starts:
+        book(console, room, start)
+    book(console, room, TEN - HOUR, lasts=70 * MINUTE)
 
-    console.execute(SHIFT)
+    outcome = tried(console, SHIFT)
 
-    after = console.execute("SELECT id, lane, start_time FROM bookings ORDER BY id").fetchall()
-    assert after == [(number, lane, start + 15 * MINUTE) for number, lane, start in before]
+    assert outcome == "done"
+    assert console.execute(OVERSOLD).fetchall() == []
 
 
 def test_two_bookings_swap_their_times_in_one_statement(console: Console) -> None:

@@ -1,0 +1,254 @@
+"""Joining, signing in and out, one's own profile, and rights that end at once."""
+
+import asyncio
+from typing import Any
+
+import httpx2
+import pytest
+
+from bookit import records
+from bookit.database import Database
+from bookit.policy import Actor
+from bookit.refusals import Forbidden
+from bookit.tables import Role, User
+from tests.conftest import NOW, OWNER, PASSWORD, Clock, Person, refused
+
+JOIN = {"name": "Nia", "email": "nia@example.com", "password": PASSWORD}
+
+
+async def changed(database: Database, person: Person, **facts: Any) -> None:
+    """Let the admin change somebody."""
+    async with database.transaction(by=OWNER) as session:
+        user = await records.hold(session, User, person.id)
+        await records.change(session, user, by=OWNER, now=NOW, **facts)
+
+
+async def signed_in(client: httpx2.AsyncClient, email: str = "tom@example.com") -> dict[str, str]:
+    answer = await client.post("/auth/login", json={"email": email, "password": PASSWORD})
+    assert answer.status_code == 200, answer.text
+    tokens: dict[str, str] = answer.json()
+    return tokens
+
+
+async def me(client: httpx2.AsyncClient, token: str) -> httpx2.Response:
+    return await client.get("/me", headers={"Authorization": f"Bearer {token}"})
+
+
+async def test_somebody_joins_as_a_customer(visitor: httpx2.AsyncClient) -> None:
+    answer = await visitor.post("/auth/register", json=JOIN)
+
+    assert (answer.status_code, answer.json()) == (
+        201,
+        {
+            "id": 1,
+            "name": "Nia",
+            "email": "nia@example.com",
+            "role": "user",
+            "is_active": True,
+            "created_at": "2030-01-07T09:00:00Z",
+        },
+    )
+
+
+async def test_an_email_joins_once_whatever_its_case(visitor: httpx2.AsyncClient) -> None:
+    await visitor.post("/auth/register", json=JOIN)
+
+    answer = await visitor.post("/auth/register", json=JOIN | {"email": "NIA@Example.com"})
+
+    assert refused(answer) == (409, "email-taken")
+
+
+async def test_nobody_gives_themselves_a_role(visitor: httpx2.AsyncClient) -> None:
+    answer = await visitor.post("/auth/register", json=JOIN | {"role": "admin"})
+
+    assert refused(answer) == (422, "wrong-shape")
+
+
+async def test_a_customer_signs_in_whatever_the_case_of_their_email(tom: Person, visitor: httpx2.AsyncClient) -> None:
+    tokens = await signed_in(visitor, "TOM@example.com")
+
+    answer = await me(visitor, tokens["access_token"])
+
+    assert tokens["token_type"] == "bearer"
+    assert answer.json()["id"] == tom.id
+
+
+@pytest.mark.parametrize(
+    ("email", "password"),
+    [("tom@example.com", "wrong horse"), ("nobody@example.com", PASSWORD), ("tom@example.com", "x" * 100), ("", "")],
+)
+async def test_a_wrong_email_and_a_wrong_password_look_alike(
+    tom: Person, visitor: httpx2.AsyncClient, email: str, password: str
+) -> None:
+    answer = await visitor.post("/auth/login", json={"email": email, "password": password})
+
+    assert refused(answer) == (401, "wrong-password")
+    assert answer.json()["detail"] == "The e-mail or the password is wrong."
+
+
+async def test_somebody_inactive_cannot_sign_in(tom: Person, visitor: httpx2.AsyncClient, database: Database) -> None:
+    await changed(database, tom, is_active=False)
+
+    answer = await visitor.post("/auth/login", json={"email": "tom@example.com", "password": PASSWORD})
+
+    assert refused(answer) == (401, "wrong-password")
+
+
+async def test_an_access_token_lives_for_half_an_hour(tom: Person, visitor: httpx2.AsyncClient, clock: Clock) -> None:
+    token = (await signed_in(visitor))["access_token"]
+
+    clock.pass_by(minutes=29, seconds=59)
+    before = await me(visitor, token)
+    clock.pass_by(seconds=1)
+    after = await me(visitor, token)
+
+    assert (before.status_code, refused(after)) == (200, (401, "sign-in-ended"))
+
+
+async def test_a_refresh_token_gives_the_next_pair(tom: Person, visitor: httpx2.AsyncClient, clock: Clock) -> None:
+    first = await signed_in(visitor)
+    clock.pass_by(days=6, hours=23)
+
+    answer = await visitor.post("/auth/refresh", json={"refresh_token": first["refresh_token"]})
+
+    assert answer.status_code == 200
+    assert answer.json()["refresh_token"] != first["refresh_token"]
+    assert (await me(visitor, answer.json()["access_token"])).status_code == 200
+
+
+async def test_a_refresh_token_lives_for_a_week(tom: Person, visitor: httpx2.AsyncClient, clock: Clock) -> None:
+    first = await signed_in(visitor)
+    clock.pass_by(days=7)
+
+    answer = await visitor.post("/auth/refresh", json={"refresh_token": first["refresh_token"]})
+
+    assert refused(answer) == (401, "sign-in-ended")
+
+
+async def test_a_spent_refresh_token_ends_its_whole_family(tom: Person, visitor: httpx2.AsyncClient) -> None:
+    first = await signed_in(visitor)
+    other = await signed_in(visitor)
+    second = (await visitor.post("/auth/refresh", json={"refresh_token": first["refresh_token"]})).json()
+
+    stolen = await visitor.post("/auth/refresh", json={"refresh_token": first["refresh_token"]})
+    rightful = await visitor.post("/auth/refresh", json={"refresh_token": second["refresh_token"]})
+    elsewhere = await visitor.post("/auth/refresh", json={"refresh_token": other["refresh_token"]})
+
+    assert (refused(stolen), refused(rightful)) == ((401, "sign-in-ended"), (401, "sign-in-ended"))
+    assert elsewhere.status_code == 200
+
+
+async def test_a_refresh_token_sent_twice_at_once_is_spent_once(tom: Person, visitor: httpx2.AsyncClient) -> None:
+    token = (await signed_in(visitor))["refresh_token"]
+
+    answers = await asyncio.gather(*(visitor.post("/auth/refresh", json={"refresh_token": token}) for _ in range(8)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] + [401] * 7
+
+
+async def test_signing_out_ends_the_sign_in(tom: Person, visitor: httpx2.AsyncClient) -> None:
+    token = (await signed_in(visitor))["refresh_token"]
+
+    out = await visitor.post("/auth/logout", json={"refresh_token": token})
+    again = await visitor.post("/auth/logout", json={"refresh_token": token})
+    unknown = await visitor.post("/auth/logout", json={"refresh_token": "never given"})
+    after = await visitor.post("/auth/refresh", json={"refresh_token": token})
+
+    assert [out.status_code, again.status_code, unknown.status_code] == [200, 200, 200]
+    assert refused(after) == (401, "sign-in-ended")
+
+
+async def test_somebody_made_inactive_is_out_at_once(
+    tom: Person, visitor: httpx2.AsyncClient, database: Database
+) -> None:
+    tokens = await signed_in(visitor)
+    await changed(database, tom, is_active=False)
+
+    answers = [
+        await me(visitor, tokens["access_token"]),
+        await visitor.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]}),
+    ]
+
+    assert [refused(answer) for answer in answers] == [(401, "sign-in-ended")] * 2
+
+
+async def test_somebody_demoted_loses_their_rights_at_once(mara: Person, database: Database) -> None:
+    before = await mara.asks("GET", "/bookings")
+    await changed(database, mara, role=Role.USER)
+
+    after = await mara.asks("POST", "/services", json={"title": "Mine", "price": 1, "duration_minutes": 1})
+
+    assert before.status_code == 200
+    assert refused(after) == (403, "forbidden")
+
+
+async def test_a_new_password_needs_the_current_one_and_ends_every_sign_in(
+    tom: Person, visitor: httpx2.AsyncClient
+) -> None:
+    tokens = await signed_in(visitor)
+
+    without = await tom.asks("PATCH", "/me", json={"password": "a new secret"})
+    wrong = await tom.asks("PATCH", "/me", json={"password": "a new secret", "current_password": "guess"})
+    right = await tom.asks("PATCH", "/me", json={"password": "a new secret", "current_password": PASSWORD})
+
+    assert refused(without) == (400, "current-password-needed")
+    assert refused(wrong) == (400, "wrong-current-password")
+    assert right.status_code == 200
+    assert refused(await me(visitor, tokens["access_token"])) == (401, "sign-in-ended")
+    ended = await visitor.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
+    assert refused(ended) == (401, "sign-in-ended")
+    again = await visitor.post("/auth/login", json={"email": "tom@example.com", "password": "a new secret"})
+    assert again.status_code == 200
+
+
+async def test_a_profile_is_ones_own_to_change(tom: Person, eve: Person) -> None:
+    answer = await tom.asks("PATCH", "/me", json={"name": "Thomas", "email": "thomas@example.com"})
+    taken = await tom.asks("PATCH", "/me", json={"email": "EVE@example.com"})
+    role = await tom.asks("PATCH", "/me", json={"role": "admin"})
+
+    assert (answer.json()["name"], answer.json()["email"]) == ("Thomas", "thomas@example.com")
+    assert (refused(taken), refused(role)) == ((409, "email-taken"), (422, "wrong-shape"))
+
+
+@pytest.mark.parametrize(
+    ("by", "facts", "is_allowed"),
+    [
+        (Role.STAFF, {"name": "Thomas"}, True),
+        (Role.STAFF, {"role": Role.STAFF}, False),
+        (Role.STAFF, {"password_hash": "x"}, False),
+        (Role.USER, {"name": "Thomas"}, False),
+        (Role.ADMIN, {"role": Role.STAFF}, True),
+    ],
+)
+async def test_staff_change_a_customers_contact_data_and_an_admin_everything(
+    tom: Person, database: Database, by: Role, facts: dict[str, Any], is_allowed: bool
+) -> None:
+    somebody = Actor("admin", 99, by)
+
+    async def change() -> User:
+        async with database.transaction(by=somebody) as session:
+            user = await records.hold(session, User, tom.id)
+            return await records.change(session, user, by=somebody, now=NOW, **facts)
+
+    if is_allowed:
+        assert {name: getattr(await change(), name) for name in facts} == facts
+    else:
+        with pytest.raises(Forbidden):
+            await change()
+
+
+async def test_only_an_admin_gives_out_roles(database: Database) -> None:
+    mara = Actor("admin", 1, Role.STAFF)
+    facts: dict[str, Any] = {"name": "Kim", "email": "kim@example.com", "password_hash": "x", "role": Role.ADMIN}
+
+    with pytest.raises(Forbidden):
+        async with database.transaction(by=mara) as session:
+            await records.create(session, User, by=mara, now=NOW, **facts)
+
+
+async def test_a_person_nothing_refers_to_can_be_removed(tom: Person, ada: Person, database: Database) -> None:
+    by = Actor("admin", ada.id, Role.ADMIN)
+    async with database.transaction(by=by) as session:
+        await records.remove(session, await records.hold(session, User, tom.id), by=by, now=NOW)
+
+    assert refused(await tom.asks("GET", "/me")) == (401, "sign-in-ended")
