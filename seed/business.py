@@ -83,11 +83,13 @@ async def plant(
     now = now.replace(second=0, microsecond=0)
     try:
         async with database.transaction(by=FOUNDER) as session:
-            return await Planting(session, Random(seed), now=now, hashed=hashed, tell=tell).all(bookings)
+            made = await Planting(session, Random(seed), now=now, hashed=hashed, tell=tell).all(bookings)
     except no.EmailTaken:
         if await look(database) == Outcome.WAS_THERE:  # Somebody planted at the same time.
             return Summary(Outcome.WAS_THERE)
         raise
+    await database.fetch(many.COUNT_THEM)
+    return made
 
 
 async def look(database: Database) -> Outcome:
@@ -120,10 +122,12 @@ class Planting:
             await self.take(step, diary)
         for number in range(len(CUSTOMERS)):
             await self.customer(number, self.now)
-        more = await many.fill(self, count - len(self.bookings))
+        await self.speak(FOUNDER)
+        bulk = many.Bulk(self.session, self.rng, now=self.now, hashed=self.hashed, tell=self.tell)
+        more = await bulk.fill(count - len(self.bookings), after=len(self.bookings))
         return Summary(
             Outcome.PLANTED,
-            services=len(self.services),
+            services=len(self.services) + more.services,
             resources=len(self.places) + more.resources,
             customers=len(self.customers) + more.customers,
             bookings=len(self.bookings) + more.bookings,

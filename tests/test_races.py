@@ -102,7 +102,9 @@ def new_resource(console: Console, capacity: int, *services: int) -> int:
     return int(number)
 
 
-def visit(resource: int, start: datetime, *, user: int = 1, status: str = "pending", lasts: timedelta = HOUR) -> dict[str, Any]:
+def visit(
+    resource: int, start: datetime, *, user: int = 1, status: str = "pending", lasts: timedelta = HOUR
+) -> dict[str, Any]:
     return {"resource": resource, "start": start, "end": start + lasts, "user": user, "status": status}
 
 
@@ -136,7 +138,9 @@ def race(consoles: list[Console], statement: str, values: Sequence[Any]) -> Coun
     return Counter(at_once([lambda c=c, v=v: tried(c, statement, v) for c, v in zip(consoles, values, strict=True)]))  # type: ignore[misc] -- mypy cannot type a lambda's defaults
 
 
-async def asked(people: Sequence[Person], method: str, paths: Sequence[str], bodies: Sequence[Any]) -> list[httpx2.Response]:
+async def asked(
+    people: Sequence[Person], method: str, paths: Sequence[str], bodies: Sequence[Any]
+) -> list[httpx2.Response]:
     """Have each person send a request of their own, all at once."""
     requests = zip(people, paths, bodies, strict=True)
     return await asyncio.gather(*(person.asks(method, path, json=body) for person, path, body in requests))
@@ -166,7 +170,9 @@ def test_of_64_inserts_into_one_slot_as_many_win_as_there_are_places(consoles: l
 
 
 @BOTH_CAPACITIES
-def test_of_64_bookings_moved_to_one_slot_as_many_win_as_there_are_places(consoles: list[Console], capacity: int) -> None:
+def test_of_64_bookings_moved_to_one_slot_as_many_win_as_there_are_places(
+    consoles: list[Console], capacity: int
+) -> None:
     room = new_resource(consoles[0], capacity)
     numbers = [book(consoles[0], room, TEN + n * HOUR) for n in range(1, WRITERS + 1)]
 
@@ -287,7 +293,9 @@ async def test_a_request_sent_20_times_at_once_with_one_key_books_once_and_is_an
         *(tom.asks("POST", "/bookings", json=wanted, headers={"Idempotency-Key": "tom-1"}) for _ in range(20))
     )
 
-    alike = {(answer.status_code, answer.headers["location"], answer.headers["etag"], answer.text) for answer in answers}
+    alike = {
+        (answer.status_code, answer.headers["location"], answer.headers["etag"], answer.text) for answer in answers
+    }
     assert len(alike) == 1
     assert answers[0].status_code == 201
     assert Counter(answer.headers.get("idempotency-replayed") for answer in answers) == {None: 1, "true": 19}
@@ -302,7 +310,10 @@ def one_of_many_statements(chance: random.Random, rooms: list[int]) -> tuple[str
     start = TEN + chance.randrange(24) * 15 * MINUTE
     values = visit(
         chance.choice(rooms), start, user=chance.randint(1, 64), lasts=chance.choice([15, 45, 60, 90]) * MINUTE
-    ) | {"id": chance.randint(1, 120), "to": chance.choice(["pending", "confirmed", "completed", "cancelled", "no_show"])}
+    ) | {
+        "id": chance.randint(1, 120),
+        "to": chance.choice(["pending", "confirmed", "completed", "cancelled", "no_show"]),
+    }
     statements = [
         INSERT,
         INSERT,
@@ -398,7 +409,9 @@ def test_a_whole_day_of_visits_moves_by_15_minutes_in_one_statement(console: Con
 
     console.execute(SHIFT)
 
-    after = console.execute("SELECT start_time, end_time, blocks_from, blocks_until FROM bookings ORDER BY id").fetchall()
+    after = console.execute(
+        "SELECT start_time, end_time, blocks_from, blocks_until FROM bookings ORDER BY id"
+    ).fetchall()
     moved = [start + 15 * MINUTE for start in starts]
     assert after == [(start, start + HOUR, start, start + HOUR) for start in moved]
 
@@ -439,7 +452,9 @@ def test_a_place_beyond_the_capacity_cannot_be_asked_for(console: Console) -> No
     room = new_resource(console, 1)
     book(console, room, TEN)
 
-    outcome = tried(console, INSERT.replace("(user_id", "(lane, user_id").replace("VALUES (", "VALUES (2, "), visit(room, TEN))
+    outcome = tried(
+        console, INSERT.replace("(user_id", "(lane, user_id").replace("VALUES (", "VALUES (2, "), visit(room, TEN)
+    )
 
     assert outcome == "23P01"
     assert sold(console) == [1]

@@ -1,0 +1,3 @@
+"""What the whole test run does, beside its tests."""
+
+pytest_plugins = ["tests.refusals_met"]
