@@ -1,15 +1,21 @@
 """The `bookit` command: serve, migrate, create-admin, worker, check."""
 
+import re
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from bookit.settings import Settings, SettingsRefused, read_settings
+
+if TYPE_CHECKING:
+    import psycopg
+
+TOLD_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop(click.ClickException):
@@ -33,15 +39,16 @@ def plainly() -> Iterator[None]:
         yield
     except (SettingsRefused, DatabaseWillNotStart, Refusal, CannotServe) as error:
         raise Stop(str(error)) from None
-    except psycopg.OperationalError as error:
-        raise Stop(unreachable(str(error))) from None
-    except psycopg.ProgrammingError as error:
-        raise Stop(f"DATABASE_URL does not make sense: {str(error).splitlines()[0]}.") from None
+    except psycopg.Error as error:
+        raise Stop(unusable(error)) from None
 
 
-def unreachable(text: str) -> str:
-    """Say why a database cannot be used, from libpq's first line, which names the server and never the password."""
-    reason = text.splitlines()[0].removeprefix("connection failed: ") if text else "no answer"
+def unusable(error: "psycopg.Error") -> str:
+    """Say why a database cannot be used, from PostgreSQL's sentence or libpq's first line; none has the password."""
+    if error.diag.message_primary:
+        return f"The database refuses: {error.diag.message_primary}."
+    said = (str(error).splitlines() or ["no answer"])[0]
+    reason = re.sub(r"^connection (failed|is bad): |FATAL: +|\[Errno -?\d+\] ", "", said)
     return f"BookIt cannot reach its database: {reason.rstrip('.')}. Check DATABASE_URL."
 
 
@@ -73,16 +80,24 @@ def require_schema(settings: Settings, *, may_migrate: bool) -> None:
     schema.migrate(url)
 
 
-def stop_cleanly(*_: object) -> NoReturn:
-    """Leave by way of every context manager, so that the embedded database stops too."""
-    sys.exit(0)
+def when_told_to_stop(status: int, *numbers: int) -> None:
+    """On these signals, leave by way of every context manager, so that the embedded database stops too."""
+
+    def leave(*_: object) -> NoReturn:
+        for number in TOLD_TO_STOP:
+            signal.signal(number, signal.SIG_IGN)  # or an impatient second Ctrl-C would leave the database running
+        sys.exit(status)
+
+    for number in numbers:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, leave)
 
 
 @click.group()
 @click.version_option(package_name="bookit")
 def main() -> None:
     """BookIt: the back office for businesses that sell time."""
-    signal.signal(signal.SIGTERM, stop_cleanly)
+    when_told_to_stop(1, signal.SIGTERM, signal.SIGHUP)
 
 
 @main.command()
@@ -94,6 +109,7 @@ def serve(host: str, port: int, workers: int, *, demo: bool) -> None:
     """Serve BookIt until Ctrl-C."""
     from bookit import serving
 
+    when_told_to_stop(0, *TOLD_TO_STOP)
     with plainly():
         asked = read_settings().with_secret()
         if demo and not asked.is_embedded:
@@ -159,7 +175,7 @@ async def add_admin(settings: Settings, email: str, name: str, password: str) ->
 
 @main.command()
 def worker() -> None:
-    """Do what nobody waits for, in a process of its own, until Ctrl-C."""
+    """Do what nobody waits for, until Ctrl-C."""
     import anyio
 
     from bookit import housekeeping
@@ -172,14 +188,16 @@ def worker() -> None:
         click.echo("BookIt's worker is at work. Ctrl-C ends it.", err=True)
         await housekeeping.keep_tidy(database, clock=lambda: datetime.now(UTC))
 
+    when_told_to_stop(0, *TOLD_TO_STOP)
     asked = read_or_stop()
     write_logs(debug=asked.debug)
     with plainly(), database_of(asked) as settings:
         require_schema(settings, may_migrate=asked.is_embedded)
         try:
             anyio.run(run, settings)
-        except KeyboardInterrupt:
+        except SystemExit:
             click.echo("\nBookIt's worker has stopped.", err=True)
+            raise
 
 
 def read_or_stop() -> Settings:
@@ -189,7 +207,7 @@ def read_or_stop() -> Settings:
 
 @main.command()
 def check() -> None:
-    """Say whether BookIt could run here: its settings, its database, its schema."""
+    """Say whether BookIt could run here, or what stops it."""
     import psycopg
 
     from bookit import schema
@@ -205,7 +223,8 @@ def check() -> None:
                 raise Stop(f"PostgreSQL {number // 10000} answers, and BookIt needs 15 or newer.")
             whose = "its own" if asked.is_embedded else "the one of DATABASE_URL"
             click.echo(f"PostgreSQL {number // 10000} answers ({whose}).")
-            seen, needed = schema.current(url), schema.newest()
-            if seen != needed:
-                raise Stop(f"The schema is at {seen or 'nothing'} and should be at {needed}. Run: bookit migrate")
-            click.echo(f"The schema is up to date ({seen}).")
+            if asked.is_embedded and schema.current(url) is None:
+                click.echo("The database is empty; bookit serve makes its schema.")
+                return
+            require_schema(settings, may_migrate=False)
+            click.echo(f"The schema is up to date ({schema.newest()}).")

@@ -53,7 +53,7 @@ FIRST_STATEMENTS = "CREATE ROLE bookit LOGIN CREATEDB;\nCREATE DATABASE bookit O
 ELSEWHERE = "Set BOOKIT_HOME to another folder, or DATABASE_URL to a PostgreSQL of your own."
 ADVICE = {
     "No space left on device": "The disk is full: free some space and start again.",
-    "incompatible with server": "Another PostgreSQL made its files: dump them with the older BookIt, restore elsewhere.",
+    "incompatible with server": "Another PostgreSQL made its files: dump them with the BookIt of then, restore elsewhere",
 }
 _held: set[int] = set()
 

@@ -26,15 +26,19 @@ def current(url: str) -> str | None:
 
 
 def migrate(url: str, to: str = "head") -> None:
-    """Bring the database to this migration; several at once take turns."""
+    """Bring the database to this migration; several at once take turns. Raises what psycopg raises."""
     from alembic import command  # noqa: PLC0415 -- half a second that a start on a current schema does not pay
     from alembic.config import Config  # noqa: PLC0415 -- as above
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 -- as above
 
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.attributes["url"] = url
     move = command.downgrade if to == "base" else command.upgrade
-    move(config, to)
+    try:
+        move(config, to)
+    except DBAPIError as error:
+        raise error.orig or error from error
 
 
 def dialect_url(url: str) -> str:

@@ -14,6 +14,10 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SECRET_BYTES = 32
+NO_ADDRESS = (
+    "it is no address such as postgresql://user:password@host:5432/name;"
+    " in the password, write %40 for @, %2F for /, %3A for :, %25 for %, %20 for a space"
+)
 
 
 class SettingsRefused(Exception):
@@ -31,13 +35,25 @@ def known_zone(name: object) -> object:
 
 
 def libpq_url(url: object) -> object:
-    """Read every usual spelling of a PostgreSQL address as libpq's own."""
+    """Read every usual spelling of a PostgreSQL address as libpq's own.
+
+    Refuses what libpq would misread, in words of ours: libpq's quote the place, and so the password.
+    """
     if not url:
         return None
     spelled = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", str(url))
     if not spelled.startswith("postgresql://"):
         message = "it starts with postgresql:// (BookIt runs on PostgreSQL alone)"
         raise ValueError(message)
+    try:
+        parts = conninfo_to_dict(spelled)
+    except (psycopg.ProgrammingError, UnicodeError) as error:
+        if str(error).startswith("invalid URI query parameter"):
+            raise ValueError(str(error).strip()) from None
+        parts = {"port": "unreadable"}
+    ports = str(parts.get("port") or PORT).split(",")
+    if not all(re.fullmatch(r"\d{1,5}|", port) for port in ports) or spelled.partition("?")[0].count("@") > 1:
+        raise ValueError(NO_ADDRESS)
     return spelled
 
 

@@ -28,7 +28,7 @@ DEMO_CUSTOMER = "customer@example.com"
 
 LIVED = 1000  # As many bookings as the studio can have; more are other rooms', in bulk.
 OPENED = timedelta(days=200)  # before now
-PLAIN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "ı": "i", "ł": "l", " ": ".", "’": ""})
+PLAIN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "ł": "l", " ": ".", "’": ""})
 FOUNDER = Actor("seed", role=Role.ADMIN)
 
 SOME_BOOKING = select(col(Booking.id)).limit(1)
@@ -123,7 +123,7 @@ class Planting:
         for number in range(len(CUSTOMERS)):
             await self.customer(number, self.now)
         await self.speak(FOUNDER)
-        bulk = many.Bulk(self.session, self.rng, now=self.now, hashed=self.hashed, tell=self.tell)
+        bulk = many.Bulk(self.session, self.rng, by=FOUNDER, now=self.now, hashed=self.hashed, tell=self.tell)
         more = await bulk.fill(count - len(self.bookings), after=len(self.bookings))
         return Summary(
             Outcome.PLANTED,
@@ -211,9 +211,10 @@ class Planting:
         customer = await self.customer(visit.customer, visit.made)
         by = self.desk[step.visit % len(self.desk)] if step.by_desk else customer
         if step.leads_to == Status.PENDING:
-            facts = {"service_id": self.services[visit.offer.title].id, "resource_id": self.places[visit.place.name].id}
-            facts |= {"start_time": visit.start, "user_id": customer.id}
-            self.bookings[step.visit] = await self.make(Booking, by, step.at, **facts)
+            service, place = self.services[visit.offer.title], self.places[visit.place.name]
+            what = {"service_id": service.id, "resource_id": place.id}
+            booked = await self.make(Booking, by, step.at, start_time=visit.start, user_id=customer.id, **what)
+            self.bookings[step.visit] = booked
             self.tell(len(self.bookings))
         elif step.text:
             said = {"rating": step.stars, "comment": step.text}

@@ -1,4 +1,4 @@
-"""Lays out who comes when, for what, and how it ends. Pure: the same numbers and the same moment give the same diary."""
+"""Lays out who comes when, for what, and how it ends. Pure: the same numbers and moment give the same diary."""
 
 from collections import defaultdict
 from collections.abc import Iterator

@@ -11,13 +11,12 @@ from itertools import cycle, islice
 from random import Random
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, text
-from sqlmodel import col, select
+from sqlalchemy import bindparam, select, text
 
 from bookit import records
 from bookit.database import Row, Session
 from bookit.policy import Actor
-from bookit.tables import Booking, OpeningHours, Resource, Review, Role, Service, Status, User
+from bookit.tables import Booking, OpeningHours, Resource, Review, Service, Status, User, home
 from seed.diary import DAYS_AHEAD, on_the_wall
 from seed.studio import CUSTOMERS, OFFERS, Kind, Offer, exceptions, week
 from seed.voices import about
@@ -26,30 +25,15 @@ EACH = 5_000  # bookings to a room, about two and a half years
 BATCH = 5_000  # rows to a statement
 ROOMS = 10  # to a branch
 STARTS = (time(9), time(10, 15), time(11, 30), time(13, 30), time(14, 45), time(16), time(17, 15))
-HOURS = week("Mon Tue Wed Thu Fri Sat 09:00-12:45 13:30-18:30")
-LONGEST = 75  # minutes, cleanup included
-SUNDAY = 6
-PER_DAY, PER_DAY_AHEAD = 6, 2  # The days to come have room for more.
-REVIEWED = 0.1  # of the completed visits
-ROOM_NAMES: dict[Kind, str] = {"hair": "Chair", "body": "Massage room"}
-DISTRICTS = (
-    "Mitte", "Wedding", "Kreuzberg", "Neukölln", "Pankow", "Moabit", "Schöneberg", "Friedrichshain", "Charlottenburg",
-    "Steglitz", "Spandau", "Köpenick", "Lichtenberg", "Tempelhof", "Weißensee", "Tegel", "Dahlem", "Britz", "Karow", "Buch",
-)  # fmt: skip
-
-FOUNDER = Actor("seed", role=Role.ADMIN)
-USER = ("name", "email", "password_hash", "created_at")
-HOUR = ("resource_id", "weekday", "opens", "closes")
-BOOKING = ("user_id", "service_id", "resource_id", "start_time", "end_time", "blocks_from", "blocks_until", "status",
-           "price", "created_at")  # fmt: skip
-REVIEW = ("booking_id", "rating", "comment", "created_at")
-
-OURS = select(User.id).where(
-    col(User.password_hash) == bindparam("hashed"), col(User.email).like("%.branch@%")
-).order_by(col(User.id))  # fmt: skip
+HUSERS, BOOKINGS = home(User).c, home(Booking).c
+OURS = (
+    select(USERS.id)
+    .where(USERS.password_hash == bindparam("hashed"), USERS.email.like("%.branch@%"))
+    .order_by(USERS.id)
+)
 LATEST = (
-    select(Booking.id, Booking.user_id, Booking.service_id, Booking.end_time, Booking.status)
-    .order_by(col(Booking.id).desc())
+    select(BOOKINGS.id, BOOKINGS.service_id, BOOKINGS.end_time, BOOKINGS.status)
+    .order_by(BOOKINGS.id.desc())
     .limit(bindparam("most"))
 )
 # The planner would otherwise take a full database for an empty one until autovacuum comes round.
@@ -90,9 +74,9 @@ class Bulk:
     """Branches while they are being made, inside one transaction."""
 
     def __init__(
-        self, session: Session, rng: Random, *, now: datetime, hashed: str, tell: Callable[[int], None]
+        self, session: Session, rng: Random, *, by: Actor, now: datetime, hashed: str, tell: Callable[[int], None]
     ) -> None:
-        self.session, self.rng, self.now, self.hashed, self.tell = session, rng, now, hashed, tell
+        self.session, self.rng, self.by, self.now, self.hashed, self.tell = session, rng, by, now, hashed, tell
         self.zone = ZoneInfo(session.timezone)
         self.rooms: list[Room] = []
         self.sold: dict[int, Sold] = {}
@@ -127,7 +111,7 @@ class Bulk:
         ids = []
         for number in range(1, rooms + 1):
             name = f"{ROOM_NAMES[kind]} {number}, {branch}"
-            ids.append((await records.create(self.session, Resource, by=FOUNDER, now=then, name=name)).id)
+            ids.append((await records.create(self.session, Resource, by=self.by, now=then, name=name)).id)
         short = [o for o in OFFERS if o.kind == kind and not o.setup and o.minutes + o.cleanup <= LONGEST]
         sells = [await self.sell(offer, branch, ids, then) for offer in short if ids]
         self.rooms += [Room(number, sells) for number in ids]
@@ -136,7 +120,7 @@ class Bulk:
         service = await records.create(
             self.session,
             Service,
-            by=FOUNDER,
+            by=self.by,
             now=then,
             title=f"{offer.title}, {branch}",
             description=offer.description,
@@ -208,8 +192,11 @@ class Bulk:
     async def review(self, latest: int) -> int:
         """Have some of the latest bookings reviewed, and give how many."""
         rows = await self.session.fetch(LATEST, most=latest)
-        chosen = [row for row in rows if row["status"] == Status.COMPLETED and self.rng.random() < REVIEWED]
+        chosen = [row for row in rows if self.may_review(row) and self.rng.random() < REVIEWED]
         return await self.session.load(Review, REVIEW, [self.reviewed(row) for row in reversed(chosen)])
+
+    def may_review(self, row: Row) -> bool:
+        return row["service_id"] in self.sold and row["status"] == Status.COMPLETED
 
     def reviewed(self, row: Row) -> tuple[object, ...]:
         stars, comment = self.rng.choice(about(self.sold[row["service_id"]].offer))

@@ -102,13 +102,14 @@ PLACES = (
 
 STYLISTS = ("Jonas Weber", "Aylin Demir", "Clara Hoffmann")
 THERAPISTS = ("Marek Nowak", "Sofia Lindqvist")
+CLASS = {"step": 90, "notice": 30, "horizon": 35, "cancel": 12 * 60}  # One start fits into a lesson's hours.
 OFFERS = (
     Offer("Cut and Style", "hair", "58.00", 45, STYLISTS, 17, cleanup=10,
           description="A consultation, wash, cut and blow-dry. Long or very thick hair is welcome at the same price."),
     Offer("Clipper Cut and Beard", "hair", "36.00", 30, STYLISTS[::2], 9, cleanup=5,
           description="Clippers, scissors where they matter, and a beard trim with a hot towel."),
     Offer("Colour Refresh", "hair", "92.00", 90, STYLISTS[1:], 7, cleanup=15, step=30, notice=240,
-          description="Roots touched up and lengths glossed with an ammonia-free colour. New to us? Ask for a patch test."),
+          description="Roots touched up and lengths glossed without ammonia. First time? Ask for a patch test."),
     Offer("Balayage and Cut", "hair", "185.00", 150, STYLISTS[:2], 4, cleanup=15, step=30, notice=24 * 60,
           description="Freehand lightening, toner, cut and finish. Bring a picture, and two and a half hours."),
     Offer("Classic Massage", "body", "78.00", 60, THERAPISTS, 11, cleanup=15, notice=180, horizon=60,
@@ -117,17 +118,16 @@ OFFERS = (
           description="Slow, thorough work on neck, shoulders, back and hips. Not for the days before a race."),
     Offer("Lymphatic Drainage", "body", "66.00", 45, THERAPISTS[1:], 4, cleanup=15, notice=180, horizon=60,
           description="Light rhythmic strokes that ease swelling, after travel, sport or an operation."),
-    Offer("Herbal Sauna for Two", "body", "49.00", 60, ("Treatment room",), 5, setup=15, cleanup=30, step=30, horizon=60,
+    Offer("Herbal Sauna for Two", "body", "49.00", 60, ("Treatment room",), 5, setup=15, cleanup=30, step=30,
           description="The small sauna, all yours: herbal steam, a cold plunge, tea. The price is for the room."),
-    Offer("Vinyasa Flow", "class", "18.00", 60, ("Yoga room",), 17, cleanup=15, step=90, notice=30, horizon=35, cancel=240,
+    Offer("Vinyasa Flow", "class", "18.00", 60, ("Yoga room",), 17, cleanup=15, **CLASS,
           description="A steady flow for people who have met a downward dog before. Mats and blocks are here."),
-    Offer("Yin and Rest", "class", "18.00", 75, ("Yoga room",), 9, cleanup=15, step=90, notice=30, horizon=35, cancel=240,
+    Offer("Yin and Rest", "class", "18.00", 75, ("Yoga room",), 9, cleanup=15, **CLASS,
           description="Few poses, held long, with bolsters and blankets. Everybody can come as they are."),
-    Offer("Mat Pilates", "class", "17.00", 45, ("Yoga room", "Pilates studio"), 8, cleanup=15, step=90, notice=30,
-          horizon=35, cancel=240,
-          description="Forty-five minutes for the middle of the body. The noon class ends in time for your next meeting."),
-    Offer("Reformer Pilates", "class", "29.00", 50, ("Pilates studio",), 10, cleanup=10, step=90, notice=60, horizon=35,
-          cancel=720, description="Six reformers, one teacher. Socks with grips please; we sell them at the desk."),
+    Offer("Mat Pilates", "class", "17.00", 45, ("Yoga room", "Pilates studio"), 8, cleanup=15, **CLASS,
+          description="Forty-five minutes for the middle of the body. The noon class leaves time for lunch."),
+    Offer("Reformer Pilates", "class", "29.00", 50, ("Pilates studio",), 10, cleanup=10, **CLASS,
+          description="Six reformers, one teacher. Socks with grips please; we sell them at the desk."),
 )  # fmt: skip
 
 HOLIDAYS = {
@@ -142,18 +142,19 @@ HOLIDAYS = {
 OWNER_NAME = "Katrin Linden"
 DESK_NAMES = ("Deniz Arslan", "Paul Richter")
 CUSTOMERS = (
-    "Lena Brandt", "Jürgen Köhler", "Fatma Yıldız", "Tobias Krüger", "Anna Kowalska", "Minh Nguyen", "Charlotte Fischer",
-    "Omar Haddad", "Svenja Petersen", "Luca Moretti", "Ingrid Schäfer", "Emre Kaya", "Hannah Vogel", "Piotr Zieliński",
-    "Marie Dubois", "Felix Neumann", "Zeynep Aydın", "Greta Lorenz", "Samuel Okafor", "Katharina Busch", "Niklas Franke",
-    "Elif Şahin", "Julia Albrecht", "Ravi Sharma", "Theresa Winkler", "Moritz Haas", "Ewa Wójcik", "Jonathan Price",
-    "Leonie Schuster", "Mehmet Çelik", "Paula Engel", "Stefan Jansen", "Amira Saleh", "Vincent Roth", "Nora Lindholm",
-    "Björn Ostermann", "Carolin Beck", "Diego Fernández", "Mia Seidel", "Georg Ziegler", "Thi Lan Pham", "Robert Stein",
-    "Isabel Santos", "Kilian Arnold", "Olga Petrova", "Simon Brückner", "Yasmin Rahimi", "Frank Dietrich", "Emily Carter",
+    "Lena Brandt", "Jürgen Köhler", "Fatma Güneş", "Tobias Krüger", "Anna Kowalska", "Minh Nguyen",
+    "Charlotte Fischer", "Omar Haddad", "Svenja Petersen", "Luca Moretti", "Ingrid Schäfer", "Emre Kaya",
+    "Hannah Vogel", "Piotr Zieliński", "Marie Dubois", "Felix Neumann", "Zeynep Aksoy", "Greta Lorenz",
+    "Samuel Okafor", "Katharina Busch", "Niklas Franke", "Elif Şahin", "Julia Albrecht", "Ravi Sharma",
+    "Theresa Winkler", "Moritz Haas", "Ewa Wójcik", "Jonathan Price", "Leonie Schuster", "Mehmet Çelik",
+    "Paula Engel", "Stefan Jansen", "Amira Saleh", "Vincent Roth", "Nora Lindholm", "Björn Ostermann", "Carolin Beck",
+    "Diego Fernández", "Mia Seidel", "Georg Ziegler", "Thi Lan Pham", "Robert Stein", "Isabel Santos",
+    "Kilian Arnold", "Olga Petrova", "Simon Brückner", "Yasmin Rahimi", "Frank Dietrich", "Emily Carter",
     "Matthias Pohl", "Lea Sommer", "Nikola Jovanović", "Sabine Kraus", "Adam Novák", "Ronja Thiel", "Hakan Öztürk",
     "Birgit Menzel", "Oliver Grant", "Johanna Ritter", "Chiara Ricci", "Jan Ullrich Behrens", "Melike Polat",
-    "Henrik Sørensen", "Antonia Wolff", "Kwame Mensah", "Ulrike Sauer", "Daniel Lehmann", "Agnieszka Mazur", "Till Reuter",
-    "Noemi Keller", "Arthur Vogt", "Selin Korkmaz", "Gabriele Hahn", "Patrick O’Brien", "Frieda Baumann", "Yuki Tanaka",
-    "Sebastian Horn", "Clémence Laurent", "Rosa Hartwig", "Bastian Kuhn",
+    "Henrik Sørensen", "Antonia Wolff", "Kwame Mensah", "Ulrike Sauer", "Daniel Lehmann", "Agnieszka Mazur",
+    "Till Reuter", "Noemi Keller", "Arthur Vogt", "Selin Korkmaz", "Gabriele Hahn", "Patrick O’Brien",
+    "Frieda Baumann", "Yuki Tanaka", "Sebastian Horn", "Clémence Laurent", "Rosa Hartwig", "Bastian Kuhn",
 )  # fmt: skip
 
 

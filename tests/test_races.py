@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from threading import Barrier
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 import httpx2
 import psycopg
@@ -382,6 +382,23 @@ def test_who_frees_a_slot_and_takes_it_again_meets_no_deadlock(consoles: list[Co
 
     assert [first, *last] == ["done", "done", "done"]
     assert theirs() == "23P01"
+
+
+@pytest.mark.parametrize("change", ["status = 'confirmed'", "user_id = 2"])
+def test_who_changes_a_booking_while_another_wants_its_slot_meets_no_deadlock(
+    consoles: list[Console], change: LiteralString
+) -> None:
+    mine, yours, watcher = consoles[:3]
+    room = new_resource(watcher, 1)
+    booked = book(watcher, room, TEN)
+    mine.execute("BEGIN; SET CONSTRAINTS booking_slot_free DEFERRED")
+
+    first = tried(mine, INSERT, visit(room, TEN))
+    theirs = meanwhile(yours, watcher, lambda: tried(yours, f"UPDATE bookings SET {change} WHERE id = %s", [booked]))
+    last = tried(mine, "COMMIT")
+
+    assert [first, last] == ["done", "23P01"]
+    assert theirs() == "done"
 
 
 def test_a_writer_killed_half_way_leaves_the_slot_free(consoles: list[Console], database_url: str) -> None:
