@@ -32,7 +32,7 @@ NewPassword = Annotated[
     WithJsonSchema(A_PASSWORD),
 ]
 # What somebody types to sign in is looked up as it is: only what is kept has to have a shape.
-Typed = Annotated[str, Field(max_length=1000)]
+Typed = Annotated[str, Field(max_length=1000, pattern=TEXT)]
 Name: Any = field_of(User, "name", is_sent=True)[0]
 Email: Any = field_of(User, "email", is_sent=True)[0]
 

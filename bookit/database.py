@@ -57,7 +57,6 @@ class Session:
     def __init__(self, connection: Connection, timezone: str) -> None:
         self._connection = connection
         self.timezone = timezone
-        self.is_deleting = False
 
     async def fetch(self, statement: ClauseElement, **values: Any) -> list[Row]:
         """Run a statement inside this transaction and give its rows."""
@@ -71,7 +70,7 @@ class Session:
     async def insert(self, row: TableRow) -> TableRow:
         """Add a row and give it back as the database filled it in."""
         table = type(row)
-        values = {name: getattr(row, name) for name in row.model_fields_set}
+        values = {name: getattr(row, name) for name in sorted(row.model_fields_set)}
         rows = await self.fetch(inserting(table, tuple(values)), **values)
         return table(**rows[0])
 
@@ -83,10 +82,11 @@ class Session:
         return type(row)(**rows[0])
 
     async def delete(self, row: SQLModel) -> None:
-        """Take a row away."""
-        self.is_deleting = True
-        await self.fetch(deleting(type(row)), id=number_of(row))
-        self.is_deleting = False
+        """Take a row away. Refuses one that another row refers to."""
+        try:
+            await self.fetch(deleting(type(row)), id=number_of(row))
+        except (psycopg.errors.ForeignKeyViolation, psycopg.errors.RestrictViolation) as error:
+            raise no.StillInUse from error
 
     async def load(self, table: type[SQLModel], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
         """Add many rows at once, as they are; constraints and triggers hold for each. Gives how many."""
@@ -98,6 +98,10 @@ class Session:
                     await copy.write_row(row)
             return cursor.rowcount
 
+    async def speak_for(self, by: Actor) -> None:
+        """Have history name this person for what follows, where one transaction tells of several."""
+        await self._connection.execute(speaking_for(by))
+
     async def because(self, reason: str) -> None:
         """Have history keep this reason beside what follows."""
         await self._connection.execute("SELECT set_config('bookit.reason', %s, true)", (reason,))
@@ -107,11 +111,12 @@ class Session:
         """A part that may be refused without ending the whole."""
         await self._connection.execute("SAVEPOINT attempt")
         try:
-            with speaking(self):
+            with speaking():
                 yield
         except no.Refusal:
             await self._connection.execute("ROLLBACK TO SAVEPOINT attempt")
             raise
+        await self._connection.execute("RELEASE SAVEPOINT attempt")
 
 
 @cache
@@ -140,12 +145,12 @@ def deleting(table: type[SQLModel]) -> ClauseElement:
 
 
 @contextmanager
-def speaking(session: Session) -> Iterator[None]:
+def speaking() -> Iterator[None]:
     """Turn what PostgreSQL refuses into the refusal declared beside the broken constraint."""
     try:
         yield
     except psycopg.IntegrityError as error:
-        refusal = refusal_for(error, is_deleting=session.is_deleting)
+        refusal = refusal_for(error)
         if refusal is None:
             raise
         raise refusal from error
@@ -155,11 +160,9 @@ def speaking(session: Session) -> Iterator[None]:
         raise no.Busy from error
 
 
-def refusal_for(error: psycopg.IntegrityError, *, is_deleting: bool) -> no.Refusal | None:
+def refusal_for(error: psycopg.IntegrityError) -> no.Refusal | None:
     """Give the refusal of a broken constraint; None if nobody wrote one, which is a bug."""
     broken = error.diag
-    if is_deleting and isinstance(error, psycopg.errors.ForeignKeyViolation | psycopg.errors.RestrictViolation):
-        return no.StillInUse()
     if isinstance(error, psycopg.errors.NotNullViolation):
         return no.Required(broken.column_name or "everything")
     refusal = SPOKEN.get((broken.table_name or "", broken.constraint_name or ""))
@@ -222,7 +225,7 @@ class Database:
         async with self._connection() as connection:
             session = Session(connection, self.timezone)
             try:
-                with speaking(session):
+                with speaking():
                     await connection.execute(beginning(by, request_id))
                     yield session
                     await connection.execute("COMMIT")
@@ -250,10 +253,12 @@ async def configure(connection: Connection) -> None:
 
 def beginning(by: Actor, request_id: str) -> sql.Composed:
     """Open a transaction and say who is at work, in one round trip."""
-    return sql.SQL(
-        "BEGIN; SET LOCAL bookit.actor_id = {}; SET LOCAL bookit.actor = {};"
-        "SET LOCAL bookit.door = {}; SET LOCAL bookit.request_id = {}"
-    ).format(str(by.id or ""), str(by), by.door, request_id)
+    return sql.SQL("BEGIN; SET LOCAL bookit.request_id = {}; {}").format(request_id, speaking_for(by))
+
+
+def speaking_for(by: Actor) -> sql.Composed:
+    settings = sql.SQL("SET LOCAL bookit.actor_id = {}; SET LOCAL bookit.actor = {}; SET LOCAL bookit.door = {}")
+    return settings.format(str(by.id or ""), str(by), by.door)
 
 
 async def retrying(act: Callable[[], Awaitable[T]]) -> T:

@@ -46,14 +46,13 @@ SETTINGS = {
 }
 RIGHTS = ("dac_read_search", "dac_override")  # to read any file; to any file, since containers lack the former
 LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--encoding=UTF8")
-
 # `bookit` makes databases, for tests and restores, but is no superuser: injected SQL reads no file of the machine.
 FIRST_STATEMENTS = "CREATE ROLE bookit LOGIN CREATEDB;\nCREATE DATABASE bookit OWNER bookit;\n"
 
 ELSEWHERE = "Set BOOKIT_HOME to another folder, or DATABASE_URL to a PostgreSQL of your own."
 ADVICE = {
     "No space left on device": "The disk is full: free some space and start again.",
-    "incompatible with server": "Another PostgreSQL made its files: dump them with the BookIt of then, restore elsewhere",
+    "incompatible with server": "A different PostgreSQL made its files: use its BookIt, or restore a dump in a new home.",
 }
 _held: set[int] = set()
 
@@ -96,8 +95,7 @@ class _Cluster:
         if we not in {owner.st_uid, root}:
             raise DatabaseWillNotStart(f"{self.place} belongs to another user, number {owner.st_uid}. {ELSEWHERE}")
         self.run_as = (owner.st_uid, owner.st_gid) if we == root else None
-        # The number of the folder, since the link in a copy of it leads to the socket of the original.
-        self.socket_prefix = f"bookit-{owner.st_ino:x}-"
+        self.socket_prefix = f"bookit-{owner.st_ino:x}-"  # not that of a copy, whose link leads to our socket
 
     @property
     def socket_folder(self) -> Path:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +22,7 @@ from bookit.tables import RefreshToken, Role, User
 # the event loop a core to answer everybody else with.
 PASSWORDS = CryptContext(schemes=["bcrypt"], bcrypt__rounds=12)
 THREADS = CapacityLimiter(max(1, (os.cpu_count() or 2) - 1))
+MOST_WAITING = 100  # Who comes after so many is asked to come again, rather than left waiting for half a minute.
 
 OF_EMAIL = select(User).where(func.lower(col(User.email)) == func.lower(bindparam("email")))
 OF_NUMBER = select(User).where(col(User.id) == bindparam("id"))
@@ -47,7 +49,7 @@ async def hash_password(password: str) -> str:
         raise no.PasswordTooShort
     if len(password.encode()) > policy.PASSWORD_BYTES:
         raise no.PasswordTooLong
-    return str(await to_thread.run_sync(PASSWORDS.hash, password, limiter=THREADS))
+    return str(await in_turn(PASSWORDS.hash, password))
 
 
 async def is_password(password: str, password_hash: str | None) -> bool:
@@ -55,8 +57,15 @@ async def is_password(password: str, password_hash: str | None) -> bool:
     if len(password.encode()) > policy.PASSWORD_BYTES or "\0" in password:
         password, password_hash = "", None
     if password_hash is None:
-        return bool(await to_thread.run_sync(PASSWORDS.dummy_verify, limiter=THREADS))
-    return bool(await to_thread.run_sync(PASSWORDS.verify, password, password_hash, limiter=THREADS))
+        return bool(await in_turn(PASSWORDS.dummy_verify))
+    return bool(await in_turn(PASSWORDS.verify, password, password_hash))
+
+
+async def in_turn(work: Callable[..., Any], *given: str) -> Any:
+    """Do slow work off the event loop, in one's turn. Refuses when too many are waiting already."""
+    if THREADS.statistics().tasks_waiting >= MOST_WAITING:
+        raise no.Busy
+    return await to_thread.run_sync(work, *given, limiter=THREADS)
 
 
 async def recognise(database: Database, *, email: str, password: str) -> User:

@@ -1,6 +1,7 @@
 """Whether the database is what this version of BookIt needs, and how it gets there."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -10,6 +11,7 @@ import migrations
 FOLDER = Path(migrations.__file__).parent
 
 
+@cache
 def newest() -> str:
     """Give the number of the newest migration there is."""
     return max(path.name.split("_")[0] for path in (FOLDER / "versions").glob("[0-9]*.py"))

@@ -1,13 +1,16 @@
 """Runs the server: takes the port, fills the demo, starts uvicorn, and tells the person where BookIt is."""
 
+import multiprocessing
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from multiprocessing.process import BaseProcess
 from threading import Thread
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import anyio
 import click
@@ -29,9 +32,11 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CannotServe(f"BookIt cannot listen on {host}:{port}: {reason}. Choose another with --port.") from None
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "that is no host name"
+        raise CannotServe(
+            f"BookIt cannot listen on {host}:{port}: {reason}. Choose others with --host and --port."
+        ) from None
     listener.set_inheritable(True)
     with listener:
         yield listener
@@ -50,12 +55,28 @@ def plant_demo(settings: Settings) -> None:
     anyio.run(run)
 
 
+class Config(uvicorn.Config):
+    """uvicorn's own, by which workers end with the process that started them, even when that was killed."""
+
+    def load(self) -> None:
+        """Load the application, in the process that will serve it."""
+        starter = multiprocessing.parent_process()
+        if starter:
+            Thread(target=end_with, args=(starter,), daemon=True).start()
+        super().load()
+
+
+def end_with(starter: BaseProcess) -> None:
+    starter.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def run(settings: Settings, listener: socket.socket, workers: int, *, demo: bool) -> None:
     """Serve on this socket until told to stop. The serving processes learn database and secret from the environment."""
     os.environ["DATABASE_URL"] = settings.database_url or ""
     os.environ["SECRET_KEY"] = settings.secret_key.get_secret_value()
     write_logs(debug=settings.debug)
-    config = uvicorn.Config(
+    config = Config(
         "bookit.asgi:create",
         factory=True,
         workers=workers,
@@ -83,9 +104,10 @@ def address_of(listener: socket.socket) -> str:
 
 def welcome(address: str, demo: bool) -> None:  # noqa: FBT001 -- a thread takes its arguments by place
     """Wait until BookIt answers, then say so."""
+    direct = build_opener(ProxyHandler({}))  # the environment's proxy knows nothing of this machine
     for _ in range(600):
         try:
-            with urlopen(f"{address}/readyz", timeout=2):  # noqa: S310 -- our own address
+            with direct.open(f"{address}/readyz", timeout=2):
                 click.echo(banner(address, demo=demo), err=True)
                 return
         except OSError:

@@ -6,6 +6,7 @@ makes its own secret there; with ``DATABASE_URL`` it is somebody's real installa
 
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -39,6 +40,9 @@ def libpq_url(url: object) -> object:
 
     Refuses what libpq would misread, in words of ours: libpq's quote the place, and so the password.
     """
+    from psycopg import ProgrammingError  # noqa: PLC0415 -- `bookit --help` needs no driver
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 -- as above
+
     if not url:
         return None
     spelled = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", str(url))
@@ -47,12 +51,12 @@ def libpq_url(url: object) -> object:
         raise ValueError(message)
     try:
         parts = conninfo_to_dict(spelled)
-    except (psycopg.ProgrammingError, UnicodeError) as error:
+    except (ProgrammingError, UnicodeError) as error:
         if str(error).startswith("invalid URI query parameter"):
             raise ValueError(str(error).strip()) from None
         parts = {"port": "unreadable"}
-    ports = str(parts.get("port") or PORT).split(",")
-    if not all(re.fullmatch(r"\d{1,5}|", port) for port in ports) or spelled.partition("?")[0].count("@") > 1:
+    ports = str(parts.get("port", "")).split(",")
+    if not all(re.fullmatch(r"\d{0,5}", port) for port in ports) or spelled.partition("?")[0].count("@") > 1:
         raise ValueError(NO_ADDRESS)
     return spelled
 
@@ -112,19 +116,32 @@ class Settings(BaseSettings):
 
 def kept_secret(home: Path) -> str:
     """Give the secret kept in this folder, making it the first time; two makers at once get the same one."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = home / "secret_key"
-    draft = home / f"secret_key.{secrets.token_hex(8)}"
-    if not path.exists():
-        draft.touch(mode=0o600)
+    try:
+        make_secret(path)
+        secret = path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError as error:
+        message = f"BookIt cannot keep its secret in {path}: {error.strerror}. Set BOOKIT_HOME to another folder."
+        raise SettingsRefused(message) from None
+    if len(secret) < SECRET_BYTES:
+        message = f"{path} holds no secret of {SECRET_BYTES} bytes. Remove it to have a new one made."
+        raise SettingsRefused(message)
+    return secret
+
+
+def make_secret(path: Path) -> None:
+    """Write a secret to this file unless there is one; whole or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    draft.touch(mode=0o600)
+    try:
         draft.write_text(secrets.token_hex(SECRET_BYTES), encoding="ascii")
-        try:
+        with suppress(FileExistsError):
             path.hardlink_to(draft)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_text(encoding="ascii").strip()
+    finally:
+        draft.unlink()
 
 
 def read_settings(**given: Any) -> Settings:
@@ -139,3 +156,7 @@ def read_settings(**given: Any) -> Settings:
             f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
         ]
         raise SettingsRefused("\n".join(lines)) from None
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        message = f"BookIt cannot read .env: {reason}."
+        raise SettingsRefused(message) from None
