@@ -6,6 +6,7 @@ from typing import Any
 import jwt
 from starlette.requests import Request
 
+from api.shapes import BIGGEST
 from bookit import people
 from bookit import refusals as no
 from bookit.settings import Settings
@@ -39,14 +40,20 @@ def read_token(token: str, settings: Settings, *, now: datetime) -> dict[str, An
         )
     except (jwt.InvalidTokenError, ValueError):
         raise no.SignInEnded from None
-    if claims["exp"] <= now.timestamp() or not claims["sub"].isdecimal():
+    if not (isinstance(claims["exp"], int) and now.timestamp() < claims["exp"] and is_number(claims["sub"])):
         raise no.SignInEnded
     return claims
 
 
+def is_number(sub: str) -> bool:
+    """Whether this could be somebody's number."""
+    return sub.isascii() and sub.isdigit() and int(sub) <= BIGGEST
+
+
 async def who_sent(request: Request, *, now: datetime) -> User:
     """Give the person who sent this, as they are at this moment and not as they were when the token was made."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    given = request.headers.getlist("authorization")
+    scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
     if scheme.lower() != "bearer" or not token:
         raise no.Unauthenticated
     claims = read_token(token.strip(), request.app.state.settings, now=now)

@@ -29,19 +29,12 @@ def create() -> Starlette:
 
 def build(settings: Settings, *, clock: Callable[[], datetime] = system_clock) -> Starlette:
     """Make the application with these settings and this clock; its database opens with its lifespan."""
-    database = Database(
-        settings.database_url or "",
-        timezone=settings.timezone,
-        size=settings.database_pool_size,
-        prepared=settings.database_prepared,
-    )
+    database = Database.of(settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        await database.open()
-        async with housekeeping.going_on(database, clock=app.state.clock):
+        async with database, housekeeping.going_on(database, clock=app.state.clock):
             yield
-        await database.close()
 
     app = Starlette(
         routes=routes(),

@@ -8,7 +8,7 @@ as values.
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString, Self, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -20,6 +20,7 @@ from sqlmodel import SQLModel, select
 
 from bookit import refusals as no
 from bookit.policy import Actor
+from bookit.settings import Settings
 from bookit.tables import home, number_of, spoken
 
 Row = dict[str, Any]
@@ -191,6 +192,23 @@ class Database:
             timeout=10,
             open=False,
         )
+
+    @classmethod
+    def of(cls, settings: Settings, *, size: int | None = None) -> Self:
+        """Make the pool that the environment describes, or a smaller one."""
+        return cls(
+            settings.database_url or "",
+            timezone=settings.timezone,
+            size=size or settings.database_pool_size,
+            prepared=settings.database_prepared,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def open(self) -> None:
         await self._pool.open()

@@ -1,20 +1,21 @@
 """The command: ``python -m seed [--bookings N] [--seed S]``."""
 
-import signal
 import sys
 import time
+from collections import deque
 from datetime import UTC, datetime, timedelta
 
 import anyio
 import click
 
-from bookit.cli import Stop, database_of, plainly, require_schema, stop_cleanly
+from bookit.cli import Stop, database_of, plainly, require_schema, when_told_to_stop
 from bookit.database import Database
 from bookit.settings import Settings, read_settings
 from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_PASSWORD, DEMO_STAFF, Outcome, Summary, plant
 
 BAR = 24  # characters
-TENTH = 10  # Where nobody watches, a line at each tenth will do.
+OFTEN = 0.1  # seconds between two drawings
+RECENT = 50  # drawings, over which the rate is taken: the studio's first bookings take longer than the rest
 MOST = 20_000_000
 
 
@@ -23,42 +24,33 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.began = time.monotonic()
         self.is_watched = sys.stderr.isatty()
-        self.said = 0.0
+        self.shown = deque([(time.monotonic(), 0)], RECENT)
 
     def __call__(self, done: int) -> None:
         """Hear that so many are made."""
-        if self.is_watched:
-            if time.monotonic() - self.said > 0.1 or done == self.total:
-                self.said = time.monotonic()
-                click.echo(f"\r{self.bar(done)}  {self.words(done)}\033[K", err=True, nl=done == self.total)
-        elif TENTH * done // self.total > self.said:
-            self.said = TENTH * done // self.total
-            click.echo(self.words(done), err=True)
+        (before, had), now = self.shown[-1], time.monotonic()
+        is_done = done == self.total
+        if self.is_watched and (is_done or now - before > OFTEN):
+            filled = "█" * (BAR * done // self.total)
+            click.echo(f"\r  {filled.ljust(BAR, '░')}  {self.words(done, now)}\033[K", err=True, nl=is_done)
+            self.shown.append((now, done))
+        elif not self.is_watched and 10 * done // self.total > 10 * had // self.total:
+            click.echo(self.words(done, now), err=True)
+            self.shown.append((now, done))
 
-    def bar(self, done: int) -> str:
-        """Draw it."""
-        return ("█" * (BAR * done // self.total)).ljust(BAR, "░")
-
-    def words(self, done: int) -> str:
-        """Say it."""
-        rate = done / max(time.monotonic() - self.began, 0.001)
-        left = timedelta(seconds=round((self.total - done) / max(rate, 1)))
-        ending = f"{left} left" if done < self.total else "done"
-        return f"{done:,} of {self.total:,} bookings  {100 * done // self.total}%  {rate:,.0f} a second  {ending}"
+    def words(self, done: int, now: float) -> str:
+        """Say it, with the rate of late and the time that is left at this rate."""
+        then, had = self.shown[0]
+        rate = (done - had) / max(now - then, 0.001)
+        left = f", {timedelta(seconds=round((self.total - done) / rate))} left" if done < self.total else ""
+        return f"{done:,} of {self.total:,} bookings, {100 * done // self.total}%, {rate:,.0f} a second{left}"
 
 
 async def run(settings: Settings, *, seed: int, bookings: int) -> Summary:
     """Plant into this database."""
-    database = Database(
-        settings.database_url or "", timezone=settings.timezone, size=1, prepared=settings.database_prepared
-    )
-    await database.open()
-    try:
+    async with Database.of(settings, size=1) as database:
         return await plant(database, now=datetime.now(UTC), seed=seed, bookings=bookings, tell=Progress(bookings))
-    finally:
-        await database.close()
 
 
 def report(made: Summary, seconds: float) -> str:
@@ -87,14 +79,14 @@ def report(made: Summary, seconds: float) -> str:
     "--bookings", default=800, show_default=True, type=click.IntRange(0, MOST), help="Up to 1,000 are lived through."
     " More are added in bulk, with branches and customers to match."
 )  # fmt: skip
-@click.option("--seed", default=1, show_default=True, help="The same number on the same day makes the same business.")
+@click.option("--seed", default=1, show_default=True, help="Another number makes another business.")
 def main(*, bookings: int, seed: int) -> None:
     """Fill the database with a made-up business: Studio Linden, with its people, its bookings and its reviews.
 
     It goes into the database of DATABASE_URL, or into BookIt's own. All of it is made, or nothing is; a database
     that has it already is left as it is.
     """
-    signal.signal(signal.SIGTERM, stop_cleanly)
+    when_told_to_stop(1)
     began = time.monotonic()
     with plainly():
         asked = read_settings()

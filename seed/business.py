@@ -6,10 +6,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from random import Random
 from typing import Any
-from unicodedata import normalize
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import String, bindparam, func
 from sqlmodel import col, select
 
 from bookit import people, records
@@ -19,7 +17,7 @@ from bookit.policy import Actor
 from bookit.tables import Booking, CalendarException, OpeningHours, Resource, Review, Role, Service, Status, User
 from seed import many
 from seed.diary import Diary, Step, on_the_wall
-from seed.studio import CUSTOMERS, DESK_NAMES, OFFERS, OWNER_NAME, PLACES, Exceptional, Offer, Place
+from seed.studio import CUSTOMERS, DESK_NAMES, OFFERS, OWNER_NAME, PLACES, Exceptional, Offer, Place, address
 
 DEMO_PASSWORD = "bookit-demo"  # noqa: S105 -- everybody's, and said aloud
 DEMO_ADMIN = "admin@example.com"
@@ -28,15 +26,9 @@ DEMO_CUSTOMER = "customer@example.com"
 
 LIVED = 1000  # As many bookings as the studio can have; more are other rooms', in bulk.
 OPENED = timedelta(days=200)  # before now
-PLAIN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "ł": "l", " ": ".", "’": ""})
 FOUNDER = Actor("seed", role=Role.ADMIN)
 
 SOME_BOOKING = select(col(Booking.id)).limit(1)
-# History names whoever acts, and here everybody acts in one transaction.
-SPEAKS = select(
-    func.set_config("bookit.actor_id", bindparam("number", type_=String), True),  # noqa: FBT003 -- until the end
-    func.set_config("bookit.actor", bindparam("who", type_=String), True),  # noqa: FBT003 -- as above
-)
 
 Tell = Callable[[int], None]
 
@@ -76,27 +68,26 @@ async def plant(
     The same seed and moment make the same rows. A database that has the business, or bookings of its own, is left as
     it is. Refuses with ``EmailTaken`` where somebody else has the address of one of the demo's people.
     """
-    found = await look(database)
-    if found != Outcome.PLANTED:
-        return Summary(found)
+    if obstacle := await look(database):
+        return Summary(obstacle)
     hashed = await people.hash_password(DEMO_PASSWORD)
     now = now.replace(second=0, microsecond=0)
     try:
         async with database.transaction(by=FOUNDER) as session:
             made = await Planting(session, Random(seed), now=now, hashed=hashed, tell=tell).all(bookings)
     except no.EmailTaken:
-        if await look(database) == Outcome.WAS_THERE:  # Somebody planted at the same time.
-            return Summary(Outcome.WAS_THERE)
+        if obstacle := await look(database):  # Somebody was faster.
+            return Summary(obstacle)
         raise
     await database.fetch(many.COUNT_THEM)
     return made
 
 
-async def look(database: Database) -> Outcome:
-    """Say whether the business may be planted here."""
+async def look(database: Database) -> Outcome | None:
+    """Say what speaks against planting here, if anything does."""
     if await database.fetch(people.OF_EMAIL, email=DEMO_ADMIN):
         return Outcome.WAS_THERE
-    return Outcome.IN_USE if await database.fetch(SOME_BOOKING) else Outcome.PLANTED
+    return Outcome.IN_USE if await database.fetch(SOME_BOOKING) else None
 
 
 class Planting:
@@ -157,7 +148,7 @@ class Planting:
         """Have history name this person from here on."""
         if by != self.speaker:
             self.speaker = by
-            await self.session.fetch(SPEAKS, number=str(by.id or ""), who=str(by))
+            await self.session.speak_for(by)
 
     async def account(self, by: Actor, at: datetime, name: str, email: str, role: Role) -> Actor:
         user = await self.make(User, by, at, name=name, email=email, role=role, password_hash=self.hashed)
@@ -224,9 +215,3 @@ class Planting:
             booking = self.bookings[step.visit]
             changed = await records.change(self.session, booking, by=by, now=step.at, status=step.leads_to)
             self.bookings[step.visit] = changed
-
-
-def address(name: str) -> str:
-    """Make an e-mail address of a name, at one of the domains nobody can own."""
-    plain = normalize("NFKD", name.lower().translate(PLAIN)).encode("ascii", "ignore").decode()
-    return f"{plain}@example.{('com', 'org', 'net')[len(name) % 3]}"

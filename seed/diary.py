@@ -97,7 +97,7 @@ class Diary:
         offer = self.rng.choices(OFFERS, [offer.demand for offer in OFFERS])[0]
         place = PLACE[self.rng.choice(offer.by)]
         starts = list(self._starts(place, offer, day))
-        customer = self.rng.choices(range(len(CUSTOMERS)), [1 / (n + 6) for n in range(len(CUSTOMERS))])[0]
+        customer = self.rng.choices(range(len(CUSTOMERS)), [1 / (n + 20) for n in range(len(CUSTOMERS))])[0]
         if not starts:
             return
         busyness = [BUSY_HOURS.get(start.astimezone(self.zone).hour, 1.0) for start in starts]
@@ -160,7 +160,7 @@ class Diary:
         yield Step(left, number, Status.COMPLETED, by_desk=True)
         unsaid = [said for said in about(visit.offer) if said[1] not in self._said]
         if unsaid and self.rng.random() < 0.16:
-            stars, text = self.rng.choice(unsaid)
+            stars, text = self.rng.choices(unsaid, [stars for stars, _ in unsaid])[0]
             self._said.add(text)
             later = left + timedelta(minutes=self.rng.randrange(45, 5000))
             yield Step(later, number, Status.COMPLETED, by_desk=False, stars=stars, text=text)

@@ -18,17 +18,35 @@ from bookit.database import Row, Session
 from bookit.policy import Actor
 from bookit.tables import Booking, OpeningHours, Resource, Review, Service, Status, User, home
 from seed.diary import DAYS_AHEAD, on_the_wall
-from seed.studio import CUSTOMERS, OFFERS, Kind, Offer, exceptions, week
+from seed.studio import CUSTOMERS, OFFERS, Kind, Offer, address, exceptions, week
 from seed.voices import about
 
 EACH = 5_000  # bookings to a room, about two and a half years
 BATCH = 5_000  # rows to a statement
 ROOMS = 10  # to a branch
 STARTS = (time(9), time(10, 15), time(11, 30), time(13, 30), time(14, 45), time(16), time(17, 15))
-HUSERS, BOOKINGS = home(User).c, home(Booking).c
+HOURS = week("Mon Tue Wed Thu Fri Sat 09:00-12:45 13:30-18:30")
+LONGEST = 75  # minutes, cleanup included
+SUNDAY = 6
+PER_DAY, PER_DAY_AHEAD = 6, 2  # The days to come have room for more.
+REVIEWED = 0.1  # of the completed visits
+ROOM_NAMES: dict[Kind, str] = {"hair": "Chair", "body": "Massage room"}
+DISTRICTS = (
+    "Mitte", "Wedding", "Kreuzberg", "Neukölln", "Pankow", "Moabit", "Schöneberg", "Friedrichshain", "Charlottenburg",
+    "Steglitz", "Spandau", "Köpenick", "Lichtenberg", "Tempelhof", "Weißensee", "Tegel", "Dahlem", "Britz", "Karow",
+    "Buch",
+)  # fmt: skip
+
+USER = ("name", "email", "password_hash", "created_at")
+HOUR = ("resource_id", "weekday", "opens", "closes")
+BOOKING = ("user_id", "service_id", "resource_id", "start_time", "end_time", "blocks_from", "blocks_until", "status",
+           "price", "created_at")  # fmt: skip
+REVIEW = ("booking_id", "rating", "comment", "created_at")
+
+USERS, BOOKINGS = home(User).c, home(Booking).c
 OURS = (
     select(USERS.id)
-    .where(USERS.password_hash == bindparam("hashed"), USERS.email.like("%.branch@%"))
+    .where(USERS.password_hash == bindparam("hashed"), USERS.email.regexp_match("[0-9]@"))
     .order_by(USERS.id)
 )
 LATEST = (
@@ -137,15 +155,15 @@ class Bulk:
 
     async def add_customers(self, count: int) -> None:
         """Add so many customers, who share the demo's password."""
-        await self.session.load(User, USER, (self.customer(number) for number in range(count)))
+        await self.session.load(User, USER, (self.customer(number + 1) for number in range(count)))
         self.customers = [row["id"] for row in await self.session.fetch(OURS, hashed=self.hashed)]
         self.rng.shuffle(self.customers)
 
     def customer(self, number: int) -> tuple[str, str, str, datetime]:
         first, last = (self.rng.choice(CUSTOMERS).split() for _ in range(2))
-        email = f"{number + 1}.branch@example.{('com', 'org', 'net')[number % 3]}"
+        name = f"{first[0]} {last[-1]}"
         joined = self.now - timedelta(minutes=self.rng.randrange(1_500_000))
-        return f"{first[0]} {last[-1]}", email, self.hashed, joined
+        return name, address(name, number), self.hashed, joined
 
     def days(self, count: int) -> tuple[list[tuple[date, int]], int]:
         """Give the days, each with the visits of a room, that hold so many; and how many too many they hold."""

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from typing import Literal
+from unicodedata import normalize
 
 Kind = Literal["hair", "body", "class"]
+PLAIN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "ł": "l", " ": ".", "’": ""})
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -168,3 +170,10 @@ def exceptions(today: date) -> tuple[Exceptional, ...]:
         Exceptional(monday + timedelta(days=14), "On leave", place="Aylin Demir", days=6),
         Exceptional(monday + timedelta(days=13), "Open Sunday", place="Jonas Weber", hours=(time(11), time(16))),
     )
+
+
+def address(name: str, number: int | None = None) -> str:
+    """Make an e-mail address of a name, with a number where names repeat, at a domain that nobody can own."""
+    plain = normalize("NFKD", name.lower().translate(PLAIN)).encode("ascii", "ignore").decode()
+    domain = ("com", "org", "net")[(number or len(name)) % 3]
+    return f"{plain}@example.{domain}" if number is None else f"{plain}.{number}@example.{domain}"

@@ -97,10 +97,8 @@ def database_url(server: str, worker_id: str) -> str:
 @pytest.fixture(scope="session")
 async def pool(database_url: str) -> AsyncIterator[Database]:
     """One pool for all tests of this worker."""
-    database = Database(database_url, timezone="UTC")
-    await database.open()
-    yield database
-    await database.close()
+    async with Database(database_url) as database:
+        yield database
 
 
 EMPTY = "; ".join(
