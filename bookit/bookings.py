@@ -123,6 +123,7 @@ async def reschedule(
         moved = start_time - booking.start_time
         for name in ("start_time", "end_time", "blocks_from", "blocks_until"):
             changes[name] = getattr(booking, name) + moved
+        changes["lane"] = None  # Any free place will do there.
     if resource_id:
         if not await session.fetch(catalogue.SERVES, service_id=booking.service_id, resource_id=resource_id):
             raise await why_not(session, booking.service_id, resource_id)

@@ -15,8 +15,6 @@ from bookit.settings import Settings, SettingsRefused, read_settings
 if TYPE_CHECKING:
     import psycopg
 
-TOLD_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
 
 class Stop(click.ClickException):
     """End with one plain sentence and exit status 1."""
@@ -33,11 +31,10 @@ def plainly() -> Iterator[None]:
 
     from bookit.embedded import DatabaseWillNotStart
     from bookit.refusals import Refusal
-    from bookit.serving import CannotServe
 
     try:
         yield
-    except (SettingsRefused, DatabaseWillNotStart, Refusal, CannotServe) as error:
+    except (SettingsRefused, DatabaseWillNotStart, Refusal) as error:
         raise Stop(str(error)) from None
     except psycopg.Error as error:
         raise Stop(unusable(error)) from None
@@ -61,7 +58,10 @@ def database_of(settings: Settings) -> Iterator[Settings]:
     from bookit.embedded import postgres
 
     with postgres(settings.bookit_home) as url:
-        yield settings.model_copy(update={"database_url": url})
+        try:
+            yield settings.model_copy(update={"database_url": url})
+        finally:
+            stop_listening()
 
 
 def require_schema(settings: Settings, *, may_migrate: bool) -> None:
@@ -80,24 +80,31 @@ def require_schema(settings: Settings, *, may_migrate: bool) -> None:
     schema.migrate(url)
 
 
-def when_told_to_stop(status: int, *numbers: int) -> None:
-    """On these signals, leave by way of every context manager, so that the embedded database stops too."""
+def when_told_to_stop(status: int, *, by_ctrl_c: bool = False) -> None:
+    """Leave with this status then, by way of every context manager, so that the embedded database stops too."""
 
     def leave(*_: object) -> NoReturn:
-        for number in TOLD_TO_STOP:
-            signal.signal(number, signal.SIG_IGN)  # or an impatient second Ctrl-C would leave the database running
+        stop_listening()
         sys.exit(status)
 
-    for number in numbers:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, leave)
+    signal.signal(signal.SIGTERM, leave)
+    if by_ctrl_c:
+        signal.signal(signal.SIGINT, leave)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+
+def stop_listening() -> None:
+    """Let no impatient second Ctrl-C keep the embedded database from stopping."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)  # not SIG_IGN: Python complains if such a signal is on its way already
 
 
 @click.group()
 @click.version_option(package_name="bookit")
 def main() -> None:
     """BookIt: the back office for businesses that sell time."""
-    when_told_to_stop(1, signal.SIGTERM, signal.SIGHUP)
+    when_told_to_stop(1)
 
 
 @main.command()
@@ -109,16 +116,15 @@ def serve(host: str, port: int, workers: int, *, demo: bool) -> None:
     """Serve BookIt until Ctrl-C."""
     from bookit import serving
 
-    when_told_to_stop(0, *TOLD_TO_STOP)
+    when_told_to_stop(0, by_ctrl_c=True)
     with plainly():
         asked = read_settings().with_secret()
         if demo and not asked.is_embedded:
             raise Stop("--demo makes people with a known password, so it works on the embedded database alone.")
         with serving.listening(host, port) as listener, database_of(asked) as settings:
             require_schema(settings, may_migrate=asked.is_embedded)
-            if demo:
-                serving.plant_demo(settings)
-            serving.run(settings, listener, workers, demo=demo)
+            has_demo = demo and serving.plant_demo(settings)
+            serving.run(settings, listener, workers, demo=has_demo)
 
 
 @main.command()
@@ -162,15 +168,10 @@ async def add_admin(settings: Settings, email: str, name: str, password: str) ->
     from bookit.tables import Role, User
 
     password_hash = await people.hash_password(password)
-    database = Database(settings.database_url or "", timezone=settings.timezone, size=1)
-    await database.open()
     by = Actor("cli", role=Role.ADMIN)
     facts: dict[str, Any] = {"name": name, "email": email, "password_hash": password_hash, "role": Role.ADMIN}
-    try:
-        async with database.transaction(by=by) as session:
-            await records.create(session, User, by=by, now=datetime.now(UTC), **facts)
-    finally:
-        await database.close()
+    async with Database.of(settings, size=1) as database, database.transaction(by=by) as session:
+        await records.create(session, User, by=by, now=datetime.now(UTC), **facts)
 
 
 @main.command()
@@ -183,21 +184,19 @@ def worker() -> None:
     from bookit.logs import write_logs
 
     async def run(settings: Settings) -> None:
-        database = Database(settings.database_url or "", timezone=settings.timezone, size=2)
-        await database.open()
-        click.echo("BookIt's worker is at work. Ctrl-C ends it.", err=True)
-        await housekeeping.keep_tidy(database, clock=lambda: datetime.now(UTC))
+        database = Database.of(settings, size=1)
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as told_to_stop:
+            async with database, housekeeping.going_on(database, clock=lambda: datetime.now(UTC)):
+                click.echo("BookIt's worker is at work. Ctrl-C ends it.", err=True)
+                await anext(told_to_stop)
+        click.echo("BookIt's worker has stopped.", err=True)
 
-    when_told_to_stop(0, *TOLD_TO_STOP)
+    when_told_to_stop(0, by_ctrl_c=True)
     asked = read_or_stop()
     write_logs(debug=asked.debug)
     with plainly(), database_of(asked) as settings:
         require_schema(settings, may_migrate=asked.is_embedded)
-        try:
-            anyio.run(run, settings)
-        except SystemExit:
-            click.echo("\nBookIt's worker has stopped.", err=True)
-            raise
+        anyio.run(run, settings)
 
 
 def read_or_stop() -> Settings:

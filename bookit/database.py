@@ -6,11 +6,12 @@ as values.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from typing import Any, LiteralString, Self, TypeVar
 
 import psycopg
+from anyio import CancelScope
 from psycopg import AsyncConnection, sql
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -112,10 +113,10 @@ class Session:
         """A part that may be refused without ending the whole."""
         await self._connection.execute("SAVEPOINT attempt")
         try:
-            with speaking():
+            with speaking(self._connection):
                 yield
         except no.Refusal:
-            await self._connection.execute("ROLLBACK TO SAVEPOINT attempt")
+            await self._connection.execute("ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt")
             raise
         await self._connection.execute("RELEASE SAVEPOINT attempt")
 
@@ -146,7 +147,7 @@ def deleting(table: type[SQLModel]) -> ClauseElement:
 
 
 @contextmanager
-def speaking() -> Iterator[None]:
+def speaking(connection: Connection) -> Iterator[None]:
     """Turn what PostgreSQL refuses into the refusal declared beside the broken constraint."""
     try:
         yield
@@ -158,7 +159,7 @@ def speaking() -> Iterator[None]:
     except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
         raise no.Interrupted from error
     except psycopg.OperationalError as error:
-        raise no.Busy from error
+        raise (no.Disconnected if connection.broken else no.Busy) from error
 
 
 def refusal_for(error: psycopg.IntegrityError) -> no.Refusal | None:
@@ -221,37 +222,35 @@ class Database:
         try:
             return await self._read(statement, values)
         except no.Disconnected:
+            # The database was restarted under us: drop what it left in the pool, and ask once more.
+            await self._pool.check()
             return await self._read(statement, values)
 
     async def _read(self, statement: ClauseElement, values: Row) -> list[Row]:
         async with self._connection() as connection:
-            try:
+            with speaking(connection):
                 return await run(connection, statement, values)
-            except psycopg.OperationalError as error:
-                raise await self._trouble(connection) from error
-
-    async def _trouble(self, connection: Connection) -> no.Busy:
-        """Say what went wrong; after a restart of the database, first drop what it left in the pool."""
-        if not connection.broken:
-            return no.Busy()
-        await self._pool.check()
-        return no.Disconnected()
 
     @asynccontextmanager
     async def transaction(self, *, by: Actor, request_id: str = "") -> AsyncIterator[Session]:
         """All or nothing, remembered as done by this person; a broken promise leaves as its refusal."""
         async with self._connection() as connection:
-            session = Session(connection, self.timezone)
             try:
-                with speaking():
+                with speaking(connection):
                     await connection.execute(beginning(by, request_id))
-                    yield session
-                    await connection.execute("COMMIT")
+                    yield Session(connection, self.timezone)
+                    await commit(connection)
             except BaseException:
-                if connection.broken:
-                    raise await self._trouble(connection) from None
-                await connection.execute("ROLLBACK")
+                with CancelScope(shield=True):
+                    await self._undo(connection)
                 raise
+
+    async def _undo(self, connection: Connection) -> None:
+        """Take everything back; a connection that was lost has done so by itself."""
+        with suppress(psycopg.OperationalError):
+            await connection.execute("ROLLBACK")
+        if connection.broken:
+            await self._pool.check()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
@@ -262,11 +261,19 @@ class Database:
         try:
             yield connection
         finally:
-            await self._pool.putconn(connection)
+            with CancelScope(shield=True):
+                await self._pool.putconn(connection)
 
 
 async def configure(connection: Connection) -> None:
     await connection.execute(ON_CONNECT)
+
+
+async def commit(connection: Connection) -> None:
+    """Keep what was done. PostgreSQL quietly rolls back where a statement failed and somebody swallowed the error."""
+    done = await connection.execute("COMMIT")
+    if done.statusmessage != "COMMIT":
+        raise psycopg.errors.InFailedSqlTransaction("A statement of this transaction failed, so nothing was kept.")
 
 
 def beginning(by: Actor, request_id: str) -> sql.Composed:

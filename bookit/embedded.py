@@ -52,7 +52,7 @@ FIRST_STATEMENTS = "CREATE ROLE bookit LOGIN CREATEDB;\nCREATE DATABASE bookit O
 ELSEWHERE = "Set BOOKIT_HOME to another folder, or DATABASE_URL to a PostgreSQL of your own."
 ADVICE = {
     "No space left on device": "The disk is full: free some space and start again.",
-    "incompatible with server": "A different PostgreSQL made its files: use its BookIt, or restore a dump in a new home.",
+    "incompatible with server": "A different PostgreSQL made its files: use its BookIt, or restore a dump elsewhere.",
 }
 _held: set[int] = set()
 

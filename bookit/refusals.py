@@ -121,12 +121,9 @@ class NotAnEmail(Misshapen):
 
 
 class NameNeeded(Misshapen):
-    """A name has 1 to {limit} characters."""
+    """A name has 1 to 100 characters."""
 
     field = "name"
-
-    def __init__(self, limit: int = 100) -> None:
-        super().__init__(limit=limit)
 
 
 class UnknownRole(Misshapen):
@@ -170,6 +167,12 @@ class DurationNotPositive(Misshapen):
 
 class MinutesOutOfRange(Misshapen):
     """Setup, cleanup, slot step, notice and horizon stay within their limits."""
+
+
+class ResourceNameNeeded(Misshapen):
+    """A resource has a name of 1 to 200 characters."""
+
+    field = "name"
 
 
 class CapacityOutOfRange(Misshapen):
@@ -245,6 +248,12 @@ class InThePast(Invalid):
     """A booking starts in the future."""
 
     field = "start_time"
+
+
+class SeasonEndsBeforeStart(Misshapen):
+    """A season ends after it starts."""
+
+    field = "valid_until"
 
 
 class WeekdayOutOfRange(Misshapen):

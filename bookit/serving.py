@@ -17,13 +17,12 @@ import click
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from bookit.database import Database
 from bookit.logs import write_logs
-from bookit.settings import Settings
+from bookit.settings import Settings, SettingsRefused
 
 
-class CannotServe(Exception):
-    """BookIt cannot serve here; the text says why."""
+class CannotServe(SettingsRefused):
+    """BookIt cannot serve there; the text says why."""
 
 
 @contextmanager
@@ -33,7 +32,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "that is no host name"
+        reason = (error.strerror or "").partition(" (")[0] if isinstance(error, OSError) else "that is no host name"
         raise CannotServe(
             f"BookIt cannot listen on {host}:{port}: {reason}. Choose others with --host and --port."
         ) from None
@@ -42,17 +41,19 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def plant_demo(settings: Settings) -> None:
-    """Fill an empty database with the demo business; one that has it stays as it is."""
-    from seed.business import plant
+def plant_demo(settings: Settings) -> bool:
+    """Fill an empty database with the demo business, and tell whether it is there; one in use stays as it is."""
+    from bookit.database import Database
+    from seed.business import Outcome, Summary, plant
 
-    async def run() -> None:
-        database = Database(settings.database_url or "", timezone=settings.timezone, size=2)
-        await database.open()
-        await plant(database, now=datetime.now(UTC))
-        await database.close()
+    async def run() -> Summary:
+        async with Database.of(settings, size=1) as database:
+            return await plant(database, now=datetime.now(UTC))
 
-    anyio.run(run)
+    made = anyio.run(run)
+    if made.outcome == Outcome.IN_USE:
+        click.echo(made.outcome, err=True)
+    return made.outcome != Outcome.IN_USE
 
 
 class Config(uvicorn.Config):

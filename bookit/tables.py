@@ -124,7 +124,7 @@ class Resource(SQLModel, table=True):
 
     __tablename__ = "resources"
     __table_args__ = (
-        check("resource_name_has_1_to_200_characters", "char_length(name) BETWEEN 1 AND 200", no.NameNeeded),
+        check("resource_name_has_1_to_200_characters", "char_length(name) BETWEEN 1 AND 200", no.ResourceNameNeeded),
         check("resource_has_1_to_1000_places", "capacity BETWEEN 1 AND 1000", no.CapacityOutOfRange),
         check("resource_timezone_is_known", "timezone_is_known(timezone)", no.UnknownTimezone),
     )
@@ -232,7 +232,7 @@ class OpeningHours(SQLModel, table=True):
     __table_args__ = (
         link("opening_hours_are_of_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
         check("opening_hours_weekday_is_1_to_7", "weekday BETWEEN 1 AND 7", no.WeekdayOutOfRange),
-        check("opening_hours_season_ends_after_start", "valid_until >= valid_from", no.EndsBeforeStart),
+        check("opening_hours_season_ends_after_start", "valid_until >= valid_from", no.SeasonEndsBeforeStart),
         Index("opening_hours_by_resource", "resource_id", "weekday"),
     )
     id: int = key()
@@ -251,20 +251,20 @@ class CalendarException(SQLModel, table=True):
     __tablename__ = "calendar_exceptions"
     __table_args__ = (
         link("exception_is_of_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
-        check("exception_ends_after_start", "ends_at > starts_at", no.EndsBeforeStart),
+        check("exception_ends_after_start", "end_time > start_time", no.EndsBeforeStart),
         check(
             "exception_lies_in_the_calendar",
-            "starts_at >= '1999-12-30Z' AND ends_at < '3000-01-03Z'",
+            "start_time >= '1999-12-30Z' AND end_time < '3000-01-03Z'",
             no.OutsideTheCalendar,
         ),
         check("exception_reason_has_at_most_200_characters", "char_length(reason) <= 200", no.ReasonTooLong),
-        Index("exceptions_by_time", text("tstzrange(starts_at, ends_at)"), postgresql_using="gist"),
+        Index("exceptions_by_time", text("tstzrange(start_time, end_time)"), postgresql_using="gist"),
         Index("exceptions_by_resource", "resource_id"),
     )
     id: int = key()
     resource_id: int | None = refers_to("Resource", default=None, description="Empty: everybody, as on a holiday.")
-    starts_at: datetime = Field(title="From")
-    ends_at: datetime = Field(title="Until")
+    start_time: datetime = Field(title="From")
+    end_time: datetime = Field(title="Until")
     is_open: bool = kept(default=False, title="Open", description="An extra opening rather than a closure.")
     reason: Text = remarks(200, "Reason")
     version: int = counted()

