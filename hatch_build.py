@@ -20,6 +20,7 @@ class Library(NamedTuple):
     package: str
     files: tuple[str, ...]
     folder: str
+    elsewhere: tuple[tuple[str, str], ...] = ()  # what a file would ask another host for, and what it asks us for
 
 
 LIBRARIES = (
@@ -38,6 +39,7 @@ LIBRARIES = (
         "redoc",
         ("bundles/redoc.standalone.js", "bundles/redoc.standalone.js.LICENSE.txt", "LICENSE"),
         "api/static/vendor/redoc",
+        (("https://cdn.redoc.ly/redoc/logo-mini.svg", "/static/icon.svg"),),
     ),
 )
 
@@ -80,7 +82,10 @@ class FrontEndLibraries(BuildHookInterface[Any]):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name in library.files:
-            shutil.copyfile(package / name, folder / Path(name).name)
+            content = (package / name).read_text(encoding="utf-8")
+            for theirs, ours in library.elsewhere:
+                content = content.replace(theirs, ours)
+            (folder / Path(name).name).write_text(content, encoding="utf-8")
         self.stamp(library).write_text(self.edition, encoding="ascii")
 
     def are_current(self) -> bool:

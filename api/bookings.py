@@ -75,7 +75,7 @@ async def create_booking(call: Call, body: NewBooking) -> BookingAnswer:
     )
 
 
-@api("GET", "/bookings", tag="bookings", access=SIGNED_IN)
+@api("GET", "/bookings", tag="bookings", access=SIGNED_IN, refuses=(no.OutsideTheCalendar, no.NoSuchTime))
 async def list_bookings(call: Call, query: BookingQuery) -> Bookings:
     """List one's own bookings, or as staff everybody's, by start."""
     if call.by.works_here:

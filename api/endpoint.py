@@ -4,6 +4,7 @@
 handed over, whatever is returned is sent in the shape of the return type, and ``openapi.py`` documents the same.
 """
 
+import re
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ from bookit.settings import Settings
 from bookit.tables import User
 
 BODY_BYTES = 1024 * 1024
+ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"')
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,14 @@ class Call:
     @property
     def version(self) -> int | None:
         """The version the client saw last, from ``If-Match``; None when it does not say, or says ``*``."""
-        given = self.request.headers.get("if-match", "*").strip()
-        if given == "*":
+        given = single_header(self.request, "If-Match")
+        if given is None or given == "*":
             return None
-        number = given.removeprefix("W/").strip('"')
-        if not (number.isascii() and number.isdigit()):
-            raise no.Stale
-        return int(number)
+        number = ETAG.fullmatch(given)
+        if number is None:
+            mistake = {"loc": ["If-Match"], "msg": 'This is not an ETag BookIt gave out, such as "3"'}
+            raise WrongShape("header", [mistake])
+        return int(number[1])
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
@@ -139,8 +142,9 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """What generated clients call this."""
-        return self.handler.__name__
+        """What generated clients call this: list_services is listServices there."""
+        first, *rest = self.handler.__name__.split("_")
+        return first + "".join(map(str.capitalize, rest))
 
     @property
     def statuses(self) -> list[int]:
@@ -212,7 +216,7 @@ def checked(where: str, validate: Callable[[], Any], name: str | None = None) ->
     try:
         return validate()
     except ValidationError as error:
-        mistakes = error.errors(include_url=False, include_context=False, include_input=False)
+        mistakes = error.errors(include_url=False, include_input=False)
         if mistakes[0]["type"] == "json_invalid":
             raise Unreadable from None
         raise WrongShape(where, [{**m, "loc": (name, *m["loc"])} if name else m for m in mistakes]) from None
@@ -228,6 +232,14 @@ async def read_body(request: Request, adapter: TypeAdapter[Any], context: dict[s
         if len(body) > BODY_BYTES:
             raise TooLarge
     return checked("body", lambda: adapter.validate_json(bytes(body), context=context))
+
+
+def single_header(request: Request, name: str) -> str | None:
+    """Give the value of a header; one that is given twice is a mistake."""
+    values = request.headers.getlist(name)
+    if len(values) > 1:
+        raise WrongShape("header", [{"loc": [name], "msg": "This is given more than once"}])
+    return values[0].strip() if values else None
 
 
 def single_values(request: Request) -> dict[str, str]:

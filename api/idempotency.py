@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from starlette.responses import Response
 
-from api.endpoint import Call, Sent
+from api.endpoint import Call, Sent, single_header
 from api.problems import WrongShape, refused
 from api.shapes import Shape
 from bookit import idempotency
@@ -49,7 +49,7 @@ async def once(
 
 
 def key_of(call: Call) -> str | None:
-    key = call.request.headers.get("idempotency-key")
+    key = single_header(call.request, "Idempotency-Key")
     if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
         mistake = {"loc": ["Idempotency-Key"], "msg": "A key has 1 to 255 printable ASCII characters and no space"}
         raise WrongShape("header", [mistake])

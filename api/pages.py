@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 from sqlalchemy import text
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -14,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 from api.endpoint import Endpoint
 from api.openapi import document
 from bookit import refusals as no
+from bookit.database import Database
 from bookit.schema import newest
 
 STATIC = Path(__file__).parent / "static"
@@ -21,7 +23,9 @@ STRICT = (
     "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:; font-src 'self';"
     " connect-src 'self'; worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
+HAS_SCHEMA = text("SELECT to_regclass('alembic_version') IS NOT NULL AS is_there")
 SCHEMA = text("SELECT version_num FROM alembic_version")
+PROBE_SECONDS = 3  # A probe asks again soon, and waits no longer than that itself.
 
 
 def page(name: str, *, styles: str = "") -> Route:
@@ -42,13 +46,22 @@ async def healthz(request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """Say whether requests can be served: the database answers, and has the schema this version needs."""
+    seen = None
     try:
-        rows = await request.app.state.database.fetch(SCHEMA)
-    except no.Busy:
+        with anyio.fail_after(PROBE_SECONDS):
+            seen = await schema_of(request.app.state.database)
+    except (no.Busy, TimeoutError):
         return answer_json({"status": "unavailable", "detail": "The database does not answer."}, 503)
-    if [row["version_num"] for row in rows] != [newest()]:
+    if seen != newest():
         return answer_json({"status": "unavailable", "detail": "The database needs `bookit migrate`."}, 503)
     return answer_json({"status": "ok"})
+
+
+async def schema_of(database: Database) -> str | None:
+    """Give the number of the newest migration this database has seen."""
+    is_there = await database.fetch(HAS_SCHEMA)
+    rows = await database.fetch(SCHEMA) if is_there[0]["is_there"] else []
+    return rows[0]["version_num"] if rows else None
 
 
 def answer_json(value: Any, status: int = 200) -> Response:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from starlette.datastructures import URL
 
 from api.endpoint import Call, Sent
 from api.problems import WrongShape
-from api.shapes import BIGGEST, Shape
+from api.shapes import BIGGEST, Shape, digits
 from bookit.database import Row
 
 Key = tuple[tuple[str, type], ...]
@@ -25,7 +25,7 @@ class Page(Shape):
 
     model_config = ConfigDict(strict=False)  # A query has only text.
 
-    limit: Annotated[int, Field(ge=1, le=100, description="How many at most.")] = 20
+    limit: Annotated[int, Field(ge=1, le=100, description="How many at most."), BeforeValidator(digits)] = 20
     cursor: Annotated[
         str | None, Field(max_length=200, description="Where the page before ended: take it from its Link header.")
     ] = None

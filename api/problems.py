@@ -1,7 +1,8 @@
 """Refusals as ``application/problem+json`` (RFC 9457)."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bookit import refusals as no
+from bookit.columns import EMAIL, TEXT, WORDS
 
 log = logging.getLogger("bookit.api")
 
@@ -83,17 +85,26 @@ class WrongShape(no.Misshapen):
     """What was sent does not have the right shape."""
 
     def __init__(self, where: str, mistakes: Sequence[Any]) -> None:
-        """Take Pydantic's list of errors of one part of the request."""
+        """Take Pydantic's list of errors of one part of the request; the first hundred are told."""
         super().__init__()
-        self.mistakes = [Mistake(loc=[where, *mistake["loc"]], msg=sentence(mistake["msg"])) for mistake in mistakes]
+        self.mistakes = [Mistake(loc=[where, *found["loc"]], msg=sentence(found)) for found in mistakes[:MISTAKES]]
 
 
+MISTAKES = 100
+# What a text that does not match one of these patterns is told.
+MEANS = {
+    EMAIL: str(no.NotAnEmail()),
+    WORDS: "This is blank, or holds a NUL character",
+    TEXT: "This holds a NUL character",
+}
 # Refusals that only a request of this door can meet.
 OF_THIS_DOOR: dict[type[no.Refusal], int] = {TooLarge: 413, NotJson: 415}
 
 
-def sentence(message: str) -> str:
-    text = message.removeprefix("Value error, ")
+def sentence(mistake: Mapping[str, Any]) -> str:
+    """Say a mistake as Pydantic does, but a pattern in words."""
+    text = MEANS.get(mistake.get("ctx", {}).get("pattern"), mistake["msg"]).removeprefix("Value error, ")
+    text = re.sub(r"Decimal\('([^']*)'\)", r"\1", text)
     return text if text.endswith(".") else f"{text}."
 
 

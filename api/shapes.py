@@ -1,6 +1,7 @@
 """The shapes requests and answers may have: made from the tables' own fields wherever a table has the field."""
 
 import re
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self, cast
@@ -20,9 +21,11 @@ from pydantic import (
 from sqlmodel import SQLModel
 
 from bookit import policy
+from bookit import refusals as no
 from bookit.columns import MONEY
 
 BIGGEST = 2**63 - 1
+A_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?\d*)?)([Zz]|[+\- ]\d\d:\d\d)?", re.ASCII)
 
 
@@ -50,20 +53,29 @@ def as_written(value: object) -> object:
 
 def in_business_time(value: datetime, info: ValidationInfo) -> datetime:
     """Read a time without offset in the business's zone."""
-    return policy.instant(value, (info.context or {})["zone"])
+    return of_field(info, policy.instant, value, (info.context or {})["zone"])
+
+
+def of_field(info: ValidationInfo, read: Callable[..., datetime], *given: Any, **more: Any) -> datetime:
+    """Read a time; what is refused of it is told of the field it was sent in, be it a filter."""
+    try:
+        return read(*given, **more)
+    except no.Invalid as refusal:
+        refusal.field = info.field_name  # type: ignore[misc]  # known only now, as for ``Required``
+        raise
 
 
 def first_of_day(value: object, info: ValidationInfo) -> datetime:
     """Read a date as the moment it begins in the business's zone, and a time as it is."""
-    if isinstance(value, str) and len(value) == len("2026-05-04"):
-        return policy.midnight(date.fromisoformat(value), (info.context or {})["zone"])
+    if isinstance(value, str) and A_DATE.fullmatch(value):
+        return of_field(info, policy.midnight, date.fromisoformat(value), (info.context or {})["zone"])
     return in_business_time(cast("datetime", as_written(value)), info)
 
 
 def end_of_day(value: object, info: ValidationInfo) -> datetime:
     """Read a date as the moment it is over in the business's zone, and a time as it is."""
-    if isinstance(value, str) and len(value) == len("2026-05-04"):
-        return policy.midnight(date.fromisoformat(value), (info.context or {})["zone"], days_on=1)
+    if isinstance(value, str) and A_DATE.fullmatch(value):
+        return of_field(info, policy.midnight, date.fromisoformat(value), (info.context or {})["zone"], days_on=1)
     return in_business_time(cast("datetime", as_written(value)), info)
 
 
@@ -77,6 +89,11 @@ def to_the_cent(value: object) -> object:
         cents = exact.quantize(Decimal("0.01"))
         return cents if abs(exact - cents) < Decimal("1e-9") else exact
     return exact
+
+
+def whole(value: object) -> object:
+    """Read 5.0 as the whole number it is, as JSON Schema does."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def digits(value: object) -> object:
@@ -98,7 +115,7 @@ Amount = Annotated[Decimal, BeforeValidator(to_the_cent), Field(ge=0, le=MONEY, 
                    PlainSerializer(float, return_type=float)]  # fmt: skip
 QueryAmount = Annotated[Decimal, Field(ge=0, le=MONEY, decimal_places=2), WithJsonSchema(AN_AMOUNT)]
 A_NUMBER = {"type": "integer", "minimum": 1, "maximum": BIGGEST}
-Number = Annotated[int, Field(ge=1, le=BIGGEST)]
+Number = Annotated[int, Field(ge=1, le=BIGGEST), BeforeValidator(whole)]
 PathNumber = Annotated[int, BeforeValidator(digits), Field(ge=1, le=BIGGEST), WithJsonSchema(A_NUMBER)]
 
 
@@ -113,6 +130,8 @@ def field_of(table: type[SQLModel], name: str, *, is_sent: bool) -> tuple[Any, A
         kind, metadata = Number, ()
     elif is_sent and kind in {datetime, datetime | None}:
         kind = Moment if kind is datetime else Moment | None
+    elif is_sent and kind in {int, int | None}:
+        metadata = (*metadata, BeforeValidator(whole))
     if metadata:
         kind = Annotated[(kind, *metadata)]
     default: Any = ... if declared.is_required() or not is_sent else declared.default

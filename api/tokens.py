@@ -1,5 +1,6 @@
 """Access tokens: signed JSON Web Tokens (RFC 7519) that live for minutes."""
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -40,21 +41,21 @@ def read_token(token: str, settings: Settings, *, now: datetime) -> dict[str, An
         )
     except (jwt.InvalidTokenError, ValueError):
         raise no.SignInEnded from None
-    if not (isinstance(claims["exp"], int) and now.timestamp() < claims["exp"] and is_number(claims["sub"])):
+    if not (isinstance(claims["exp"], int | float) and now.timestamp() < claims["exp"] and is_number(claims["sub"])):
         raise no.SignInEnded
     return claims
 
 
 def is_number(sub: str) -> bool:
     """Whether this could be somebody's number."""
-    return sub.isascii() and sub.isdigit() and int(sub) <= BIGGEST
+    return re.fullmatch(r"[0-9]{1,19}", sub) is not None and int(sub) <= BIGGEST
 
 
 async def who_sent(request: Request, *, now: datetime) -> User:
     """Give the person who sent this, as they are at this moment and not as they were when the token was made."""
     given = request.headers.getlist("authorization")
     scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-    if scheme.lower() != "bearer" or not token:
+    if scheme.lower() != "bearer" or not token.strip():
         raise no.Unauthenticated
     claims = read_token(token.strip(), request.app.state.settings, now=now)
     user = await people.signed_in(request.app.state.database, int(claims["sub"]))

@@ -30,6 +30,9 @@ async def keep_tidy(database: Database, *, clock: Callable[[], datetime]) -> Non
             await tidy(database, now=clock())
         except no.Busy:
             log.warning("The database was busy; tidying up is left for the next hour.")
+        except Exception:
+            # What nobody waits for may fail, but must not take the server down with it.
+            log.exception("Tidying up failed; it is left for the next hour.")
         await anyio.sleep(EVERY_SECONDS)
 
 
