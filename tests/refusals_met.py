@@ -45,6 +45,6 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     is_whole = not config.option.keyword and not config.option.file_or_dir and not config.option.markexpr
     unmet = sorted({refusal.__name__ for refusal in every_refusal() if refusal not in KINDS} - MET)
     if is_whole and unmet and session.exitstatus == pytest.ExitCode.OK and not config.option.collectonly:
-        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
         reporter.write_line(f"No test meets these refusals: {', '.join(unmet)}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,5 +1,6 @@
 """What every refusal owes: its status, a plain sentence, nothing of what is inside, and a database left as it was."""
 
+import json
 import re
 from typing import Any
 
@@ -8,10 +9,25 @@ from sqlalchemy import text
 
 from bookit.database import Database
 from bookit.tables import home
-from tests.conftest import every_table
+from tests.conftest import PASSWORD, Person, every_table
 
 Told = tuple[int, str, str | None]  # The status, the code, and the field it is about.
 
+JSON = {"content-type": "application/json"}
+# A good body for every address that takes one.
+GOOD: dict[str, dict[str, Any]] = {
+    "POST /auth/register": {"name": "New", "email": "new@example.com", "password": PASSWORD},
+    "POST /auth/login": {"email": "ada@example.com", "password": PASSWORD},
+    "POST /auth/refresh": {"refresh_token": "none"},
+    "POST /auth/logout": {"refresh_token": "none"},
+    "PATCH /me": {"name": "Ada", "email": "a@example.com", "password": PASSWORD, "current_password": PASSWORD},
+    "POST /services": {"title": "Massage", "description": "", "price": 10, "duration_minutes": 60, "resource_ids": [1]},
+    "PATCH /services/1": {"title": "Massage", "description": "", "price": 10, "duration_minutes": 60},
+    "POST /bookings": {"service_id": 1, "start_time": "2030-01-08T10:00:00Z", "resource_id": 1},
+    "PATCH /bookings/1": {"start_time": "2030-01-08T10:00:00Z", "resource_id": 1, "status": "confirmed"},
+    "POST /reviews": {"booking_id": 1, "rating": 5, "comment": "Good."},
+    "PATCH /reviews/1": {"rating": 5, "comment": "Good."},
+}
 TABLES = [home(table).name for table in every_table()]
 COUNTS = text(" UNION ALL ".join(f"SELECT '{name}' AS name, count(*) FROM {name}" for name in TABLES))
 SENTENCE = re.compile(r"[^\n\\^]{8,}\.")
@@ -45,3 +61,9 @@ def told(answer: httpx2.Response) -> Told:
     assert not INSIDE.search(answer.text), answer.text[:500]
     assert (answer.headers.get("www-authenticate") == "Bearer") == (answer.status_code == 401)
     return answer.status_code, problem["code"], problem.get("field")
+
+
+async def with_field(database: Database, ada: Person, where: str, field: str, value: str) -> Told:
+    """Send a good body with one bad value, which is given as it is written in JSON."""
+    content = json.dumps({**GOOD[where], field: "HERE"}).replace('"HERE"', value)
+    return await refusal(database, ada.client, *where.split(), content=content, headers=JSON)

@@ -6,33 +6,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from starlette.applications import Starlette
 
 from api.endpoint import BODY_BYTES
 from api.routes import ENDPOINTS
-from api.tokens import access_token
-from bookit.asgi import build
 from bookit.database import Database
-from bookit.settings import Settings
-from bookit.tables import Service
-from tests.conftest import PASSWORD, Clock, Person
-from tests.refusing import Told, refusal, rows, told
-
-JSON = {"content-type": "application/json"}
-GOOD: dict[str, dict[str, Any]] = {
-    "POST /auth/register": {"name": "New", "email": "new@example.com", "password": PASSWORD},
-    "POST /auth/login": {"email": "ada@example.com", "password": PASSWORD},
-    "POST /auth/refresh": {"refresh_token": "none"},
-    "POST /auth/logout": {"refresh_token": "none"},
-    "PATCH /me": {"name": "Ada", "email": "a@example.com", "password": PASSWORD, "current_password": PASSWORD},
-    "POST /services": {"title": "Massage", "description": "", "price": 10, "duration_minutes": 60, "resource_ids": [1]},
-    "PATCH /services/1": {"title": "Massage", "description": "", "price": 10, "duration_minutes": 60},
-    "POST /bookings": {"service_id": 1, "start_time": "2030-01-08T10:00:00Z", "resource_id": 1},
-    "PATCH /bookings/1": {"start_time": "2030-01-08T10:00:00Z", "resource_id": 1, "status": "confirmed"},
-    "POST /reviews": {"booking_id": 1, "rating": 5, "comment": "Good."},
-    "PATCH /reviews/1": {"rating": 5, "comment": "Good."},
-}
-START = ["POST /bookings", "PATCH /bookings/1"]
+from tests.conftest import Person
+from tests.refusing import GOOD, JSON, Told, refusal, rows, told, with_field
 
 
 def where_there_is(*names: str) -> list[tuple[str, str]]:
@@ -45,12 +24,6 @@ async def everywhere(database: Database, ada: Person, **more: Any) -> dict[str, 
     return {where: await refusal(database, ada.client, *where.split(), **more) for where in GOOD}
 
 
-async def with_field(database: Database, ada: Person, where: str, field: str, value: str) -> Told:
-    """Send a good body with one bad value, which is given as it is written in JSON."""
-    content = json.dumps({**GOOD[where], field: "HERE"}).replace('"HERE"', value)
-    return await refusal(database, ada.client, *where.split(), content=content, headers=JSON)
-
-
 def test_every_address_with_a_body_is_tried() -> None:
     taking = {f"{found.method} {found.path.replace('{id}', '1')}" for found in ENDPOINTS if "body" in found.reads}
 
@@ -58,8 +31,9 @@ def test_every_address_with_a_body_is_tried() -> None:
 
 
 UNREADABLE = [
-    b"", b" ", b"{", b'{"a": 1,}', b"{'a': 1}", b'{"a": 1} {"b": 2}', b"nul", b"\x00", b'{"name": "a\x00b"}', b'{"name": "\xff"}',
-    b'{"name": "\xed\xa0\x80"}', b'{"name": "\\ud800"}', b'{"\\udc00": 1}', b"\xff\xfe{\x00}\x00", b"name=Ada&email=ada",
+    b"", b" ", b"{", b'{"a": 1,}', b"{'a': 1}", b'{"a": 1} {"b": 2}', b"nul", b"\x00", b'{"name": "a\x00b"}',
+    b'{"name": "\xff"}', b'{"name": "\xed\xa0\x80"}', b'{"name": "\\ud800"}', b'{"\\udc00": 1}',
+    b"\xff\xfe{\x00}\x00", b"name=Ada&email=ada",
     b"[" * 100_000, b'{"a":' * 100_000, b'{"service_id": ' + b"9" * 5000 + b"}",
 ]  # fmt: skip
 
@@ -78,7 +52,9 @@ async def test_json_that_is_no_object_has_the_wrong_shape(body: bytes, ada: Pers
     assert answers == dict.fromkeys(GOOD, (422, "wrong-shape", None))
 
 
-@pytest.mark.parametrize("kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json", "\xa0;;,/"])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json", "\xa0;;,/"]
+)
 async def test_a_body_is_json_and_says_so(kind: str | None, ada: Person, database: Database) -> None:
     headers = {} if kind is None else {"content-type": kind.encode("latin-1")}
 
@@ -185,17 +161,6 @@ NO_EMAILS = [
     "é@example.com",
     "a@b.c" * 60,
 ]
-NO_TIMES: list[Any] = [
-    1, 1.5, 1893492000, True, [], {}, "", "1893492000", "tomorrow", "2030-01-08", "2030-01-08T10", "20300108T100000Z",
-    "2030-02-30T10:00:00Z", "2030-13-01T10:00:00Z", "2030-01-08T24:00:00Z", "2030-01-08T10:60:00Z", "2030-W02-2T10:00:00Z",
-    "2030-06-30T23:59:60Z", "0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "-2030-01-08T10:00:00Z", "2030-01-08T10:00:001",
-    "2030-01-08T10:00:00+24:00", "2030-01-08T10:00:00+02", "2030-01-08T10:00:00 UTC", "2030-01-08T10:00:00Z\n",
-    "２０３０-01-08T10:00:00Z", "2030-01-08T10:00:00Z\0",
-]  # fmt: skip
-FAR_TIMES = [
-    "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00", "1999-12-31T23:59:59Z", "3000-01-01T00:00:00Z",
-    "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59",
-]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -205,8 +170,6 @@ FAR_TIMES = [
         pytest.param(WORDS, ["", " ", "\t\n"], id="words"),
         pytest.param(where_there_is("status"), ["", "open", "PENDING", 1, True, [], "pending\0"], id="a status"),
         pytest.param(WORDS[-2:], NO_EMAILS, id="an e-mail"),
-        pytest.param(where_there_is("start_time"), NO_TIMES, id="a time"),
-        pytest.param([("POST /bookings", "start_time")], [None], id="some time"),
     ],
 )  # fmt: skip
 async def test_a_field_holds(fields: list[tuple[str, str]], values: list[Any], ada: Person, database: Database) -> None:
@@ -245,16 +208,6 @@ async def test_a_field_holds_numbers(
     assert answers == {place: (422, "wrong-shape", place[1]) for place in answers}
 
 
-async def test_a_time_lies_in_the_calendar(ada: Person, database: Database) -> None:
-    answers = {
-        (where, time): await with_field(database, ada, where, "start_time", json.dumps(time))
-        for where in START
-        for time in FAR_TIMES
-    }
-
-    assert answers == dict.fromkeys(answers, (400, "outside-the-calendar", "start_time"))
-
-
 async def test_minus_zero_is_zero_and_five_point_zero_is_five(ada: Person) -> None:
     body = b'{"title": "Chat", "price": -0.0, "duration_minutes": 5.0}'
 
@@ -286,47 +239,3 @@ async def test_a_password_nobody_can_have_is_wrong(ada: Person, database: Databa
         body = {"email": "ada@example.com", "password": password}
 
         assert await refusal(database, ada.client, "POST", "/auth/login", json=body) == (401, "wrong-password", None)
-
-
-@pytest.mark.parametrize(
-    ("said", "start"),
-    [
-        ("2030-01-08T10:00:00+00:00", "2030-01-08T10:00:00Z"),
-        ("2030-01-08T10:00:00-00:00", "2030-01-08T10:00:00Z"),
-        ("2030-01-08T10:00:00-23:59", "2030-01-09T09:59:00Z"),
-        ("2030-01-08t10:00:00z", "2030-01-08T10:00:00Z"),
-        ("2030-01-08T10:00:00.000", "2030-01-08T10:00:00Z"),
-    ],
-)
-async def test_a_time_keeps_its_offset(said: str, start: str, ada: Person, haircut: Service) -> None:
-    answer = await ada.asks("POST", "/bookings", json={"service_id": haircut.id, "start_time": said})
-
-    assert (answer.status_code, answer.json()["start_time"]) == (201, start)
-
-
-@pytest.fixture
-async def in_berlin(
-    ada: Person, settings: Settings, database: Database, clock: Clock
-) -> AsyncIterator[httpx2.AsyncClient]:
-    """Ada, were the business in Berlin."""
-    app: Starlette = build(settings.model_copy(update={"timezone": "Europe/Berlin"}), clock=clock)
-    app.state.database = database
-    headers = {"Authorization": f"Bearer {access_token(ada.user, settings, now=clock())}"}
-    transport = httpx2.ASGITransport(app)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://berlin.test", headers=headers) as client:
-        yield client
-
-
-async def test_an_hour_the_clocks_skip_is_refused(in_berlin: httpx2.AsyncClient, database: Database) -> None:
-    wanted = {"service_id": 1, "start_time": "2030-03-31T02:30:00"}
-
-    assert await refusal(database, in_berlin, "POST", "/bookings", json=wanted) == (400, "no-such-time", "start_time")
-    for name in ("from_date", "to_date"):
-        answer = await refusal(database, in_berlin, "GET", f"/bookings?{name}=2030-03-31T02:30:00")
-        assert answer == (400, "no-such-time", name)
-
-
-async def test_an_hour_that_happens_twice_is_the_first(in_berlin: httpx2.AsyncClient, haircut: Service) -> None:
-    answer = await in_berlin.post("/bookings", json={"service_id": haircut.id, "start_time": "2030-10-27T02:30:00"})
-
-    assert (answer.status_code, answer.json()["start_time"]) == (201, "2030-10-27T00:30:00Z")

@@ -1,7 +1,10 @@
 """The pages that describe the API, as people see them: in a real browser, from a real server, offline."""
 
+import re
+from html.parser import HTMLParser
 from typing import Any
 
+import httpx2
 import pytest
 from playwright.async_api import Browser, expect
 
@@ -15,6 +18,11 @@ from tests.conftest import NOW, OWNER
 
 __all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
 
+OWN = (
+    "default-src 'none'; script-src 'self'; style-src 'self'{}; img-src 'self' data:; font-src 'self';"
+    " connect-src 'self'; worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+POLICIES = {"/docs": OWN.format(""), "/redoc": OWN.format(" 'unsafe-inline'")}
 SUMMARIES = sorted(
     operation["summary"] for methods in document(ENDPOINTS)["paths"].values() for operation in methods.values()
 )
@@ -42,7 +50,7 @@ async def test_docs_show_every_operation(browser: Browser, served: Served) -> No
 
 
 async def test_docs_try_it_out(browser: Browser, served: Served, massage: Service) -> None:
-    page, errors, elsewhere = await watch(browser, f"{served.url}/docs#/services/listServices")
+    page, errors, elsewhere = await watch(browser, f"{served.url}/docs")
     operation = page.locator("#operations-services-listServices")
 
     await operation.get_by_role("button", name="Try it out").click()
@@ -70,3 +78,35 @@ async def test_the_pages_fit_a_phone(path: str, browser: Browser, served: Served
     widths = await page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
 
     assert (widths[0] <= widths[1], errors) == (True, [])
+
+
+class Page(HTMLParser):
+    """What an HTML page loads, and what it holds that a strict policy forbids."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.inline: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what a tag refers to."""
+        named = dict(attrs)
+        self.loads += [str(named[name]) for name in ("src", "href", "action") if name in named]
+        if tag == "style" or (tag == "script" and "src" not in named):
+            self.inline.append(tag)
+        self.inline += [name for name in named if name == "style" or name.startswith("on")]
+
+
+@pytest.mark.parametrize("path", POLICIES)
+async def test_a_page_of_documentation_refers_to_this_origin_alone(path: str, visitor: httpx2.AsyncClient) -> None:
+    answer = await visitor.get(path)
+    page = Page(answer.text)
+
+    loaded = {address: (await visitor.get(address)).status_code for address in page.loads}
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert answer.headers["content-security-policy"] == POLICIES[path]
+    assert page.inline == []
+    assert all(re.match(r"/[^/]", address) for address in page.loads)
+    assert loaded == dict.fromkeys(page.loads, 200)

@@ -27,9 +27,10 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the serve
 LONG = "long" * 40
 
 VISIT = r"""
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from bookit.embedded import DatabaseWillNotStart, postgres
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have us ignore it
 try:
     with postgres(Path(sys.argv[1]), {"fsync": "off"}) as url:
         if len(sys.argv) > 2 and os.fork() == 0:
@@ -73,15 +74,15 @@ class Visitor:
     def leave(self) -> None:
         assert self.process.stdin
         self.process.stdin.close()
-        self.process.wait()
+        self.process.wait(timeout=60)
 
     def is_killed(self) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.wait(timeout=60)
 
     def gets_ctrl_c(self) -> None:
         os.killpg(self.process.pid, signal.SIGINT)
-        self.process.wait()
+        self.process.wait(timeout=60)
 
 
 Visit = Callable[..., Visitor]

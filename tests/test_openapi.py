@@ -160,7 +160,11 @@ async def fill(url: str) -> dict[str, User]:
         del here["password_hash"]
         haircut = await records.create(session, Service, **here, title="Haircut", price=35, duration_minutes=45)
         for hours, (name, status) in enumerate(itertools.product(("Tom", "Eve"), Status)):
-            visit = {"user_id": cast[name].id, "service_id": haircut.id, "start_time": NOW + timedelta(hours=hours + 1)}
+            visit: dict[str, Any] = {
+                "user_id": cast[name].id,
+                "service_id": haircut.id,
+                "start_time": NOW + timedelta(hours=hours + 1),
+            }
             booking = await records.create(session, Booking, **here, **visit)
             await records.change(session, booking, **here, status=status)
             if status == Status.COMPLETED:

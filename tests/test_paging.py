@@ -62,7 +62,11 @@ async def book(database: Database) -> Book:
         yoga = await records.create(session, Service, **BY, **facts)
 
     async def make(person: Person, *, hours: float = 0, status: Status = Status.PENDING) -> Booking:
-        visit = {"service_id": yoga.id, "start_time": TOMORROW_AT_TEN + timedelta(hours=hours), "user_id": person.id}
+        visit: dict[str, Any] = {
+            "service_id": yoga.id,
+            "start_time": TOMORROW_AT_TEN + timedelta(hours=hours),
+            "user_id": person.id,
+        }
         async with database.transaction(by=OWNER) as session:
             booking = await records.create(session, Booking, **BY, **visit)
             return await records.change(session, booking, **BY, status=status)

@@ -74,21 +74,24 @@ def running(made_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def sign_in(client: httpx2.Client, email: str = EMAIL, password: str = PASSWORD) -> dict[str, Any]:
     answer = client.post("/auth/login", json={"email": email, "password": password})
-    assert answer.status_code == 200
+    assert answer.status_code == 200, answer.text
     tokens: dict[str, Any] = answer.json()
     return tokens
 
 
-def bearer(tokens: dict[str, Any]) -> dict[str, str]:
-    return {"Authorization": f"Bearer {tokens['access_token']}"}
+def whoever(client: httpx2.Client, tokens: dict[str, Any]) -> dict[str, Any]:
+    answer = client.get("/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
+    assert answer.status_code == 200, answer.text
+    me: dict[str, Any] = answer.json()
+    return me
 
 
-def whoever_stands_still_answers_not(pids: list[str], client: Callable[[], httpx2.Response]) -> None:
+def one_answers_while_the_other_stands_still(pids: list[str], ask: Callable[[], httpx2.Response]) -> None:
     """Stop each of two workers in turn: while one stands still, the other answers."""
     for pid in pids:
         os.kill(int(pid), signal.SIGSTOP)
         try:
-            assert client().status_code == 200
+            assert ask().status_code == 200
         finally:
             os.kill(int(pid), signal.SIGCONT)
 
@@ -109,7 +112,9 @@ def test_the_first_start_makes_everything_and_says_where_bookit_is_open(fresh: P
 
 
 def test_when_its_terminal_is_closed_it_stops_its_database_too(place: Place) -> None:
-    place.popen["preexec_fn"] = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    python, option, program = BOOKIT
+    heeding = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # which whoever runs the tests may ignore
+    place.command = (python, option, f"{heeding}; {program}")
     server = place.serve()
     assert server.address
 
@@ -158,10 +163,10 @@ def test_workers_share_the_database_and_a_killed_one_is_replaced(place: Place) -
         with server.visited() as client:
             return client.get("/readyz")
 
-    whoever_stands_still_answers_not([first, second], ask)
+    one_answers_while_the_other_stands_still([first, second], ask)
     os.kill(int(first), signal.SIGKILL)
     third = server.says(WORKER, times=3)[2]
-    whoever_stands_still_answers_not([second, third], ask)
+    one_answers_while_the_other_stands_still([second, third], ask)
 
     assert server.stop() == 0
     assert not place.has_a_database_running
@@ -178,7 +183,7 @@ def test_after_its_parent_was_killed_the_next_start_finds_the_port_free_and_the_
 
     server = place.start("serve", "--port", server.address.rpartition(":")[2])
     with server.visited() as client:
-        assert client.get("/me", headers=bearer(tokens)).json()["role"] == "admin"
+        assert whoever(client, tokens)["role"] == "admin"
     assert server.stop() == 0
     assert not place.has_a_database_running
 
@@ -191,9 +196,9 @@ def test_two_first_starts_at_once_work_together_until_the_second_ends(fresh: Pla
         client.post("/auth/register", json=person).raise_for_status()
         tokens = sign_in(client, person["email"])
     with second.visited() as client:
-        assert client.get("/me", headers=bearer(tokens)).json()["name"] == "Tom"
+        assert whoever(client, tokens)["name"] == "Tom"
         assert first.stop() == 0
-        assert client.get("/me", headers=bearer(tokens)).json()["name"] == "Tom"
+        assert whoever(client, tokens)["name"] == "Tom"
     assert second.stop() == 0
 
     assert not fresh.has_a_database_running
@@ -227,7 +232,8 @@ def test_each_request_is_one_line_of_log_and_none_tells_a_secret(running: tuple[
     with server.visited() as client:
         client.headers["X-Request-Id"] = "mine"
         tokens = sign_in(client)
-        client.get("/me", headers=bearer(tokens), params={"key": PASSWORD})
+        whoever(client, tokens)
+        client.get("/services", params={"q": PASSWORD})
         renewed = client.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]}).json()
         client.post("/auth/login", json={"email": EMAIL, "password": "wrong horse battery"})
         client.get("/nowhere", headers={"Cookie": f"session={PASSWORD}"})
@@ -237,6 +243,7 @@ def test_each_request_is_one_line_of_log_and_none_tells_a_secret(running: tuple[
     assert [(line["method"], line["path"], line["status"]) for line in requests] == [
         ("POST", "/auth/login", 200),
         ("GET", "/me", 200),
+        ("GET", "/services", 200),
         ("POST", "/auth/refresh", 200),
         ("POST", "/auth/login", 401),
         ("GET", "/nowhere", 404),
@@ -257,7 +264,7 @@ def test_an_admin_is_made_while_it_serves_and_no_trace_has_the_password(running:
 
     assert made == (0, "Bea@Example.com is an admin.\n", "")
     with server.visited() as client:
-        me = client.get("/me", headers=bearer(sign_in(client, "bea@example.com", secret))).json()
+        me = whoever(client, sign_in(client, "bea@example.com", secret))
         assert (me["name"], me["role"]) == ("Bea", "admin")
     with postgres(place.home) as url, psycopg.connect(url) as connection:
         events = str(connection.execute("SELECT * FROM events").fetchall())
@@ -274,7 +281,7 @@ def test_a_demo_has_a_sign_in_that_the_banner_tells(fresh: Place) -> None:
     password, *people = re.findall(r"(?<=password )\S+|\S+@example.com", server.said)
 
     with server.visited() as client:
-        roles = [client.get("/me", headers=bearer(sign_in(client, who, password))).json()["role"] for who in people]
+        roles = [whoever(client, sign_in(client, who, password))["role"] for who in people]
         assert len(client.get("/services").json()) == 12
     assert roles == ["user", "staff", "admin"]
     assert server.stop() == 0
