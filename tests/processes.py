@@ -144,8 +144,9 @@ class Place:
         return self.start("serve", "--port", "0", *arguments, **environment)
 
     def run(self, *arguments: str, told: str = "", **environment: str) -> Answer:
-        """Run a command to its end."""
+        """Run a command to its end; a server, had it started, on any free port."""
         how = self._how(environment)
+        arguments += ("--port", "0") if arguments == ("serve",) else ()
         ran = subprocess.run(
             [*self.command, *arguments],
             input=told,

@@ -33,7 +33,7 @@ COUNTS = text(" UNION ALL ".join(f"SELECT '{name}' AS name, count(*) FROM {name}
 SENTENCE = re.compile(r"[^\n\\^]{8,}\.")
 INSIDE = re.compile(
     r"Traceback|psycopg|sqlalchemy|pydantic|starlette|\b(SELECT|INSERT|UPDATE|WHERE)\b|constraint|violat|pattern|codec"
-    r"|Exception|Error\b|None\b|<class|\b0x|site-packages|\.py\b|\b(New|Changed)[A-Z]\w+|\w+Query\b|\bjwt|Decimal\("
+    r"|Exception|Error\b|None\b|<class|\b0x|site-packages|\.py\b|\b(New|Changed)[A-Z]\w+|Query\b|\bjwt|Decimal\("
 )
 
 

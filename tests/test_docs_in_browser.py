@@ -50,7 +50,7 @@ async def test_docs_show_every_operation(browser: Browser, served: Served) -> No
 
 
 async def test_docs_try_it_out(browser: Browser, served: Served, massage: Service) -> None:
-    page, errors, elsewhere = await watch(browser, f"{served.url}/docs")
+    page, errors, elsewhere = await watch(browser, f"{served.url}/docs#/services/listServices")
     operation = page.locator("#operations-services-listServices")
 
     await operation.get_by_role("button", name="Try it out").click()

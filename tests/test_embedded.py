@@ -229,7 +229,8 @@ def ordinary(open_copy: Path) -> dict[str, Any]:
 
 
 def test_the_first_start_makes_a_database_and_a_restart_keeps_it(folder: Path) -> None:
-    home = folder / "new/home"
+    (folder / "closed").mkdir(mode=0o700)
+    home = folder / "closed/home"
 
     with postgres(home) as url:
         assert ask(url, "SELECT current_database() || ' of ' || current_user") == "bookit of bookit"
@@ -242,6 +243,7 @@ def test_the_first_start_makes_a_database_and_a_restart_keeps_it(folder: Path) -
         assert ask(url, "SELECT word FROM kept") == "kept"
         assert ask(url, "SHOW fsync") == "off"
     assert not is_running(home)
+    assert mode(folder / "closed") == "drwx------"
 
 
 def test_an_ordinary_user_needs_no_more_than_a_folder(folder: Path, ordinary: dict[str, Any], visit: Visit) -> None:

@@ -96,17 +96,22 @@ def declared(scratch: MakeScratch) -> Schema:
 
 
 @contextmanager
-def impatient(most: str = "100ms") -> Iterator[list[str]]:
-    """Have every migration wait only so long for a lock; gives how long it would have waited."""
+def impatient() -> Iterator[list[str]]:
+    """Have every migration wait only a moment for a lock; gives how long it would have waited."""
     waits: list[str] = []
+    short = {"lock": "100ms", "statement": "5s"}
 
     def shorten(_: Any, __: Any, statement: str, values: Any, *___: Any) -> tuple[str, Any]:
         waits.extend(re.findall(r"lock_timeout = '(\w+)'", statement))
-        return re.sub(r"(lock_timeout = )'\w+'", rf"\1'{most}'", statement), values
+        return re.sub(
+            r"(lock|statement)(_timeout = )'\w+'", lambda m: f"{m[1]}{m[2]}'{short[m[1]]}'", statement
+        ), values
 
     event.listen(Engine, "before_cursor_execute", shorten, retval=True)
-    yield waits
-    event.remove(Engine, "before_cursor_execute", shorten)
+    try:
+        yield waits
+    finally:
+        event.remove(Engine, "before_cursor_execute", shorten)
 
 
 # What the tables say.
