@@ -31,7 +31,7 @@ services = generate(
         "active": equals(bool, SERVICE.is_active),
     },
     more={"resource_ids": SERVED_BY},
-    refuses=(no.UnknownResource,),
+    refuses={"create": [no.UnknownResource], "change": [no.UnknownResource], "delete": [no.StillInUse]},
 )
 reviews = generate(
     api,
@@ -39,7 +39,11 @@ reviews = generate(
     "/reviews",
     parts=("get", "create", "change", "delete"),
     fixed=("booking_id",),
-    refuses=(no.UnknownBooking, no.NotYourBooking, no.NotYetCompleted, no.AlreadyReviewed, no.NotYourReview),
+    refuses={
+        "create": [no.UnknownBooking, no.NotYourBooking, no.NotYetCompleted, no.AlreadyReviewed],
+        "change": [no.NotYourReview],
+        "delete": [no.NotYourReview],
+    },
 )
 
 Reviews: Any = list[reviews.answer]  # type: ignore[name-defined]  # a value: the shape is made from the table

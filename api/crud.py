@@ -117,7 +117,11 @@ class Crud:
     changed: type[Shape]
     listing: Listing
     read: Access
-    refuses: tuple[type[no.Refusal], ...]
+    refuses: Mapping[Part, Sequence[type[no.Refusal]]]
+
+    def may_refuse(self, part: Part, *usual: type[no.Refusal]) -> tuple[type[no.Refusal], ...]:
+        """Give what a part of these endpoints may answer instead."""
+        return (*usual, *self.refuses.get(part, ()))
 
 
 def generate(
@@ -131,7 +135,7 @@ def generate(
     fixed: Sequence[str] = (),
     filters: Mapping[str, Filter] | None = None,
     more: Mapping[str, tuple[Any, Any]] | None = None,
-    refuses: Sequence[type[no.Refusal]] = (),
+    refuses: Mapping[Part, Sequence[type[no.Refusal]]] | None = None,
 ) -> Crud:
     """Declare the endpoints of a table at this path.
 
@@ -148,7 +152,7 @@ def generate(
         changed_row(table, *(name for name in taken if name not in fixed), **(more or {})),
         Listing(select(table), BY_NUMBER, filters or {}),
         read,
-        tuple(refuses),
+        refuses or {},
     )
     for part in parts:
         MAKERS[part](api, crud)
@@ -202,7 +206,9 @@ def make_create(api: Api, crud: Crud) -> None:
 
     handler.__annotations__ = {"body": crud.new, "return": crud.answer}
     access = allowed_to("create", crud.table)
-    declare = api("POST", crud.path, tag=f"{word}s", access=access, status=201, refuses=(*crud.refuses, Unreadable))
+    declare = api(
+        "POST", crud.path, tag=f"{word}s", access=access, status=201, refuses=crud.may_refuse("create", Unreadable)
+    )
     declare(name_handler(handler, "create", word, f"Add a {word}."))
 
 
@@ -215,7 +221,7 @@ def make_change(api: Api, crud: Crud) -> None:
             return await records.change(session, row, **call.asking, **sent(body))
 
     handler.__annotations__ |= {"body": crud.changed, "return": crud.answer}
-    refuses = (*crud.refuses, no.Missing, no.Stale, Unreadable)
+    refuses = crud.may_refuse("change", no.Missing, no.Stale, Unreadable)
     access = allowed_to("change", crud.table)
     declare = api("PATCH", f"{crud.path}/{{id}}", tag=f"{word}s", access=access, refuses=refuses, headers=("If-Match",))
     declare(name_handler(handler, "change", word, f"Change a {word}: only what is sent."))
@@ -229,7 +235,7 @@ def make_delete(api: Api, crud: Crud) -> None:
             row = await records.hold(session, crud.table, id, version=call.version)
             await records.remove(session, row, **call.asking)
 
-    refuses = (*crud.refuses, no.Missing, no.Stale, no.StillInUse)
+    refuses = crud.may_refuse("delete", no.Missing, no.Stale)
     access = allowed_to("remove", crud.table)
     declare = api("DELETE", f"{crud.path}/{{id}}", tag=f"{word}s", access=access, status=204, refuses=refuses,
                   headers=("If-Match",))  # fmt: skip

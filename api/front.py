@@ -40,12 +40,10 @@ class Front:
         began = time.perf_counter()
         number = scope["request_id"] = request_number(scope)
         status = 500
-        is_answered = False
 
         async def answer(message: Message) -> None:
-            nonlocal status, is_answered
+            nonlocal status
             if message["type"] == "http.response.start":
-                is_answered = True
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = number
@@ -55,11 +53,6 @@ class Front:
 
         try:
             await self.app(scope, receive, answer)
-        except Exception:
-            log.exception("bug", request_id=number)
-            if is_answered:
-                raise
-            await bug()(scope, receive, answer)
         finally:
             actor = scope.get("actor")
             log.info(
@@ -71,6 +64,30 @@ class Front:
                 who=str(actor) if actor else None,
                 request_id=number,
             )
+
+
+class AnswersBugs:
+    """Answers an error nobody foresaw, and writes it down. Stands inside CORS, so that an allowed page hears of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; what fails before it is answered is answered here."""
+        is_answered = False
+
+        async def answer(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, answer)
+        except Exception:
+            log.exception("bug", request_id=scope.get("request_id"))
+            if is_answered or scope["type"] != "http":
+                raise
+            await bug()(scope, receive, send)
 
 
 def request_number(scope: Scope) -> str:

@@ -28,6 +28,16 @@ SCHEMA = text("SELECT version_num FROM alembic_version")
 PROBE_SECONDS = 3  # A probe asks again soon, and waits no longer than that itself.
 
 
+class Assets(StaticFiles):
+    """Files a browser may keep, asking each time whether they are still the same."""
+
+    def file_response(self, *given: Any, **named: Any) -> Response:
+        """Answer with a file, or that it has not changed."""
+        answer = super().file_response(*given, **named)
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
+
+
 def page(name: str, *, styles: str = "") -> Route:
     """Serve one of our own pages under a strict policy: nothing from elsewhere, no inline script."""
 
@@ -82,5 +92,5 @@ def pages(endpoints: Sequence[Endpoint]) -> list[Route | Mount]:
         Route("/openapi.json", openapi),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
-        Mount("/static", StaticFiles(directory=STATIC), name="static"),
+        Mount("/static", Assets(directory=STATIC), name="static"),
     ]

@@ -78,7 +78,7 @@ class NotJson(no.Refusal):
 
 
 class TooLarge(no.Refusal):
-    """That is too much at once: a body has at most 1 MiB."""
+    """That is too much at once: a body has at most 64 KiB."""
 
 
 class WrongShape(no.Misshapen):

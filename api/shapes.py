@@ -120,7 +120,7 @@ PathNumber = Annotated[int, BeforeValidator(digits), Field(ge=1, le=BIGGEST), Wi
 
 
 def field_of(table: type[SQLModel], name: str, *, is_sent: bool) -> tuple[Any, Any]:
-    """Give a table's field as a shape's: its type, bounds, title and help, without what the database alone needs."""
+    """Give a table's field as a shape's: type, title and help, and of what a client sends also the bounds."""
     declared = table.model_fields[name]
     kind: Any = declared.annotation
     metadata: tuple[Any, ...] = tuple(declared.metadata)
@@ -132,7 +132,7 @@ def field_of(table: type[SQLModel], name: str, *, is_sent: bool) -> tuple[Any, A
         kind = Moment if kind is datetime else Moment | None
     elif is_sent and kind in {int, int | None}:
         metadata = (*metadata, BeforeValidator(whole))
-    if metadata:
+    if metadata and is_sent:
         kind = Annotated[(kind, *metadata)]
     default: Any = ... if declared.is_required() or not is_sent else declared.default
     return kind, Field(default, title=declared.title, description=declared.description)

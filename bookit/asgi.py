@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from api.endpoint import system_clock
-from api.front import Front
+from api.front import AnswersBugs, Front
 from api.problems import on_http_error, on_refusal
 from api.routes import routes
 from bookit import housekeeping
@@ -38,7 +38,7 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = system_clock) -
 
     app = Starlette(
         routes=routes(),
-        middleware=[Middleware(Front), *cors(settings)],
+        middleware=[Middleware(Front), *cors(settings), Middleware(AnswersBugs)],
         exception_handlers={Refusal: on_refusal, HTTPException: on_http_error},
         lifespan=lifespan,
     )

@@ -97,8 +97,7 @@ def when_told_to_stop(status: int, *, by_ctrl_c: bool = False) -> None:
 def stop_listening() -> None:
     """Let no impatient second Ctrl-C keep the embedded database from stopping."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)  # for one on its way, of which Python would say that it was ignored
-        signal.signal(number, signal.SIG_IGN)  # for the others, as a function would be forgotten before the very end
+        signal.signal(number, signal.SIG_IGN)
 
 
 @click.group()

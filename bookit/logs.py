@@ -16,9 +16,9 @@ def write_logs(*, debug: bool = False) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     is_terminal = sys.stderr.isatty()
-    last: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer()
-    )
+    # A pretty traceback would show the values of variables, and so passwords and tokens.
+    on_terminal = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    last: structlog.typing.Processor = on_terminal if is_terminal else structlog.processors.JSONRenderer()
     ready: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, last]
     if not is_terminal:
         ready.insert(1, structlog.processors.format_exc_info)

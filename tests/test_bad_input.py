@@ -34,7 +34,7 @@ UNREADABLE = [
     b"", b" ", b"{", b'{"a": 1,}', b"{'a': 1}", b'{"a": 1} {"b": 2}', b"nul", b"\x00", b'{"name": "a\x00b"}',
     b'{"name": "\xff"}', b'{"name": "\xed\xa0\x80"}', b'{"name": "\\ud800"}', b'{"\\udc00": 1}',
     b"\xff\xfe{\x00}\x00", b"name=Ada&email=ada",
-    b"[" * 100_000, b'{"a":' * 100_000, b'{"service_id": ' + b"9" * 5000 + b"}",
+    b"[" * 50_000, b'{"a":' * 10_000, b'{"service_id": ' + b"9" * 5000 + b"}",
 ]  # fmt: skip
 
 
@@ -100,7 +100,7 @@ async def test_a_body_of_the_greatest_size_is_read(visitor: httpx2.AsyncClient, 
 
 
 async def test_not_every_one_of_very_many_mistakes_is_listed(ada: Person) -> None:
-    answer = await ada.asks("POST", "/bookings", json={f"k{number}": 1 for number in range(90_000)})
+    answer = await ada.asks("POST", "/bookings", json={f"k{number}": 1 for number in range(5_000)})
 
     assert told(answer) == (422, "wrong-shape", "service_id")
     assert len(answer.content) < 100_000

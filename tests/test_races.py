@@ -279,6 +279,16 @@ async def test_three_rooms_of_two_places_sell_six_when_nobody_names_a_room(
     assert places == [(room, lane) for room in rooms for lane in (1, 2)]
 
 
+async def test_as_many_customers_as_there_are_places_all_get_one(customers: list[Person], console: Console) -> None:
+    for _ in range(3):
+        new_resource(console, 4)
+    wanted = {"service_id": 1, "start_time": TEN.isoformat()}
+
+    answers = await asked(customers[:12], "POST", ["/bookings"] * 12, [wanted] * 12)
+
+    assert codes(answers) == {"201": 12}
+
+
 async def test_two_services_on_one_resource_never_overlap(customers: list[Person], console: Console) -> None:
     new_resource(console, 1, 1, 2)
     wanted = [{"service_id": 1 + n % 2, "start_time": (TEN + n % 4 * 15 * MINUTE).isoformat()} for n in range(WRITERS)]
@@ -374,6 +384,20 @@ def test_two_who_move_into_each_others_place_are_refused_rather_than_deadlocked(
 
     assert [first, last] == ["done", "23P01"]
     assert theirs() == ["done", "23P01"]
+
+
+def test_who_moves_to_a_room_of_two_leaves_the_other_place_to_who_comes_meanwhile(consoles: list[Console]) -> None:
+    mine, yours, watcher = consoles[:3]
+    here, there = new_resource(watcher, 1), new_resource(watcher, 2)
+    booked = book(watcher, here, TEN)
+    mine.execute("BEGIN")
+
+    first = tried(mine, "UPDATE bookings SET resource_id = %s WHERE id = %s", [there, booked])
+    theirs = meanwhile(yours, watcher, lambda: tried(yours, INSERT, visit(there, TEN)))
+    last = tried(mine, "COMMIT")
+
+    assert [first, last, theirs()] == ["done", "done", "done"]
+    assert sold(watcher) == [1, 2]
 
 
 @pytest.mark.parametrize("free", ["UPDATE bookings SET status = 'cancelled'", "DELETE FROM bookings"])
