@@ -1,5 +1,6 @@
 """The `bookit` command: serve, migrate, create-admin, worker, check."""
 
+import atexit
 import re
 import signal
 import sys
@@ -97,7 +98,8 @@ def when_told_to_stop(status: int, *, by_ctrl_c: bool = False) -> None:
 def stop_listening() -> None:
     """Let no impatient second Ctrl-C keep the embedded database from stopping."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)  # not SIG_IGN: Python complains if one is on its way already
+        atexit.register(signal.signal, number, signal.SIG_IGN)  # since Python forgets functions before its very end
 
 
 @click.group()

@@ -28,7 +28,10 @@ SETTINGS = text(
     "SELECT pg_sleep(0.05), jsonb_object_agg(name, setting) AS settings FROM pg_settings WHERE name IN"
     " ('TimeZone', 'jit', 'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout')"
 )
-KILL = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name = 'ill-treated'"
+KILL = """
+    SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+     WHERE application_name = 'ill-treated' AND datname = current_database()
+"""
 
 
 BOOKED = """

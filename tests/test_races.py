@@ -26,8 +26,6 @@ from bookit.database import Database
 from bookit.tables import User
 from tests.conftest import TOMORROW_AT_TEN, MakeClient, Person
 
-pytestmark = pytest.mark.xdist_group("races")  # Sixty-four connections are enough for one PostgreSQL.
-
 Console = psycopg.Connection[TupleRow]
 T = TypeVar("T")
 
@@ -73,28 +71,36 @@ OVERSOLD = """
 """
 
 
-@pytest.fixture(scope="module")
-def connections(database_url: str) -> Iterator[list[Console]]:
+@pytest.fixture
+def console(empty: str) -> Iterator[Console]:
+    """Open a console of a business with sixty-four customers, and nothing booked."""
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute(BUSINESS)
+        yield connection
+
+
+def open_consoles(url: str, number: int, on_leaving: ExitStack) -> list[Console]:
+    return [on_leaving.enter_context(psycopg.connect(url, autocommit=True)) for _ in range(number)]
+
+
+@pytest.fixture
+def three(console: Console, database_url: str) -> Iterator[list[Console]]:
+    """Give mine, yours, and one that looks on."""
     with ExitStack() as on_leaving:
-        yield [on_leaving.enter_context(psycopg.connect(database_url, autocommit=True)) for _ in range(WRITERS)]
+        yield [*open_consoles(database_url, 2, on_leaving), console]
 
 
 @pytest.fixture
-def consoles(connections: list[Console], empty: str) -> Iterator[list[Console]]:
-    """Give sixty-four consoles of a business with as many customers, and nothing booked."""
-    connections[0].execute(BUSINESS)
-    yield connections
-    for console in connections:
-        console.rollback()  # A test that failed half-way holds nobody up.
+def consoles(console: Console, database_url: str, server: str) -> Iterator[list[Console]]:
+    """Give sixty-four. One PostgreSQL has too few for all workers at once, so these take turns."""
+    with ExitStack() as on_leaving:
+        [turn] = open_consoles(server, 1, on_leaving)
+        turn.execute("SELECT pg_advisory_lock(64)")
+        yield [console, *open_consoles(database_url, WRITERS - 1, on_leaving)]
 
 
 @pytest.fixture
-def console(consoles: list[Console]) -> Console:
-    return consoles[0]
-
-
-@pytest.fixture
-async def customers(database: Database, consoles: list[Console], client_of: MakeClient) -> list[Person]:
+async def customers(database: Database, console: Console, client_of: MakeClient) -> list[Person]:
     rows = await database.fetch(select(User).order_by("id"))
     return [Person(user, client_of(user)) for user in (User(**row) for row in rows)]
 
@@ -250,10 +256,10 @@ async def test_of_64_customers_who_move_to_one_slot_as_many_get_it_as_there_are_
 
 @BOTH_CAPACITIES
 async def test_of_64_cancelled_bookings_that_staff_revive_as_many_live_as_there_are_places(
-    mara: Person, console: Console, consoles: list[Console], capacity: int
+    mara: Person, console: Console, capacity: int
 ) -> None:
     room = new_resource(console, capacity)
-    numbers = [book(console, room, TEN, status="cancelled") for _ in consoles]
+    numbers = [book(console, room, TEN, status="cancelled") for _ in range(WRITERS)]
 
     answers = await asked(
         [mara] * WRITERS,
@@ -370,8 +376,8 @@ def meanwhile(console: Console, watcher: Console, act: Callable[[], T]) -> Calla
     return result.result
 
 
-def test_two_who_move_into_each_others_place_are_refused_rather_than_deadlocked(consoles: list[Console]) -> None:
-    mine, yours, watcher = consoles[:3]
+def test_two_who_move_into_each_others_place_are_refused_rather_than_deadlocked(three: list[Console]) -> None:
+    mine, yours, watcher = three
     rooms = [new_resource(watcher, 1), new_resource(watcher, 1)]
     numbers = [book(watcher, room, TEN) for room in rooms]
     for console in (mine, yours):
@@ -386,8 +392,8 @@ def test_two_who_move_into_each_others_place_are_refused_rather_than_deadlocked(
     assert theirs() == ["done", "23P01"]
 
 
-def test_who_moves_to_a_room_of_two_leaves_the_other_place_to_who_comes_meanwhile(consoles: list[Console]) -> None:
-    mine, yours, watcher = consoles[:3]
+def test_who_moves_to_a_room_of_two_leaves_the_other_place_to_who_comes_meanwhile(three: list[Console]) -> None:
+    mine, yours, watcher = three
     here, there = new_resource(watcher, 1), new_resource(watcher, 2)
     booked = book(watcher, here, TEN)
     mine.execute("BEGIN")
@@ -401,8 +407,8 @@ def test_who_moves_to_a_room_of_two_leaves_the_other_place_to_who_comes_meanwhil
 
 
 @pytest.mark.parametrize("free", ["UPDATE bookings SET status = 'cancelled'", "DELETE FROM bookings"])
-def test_who_frees_a_slot_and_takes_it_again_meets_no_deadlock(consoles: list[Console], free: str) -> None:
-    mine, yours, watcher = consoles[:3]
+def test_who_frees_a_slot_and_takes_it_again_meets_no_deadlock(three: list[Console], free: str) -> None:
+    mine, yours, watcher = three
     room = new_resource(watcher, 1)
     book(watcher, room, TEN)
     mine.execute("BEGIN")
@@ -417,9 +423,9 @@ def test_who_frees_a_slot_and_takes_it_again_meets_no_deadlock(consoles: list[Co
 
 @pytest.mark.parametrize("change", ["status = 'confirmed'", "user_id = 2"])
 def test_who_changes_a_booking_while_another_wants_its_slot_meets_no_deadlock(
-    consoles: list[Console], change: LiteralString
+    three: list[Console], change: LiteralString
 ) -> None:
-    mine, yours, watcher = consoles[:3]
+    mine, yours, watcher = three
     room = new_resource(watcher, 1)
     booked = book(watcher, room, TEN)
     mine.execute("BEGIN; SET CONSTRAINTS booking_slot_free DEFERRED")
@@ -432,8 +438,8 @@ def test_who_changes_a_booking_while_another_wants_its_slot_meets_no_deadlock(
     assert theirs() == "done"
 
 
-def test_a_writer_killed_half_way_leaves_the_slot_free(consoles: list[Console], database_url: str) -> None:
-    yours, watcher = consoles[:2]
+def test_a_writer_killed_half_way_leaves_the_slot_free(three: list[Console], database_url: str) -> None:
+    _, yours, watcher = three
     room = new_resource(watcher, 1)
     mine = psycopg.connect(database_url)
     book(mine, room, TEN)
