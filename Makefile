@@ -15,7 +15,7 @@ run: .venv/bookit.done ## Set up everything and serve a seeded BookIt on this ma
 	@$(BIN)/bookit serve --demo
 
 test: .venv/tools.done ## Set up everything and run every check (ARGS="-k hold" goes to pytest)
-	@$(BIN)/pytest -n logical --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n logical $(ARGS)
 
 setup: .venv/bookit.done ## Only set up: .venv and the front-end libraries
 	@echo "BookIt is set up"

@@ -85,10 +85,11 @@ class _Cluster:
         self.place = home.resolve() / "postgres"
         if not self.place.exists():
             new = _folder_for(_user_for(home) if we == root else None, home, "postgres.")
+            (new / "made").touch()  # or a process as quick could put its own in place of this, still empty
             try:
                 new.rename(self.place)
-            except OSError:  # another process was as quick
-                new.rmdir()
+            except OSError:
+                shutil.rmtree(new)
         owner = self.place.stat()
         if owner.st_uid == root:
             raise DatabaseWillNotStart(f"{self.place} is root's, and PostgreSQL refuses root. Give it to another user.")

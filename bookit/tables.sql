@@ -23,12 +23,12 @@ BEGIN
   END IF;
   IF OLD.status IN ('pending', 'confirmed') AND (OLD.resource_id, OLD.lane) = (NEW.resource_id, NEW.lane)
      AND ((OLD.blocks_from, OLD.blocks_until) = (NEW.blocks_from, NEW.blocks_until)
-          OR NEW.lane <= (SELECT r.capacity FROM resources r WHERE r.id = NEW.resource_id)) THEN
+          OR NEW.lane <= (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id)) THEN
     RETURN NEW;
   END IF;
   SELECT place INTO free_place
-    FROM resources r CROSS JOIN generate_series(1, r.capacity) AS place
-   WHERE r.id = NEW.resource_id AND booking_place_is_free(r.id, place, NEW.blocks_from, NEW.blocks_until, NEW.id)
+    FROM public.resources r CROSS JOIN generate_series(1, r.capacity) AS place
+   WHERE r.id = NEW.resource_id AND public.booking_place_is_free(r.id, place, NEW.blocks_from, NEW.blocks_until, NEW.id)
    ORDER BY coalesce(place = NEW.lane, false) DESC, place
    LIMIT 1;
   NEW.lane := coalesce(free_place, 1);
@@ -38,7 +38,7 @@ END $$;
 CREATE FUNCTION booking_place_is_free(resource bigint, place integer, since timestamptz, until timestamptz, but_for bigint)
 RETURNS boolean LANGUAGE sql VOLATILE AS $$
   SELECT NOT EXISTS (
-    SELECT FROM bookings b
+    SELECT FROM public.bookings b
      WHERE b.resource_id = resource AND b.lane = place AND b.id IS DISTINCT FROM but_for
        AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(since, until)
        AND b.status IN ('pending', 'confirmed'))
@@ -51,7 +51,7 @@ CREATE FUNCTION resource_for_booking(service bigint, asked_for bigint, since tim
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
   candidates bigint[] := ARRAY(
-    SELECT r.id FROM service_resources sr JOIN resources r ON r.id = sr.resource_id
+    SELECT r.id FROM public.service_resources sr JOIN public.resources r ON r.id = sr.resource_id
      WHERE sr.service_id = service AND r.is_active AND (asked_for IS NULL OR r.id = asked_for) ORDER BY r.id);
 BEGIN
   IF cardinality(candidates) < 2 THEN
@@ -59,8 +59,8 @@ BEGIN
   END IF;
   PERFORM pg_advisory_xact_lock(candidate) FROM unnest(candidates) AS candidate;
   RETURN coalesce(
-    (SELECT r.id FROM resources r CROSS JOIN generate_series(1, r.capacity) AS place
-      WHERE r.id = ANY (candidates) AND booking_place_is_free(r.id, place, since, until, NULL)
+    (SELECT r.id FROM public.resources r CROSS JOIN generate_series(1, r.capacity) AS place
+      WHERE r.id = ANY (candidates) AND public.booking_place_is_free(r.id, place, since, until, NULL)
       ORDER BY r.id, place LIMIT 1),
     candidates[1]);
 END $$;
@@ -72,8 +72,8 @@ CREATE TRIGGER booking_takes_a_place BEFORE INSERT OR UPDATE OR DELETE ON bookin
 -- run before booking_slot_free is checked: PostgreSQL runs a row's triggers by name, and that one is a "Unique_...".
 CREATE FUNCTION booking_finds_another_place() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF NOT booking_place_is_free(NEW.resource_id, NEW.lane, NEW.blocks_from, NEW.blocks_until, NEW.id) THEN
-    UPDATE bookings SET lane = NULL WHERE id = NEW.id;
+  IF NOT public.booking_place_is_free(NEW.resource_id, NEW.lane, NEW.blocks_from, NEW.blocks_until, NEW.id) THEN
+    UPDATE public.bookings SET lane = NULL WHERE id = NEW.id;
   END IF;
   RETURN NULL;
 END $$;
@@ -116,7 +116,7 @@ BEGIN
       RETURN NULL;
     END IF;
   END IF;
-  INSERT INTO events (actor_id, actor, door, table_name, row_id, action, old, new, reason, request_id)
+  INSERT INTO public.events (actor_id, actor, door, table_name, row_id, action, old, new, reason, request_id)
   VALUES (
     nullif(current_setting('bookit.actor_id', true), '')::bigint,
     coalesce(nullif(current_setting('bookit.actor', true), ''), 'unknown'),
@@ -132,6 +132,13 @@ END $$;
 CREATE FUNCTION history_is_kept() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   RAISE 'history is append-only' USING ERRCODE = 'check_violation', CONSTRAINT = 'event_is_kept', TABLE = 'events';
+END $$;
+
+-- A console could empty a table at one blow, past the triggers that remember each row: refused.
+CREATE FUNCTION rows_go_one_by_one() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE 'delete the rows instead, so that history knows of them'
+    USING ERRCODE = 'check_violation', CONSTRAINT = 'rows_go_one_by_one', TABLE = TG_TABLE_NAME;
 END $$;
 
 CREATE TRIGGER history_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON events
@@ -166,3 +173,18 @@ CREATE TRIGGER opening_hours_are_remembered AFTER INSERT OR UPDATE OR DELETE ON 
   FOR EACH ROW EXECUTE FUNCTION row_is_remembered();
 CREATE TRIGGER exception_is_remembered AFTER INSERT OR UPDATE OR DELETE ON calendar_exceptions
   FOR EACH ROW EXECUTE FUNCTION row_is_remembered();
+
+CREATE TRIGGER users_go_one_by_one BEFORE TRUNCATE ON users
+  FOR EACH STATEMENT EXECUTE FUNCTION rows_go_one_by_one();
+CREATE TRIGGER services_go_one_by_one BEFORE TRUNCATE ON services
+  FOR EACH STATEMENT EXECUTE FUNCTION rows_go_one_by_one();
+CREATE TRIGGER resources_go_one_by_one BEFORE TRUNCATE ON resources
+  FOR EACH STATEMENT EXECUTE FUNCTION rows_go_one_by_one();
+CREATE TRIGGER bookings_go_one_by_one BEFORE TRUNCATE ON bookings
+  FOR EACH STATEMENT EXECUTE FUNCTION rows_go_one_by_one();
+CREATE TRIGGER reviews_go_one_by_one BEFORE TRUNCATE ON reviews
+  FOR EACH STATEMENT EXECUTE FUNCTION rows_go_one_by_one();
+CREATE TRIGGER opening_hours_go_one_by_one BEFORE TRUNCATE ON opening_hours
+  FOR EACH STATEMENT EXECUTE FUNCTION rows_go_one_by_one();
+CREATE TRIGGER exceptions_go_one_by_one BEFORE TRUNCATE ON calendar_exceptions
+  FOR EACH STATEMENT EXECUTE FUNCTION rows_go_one_by_one();

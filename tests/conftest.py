@@ -30,7 +30,7 @@ NOW = datetime(2030, 1, 7, 9, tzinfo=UTC)  # A Monday.
 TOMORROW_AT_TEN = datetime(2030, 1, 8, 10, tzinfo=UTC)
 PASSWORD = "correct horse"
 TEMPLATE = "bookit_template"
-QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "1000"}
 OWNER = Actor("seed", role=Role.ADMIN)
 
 people.PASSWORDS.update(bcrypt__rounds=4)

@@ -314,3 +314,13 @@ async def test_an_act_that_would_rewrite_history_is_refused(business: Database, 
             await (session.update(event, actor="nobody") if act == "update" else session.delete(event))
 
     assert await business.fetch(LAST, most=1) == [event.model_dump()]
+
+
+@pytest.mark.parametrize(
+    "table", ["users", "services", "resources", "bookings", "reviews", "opening_hours", "calendar_exceptions"]
+)
+def test_a_table_that_is_remembered_cannot_be_emptied_at_one_blow(empty: str, table: str) -> None:
+    with psycopg.connect(empty) as console, pytest.raises(psycopg.errors.CheckViolation) as caught:
+        console.execute(f"TRUNCATE {table} CASCADE")
+
+    assert caught.value.diag.constraint_name == "rows_go_one_by_one"
