@@ -6,10 +6,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from bookit import records
+from bookit import people, records
 from bookit.database import Database
 from bookit.policy import Actor
-from bookit.refusals import Forbidden
+from bookit.refusals import Forbidden, PasswordTooLong, PasswordTooShort
 from bookit.tables import Role, User
 from tests.conftest import NOW, OWNER, PASSWORD, Clock, Person, refused
 
@@ -252,3 +252,14 @@ async def test_a_person_nothing_refers_to_can_be_removed(tom: Person, ada: Perso
         await records.remove(session, await records.hold(session, User, tom.id), by=by, now=NOW)
 
     assert refused(await tom.asks("GET", "/me")) == (401, "sign-in-ended")
+
+
+async def test_a_password_has_8_characters_and_at_most_72_bytes() -> None:
+    with pytest.raises(PasswordTooShort):
+        await people.hash_password("7 chars")
+    with pytest.raises(PasswordTooLong):
+        await people.hash_password("ü" * 37)
+
+    hashes = [await people.hash_password(password) for password in ("8 chars!", "ü" * 36)]
+
+    assert [await people.is_password("8 chars!", hashed) for hashed in hashes] == [True, False]
