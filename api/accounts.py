@@ -91,10 +91,10 @@ async def register(call: Call, body: NewUser) -> UserAnswer:
         )
 
 
-@api("POST", "/auth/login", tag=TAG, refuses=(no.WrongPassword, Unreadable))
+@api("POST", "/auth/login", tag=TAG, refuses=(no.WrongPassword, no.TooManyGuesses, Unreadable))
 async def login(call: Call, body: SignIn) -> Tokens:
     """Sign in."""
-    user = await people.recognise(call.database, email=body.email, password=body.password)
+    user = await people.recognise(call.database, email=body.email, password=body.password, address=call.address)
     async with call.transaction() as session:
         refresh_token = await people.start_sign_in(session, user, now=call.now, lasts=sign_in_lasts(call))
     return tokens(call, user, refresh_token)

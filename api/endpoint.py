@@ -87,6 +87,11 @@ class Call:
         return settings
 
     @property
+    def address(self) -> str:
+        """Where this request comes from."""
+        return self.request.client.host if self.request.client else ""
+
+    @property
     def version(self) -> int | None:
         """The version the client saw last, from ``If-Match``; None when it does not say, or says ``*``."""
         given = single_header(self.request, "If-Match")

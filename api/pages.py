@@ -86,10 +86,12 @@ def pages(endpoints: Sequence[Endpoint]) -> list[Route | Mount]:
         del request
         return Response(described, media_type="application/json")
 
+    return [page("docs"), page("redoc", styles=" 'unsafe-inline'"), Route("/openapi.json", openapi), *health()]
+
+
+def health() -> list[Route | Mount]:
+    """Give the routes that every process has, whichever doors it opens."""
     return [
-        page("docs"),
-        page("redoc", styles=" 'unsafe-inline'"),
-        Route("/openapi.json", openapi),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Mount("/static", Assets(directory=STATIC), name="static"),

@@ -24,6 +24,7 @@ STATUS: dict[type[no.Refusal], int] = {
     no.Conflict: 409,
     no.Stale: 412,
     no.Misshapen: 422,
+    no.TooMany: 429,
     no.Busy: 503,
 }
 # Python's own phrases differ from version to version.
@@ -38,6 +39,7 @@ TITLES = {
     413: "Content Too Large",
     415: "Unsupported Media Type",
     422: "Unprocessable Content",
+    429: "Too Many Requests",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
@@ -127,8 +129,9 @@ def refused(refusal: no.Refusal) -> Response:
     headers: dict[str, str] = {}
     if isinstance(refusal, no.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(refusal, no.Busy):
+    if isinstance(refusal, no.Busy | no.TooMany):
         headers["Retry-After"] = str(refusal.retry_after_seconds)
+    if isinstance(refusal, no.Busy):
         log.warning("busy", exc_info=refusal.__cause__)
     if isinstance(refusal, WrongShape):
         first = refusal.mistakes[0]

@@ -9,8 +9,10 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from admin.site import open_admin
 from api.endpoint import system_clock
 from api.front import AnswersBugs, Front
+from api.pages import health
 from api.problems import on_http_error, on_refusal
 from api.routes import routes
 from bookit import housekeeping
@@ -35,9 +37,11 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = system_clock) -
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with database, housekeeping.going_on(database, clock=app.state.clock):
             yield
+        if settings.bookit_only != "api":
+            await app.state.staff_site.close()
 
     app = Starlette(
-        routes=routes(),
+        routes=health() if settings.bookit_only == "admin" else routes(),
         middleware=[Middleware(Front), *cors(settings), Middleware(AnswersBugs)],
         exception_handlers={Refusal: on_refusal, HTTPException: on_http_error},
         lifespan=lifespan,
@@ -45,6 +49,8 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = system_clock) -
     app.state.database = database
     app.state.settings = settings
     app.state.clock = clock
+    if settings.bookit_only != "api":
+        open_admin(app, settings, database)
     return app
 
 

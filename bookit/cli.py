@@ -113,8 +113,9 @@ def main() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes any free one.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that serve.")
+@click.option("--only", type=click.Choice(["api", "admin"]), help="Open one door; another process opens the other.")
 @click.option("--demo", is_flag=True, help="Fill an empty embedded database with a made-up business.")
-def serve(host: str, port: int, workers: int, *, demo: bool) -> None:
+def serve(host: str, port: int, workers: int, only: str | None, *, demo: bool) -> None:
     """Serve BookIt until Ctrl-C."""
     from bookit import serving
 
@@ -126,7 +127,7 @@ def serve(host: str, port: int, workers: int, *, demo: bool) -> None:
         with serving.listening(host, port) as listener, database_of(asked) as settings:
             require_schema(settings, may_migrate=asked.is_embedded)
             has_demo = demo and serving.plant_demo(settings)
-            serving.run(settings, listener, workers, demo=has_demo)
+            serving.run(settings, listener, workers, demo=has_demo, only=only)
 
 
 @main.command()

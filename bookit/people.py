@@ -9,14 +9,14 @@ from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from passlib.context import CryptContext
-from sqlalchemy import bindparam, delete, func, update
+from sqlalchemy import ARRAY, Integer, Interval, String, any_, bindparam, delete, func, update
 from sqlmodel import col, select
 
 from bookit import policy
 from bookit import refusals as no
 from bookit.database import Database, Session
 from bookit.policy import Actor
-from bookit.tables import RefreshToken, Role, User
+from bookit.tables import RefreshToken, Role, Try, User
 
 # Cost 12 takes about a quarter of a second of one core. Its own few threads, one fewer than there are cores, leave
 # the event loop a core to answer everybody else with.
@@ -26,6 +26,12 @@ MOST_WAITING = 100  # Who comes after so many is asked to come again, rather tha
 
 OF_EMAIL = select(User).where(func.lower(col(User.email)) == func.lower(bindparam("email")))
 OF_NUMBER = select(User).where(col(User.id) == bindparam("id"))
+TRY = select(
+    func.seconds_until_next_try(
+        bindparam("name", type_=String), bindparam("most", type_=Integer), bindparam("per", type_=Interval)
+    ).label("seconds")
+)
+FORGIVE = delete(Try).where(col(Try.name) == any_(bindparam("names", type_=ARRAY(String))))
 SPEND = (
     update(RefreshToken)
     .where(
@@ -40,6 +46,7 @@ FAMILY = select(RefreshToken.family).where(RefreshToken.token_hash == bindparam(
 END_FAMILY = delete(RefreshToken).where(col(RefreshToken.family) == bindparam("family"))
 END_ALL = delete(RefreshToken).where(col(RefreshToken.user_id) == bindparam("user_id"))
 
+OLD_TRIES = delete(Try).where(col(Try.due_at) <= bindparam("now"))
 EXPIRED = delete(RefreshToken).where(col(RefreshToken.expires_at) <= bindparam("now"))
 
 
@@ -68,12 +75,23 @@ async def in_turn(work: Callable[..., Any], *given: str) -> Any:
     return await to_thread.run_sync(work, *given, limiter=THREADS)
 
 
-async def recognise(database: Database, *, email: str, password: str) -> User:
-    """Give the active person of this e-mail and password. Refuses everyone else alike, in the same time."""
+async def recognise(database: Database, *, email: str, password: str, address: str = "") -> User:
+    """Give the active person of this e-mail and password. Refuses everyone else alike, in the same time.
+
+    ``address`` is where this comes from. Whoever guesses too often, at one account or from one address, must wait.
+    """
+    if "\0" in email:
+        raise no.WrongPassword
+    names = {f"account {email.lower()}": policy.TRIES_OF_ACCOUNT, f"address {address}": policy.TRIES_OF_ADDRESS}
+    for name, most in names.items():
+        waits = await database.fetch(TRY, name=name, most=most, per=policy.TRIES_PER)
+        if waits[0]["seconds"]:
+            raise no.TooManyGuesses(seconds=waits[0]["seconds"])
     rows = await database.fetch(OF_EMAIL, email=email)
     is_right = await is_password(password, rows[0]["password_hash"] if rows else None)
     if not (is_right and rows[0]["is_active"]):
         raise no.WrongPassword
+    await database.fetch(FORGIVE, names=list(names))
     return User(**rows[0])
 
 
@@ -132,8 +150,9 @@ async def sign_out(session: Session, token: str) -> None:
 
 
 async def forget_sign_ins(session: Session, *, now: datetime) -> None:
-    """Let go of the refresh tokens that have expired."""
+    """Let go of the refresh tokens that have expired, and of tries that are long past."""
     await session.fetch(EXPIRED, now=now)
+    await session.fetch(OLD_TRIES, now=now)
 
 
 async def register(

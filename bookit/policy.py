@@ -12,14 +12,18 @@ from zoneinfo import ZoneInfo
 from sqlmodel import SQLModel
 
 from bookit import refusals as no
-from bookit.tables import Booking, Review, Role, Status, User
+from bookit.tables import Booking, CalendarException, OpeningHours, Resource, Review, Role, Service, Status, User
 
 PASSWORD_BYTES = 72  # bcrypt reads no further.
 PASSWORD_LEAST = 8
+# How often somebody may try to sign in before they must wait, and over which time; a right password starts anew.
+TRIES_OF_ACCOUNT = 10
+TRIES_OF_ADDRESS = 100
+TRIES_PER = timedelta(minutes=5)
 KEY_LIVES = timedelta(hours=24)
 CALENDAR = (datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC))
 
-Verb = Literal["create", "change", "remove"]
+Verb = Literal["see", "create", "change", "remove"]
 Door = Literal["api", "admin", "seed", "worker", "cli"]
 
 
@@ -40,8 +44,9 @@ class Actor:
         return f"{self.role} {self.id}" if self.role and self.id else self.role or "visitor"
 
 
-# Who may do what. The rules of a table narrow this further, down to one's own rows.
-EVERYTHING: frozenset[Verb] = frozenset({"create", "change", "remove"})
+# Who may do what. The rules of a table narrow this further, down to one's own rows. Seeing is about the staff door.
+EVERYTHING: frozenset[Verb] = frozenset({"see", "create", "change", "remove"})
+SEEING: frozenset[Verb] = frozenset({"see"})
 MAY: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb]]] = {
     None: {User: frozenset({"create"})},
     Role.USER: {
@@ -50,9 +55,13 @@ MAY: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb]]] = {
         Review: EVERYTHING,
     },
     Role.STAFF: {
-        User: frozenset({"create", "change"}),
+        User: frozenset({"see", "create", "change"}),
         Booking: EVERYTHING,
-        Review: frozenset({"create", "change"}),
+        Review: frozenset({"see", "create", "change"}),
+        OpeningHours: EVERYTHING,
+        CalendarException: EVERYTHING,
+        Service: SEEING,
+        Resource: SEEING,
     },
 }
 

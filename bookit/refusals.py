@@ -6,6 +6,7 @@ column it is about, and the base class is the kind, which each door turns into i
 
 import re
 from functools import cache
+from math import ceil
 from typing import ClassVar
 
 
@@ -56,6 +57,16 @@ class Stale(Refusal):
     """Someone changed this while you were editing."""
 
 
+class TooMany(Refusal):
+    """That was too often. Please try again in {wait}."""
+
+    def __init__(self, *, seconds: float) -> None:
+        """``seconds`` until the next try."""
+        self.retry_after_seconds = ceil(seconds)
+        minutes = ceil(seconds / 60)
+        super().__init__(wait="a minute" if minutes == 1 else f"{minutes} minutes")
+
+
 class Busy(Refusal):
     """BookIt is busy. Please try again in a moment."""
 
@@ -75,6 +86,10 @@ class Disconnected(Busy):
 
 class WrongPassword(Unauthenticated):
     """The e-mail or the password is wrong."""
+
+
+class TooManyGuesses(TooMany):
+    """Too many wrong sign-ins. Please try again in {wait}."""
 
 
 class SignInEnded(Unauthenticated):

@@ -72,9 +72,11 @@ def end_with(starter: BaseProcess) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def run(settings: Settings, listener: socket.socket, workers: int, *, demo: bool) -> None:
+def run(settings: Settings, listener: socket.socket, workers: int, *, demo: bool, only: str | None = None) -> None:
     """Serve on this socket until told to stop. The serving processes learn database and secret from the environment."""
     os.environ["DATABASE_URL"] = settings.database_url or ""
+    os.environ["BOOKIT_DEMO"] = str(demo)
+    os.environ["BOOKIT_ONLY"] = only or ""
     os.environ["SECRET_KEY"] = settings.secret_key.get_secret_value()
     write_logs(debug=settings.debug)
     config = Config(
@@ -86,7 +88,7 @@ def run(settings: Settings, listener: socket.socket, workers: int, *, demo: bool
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    Thread(target=welcome, args=(address_of(listener), demo), daemon=True).start()
+    Thread(target=welcome, args=(address_of(listener), demo, only), daemon=True).start()
     if workers > 1:
         Multiprocess(config, sockets=[listener]).run()
         return
@@ -103,28 +105,26 @@ def address_of(listener: socket.socket) -> str:
     return f"http://{shown}:{port}"
 
 
-def welcome(address: str, demo: bool) -> None:  # noqa: FBT001 -- a thread takes its arguments by place
+def welcome(address: str, demo: bool, only: str | None) -> None:  # noqa: FBT001 -- a thread takes its arguments by place
     """Wait until BookIt answers, then say so."""
     direct = build_opener(ProxyHandler({}))  # the environment's proxy knows nothing of this machine
     for _ in range(600):
         try:
             with direct.open(f"{address}/readyz", timeout=2):
-                click.echo(banner(address, demo=demo), err=True)
+                click.echo(banner(address, demo=demo, only=only), err=True)
                 return
         except OSError:
             time.sleep(0.05)
 
 
-def banner(address: str, *, demo: bool) -> str:
+def banner(address: str, *, demo: bool, only: str | None = None) -> str:
     """Say where BookIt is, and in a demo how to sign in."""
-    lines = [
-        "",
-        f"  BookIt is open at {address}",
-        "",
-        f"    the API, to try      {address}/docs",
-        f"    the API, to read     {address}/redoc",
-        f"    is it well?          {address}/readyz",
-    ]
+    lines = ["", f"  BookIt is open at {address}", ""]
+    if only != "api":
+        lines.append(f"    for staff            {address}/admin")
+    if only != "admin":
+        lines += [f"    the API, to try      {address}/docs", f"    the API, to read     {address}/redoc"]
+    lines.append(f"    is it well?          {address}/readyz")
     if demo:
         from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_PASSWORD, DEMO_STAFF
 

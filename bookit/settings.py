@@ -61,6 +61,10 @@ def libpq_url(url: object) -> object:
     return spelled
 
 
+def none_if_empty(value: object) -> object:
+    return value or None
+
+
 def split_list(origins: object) -> object:
     return (
         [part.strip().rstrip("/") for part in origins.split(",") if part.strip()]
@@ -82,6 +86,8 @@ class Settings(BaseSettings):
     access_token_expire_minutes: int = Field(default=30, ge=1, le=24 * 60)
     refresh_token_expire_days: int = Field(default=7, ge=1, le=366)
     debug: bool = False
+    bookit_demo: bool = False
+    bookit_only: Annotated[Literal["api", "admin"] | None, BeforeValidator(none_if_empty)] = None
     allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(split_list)] = []
     bookit_home: Path = Path(".bookit")
     timezone: Annotated[str, BeforeValidator(known_zone)] = "UTC"

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from sqlalchemy import DDL, Constraint, Index, SmallInteger, String, Table, UniqueConstraint, event, text
 from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, Relationship, SQLModel
 
 from bookit import refusals as no
 from bookit.columns import (
@@ -68,6 +68,8 @@ class User(SQLModel, table=True):
         check("user_email_looks_like_one", f"char_length(email) <= 255 AND email ~ '{EMAIL_IN_SQL}'", no.NotAnEmail),
         check("user_role_is_known", one_of("role", Role), no.UnknownRole),
         Index("user_email_is_unique", text("lower(email)"), unique=True, info=speaks(no.EmailTaken)),
+        Index("users_by_part_of_name", text("name gin_trgm_ops"), postgresql_using="gin"),
+        Index("users_by_part_of_email", text("email gin_trgm_ops"), postgresql_using="gin"),
     )
     id: int = key()
     name: Words = words(100, title="Name")
@@ -77,6 +79,9 @@ class User(SQLModel, table=True):
     is_active: bool = kept(default=True, title="Active", description="Somebody inactive cannot sign in.")
     created_at: datetime = stamped()
     version: int = counted()
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Service(SQLModel, table=True):
@@ -118,6 +123,9 @@ class Service(SQLModel, table=True):
     created_at: datetime = stamped()
     version: int = counted()
 
+    def __str__(self) -> str:
+        return self.title
+
 
 class Resource(SQLModel, table=True):
     """What can be busy: a person, a room, a chair."""
@@ -135,6 +143,9 @@ class Resource(SQLModel, table=True):
     is_active: bool = kept(default=True, title="Active")
     created_at: datetime = stamped()
     version: int = counted()
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class ServiceResource(SQLModel, table=True):
@@ -205,6 +216,12 @@ class Booking(SQLModel, table=True):
     expires_at: datetime | None = optional("Expires", "A hold is let go then.")
     created_at: datetime = stamped()
     version: int = counted()
+    user: User = Relationship()
+    service: Service = Relationship()
+    resource: Resource = Relationship()
+
+    def __str__(self) -> str:
+        return f"#{self.id}"
 
 
 class Review(SQLModel, table=True):
@@ -223,6 +240,7 @@ class Review(SQLModel, table=True):
     comment: Words = words(1000, title="Comment")
     created_at: datetime = stamped()
     version: int = counted()
+    booking: Booking = Relationship()
 
 
 class OpeningHours(SQLModel, table=True):
@@ -243,6 +261,7 @@ class OpeningHours(SQLModel, table=True):
     valid_from: date | None = optional("From", "Empty: since ever.")
     valid_until: date | None = optional("Until", "Empty: for good.")
     version: int = counted()
+    resource: Resource = Relationship()
 
 
 class CalendarException(SQLModel, table=True):
@@ -268,6 +287,7 @@ class CalendarException(SQLModel, table=True):
     is_open: bool = kept(default=False, title="Open", description="An extra opening rather than a closure.")
     reason: Text = remarks(200, "Reason")
     version: int = counted()
+    resource: Resource | None = Relationship()
 
 
 class Event(SQLModel, table=True):
@@ -324,6 +344,15 @@ class IdempotencyKey(SQLModel, table=True):
     answer: str | None = Field(default=None, sa_type=String)
 
 
+class Try(SQLModel, table=True):
+    """When somebody may try again, such as to sign in. Unlogged: a crash may forget it."""
+
+    __tablename__ = "tries"
+    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
+    name: str = Field(primary_key=True, sa_type=String)
+    due_at: datetime
+
+
 def number_of(row: SQLModel) -> int:
     """Give the number a row goes by; every table but the links has one."""
     return cast("int", vars(row)["id"])
@@ -351,9 +380,10 @@ def spoken() -> dict[tuple[str, str], type[no.Refusal]]:
 
 
 FUNCTIONS = Path(__file__).with_name("tables.sql").read_text(encoding="utf-8")
-# What the tables themselves need: integers in a GiST index, and a way to ask for a time zone without an error.
+# What the tables need themselves: whole numbers in a GiST index, parts of words in a GIN one, a check of zones.
 BEFORE_TABLES = """
 CREATE EXTENSION IF NOT EXISTS btree_gist;
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
 CREATE FUNCTION timezone_is_known(zone text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM now() AT TIME ZONE zone;

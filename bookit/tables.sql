@@ -81,6 +81,26 @@ END $$;
 CREATE TRIGGER "Booking_finds_another_place" AFTER UPDATE OF blocks_from, blocks_until ON bookings
   FOR EACH ROW WHEN (NEW.status IN ('pending', 'confirmed')) EXECUTE FUNCTION booking_finds_another_place();
 
+-- Counts a try under this name. Lets `burst` of them through at once and then one each `per`/`burst`, and gives how many
+-- seconds the others must wait, 0 for none (the generic cell rate algorithm, with the time the name is due kept alone).
+CREATE FUNCTION seconds_until_next_try(who text, burst integer, per interval)
+RETURNS double precision LANGUAGE plpgsql AS $$
+DECLARE
+  step interval := per / burst;
+  moment timestamptz := clock_timestamp();
+  due timestamptz;
+BEGIN
+  INSERT INTO tries AS t (name, due_at) VALUES (who, moment + step)
+    ON CONFLICT (name) DO UPDATE SET due_at = greatest(t.due_at, moment) + step
+     WHERE greatest(t.due_at, moment) + step <= moment + per
+    RETURNING t.due_at INTO due;
+  IF due IS NOT NULL THEN
+    RETURN 0;
+  END IF;
+  SELECT t.due_at INTO due FROM tries t WHERE t.name = who;
+  RETURN greatest(extract(epoch FROM due + step - per - moment), 1);
+END $$;
+
 -- Every change of a row counts, whoever made it, so that a stale edit is noticed.
 CREATE FUNCTION row_counts_its_changes() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -14,7 +14,7 @@ from api.problems import every_refusal
 from bookit import refusals as no
 
 MET: set[str] = set()
-KINDS = {no.Misshapen, no.Invalid, no.Conflict}  # Kinds that are only ever spoken as something more exact.
+KINDS = {no.Misshapen, no.Invalid, no.Conflict, no.TooMany}  # Kinds that are only ever spoken as something more exact.
 
 
 def pytest_configure() -> None:

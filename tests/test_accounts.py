@@ -254,6 +254,31 @@ async def test_a_person_nothing_refers_to_can_be_removed(tom: Person, ada: Perso
     assert refused(await tom.asks("GET", "/me")) == (401, "sign-in-ended")
 
 
+async def test_guessing_a_password_takes_time(tom: Person, eve: Person, visitor: httpx2.AsyncClient) -> None:
+    async def tries(email: str, password: str) -> httpx2.Response:
+        return await visitor.post("/auth/login", json={"email": email, "password": password})
+
+    guesses = [await tries("TOM@example.com", f"guess {number}") for number in range(10)]
+    right, other = await tries("tom@example.com", PASSWORD), await tries("eve@example.com", PASSWORD)
+
+    assert [guess.status_code for guess in guesses] == [401] * 10
+    assert refused(right) == (429, "too-many-guesses")
+    assert 0 < int(right.headers["retry-after"]) <= 30
+    assert right.json()["detail"] == "Too many wrong sign-ins. Please try again in a minute."
+    assert other.status_code == 200
+
+
+async def test_a_right_password_starts_the_count_anew(tom: Person, visitor: httpx2.AsyncClient) -> None:
+    async def tries(password: str) -> int:
+        sent = {"email": "tom@example.com", "password": password}
+        return (await visitor.post("/auth/login", json=sent)).status_code
+
+    first = [await tries("wrong guess") for _ in range(9)] + [await tries(PASSWORD)]
+    second = [await tries("wrong guess") for _ in range(9)] + [await tries(PASSWORD)]
+
+    assert first == second == [401] * 9 + [200]
+
+
 async def test_a_password_has_8_characters_and_at_most_72_bytes() -> None:
     with pytest.raises(PasswordTooShort):
         await people.hash_password("7 chars")

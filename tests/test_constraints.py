@@ -28,6 +28,7 @@ BUSINESS = """
     INSERT INTO calendar_exceptions (resource_id, start_time, end_time) VALUES (1, '2030-01-09Z', '2030-01-10Z');
     INSERT INTO refresh_tokens (user_id, family, token_hash, expires_at) VALUES (1, 'f', 'h', '2030-02-01Z');
     INSERT INTO idempotency_keys (user_id, key, request_hash, created_at) VALUES (1, 'k', 'h', '2030-01-07Z');
+    INSERT INTO tries (name, due_at) VALUES ('account tom@example.com', '2030-01-07Z');
 """  # noqa: E501 -- rows read best as rows
 SAME_SLOT = """
     INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price)

@@ -95,7 +95,7 @@ asyncio.run(main())
 
 
 def test_a_plain_table_costs_a_class_a_line_and_a_migration(server: str, worker_id: str, tmp_path: Path) -> None:
-    for folder in ("bookit", "api", "migrations"):
+    for folder in ("bookit", "admin", "api", "migrations"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "vendor"))
     url = make_database(server, f"plain_{worker_id}", TEMPLATE)
     newest = max(path.name[:4] for path in (tmp_path / "migrations/versions").glob("[0-9]*.py"))

@@ -1,0 +1,1 @@
+"""The staff door: SQLAdmin's generated pages, every write of which goes through ``bookit.records``."""

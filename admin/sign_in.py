@@ -1,0 +1,98 @@
+"""How staff sign in, and how each request finds out whether they still may."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqladmin.authentication import AuthenticationBackend
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from admin.clock import system_clock
+from bookit import people
+from bookit import refusals as no
+from bookit.database import Database
+from bookit.policy import Actor
+from bookit.settings import Settings
+from bookit.tables import User
+
+EIGHT_HOURS = 8 * 3600
+FIVE_MINUTES = 300
+
+
+class StaffSignIn(AuthenticationBackend):
+    """A signed cookie says who; the database says on each request whether that still holds."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        """Keep the cookie to this door, this site, eight hours, and outside a demo to HTTPS."""
+        self.database = database
+        super().__init__(
+            settings.secret_key.get_secret_value(),
+            session_cookie="bookit_staff",
+            path="/admin",
+            max_age=EIGHT_HOURS,
+            same_site="lax",
+            https_only=not (settings.debug or settings.bookit_demo),
+        )
+
+    async def login(self, request: Request) -> Response | bool:
+        """Sign in staff and admins. Everybody else, and every wrong password, is told the same."""
+        form = await request.form()
+        email, password = str(form.get("username", "")).strip(), str(form.get("password", ""))
+        try:
+            address = request.client.host if request.client else ""
+            user = await people.recognise(self.database, email=email, password=password, address=address)
+        except no.Unauthenticated:
+            return False
+        except no.TooMany as refusal:
+            return PlainTextResponse(str(refusal), 429, {"Retry-After": str(refusal.retry_after_seconds)})
+        if not actor_of(user).works_here:
+            return False
+        wanted = str(request.session.get("next", ""))
+        request.session.clear()
+        request.session.update(user=user.id, password=people.password_mark(user), seen=moment())
+        return RedirectResponse(wanted if is_ours(wanted) else request.url_for("admin:index"), 303)
+
+    async def logout(self, request: Request) -> Response | bool:
+        """Forget the session."""
+        request.session.clear()
+        return RedirectResponse(request.url_for("admin:login"), 303)
+
+    async def authenticate(self, request: Request) -> Response | bool:
+        """Let a request in whose person still works here, with the password they signed in with."""
+        user = await self.still_here(request.session)
+        if user is None:
+            request.session.clear()
+            if request.method == "GET":
+                query = f"?{request.url.query}" if request.url.query else ""
+                request.session["next"] = request.url.path + query
+            return False
+        request.state.actor = actor_of(user)
+        request.scope["actor"] = request.state.actor
+        if request.session.get("seen") != moment():
+            request.session["seen"] = moment()  # A changed session is sent again, for eight hours from now.
+        return True
+
+    async def still_here(self, session: dict[str, Any]) -> User | None:
+        """Give the person of this session as they are now, if it still holds."""
+        if "user" not in session:
+            return None
+        try:
+            user = await people.signed_in(self.database, session["user"])
+        except no.SignInEnded:
+            return None
+        is_same = session.get("password") == people.password_mark(user)
+        return user if is_same and actor_of(user).works_here else None
+
+
+def actor_of(user: User) -> Actor:
+    return Actor("admin", user.id, user.role)
+
+
+def moment() -> int:
+    return int(system_clock().timestamp()) // FIVE_MINUTES
+
+
+def is_ours(path: str) -> bool:
+    """Whether this is a page of this door and of no other site."""
+    parts = urlsplit(path)
+    return path.startswith("/admin/") and not parts.scheme and not parts.netloc and "\\" not in path

@@ -1,0 +1,172 @@
+"""Opens the staff door: SQLAdmin with its doors shut."""
+
+import logging
+from pathlib import Path
+from types import MethodType
+from typing import Any
+from urllib.parse import urlencode
+
+from sqladmin import Admin, Flash
+from sqladmin.authentication import login_required
+from sqlalchemy.exc import DataError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from admin.filters import DayFilter
+from admin.guards import SameOriginOnly, StaffHeaders
+from admin.permissions import Permissions
+from admin.record_view import RecordView, Unsaved, escaped
+from admin.sign_in import StaffSignIn
+from admin.views import VIEWS
+from bookit import refusals as no
+from bookit.database import Database
+from bookit.schema import dialect_url
+from bookit.settings import Settings
+
+HERE = Path(__file__).parent
+STATUS: dict[type[no.Refusal], int] = {
+    no.Forbidden: 403,
+    no.Missing: 404,
+    no.Conflict: 409,
+    no.Stale: 412,
+    no.Misshapen: 422,
+    no.Busy: 503,
+}
+# Routes of SQLAdmin that BookIt does without: they serve whichever file a column names, and write past the rules.
+SHUT = {"file_download", "file_preview", "import"}
+
+
+class StaffSite(Admin):
+    """SQLAdmin as a back office can trust it."""
+
+    def __init__(self, app: Starlette, **given: Any) -> None:
+        super().__init__(app, **given)
+        router = self.admin.router
+        router.routes = [route for route in router.routes if getattr(route, "name", None) not in SHUT]
+        only_post(router.routes, "logout")
+        router.routes = [Mount("/static", StaticFiles(directory=HERE / "static"), name="static"), *router.routes]
+        self.admin.exception_handlers[DataError] = self.not_readable
+
+    def _handle_action_decorated_func(self, func: MethodType, view: Any, view_instance: Any) -> None:
+        """Have actions by POST: SQLAdmin's are links, which a page of another site can follow."""
+        if not hasattr(func, "_action"):
+            return
+        super()._handle_action_decorated_func(func, view, view_instance)
+        only_post(self.admin.router.routes, f"action-{view_instance.identity}-{vars(func.__func__)['_slug']}")
+
+    @login_required
+    async def index(self, request: Request) -> Response:
+        """Begin at the bookings."""
+        return RedirectResponse(request.url_for("admin:list", identity="booking"), 303)
+
+    @login_required
+    async def list(self, request: Request) -> Response:
+        """List rows; a sentence in the address is not shown as ours."""
+        if "error" in request.query_params:
+            return RedirectResponse(request.url.remove_query_params("error"), 303)
+        answer: Response = await super().list(request)
+        return answer
+
+    async def create(self, request: Request) -> Response:
+        """Create a row; a refusal has the status of its kind."""
+        return with_status(request, await super().create(request))
+
+    async def edit(self, request: Request) -> Response:
+        """Change a row; a refusal has the status of its kind."""
+        return with_status(request, await super().edit(request))
+
+    @login_required
+    async def delete(self, request: Request) -> Response:
+        """Remove rows, each for itself; a refusal is told on the next page, and never through the address."""
+        identity, numbers = request.path_params["identity"], request.query_params.get("pks", "")
+        if not numbers:
+            raise HTTPException(400, "Nothing was selected.")
+        await self._delete(request)
+        view = self._find_model_view(identity)
+        for number in numbers.split(","):
+            try:
+                await view.delete_model(request, number)
+            except (no.Refusal, Unsaved) as refusal:
+                Flash.error(request, f"#{number}: {refusal}")
+        return PlainTextResponse(str(request.url_for("admin:list", identity=identity)))
+
+    @login_required
+    async def ajax_lookup(self, request: Request) -> Response:
+        """Look up a relation by a part of a name, in which % and _ mean themselves."""
+        asked = {**request.query_params, "term": escaped(request.query_params.get("term", ""))}
+        scope = {**request.scope, "query_string": urlencode(asked).encode()}
+        answer: Response = await super().ajax_lookup(Request(scope, request.receive))
+        return answer
+
+    async def close(self) -> None:
+        """Let go of the connections that pages were read through."""
+        if isinstance(self.engine, AsyncEngine):
+            await self.engine.dispose()
+
+    async def not_readable(self, request: Request, error: Exception) -> Response:
+        """Answer what the database cannot read, such as a number too large for it."""
+        del error
+        told = {"status_code": 400, "message": "This address does not make sense."}
+        return await self.templates.TemplateResponse(request, "sqladmin/error.html", told, status_code=400)
+
+
+def with_status(request: Request, answer: Response) -> Response:
+    """Give a page that shows a refusal the status of its kind."""
+    refusal = getattr(request.state, "refusal", None)
+    for kind, status in STATUS.items():
+        if isinstance(refusal, kind):
+            answer.status_code = status
+    return answer
+
+
+def only_post(routes: Any, name: str) -> None:
+    for route in routes:
+        if isinstance(route, Route) and route.name == name:
+            route.methods = {"POST"}
+
+
+class QuietRefusals(logging.Filter):
+    """Keeps refusals out of the log: they are answers, and SQLAdmin logs them as errors."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let through everything that is no refusal."""
+        return not (record.exc_info and isinstance(record.exc_info[1], no.Refusal))
+
+
+QUIET = QuietRefusals()
+
+
+def open_admin(app: Starlette, settings: Settings, database: Database) -> StaffSite:
+    """Mount the staff door at /admin. Its pages read through an engine of their own, which nothing writes with."""
+    engine = create_async_engine(
+        dialect_url(database.url),
+        pool_size=5,
+        max_overflow=5,
+        hide_parameters=True,
+        connect_args={"prepare_threshold": None},
+    )
+    permissions = Permissions()
+    site = StaffSite(
+        app,
+        session_maker=async_sessionmaker(engine, class_=AsyncSession),
+        engine=engine,
+        title="BookIt",
+        templates_dir=str(HERE / "templates"),
+        favicon_url="/static/icon.svg",
+        authentication_backend=StaffSignIn(settings, database),
+        authorization_backend=permissions,
+        middlewares=[Middleware(StaffHeaders), Middleware(SameOriginOnly)],
+    )
+    RecordView.database, RecordView.zone, DayFilter.zone = database, settings.zone, settings.zone
+    for view in VIEWS:
+        site.add_view(view)
+        permissions.tables[view.identity] = view.model
+    logging.getLogger("sqladmin.application").addFilter(QUIET)
+    app.state.staff_site = site
+    return site

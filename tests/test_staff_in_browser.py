@@ -1,0 +1,212 @@
+"""A day at the desk, as staff see it: in a real browser, from a real server, on a wide screen and on a phone."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
+from playwright.async_api import Browser, Page, expect
+from sqlalchemy import text
+
+from bookit import people, records
+from bookit.database import Database
+from bookit.tables import Booking, Role, Service, Status, User
+from tests.browser import Served, Watched, browser, served, watch
+from tests.conftest import OWNER, PASSWORD
+
+__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+
+WIDE, PHONE = 1400, 390
+NOW = datetime.now(UTC)  # The server's clock goes, so these tests' visits are next week.
+NEXT_WEEK = (NOW + timedelta(days=7)).replace(hour=10, minute=0, second=0, microsecond=0)
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+FITS = "document.documentElement.scrollWidth <= window.innerWidth"
+
+
+@pytest.fixture(scope="module")
+async def kept(served: Served) -> AsyncIterator[Database]:
+    """The database that is served, with Mara (1) at the desk, Tom (2) who books, and something to book."""
+    async with Database(served.database_url) as database:
+        async with database.transaction(by=OWNER) as session:
+            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": people.PASSWORDS.hash(PASSWORD)}
+            await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
+            await records.create(session, User, name="Tom", email="tom@example.com", **who)
+            facts: dict[str, Any] = {"title": "Haircut", "price": 35, "duration_minutes": 45}
+            await records.create(session, Service, by=OWNER, now=NOW, **facts)
+        yield database
+
+
+async def book(database: Database, start: datetime) -> Booking:
+    """Have Tom book a haircut."""
+    async with database.transaction(by=OWNER) as session:
+        facts: dict[str, Any] = {"user_id": 2, "service_id": 1, "start_time": start}
+        return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
+
+
+async def at_the_desk(browser: Browser, served: Served, width: int = WIDE) -> Watched:
+    """Open the staff door, and sign in as Mara."""
+    watched = await watch(browser, f"{served.url}/admin/login", width=width)
+    await watched.page.get_by_label("E-mail").fill("mara@example.com")
+    await watched.page.get_by_label("Password").fill(PASSWORD)
+    await watched.page.get_by_role("button", name="Sign in").click()
+    await expect(watched.page).to_have_title("Bookings – BookIt")
+    return watched
+
+
+async def look_up(page: Page, field: str, typed: str, wanted: str) -> None:
+    """Choose a row of another table by a part of its name, with the keyboard."""
+    await page.locator(f"#{field} + .select2 .select2-selection").click()
+    await page.keyboard.type(typed)
+    await expect(page.locator(".select2-results__option--highlighted")).to_have_text(re.compile(wanted))
+    await page.keyboard.press("Enter")
+
+
+async def status_of(booking: Booking, database: Database) -> object:
+    return (await database.fetch(text("SELECT status FROM bookings WHERE id = :id"), id=booking.id))[0]["status"]
+
+
+async def act(page: Page, label: str, reason: str) -> None:
+    """Press the button of an act, give a reason and say yes."""
+    await page.get_by_role("link", name=f"{label}…").or_(page.get_by_role("button", name=f"{label}…")).click()
+    asked = page.get_by_role("dialog").filter(visible=True)
+    await asked.get_by_label("Reason").fill(reason)
+    await asked.get_by_role("button", name="Yes").click()
+    await expect(page.get_by_text(f"{label}: 1 done.")).to_be_visible()
+
+
+async def fits(page: Page) -> bool:
+    return bool(await page.evaluate(FITS))
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+async def test_a_visit_from_booking_to_cancelling(width: int, browser: Browser, served: Served, kept: Database) -> None:
+    start = NEXT_WEEK + timedelta(days=width == PHONE)  # Each width has a day of its own.
+    await book(kept, start)
+    page, errors, elsewhere = await at_the_desk(browser, served, width)
+    fitted = [await fits(page)]
+
+    await page.get_by_role("link", name="New booking").click()
+    await expect(page).to_have_title("New booking – BookIt")
+    fitted.append(await fits(page))
+    await look_up(page, "user", "tom@", "Tom")
+    await look_up(page, "service", "hair", "Haircut")
+    time = page.locator("input[type=datetime-local]")
+    await time.fill(f"{start + timedelta(minutes=15):%Y-%m-%dT%H:%M}")
+    await page.get_by_role("button", name="Save", exact=True).click()
+    await expect(page.locator("#start_time-wrong")).to_contain_text("not available")
+    await expect(time).to_be_focused()
+    await expect(page.locator("#user + .select2")).to_contain_text("Tom")
+    fitted.append(await fits(page))
+
+    await time.fill(f"{start + timedelta(hours=1):%Y-%m-%dT%H:%M}")
+    await page.get_by_role("button", name="Save", exact=True).click()
+    await expect(page).to_have_title("Bookings – BookIt")
+
+    await page.goto(f"{served.url}/admin/booking/list?sortBy=id&sort=desc")
+    await page.locator("tbody").get_by_role("link", name="View", exact=True).first.click()
+    await expect(page).to_have_title(re.compile(r"^Booking \d+ – BookIt$"))
+    await expect(page.locator("tr", has_text="Tom")).to_be_visible()
+    fitted.append(await fits(page))
+    await act(page, "Confirm", "They called")
+    await act(page, "Cancel", "They are ill")
+    history = page.locator(".bk-history")
+    await expect(history.locator("ins", has_text=Status.CONFIRMED)).to_have_count(1)
+    await expect(history.locator("ins", has_text=Status.CANCELLED)).to_have_count(1)
+    await expect(history).to_contain_text("They called")
+    await expect(history).to_contain_text("They are ill")
+    fitted.append(await fits(page))
+
+    await page.goto(f"{served.url}/admin/booking/list?status=cancelled")
+    async with page.expect_download() as started:
+        await page.get_by_role("link", name="Export these rows").click()
+    rows = (await asyncio.to_thread((await (await started.value).path()).read_text, "utf-8")).splitlines()
+    assert len(rows) > 1
+    assert all("cancelled" in row for row in rows[1:])
+
+    if width == PHONE:
+        await page.get_by_role("button", name="Toggle navigation").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page).to_have_title("Sign in – BookIt")
+    await page.goto(f"{served.url}/admin/booking/list")
+    await expect(page).to_have_title("Sign in – BookIt")
+
+    unexpected = [error for error in errors if "409" not in error]  # The conflict, which the browser mentions too.
+    assert (unexpected, elsewhere, fitted) == ([], [], [True] * 5)
+
+
+async def test_acts_on_the_rows_that_are_ticked(browser: Browser, served: Served, kept: Database) -> None:
+    booked = await book(kept, NEXT_WEEK + timedelta(hours=4))
+    page, errors, _ = await at_the_desk(browser, served)
+
+    await page.goto(f"{served.url}/admin/booking/list?search={booked.id}")
+    await page.get_by_role("checkbox", name="Select item").check()
+    await page.get_by_role("button", name="Actions").click()
+    await act(page, "Confirm", "")
+
+    assert (await status_of(booked, kept), errors) == (Status.CONFIRMED, [])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+async def test_pages_leave_nobody_out(width: int, theme: str, browser: Browser, served: Served, kept: Database) -> None:
+    booked = await book(kept, NEXT_WEEK + timedelta(days=5 + (width == PHONE), hours=2 * (theme == "dark")))
+    page, errors, elsewhere = await at_the_desk(browser, served, width)
+    await page.evaluate("(theme) => localStorage.setItem('bookit-theme', theme)", theme)
+    found: dict[tuple[str, str], list[object]] = {}
+
+    for path in ("booking/list", f"booking/details/{booked.id}", "booking/create", "user/list", "login"):
+        await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
+        result = await Axe().run(page, options=AXE)
+        grave = [fault for fault in result.response["violations"] if fault["impact"] in {"serious", "critical"}]
+        found |= {(path, fault["id"]): [node["target"] for node in fault["nodes"]] for fault in grave}
+
+    assert (found, errors, elsewhere) == ({}, [], [])
+
+
+class Lure(BaseHTTPRequestHandler):
+    """A page of somebody else, with a form that posts to the staff door."""
+
+    target = ""
+    number = 0
+
+    def do_GET(self) -> None:
+        """Show it."""
+        self.send_response(200)
+        self.send_header("content-type", "text/html")
+        self.end_headers()
+        fields = f'<input name="pks" value="{self.number}"><input name="reason" value="lured">'
+        self.wfile.write(f'<form method="post" action="{self.target}">{fields}<button>Win</button></form>'.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- its name in the standard library
+        """Say nothing."""
+
+
+@pytest.fixture
+def lure() -> Iterator[ThreadingHTTPServer]:
+    """A server of somebody else."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Lure) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        yield other
+        other.shutdown()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["a sibling, which gets the cookie", "another site"])
+async def test_a_form_elsewhere_changes_nothing(
+    host: str, lure: ThreadingHTTPServer, browser: Browser, served: Served, kept: Database
+) -> None:
+    booked = await book(kept, NEXT_WEEK + timedelta(days=3 if host == "localhost" else 4))
+    page, *_ = await at_the_desk(browser, served)
+    await page.goto(f"{served.url}/admin/booking/details/{booked.id}")
+    Lure.target = str(await page.locator("form[action$='/cancel']").get_attribute("action"))
+    Lure.number = booked.id
+
+    await page.goto(f"http://{host}:{lure.server_port}/")
+    async with page.expect_response(lambda answer: answer.url == Lure.target) as answered:
+        await page.get_by_role("button", name="Win").click()
+
+    assert ((await answered.value).status, await status_of(booked, kept)) == (403, Status.PENDING)
