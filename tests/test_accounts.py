@@ -1,6 +1,8 @@
 """Joining, signing in and out, one's own profile, and rights that end at once."""
 
 import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import httpx2
@@ -11,7 +13,7 @@ from bookit.database import Database
 from bookit.policy import Actor
 from bookit.refusals import Forbidden, PasswordTooLong, PasswordTooShort
 from bookit.tables import Role, User
-from tests.conftest import NOW, OWNER, PASSWORD, Clock, Person, refused
+from tests.conftest import NOW, OWNER, PASSWORD, ROOT, Clock, Person, refused
 
 JOIN = {"name": "Nia", "email": "nia@example.com", "password": PASSWORD}
 
@@ -288,3 +290,14 @@ async def test_a_password_has_8_characters_and_at_most_72_bytes() -> None:
     hashes = [await people.hash_password(password) for password in ("8 chars!", "ü" * 36)]
 
     assert [await people.is_password("8 chars!", hashed) for hashed in hashes] == [True, False]
+
+
+def test_passwords_are_hashed_at_cost_12() -> None:
+    """In a process of its own, since these tests hash more cheaply."""
+    program = "from bookit import people; print(people.PASSWORDS.hash('8 chars!'))"
+
+    hashed = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+
+    assert hashed.startswith("$2b$12$")
