@@ -130,6 +130,8 @@ async def test_a_visit_from_booking_to_cancelling(width: int, browser: Browser, 
 
     if width == PHONE:
         await page.get_by_role("button", name="Toggle navigation").click()
+        # While the menu unfolds its buttons move, and a click may fall beside them.
+        await expect(page.locator("#navbarSupportedContent.collapse.show")).to_be_visible()
     await page.get_by_role("button", name="Sign out").click()
     await expect(page).to_have_title("Sign in – BookIt")
     await page.goto(f"{served.url}/admin/booking/list")
