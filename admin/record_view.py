@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from wtforms import HiddenField
 
-from admin.clock import system_clock
 from admin.export import stream_rows
 from admin.forms import DeskConverter, DeskForm, field_args, put_on_field
 from bookit import records
@@ -40,6 +39,7 @@ class RecordView(ModelView):
 
     database: ClassVar[Database]
     zone: ClassVar[ZoneInfo]
+    clock: ClassVar["staticmethod[[], datetime]"]
 
     column_filters: ClassVar[Sequence[Any]] = []
     form_args: dict[str, Any]  # type: ignore[misc]  # made anew for each form
@@ -222,7 +222,7 @@ class RecordView(ModelView):
         async def once() -> Any:
             number = request.scope.get("request_id", "")
             async with self.database.transaction(by=actor, request_id=number) as session:
-                return await act(session, by=actor, now=system_clock())
+                return await act(session, by=actor, now=self.clock())
 
         try:
             return await retrying(once)

@@ -7,9 +7,9 @@ from sqladmin.authentication import AuthenticationBackend
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from admin.clock import system_clock
 from bookit import people
 from bookit import refusals as no
+from bookit.clock import Clock
 from bookit.database import Database
 from bookit.policy import Actor
 from bookit.settings import Settings
@@ -22,9 +22,9 @@ FIVE_MINUTES = 300
 class StaffSignIn(AuthenticationBackend):
     """A signed cookie says who; the database says on each request whether that still holds."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, *, clock: Clock) -> None:
         """Keep the cookie to this door, this site, eight hours, and outside a demo to HTTPS."""
-        self.database = database
+        self.database, self.clock = database, clock
         super().__init__(
             settings.secret_key.get_secret_value(),
             session_cookie="bookit_staff",
@@ -49,7 +49,7 @@ class StaffSignIn(AuthenticationBackend):
             return False
         wanted = str(request.session.get("next", ""))
         request.session.clear()
-        request.session.update(user=user.id, password=people.password_mark(user), seen=moment())
+        request.session.update(user=user.id, password=people.password_mark(user), seen=self.moment())
         return RedirectResponse(wanted if is_ours(wanted) else request.url_for("admin:index"), 303)
 
     async def logout(self, request: Request) -> Response | bool:
@@ -68,8 +68,8 @@ class StaffSignIn(AuthenticationBackend):
             return False
         request.state.actor = actor_of(user)
         request.scope["actor"] = request.state.actor
-        if request.session.get("seen") != moment():
-            request.session["seen"] = moment()  # A changed session is sent again, for eight hours from now.
+        if request.session.get("seen") != self.moment():
+            request.session["seen"] = self.moment()  # A changed session is sent again, for eight hours from now.
         return True
 
     async def still_here(self, session: dict[str, Any]) -> User | None:
@@ -83,13 +83,13 @@ class StaffSignIn(AuthenticationBackend):
         is_same = session.get("password") == people.password_mark(user)
         return user if is_same and actor_of(user).works_here else None
 
+    def moment(self) -> int:
+        """Give which five minutes it is."""
+        return int(self.clock().timestamp()) // FIVE_MINUTES
+
 
 def actor_of(user: User) -> Actor:
     return Actor("admin", user.id, user.role)
-
-
-def moment() -> int:
-    return int(system_clock().timestamp()) // FIVE_MINUTES
 
 
 def is_ours(path: str) -> bool:

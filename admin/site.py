@@ -25,6 +25,7 @@ from admin.record_view import RecordView, Unsaved, escaped
 from admin.sign_in import StaffSignIn
 from admin.views import VIEWS
 from bookit import refusals as no
+from bookit.clock import Clock
 from bookit.database import Database
 from bookit.schema import dialect_url
 from bookit.settings import Settings
@@ -142,7 +143,7 @@ class QuietRefusals(logging.Filter):
 QUIET = QuietRefusals()
 
 
-def open_admin(app: Starlette, settings: Settings, database: Database) -> StaffSite:
+def open_admin(app: Starlette, settings: Settings, database: Database, *, clock: Clock) -> StaffSite:
     """Mount the staff door at /admin. Its pages read through an engine of their own, which nothing writes with."""
     engine = create_async_engine(
         dialect_url(database.url),
@@ -159,11 +160,13 @@ def open_admin(app: Starlette, settings: Settings, database: Database) -> StaffS
         title="BookIt",
         templates_dir=str(HERE / "templates"),
         favicon_url="/static/icon.svg",
-        authentication_backend=StaffSignIn(settings, database),
+        authentication_backend=StaffSignIn(settings, database, clock=clock),
         authorization_backend=permissions,
         middlewares=[Middleware(StaffHeaders), Middleware(SameOriginOnly)],
     )
-    RecordView.database, RecordView.zone, DayFilter.zone = database, settings.zone, settings.zone
+    RecordView.database = database
+    for told in (RecordView, DayFilter):
+        told.zone, told.clock = settings.zone, staticmethod(clock)
     for view in VIEWS:
         site.add_view(view)
         permissions.tables[view.identity] = view.model

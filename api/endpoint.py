@@ -9,7 +9,7 @@ import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -296,8 +296,3 @@ def dispatch(methods: Mapping[str, Endpoint]) -> Callable[[Request], Awaitable[R
         return await methods["GET" if request.method == "HEAD" else request.method](request)
 
     return answer
-
-
-def system_clock() -> datetime:
-    """Give the time now; the one place of this door that asks."""
-    return datetime.now(UTC)

@@ -1,8 +1,7 @@
 """Wires the doors to one database; the only file that knows them."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -10,12 +9,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from admin.site import open_admin
-from api.endpoint import system_clock
 from api.front import AnswersBugs, Front
 from api.pages import health
 from api.problems import on_http_error, on_refusal
 from api.routes import routes
 from bookit import housekeeping
+from bookit.clock import Clock, system_clock
 from bookit.database import Database
 from bookit.logs import write_logs
 from bookit.refusals import Refusal
@@ -29,7 +28,7 @@ def create() -> Starlette:
     return build(settings)
 
 
-def build(settings: Settings, *, clock: Callable[[], datetime] = system_clock) -> Starlette:
+def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
     """Make the application with these settings and this clock; its database opens with its lifespan."""
     database = Database.of(settings)
 
@@ -50,7 +49,7 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = system_clock) -
     app.state.settings = settings
     app.state.clock = clock
     if settings.bookit_only != "api":
-        open_admin(app, settings, database)
+        open_admin(app, settings, database, clock=clock)
     return app
 
 

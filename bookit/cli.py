@@ -6,11 +6,11 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from bookit.clock import system_clock
 from bookit.settings import Settings, SettingsRefused, read_settings
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ async def add_admin(settings: Settings, email: str, name: str, password: str) ->
     by = Actor("cli", role=Role.ADMIN)
     facts: dict[str, Any] = {"name": name, "email": email, "password_hash": password_hash, "role": Role.ADMIN}
     async with Database.of(settings, size=1) as database, database.transaction(by=by) as session:
-        await records.create(session, User, by=by, now=datetime.now(UTC), **facts)
+        await records.create(session, User, by=by, now=system_clock(), **facts)
 
 
 @main.command()
@@ -189,7 +189,7 @@ def worker() -> None:
     async def run(settings: Settings) -> None:
         database = Database.of(settings, size=1)
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as told_to_stop:
-            async with database, housekeeping.going_on(database, clock=lambda: datetime.now(UTC)):
+            async with database, housekeeping.going_on(database, clock=system_clock):
                 click.echo("BookIt's worker is at work. Ctrl-C ends it.", err=True)
                 await anext(told_to_stop)
         click.echo("BookIt's worker has stopped.", err=True)

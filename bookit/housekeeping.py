@@ -1,7 +1,7 @@
 """What nobody waits for: letting go of what has run out."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -9,6 +9,7 @@ import anyio
 
 from bookit import idempotency, people
 from bookit import refusals as no
+from bookit.clock import Clock
 from bookit.database import Database
 from bookit.policy import Actor
 
@@ -23,7 +24,7 @@ async def tidy(database: Database, *, now: datetime) -> None:
         await people.forget_sign_ins(session, now=now)
 
 
-async def keep_tidy(database: Database, *, clock: Callable[[], datetime]) -> None:
+async def keep_tidy(database: Database, *, clock: Clock) -> None:
     """Tidy now and every hour, for as long as this runs."""
     while True:
         try:
@@ -37,7 +38,7 @@ async def keep_tidy(database: Database, *, clock: Callable[[], datetime]) -> Non
 
 
 @asynccontextmanager
-async def going_on(database: Database, *, clock: Callable[[], datetime]) -> AsyncIterator[None]:
+async def going_on(database: Database, *, clock: Clock) -> AsyncIterator[None]:
     """Keep tidy in the background while the block runs."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: keep_tidy(database, clock=clock))

@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from multiprocessing.process import BaseProcess
 from threading import Thread
 from urllib.request import ProxyHandler, build_opener
@@ -17,6 +16,7 @@ import click
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from bookit.clock import system_clock
 from bookit.logs import write_logs
 from bookit.settings import Settings, SettingsRefused
 
@@ -48,7 +48,7 @@ def plant_demo(settings: Settings) -> bool:
 
     async def run() -> Summary:
         async with Database.of(settings, size=1) as database:
-            return await plant(database, now=datetime.now(UTC))
+            return await plant(database, now=system_clock())
 
     made = anyio.run(run)
     if made.outcome == Outcome.IN_USE:

@@ -3,12 +3,13 @@
 import sys
 import time
 from collections import deque
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import anyio
 import click
 
 from bookit.cli import Stop, database_of, plainly, require_schema, when_told_to_stop
+from bookit.clock import system_clock
 from bookit.database import Database
 from bookit.settings import Settings, read_settings
 from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_PASSWORD, DEMO_STAFF, Outcome, Summary, plant
@@ -50,7 +51,7 @@ class Progress:
 async def run(settings: Settings, *, seed: int, bookings: int) -> Summary:
     """Plant into this database."""
     async with Database.of(settings, size=1) as database:
-        return await plant(database, now=datetime.now(UTC), seed=seed, bookings=bookings, tell=Progress(bookings))
+        return await plant(database, now=system_clock(), seed=seed, bookings=bookings, tell=Progress(bookings))
 
 
 def report(made: Summary, seconds: float) -> str:

@@ -16,7 +16,7 @@ from admin.site import StaffSite
 from bookit.asgi import build
 from bookit.database import Database, Row
 from bookit.settings import Settings
-from tests.conftest import PASSWORD, Person
+from tests.conftest import PASSWORD, Clock, Person
 
 PLACE = "http://bookit.test"
 ALL = ("booking", "review", "service", "resource", "opening-hours", "calendar-exception", "user", "event")
@@ -77,12 +77,12 @@ OpenDoor = Callable[[Settings], Starlette]
 
 
 @pytest.fixture
-async def open_door(database: Database) -> AsyncIterator[OpenDoor]:
+async def open_door(database: Database, clock: Clock) -> AsyncIterator[OpenDoor]:
     """Build applications whose staff door is on this test's database."""
     opened: list[StaffSite] = []
 
     def make(settings: Settings) -> Starlette:
-        app = build(settings)
+        app = build(settings, clock=clock)
         site: StaffSite = app.state.staff_site
         app.state.database = RecordView.database = database
         site.authentication_backend.database = database  # type: ignore[union-attr]  # ours

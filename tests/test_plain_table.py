@@ -47,12 +47,12 @@ import os
 
 import httpx2
 
-from api.endpoint import system_clock
 from api.openapi import document
 from api.routes import ENDPOINTS
 from api.tokens import access_token
 from bookit import records, schema
 from bookit.asgi import build
+from bookit.clock import system_clock
 from bookit.policy import Actor
 from bookit.settings import Settings
 from bookit.tables import Role, User
