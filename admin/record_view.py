@@ -227,8 +227,7 @@ class RecordView(ModelView):
         try:
             return await retrying(once)
         except no.Refusal as refusal:
-            request.state.refusal = refusal
-            put_on_field(refusal.field, str(refusal))
+            tell_refusal(request, refusal)
             raise
         except Exception as error:
             log.exception("bug", extra={"request_id": request.scope.get("request_id")})
@@ -243,6 +242,12 @@ class RecordView(ModelView):
             elif name in self._form_prop_names:
                 found[name] = value
         return found
+
+
+def tell_refusal(request: Request, refusal: no.Refusal) -> None:
+    """Have the form come back with the status of this refusal, and with its sentence on its field."""
+    request.state.refusal = refusal
+    put_on_field(refusal.field, str(refusal))
 
 
 def escaped(term: str) -> str:

@@ -9,8 +9,7 @@ from wtforms import PasswordField
 
 from admin.acts import StatusActs
 from admin.filters import ChoiceFilter, DayFilter, YesNoFilter
-from admin.forms import put_on_field
-from admin.record_view import RecordView, escaped, number
+from admin.record_view import RecordView, escaped, number, tell_refusal
 from bookit import people, policy
 from bookit import refusals as no
 from bookit.tables import (
@@ -179,13 +178,13 @@ class UserView(RecordView, model=User):
 
     async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
         """Give somebody an account."""
-        return await super().insert_model(request, await self.with_password(data, is_needed=True))
+        return await super().insert_model(request, await self.with_password(request, data, is_needed=True))
 
     async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
         """Change an account, and its password only if one was typed."""
-        return await super().update_model(request, pk, await self.with_password(data, is_needed=False))
+        return await super().update_model(request, pk, await self.with_password(request, data, is_needed=False))
 
-    async def with_password(self, data: dict[str, Any], *, is_needed: bool) -> dict[str, Any]:
+    async def with_password(self, request: Request, data: dict[str, Any], *, is_needed: bool) -> dict[str, Any]:
         """Put the hash of what was typed in its place."""
         typed = str(data.pop("password", "") or "")
         if not (typed or is_needed):
@@ -193,7 +192,7 @@ class UserView(RecordView, model=User):
         try:
             return data | {"password_hash": await people.hash_password(typed)}
         except no.Refusal as refusal:
-            put_on_field(refusal.field, str(refusal))
+            tell_refusal(request, refusal)
             raise
 
     def facts(self, data: dict[str, Any]) -> dict[str, Any]:

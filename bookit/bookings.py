@@ -100,7 +100,7 @@ async def amend(
     policy.require_own(booking, by=by)
     if start_time or resource_id:
         booking = await reschedule(session, booking, by=by, now=now, start_time=start_time, resource_id=resource_id)
-    if status and status != booking.status:
+    if status:
         booking = await LEADS[status](session, booking, by=by, now=now)
     return booking
 
@@ -132,7 +132,10 @@ async def reschedule(
 
 
 async def become(session: Session, booking: Booking, status: Status, *, by: Actor) -> Booking:
-    """Lead a booking to a status, if the chart of its life and this person allow it."""
+    """Lead a booking to a status, if the chart of its life and this person allow it; where it is, it stays."""
+    policy.require_own(booking, by=by)
+    if booking.status == status:
+        return booking
     policy.require_way(booking, status, by=by)
     return await session.update(booking, status=status)
 

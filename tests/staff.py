@@ -1,5 +1,6 @@
 """The staff door as a browser sees it: who is signed in, what a page says, and forms as they are sent."""
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -137,7 +138,8 @@ class Page(HTMLParser):
         elif tag == "select" and name:
             self._select = name
             self.selects[name] = []
-            self.fields[name] = ""
+            chosen = json.loads(given.get("data-json") or "[]")  # What the page's script fills a look-up with.
+            self.fields[name] = str(chosen[0]["id"]) if chosen else ""
         elif tag == "option" and self._select:
             self.selects[self._select].append(given.get("value", ""))
             if "selected" in given:

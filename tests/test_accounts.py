@@ -1,4 +1,4 @@
-"""Joining, signing in and out, one's own profile, and rights that end at once."""
+"""Signing in and out, and rights that end at once. What may change of an account is in ``test_people.py``."""
 
 import asyncio
 import subprocess
@@ -8,14 +8,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from bookit import people, records
+from bookit import records
 from bookit.database import Database
 from bookit.policy import Actor
-from bookit.refusals import Forbidden, PasswordTooLong, PasswordTooShort
 from bookit.tables import Role, User
 from tests.conftest import NOW, OWNER, PASSWORD, ROOT, Clock, Person, refused
-
-JOIN = {"name": "Nia", "email": "nia@example.com", "password": PASSWORD}
 
 
 async def changed(database: Database, person: Person, **facts: Any) -> None:
@@ -34,36 +31,6 @@ async def signed_in(client: httpx2.AsyncClient, email: str = "tom@example.com") 
 
 async def me(client: httpx2.AsyncClient, token: str) -> httpx2.Response:
     return await client.get("/me", headers={"Authorization": f"Bearer {token}"})
-
-
-async def test_somebody_joins_as_a_customer(visitor: httpx2.AsyncClient) -> None:
-    answer = await visitor.post("/auth/register", json=JOIN)
-
-    assert (answer.status_code, answer.json()) == (
-        201,
-        {
-            "id": 1,
-            "name": "Nia",
-            "email": "nia@example.com",
-            "role": "user",
-            "is_active": True,
-            "created_at": "2030-01-07T09:00:00Z",
-        },
-    )
-
-
-async def test_an_email_joins_once_whatever_its_case(visitor: httpx2.AsyncClient) -> None:
-    await visitor.post("/auth/register", json=JOIN)
-
-    answer = await visitor.post("/auth/register", json=JOIN | {"email": "NIA@Example.com"})
-
-    assert refused(answer) == (409, "email-taken")
-
-
-async def test_nobody_gives_themselves_a_role(visitor: httpx2.AsyncClient) -> None:
-    answer = await visitor.post("/auth/register", json=JOIN | {"role": "admin"})
-
-    assert refused(answer) == (422, "wrong-shape")
 
 
 async def test_a_customer_signs_in_whatever_the_case_of_their_email(tom: Person, visitor: httpx2.AsyncClient) -> None:
@@ -184,70 +151,6 @@ async def test_somebody_demoted_loses_their_rights_at_once(mara: Person, databas
     assert refused(after) == (403, "forbidden")
 
 
-async def test_a_new_password_needs_the_current_one_and_ends_every_sign_in(
-    tom: Person, visitor: httpx2.AsyncClient
-) -> None:
-    tokens = await signed_in(visitor)
-
-    without = await tom.asks("PATCH", "/me", json={"password": "a new secret"})
-    wrong = await tom.asks("PATCH", "/me", json={"password": "a new secret", "current_password": "guess"})
-    right = await tom.asks("PATCH", "/me", json={"password": "a new secret", "current_password": PASSWORD})
-
-    assert refused(without) == (400, "current-password-needed")
-    assert refused(wrong) == (400, "wrong-current-password")
-    assert right.status_code == 200
-    assert refused(await me(visitor, tokens["access_token"])) == (401, "sign-in-ended")
-    ended = await visitor.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
-    assert refused(ended) == (401, "sign-in-ended")
-    again = await visitor.post("/auth/login", json={"email": "tom@example.com", "password": "a new secret"})
-    assert again.status_code == 200
-
-
-async def test_a_profile_is_ones_own_to_change(tom: Person, eve: Person) -> None:
-    answer = await tom.asks("PATCH", "/me", json={"name": "Thomas", "email": "thomas@example.com"})
-    taken = await tom.asks("PATCH", "/me", json={"email": "EVE@example.com"})
-    role = await tom.asks("PATCH", "/me", json={"role": "admin"})
-
-    assert (answer.json()["name"], answer.json()["email"]) == ("Thomas", "thomas@example.com")
-    assert (refused(taken), refused(role)) == ((409, "email-taken"), (422, "wrong-shape"))
-
-
-@pytest.mark.parametrize(
-    ("by", "facts", "is_allowed"),
-    [
-        (Role.STAFF, {"name": "Thomas"}, True),
-        (Role.STAFF, {"role": Role.STAFF}, False),
-        (Role.STAFF, {"password_hash": "x"}, False),
-        (Role.USER, {"name": "Thomas"}, False),
-        (Role.ADMIN, {"role": Role.STAFF}, True),
-    ],
-)
-async def test_staff_change_a_customers_contact_data_and_an_admin_everything(
-    tom: Person, database: Database, by: Role, facts: dict[str, Any], is_allowed: bool
-) -> None:
-    somebody = Actor("admin", 99, by)
-
-    async def change() -> User:
-        async with database.transaction(by=somebody) as session:
-            user = await records.hold(session, User, tom.id)
-            return await records.change(session, user, by=somebody, now=NOW, **facts)
-
-    if is_allowed:
-        assert {name: getattr(await change(), name) for name in facts} == facts
-    else:
-        with pytest.raises(Forbidden):
-            await change()
-
-
-async def test_only_an_admin_gives_out_roles(database: Database) -> None:
-    mara = Actor("admin", 1, Role.STAFF)
-    facts: dict[str, Any] = {"name": "Kim", "email": "kim@example.com", "password_hash": "x", "role": Role.ADMIN}
-
-    with pytest.raises(Forbidden):
-        async with database.transaction(by=mara) as session:
-            await records.create(session, User, by=mara, now=NOW, **facts)
-
-
 async def test_a_person_nothing_refers_to_can_be_removed(tom: Person, ada: Person, database: Database) -> None:
     by = Actor("admin", ada.id, Role.ADMIN)
     async with database.transaction(by=by) as session:
@@ -279,17 +182,6 @@ async def test_a_right_password_starts_the_count_anew(tom: Person, visitor: http
     second = [await tries("wrong guess") for _ in range(9)] + [await tries(PASSWORD)]
 
     assert first == second == [401] * 9 + [200]
-
-
-async def test_a_password_has_8_characters_and_at_most_72_bytes() -> None:
-    with pytest.raises(PasswordTooShort):
-        await people.hash_password("7 chars")
-    with pytest.raises(PasswordTooLong):
-        await people.hash_password("ü" * 37)
-
-    hashes = [await people.hash_password(password) for password in ("8 chars!", "ü" * 36)]
-
-    assert [await people.is_password("8 chars!", hashed) for hashed in hashes] == [True, False]
 
 
 def test_passwords_are_hashed_at_cost_12() -> None:
