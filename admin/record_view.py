@@ -203,9 +203,19 @@ class RecordView(ModelView):
         async def change(session: Session, **who: Any) -> Any:
             seen = number(version)
             row: Any = await records.hold(session, self.model, int(pk), version=seen)
-            return await records.change(session, row, **who, **facts)
+            touched = {
+                name: value for name, value in facts.items() if not self.is_as_shown(getattr(row, name, None), value)
+            }
+            return await records.change(session, row, **who, **touched)
 
         return await self.write(request, change)
+
+    def is_as_shown(self, kept: Any, sent: Any) -> bool:
+        """Whether a time came back as its field showed it: in minutes, and without saying which of an hour twice."""
+        if not (isinstance(kept, datetime) and isinstance(sent, datetime)):
+            return False
+        shown = [f"{moment.astimezone(self.zone):%Y-%m-%d %H:%M}" for moment in (kept, sent)]
+        return shown[0] == shown[1]
 
     async def delete_model(self, request: Request, pk: Any) -> None:
         """Remove a row by the table's rule."""

@@ -108,12 +108,15 @@ async def test_somebody_elses_email_is_taken(door: Door, tom: Person, eve: Perso
 
 @AT_BOTH_DOORS
 async def test_a_new_password_ends_every_sign_in(door: Door, tom: Person, visitor: httpx2.AsyncClient) -> None:
-    sign_in = await visitor.post("/auth/login", json={"email": "tom@example.com", "password": PASSWORD})
+    sign_in = (await visitor.post("/auth/login", json={"email": "tom@example.com", "password": PASSWORD})).json()
 
     await door.change_person(tom, password="a new secret")
 
-    ended = await visitor.post("/auth/refresh", json={"refresh_token": sign_in.json()["refresh_token"]})
-    assert refused(ended) == (401, "sign-in-ended")
+    ended = [
+        await visitor.post("/auth/refresh", json={"refresh_token": sign_in["refresh_token"]}),
+        await visitor.get("/me", headers={"Authorization": f"Bearer {sign_in['access_token']}"}),
+    ]
+    assert [refused(answer) for answer in ended] == [(401, "sign-in-ended")] * 2
     assert await signs_in(visitor, "tom@example.com", PASSWORD) == 401
     assert await signs_in(visitor, "tom@example.com", "a new secret") == 200
 

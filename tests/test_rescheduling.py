@@ -1,6 +1,6 @@
 """Rescheduling: another time or another resource for the same booking."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -96,6 +96,20 @@ async def test_another_resource_must_serve_the_service(
     assert moved == booking | {"resource_id": 2, "version": 2}
     assert await door.reschedule(moved, resource_id=3) == Refused(no.ResourceUnsuitable)
     assert await door.reschedule(moved, resource_id=99) == Refused(no.UnknownResource)
+
+
+@AT_BOTH_DOORS
+@pytest.mark.parametrize("start", [TEN + timedelta(seconds=30), datetime(2030, 10, 27, 1, 30, tzinfo=UTC)])
+async def test_a_time_that_is_left_alone_stays_to_the_second(
+    door: Door, tom: Person, shared: Service, start: datetime
+) -> None:
+    """A form shows minutes, and of the hour that comes twice in Berlin's autumn it does not show which one it is."""
+    wanted = {"service_id": shared.id, "start_time": start.isoformat(), "resource_id": 1}
+    booked = (await tom.asks("POST", "/bookings", json=wanted)).json()
+
+    moved = await door.reschedule(booked, resource_id=2)
+
+    assert (moved["start_time"], moved["resource_id"], moved["version"]) == (start, 2, 2)
 
 
 @AT_BOTH_DOORS
