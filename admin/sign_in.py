@@ -70,6 +70,9 @@ class StaffSignIn(AuthenticationBackend):
         request.scope["actor"] = request.state.actor
         if request.session.get("seen") != moment():
             request.session["seen"] = moment()  # A changed session is sent again, for eight hours from now.
+        if "_messages" in request.session:
+            # SQLAdmin adds to the list in place, of which the session would not know: a second message would be lost.
+            request.session["_messages"] = list(request.session["_messages"])
         return True
 
     async def still_here(self, session: dict[str, Any]) -> User | None:
