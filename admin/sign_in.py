@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from admin.clock import system_clock
+from admin.guards import sent_form
 from bookit import people
 from bookit import refusals as no
 from bookit.database import Database
@@ -36,7 +37,7 @@ class StaffSignIn(AuthenticationBackend):
 
     async def login(self, request: Request) -> Response | bool:
         """Sign in staff and admins. Everybody else, and every wrong password, is told the same."""
-        form = await request.form()
+        form = await sent_form(request)
         email, password = str(form.get("username", "")).strip(), str(form.get("password", ""))
         try:
             address = request.client.host if request.client else ""
