@@ -237,10 +237,12 @@ async def test_html_is_shown_as_it_is_wherever_it_was_typed(desk: Desk, visit: B
             "UPDATE resources SET name = :mark",
             "UPDATE bookings SET status = 'confirmed', expires_at = NULL WHERE id = 1 AND :mark <> ''",
             "INSERT INTO reviews (booking_id, rating, comment) VALUES (1, 5, :mark)",
-            "INSERT INTO calendar_exceptions (start_time, end_time, reason) VALUES ('2030-12-24Z', '2030-12-27Z', :mark)",
-            "INSERT INTO opening_hours (resource_id, weekday, opens, closes) SELECT 1, 1, '9:00', '17:00' WHERE :mark <> ''",
+            "INSERT INTO calendar_exceptions (start_time, end_time, reason) VALUES ('2031-01-01', '2031-01-02', :mark)",
         ):
             await session.fetch(text(statement), mark=MARK)
+        await session.fetch(
+            text("INSERT INTO opening_hours (resource_id, weekday, opens, closes) VALUES (1, 1, '9:00', '17:00')")
+        )
     last = (await desk.database.fetch(text("SELECT max(id) AS id FROM events")))[0]["id"]
     numbers = dict.fromkeys(ALL, 1) | {"user": visit.user_id, "event": last}
     await desk.ada.post(f"/admin/{ACT}", data={"pks": "1", "reason": MARK})
