@@ -7,6 +7,7 @@ from sqladmin import Flash, action
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from admin.guards import sent_form
 from admin.record_view import Unsaved, number
 from admin.sign_in import is_ours
 from bookit import bookings, records
@@ -40,7 +41,7 @@ def button(act: Callable[..., Awaitable[Booking]], label: str, question: str) ->
     """Make the handler of one button."""
 
     async def press(self: Any, request: Request) -> Response:
-        form = await request.form()
+        form = await sent_form(request)
         reason = str(form.get("reason", "")).replace("\0", "").strip()[:200]
         numbers = [found for part in str(form.get("pks", "")).split(",") if (found := number(part.strip())) > 0]
         refused = [

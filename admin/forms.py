@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 from sqladmin.fields import TimezoneAwareDateTimeField
 from sqladmin.forms import ModelConverter, converts
 from sqlmodel import SQLModel
-from wtforms import Form, SelectField, ValidationError
+from wtforms import BooleanField, Form, SelectField, ValidationError
 from wtforms.widgets import DateTimeLocalInput
 
 from bookit import policy
@@ -43,6 +43,16 @@ def put_on_field(name: str | None, sentence: str) -> None:
         if candidate in form:
             form[candidate].errors = [*form[candidate].errors, sentence]
             return
+
+
+def as_sent(data: dict[str, Any]) -> dict[str, Any]:
+    """Give what was sent of a form: a field that is missing was not emptied. A box without its tick is never sent."""
+    form = current_form.get()
+    return {
+        name: value
+        for name, value in data.items()
+        if form is None or name not in form or form[name].raw_data or isinstance(form[name], BooleanField)
+    }
 
 
 class BusinessTimeField(TimezoneAwareDateTimeField):

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from wtforms import HiddenField
 
 from admin.export import stream_rows
-from admin.forms import DeskConverter, DeskForm, field_args, put_on_field
+from admin.forms import DeskConverter, DeskForm, as_sent, field_args, put_on_field
 from bookit import records
 from bookit import refusals as no
 from bookit.database import Database, Session, retrying
@@ -197,7 +197,7 @@ class RecordView(ModelView):
 
     async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
         """Change a row by the table's rule, unless somebody changed it meanwhile."""
-        facts = self.facts(data)
+        facts = self.facts(as_sent(data))
         version = str(facts.pop("version", None) or "0")
 
         async def change(session: Session, **who: Any) -> Any:

@@ -7,6 +7,7 @@ from sqladmin.authentication import AuthenticationBackend
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from admin.guards import sent_form
 from bookit import people
 from bookit import refusals as no
 from bookit.clock import Clock
@@ -36,7 +37,7 @@ class StaffSignIn(AuthenticationBackend):
 
     async def login(self, request: Request) -> Response | bool:
         """Sign in staff and admins. Everybody else, and every wrong password, is told the same."""
-        form = await request.form()
+        form = await sent_form(request)
         email, password = str(form.get("username", "")).strip(), str(form.get("password", ""))
         try:
             address = request.client.host if request.client else ""
@@ -70,6 +71,9 @@ class StaffSignIn(AuthenticationBackend):
         request.scope["actor"] = request.state.actor
         if request.session.get("seen") != self.moment():
             request.session["seen"] = self.moment()  # A changed session is sent again, for eight hours from now.
+        if "_messages" in request.session:
+            # SQLAdmin adds to the list in place, of which the session would not know: a second message would be lost.
+            request.session["_messages"] = list(request.session["_messages"])
         return True
 
     async def still_here(self, session: dict[str, Any]) -> User | None:

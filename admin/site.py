@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from admin.filters import DayFilter
-from admin.guards import SameOriginOnly, StaffHeaders
+from admin.guards import ModestRequests, SameOriginOnly, StaffHeaders, sent_form
 from admin.permissions import Permissions
 from admin.record_view import RecordView, Unsaved, escaped
 from admin.sign_in import StaffSignIn
@@ -76,10 +76,12 @@ class StaffSite(Admin):
 
     async def create(self, request: Request) -> Response:
         """Create a row; a refusal has the status of its kind."""
+        await sent_form(request)  # SQLAdmin reads it again from here.
         return with_status(request, await super().create(request))
 
     async def edit(self, request: Request) -> Response:
         """Change a row; a refusal has the status of its kind."""
+        await sent_form(request)
         return with_status(request, await super().edit(request))
 
     @login_required
@@ -162,7 +164,7 @@ def open_admin(app: Starlette, settings: Settings, database: Database, *, clock:
         favicon_url="/static/icon.svg",
         authentication_backend=StaffSignIn(settings, database, clock=clock),
         authorization_backend=permissions,
-        middlewares=[Middleware(StaffHeaders), Middleware(SameOriginOnly)],
+        middlewares=[Middleware(StaffHeaders), Middleware(SameOriginOnly), Middleware(ModestRequests)],
     )
     RecordView.database = database
     for told in (RecordView, DayFilter):

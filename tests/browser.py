@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP *.test 127.0.0.1",  # Names for sites on this machine; no such name is anybody's.
 ]
 PATIENCE_SECONDS = 30
 KEY = "a secret that only tests know, long enough"
@@ -58,14 +60,21 @@ class Served(NamedTuple):
 @pytest.fixture(scope="module")
 def served(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Run `bookit serve` on any free port and a database of its own, and stop it as Ctrl-C does."""
-    home = tmp_path_factory.mktemp("served")
     url = make_database(server, f"served_{worker_id}", TEMPLATE)
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": url, "SECRET_KEY": KEY}
-    command = [sys.executable, "-c", "from bookit.cli import main; main()", "serve", "--port", "0"]
+    home = tmp_path_factory.mktemp("served")
+    with serving(home, url) as address:
+        yield Served(address, url, home / "log")
+
+
+@contextmanager
+def serving(home: Path, url: str, *arguments: str, **more: str) -> Iterator[str]:
+    """Run `bookit serve` on any free port and this database, say where it is open, and stop it as Ctrl-C does."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": url, "SECRET_KEY": KEY, **more}
+    command = [sys.executable, "-c", "from bookit.cli import main; main()", "serve", "--port", "0", *arguments]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)
     try:
-        yield Served(address_of(process, home / "log"), url, home / "log")
+        yield address_of(process, home / "log")
     finally:
         process.send_signal(signal.SIGINT)
         status = process.wait(PATIENCE_SECONDS)
