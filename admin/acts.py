@@ -7,8 +7,9 @@ from sqladmin import Flash, action
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from admin.record_view import Unsaved, number
+from admin.record_view import Unsaved
 from admin.sign_in import is_ours
+from admin.typed import number
 from bookit import bookings, records
 from bookit import refusals as no
 from bookit.database import Session
