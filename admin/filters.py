@@ -86,15 +86,17 @@ class RowFilter(ListFilter):
 
     template = "sqladmin/filters/row_filter.html"
 
+    most = MOST_NAMES
+
     def __init__(self, column: Any, title: str, table: type[SQLModel], name: str) -> None:
         super().__init__(column, title)
         self.named = home(table).c[name]
         self.number = home(table).c.id
 
     async def lookups(self, request: Request, model: Any, run_query: RunQuery) -> Choices:
-        """Give the rows by name, two hundred at most; the page says when there are more."""
+        """Give the rows by name, and one more than are shown, so that the page can say that there are more."""
         del request, model
-        rows = await run_query(select(self.number, self.named).order_by(self.named, self.number).limit(MOST_NAMES + 1))
+        rows = await run_query(select(self.number, self.named).order_by(self.named, self.number).limit(self.most + 1))
         return [(str(found), name) for found, name in rows]
 
     async def get_filtered_query(self, query: Select[Any], value: str, model: Any) -> Select[Any]:

@@ -131,34 +131,34 @@ def with_plain_line_ends(text: str | None) -> str | None:
 
 
 class DeskConverter(ModelConverter):
-    """Which field a column gets."""
+    """Which field a column gets. The methods have SQLAdmin's names, since it asks whichever comes last by name."""
 
     @converts("DateTime")  # type: ignore[untyped-decorator]  # SQLAdmin's
-    def moment(self, model: Any, prop: Any, kwargs: dict[str, Any]) -> Any:
+    def conv_datetime(self, model: Any, prop: Any, kwargs: dict[str, Any]) -> Any:
         """Give a time field in the business's zone."""
         del model, prop
         return BusinessTimeField(**kwargs)
 
     @converts("Date")  # type: ignore[untyped-decorator]  # as above
-    def day(self, model: Any, prop: Any, kwargs: dict[str, Any]) -> Any:
+    def conv_date(self, model: Any, prop: Any, kwargs: dict[str, Any]) -> Any:
         """Give the browser's own date field."""
         del model, prop
         return DateField(**kwargs)
 
     @converts("Integer")  # type: ignore[untyped-decorator]  # as above
-    def whole(self, model: Any, prop: Any, kwargs: dict[str, Any]) -> Any:
+    def conv_integer(self, model: Any, prop: Any, kwargs: dict[str, Any]) -> Any:
         """Give a number field with the table's bounds, or a choice where numbers stand for words."""
         if prop.key in CHOICES:
             return ChoiceField(choices=CHOICES[prop.key], **kwargs)
         return IntegerField(**with_bounds(model, prop, kwargs, step=1))
 
     @converts("Numeric")  # type: ignore[untyped-decorator]  # as above
-    def amount(self, model: Any, prop: Any, kwargs: dict[str, Any]) -> Any:
+    def conv_decimal(self, model: Any, prop: Any, kwargs: dict[str, Any]) -> Any:
         """Give a field for money."""
         return DecimalField(places=None, **with_bounds(model, prop, kwargs, step="0.01"))
 
     @converts("String")  # type: ignore[untyped-decorator]  # as above
-    def word(self, model: Any, prop: Any, kwargs: dict[str, Any]) -> Any:
+    def conv_string(self, model: Any, prop: Any, kwargs: dict[str, Any]) -> Any:
         """Give a field for a text, or a choice where there are few words."""
         if prop.key in CHOICES:
             return ChoiceField(choices=CHOICES[prop.key], **kwargs)
@@ -209,7 +209,7 @@ def field_args(table: type[SQLModel], zone: ZoneInfo, *, is_new: bool) -> dict[s
         if is_new and name == "timezone":
             told["default"] = zone.key
         if declared.annotation in {datetime, datetime | None}:
-            told |= {"display_timezone": zone, "description": f"{declared.description or ''} ({zone.key})".strip()}
+            told |= {"display_timezone": zone, "description": f"{declared.description or ''} {zone.key} time.".strip()}
         args[name] = told
         if name.endswith("_id") and declared.description:
             args[name.removesuffix("_id")] = {"description": declared.description}

@@ -53,7 +53,7 @@ class RecordView(ModelView):
     show_compact_lists = False
     export_types: ClassVar[list[str]] = ["csv"]
     history_length = 50
-    optional: Sequence[str] = ()  # relations that a form may leave to the rule
+    left_open: ClassVar[Mapping[str, str]] = {}  # relations that a new row may leave to the rule, and what it does then
     several: ClassVar[Mapping[str, tuple[str, str]]] = {}  # relations to many rows: label and help
 
     def __init__(self) -> None:
@@ -185,9 +185,10 @@ class RecordView(ModelView):
 
     async def scaffold_form(self, rules: list[str] | None = None) -> Any:
         """Make a form whose fields know the table's bounds."""
-        self.form_args = field_args(self.model, self.zone, is_new=rules == self._form_create_rules)
-        for name in self.optional:
-            self.form_args[name] = {**self.form_args.get(name, {}), "allow_blank": True}
+        is_new = rules == self._form_create_rules
+        self.form_args = field_args(self.model, self.zone, is_new=is_new)
+        for name, words in self.left_open.items() if is_new else ():
+            self.form_args[name] = {"description": words, "allow_blank": True}
         for name, (_, words) in self.several.items():
             self.form_args[name] = {"description": words}
         return await super().scaffold_form(rules)

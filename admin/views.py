@@ -65,7 +65,7 @@ class BookingView(StatusActs, RecordView, model=Booking):
     form_columns = ["user", "service", "resource", "start_time", "version"]
     form_edit_rules = ["resource", "start_time", "version"]
     form_ajax_refs = {"user": PERSON, "service": SERVICE, "resource": RESOURCE}
-    optional = ("resource",)
+    left_open = {"resource": "Empty: any that is free."}
 
     def list_query(self, request: Request) -> Select[Any]:
         """Begin at today, unless somebody asks for other days or searches for something."""
@@ -163,7 +163,6 @@ class ExceptionView(RecordView, model=CalendarException):
     column_filters = [DayFilter(CalendarException.start_time, "Day")]
     form_columns = ["resource", "start_time", "end_time", "is_open", "reason", "version"]
     form_ajax_refs = {"resource": RESOURCE}
-    optional = ("resource",)
 
 
 class UserView(RecordView, model=User):
