@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from admin.guards import sent_form
-from admin.record_view import Unsaved, number
+from admin.record_view import Unsaved
 from admin.sign_in import is_ours
+from admin.typed import number
 from bookit import bookings, records
 from bookit import refusals as no
 from bookit.database import Session

@@ -2,20 +2,24 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import date, datetime, time
-from decimal import Decimal
+from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
-from markupsafe import Markup
 from sqladmin import ModelView
 from sqlalchemy import Select, func, literal, select
+from sqlalchemy.orm import joinedload
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from wtforms import HiddenField
 
 from admin.export import stream_rows
-from admin.forms import DeskConverter, DeskForm, as_sent, field_args, put_on_field
+from admin.filters import ListFilter
+from admin.forms import DeskConverter, DeskForm, as_sent, drop_times_shown_alike, field_args, put_on_field
+from admin.lookups import LookUp, LookUpField, LookUpsField
+from admin.spelling import by_type, local_time
+from admin.typed import BIGGEST, escaped, number
 from bookit import records
 from bookit import refusals as no
 from bookit.database import Database, Session, retrying
@@ -23,7 +27,6 @@ from bookit.tables import Event, home
 
 log = logging.getLogger("bookit.admin")
 MOST_COUNTED = 10_000
-BIGGEST = 2**63 - 1
 EXPLICIT = ("column_list", "column_details_list", "form_columns")
 
 
@@ -41,17 +44,18 @@ class RecordView(ModelView):
     zone: ClassVar[ZoneInfo]
     clock: ClassVar["staticmethod[[], datetime]"]
 
-    column_filters: ClassVar[Sequence[Any]] = []
+    column_filters: ClassVar[Sequence[ListFilter]] = []  # type: ignore[assignment]  # SQLAdmin knows its own alone
     form_args: dict[str, Any]  # type: ignore[misc]  # made anew for each form
     form_base_class = DeskForm
     form_converter = DeskConverter
-    form_overrides: ClassVar[dict[Any, Any]] = {"version": HiddenField}
     page_size = 25
     page_size_options: ClassVar[list[int]] = [25, 50, 100]
     can_import = False
+    show_compact_lists = False
     export_types: ClassVar[list[str]] = ["csv"]
     history_length = 50
-    optional: Sequence[str] = ()  # relations that a form may leave to the rule
+    left_open: ClassVar[Mapping[str, str]] = {}  # relations that a new row may leave to the rule, and what it does then
+    several: ClassVar[Mapping[str, tuple[str, str]]] = {}  # relations to many rows: label and help
 
     def __init__(self) -> None:
         """Take labels from the table; refuse a page that leaves SQLAdmin to offer every column and every relation."""
@@ -69,26 +73,23 @@ class RecordView(ModelView):
         cls.column_labels = {name: field.title or name for name, field in table.model_fields.items()} | {
             relation: table.model_fields[f"{relation}_id"].title for relation in relations(table)
         }
+        cls.column_labels |= {name: label for name, (label, _) in self.several.items()}
+        cls.form_overrides = {"version": HiddenField} | {
+            name: LookUpsField if name in self.several else LookUpField for name in self.form_ajax_refs
+        }
         super().__init__()
+        self._form_ajax_refs = {
+            name: LookUp(name, self._mapper.relationships[name].mapper.class_, self, **options)
+            for name, options in self.form_ajax_refs.items()
+        }
+        self._joined, self._list_relations = self._list_relations, []  # See list_query.
 
     @property
     def column_type_formatters(self) -> Mapping[type, Callable[[Any], Any]]:  # type: ignore[override]  # a class attribute there
         """Show values as people write them."""
-        return {
-            type(None): lambda _: "–",
-            bool: lambda value: "Yes" if value else "No",
-            datetime: self.local_time,
-            date: lambda value: f"{value:%d %b %Y}",
-            time: lambda value: f"{value:%H:%M}",
-            Decimal: lambda value: f"{value:,.2f}",
-        }
+        return by_type(self.zone)
 
     column_type_formatters_detail = column_type_formatters  # type: ignore[assignment]  # as above
-
-    def local_time(self, value: datetime) -> Markup:
-        """Show a time by the business's clock."""
-        shown = f"{value.astimezone(self.zone):%a %d %b %Y, %H:%M}"
-        return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), shown)
 
     # Reading.
 
@@ -96,6 +97,10 @@ class RecordView(ModelView):
         if not (identifier.isascii() and identifier.isdigit() and 0 < int(identifier[:20]) <= BIGGEST):
             raise HTTPException(404)
         return super()._stmt_by_identifier(identifier)
+
+    def list_query(self, request: Request) -> Select[Any]:
+        """Read rows and what they refer to in one statement; SQLAdmin would take one more for each relation."""
+        return super().list_query(request).options(*map(joinedload, self._joined))
 
     async def count(self, request: Request, stmt: Select[Any] | None = None) -> int:
         """Count the rows of a list, up to ten thousand: nobody pages further, and counting a million takes long."""
@@ -124,11 +129,10 @@ class RecordView(ModelView):
     async def shown_rows(self, request: Request) -> Select[Any]:
         """Give the statement of what the list shows, for the export to show the same."""
         statement = self.list_query(request)
-        for found in self.get_filters():
-            narrow: Any = found.get_filtered_query
+        for found in self.column_filters:
             value = request.query_params.get(found.parameter_name)
             if value:
-                statement = await narrow(statement, value, self.model)
+                statement = await found.get_filtered_query(statement, value, self.model)
         statement = self.sort_query(statement, request)
         term = request.query_params.get("search")
         return self.search_query(statement, term) if term else statement
@@ -162,13 +166,15 @@ class RecordView(ModelView):
             .order_by(home(Event).c.id.desc())
             .limit(self.history_length)
         )
-        return {"history": await self._run_query(told), "local_time": self.local_time}
+        return {"history": await self._run_query(told), "local_time": partial(local_time, self.zone)}
 
     async def get_form_data_for_edit(self, obj: Any) -> dict[str, Any]:
         """Give what the fields of the edit form begin with, looking up only the relations it has."""
         found: dict[str, Any] = {}
         for name in self.form_edit_rules:
-            if name in relations(self.model):
+            if name in self.several:
+                found[name] = list(getattr(obj, name))
+            elif name in relations(self.model):
                 target = self._mapper.relationships[name].mapper.class_
                 rows = await self._run_query(select(target).where(target.id == getattr(obj, f"{name}_id")))
                 found[name] = rows[0] if rows else None
@@ -180,9 +186,12 @@ class RecordView(ModelView):
 
     async def scaffold_form(self, rules: list[str] | None = None) -> Any:
         """Make a form whose fields know the table's bounds."""
-        self.form_args = field_args(self.model, self.zone, is_new=rules == self._form_create_rules)
-        for name in self.optional:
-            self.form_args[name] = {**self.form_args.get(name, {}), "allow_blank": True}
+        is_new = rules == self._form_create_rules
+        self.form_args = field_args(self.model, self.zone, is_new=is_new)
+        for name, words in self.left_open.items() if is_new else ():
+            self.form_args[name] = {"description": words, "allow_blank": True}
+        for name, (_, words) in self.several.items():
+            self.form_args[name] = {"description": words}
         return await super().scaffold_form(rules)
 
     async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
@@ -203,19 +212,9 @@ class RecordView(ModelView):
         async def change(session: Session, **who: Any) -> Any:
             seen = number(version)
             row: Any = await records.hold(session, self.model, int(pk), version=seen)
-            touched = {
-                name: value for name, value in facts.items() if not self.is_as_shown(getattr(row, name, None), value)
-            }
-            return await records.change(session, row, **who, **touched)
+            return await records.change(session, row, **who, **drop_times_shown_alike(facts, row, self.zone))
 
         return await self.write(request, change)
-
-    def is_as_shown(self, kept: Any, sent: Any) -> bool:
-        """Whether a time came back as its field showed it: in minutes, and without saying which of an hour twice."""
-        if not (isinstance(kept, datetime) and isinstance(sent, datetime)):
-            return False
-        shown = [f"{moment.astimezone(self.zone):%Y-%m-%d %H:%M}" for moment in (kept, sent)]
-        return shown[0] == shown[1]
 
     async def delete_model(self, request: Request, pk: Any) -> None:
         """Remove a row by the table's rule."""
@@ -247,7 +246,9 @@ class RecordView(ModelView):
         """Give what a form says as the rule takes it: a form names relations, a rule takes numbers."""
         found: dict[str, Any] = {}
         for name, value in data.items():
-            if name in relations(self.model):
+            if name in self.several:
+                found[f"{name.removesuffix('s')}_ids"] = sorted(number(one) for one in value if one)
+            elif name in relations(self.model):
                 found[f"{name}_id"] = number(value) if value else None
             elif name in self._form_prop_names:
                 found[name] = value
@@ -260,17 +261,6 @@ def tell_refusal(request: Request, refusal: no.Refusal) -> None:
     put_on_field(refusal.field, str(refusal))
 
 
-def escaped(term: str) -> str:
-    """Give what somebody typed as a pattern in which it means itself."""
-    return term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("\0", "")
-
-
-def number(value: object) -> int:
-    """Read the number of a row as somebody sent it; what is none is the number of no row."""
-    sent = str(value)
-    return int(sent) if sent.isascii() and sent.isdigit() and len(sent) < len(str(BIGGEST)) else -1
-
-
 def relations(table: Any) -> list[str]:
-    """Name the relations of a table."""
-    return [relation.key for relation in table.__mapper__.relationships]
+    """Name the relations of a table to one row of another."""
+    return [relation.key for relation in table.__mapper__.relationships if not relation.uselist]

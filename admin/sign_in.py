@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from sqladmin.authentication import AuthenticationBackend
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from admin.guards import sent_form
 from bookit import people
@@ -39,13 +39,14 @@ class StaffSignIn(AuthenticationBackend):
         """Sign in staff and admins. Everybody else, and every wrong password, is told the same."""
         form = await sent_form(request)
         email, password = str(form.get("username", "")).strip(), str(form.get("password", ""))
+        request.state.typed = email.replace("\0", "")
         try:
-            address = request.client.host if request.client else ""
-            user = await people.recognise(self.database, email=email, password=password, address=address)
+            user = await people.recognise(self.database, email=email, password=password, address=address_of(request))
         except no.Unauthenticated:
             return False
-        except no.TooMany as refusal:
-            return PlainTextResponse(str(refusal), 429, {"Retry-After": str(refusal.retry_after_seconds)})
+        except (no.TooMany, no.Busy) as refusal:
+            request.state.refusal = refusal
+            return False
         if not actor_of(user).works_here:
             return False
         wanted = str(request.session.get("next", ""))
@@ -67,7 +68,7 @@ class StaffSignIn(AuthenticationBackend):
                 query = f"?{request.url.query}" if request.url.query else ""
                 request.session["next"] = request.url.path + query
             return False
-        request.state.actor = actor_of(user)
+        request.state.user, request.state.actor = user, actor_of(user)
         request.scope["actor"] = request.state.actor
         if request.session.get("seen") != self.moment():
             request.session["seen"] = self.moment()  # A changed session is sent again, for eight hours from now.
@@ -94,6 +95,10 @@ class StaffSignIn(AuthenticationBackend):
 
 def actor_of(user: User) -> Actor:
     return Actor("admin", user.id, user.role)
+
+
+def address_of(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def is_ours(path: str) -> bool:

@@ -20,9 +20,12 @@ from starlette.staticfiles import StaticFiles
 
 from admin.filters import DayFilter
 from admin.guards import ModestRequests, SameOriginOnly, StaffHeaders, sent_form
+from admin.lookups import ANYTHING
+from admin.password import change_own_password
 from admin.permissions import Permissions
-from admin.record_view import RecordView, Unsaved, escaped
+from admin.record_view import RecordView, Unsaved
 from admin.sign_in import StaffSignIn
+from admin.typed import escaped
 from admin.views import VIEWS
 from bookit import refusals as no
 from bookit.clock import Clock
@@ -37,6 +40,7 @@ STATUS: dict[type[no.Refusal], int] = {
     no.Conflict: 409,
     no.Stale: 412,
     no.Misshapen: 422,
+    no.TooMany: 429,
     no.Busy: 503,
 }
 # Routes of SQLAdmin that BookIt does without: they serve whichever file a column names, and write past the rules.
@@ -51,6 +55,7 @@ class StaffSite(Admin):
         router = self.admin.router
         router.routes = [route for route in router.routes if getattr(route, "name", None) not in SHUT]
         only_post(router.routes, "logout")
+        self.admin.add_route("/password", self.password, methods=["GET", "POST"], name="password")
         router.routes = [Mount("/static", StaticFiles(directory=HERE / "static"), name="static"), *router.routes]
         self.admin.exception_handlers[DataError] = self.not_readable
 
@@ -65,6 +70,16 @@ class StaffSite(Admin):
     async def index(self, request: Request) -> Response:
         """Begin at the bookings."""
         return RedirectResponse(request.url_for("admin:list", identity="booking"), 303)
+
+    async def login(self, request: Request) -> Response:
+        """Let somebody sign in; a refusal has the status of its kind, and the page keeps what was typed."""
+        return with_status(request, await super().login(request))
+
+    @login_required
+    async def password(self, request: Request) -> Response:
+        """Let somebody change their own password."""
+        answer = await change_own_password(request, RecordView.database, self.templates, now=RecordView.clock())
+        return with_status(request, answer)
 
     @login_required
     async def list(self, request: Request) -> Response:
@@ -101,8 +116,8 @@ class StaffSite(Admin):
 
     @login_required
     async def ajax_lookup(self, request: Request) -> Response:
-        """Look up a relation by a part of a name, in which % and _ mean themselves."""
-        asked = {**request.query_params, "term": escaped(request.query_params.get("term", ""))}
+        """Look up a relation by a part of a name, in which % and _ mean themselves; nothing typed means anything."""
+        asked = {**request.query_params, "term": escaped(request.query_params.get("term", "")) or ANYTHING}
         scope = {**request.scope, "query_string": urlencode(asked).encode()}
         answer: Response = await super().ajax_lookup(Request(scope, request.receive))
         return answer
@@ -125,6 +140,8 @@ def with_status(request: Request, answer: Response) -> Response:
     for kind, status in STATUS.items():
         if isinstance(refusal, kind):
             answer.status_code = status
+    if isinstance(refusal, no.TooMany | no.Busy):
+        answer.headers["Retry-After"] = str(refusal.retry_after_seconds)
     return answer
 
 

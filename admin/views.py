@@ -2,15 +2,18 @@
 
 from typing import Any
 
-from markupsafe import Markup
 from sqlalchemy import Select, or_, select
 from starlette.requests import Request
 from wtforms import PasswordField
+from wtforms.validators import InputRequired
 
 from admin.acts import StatusActs
-from admin.filters import ChoiceFilter, DayFilter, YesNoFilter
-from admin.record_view import RecordView, escaped, number, tell_refusal
-from bookit import people, policy
+from admin.filters import ChoiceFilter, DayFilter, RowFilter, YesNoFilter
+from admin.lookups import PERSON, RESOURCE, SERVICE
+from admin.record_view import RecordView, tell_refusal
+from admin.spelling import badge, weekday, word
+from admin.typed import escaped, number
+from bookit import people
 from bookit import refusals as no
 from bookit.tables import (
     Booking,
@@ -26,24 +29,8 @@ from bookit.tables import (
     home,
 )
 
-COLOURS = {
-    Status.PENDING: "yellow",
-    Status.CONFIRMED: "blue",
-    Status.COMPLETED: "green",
-    Status.CANCELLED: "red",
-    Status.NO_SHOW: "orange",
-}
-LONG_ENOUGH = "8 characters or more. When you edit: empty leaves it as it is. A new one ends every sign-in."
-BY_PERSON = {"fields": ("name", "email"), "order_by": "name"}
-BY_TITLE = {"fields": ("title",), "order_by": "title"}
-BY_NAME = {"fields": ("name",), "order_by": "name"}
-
-
-def badge(row: Any, column: str) -> Markup:
-    """Show a status in its colour, and in words for whoever sees no colour."""
-    status = getattr(row, column)
-    shown = policy.spoken_status(status).capitalize()
-    return Markup('<span class="badge bg-{}-lt">{}</span>').format(COLOURS[Status(status)], shown)
+LONG_ENOUGH = "8 characters or more."
+AN_EDIT = "Empty: it stays as it is. A new one ends every sign-in."
 
 
 class BookingView(StatusActs, RecordView, model=Booking):
@@ -57,7 +44,13 @@ class BookingView(StatusActs, RecordView, model=Booking):
     column_sortable_list = ["id", "start_time"]
     column_default_sort = ("start_time", True)
     column_searchable_list = ["id"]
-    column_filters = [ChoiceFilter(Booking.status, "Status", Status), DayFilter(Booking.start_time, "Day")]
+    days = DayFilter(Booking.start_time, "Day", begins_today=True)
+    column_filters = [
+        days,
+        ChoiceFilter(Booking.status, "Status", Status),
+        RowFilter(Booking.service_id, "Service", Service, "title"),
+        RowFilter(Booking.resource_id, "Resource", Resource, "name"),
+    ]
     column_export_list = [
         "id",
         "user_id",
@@ -70,8 +63,19 @@ class BookingView(StatusActs, RecordView, model=Booking):
     ]
     form_columns = ["user", "service", "resource", "start_time", "version"]
     form_edit_rules = ["resource", "start_time", "version"]
-    form_ajax_refs = {"user": BY_PERSON, "service": BY_TITLE, "resource": BY_NAME}
-    optional = ("resource",)
+    form_ajax_refs = {"user": PERSON, "service": SERVICE, "resource": RESOURCE}
+    left_open = {"resource": "Empty: any that is free."}
+
+    def list_query(self, request: Request) -> Select[Any]:
+        """Begin at today, unless somebody asks for other days or searches for something."""
+        rows = super().list_query(request)
+        return self.days.narrow(rows, self.days.value(request)) if self.days.begins_today(request) else rows
+
+    def sort_query(self, stmt: Select[Any], request: Request) -> Select[Any]:
+        """Show days as they come, and all of them with the latest first."""
+        if self.days.value(request) and not request.query_params.get("sortBy"):
+            stmt = stmt.order_by(home(Booking).c.start_time)
+        return super().sort_query(stmt, request)
 
     def search_placeholder(self) -> str:
         """Say what can be searched."""
@@ -107,16 +111,18 @@ class ServiceView(RecordView, model=Service):
     category, icon, name, name_plural = "Catalogue", "fa-solid fa-scissors", "Service", "Services"
     column_list = ["id", "title", "price", "duration_minutes", "is_active"]
     column_details_list = [
-        *column_list, "description", "setup_minutes", "cleanup_minutes", "slot_step_minutes", "min_notice_minutes",
-        "horizon_days", "cancel_notice_minutes", "created_at",
+        *column_list, "resources", "description", "setup_minutes", "cleanup_minutes", "slot_step_minutes",
+        "min_notice_minutes", "horizon_days", "cancel_notice_minutes", "created_at",
     ]  # fmt: skip
     column_sortable_list = ["id", "title", "price", "duration_minutes"]
     column_searchable_list = ["title", "description"]
     column_filters = [YesNoFilter(Service.is_active, "Active")]
     form_columns = [
-        "title", "description", "price", "duration_minutes", "setup_minutes", "cleanup_minutes", "slot_step_minutes",
-        "min_notice_minutes", "horizon_days", "cancel_notice_minutes", "is_active", "version",
+        "title", "description", "price", "duration_minutes", "resources", "setup_minutes", "cleanup_minutes",
+        "slot_step_minutes", "min_notice_minutes", "horizon_days", "cancel_notice_minutes", "is_active", "version",
     ]  # fmt: skip
+    form_ajax_refs = {"resources": RESOURCE}
+    several = {"resources": ("Served by", "None chosen: it gets a resource of its own.")}
 
 
 class ResourceView(RecordView, model=Resource):
@@ -124,7 +130,8 @@ class ResourceView(RecordView, model=Resource):
 
     category, icon, name, name_plural = "Catalogue", "fa-solid fa-chair", "Resource", "Resources"
     column_list = ["id", "name", "capacity", "timezone", "is_active"]
-    column_details_list = [*column_list, "created_at"]
+    column_details_list = [*column_list, "services", "created_at"]
+    several = {"services": ("Serves", "")}
     column_sortable_list = ["id", "name", "capacity"]
     column_searchable_list = ["name"]
     column_filters = [YesNoFilter(Resource.is_active, "Active")]
@@ -137,9 +144,10 @@ class OpeningHoursView(RecordView, model=OpeningHours):
     category, icon, name, name_plural = "Catalogue", "fa-solid fa-clock", "Opening hours", "Opening hours"
     column_list = ["id", "resource", "weekday", "opens", "closes", "valid_from", "valid_until"]
     column_details_list = column_list
+    column_formatters = column_formatters_detail = {"weekday": weekday}
     column_sortable_list = ["id", "weekday"]
     form_columns = ["resource", "weekday", "opens", "closes", "valid_from", "valid_until", "version"]
-    form_ajax_refs = {"resource": BY_NAME}
+    form_ajax_refs = {"resource": RESOURCE}
 
 
 class ExceptionView(RecordView, model=CalendarException):
@@ -153,8 +161,7 @@ class ExceptionView(RecordView, model=CalendarException):
     column_searchable_list = ["reason"]
     column_filters = [DayFilter(CalendarException.start_time, "Day")]
     form_columns = ["resource", "start_time", "end_time", "is_open", "reason", "version"]
-    form_ajax_refs = {"resource": BY_NAME}
-    optional = ("resource",)
+    form_ajax_refs = {"resource": RESOURCE}
 
 
 class UserView(RecordView, model=User):
@@ -163,6 +170,7 @@ class UserView(RecordView, model=User):
     category, icon, name, name_plural = "People", "fa-solid fa-user", "Person", "People"
     column_list = ["id", "name", "email", "role", "is_active", "created_at"]
     column_details_list = column_list
+    column_formatters = column_formatters_detail = {"role": word}
     column_sortable_list = ["id"]
     column_default_sort = ("id", True)
     column_searchable_list = ["name", "email"]
@@ -174,7 +182,14 @@ class UserView(RecordView, model=User):
     async def scaffold_form(self, rules: list[str] | None = None) -> Any:
         """Ask for a password too, which is no column and is never shown again."""
         form: Any = await super().scaffold_form(rules)
-        return type("PersonForm", (form,), {"password": PasswordField("Password", description=LONG_ENOUGH)})
+        is_new = rules == self._form_create_rules
+        field = PasswordField(
+            "Password",
+            [InputRequired(no.PasswordTooShort.__doc__)] if is_new else [],
+            description=LONG_ENOUGH if is_new else f"{LONG_ENOUGH} {AN_EDIT}",
+            render_kw={"class": "form-control", "autocomplete": "new-password"},
+        )
+        return type("PersonForm", (form,), {"password": field})
 
     async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
         """Give somebody an account."""
@@ -208,6 +223,7 @@ class EventView(RecordView, model=Event):
     can_create = can_edit = can_delete = False
     column_list = ["id", "at", "actor", "door", "table_name", "row_id", "action", "reason"]
     column_details_list = [*column_list, "old", "new", "request_id"]
+    column_formatters = column_formatters_detail = dict.fromkeys(("door", "table_name", "action"), word)
     column_sortable_list = ["id"]
     column_default_sort = ("id", True)
     form_columns = []

@@ -124,7 +124,7 @@ async def get_me(call: Call) -> UserAnswer:
     return call.user
 
 
-NOT_CHANGED = (no.EmailTaken, no.CurrentPasswordNeeded, no.WrongCurrentPassword, Unreadable)
+NOT_CHANGED = (no.EmailTaken, no.CurrentPasswordNeeded, no.WrongCurrentPassword, no.TooManyGuesses, Unreadable)
 
 
 @api("PATCH", "/me", tag=TAG, access=SIGNED_IN, refuses=NOT_CHANGED)
@@ -133,19 +133,13 @@ async def change_me(call: Call, body: ChangedUser) -> UserAnswer:
     changes = sent(body)
     current = changes.pop("current_password", None)
     password = changes.pop("password", None)
-    if password:
-        await require_current(call, current)
-        changes["password_hash"] = await people.hash_password(password)
+    if password and call.user:
+        changes["password_hash"] = await people.hash_own_password(
+            call.database, call.user, password, current=current, address=call.address
+        )
     async with call.transaction() as session:
         me = await records.hold(session, User, call.by.id or 0)
         return await records.change(session, me, **call.asking, **changes)
-
-
-async def require_current(call: Call, current: str | None) -> None:
-    if not current:
-        raise no.CurrentPasswordNeeded
-    if not (call.user and await people.is_password(current, call.user.password_hash)):
-        raise no.WrongCurrentPassword
 
 
 def sign_in_lasts(call: Call) -> timedelta:

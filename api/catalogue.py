@@ -18,7 +18,7 @@ SERVICE = home(Service).c
 
 SERVED_BY = (
     Annotated[list[Number] | None, Field(max_length=100, title="Served by")],
-    Field(default=None, description="Numbers of the resources that serve it; none: a new one of its own."),
+    Field(default=None, description="Numbers of the resources that serve it; none: one of its own."),
 )
 services = generate(
     api,

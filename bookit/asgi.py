@@ -7,6 +7,9 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
 
 from admin.site import open_admin
 from api.front import AnswersBugs, Front
@@ -40,7 +43,7 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
             await app.state.staff_site.close()
 
     app = Starlette(
-        routes=health() if settings.bookit_only == "admin" else routes(),
+        routes=[front_page(settings), *(health() if settings.bookit_only == "admin" else routes())],
         middleware=[Middleware(Front), *cors(settings), Middleware(AnswersBugs)],
         exception_handlers={Refusal: on_refusal, HTTPException: on_http_error},
         lifespan=lifespan,
@@ -51,6 +54,21 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
     if settings.bookit_only != "api":
         open_admin(app, settings, database, clock=clock)
     return app
+
+
+def front_page(settings: Settings) -> Route:
+    """Lead whoever types the bare address into a browser to the staff door, or without one to the API's pages.
+
+    Programs, which do not ask for HTML, are told that there is nothing here.
+    """
+    begins = "/docs" if settings.bookit_only == "api" else "/admin/"
+
+    async def answer(request: Request) -> Response:
+        if "text/html" not in request.headers.get("accept", ""):
+            raise HTTPException(404)
+        return RedirectResponse(begins, 303, {"Vary": "Accept"})
+
+    return Route("/", answer)
 
 
 def cors(settings: Settings) -> list[Middleware]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, delete
+from sqlalchemy import ARRAY, BigInteger, any_, bindparam, delete
 from sqlmodel import col, select
 
 from bookit import refusals as no
@@ -13,7 +13,11 @@ from bookit.database import Session
 from bookit.policy import Actor
 from bookit.tables import Resource, Service, ServiceResource
 
-UNLINK = delete(ServiceResource).where(col(ServiceResource.service_id) == bindparam("service_id"))
+SERVING = select(ServiceResource.resource_id).where(col(ServiceResource.service_id) == bindparam("service_id"))
+UNLINK = delete(ServiceResource).where(
+    col(ServiceResource.service_id) == bindparam("service_id"),
+    col(ServiceResource.resource_id) == any_(bindparam("resource_ids", type_=ARRAY(BigInteger))),
+)
 ONLY_OF = select(Resource).where(
     col(Resource.id).in_(
         select(ServiceResource.resource_id).where(ServiceResource.service_id == bindparam("service_id"))
@@ -48,17 +52,31 @@ async def change_service(
     resource_ids: Sequence[int] | None = None,
     **changes: Any,
 ) -> Service:
-    """Change a service, or what serves it. Bookings made before keep their price and length."""
-    del by, now
+    """Change a service, or what serves it: none chosen, one of its own. Bookings made before stay as they are."""
     if resource_ids is not None:
-        await session.fetch(UNLINK, service_id=service.id)
-        await serve_by(session, service, resource_ids)
+        chosen = resource_ids or [(await own_resource(session, service, by=by, now=now)).id]
+        if await serve_by(session, service, chosen):
+            changes = {"title": service.title} | changes  # Written again, so that the service counts this change.
     return await session.update(service, **changes)
 
 
-async def serve_by(session: Session, service: Service, resource_ids: Sequence[int]) -> None:
-    for resource_id in sorted(set(resource_ids)):
+async def own_resource(session: Session, service: Service, *, by: Actor, now: datetime) -> Resource:
+    """Give the resource that came with a service and serves no other, or else a new one."""
+    for row in await session.fetch(ONLY_OF, service_id=service.id):
+        if row["name"] == service.title:
+            return Resource(**row)
+    return await add_resource(session, by=by, now=now, name=service.title)
+
+
+async def serve_by(session: Session, service: Service, resource_ids: Sequence[int]) -> bool:
+    """Have a service served by these resources and no others; gives whether that is a change."""
+    wanted = set(resource_ids)
+    serving = {row["resource_id"] for row in await session.fetch(SERVING, service_id=service.id)}
+    if serving - wanted:
+        await session.fetch(UNLINK, service_id=service.id, resource_ids=sorted(serving - wanted))
+    for resource_id in sorted(wanted - serving):
         await session.insert(ServiceResource(service_id=service.id, resource_id=resource_id))
+    return wanted != serving
 
 
 async def remove_service(session: Session, service: Service, *, by: Actor, now: datetime) -> None:

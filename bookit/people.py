@@ -82,17 +82,36 @@ async def recognise(database: Database, *, email: str, password: str, address: s
     """
     if "\0" in email:
         raise no.WrongPassword
+    names = await count_try(database, email=email, address=address)
+    rows = await database.fetch(OF_EMAIL, email=email)
+    is_right = await is_password(password, rows[0]["password_hash"] if rows else None)
+    if not (is_right and rows[0]["is_active"]):
+        raise no.WrongPassword
+    await database.fetch(FORGIVE, names=names)
+    return User(**rows[0])
+
+
+async def count_try(database: Database, *, email: str, address: str) -> list[str]:
+    """Count a try of a password, and give what to forgive if it was right. Refuses one too many."""
     names = {f"account {email.lower()}": policy.TRIES_OF_ACCOUNT, f"address {address}": policy.TRIES_OF_ADDRESS}
     for name, most in names.items():
         waits = await database.fetch(TRY, name=name, most=most, per=policy.TRIES_PER)
         if waits[0]["seconds"]:
             raise no.TooManyGuesses(seconds=waits[0]["seconds"])
-    rows = await database.fetch(OF_EMAIL, email=email)
-    is_right = await is_password(password, rows[0]["password_hash"] if rows else None)
-    if not (is_right and rows[0]["is_active"]):
-        raise no.WrongPassword
-    await database.fetch(FORGIVE, names=list(names))
-    return User(**rows[0])
+    return list(names)
+
+
+async def hash_own_password(
+    database: Database, user: User, password: str, *, current: str | None, address: str = ""
+) -> str:
+    """Hash somebody's own new password. Refuses without the current one, guesses of which count as those to sign in."""
+    if not current:
+        raise no.CurrentPasswordNeeded
+    names = await count_try(database, email=user.email, address=address)
+    if not await is_password(current, user.password_hash):
+        raise no.WrongCurrentPassword
+    await database.fetch(FORGIVE, names=names)
+    return await hash_password(password)
 
 
 async def signed_in(database: Database, number: int) -> User:

@@ -41,6 +41,11 @@ from bookit.columns import (
 )
 
 
+def linked(order: str) -> Any:
+    """The other end of ``service_resources``, to be read alone: ``catalogue`` writes it."""
+    return Relationship(sa_relationship_kwargs={"secondary": "service_resources", "viewonly": True, "order_by": order})
+
+
 class Role(StrEnum):
     """Who somebody is to the business."""
 
@@ -122,6 +127,7 @@ class Service(SQLModel, table=True):
     is_active: bool = kept(default=True, title="Active", description="Only an active service can be booked.")
     created_at: datetime = stamped()
     version: int = counted()
+    resources: list["Resource"] = linked("Resource.name")
 
     def __str__(self) -> str:
         return self.title
@@ -143,6 +149,7 @@ class Resource(SQLModel, table=True):
     is_active: bool = kept(default=True, title="Active")
     created_at: datetime = stamped()
     version: int = counted()
+    services: list["Service"] = linked("Service.title")
 
     def __str__(self) -> str:
         return self.name
@@ -255,7 +262,10 @@ class OpeningHours(SQLModel, table=True):
     )
     id: int = key()
     resource_id: int = refers_to("Resource")
-    weekday: int = Field(ge=1, le=7, sa_type=SmallInteger, title="Weekday", description="1 is Monday.")
+    # From 1, Monday, to 7.
+    weekday: int = Field(
+        ge=1, le=7, sa_type=SmallInteger, title="Weekday", description="By the clock of the resource's own time zone."
+    )
     opens: time = Field(title="Opens")
     closes: time = Field(title="Closes", description="Not after the opening: closes the next day.")
     valid_from: date | None = optional("From", "Empty: since ever.")

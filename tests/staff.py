@@ -166,6 +166,7 @@ class Page(HTMLParser):
         if tag in {"script", "style"} and self._in:
             self._in.pop()
         if tag == "textarea":
+            self.fields[self._area] = self.fields[self._area].removeprefix("\r").removeprefix("\n")  # As browsers do.
             self._area = ""
         if tag == "select":
             self._select = ""

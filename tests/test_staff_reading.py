@@ -47,7 +47,7 @@ async def test_relations_are_looked_up_and_never_loaded_whole(desk: Desk, databa
             page = await desk.ada.get(f"/admin/{path}")
         assert page.status_code == 200
         assert "Nobody" not in page.text, path
-        assert all(len(choices) <= 4 for choices in Page(page.text).selects.values()), path
+        assert all(len(choices) <= 7 for choices in Page(page.text).selects.values()), path
         assert len(statements) <= 6, (path, statements)
         assert not [found for found in statements if "FROM users" in found and "WHERE" not in found], path
 

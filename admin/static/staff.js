@@ -44,15 +44,24 @@ document.addEventListener("shown.bs.modal", (event) => event.target.querySelecto
 for (const form of all("form[data-bk-days]")) {
   form.addEventListener("submit", () => {
     const [first, last] = [form.querySelector("[data-bk-first]").value, form.querySelector("[data-bk-last]").value];
-    form.elements[form.dataset.bkDays].value = first || last ? `${first}..${last}` : "";
+    form.elements[form.dataset.bkDays].value = first || last ? `${first}..${last}` : "all";
   });
 }
+
+// A list of names closes when one looks elsewhere.
+const picks = all(".bk-pick");
+const close = (but) => picks.filter((pick) => pick !== but).forEach((pick) => { pick.open = false; });
+document.addEventListener("click", (event) => close(event.target.closest(".bk-pick")));
+document.addEventListener("keydown", (event) => {
+  const open = event.key === "Escape" && picks.find((pick) => pick.open);
+  if (open) { close(); open.querySelector("summary").focus(); }
+});
 
 // Look-ups are named by their labels, and can be typed into as soon as they open.
 for (const shown of all(".select2-selection[role=combobox]")) {
   const field = shown.closest("div").querySelector("select");
   shown.setAttribute("aria-labelledby", `${field.id}-label ${shown.getAttribute("aria-labelledby") ?? ""}`);
-  for (const name of ["aria-describedby", "aria-invalid"]) {
+  for (const name of ["aria-describedby", "aria-invalid", "aria-required"]) {
     if (field.hasAttribute(name)) shown.setAttribute(name, field.getAttribute(name));
   }
 }

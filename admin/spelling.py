@@ -1,0 +1,75 @@
+"""How values are written for people: times, words, weekdays, and rows of other tables by name."""
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from markupsafe import Markup
+
+from bookit import policy
+from bookit.tables import Service, Status, User
+
+WEEKDAYS = dict(enumerate(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"), start=1))
+COLOURS = {
+    Status.PENDING: "yellow",
+    Status.CONFIRMED: "blue",
+    Status.COMPLETED: "green",
+    Status.CANCELLED: "red",
+    Status.NO_SHOW: "orange",
+}
+
+
+def spoken(word: str) -> str:
+    """Write a word that the database keeps as a page says it: no_show is "No-show"."""
+    return policy.spoken_status(word).capitalize()
+
+
+def word(row: Any, column: str) -> str:
+    """Show a word of a row."""
+    return spoken(getattr(row, column))
+
+
+def weekday(row: Any, column: str) -> str:
+    """Show a weekday, 1 to 7, by its name."""
+    return WEEKDAYS[getattr(row, column)]
+
+
+def badge(row: Any, column: str) -> Markup:
+    """Show a status in its colour, and in words for whoever sees no colour."""
+    status = getattr(row, column)
+    return Markup('<span class="badge bg-{}-lt">{}</span>').format(COLOURS[Status(status)], spoken(status))
+
+
+def in_full(row: Any) -> str:
+    """Name a row so that it cannot be taken for another: people by their e-mail too, services by their length."""
+    said = [str(row)]
+    if isinstance(row, User):
+        said.append(row.email)
+    if isinstance(row, Service):
+        said.append(f"{row.duration_minutes} min")
+    if not getattr(row, "is_active", True):
+        said.append("inactive")
+    return " · ".join(said)
+
+
+def local_time(zone: ZoneInfo, value: datetime) -> Markup:
+    """Show a time by the business's clock; where the clocks say it twice, with the name of the zone: CET or CEST."""
+    local = value.astimezone(zone)
+    is_twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+    shown = f"{local:%a %d %b %Y, %H:%M %Z}" if is_twice else f"{local:%a %d %b %Y, %H:%M}"
+    return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), shown)
+
+
+def by_type(zone: ZoneInfo) -> Mapping[type, Callable[[Any], Any]]:
+    """Say how values of each type are written."""
+    return {
+        type(None): lambda _: "–",
+        bool: lambda value: "Yes" if value else "No",
+        datetime: partial(local_time, zone),
+        date: lambda value: f"{value:%d %b %Y}",
+        time: lambda value: f"{value:%H:%M}",
+        Decimal: lambda value: f"{value:,.2f}",
+    }

@@ -1,0 +1,14 @@
+"""What somebody typed or sent, read with care."""
+
+BIGGEST = 2**63 - 1
+
+
+def escaped(term: str) -> str:
+    """Give what somebody typed as a pattern in which it means itself."""
+    return term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("\0", "")
+
+
+def number(value: object) -> int:
+    """Read the number of a row as somebody sent it; what is none is the number of no row."""
+    sent = str(value)
+    return int(sent) if sent.isascii() and sent.isdigit() and len(sent) < len(str(BIGGEST)) else -1
