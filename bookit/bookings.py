@@ -133,7 +133,9 @@ async def reschedule(
 
 async def become(session: Session, booking: Booking, status: Status, *, by: Actor) -> Booking:
     """Lead a booking to a status, if the chart of its life and this person allow it."""
-    policy.require_way(booking, status, by=by)
+    refusal = policy.why_not(booking, status, by=by)
+    if refusal:
+        raise refusal
     return await session.update(booking, status=status)
 
 
