@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from markupsafe import Markup
 from starlette.requests import Request
 
-from admin.history import Teller
+from admin.history import Teller, Told
 from bookit.tables import Event
 
 
@@ -20,8 +21,11 @@ def telling(part: str) -> Callable[[Any, str, Request], Any]:
 
 
 def told_briefly(event: Event, column: str, request: Request) -> Any:
-    """Show what changed; of a new or a deleted row, that would be all of it."""
-    return telling("listed")(event, column, request) if event.action == "changed" else ""
+    """Show what changed and why; of a new or a deleted row, what changed would be all of it."""
+    del column
+    told: Told = request.scope["bookit.told"][event.id]
+    why = Markup("<q>{}</q>").format(told.reason) if told.reason else Markup()
+    return Markup("<div>{}{}</div>").format(told.listed if told.action == "changed" else "", why)
 
 
 IN_WORDS: dict[Any, Any] = {
@@ -37,10 +41,10 @@ class ToldEvents:
     """Has a page of events tell them in words rather than show them as they are kept."""
 
     def __init__(self) -> None:
-        """Name what no column is named."""
+        """Give what is no column its label."""
         super().__init__()
-        labels: Any = vars(self)["_column_labels"]
-        labels |= {"changes": "What changed", "row_id": "To"}
+        labels: dict[str, str] = vars(self)["_column_labels"]
+        labels["changes"] = "What changed"
 
     async def list(self, request: Request) -> Any:
         """List events, and look up whom and what they name."""

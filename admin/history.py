@@ -28,11 +28,11 @@ ROLES = {"user": "customer", "staff": "staff", "admin": "admin"}
 NAMELESS = {"visitor": "A visitor", "admin": "An admin", "staff": "Staff"}
 NAMED: Mapping[type[SQLModel], str] = {User: "name", Service: "title", Resource: "name"}
 # JSON knows no times and no amounts; these columns are read back as what they are.
-READ: Mapping[type, Callable[[Any], Any]] = {
+READ: Mapping[type, Callable[[str], Any]] = {
     datetime: datetime.fromisoformat,
     date: date.fromisoformat,
     time: time.fromisoformat,
-    Decimal: lambda value: Decimal(str(value)),
+    Decimal: Decimal,
 }
 # A booking keeps its length: where its start is told, what moves with it need not be.
 FOLLOWS = {"start_time": {"end_time", "blocks_from", "blocks_until"}}
@@ -71,10 +71,11 @@ class Told:
         return Markup('<ul class="bk-changes">{}</ul>').format(items) if items else Markup()
 
 
-def sides(change: Change) -> Iterable[Markup]:
-    if change.was is not None:
+def sides(change: Change) -> Iterable[Any]:
+    if change.was is None or change.became is None:
+        yield escape(change.was or change.became)
+    else:
         yield Markup("<del>{}</del>").format(change.was)
-    if change.became is not None:
         yield Markup("<ins>{}</ins>").format(change.became)
 
 
@@ -149,7 +150,7 @@ class Teller:
             return escape("BookIt" if event.door == "worker" else NAMELESS.get(role, "Somebody"))
         name = self.names.get(("users", event.actor_id))
         shown = self.link("users", event.actor_id, name) if name else escape("A deleted account")
-        return Markup("{} ({})").format(shown, ROLES.get(role, role))
+        return Markup("<span>{} ({})</span>").format(shown, ROLES.get(role, role))
 
     def row(self, table: str, number: int) -> Markup:
         """Name a row, with a way to it if it is still there."""
@@ -174,18 +175,21 @@ class Teller:
         title = (field.title if field else None) or column
         was, became = (
             None if values is None else self.shown(event.table_name, column, values.get(column))
-            for values in (event.old, event.new)
+            for values in (None if column in SECRET else event.old, event.new)
         )
-        return Change(title, None if column in SECRET else was, became)
+        return Change(title, was, became)
 
     def shown(self, table: str, column: str, value: Any) -> Any:
         """Give a value that history kept as people read it."""
         target = self.target(table, column)
         if target and isinstance(value, int):
             return self.names.get((target, value)) or f"#{value}"
-        if table in self.tables and column in self.tables[table].model_fields:
-            value = as_kept(self.tables[table], column, value)
-        return as_read(self.view, value)
+        if table not in self.tables or column not in self.tables[table].model_fields:
+            return as_read(self.view, value)
+        try:
+            return as_read(self.view, as_kept(self.tables[table], column, value))
+        except (ArithmeticError, ValueError):  # A console can write what nobody can read, such as infinity.
+            return str(value)
 
 
 def label(table: type[SQLModel]) -> Any:
@@ -204,16 +208,13 @@ def told_columns(table: type[SQLModel] | None, event: Event) -> list[str]:
 
 
 def as_kept(table: type[SQLModel], column: str, value: Any) -> Any:
-    """Give a value of JSON as its column has it; what cannot be read stays as it is."""
+    """Give a value of JSON as its column has it."""
     annotation = table.model_fields[column].annotation
     kinds = {annotation, *get_args(annotation)} - {None, type(None)}
     if value is not None and any(isinstance(kind, type) and issubclass(kind, StrEnum) for kind in kinds):
         return policy.spoken_status(str(value)).capitalize()
     read = next((READ[kind] for kind in kinds if kind in READ), None)
-    try:
-        return read(value) if read and isinstance(value, str | int | float) else value
-    except (ArithmeticError, ValueError):
-        return str(value)
+    return read(str(value)) if read and isinstance(value, str | int | float) else value
 
 
 def as_read(view: Any, value: Any) -> Any:

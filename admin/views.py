@@ -218,8 +218,8 @@ class EventView(ToldEvents, RecordView, model=Event):
 
     category, icon, name, name_plural = "History", "fa-solid fa-clock-rotate-left", "Event", "History"
     can_create = can_edit = can_delete = False
-    column_list = ["id", "at", "actor", "door", "action", "row_id", "changes", "reason"]
-    column_details_list = [*column_list, "request_id"]
+    column_list = ["id", "at", "actor", "door", "action", "row_id", "changes"]
+    column_details_list = [*column_list, "reason", "request_id"]
     column_formatters, column_formatters_detail = IN_BRIEF, IN_WORDS
     column_export_list = ["id", "at", "actor", "door", "table_name", "row_id", "action", "reason"]
     column_sortable_list = ["id"]
