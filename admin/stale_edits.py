@@ -1,15 +1,19 @@
 """Both versions of a row that somebody changed while somebody else was editing it."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
 from starlette.requests import Request
+from wtforms import PasswordField
 
 from admin import history
 from admin.forms import current_form
-from bookit.tables import Event, home
+from bookit.tables import home
+
+log = logging.getLogger("bookit.admin")
 
 
 @dataclass(frozen=True)
@@ -34,37 +38,40 @@ class BothVersions:
 async def show_both(view: Any, request: Request, number: int, typed: Mapping[str, Any], *, seen: int) -> None:
     """Have the page show both versions, and its form save on top of the newer one if it is sent again.
 
-    ``seen`` is the version that was edited; each change counted one up since.
+    ``seen`` is the version that was edited; each change counted one up since. Where both cannot be shown, the form
+    stays refused.
     """
-    rows = await view.read(select(view.model).where(home(view.model).c.id == number))
     form: Any = current_form.get()
-    if not rows or form is None:
-        return
-    row = rows[0][0]
-    form["version"].data = row.version
+    try:
+        rows = await view.read(select(view.model).where(home(view.model).c.id == number))
+        if not rows or form is None:
+            return
+        row = rows[0][0]
+        request.state.both_versions = await compared(view, request, row, typed, seen=seen)
+        form["version"].data = row.version
+    except Exception:
+        log.exception("bug", extra={"request_id": request.scope.get("request_id")})
+
+
+async def compared(view: Any, request: Request, row: Any, typed: Mapping[str, Any], *, seen: int) -> BothVersions:
+    """Compare what was typed with a row as it is now."""
     since = min(row.version - seen, history.MOST_TOLD) if 0 < seen < row.version else history.MOST_TOLD
-    events = [event for event in await history.of_row(view, number, most=since) if event.action == "changed"]
-    differing = {name: value for name, value in typed.items() if name in row_names(row) and value != getattr(row, name)}
-    request.state.both_versions = await told(view, request, events, row, differing)
-
-
-def row_names(row: Any) -> set[str]:
-    return {*type(row).model_fields} - history.SECRET
-
-
-async def told(view: Any, request: Request, events: list[Event], row: Any, typed: Mapping[str, Any]) -> BothVersions:
-    """Say it as people read it."""
-    teller = history.Teller(view, request)
-    table = home(view.model).name
-    told_events = await teller.tell(events, naming=[*teller.named(table, typed), *teller.named(table, vars(row))])
-    fields = [
-        Difference(
-            view.model.model_fields[name].title,
-            teller.shown(table, name, value),
-            teller.shown(table, name, getattr(row, name)),
-            next((words for event, words in zip(events, told_events, strict=True) if name in (event.new or {})), None),
-        )
-        for name, value in typed.items()
-    ]
-    passwords = [field for field in current_form.get() or [] if field.widget.input_type == "password" and field.data]
-    return BothVersions(fields, told_events, bool(passwords))
+    events = [event for event in await history.of_row(view, row.id, most=since) if event.action == "changed"]
+    names = {*view.model.model_fields} - history.SECRET
+    differing = {name: value for name, value in typed.items() if name in names and value != getattr(row, name)}
+    table, teller = home(view.model).name, history.Teller(view, request)
+    told = await teller.tell(events, naming=[*teller.named(table, differing), *teller.named(table, vars(row))])
+    makers = {name: words for event, words in reversed([*zip(events, told, strict=True)]) for name in event.new or {}}
+    return BothVersions(
+        [
+            Difference(
+                view.model.model_fields[name].title,
+                teller.shown(table, name, value),
+                teller.shown(table, name, getattr(row, name)),
+                makers.get(name),
+            )
+            for name, value in differing.items()
+        ],
+        told,
+        types_password=any(isinstance(field, PasswordField) and field.data for field in current_form.get() or []),
+    )
