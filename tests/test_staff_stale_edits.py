@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from admin import stale_edits
 from admin.views import VIEWS
 from bookit import records
 from bookit.database import Database
@@ -179,6 +180,26 @@ async def test_a_password_is_not_shown_and_must_be_typed_again(desk: Desk, every
     assert "$2b$" not in with_one.html
     assert "The password must be typed again." in with_one.page
     assert "The password must be typed again." not in without.page
+
+
+async def test_what_goes_wrong_in_comparing_is_not_told(
+    desk: Desk, everything: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The edit stays refused, and nothing of what is inside is shown."""
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("[SQL: SELECT password_hash]")
+
+    mine = await opened(desk, "/admin/service/edit/1")
+    await desk.database.fetch(text("UPDATE services SET price = 1"))
+    monkeypatch.setattr(stale_edits, "compared", fail)
+
+    answer = await send(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
+
+    assert (answer.status, BANNER in answer.page) == (412, True)
+    assert "SQL" not in answer.html
+    assert (Page(answer.html).fields["version"], Page(answer.html).fields["title"]) == ("1", "Tint")
+    assert (await send(desk.ada, "/admin/service/edit/1", Page(answer.html).fields)).status == 412
 
 
 async def test_html_in_either_version_is_shown_as_it_is(desk: Desk, everything: None) -> None:
