@@ -16,6 +16,7 @@ from bookit import policy
 from bookit.tables import Event, Resource, Service, User, home
 
 MOST_TOLD = 50
+BIGGEST = 2**63 - 1
 DOORS = {
     "api": "through the API",
     "admin": "at the desk",
@@ -105,7 +106,7 @@ class Teller:
         """Give each row that some values of a table's row refer to."""
         for name, value in values.items():
             target = self.target(table, name)
-            if target and isinstance(value, int):
+            if target and isinstance(value, int) and 0 < value <= BIGGEST:
                 yield target, value
 
     async def look_up(self, wanted: Iterable[tuple[str, int]]) -> Names:

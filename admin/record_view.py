@@ -18,6 +18,7 @@ from admin import history, stale_edits
 from admin.clock import system_clock
 from admin.export import stream_rows
 from admin.forms import DeskConverter, DeskForm, field_args, put_on_field
+from admin.history import BIGGEST
 from bookit import records
 from bookit import refusals as no
 from bookit.database import Database, Session, retrying
@@ -25,7 +26,6 @@ from bookit.tables import home
 
 log = logging.getLogger("bookit.admin")
 MOST_COUNTED = 10_000
-BIGGEST = 2**63 - 1
 EXPLICIT = ("column_list", "column_details_list", "form_columns")
 
 

@@ -239,7 +239,7 @@ async def test_an_event_of_a_table_without_a_page_is_told(desk: Desk) -> None:
     "value", ["infinity", "nonsense", 7, None, "294276-01-01T00:00:00+00:00", "9999-12-31T23:30:00+00:00"]
 )
 async def test_a_value_that_cannot_be_read_is_told_as_it_is(desk: Desk, visit: Booking, value: object) -> None:
-    changed = json.dumps({"start_time": value, "status": "odd", "price": "NaN", "user_id": 999})
+    changed = json.dumps({"start_time": value, "status": "odd", "price": "NaN", "user_id": 999, "resource_id": 10**30})
     await desk.database.fetch(
         text(
             "INSERT INTO events (actor, door, table_name, row_id, action, old, new)"
@@ -254,6 +254,7 @@ async def test_a_value_that_cannot_be_read_is_told_as_it_is(desk: Desk, visit: B
     assert f"Start: – → {'–' if value is None else value}" in told
     assert "Status: – → Odd" in told
     assert "Customer: – → #999" in told
+    assert f"Resource: – → #{10**30}" in told
 
 
 async def test_history_is_exported_as_it_is_kept(desk: Desk, visit: Booking) -> None:
