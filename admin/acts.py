@@ -1,7 +1,9 @@
 """The acts of a booking as buttons: POST, with a reason that history keeps, each row with its own outcome."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqladmin import Flash, action
 from starlette.requests import Request
@@ -11,51 +13,108 @@ from admin.guards import sent_form
 from admin.record_view import Unsaved
 from admin.sign_in import is_ours
 from admin.typed import number
-from bookit import bookings, records
+from bookit import bookings, policy, records
 from bookit import refusals as no
 from bookit.database import Session
-from bookit.tables import Booking
+from bookit.tables import Booking, Status
 
 MOST_ROWS = 200
 MOST_TOLD = 5
-LABELS = {
-    "confirm": ("Confirm", "Confirm what is selected?"),
-    "cancel": ("Cancel", "Cancel what is selected? The slots become free."),
-    "complete": ("Complete", "Say that these visits took place?"),
-    "mark_no_show": ("No-show", "Say that these customers did not come?"),
-    "reopen": ("Reopen", "Let these wait for confirmation again?"),
-}
+
+
+class Words(NamedTuple):
+    """How an act is called, asked of one booking and of several, and told when it is done."""
+
+    label: str
+    of_one: str
+    of_several: str
+    done: str
+
+
+WORDS: Mapping[Status, Words] = {
+    Status.PENDING: Words(
+        "Reopen",
+        "Reopen this booking? It waits for confirmation again, and needs its slot to be free.",
+        "Reopen these bookings? They wait for confirmation again, and need their slots to be free.",
+        "reopened",
+    ),
+    Status.CONFIRMED: Words("Confirm", "Confirm this booking?", "Confirm these bookings?", "confirmed"),
+    Status.COMPLETED: Words(
+        "Complete", "Complete this booking? The visit took place.", "Complete these bookings? The visits took place.",
+        "completed",
+    ),
+    Status.CANCELLED: Words(
+        "Cancel", "Cancel this booking? Its slot becomes free.", "Cancel these bookings? Their slots become free.",
+        "cancelled",
+    ),
+    Status.NO_SHOW: Words(
+        "No-show", "Mark this booking as no-show? The customer did not come.",
+        "Mark these bookings as no-show? The customers did not come.", "marked as no-show",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Button:
+    """An act as the page of one booking offers it: with its question, or with why it cannot be."""
+
+    name: str
+    label: str
+    question: str
+    address: str
+    refusal: no.Refusal | None
 
 
 class StatusActs:
     """Adds to a page a button for each act that ``bookings.LEADS`` lists."""
 
     def __init_subclass__(cls, **more: Any) -> None:
-        """Make the buttons before SQLAdmin looks for them."""
-        for act in bookings.LEADS.values():
-            label, question = LABELS[act.__name__]
-            setattr(cls, act.__name__, button(act, label, question))
+        """Make the acts before SQLAdmin looks for them."""
+        for status, act in bookings.LEADS.items():
+            setattr(cls, act.__name__, posted(act, WORDS[status]))
         super().__init_subclass__(**more)
 
+    async def details_context(self, request: Request) -> dict[str, Any]:
+        """Show what can be done to this booking, to whoever may change bookings."""
+        view: Any = self
+        context: dict[str, Any] = await super().details_context(request)  # type: ignore[misc]  # the page's own
+        booking = await view.get_object_for_details(request)
+        actor = request.state.actor
+        return {**context, "acts": [*buttons(view, request, booking)] if policy.may(actor, "change", Booking) else []}
 
-def button(act: Callable[..., Awaitable[Booking]], label: str, question: str) -> Any:
-    """Make the handler of one button."""
+
+def buttons(view: Any, request: Request, booking: Booking) -> Iterable[Button]:
+    """Give each act, with the refusal it would meet."""
+    for status, act in bookings.LEADS.items():
+        words = WORDS[status]
+        address = str(request.url_for(f"admin:action-{view.identity}-{slug(act)}"))
+        refusal = policy.why_not(booking, status, by=request.state.actor)
+        yield Button(slug(act), words.label, words.of_one, address, refusal)
+
+
+def slug(act: Callable[..., Any]) -> str:
+    return act.__name__.replace("_", "-")
+
+
+def posted(act: Callable[..., Awaitable[Booking]], words: Words) -> Any:
+    """Make the handler of one act."""
 
     async def press(self: Any, request: Request) -> Response:
         form = await sent_form(request)
         reason = str(form.get("reason", "")).replace("\0", "").strip()[:200]
-        numbers = [found for part in str(form.get("pks", "")).split(",") if (found := number(part.strip())) > 0]
-        refused = [
-            outcome
-            for number in numbers[:MOST_ROWS]
-            if (outcome := await press_one(self, request, act, number, reason))
-        ]
-        tell(request, label, len(numbers[:MOST_ROWS]) - len(refused), refused)
+        sent = [found for part in str(form.get("pks", "")).split(",") if (found := number(part.strip())) > 0]
+        chosen = [*dict.fromkeys(sent)]
+        refused: dict[str, list[int]] = {}
+        for booking in chosen[:MOST_ROWS]:
+            if sentence := await press_one(self, request, act, booking, reason):
+                refused.setdefault(sentence, []).append(booking)
+        tell(request, words, chosen, refused)
         back = str(form.get("back", ""))
         return RedirectResponse(back if is_ours(back) else request.url_for("admin:list", identity=self.identity), 303)
 
     press.__name__ = act.__name__
-    return action(name=act.__name__.replace("_", "-"), label=f"{label}…", confirmation_message=question)(press)
+    name, label = slug(act), f"{words.label}…"
+    return action(name=name, label=label, confirmation_message=words.of_several, add_in_detail=False)(press)
 
 
 async def press_one(
@@ -71,17 +130,30 @@ async def press_one(
     try:
         await view.write(request, run)
     except (no.Refusal, Unsaved) as refusal:
-        return f"#{booking}: {refusal}"
+        return str(refusal)
     return ""
 
 
-def tell(request: Request, label: str, done: int, refused: list[str]) -> None:
-    """Say what came of it, on the next page."""
-    if done:
-        Flash.success(request, f"{label}: {done} done.")
-    for sentence in refused[:MOST_TOLD]:
-        Flash.error(request, sentence)
-    if len(refused) > MOST_TOLD:
-        Flash.error(request, f"And {len(refused) - MOST_TOLD} more were refused.")
-    if not done and not refused:
+def tell(request: Request, words: Words, chosen: list[int], refused: Mapping[str, list[int]]) -> None:
+    """Say on the next page what came of it: what is done, and of each booking that is not, why."""
+    left = {number for numbers in refused.values() for number in numbers}
+    done = [number for number in chosen[:MOST_ROWS] if number not in left]
+    if len(done) == 1:
+        Flash.success(request, f"Booking #{done[0]} is {words.done}.")
+    elif done:
+        Flash.success(request, f"{len(done)} bookings {words.done}.")
+    for sentence, numbers in [*refused.items()][:MOST_TOLD]:
+        Flash.error(request, f"{', '.join(f'#{number}' for number in numbers)}: {sentence}")
+    for numbers in [*refused.values()][MOST_TOLD:]:
+        Flash.error(request, f"{', '.join(f'#{number}' for number in numbers)}: refused too.")
+    if len(chosen) > MOST_ROWS:
+        Flash.warning(request, f"No more than {MOST_ROWS} at once: {len(chosen) - MOST_ROWS} were left as they are.")
+    if not chosen:
         Flash.warning(request, "Nothing was selected.")
+
+
+def warn_of_past(request: Request, booking: Booking, *, now: datetime) -> Booking:
+    """Say on the next page that a visit lies in the past, if it does."""
+    if policy.has_begun(booking.start_time, now=now):
+        Flash.warning(request, "This visit lies in the past.")
+    return booking

@@ -2,9 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
-from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from sqladmin import ModelView
@@ -14,16 +12,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from wtforms import HiddenField
 
+from admin import history, stale_edits
 from admin.export import stream_rows
 from admin.filters import ListFilter
 from admin.forms import DeskConverter, DeskForm, as_sent, drop_times_shown_alike, field_args, put_on_field
 from admin.lookups import LookUp, LookUpField, LookUpsField
-from admin.spelling import by_type, local_time
+from admin.spelling import by_type
 from admin.typed import BIGGEST, escaped, number
 from bookit import records
 from bookit import refusals as no
 from bookit.database import Database, Session, retrying
-from bookit.tables import Event, home
+from bookit.tables import home
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 log = logging.getLogger("bookit.admin")
 MOST_COUNTED = 10_000
@@ -53,7 +55,6 @@ class RecordView(ModelView):
     can_import = False
     show_compact_lists = False
     export_types: ClassVar[list[str]] = ["csv"]
-    history_length = 50
     left_open: ClassVar[Mapping[str, str]] = {}  # relations that a new row may leave to the rule, and what it does then
     several: ClassVar[Mapping[str, tuple[str, str]]] = {}  # relations to many rows: label and help
 
@@ -92,6 +93,16 @@ class RecordView(ModelView):
     column_type_formatters_detail = column_type_formatters  # type: ignore[assignment]  # as above
 
     # Reading.
+
+    @property
+    def pages(self) -> dict[str, "RecordView"]:
+        """The page of each table that has one."""
+        return {home(page.model).name: page for page in self._admin_ref.views if isinstance(page, RecordView)}
+
+    async def read(self, statement: Any) -> Sequence[Any]:
+        """Run a statement and give its rows."""
+        rows: Sequence[Any] = await self._run_arbitrary_query(statement)
+        return rows
 
     def _stmt_by_identifier(self, identifier: str) -> Select[Any]:
         if not (identifier.isascii() and identifier.isdigit() and 0 < int(identifier[:20]) <= BIGGEST):
@@ -160,13 +171,8 @@ class RecordView(ModelView):
 
     async def details_context(self, request: Request) -> dict[str, Any]:
         """Show the history of a row beside it."""
-        told = (
-            select(Event)
-            .where(Event.table_name == home(self.model).name, Event.row_id == int(request.path_params["pk"]))  # type: ignore[arg-type]  # columns, to SQLAlchemy
-            .order_by(home(Event).c.id.desc())
-            .limit(self.history_length)
-        )
-        return {"history": await self._run_query(told), "local_time": partial(local_time, self.zone)}
+        events = await history.of_row(self, int(request.path_params["pk"]))
+        return {"history": await history.Teller(self, request).tell(events)}
 
     async def get_form_data_for_edit(self, obj: Any) -> dict[str, Any]:
         """Give what the fields of the edit form begin with, looking up only the relations it has."""
@@ -207,14 +213,17 @@ class RecordView(ModelView):
     async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
         """Change a row by the table's rule, unless somebody changed it meanwhile."""
         facts = self.facts(as_sent(data))
-        version = str(facts.pop("version", None) or "0")
+        seen = number(facts.pop("version", None) or "0")
 
         async def change(session: Session, **who: Any) -> Any:
-            seen = number(version)
             row: Any = await records.hold(session, self.model, int(pk), version=seen)
             return await records.change(session, row, **who, **drop_times_shown_alike(facts, row, self.zone))
 
-        return await self.write(request, change)
+        try:
+            return await self.write(request, change)
+        except no.Stale:
+            await stale_edits.show_both(self, request, int(pk), facts, seen=seen)
+            raise
 
     async def delete_model(self, request: Request, pk: Any) -> None:
         """Remove a row by the table's rule."""

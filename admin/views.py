@@ -7,7 +7,8 @@ from starlette.requests import Request
 from wtforms import PasswordField
 from wtforms.validators import InputRequired
 
-from admin.acts import StatusActs
+from admin.acts import StatusActs, warn_of_past
+from admin.events import IN_BRIEF, IN_WORDS, ToldEvents
 from admin.filters import ChoiceFilter, DayFilter, RowFilter, YesNoFilter
 from admin.lookups import PERSON, RESOURCE, SERVICE
 from admin.record_view import RecordView, tell_refusal
@@ -76,6 +77,16 @@ class BookingView(StatusActs, RecordView, model=Booking):
         if self.days.value(request) and not request.query_params.get("sortBy"):
             stmt = stmt.order_by(home(Booking).c.start_time)
         return super().sort_query(stmt, request)
+
+    async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
+        """Book, and say so if that lies in the past: staff may, but rarely mean it."""
+        return warn_of_past(request, await super().insert_model(request, data), now=self.clock())
+
+    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
+        """Move a booking, and say so if it was moved into the past."""
+        before = (await self.get_object_for_edit(request)).start_time
+        after = await super().update_model(request, pk, data)
+        return after if after.start_time == before else warn_of_past(request, after, now=self.clock())
 
     def search_placeholder(self) -> str:
         """Say what can be searched."""
@@ -216,14 +227,15 @@ class UserView(RecordView, model=User):
         return super().facts(data) | kept
 
 
-class EventView(RecordView, model=Event):
+class EventView(ToldEvents, RecordView, model=Event):
     """What happened, to whom it may concern."""
 
     category, icon, name, name_plural = "History", "fa-solid fa-clock-rotate-left", "Event", "History"
     can_create = can_edit = can_delete = False
-    column_list = ["id", "at", "actor", "door", "table_name", "row_id", "action", "reason"]
-    column_details_list = [*column_list, "old", "new", "request_id"]
-    column_formatters = column_formatters_detail = dict.fromkeys(("door", "table_name", "action"), word)
+    column_list = ["id", "at", "actor", "door", "action", "row_id", "changes"]
+    column_details_list = [*column_list, "reason", "request_id"]
+    column_formatters, column_formatters_detail = IN_BRIEF, IN_WORDS
+    column_export_list = ["id", "at", "actor", "door", "table_name", "row_id", "action", "reason"]
     column_sortable_list = ["id"]
     column_default_sort = ("id", True)
     form_columns = []

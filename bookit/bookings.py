@@ -132,11 +132,10 @@ async def reschedule(
 
 
 async def become(session: Session, booking: Booking, status: Status, *, by: Actor) -> Booking:
-    """Lead a booking to a status, if the chart of its life and this person allow it; where it is, it stays."""
-    policy.require_own(booking, by=by)
-    if booking.status == status:
-        return booking
-    policy.require_way(booking, status, by=by)
+    """Lead a booking to a status, if the chart of its life and this person allow it."""
+    refusal = policy.why_not(booking, status, by=by)
+    if refusal:
+        raise refusal
     return await session.update(booking, status=status)
 
 

@@ -81,8 +81,13 @@ LEADS_TO: Mapping[Literal["customer", "staff"], Mapping[Status, frozenset[Status
 
 def require_own(booking: Booking, *, by: Actor) -> None:
     """Refuse whoever neither booked this nor works here."""
-    if not (by.works_here or booking.user_id == by.id):
+    if not concerns(booking, by=by):
         raise no.NotYourBooking
+
+
+def concerns(booking: Booking, *, by: Actor) -> bool:
+    """Whether this person booked this, or works here."""
+    return by.works_here or booking.user_id == by.id
 
 
 def require_open(booking: Booking, *, by: Actor) -> None:
@@ -91,33 +96,47 @@ def require_open(booking: Booking, *, by: Actor) -> None:
         raise no.NoLongerOpen(status=spoken_status(booking.status))
 
 
-def require_way(booking: Booking, status: Status, *, by: Actor) -> None:
-    """Refuse a status that this person may not lead this booking to."""
-    require_own(booking, by=by)
+def why_not(booking: Booking, status: Status, *, by: Actor) -> no.Refusal | None:
+    """Give the refusal this person would meet who led this booking to a status; none if they may.
+
+    A button asks it to know whether it can be pressed, and the act to know whether it may go on.
+    """
+    who: Literal["customer", "staff"] = "staff" if by.works_here else "customer"
+    if not concerns(booking, by=by):
+        return no.NotYourBooking()
+    if status in LEADS_TO[who].get(Status(booking.status), frozenset()):
+        return None
     if by.works_here:
-        return
-    if status != Status.CANCELLED:
-        raise no.OnlyCancel
-    if status not in LEADS_TO["customer"].get(Status(booking.status), frozenset()):
-        raise no.NoLongerOpen(status=spoken_status(booking.status))
+        return no.AlreadySo(status=told_status(booking.status))
+    return no.NoLongerOpen(status=spoken_status(booking.status)) if status == Status.CANCELLED else no.OnlyCancel()
 
 
 def require_future(start: datetime, *, by: Actor, now: datetime) -> None:
     """Refuse a time outside the calendar, and to customers one that is over."""
     if not CALENDAR[0] <= start < CALENDAR[1]:
         raise no.OutsideTheCalendar
-    if start <= now and not by.works_here:
+    if has_begun(start, now=now) and not by.works_here:
         raise no.InThePast
 
 
 def require_not_started(booking: Booking, *, by: Actor, now: datetime) -> None:
     """Refuse a customer who would delete a visit that has begun."""
-    if booking.start_time <= now and not by.works_here:
+    if has_begun(booking.start_time, now=now) and not by.works_here:
         raise no.AlreadyStarted
+
+
+def has_begun(start: datetime, *, now: datetime) -> bool:
+    """Whether a visit that starts then lies in the past: nobody can come to its beginning any more."""
+    return start <= now
 
 
 def spoken_status(status: str) -> str:
     return status.replace("_", "-")
+
+
+def told_status(status: str) -> str:
+    """Give a status as it ends a sentence: this booking is "confirmed", or "marked as no-show"."""
+    return f"marked as {spoken_status(status)}" if status == Status.NO_SHOW else spoken_status(status)
 
 
 def instant(moment: datetime, zone: ZoneInfo) -> datetime:

@@ -308,6 +308,12 @@ class NoLongerOpen(Invalid):
     field = "status"
 
 
+class AlreadySo(Conflict):
+    """This booking is {status} already."""
+
+    field = "status"
+
+
 class AlreadyStarted(Invalid):
     """A booking that has started can only be deleted by staff."""
 

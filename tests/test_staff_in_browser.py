@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from bookit import people, records
 from bookit.database import Database
+from bookit.policy import Actor
 from bookit.tables import Booking, Role, Service, Status, User
 from tests.browser import Served, Watched, browser, served, watch
 from tests.conftest import OWNER, PASSWORD
@@ -70,13 +71,13 @@ async def status_of(booking: Booking, database: Database) -> object:
     return (await database.fetch(text("SELECT status FROM bookings WHERE id = :id"), id=booking.id))[0]["status"]
 
 
-async def act(page: Page, label: str, reason: str) -> None:
-    """Press the button of an act, give a reason and say yes."""
+async def act(page: Page, label: str, reason: str, done: str) -> None:
+    """Press the button of an act, give a reason, say yes and be told."""
     await page.get_by_role("link", name=f"{label}…").or_(page.get_by_role("button", name=f"{label}…")).click()
     asked = page.get_by_role("dialog").filter(visible=True)
     await asked.get_by_label("Reason").fill(reason)
     await asked.get_by_role("button", name="Yes").click()
-    await expect(page.get_by_text(f"{label}: 1 done.")).to_be_visible()
+    await expect(page.get_by_text(re.compile(rf"^Booking #\d+ is {done}\.$"))).to_be_visible()
 
 
 async def fits(page: Page) -> bool:
@@ -112,11 +113,11 @@ async def test_a_visit_from_booking_to_cancelling(width: int, browser: Browser, 
     await expect(page).to_have_title(re.compile(r"^Booking \d+ – BookIt$"))
     await expect(page.locator("tr", has_text="Tom")).to_be_visible()
     fitted.append(await fits(page))
-    await act(page, "Confirm", "They called")
-    await act(page, "Cancel", "They are ill")
+    await act(page, "Confirm", "They called", "confirmed")
+    await act(page, "Cancel", "They are ill", "cancelled")
     history = page.locator(".bk-history")
-    await expect(history.locator("ins", has_text=Status.CONFIRMED)).to_have_count(1)
-    await expect(history.locator("ins", has_text=Status.CANCELLED)).to_have_count(1)
+    await expect(history.locator("ins", has_text="Confirmed")).to_have_count(1)
+    await expect(history.locator("ins", has_text="Cancelled")).to_have_count(1)
     await expect(history).to_contain_text("They called")
     await expect(history).to_contain_text("They are ill")
     fitted.append(await fits(page))
@@ -148,7 +149,7 @@ async def test_acts_on_the_rows_that_are_ticked(browser: Browser, served: Served
     await page.goto(f"{served.url}/admin/booking/list?search={booked.id}")
     await page.get_by_role("checkbox", name="Select item").check()
     await page.get_by_role("button", name="Actions").click()
-    await act(page, "Confirm", "")
+    await act(page, "Confirm", "", "confirmed")
 
     assert (await status_of(booked, kept), errors) == (Status.CONFIRMED, [])
 
@@ -168,6 +169,59 @@ async def test_pages_leave_nobody_out(width: int, theme: str, browser: Browser, 
         found |= {(path, fault["id"]): [node["target"] for node in fault["nodes"]] for fault in grave}
 
     assert (found, errors, elsewhere) == ({}, [], [])
+
+
+async def test_an_act_that_cannot_be_says_why_to_the_keyboard(browser: Browser, served: Served, kept: Database) -> None:
+    booked = await book(kept, NEXT_WEEK + timedelta(days=8))
+    page, errors, _ = await at_the_desk(browser, served)
+    await page.goto(f"{served.url}/admin/booking/details/{booked.id}")
+    reopen = page.get_by_role("group", name="What can be done").get_by_role("button", name="Reopen")
+
+    await page.get_by_role("link", name="Delete").focus()
+    await page.keyboard.press("Tab")
+    await expect(reopen).to_be_focused()
+    await expect(reopen).to_be_disabled()
+    await expect(reopen).to_have_accessible_description("This booking is pending already.")
+    await page.keyboard.press("Enter")
+
+    await expect(page.get_by_role("dialog").filter(visible=True)).to_have_count(0)
+    assert (await status_of(booked, kept), errors) == (Status.PENDING, [])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+async def test_an_edit_that_comes_too_late_shows_both_versions(
+    width: int, theme: str, browser: Browser, served: Served, kept: Database
+) -> None:
+    start = NEXT_WEEK + timedelta(days=9 + (width == PHONE), hours=6 * (theme == "dark"))
+    booked = await book(kept, start)
+    page, errors, elsewhere = await at_the_desk(browser, served, width)
+    await page.evaluate("(theme) => localStorage.setItem('bookit-theme', theme)", theme)
+    await page.goto(f"{served.url}/admin/booking/edit/{booked.id}")
+    mara = Actor("admin", 1, Role.STAFF)
+    async with kept.transaction(by=mara) as session:
+        row = await records.hold(session, Booking, booked.id)
+        await records.change(session, row, by=mara, now=NOW, start_time=start + timedelta(hours=1))
+
+    time = page.locator("input[type=datetime-local]")
+    await time.fill(f"{start + timedelta(hours=2):%Y-%m-%dT%H:%M}")
+    await page.get_by_role("button", name="Save", exact=True).click()
+    await expect(page.locator("#bk-stale")).to_be_focused()
+    both = page.get_by_role("row", name="Start")
+    await expect(both).to_contain_text(f"{start + timedelta(hours=2):%H:%M}")
+    await expect(both).to_contain_text(f"{start + timedelta(hours=1):%H:%M}")
+    await expect(page.locator(".bk-stale")).to_contain_text("Mara (staff) changed it at the desk.")
+    await expect(page.get_by_role("alert").filter(visible=True)).to_have_count(1)
+    result = await Axe().run(page, options=AXE)
+    grave = [fault for fault in result.response["violations"] if fault["impact"] in {"serious", "critical"}]
+    is_fitting = await fits(page)
+    await page.get_by_role("button", name="Save mine all the same").click()
+    await expect(page).to_have_title("Bookings – BookIt")
+
+    saved = await kept.fetch(text("SELECT start_time FROM bookings WHERE id = :id"), id=booked.id)
+    assert saved == [{"start_time": start + timedelta(hours=2)}]
+    unexpected = [error for error in errors if "412" not in error]
+    assert (grave, is_fitting, unexpected, elsewhere) == ([], True, [], [])
 
 
 class Lure(BaseHTTPRequestHandler):

@@ -66,4 +66,4 @@ for (const shown of all(".select2-selection[role=combobox]")) {
   }
 }
 window.jQuery?.(document).on("select2:open", () => one(".select2-container--open .select2-search__field")?.focus());
-one(".is-invalid:not(select), .is-invalid + .select2 .select2-selection")?.focus();
+one("#bk-stale, .is-invalid:not(select), .is-invalid + .select2 .select2-selection")?.focus();
