@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
-from sqladmin import ModelView
-from sqlalchemy import Select, func, literal, select
+from sqlalchemy import Select, select
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from wtforms import HiddenField
@@ -17,13 +16,13 @@ from wtforms import HiddenField
 from admin.clock import system_clock
 from admin.export import stream_rows
 from admin.forms import DeskConverter, DeskForm, field_args, put_on_field
+from admin.paging import ListPages
 from bookit import records
 from bookit import refusals as no
 from bookit.database import Database, Session, retrying
 from bookit.tables import Event, home
 
 log = logging.getLogger("bookit.admin")
-MOST_COUNTED = 10_000
 BIGGEST = 2**63 - 1
 EXPLICIT = ("column_list", "column_details_list", "form_columns")
 
@@ -35,7 +34,7 @@ class Unsaved(Exception):
         super().__init__(self.__doc__)
 
 
-class RecordView(ModelView):
+class RecordView(ListPages):
     """Every table's page. A class names its columns; this one does the rest."""
 
     database: ClassVar[Database]
@@ -46,8 +45,6 @@ class RecordView(ModelView):
     form_base_class = DeskForm
     form_converter = DeskConverter
     form_overrides: ClassVar[dict[Any, Any]] = {"version": HiddenField}
-    page_size = 25
-    page_size_options: ClassVar[list[int]] = [25, 50, 100]
     can_import = False
     export_types: ClassVar[list[str]] = ["csv"]
     history_length = 50
@@ -97,14 +94,6 @@ class RecordView(ModelView):
             raise HTTPException(404)
         return super()._stmt_by_identifier(identifier)
 
-    async def count(self, request: Request, stmt: Select[Any] | None = None) -> int:
-        """Count the rows of a list, up to ten thousand: nobody pages further, and counting a million takes long."""
-        if stmt is None:
-            return int(await super().count(request))
-        rows = stmt.get_final_froms()[0].element.order_by(None)  # type: ignore[attr-defined]  # SQLAdmin wraps the list
-        some = rows.with_only_columns(literal(1), maintain_column_froms=True).limit(MOST_COUNTED).subquery()
-        return int((await self._run_query(select(func.count()).select_from(some)))[0])
-
     async def get_object_for_details(self, request: Request) -> Any:
         """Give the row of this address; SQLAdmin asks once to know whether one may, and once more to show it."""
         kept = request.scope.setdefault("bookit.rows", {})
@@ -116,26 +105,6 @@ class RecordView(ModelView):
     async def get_object_for_edit(self, request: Request) -> Any:
         """Give the same row to the form."""
         return await self.get_object_for_details(request)
-
-    def search_query(self, stmt: Select[Any], term: str) -> Select[Any]:
-        """Find words somewhere in the text columns; what a person types means itself."""
-        return super().search_query(stmt=stmt, term=escaped(term))
-
-    async def shown_rows(self, request: Request) -> Select[Any]:
-        """Give the statement of what the list shows, for the export to show the same."""
-        statement = self.list_query(request)
-        for found in self.get_filters():
-            narrow: Any = found.get_filtered_query
-            value = request.query_params.get(found.parameter_name)
-            if value:
-                statement = await narrow(statement, value, self.model)
-        statement = self.sort_query(statement, request)
-        term = request.query_params.get("search")
-        return self.search_query(statement, term) if term else statement
-
-    def sort_query(self, stmt: Select[Any], request: Request) -> Select[Any]:
-        """Sort as asked, and then by number, so that no row is on two pages or on none."""
-        return super().sort_query(stmt, request).order_by(home(self.model).c.id)
 
     async def get_model_objects(self, request: Request, limit: int | None = 0) -> Any:
         """Give the export its statement rather than its rows."""
@@ -243,11 +212,6 @@ class RecordView(ModelView):
             elif name in self._form_prop_names:
                 found[name] = value
         return found
-
-
-def escaped(term: str) -> str:
-    """Give what somebody typed as a pattern in which it means itself."""
-    return term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("\0", "")
 
 
 def number(value: object) -> int:
