@@ -11,12 +11,13 @@ from starlette.requests import Request
 from wtforms import ValidationError
 from wtforms.widgets import html_params
 
+from admin.paging import begins
 from admin.spelling import in_full
 from admin.typed import number
-from bookit.tables import home
+from bookit.tables import User, home
 
 ANYTHING = "%"  # What is typed is escaped, so only nothing at all is this.
-PERSON = {"fields": ("name", "email"), "order_by": "name"}
+PERSON = {"fields": ("name", "email"), "order_by": "name", "where": begins(User.name, User.email)}
 SERVICE = {"fields": ("title",), "order_by": "title", "few": True}
 RESOURCE = {"fields": ("name",), "order_by": "name", "few": True}
 

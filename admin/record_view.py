@@ -5,9 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
 
-from sqladmin import ModelView
-from sqlalchemy import Select, func, literal, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy import Select, select
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from wtforms import HiddenField
@@ -17,8 +15,9 @@ from admin.export import stream_rows
 from admin.filters import ListFilter
 from admin.forms import DeskConverter, DeskForm, as_sent, drop_times_shown_alike, field_args, put_on_field
 from admin.lookups import LookUp, LookUpField, LookUpsField
+from admin.paging import ListPages
 from admin.spelling import by_type
-from admin.typed import BIGGEST, escaped, number
+from admin.typed import BIGGEST, number
 from bookit import records
 from bookit import refusals as no
 from bookit.database import Database, Session, retrying
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 log = logging.getLogger("bookit.admin")
-MOST_COUNTED = 10_000
 EXPLICIT = ("column_list", "column_details_list", "form_columns")
 
 
@@ -39,7 +37,7 @@ class Unsaved(Exception):
         super().__init__(self.__doc__)
 
 
-class RecordView(ModelView):
+class RecordView(ListPages):
     """Every table's page. A class names its columns; this one does the rest."""
 
     database: ClassVar[Database]
@@ -50,8 +48,6 @@ class RecordView(ModelView):
     form_args: dict[str, Any]  # type: ignore[misc]  # made anew for each form
     form_base_class = DeskForm
     form_converter = DeskConverter
-    page_size = 25
-    page_size_options: ClassVar[list[int]] = [25, 50, 100]
     can_import = False
     show_compact_lists = False
     export_types: ClassVar[list[str]] = ["csv"]
@@ -83,7 +79,6 @@ class RecordView(ModelView):
             name: LookUp(name, self._mapper.relationships[name].mapper.class_, self, **options)
             for name, options in self.form_ajax_refs.items()
         }
-        self._joined, self._list_relations = self._list_relations, []  # See list_query.
 
     @property
     def column_type_formatters(self) -> Mapping[type, Callable[[Any], Any]]:  # type: ignore[override]  # a class attribute there
@@ -109,18 +104,6 @@ class RecordView(ModelView):
             raise HTTPException(404)
         return super()._stmt_by_identifier(identifier)
 
-    def list_query(self, request: Request) -> Select[Any]:
-        """Read rows and what they refer to in one statement; SQLAdmin would take one more for each relation."""
-        return super().list_query(request).options(*map(joinedload, self._joined))
-
-    async def count(self, request: Request, stmt: Select[Any] | None = None) -> int:
-        """Count the rows of a list, up to ten thousand: nobody pages further, and counting a million takes long."""
-        if stmt is None:
-            return int(await super().count(request))
-        rows = stmt.get_final_froms()[0].element.order_by(None)  # type: ignore[attr-defined]  # SQLAdmin wraps the list
-        some = rows.with_only_columns(literal(1), maintain_column_froms=True).limit(MOST_COUNTED).subquery()
-        return int((await self._run_query(select(func.count()).select_from(some)))[0])
-
     async def get_object_for_details(self, request: Request) -> Any:
         """Give the row of this address; SQLAdmin asks once to know whether one may, and once more to show it."""
         kept = request.scope.setdefault("bookit.rows", {})
@@ -132,25 +115,6 @@ class RecordView(ModelView):
     async def get_object_for_edit(self, request: Request) -> Any:
         """Give the same row to the form."""
         return await self.get_object_for_details(request)
-
-    def search_query(self, stmt: Select[Any], term: str) -> Select[Any]:
-        """Find words somewhere in the text columns; what a person types means itself."""
-        return super().search_query(stmt=stmt, term=escaped(term))
-
-    async def shown_rows(self, request: Request) -> Select[Any]:
-        """Give the statement of what the list shows, for the export to show the same."""
-        statement = self.list_query(request)
-        for found in self.column_filters:
-            value = request.query_params.get(found.parameter_name)
-            if value:
-                statement = await found.get_filtered_query(statement, value, self.model)
-        statement = self.sort_query(statement, request)
-        term = request.query_params.get("search")
-        return self.search_query(statement, term) if term else statement
-
-    def sort_query(self, stmt: Select[Any], request: Request) -> Select[Any]:
-        """Sort as asked, and then by number, so that no row is on two pages or on none."""
-        return super().sort_query(stmt, request).order_by(home(self.model).c.id)
 
     async def get_model_objects(self, request: Request, limit: int | None = 0) -> Any:
         """Give the export its statement rather than its rows."""

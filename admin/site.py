@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from sqladmin import Admin, Flash
 from sqladmin.authentication import login_required
+from sqlalchemy import event
 from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from starlette.applications import Starlette
@@ -29,7 +30,7 @@ from admin.typed import escaped
 from admin.views import VIEWS
 from bookit import refusals as no
 from bookit.clock import Clock
-from bookit.database import Database
+from bookit.database import Database, configure
 from bookit.schema import dialect_url
 from bookit.settings import Settings
 
@@ -162,6 +163,12 @@ class QuietRefusals(logging.Filter):
 QUIET = QuietRefusals()
 
 
+def bind(connection: Any, _record: Any) -> None:
+    """Bind a new connection as all of BookIt's are: how long a statement may take, and the like."""
+    connection.run_async(configure)
+    connection.commit()
+
+
 def open_admin(app: Starlette, settings: Settings, database: Database, *, clock: Clock) -> StaffSite:
     """Mount the staff door at /admin. Its pages read through an engine of their own, which nothing writes with."""
     engine = create_async_engine(
@@ -171,6 +178,7 @@ def open_admin(app: Starlette, settings: Settings, database: Database, *, clock:
         hide_parameters=True,
         connect_args={"prepare_threshold": None},
     )
+    event.listen(engine.sync_engine, "connect", bind)
     permissions = Permissions()
     site = StaffSite(
         app,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, select
 from starlette.requests import Request
 from wtforms import PasswordField
 from wtforms.validators import InputRequired
@@ -11,9 +11,10 @@ from admin.acts import StatusActs, warn_of_past
 from admin.events import IN_BRIEF, IN_WORDS, ToldEvents
 from admin.filters import ChoiceFilter, DayFilter, RowFilter, YesNoFilter
 from admin.lookups import PERSON, RESOURCE, SERVICE
+from admin.paging import Sorting, among, says
 from admin.record_view import RecordView, tell_refusal
 from admin.spelling import badge, weekday, word
-from admin.typed import escaped, number
+from admin.typed import number
 from bookit import people
 from bookit import refusals as no
 from bookit.tables import (
@@ -32,6 +33,8 @@ from bookit.tables import (
 
 LONG_ENOUGH = "8 characters or more."
 AN_EDIT = "Empty: it stays as it is. A new one ends every sign-in."
+MOST_PEOPLE = 5_000  # whose bookings are found before they are sorted
+MOST_OF_MANY = 1_000  # bookings counted where more people are meant
 
 
 class BookingView(StatusActs, RecordView, model=Booking):
@@ -42,7 +45,7 @@ class BookingView(StatusActs, RecordView, model=Booking):
     column_details_list = [*column_list, "end_time", "expires_at", "created_at"]
     column_formatters = {"status": badge}
     column_formatters_detail = {"status": badge}
-    column_sortable_list = ["id", "start_time"]
+    column_sortable_list = ["start_time"]  # By number, an index serves no filter.
     column_default_sort = ("start_time", True)
     column_searchable_list = ["id"]
     days = DayFilter(Booking.start_time, "Day", begins_today=True)
@@ -72,11 +75,11 @@ class BookingView(StatusActs, RecordView, model=Booking):
         rows = super().list_query(request)
         return self.days.narrow(rows, self.days.value(request)) if self.days.begins_today(request) else rows
 
-    def sort_query(self, stmt: Select[Any], request: Request) -> Select[Any]:
+    def sorting(self, request: Request) -> Sorting:
         """Show days as they come, and all of them with the latest first."""
         if self.days.value(request) and not request.query_params.get("sortBy"):
-            stmt = stmt.order_by(home(Booking).c.start_time)
-        return super().sort_query(stmt, request)
+            return [("start_time", False), ("id", False)]
+        return super().sorting(request)
 
     async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
         """Book, and say so if that lies in the past: staff may, but rarely mean it."""
@@ -92,14 +95,21 @@ class BookingView(StatusActs, RecordView, model=Booking):
         """Say what can be searched."""
         return "number, customer or e-mail"
 
-    def search_query(self, stmt: Select[Any], term: str) -> Select[Any]:
-        """Find by number, or by who comes."""
+    async def search(self, statement: Select[Any], term: str) -> tuple[Select[Any], int]:
+        """Find by number, or by who comes: these first, and then their bookings.
+
+        Where the words are those of too many people, each booking along the order is asked whether it is of one.
+        """
         bookings, people = home(Booking).c, home(User).c
-        asked = number(term.strip().removeprefix("#"))
+        asked = number(term.removeprefix("#"))
         if asked > 0:
-            return stmt.where(bookings.id == asked)
-        found = or_(people.name.ilike(f"%{escaped(term)}%"), people.email.ilike(f"%{escaped(term)}%"))
-        return stmt.where(bookings.user_id.in_(select(people.id).where(found).limit(1000)))
+            return statement.where(bookings.id == asked), 1
+        is_meant = says(term, people.name, people.email)
+        found = await self._run_query(select(people.id).where(is_meant).limit(MOST_PEOPLE + 1))
+        if len(found) <= MOST_PEOPLE:
+            return statement.where(among(bookings.user_id, found)), MOST_PEOPLE * 10
+        is_theirs = select(is_meant).where(people.id == bookings.user_id).correlate(home(Booking)).scalar_subquery()
+        return statement.where(is_theirs), MOST_OF_MANY
 
 
 class ReviewView(RecordView, model=Review):

@@ -208,6 +208,7 @@ class Booking(SQLModel, table=True):
         Index("bookings_by_service", "service_id", "start_time", "id"),
         Index("bookings_by_resource", "resource_id", "start_time"),
         Index("bookings_by_start", "start_time", "id"),
+        Index("bookings_by_status", "status", "start_time", "id"),
     )
     id: int = key()
     user_id: int = refers_to("Customer")
@@ -240,6 +241,7 @@ class Review(SQLModel, table=True):
         UniqueConstraint("booking_id", name="review_is_the_only_one", info=speaks(no.AlreadyReviewed)),
         check("review_rating_is_1_to_5", "rating BETWEEN 1 AND 5", no.RatingOutOfRange),
         check("review_comment_has_1_to_1000_characters", "char_length(comment) BETWEEN 1 AND 1000", no.CommentNeeded),
+        Index("reviews_by_part_of_comment", text("comment gin_trgm_ops"), postgresql_using="gin"),
     )
     id: int = key()
     booking_id: int = refers_to("Booking", ge=1)

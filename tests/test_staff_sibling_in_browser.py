@@ -163,4 +163,4 @@ async def test_a_form_of_the_desk_itself_does_what_it_says(street: Street, page:
     await page.get_by_role("link", name="Confirm…").or_(page.get_by_role("button", name="Confirm…")).click()
     await page.get_by_role("dialog").filter(visible=True).get_by_role("button", name="Yes").click()
 
-    await expect(page.get_by_text("Confirm: 1 done.")).to_be_visible()
+    await expect(page.get_by_text("Booking #1 is confirmed.")).to_be_visible()
