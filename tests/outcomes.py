@@ -34,28 +34,36 @@ class Told(HTMLParser):
         super().__init__()
         self.alerts: list[str] = []
         self.on_fields: dict[str, str] = {}
-        self._of: str | None = None
+        self._tag = self._field = ""
+        self._said: list[str] = []
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note where a sentence begins."""
-        del tag
+        """Note where a sentence begins, and on which field."""
         given = dict(attrs)
         name = given.get("id") or ""
-        if given.get("role") == "alert" or name.endswith("-wrong"):
-            self._of = name.removesuffix("-wrong") if name.endswith("-wrong") else ""
+        is_of_field = name.endswith("-wrong")
+        if is_of_field or given.get("role") == "alert":
+            self._tag, self._field, self._said = tag, name.removesuffix("-wrong") if is_of_field else "", []
 
     def handle_data(self, data: str) -> None:
+        """Note a part of a sentence."""
+        self._said.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
         """Note a sentence."""
-        if self._of:
-            self.on_fields[self._of] = data.strip()
-        elif self._of == "":
-            self.alerts.append(data.strip())
-        self._of = None
+        sentence = " ".join("".join(self._said).split())
+        if tag != self._tag or not sentence:
+            return
+        if self._field:
+            self.on_fields[self._field] = sentence
+        else:
+            self.alerts.append(sentence)
+        self._tag = ""
 
 
 def turned_away(answer: httpx2.Response) -> Refused:
-    """Read a page that is not there for this person, or for anybody."""
+    """Read a page that is not there for this person, or for anybody: it has a status, and no sentence of a rule."""
     kinds: dict[int, type[no.Refusal]] = {403: no.Forbidden, 404: no.Missing}
     return Refused(kinds[answer.status_code])
 
