@@ -36,8 +36,8 @@ COLOURS = {
     Status.NO_SHOW: "orange",
 }
 LONG_ENOUGH = "8 characters or more. When you edit: empty leaves it as it is. A new one ends every sign-in."
-MOST_PEOPLE = 3_000  # whose bookings are found before they are sorted
-MOST_OF_MANY = 500  # bookings counted where more people are meant
+MOST_PEOPLE = 5_000  # whose bookings are found before they are sorted
+MOST_OF_MANY = 300  # bookings counted where more people are meant
 BY_PERSON = {"fields": ("name", "email"), "order_by": "name", "where": begins(User.name, User.email)}
 BY_TITLE = {"fields": ("title",), "order_by": "title"}
 BY_NAME = {"fields": ("name",), "order_by": "name"}
