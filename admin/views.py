@@ -34,7 +34,7 @@ from bookit.tables import (
 LONG_ENOUGH = "8 characters or more."
 AN_EDIT = "Empty: it stays as it is. A new one ends every sign-in."
 MOST_PEOPLE = 5_000  # whose bookings are found before they are sorted
-MOST_OF_MANY = 1_000  # bookings counted where more people are meant
+MOST_OF_MANY = 300  # bookings counted where more people are meant
 
 
 class BookingView(StatusActs, RecordView, model=Booking):

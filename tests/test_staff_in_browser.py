@@ -108,7 +108,7 @@ async def test_a_visit_from_booking_to_cancelling(width: int, browser: Browser, 
     await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page).to_have_title("Bookings – BookIt")
 
-    await page.goto(f"{served.url}/admin/booking/list?sortBy=id&sort=desc")
+    await page.goto(f"{served.url}/admin/booking/list?sortBy=start_time&sort=desc")
     await page.locator("tbody").get_by_role("link", name="View", exact=True).first.click()
     await expect(page).to_have_title(re.compile(r"^Booking \d+ – BookIt$"))
     await expect(page.locator("tr", has_text="Tom")).to_be_visible()

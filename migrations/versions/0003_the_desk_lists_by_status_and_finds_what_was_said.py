@@ -1,9 +1,9 @@
 """The desk lists bookings by status, in the order of time, and finds reviews by what was said.
 
-Why, over a million bookings: the earliest of those that wait for confirmation took 370 ms, since the visits of all the
+Why: over a million bookings, the earliest of those that wait for confirmation took 370 ms, since the visits of all the
 years gone by were passed first, and take 0.03 ms; what nobody said took 32 ms to be looked for in 85,000 reviews, and
-takes 0.01 ms. What they cost: 47 and 11 MB; a change of status takes 6 % longer, and filling a database no more than
-the noise of measuring it. The running version survives this: it only writes to one index more of each table. Building
+takes 0.01 ms. They cost 47 and 11 MB; a change of status takes 6 % longer, and filling a database no more than the
+noise of measuring it. The running version survives this: it only writes to one index more of each table. Building
 them locks out writers of bookings and of reviews for as long as it takes, 4 seconds at a million bookings.
 """
 
