@@ -110,7 +110,9 @@ def parameters(endpoint: Endpoint, schemas: Schemas, components: dict[str, Any])
         query = schemas[*key, "query"]
         query = components.pop(query["$ref"].rsplit("/", 1)[1], query) if "$ref" in query else query
         found += [
-            {"name": name, "in": "query", "schema": not_null(schema)} for name, schema in query["properties"].items()
+            {"name": name, "in": "query", "schema": not_null(schema)}
+            | ({"required": True} if name in query.get("required", ()) else {})
+            for name, schema in query["properties"].items()
         ]
     found += [{"name": name, "in": "header", **HEADERS[name]} for name in endpoint.headers]
     return found
