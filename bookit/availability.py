@@ -152,6 +152,18 @@ SELECT s.*, s.capacity - (
   FROM standing s ORDER BY s.id
 """)
 
+# The visits that a closure falls upon.
+TOUCHED = text("""
+SELECT b.id, b.start_time, b.status, u.name AS customer, s.title AS service, r.name AS resource
+  FROM bookings b JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
+  JOIN resources r ON r.id = b.resource_id
+ WHERE b.status IN ('pending', 'confirmed') AND (b.expires_at IS NULL OR b.expires_at > :now)
+   AND tstzrange(b.start_time, b.end_time) && tstzrange(:since, :until)
+   AND b.start_time >= :since - interval '2 days' AND b.start_time < :until
+   AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
+ ORDER BY b.start_time, b.id
+ LIMIT :limit
+""")
 LOOK_AHEAD = (2, 14, 62)  # days; most businesses are free within the first
 OF_THIS_TIME = (
     no.SlotTaken, no.TooSoon, no.TooFarAhead, no.OutsideHours, no.Closed, no.BetweenSlots, no.InThePast
@@ -246,3 +258,13 @@ def nearest(stand: Sequence[Row], *, now: datetime, but_for: tuple[type[no.Refus
     ways = [[way for way in in_the_way(one, now=now) if not isinstance(way, but_for)] for one in stand]
     least = min(ways, key=len, default=[])
     return least[0] if least else None
+
+
+async def touched(
+    reads: Reads, *, since: datetime, until: datetime, resource_id: int | None, now: datetime, limit: int
+) -> list[Row]:
+    """Give the bookings, pending or confirmed, that meet this time on this resource, or on any, by start.
+
+    Each has ``id``, ``start_time``, ``status``, and ``customer``, ``service`` and ``resource`` by name.
+    """
+    return await reads.fetch(TOUCHED, since=since, until=until, resource_id=resource_id, now=now, limit=limit)
