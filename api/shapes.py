@@ -144,7 +144,10 @@ def slot_of(row: Mapping[str, Any]) -> Slot:
     """Give a slot as the database found it, with its local times."""
     zone = ZoneInfo(row["timezone"])
     local = {f"local_{name}": row[name].astimezone(zone) for name in ("start_time", "end_time")}
-    return Slot(**row, **local)
+    free = zip(row["ids"], row["names"], row["places"], strict=True)
+    resources = [FreeResource(id=number, name=name, free_places=places) for number, name, places in free]
+    times = {name: row[name] for name in ("start_time", "end_time", "timezone")}
+    return Slot(**times, **local, free_places=sum(row["places"]), resources=resources)
 
 
 def field_of(table: type[SQLModel], name: str, *, is_sent: bool) -> tuple[Any, Any]:

@@ -30,7 +30,7 @@ from bookit.policy import Actor
 # which starts are counted; a plan, all of a candidate's open time.
 PLANS = """
 WITH rule AS MATERIALIZED (
-  SELECT s.id, s.price, s.slot_step_minutes IS NOT NULL AS keeps_step,
+  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS keeps_step,
          coalesce(b.end_time - b.start_time, make_interval(mins => s.duration_minutes)) AS lasts,
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
@@ -52,20 +52,25 @@ WITH rule AS MATERIALIZED (
 ), span AS MATERIALIZED (
   SELECT c.id, opening.since, opening.until
     FROM rule CROSS JOIN candidate c
-   CROSS JOIN LATERAL generate_series(
-     date_trunc('day', :since AT TIME ZONE c.timezone) - interval '2 days',
-     (:until + rule.lasts) AT TIME ZONE c.timezone, interval '1 day') AS day
    CROSS JOIN LATERAL (
-     SELECT (day + h.opens) AT TIME ZONE c.timezone AS since,
+     SELECT date_trunc('day', :since AT TIME ZONE c.timezone) - interval '2 days' AS first,
+            (:until + rule.lasts) AT TIME ZONE c.timezone AS last
+   ) AS days
+   CROSS JOIN LATERAL (
+     SELECT day, (day + h.opens) AT TIME ZONE c.timezone AS since,
             (day + h.closes + CASE WHEN h.closes > h.opens THEN interval '0' ELSE interval '1 day' END)
               AT TIME ZONE c.timezone AS until
        FROM opening_hours h
-      WHERE h.resource_id = c.id AND h.weekday = extract(isodow FROM day)
+      CROSS JOIN LATERAL generate_series(
+        date_trunc('week', days.first) + make_interval(days => h.weekday - 1), days.last, interval '7 days') AS day
+      WHERE h.resource_id = c.id
         AND day >= coalesce(h.valid_from, '-infinity') AND day <= coalesce(h.valid_until, 'infinity')
      UNION ALL
-     SELECT day AT TIME ZONE c.timezone, (day + interval '1 day') AT TIME ZONE c.timezone WHERE NOT c.keeps_hours
+     SELECT day, day AT TIME ZONE c.timezone, (day + interval '1 day') AT TIME ZONE c.timezone
+       FROM generate_series(days.first, days.last, interval '1 day') AS day
+      WHERE NOT c.keeps_hours
    ) AS opening
-   WHERE opening.since < opening.until
+   WHERE opening.since < opening.until AND opening.until > :since
      AND ((day + interval '12 hours') AT TIME ZONE c.timezone) AT TIME ZONE c.timezone = day + interval '12 hours'
   UNION ALL
   SELECT c.id, x.start_time, x.end_time
@@ -101,30 +106,41 @@ BUSY = """, busy AS MATERIALIZED (
       GROUP BY b.lane
    ) AS taken
 )"""
+# Places that are taken alike make a lane: one that is busy by itself, and all that are empty together. A room is when a
+# visit could start in a lane, as a set of times: open time without its end, less what is taken and what leads up to it.
 SLOTS = text(f"""
-{PLANS}{BUSY}, start AS (
-  SELECT DISTINCT p.id, at
-    FROM rule CROSS JOIN plan p JOIN span s ON s.id = p.id
+{PLANS}{BUSY}, lane AS MATERIALIZED (
+  SELECT id, lane, 1 AS places, times FROM busy
+  UNION ALL
+  SELECT c.id, 0, c.capacity - count(b.id), '{{}}'
+    FROM candidate c LEFT JOIN busy b ON b.id = c.id
+   GROUP BY c.id, c.capacity HAVING c.capacity > count(b.id)
+), room AS MATERIALIZED (
+  SELECT lane.id, lane.lane, lane.places, rule.step,
+         ((SELECT range_agg(tstzrange(lower(o), upper(o) - rule.lasts, '[]'))
+             FROM unnest(p.open) AS o WHERE upper(o) - rule.lasts >= lower(o))
+          - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.lasts - rule.cleanup, upper(t) + rule.setup, '()'))
+                        FROM unnest(lane.times) AS t), '{{}}'))
+         * tstzmultirange(tstzrange(:since, :until) * tstzrange(rule.earliest, NULL)
+                          * tstzrange(:now, rule.latest, '(]')) AS starts
+    FROM rule CROSS JOIN lane JOIN plan p USING (id)
+), start AS (
+  SELECT DISTINCT room.id, room.lane, room.places, at
+    FROM room JOIN span s USING (id)
+   CROSS JOIN LATERAL unnest(room.starts * tstzmultirange(tstzrange(s.since, s.until))) AS gap
    CROSS JOIN LATERAL generate_series(
-     s.since + rule.step * ceil(extract(epoch FROM greatest(:since - s.since, interval '0'))
-                                / extract(epoch FROM rule.step)),
-     least(s.until - interval '1 microsecond', :until, rule.latest), rule.step) AS at
-   WHERE at < :until AND at >= rule.earliest AND at > :now AND coalesce(at <= rule.latest, true)
-     AND p.open @> tstzrange(at, at + rule.lasts)
+     s.since + room.step * ceil(extract(epoch FROM lower(gap) - s.since) / extract(epoch FROM room.step)),
+     upper(gap), room.step) AS at
+   WHERE gap @> at
+), free AS (
+  SELECT id, at, sum(places) AS places FROM start GROUP BY id, at
 )
-SELECT start.at AS start_time, start.at + rule.lasts AS end_time, p.timezone,
-       sum(p.capacity - taken.places) AS free_places,
-       jsonb_agg(jsonb_build_object('id', p.id, 'name', p.name, 'free_places', p.capacity - taken.places)
-                 ORDER BY p.id) AS resources
-  FROM rule CROSS JOIN start JOIN plan p ON p.id = start.id
- CROSS JOIN LATERAL (
-   SELECT count(*) AS places FROM busy
-    WHERE busy.id = p.id
-      AND busy.times && tstzrange(start.at - rule.setup, start.at + rule.lasts + rule.cleanup)
- ) AS taken
- WHERE taken.places < p.capacity
- GROUP BY start.at, rule.lasts, p.timezone
- ORDER BY start.at, p.timezone
+SELECT free.at AS start_time, free.at + rule.lasts AS end_time, c.timezone,
+       array_agg(c.id ORDER BY c.id) AS ids, array_agg(c.name ORDER BY c.id) AS names,
+       array_agg(free.places ORDER BY c.id) AS places
+  FROM rule CROSS JOIN free JOIN candidate c USING (id)
+ GROUP BY free.at, rule.lasts, c.timezone
+ ORDER BY free.at, c.timezone
  LIMIT :limit
 """)
 # How one start, which is both :since and :until, stands with each candidate.
@@ -192,8 +208,8 @@ async def slots(
 ) -> list[Row]:
     """Give the slots that start from ``since`` on and before ``until``, by start.
 
-    Each has ``start_time`` and ``end_time`` in UTC, the ``timezone`` of its resources, ``free_places``, and
-    ``resources`` as a list of ``id``, ``name`` and ``free_places``.
+    Each has ``start_time`` and ``end_time`` in UTC, the ``timezone`` of its resources, and of these, in the order of
+    their numbers, ``ids``, ``names`` and free ``places``.
     """
     return await reads.fetch(SLOTS, since=since, until=until, now=now, limit=limit, **vars(visit))
 

@@ -19,7 +19,7 @@ BOOK = text(f"""
 {STANDING}
 INSERT INTO bookings
   (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price, expires_at, created_at)
-SELECT CAST(:user_id AS bigint), rule.id, place.id, :since, :since + rule.lasts,
+SELECT CAST(:user_id AS bigint), rule.service_id, place.id, :since, :since + rule.lasts,
        :since - rule.setup, :since + rule.lasts + rule.cleanup, rule.price, CAST(:expires_at AS timestamptz), :now
   FROM rule
  CROSS JOIN LATERAL resource_for_booking(
