@@ -16,13 +16,13 @@ second. A day that a zone skipped (Apia had no 30 December 2011) has no hours.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
-from sqlalchemy import ClauseElement, text
+from sqlalchemy import text
 
 from bookit import policy
 from bookit import refusals as no
-from bookit.database import Row
+from bookit.database import Reads, Row
 from bookit.policy import Actor
 
 # For a service, from :since until :until, and, with a booking, as long as that one lasts and as if it were not there.
@@ -184,14 +184,6 @@ LOOK_AHEAD = (2, 14, 62)  # days; most businesses are free within the first
 OF_THIS_TIME = (
     no.SlotTaken, no.TooSoon, no.TooFarAhead, no.OutsideHours, no.Closed, no.BetweenSlots, no.InThePast
 )  # fmt: skip
-
-
-class Reads(Protocol):
-    """What rows can be read through: the pool, or a transaction."""
-
-    async def fetch(self, statement: ClauseElement, **values: Any) -> list[Row]:
-        """Run a statement and give its rows."""
-        ...
 
 
 @dataclass(frozen=True)

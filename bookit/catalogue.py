@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete
 from sqlmodel import col, select
 
 from bookit import refusals as no
-from bookit.database import Session
+from bookit.database import Reads, Row, Session
 from bookit.policy import Actor
 from bookit.tables import OpeningHours, Resource, Service, ServiceResource
 
@@ -113,16 +113,36 @@ def opening_of(row: Mapping[str, Any]) -> Opening:
     return Opening(*(row[name] for name in Opening._fields))
 
 
+async def hours_of(reads: Reads, resource_id: int) -> list[Row]:
+    """Give the weekly hours of a resource, by day and opening."""
+    return await reads.fetch(HOURS, resource_id=resource_id)
+
+
+def mark_of(hours: Sequence[Mapping[str, Any]]) -> str:
+    """Give a word that is another one as soon as somebody changes any of these hours."""
+    return " ".join(f"{row['id']}.{row['version']}" for row in hours)
+
+
 async def keep_hours(
-    session: Session, resource: Resource, openings: Collection[Opening], *, by: Actor, now: datetime
+    session: Session,
+    resource: Resource,
+    openings: Collection[Opening],
+    *,
+    by: Actor,
+    now: datetime,
+    seen: str | None = None,
 ) -> None:
     """Have a resource work these hours and no others, week by week; none at all: it is always open.
 
-    Openings that stay as they were are not touched.
+    Openings that stay as they were are not touched. ``seen`` is the mark of the hours that an editor saw; refuses to
+    change others. Asks for a resource that is held.
     """
     del by, now
+    hours = await hours_of(session, resource.id)
+    if seen is not None and seen != mark_of(hours):
+        raise no.Stale
     kept: set[Opening] = set()
-    for row in await session.fetch(HOURS, resource_id=resource.id):
+    for row in hours:
         opening = opening_of(row)
         if opening in openings and opening not in kept:
             kept.add(opening)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, LiteralString, Self, TypeVar
+from typing import Any, LiteralString, Protocol, Self, TypeVar
 
 import psycopg
 from anyio import CancelScope
@@ -53,6 +53,14 @@ async def run(connection: Connection, statement: ClauseElement, values: Row) -> 
     text, written = compiled(statement)
     cursor = await connection.execute(text, {**written, **values} if written else values, binary=True)
     return await cursor.fetchall() if cursor.description else []
+
+
+class Reads(Protocol):
+    """What rows can be read through: the pool, or a transaction."""
+
+    async def fetch(self, statement: ClauseElement, **values: Any) -> list[Row]:
+        """Run a statement and give its rows."""
+        ...
 
 
 class Session:
