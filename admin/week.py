@@ -1,6 +1,6 @@
 """A resource's week at a glance: when it is open, day by day, to be read and to be written."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any, TypeVar
@@ -22,7 +22,6 @@ from bookit.tables import CalendarException, Resource, home
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MOST_SEASONS = 20
-Span = tuple[time, time]
 Moment = TypeVar("Moment", date, time)
 EXCEPTIONS = home(CalendarException)
 COMING = (
@@ -42,68 +41,76 @@ class NoHours(Exception):
 
 @dataclass
 class Season:
-    """A week that holds for a part of the year, or for good."""
+    """A week that holds for a part of the year, or for good, as it is typed."""
 
-    since: date | None = None
-    until: date | None = None
-    days: dict[int, list[Span]] = field(default_factory=lambda: {day: [] for day in range(1, 8)})
+    since: str = ""
+    until: str = ""
+    days: dict[int, list[tuple[str, str]]] = field(default_factory=lambda: {day: [] for day in range(1, 8)})
 
     @property
     def title(self) -> str:
         """How people speak of it."""
-        since, until = (f"{day:%d %b %Y}" if day else "" for day in (self.since, self.until))
-        if since and until:
-            return f"{since} – {until}"
-        return f"From {since}" if since else f"Until {until}" if until else "All year"
+        if self.since and self.until:
+            return f"{self.since} – {self.until}"
+        return f"From {self.since}" if self.since else f"Until {self.until}" if self.until else "All year"
 
     def bars(self, weekday: int) -> list[tuple[float, float]]:
         """Give what of a day is open, as shares of it: where each stretch begins, and how long it is."""
         before = self.days[(weekday + 5) % 7 + 1]
-        today = [(share(o), share(c) if c > o else 1.0) for o, c in self.days[weekday]]
-        night = [(0.0, share(c)) for o, c in before if c <= o]
+        today = [(share(o), share(c) if c > o else 1.0) for o, c in self.days[weekday] if o and c]
+        night = [(0.0, share(c)) for o, c in before if o and c and c <= o]
         return [(since, until - since) for since, until in sorted(night + today) if since < until]
 
-
-def share(clock: time) -> float:
-    return (clock.hour * 60 + clock.minute) / DAY_MINUTES
-
-
-def seasons_of(openings: Iterable[Opening]) -> list[Season]:
-    """Sort openings into seasons and days."""
-    found: dict[tuple[date | None, date | None], Season] = {}
-    for one in openings:
-        season = found.setdefault((one.valid_from, one.valid_until), Season(one.valid_from, one.valid_until))
-        season.days[one.weekday].append((one.opens, one.closes))
-    return sorted(found.values(), key=lambda season: (season.since or date.min, season.until or date.max))
-
-
-def openings_in(form: FormData) -> list[Opening]:
-    """Read the openings that a form says. Refuses a time or a date that is none, and half an opening."""
-    found = []
-    for season in range(MOST_SEASONS):
-        since = read(date, form.get(f"from-{season}"), "a season's first day")
-        until = read(date, form.get(f"until-{season}"), "a season's last day")
+    def openings(self) -> Iterator[Opening]:
+        """Read the openings. Refuses a time or a day that is none, and half an opening."""
+        since = read(date, self.since, "The first day of a season")
+        until = read(date, self.until, "The last day of a season")
         if since and until and until < since:
-            raise NoHours(str(no.SeasonEndsBeforeStart()))
+            raise no.SeasonEndsBeforeStart
         for weekday, name in enumerate(DAYS, 1):
-            pairs = zip(
-                form.getlist(f"opens-{season}-{weekday}"), form.getlist(f"closes-{season}-{weekday}"), strict=False
-            )
-            for opens, closes in ((read(time, o, name), read(time, c, name)) for o, c in pairs):
-                if opens is None and closes is None:
-                    continue
+            for typed in self.days[weekday]:
+                opens, closes = (read(time, part, name) for part in typed)
                 if opens is None or closes is None:
                     raise NoHours(f"{name}: an opening has a beginning and an end.")
-                found.append(Opening(weekday, opens, closes, since, until))
+                yield Opening(weekday, opens, closes, since, until)
+
+
+def share(clock: str) -> float:
+    """Give how much of a day is over at this time; none at what is no time."""
+    hours, _, minutes = clock.partition(":")
+    return (int(hours) * 60 + int(minutes[:2])) / DAY_MINUTES if hours.isdigit() and minutes[:2].isdigit() else 0.0
+
+
+def kept_seasons(openings: Iterable[Opening]) -> list[Season]:
+    """Sort the openings there are into seasons and days."""
+    found: dict[tuple[str, str], Season] = {}
+    for one in openings:
+        since, until = (day.isoformat() if day else "" for day in (one.valid_from, one.valid_until))
+        season = found.setdefault((since, until), Season(since, until))
+        season.days[one.weekday].append((f"{one.opens:%H:%M}", f"{one.closes:%H:%M}"))
+    return sorted(found.values(), key=lambda season: (season.since, season.until))
+
+
+def typed_seasons(form: FormData) -> list[Season]:
+    """Sort what was typed into seasons and days; a season of no openings is none."""
+    found = []
+    for at in range(MOST_SEASONS):
+        season = Season(str(form.get(f"from-{at}", "")), str(form.get(f"until-{at}", "")))
+        for weekday in season.days:
+            names = (f"opens-{at}-{weekday}", f"closes-{at}-{weekday}")
+            pairs = zip(*(map(str, form.getlist(name)) for name in names), strict=False)
+            season.days[weekday] = [pair for pair in pairs if any(pair)]
+        if any(season.days.values()):
+            found.append(season)
     return found
 
 
-def read(kind: type[Moment], typed: object, where: str) -> Moment | None:
+def read(kind: type[Moment], typed: str, where: str) -> Moment | None:
     """Read a day or a time of day as browsers send it; nothing typed is none."""
     try:
-        return kind.fromisoformat(str(typed)) if typed else None
+        return kind.fromisoformat(typed) if typed else None
     except ValueError:
-        raise NoHours(f"{where}: {str(typed)[:20]!r} cannot be read.") from None
+        raise NoHours(f"{where}: {typed[:20]!r} cannot be read.") from None
 
 
 async def edit_week(request: Request, database: Database, templates: Any, *, now: datetime) -> Response:
@@ -113,12 +120,16 @@ async def edit_week(request: Request, database: Database, templates: Any, *, now
     if resource is None:
         raise HTTPException(404)
     hours = await catalogue.hours_of(database, number)
-    told: dict[str, Any] = {"resource": resource, "days": DAYS, "seen": mark_of(hours), "error": ""}
-    told["seasons"] = seasons_of(map(opening_of, hours))
+    told: dict[str, Any] = {
+        "resource": resource, "days": DAYS, "blank": Season(), "seen": mark_of(hours), "error": "",
+        "most": MOST_SEASONS,
+    }  # fmt: skip
+    told["seasons"] = kept_seasons(map(opening_of, hours))
     if request.method == "POST":
         form = await request.form()
+        told["seasons"] = typed_seasons(form)
         try:
-            openings = openings_in(form)
+            openings = [opening for season in told["seasons"] for opening in season.openings()]
             await save(request, database, number, openings, seen=str(form.get("seen", "")), now=now)
         except (NoHours, no.Refusal) as refusal:
             request.state.refusal = refusal if isinstance(refusal, no.Refusal) else no.Misshapen()
