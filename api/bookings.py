@@ -1,6 +1,6 @@
 """Bookings: what a customer does with their own, and staff with everybody's."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from sqlalchemy import BigInteger, bindparam
@@ -12,8 +12,10 @@ from api.idempotency import once
 from api.paging import BY_START
 from api.problems import Unreadable
 from api.shapes import Change, Moment, Number, PathNumber, Shape, Since, Until, row_answer, sent
-from bookit import policy, records
+from bookit import availability, policy, records
 from bookit import refusals as no
+from bookit.availability import Visit
+from bookit.columns import Text
 from bookit.tables import Booking, Status, home
 
 api = Api()
@@ -36,6 +38,13 @@ BookingQuery: Any = ALL.query("BookingQuery")
 Bookings: Any = list[BookingAnswer]
 
 
+Reason = Annotated[
+    Text,
+    Field(min_length=1, max_length=200),
+    Field(description="Staff: why notice, horizon and opening hours do not count this time. History keeps it."),
+]
+
+
 class NewBooking(Shape):
     """A visit somebody wants."""
 
@@ -44,17 +53,24 @@ class NewBooking(Shape):
     resource_id: Annotated[Number | None, Field(description="Who or what should serve it; none: whoever is free.")] = (
         None
     )
+    hold: Annotated[bool, Field(description="Keep the slot for some minutes only, until `hold` is set to false.")] = (
+        False
+    )
+    override_reason: Reason | None = None
 
 
 class ChangedBooking(Change):
-    """Another time, another resource, or another status."""
+    """Another time, another resource, another status, or a hold decided on."""
 
     start_time: Moment | None = None
     resource_id: Number | None = None
+    hold: Annotated[Literal[False] | None, Field(description="false: turn a hold that lives into a booking.")] = None
+    override_reason: Reason | None = None
     status: Annotated[Status | None, Field(description="A customer may send cancelled; staff any.")] = None
 
 
-NOT_BOOKED = (no.UnknownService, no.ServiceInactive, no.InThePast, no.SlotTaken, Unreadable)
+OF_ITS_TIME = (no.InThePast, no.TooSoon, no.TooFarAhead, no.OutsideHours, no.Closed, no.BetweenSlots, no.SlotTaken)
+NOT_BOOKED = (no.UnknownService, no.ServiceInactive, *OF_ITS_TIME, Unreadable)
 
 
 BOOK = allowed_to("create", Booking)
@@ -64,14 +80,17 @@ BOOK = allowed_to("create", Booking)
 async def create_booking(call: Call, body: NewBooking) -> BookingAnswer:
     """Book a service.
 
-    Its end and its price are the service's own. Sent again with the same `Idempotency-Key` within 24 hours, it is
+    Its end and its price are the service's own. A time that cannot be booked is refused with `next_free`, the next
+    three slots. Sent again with the same `Idempotency-Key` within 24 hours, it is
     answered as the first time and books nothing more.
     """
+    visit = Visit(body.service_id, body.resource_id)
     return await once(
         call,
         body,
         lambda session: records.create(session, Booking, **call.asking, **sent(body)),
         lambda booking: Sent(booking, {"Location": f"{call.request.url.path}/{booking.id}"}),
+        lambda refusal: availability.offer_next(call.database, refusal, visit, since=body.start_time, now=call.now),
     )
 
 
@@ -95,19 +114,30 @@ async def get_booking(call: Call, id: PathNumber) -> BookingAnswer:  # noqa: A00
 
 
 CHANGE = allowed_to("change", Booking)
-NOT_CHANGED = (no.Missing, no.NotYourBooking, no.NoLongerOpen, no.InThePast, no.SlotTaken, no.Stale, Unreadable)
+NOT_CHANGED = (no.Missing, no.NotYourBooking, no.NoLongerOpen, no.TooLateToCancel, no.HoldExpired, *OF_ITS_TIME,
+               no.Stale, Unreadable)  # fmt: skip
 
 
 @api("PATCH", "/bookings/{id}", tag="bookings", access=CHANGE, refuses=NOT_CHANGED, headers=("If-Match",))
 async def change_booking(call: Call, id: PathNumber, body: ChangedBooking) -> BookingAnswer:  # noqa: A002 -- as above
-    """Reschedule or cancel a booking while it is pending or confirmed; staff may do anything, any time."""
-    async with call.transaction() as session:
-        booking = await records.hold(session, Booking, id, version=call.version)
-        return await records.change(session, booking, **call.asking, **sent(body))
+    """Reschedule or cancel a booking while it is pending or confirmed; staff may do anything, any time.
+
+    A time that cannot be had is refused with `next_free`, the next three slots.
+    """
+    visit = None
+    try:
+        async with call.transaction() as session:
+            booking = await records.hold(session, Booking, id, version=call.version)
+            visit = Visit(booking.service_id, body.resource_id or booking.resource_id, booking.id)
+            return await records.change(session, booking, **call.asking, **sent(body))
+    except no.Refusal as refusal:
+        if visit and body.start_time:
+            await availability.offer_next(call.database, refusal, visit, since=body.start_time, now=call.now)
+        raise
 
 
 REMOVE = allowed_to("remove", Booking)
-NOT_REMOVED = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.StillInUse, no.Stale)
+NOT_REMOVED = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.TooLateToCancel, no.StillInUse, no.Stale)
 
 
 @api("DELETE", "/bookings/{id}", tag="bookings", access=REMOVE, status=204, refuses=NOT_REMOVED, headers=("If-Match",))

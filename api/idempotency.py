@@ -20,16 +20,24 @@ KEPT_HEADERS = ("location", "etag", "content-type")
 
 
 async def once(
-    call: Call, body: Shape, act: Callable[[Session], Awaitable[Result]], answer: Callable[[Result], Sent]
+    call: Call,
+    body: Shape,
+    act: Callable[[Session], Awaitable[Result]],
+    answer: Callable[[Result], Sent],
+    on_refusal: Callable[[no.Refusal], Awaitable[None]],
 ) -> Response | Sent:
     """Carry out an act in one transaction; with a key, at most once a day, keeping what it was answered.
 
-    A refusal is an answer and is kept too; being too busy is none.
+    A refusal is an answer and is kept too, as ``on_refusal`` completed it; being too busy is none.
     """
     key = key_of(call)
     if key is None or call.by.id is None:
-        async with call.transaction() as session:
-            return answer(await act(session))
+        try:
+            async with call.transaction() as session:
+                return answer(await act(session))
+        except no.Refusal as refusal:
+            await on_refusal(refusal)
+            raise
     request_hash = hashlib.sha256(
         f"{type(body).__name__} {body.model_dump_json(exclude_unset=True)}".encode()
     ).hexdigest()
@@ -43,6 +51,7 @@ async def once(
         except no.Busy:
             raise
         except no.Refusal as refusal:
+            await on_refusal(refusal)
             response = refused(refusal)
         await idempotency.keep(session, user_id=call.by.id, key=key, status=response.status_code, answer=kept(response))
     return response

@@ -20,6 +20,10 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": '^(\\*|(W/)?"[0-9]{1,9}")$'},
         "description": "The ETag the client saw last; refused with 412 when somebody changed the row since.",
     },
+    "If-None-Match": {
+        "schema": {"type": "string"},
+        "description": "The ETag the client saw last; answered with 304 while nothing changed.",
+    },
 }
 ABOUT = """
 Book a visit: find a service, register or sign in, and post a booking.
@@ -89,6 +93,8 @@ def operation(endpoint: Endpoint, schemas: Schemas, components: dict[str, Any]) 
         described["requestBody"] = {"required": True, "content": content}
     if endpoint.access.signed_in:
         described["security"] = [{"bearer": []}]
+    elif endpoint.access.knows_you:
+        described["security"] = [{}, {"bearer": []}]
     return described
 
 
@@ -104,7 +110,9 @@ def parameters(endpoint: Endpoint, schemas: Schemas, components: dict[str, Any])
         query = schemas[*key, "query"]
         query = components.pop(query["$ref"].rsplit("/", 1)[1], query) if "$ref" in query else query
         found += [
-            {"name": name, "in": "query", "schema": not_null(schema)} for name, schema in query["properties"].items()
+            {"name": name, "in": "query", "schema": not_null(schema)}
+            | ({"required": True} if name in query.get("required", ()) else {})
+            for name, schema in query["properties"].items()
         ]
     found += [{"name": name, "in": "header", **HEADERS[name]} for name in endpoint.headers]
     return found
@@ -130,4 +138,5 @@ def responses(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
         done["content"] = {"application/json": {"schema": schemas[endpoint.method, endpoint.path, "answer"]}}
     problem = {"application/problem+json": {"schema": schemas["problem"]}}
     refused = {str(code): {"description": TITLES[code], "content": problem} for code in endpoint.statuses}
-    return {str(endpoint.status): done, **refused}
+    known = {"304": {"description": "Not changed"}} if "If-None-Match" in endpoint.headers else {}
+    return {str(endpoint.status): done, **known, **refused}

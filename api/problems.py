@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.shapes import Slot, slot_of
 from bookit import refusals as no
 from bookit.columns import EMAIL, TEXT, WORDS
 
@@ -68,6 +69,7 @@ class Problem(BaseModel):
     detail: str = Field(description="A sentence for a person.")
     code: str = Field(description="A word for a program.")
     field: str | None = Field(default=None, description="The field it is about.")
+    next_free: list[Slot] | None = Field(default=None, description="When a time cannot be booked: the next that can.")
     errors: list[Mistake] | None = Field(default=None, description="With 422: every mistake.")
 
 
@@ -139,6 +141,8 @@ def refused(refusal: no.Refusal) -> Response:
         detail = f"{'.'.join(map(str, first.loc[1:])) or first.loc[0]}: {first.msg}"
         return problem(status, refusal.code(), detail, field=named[-1] if named else None, errors=refusal.mistakes)
     more: dict[str, Any] = {"field": refusal.field} if refusal.field else {}
+    if refusal.next_free is not None:
+        more["next_free"] = [slot_of(row) for row in refusal.next_free]
     if isinstance(refusal, no.Misshapen):
         more["errors"] = [Mistake(loc=["body", refusal.field] if refusal.field else ["body"], msg=str(refusal))]
     return problem(status, refusal.code(), str(refusal), headers=headers, **more)

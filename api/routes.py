@@ -2,14 +2,15 @@
 
 from starlette.routing import BaseRoute, Mount, Route
 
-from api import accounts, bookings, catalogue
+from api import accounts, availability, bookings, catalogue
 from api.pages import pages
 from api.problems import describe
 
-ENDPOINTS = [*bookings.api.endpoints, *catalogue.api.endpoints, *accounts.api.endpoints]
+ROOMS = (bookings.api, availability.api, catalogue.api, accounts.api)
+ENDPOINTS = [endpoint for room in ROOMS for endpoint in room.endpoints]
 
 
 def routes() -> list[BaseRoute]:
     """Give every route of the customer door, the busiest first."""
-    versioned = [*bookings.api.routes, *catalogue.api.routes, *accounts.api.routes]
+    versioned = [route for room in ROOMS for route in room.routes]
     return [*versioned, Mount("/v1", routes=versioned), Route("/problems/{code}", describe), *pages(ENDPOINTS)]

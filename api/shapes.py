@@ -1,10 +1,11 @@
 """The shapes requests and answers may have: made from the tables' own fields wherever a table has the field."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self, cast
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -117,6 +118,36 @@ QueryAmount = Annotated[Decimal, Field(ge=0, le=MONEY, decimal_places=2), WithJs
 A_NUMBER = {"type": "integer", "minimum": 1, "maximum": BIGGEST}
 Number = Annotated[int, Field(ge=1, le=BIGGEST), BeforeValidator(whole)]
 PathNumber = Annotated[int, BeforeValidator(digits), Field(ge=1, le=BIGGEST), WithJsonSchema(A_NUMBER)]
+
+
+class FreeResource(Answer):
+    """A resource that could serve a visit."""
+
+    id: int
+    name: str
+    free_places: int
+
+
+class Slot(Answer):
+    """A time at which a service can be had."""
+
+    start_time: datetime
+    end_time: datetime
+    local_start_time: Annotated[datetime, Field(description="The start by the clock on the wall there.")]
+    local_end_time: datetime
+    timezone: Annotated[str, Field(description="The IANA zone of that clock.")]
+    free_places: int
+    resources: Annotated[list[FreeResource], Field(description="Those that are free then, by number.")]
+
+
+def slot_of(row: Mapping[str, Any]) -> Slot:
+    """Give a slot as the database found it, with its local times."""
+    zone = ZoneInfo(row["timezone"])
+    local = {f"local_{name}": row[name].astimezone(zone) for name in ("start_time", "end_time")}
+    free = zip(row["ids"], row["names"], row["places"], strict=True)
+    resources = [FreeResource(id=number, name=name, free_places=places) for number, name, places in free]
+    times = {name: row[name] for name in ("start_time", "end_time", "timezone")}
+    return Slot(**times, **local, free_places=sum(row["places"]), resources=resources)
 
 
 def field_of(table: type[SQLModel], name: str, *, is_sent: bool) -> tuple[Any, Any]:

@@ -1,50 +1,36 @@
-"""What may happen to a booking: book, amend, confirm, cancel, complete, mark as no-show, reopen, remove."""
+"""What may happen to a booking: book, hold, move, confirm, cancel, complete, mark as no-show, reopen, remove."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, DateTime, bindparam, func, insert, select
+from sqlalchemy import text
 
-from bookit import catalogue, policy
+from bookit import availability, catalogue, policy
 from bookit import refusals as no
+from bookit.availability import FITS, STANDING, Visit
 from bookit.database import Session
 from bookit.policy import Actor
-from bookit.tables import Booking, Resource, Service, Status, home
+from bookit.tables import Booking, Resource, Service, Status
 
-SERVICE = home(Service).c
-START = bindparam("start_time", type_=DateTime(timezone=True))
+# One statement judges the start by every rule, takes the first free resource that passes, and books it. The visit is as
+# the service makes it: how long, what it costs, what it blocks.
+BOOK = text(f"""
+{STANDING}
+INSERT INTO bookings
+  (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price, expires_at, created_at)
+SELECT CAST(:user_id AS bigint), rule.service_id, place.id, :since, :since + rule.lasts,
+       :since - rule.setup, :since + rule.lasts + rule.cleanup, rule.price, CAST(:expires_at AS timestamptz), :now
+  FROM rule
+ CROSS JOIN LATERAL resource_for_booking(
+   ARRAY(SELECT s.id FROM standing s WHERE {FITS} OR :is_override ORDER BY NOT {FITS}, s.id),
+   :since - rule.setup, :since + rule.lasts + rule.cleanup) AS place (id)
+ WHERE place.id IS NOT NULL
+RETURNING bookings.*
+""")
 
-
-def after(time: ColumnElement[Any], minutes: ColumnElement[int]) -> ColumnElement[Any]:
-    return time + func.make_interval(0, 0, 0, 0, 0, minutes)
-
-
-# The visit as the service makes it: how long, what it costs, what it blocks, and who or what serves it.
-BLOCKS_FROM = START - func.make_interval(0, 0, 0, 0, 0, SERVICE.setup_minutes)
-BLOCKS_UNTIL = after(after(START, SERVICE.duration_minutes), SERVICE.cleanup_minutes)
-VISIT = (
-    select(
-        bindparam("user_id", type_=BigInteger).label("user_id"),
-        SERVICE.id.label("service_id"),
-        func.resource_for_booking(
-            SERVICE.id, bindparam("resource_id", type_=BigInteger), BLOCKS_FROM, BLOCKS_UNTIL
-        ).label("resource_id"),
-        START.label("start_time"),
-        after(START, SERVICE.duration_minutes).label("end_time"),
-        BLOCKS_FROM.label("blocks_from"),
-        BLOCKS_UNTIL.label("blocks_until"),
-        SERVICE.price,
-        bindparam("now", type_=DateTime(timezone=True)).label("created_at"),
-    )
-    .where(SERVICE.id == bindparam("service_id"), SERVICE.is_active)
-    .subquery()
-)
-BOOK = (
-    insert(home(Booking))
-    .from_select([column.name for column in VISIT.c], select(VISIT).where(VISIT.c.resource_id.is_not(None)))
-    .returning(home(Booking))
-)
+# What does not matter to a visit that keeps its time and only changes who serves it.
+OF_ANOTHER_TIME = (no.TooSoon, no.TooFarAhead, no.BetweenSlots)
 
 
 async def book(
@@ -56,33 +42,52 @@ async def book(
     start_time: datetime,
     resource_id: int | None = None,
     user_id: int | None = None,
+    hold: bool = False,
+    override_reason: str | None = None,
 ) -> Booking:
     """Book a service for oneself, or as staff for somebody; without a resource named, on the first free one.
 
-    End, price and blocked time are the service's own at this moment. Refuses a start that is over, a service that
-    is inactive or that nothing can serve, and a time that is taken.
+    End, price and blocked time are the service's own at this moment. A ``hold`` blocks its slot for some minutes and
+    then no longer. Refuses a start that is over, too soon, too far ahead, outside hours, closed or between slots, a
+    service that is inactive or that nothing can serve, and a time that is taken. Staff who give a reason set aside
+    everything but the last three; history keeps it.
     """
     policy.require_future(start_time, by=by, now=now)
+    policy.require_override(override_reason, by=by)
     if user_id not in {None, by.id} and not by.works_here:
         raise no.Forbidden
+    if override_reason:
+        await session.because(override_reason)
+    visit = Visit(service_id, resource_id)
     rows = await session.fetch(
-        BOOK, user_id=user_id or by.id, service_id=service_id, resource_id=resource_id, start_time=start_time, now=now
+        BOOK,
+        **availability.asked(start_time, by=by, now=now),
+        **vars(visit),
+        user_id=user_id or by.id,
+        expires_at=now + session.hold if hold else None,
+        is_override=bool(override_reason),
     )
     if not rows:
-        raise await why_not(session, service_id, resource_id)
+        raise await why_not(session, visit, at=start_time, by=by, now=now)
     return Booking(**rows[0])
 
 
-async def why_not(session: Session, service_id: int, resource_id: int | None) -> no.Refusal:
-    """Say why a service could not be booked at all."""
-    service = await session.get(Service, service_id)
+async def why_not(session: Session, visit: Visit, *, at: datetime, by: Actor, now: datetime) -> no.Refusal:
+    """Say why a visit could not be booked."""
+    stand = await availability.standing(session, visit, at=at, by=by, now=now)
+    return availability.nearest(stand, now=now) or await why_nobody(session, visit)
+
+
+async def why_nobody(session: Session, visit: Visit) -> no.Refusal:
+    """Say why there is nobody and nothing to serve this, whenever it be."""
+    service = await session.get(Service, visit.service_id)
     if service is None:
         return no.UnknownService(what="service")
     if not service.is_active:
         return no.ServiceInactive()
-    if resource_id is None:
+    if visit.resource_id is None:
         return no.NothingToServeIt()
-    resource = await session.get(Resource, resource_id)
+    resource = await session.get(Resource, visit.resource_id)
     return no.ResourceUnsuitable() if resource else no.UnknownResource(what="resource")
 
 
@@ -95,14 +100,37 @@ async def amend(
     start_time: datetime | None = None,
     resource_id: int | None = None,
     status: Status | None = None,
+    hold: bool | None = None,
+    override_reason: str | None = None,
 ) -> Booking:
-    """Move a booking, lead it to another status, or both. It keeps its length, its price and its identity."""
+    """Move a booking, decide on a hold, lead it to another status, or all of these.
+
+    It keeps its length, its price and its identity.
+    """
     policy.require_own(booking, by=by)
+    if hold is False:
+        booking = await decide(session, booking, by=by, now=now)
     if start_time or resource_id:
-        booking = await reschedule(session, booking, by=by, now=now, start_time=start_time, resource_id=resource_id)
-    if status:
+        booking = await reschedule(
+            session,
+            booking,
+            by=by,
+            now=now,
+            start_time=start_time,
+            resource_id=resource_id,
+            override_reason=override_reason,
+        )
+    if status and status != booking.status:
         booking = await LEADS[status](session, booking, by=by, now=now)
     return booking
+
+
+async def decide(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
+    """Turn a hold into a booking that waits for confirmation. Refuses one that has run out."""
+    policy.require_own(booking, by=by)
+    policy.require_open(booking, by=by, now=now)
+    policy.require_live(booking, now=now)
+    return await session.update(booking, expires_at=None)
 
 
 async def reschedule(
@@ -113,30 +141,55 @@ async def reschedule(
     now: datetime,
     start_time: datetime | None = None,
     resource_id: int | None = None,
+    override_reason: str | None = None,
 ) -> Booking:
-    """Move a booking to another time or resource, if that is free."""
+    """Move a booking to another time or resource, if that is free and the rules of booking allow it there."""
     policy.require_own(booking, by=by)
-    policy.require_open(booking, by=by)
-    changes: dict[str, Any] = {}
-    if start_time:
-        policy.require_future(start_time, by=by, now=now)
-        moved = start_time - booking.start_time
-        for name in ("start_time", "end_time", "blocks_from", "blocks_until"):
-            changes[name] = getattr(booking, name) + moved
-        changes["lane"] = None  # Any free place will do there.
-    if resource_id:
-        if not await session.fetch(catalogue.SERVES, service_id=booking.service_id, resource_id=resource_id):
-            raise await why_not(session, booking.service_id, resource_id)
-        changes["resource_id"] = resource_id
-    return await session.update(booking, **changes)
+    policy.require_open(booking, by=by, now=now)
+    policy.require_override(override_reason, by=by)
+    await require_in_time(session, booking, by=by, now=now)
+    start = start_time or booking.start_time
+    policy.require_future(start, by=by, now=now)
+    visit = Visit(booking.service_id, resource_id or booking.resource_id, booking.id)
+    if override_reason:
+        await session.because(override_reason)
+        if resource_id and not await session.fetch(
+            catalogue.SERVES, service_id=booking.service_id, resource_id=resource_id
+        ):
+            raise await why_nobody(session, visit)
+    else:
+        stand = await availability.standing(session, visit, at=start, by=by, now=now)
+        if refusal := availability.nearest(stand, now=now, but_for=() if start_time else OF_ANOTHER_TIME):
+            raise refusal
+        if not stand:
+            raise await why_nobody(session, visit)
+    return await session.update(
+        booking, **moved(booking, start), **({"resource_id": resource_id} if resource_id else {})
+    )
+
+
+def moved(booking: Booking, start: datetime) -> dict[str, Any]:
+    """Give the columns of a booking that starts at another time; any free place will do there."""
+    times = ("start_time", "end_time", "blocks_from", "blocks_until")
+    later = start - booking.start_time
+    return {name: getattr(booking, name) + later for name in times} | {"lane": None} if later else {}
+
+
+async def require_in_time(session: Session, booking: Booking, *, by: Actor, now: datetime) -> None:
+    """Refuse a customer who gives back a visit too late; the deadline binds them and not the house."""
+    if by.works_here:
+        return
+    service = await session.get(Service, booking.service_id)
+    if service:
+        policy.require_in_time(booking, service, now=now)
 
 
 async def become(session: Session, booking: Booking, status: Status, *, by: Actor) -> Booking:
-    """Lead a booking to a status, if the chart of its life and this person allow it."""
+    """Lead a booking to a status, if the chart of its life and this person allow it. It is a hold no longer."""
     refusal = policy.why_not(booking, status, by=by)
     if refusal:
         raise refusal
-    return await session.update(booking, status=status)
+    return await session.update(booking, status=status, expires_at=None)
 
 
 async def confirm(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
@@ -146,8 +199,8 @@ async def confirm(session: Session, booking: Booking, *, by: Actor, now: datetim
 
 
 async def cancel(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
-    """Free the slot."""
-    del now
+    """Free the slot. Refuses a customer who comes too late."""
+    await require_in_time(session, booking, by=by, now=now)
     return await become(session, booking, Status.CANCELLED, by=by)
 
 
@@ -183,4 +236,20 @@ async def remove(session: Session, booking: Booking, *, by: Actor, now: datetime
     """Delete a booking, before it starts if a customer does; history keeps what it was."""
     policy.require_own(booking, by=by)
     policy.require_not_started(booking, by=by, now=now)
+    await require_in_time(session, booking, by=by, now=now)
     await session.delete(booking)
+
+
+THEIR_TURN = text("""
+SELECT pg_advisory_xact_lock(over.resource_id) FROM (
+  SELECT DISTINCT resource_id FROM bookings WHERE status = 'pending' AND expires_at <= :now ORDER BY 1
+) AS over
+""")
+LET_GO = text("UPDATE bookings SET status = 'cancelled' WHERE status = 'pending' AND expires_at <= :now")
+
+
+async def let_go(session: Session, *, now: datetime) -> None:
+    """Cancel every hold that has run out, so that lists say so too; they block nobody meanwhile."""
+    await session.because("The hold ran out.")
+    await session.fetch(THEIR_TURN, now=now)
+    await session.fetch(LET_GO, now=now)

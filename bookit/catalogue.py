@@ -1,17 +1,17 @@
 """Services and the resources that serve them."""
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime, time
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ARRAY, BigInteger, any_, bindparam, delete
 from sqlmodel import col, select
 
 from bookit import refusals as no
-from bookit.database import Session
+from bookit.database import Reads, Row, Session
 from bookit.policy import Actor
-from bookit.tables import Resource, Service, ServiceResource
+from bookit.tables import OpeningHours, Resource, Service, ServiceResource
 
 SERVING = select(ServiceResource.resource_id).where(col(ServiceResource.service_id) == bindparam("service_id"))
 UNLINK = delete(ServiceResource).where(
@@ -28,6 +28,11 @@ ONLY_OF = select(Resource).where(
 )
 SERVES = select(ServiceResource).where(
     ServiceResource.service_id == bindparam("service_id"), ServiceResource.resource_id == bindparam("resource_id")
+)
+HOURS = (
+    select(OpeningHours)
+    .where(OpeningHours.resource_id == bindparam("resource_id"))
+    .order_by(col(OpeningHours.weekday), col(OpeningHours.opens), col(OpeningHours.id))
 )
 
 
@@ -110,6 +115,59 @@ async def remove_resource(session: Session, resource: Resource, *, by: Actor, no
     """Take away a resource that was never booked."""
     del by, now
     await session.delete(resource)
+
+
+class Opening(NamedTuple):
+    """One weekly opening, by the clock on the resource's wall; a closing that is not later is the next day's."""
+
+    weekday: int
+    opens: time
+    closes: time
+    valid_from: date | None = None
+    valid_until: date | None = None
+
+
+def opening_of(row: Mapping[str, Any]) -> Opening:
+    return Opening(*(row[name] for name in Opening._fields))
+
+
+async def hours_of(reads: Reads, resource_id: int) -> list[Row]:
+    """Give the weekly hours of a resource, by day and opening."""
+    return await reads.fetch(HOURS, resource_id=resource_id)
+
+
+def mark_of(hours: Sequence[Mapping[str, Any]]) -> str:
+    """Give a word that is another one as soon as somebody changes any of these hours."""
+    return " ".join(f"{row['id']}.{row['version']}" for row in hours)
+
+
+async def keep_hours(
+    session: Session,
+    resource: Resource,
+    openings: Collection[Opening],
+    *,
+    by: Actor,
+    now: datetime,
+    seen: str | None = None,
+) -> None:
+    """Have a resource work these hours and no others, week by week; none at all: it is always open.
+
+    Openings that stay as they were are not touched. ``seen`` is the mark of the hours that an editor saw; refuses to
+    change others. Asks for a resource that is held.
+    """
+    del by, now
+    hours = await hours_of(session, resource.id)
+    if seen is not None and seen != mark_of(hours):
+        raise no.Stale
+    kept: set[Opening] = set()
+    for row in hours:
+        opening = opening_of(row)
+        if opening in openings and opening not in kept:
+            kept.add(opening)
+        else:
+            await session.delete(OpeningHours(**row))
+    for opening in sorted(set(openings) - kept, key=lambda one: (one.weekday, one.opens, one.closes)):
+        await session.insert(OpeningHours(resource_id=resource.id, **opening._asdict()))
 
 
 def require_zone(facts: dict[str, Any]) -> None:

@@ -7,8 +7,9 @@ as values.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, LiteralString, Self, TypeVar
+from typing import Any, LiteralString, Protocol, Self, TypeVar
 
 import psycopg
 from anyio import CancelScope
@@ -28,6 +29,7 @@ Row = dict[str, Any]
 Connection = AsyncConnection[Row]
 T = TypeVar("T")
 TableRow = TypeVar("TableRow", bound=SQLModel)
+TEN_MINUTES = timedelta(minutes=10)
 
 SPOKEN = spoken()
 DIALECT = dialect()  # type: ignore[no-untyped-call]
@@ -53,12 +55,22 @@ async def run(connection: Connection, statement: ClauseElement, values: Row) -> 
     return await cursor.fetchall() if cursor.description else []
 
 
+class Reads(Protocol):
+    """What rows can be read through: the pool, or a transaction."""
+
+    async def fetch(self, statement: ClauseElement, **values: Any) -> list[Row]:
+        """Run a statement and give its rows."""
+        ...
+
+
 class Session:
     """One transaction. Whatever is done through it happens together or not at all."""
 
-    def __init__(self, connection: Connection, timezone: str) -> None:
+    def __init__(self, connection: Connection, timezone: str, hold: timedelta) -> None:
+        """``timezone`` is the business's own; ``hold`` is how long somebody may keep a slot before they decide."""
         self._connection = connection
         self.timezone = timezone
+        self.hold = hold
 
     async def fetch(self, statement: ClauseElement, **values: Any) -> list[Row]:
         """Run a statement inside this transaction and give its rows."""
@@ -176,13 +188,16 @@ def refusal_for(error: psycopg.IntegrityError) -> no.Refusal | None:
 class Database:
     """A pool of connections to one PostgreSQL."""
 
-    def __init__(self, url: str, *, timezone: str = "UTC", size: int = 16, prepared: bool = True) -> None:
-        """``timezone`` is the business's own.
+    def __init__(
+        self, url: str, *, timezone: str = "UTC", hold: timedelta = TEN_MINUTES, size: int = 16, prepared: bool = True
+    ) -> None:
+        """``timezone`` and ``hold`` are as in ``Session``.
 
         ``prepared`` is off behind a pooler that shares connections without following prepared statements.
         """
         self.url = url
         self.timezone = timezone
+        self.hold = hold
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             connection_class=AsyncConnection[Row],
@@ -200,6 +215,7 @@ class Database:
         return cls(
             settings.database_url or "",
             timezone=settings.timezone,
+            hold=timedelta(minutes=settings.hold_minutes),
             size=size or settings.database_pool_size,
             prepared=settings.database_prepared,
         )
@@ -226,19 +242,29 @@ class Database:
             await self._pool.check()
             return await self._read(statement, values)
 
+    async def get(self, table: type[TableRow], number: int) -> TableRow | None:
+        """Read the row of this number."""
+        rows = await self.fetch(by_number(table, hold=False), id=number)
+        return table(**rows[0]) if rows else None
+
     async def _read(self, statement: ClauseElement, values: Row) -> list[Row]:
         async with self._connection() as connection:
             with speaking(connection):
                 return await run(connection, statement, values)
 
     @asynccontextmanager
-    async def transaction(self, *, by: Actor, request_id: str = "") -> AsyncIterator[Session]:
-        """All or nothing, remembered as done by this person; a broken promise leaves as its refusal."""
+    async def transaction(
+        self, *, by: Actor, now: datetime | None = None, request_id: str = ""
+    ) -> AsyncIterator[Session]:
+        """All or nothing, remembered as done by this person; a broken promise leaves as its refusal.
+
+        ``now`` is the moment by which holds run out; without one, the database's own clock says.
+        """
         async with self._connection() as connection:
             try:
                 with speaking(connection):
-                    await connection.execute(beginning(by, request_id))
-                    yield Session(connection, self.timezone)
+                    await connection.execute(beginning(by, now, request_id))
+                    yield Session(connection, self.timezone, self.hold)
                     await commit(connection)
             except BaseException:
                 with CancelScope(shield=True):
@@ -276,9 +302,11 @@ async def commit(connection: Connection) -> None:
         raise psycopg.errors.InFailedSqlTransaction("A statement of this transaction failed, so nothing was kept.")
 
 
-def beginning(by: Actor, request_id: str) -> sql.Composed:
-    """Open a transaction and say who is at work, in one round trip."""
-    return sql.SQL("BEGIN; SET LOCAL bookit.request_id = {}; {}").format(request_id, speaking_for(by))
+def beginning(by: Actor, now: datetime | None, request_id: str) -> sql.Composed:
+    """Open a transaction and say who is at work, and when, in one round trip."""
+    moment = now.isoformat() if now else ""
+    opening = sql.SQL("BEGIN; SET LOCAL bookit.request_id = {}; SET LOCAL bookit.now = {}; {}")
+    return opening.format(request_id, moment, speaking_for(by))
 
 
 def speaking_for(by: Actor) -> sql.Composed:

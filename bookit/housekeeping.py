@@ -7,7 +7,7 @@ from datetime import datetime
 
 import anyio
 
-from bookit import idempotency, people
+from bookit import bookings, idempotency, people
 from bookit import refusals as no
 from bookit.clock import Clock
 from bookit.database import Database
@@ -18,8 +18,9 @@ EVERY_SECONDS = 3600
 
 
 async def tidy(database: Database, *, now: datetime) -> None:
-    """Forget idempotency keys a day old and refresh tokens that have expired. Harmless to run twice at once."""
-    async with database.transaction(by=Actor("worker")) as session:
+    """Forget keys a day old and expired tokens, and cancel holds that ran out. Harmless to run twice at once."""
+    async with database.transaction(by=Actor("worker"), now=now) as session:
+        await bookings.let_go(session, now=now)
         await idempotency.forget(session, now=now)
         await people.forget_sign_ins(session, now=now)
 

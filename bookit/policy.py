@@ -21,6 +21,8 @@ TRIES_OF_ACCOUNT = 10
 TRIES_OF_ADDRESS = 100
 TRIES_PER = timedelta(minutes=5)
 KEY_LIVES = timedelta(hours=24)
+MOST_DAYS = 62  # of free slots at once
+MOST_SLOTS = 10_000
 CALENDAR = (datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC))
 
 Verb = Literal["see", "create", "change", "remove"]
@@ -90,10 +92,32 @@ def concerns(booking: Booking, *, by: Actor) -> bool:
     return by.works_here or booking.user_id == by.id
 
 
-def require_open(booking: Booking, *, by: Actor) -> None:
+def require_open(booking: Booking, *, by: Actor, now: datetime) -> None:
     """Refuse a customer's change of a booking whose life is over."""
-    if not by.works_here and booking.status not in OPEN:
+    if by.works_here:
+        return
+    if booking.status not in OPEN:
         raise no.NoLongerOpen(status=spoken_status(booking.status))
+    require_live(booking, now=now)
+
+
+def require_live(booking: Booking, *, now: datetime) -> None:
+    """Refuse a hold that has run out: its time may be somebody else's by now."""
+    if booking.expires_at and booking.expires_at <= now:
+        raise no.HoldExpired
+
+
+def require_in_time(booking: Booking, service: Service, *, now: datetime) -> None:
+    """Refuse a customer who would give back a visit later than the service allows; a hold can always be let go."""
+    notice = timedelta(minutes=service.cancel_notice_minutes)
+    if notice and not booking.expires_at and now > booking.start_time - notice:
+        raise no.TooLateToCancel(notice=spoken_time(notice))
+
+
+def require_override(reason: str | None, *, by: Actor) -> None:
+    """Refuse a customer who would set the rules aside."""
+    if reason and not by.works_here:
+        raise no.OnlyStaffOverride
 
 
 def why_not(booking: Booking, status: Status, *, by: Actor) -> no.Refusal | None:
@@ -137,6 +161,24 @@ def spoken_status(status: str) -> str:
 def told_status(status: str) -> str:
     """Give a status as it ends a sentence: this booking is "confirmed", or "marked as no-show"."""
     return f"marked as {spoken_status(status)}" if status == Status.NO_SHOW else spoken_status(status)
+
+
+def spoken_time(length: timedelta) -> str:
+    """Say a length of time in the largest unit that fits it: "2 hours", "45 minutes"."""
+    minutes = round(length.total_seconds() / 60)
+    for unit, size in (("day", 24 * 60), ("hour", 60), ("minute", 1)):
+        count, rest = divmod(minutes, size)
+        if not rest and (count or size == 1):
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return ""
+
+
+def require_range(since: datetime, until: datetime) -> None:
+    """Refuse to look for free slots backwards, or through more than two months."""
+    if until <= since:
+        raise no.RangeReversed
+    if until - since > timedelta(days=MOST_DAYS, hours=2):  # Two hours more, for clocks that go back in between.
+        raise no.RangeTooLong(days=MOST_DAYS)
 
 
 def instant(moment: datetime, zone: ZoneInfo) -> datetime:

@@ -1,7 +1,7 @@
 """The one path by which any row is created, changed or removed, whichever door the request came through."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar, cast
@@ -10,9 +10,10 @@ from sqlmodel import SQLModel
 
 from bookit import bookings, catalogue, people, policy, reviews
 from bookit import refusals as no
+from bookit.catalogue import Opening
 from bookit.database import Session
 from bookit.policy import Actor, Verb
-from bookit.tables import Booking, Resource, Review, Service, User
+from bookit.tables import Booking, OpeningHours, Resource, Review, Service, User
 
 TableRow = TypeVar("TableRow", bound=SQLModel)
 
@@ -99,3 +100,14 @@ async def hold(session: Session, table: type[TableRow], number: int, *, version:
     if version is not None and getattr(row, "version", version) != version:
         raise no.Stale
     return row
+
+
+async def keep_hours(
+    session: Session, resource_id: int, openings: Collection[Opening], *, by: Actor, now: datetime, seen: str
+) -> None:
+    """Have a resource work these hours and no others; refuses when they are not those that the editor saw."""
+    verbs: tuple[Verb, ...] = ("create", "change", "remove")
+    for verb in verbs:
+        require_may(by, verb, OpeningHours)
+    resource = await hold(session, Resource, resource_id)
+    await catalogue.keep_hours(session, resource, openings, by=by, now=now, seen=seen)

@@ -5,15 +5,17 @@ column it is about, and the base class is the kind, which each door turns into i
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from math import ceil
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Refusal(Exception):
     """BookIt cannot do that."""
 
     field: ClassVar[str | None] = None
+    next_free: Sequence[Mapping[str, Any]] | None = None  # The next slots, where a time was refused and there are any.
 
     def __init__(self, **details: object) -> None:
         self.details = details
@@ -265,6 +267,60 @@ class InThePast(Invalid):
     field = "start_time"
 
 
+class RangeReversed(Invalid):
+    """The end of a range comes after its beginning."""
+
+    field = "to_date"
+
+
+class RangeTooLong(Invalid):
+    """Please ask for at most {days} days at once."""
+
+    field = "to_date"
+
+
+class TooManySlots(Invalid):
+    """These are more than {most} slots. Please ask for fewer days."""
+
+    field = "to_date"
+
+
+class TooSoon(Invalid):
+    """This is booked at least {notice} ahead."""
+
+    field = "start_time"
+
+
+class TooFarAhead(Invalid):
+    """This is booked at most {days} days ahead."""
+
+    field = "start_time"
+
+
+class OutsideHours(Invalid):
+    """This is outside opening hours."""
+
+    field = "start_time"
+
+
+class Closed(Invalid):
+    """It is closed at this time."""
+
+    field = "start_time"
+
+
+class BetweenSlots(Invalid):
+    """Visits start every {step} from opening on; this is in between."""
+
+    field = "start_time"
+
+
+class TooLateToCancel(Invalid):
+    """This can be moved or cancelled until {notice} before it starts."""
+
+    field = "start_time"
+
+
 class SeasonEndsBeforeStart(Misshapen):
     """A season ends after it starts."""
 
@@ -324,6 +380,18 @@ class UnknownStatus(Misshapen):
     """A status is pending, confirmed, completed, cancelled or no_show."""
 
     field = "status"
+
+
+class HoldExpired(Conflict):
+    """This hold has run out. Please book again."""
+
+    field = "expires_at"
+
+
+class OnlyStaffOverride(Forbidden):
+    """Only staff may set aside notice, horizon and opening hours."""
+
+    field = "override_reason"
 
 
 class HoldOutlivesPending(Invalid):

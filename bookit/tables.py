@@ -209,6 +209,12 @@ class Booking(SQLModel, table=True):
         Index("bookings_by_resource", "resource_id", "start_time"),
         Index("bookings_by_start", "start_time", "id"),
         Index("bookings_by_status", "status", "start_time", "id"),
+        Index(
+            "bookings_that_expire",
+            "resource_id",
+            "expires_at",
+            postgresql_where=text("status = 'pending' AND expires_at IS NOT NULL"),
+        ),
     )
     id: int = key()
     user_id: int = refers_to("Customer")

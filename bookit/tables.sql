@@ -1,5 +1,10 @@
 -- The functions and triggers beside the tables: where a booking sits, what history remembers, how versions count.
 
+-- The moment by which a hold runs out: as whoever writes said, else by the database's own clock.
+CREATE FUNCTION the_moment() RETURNS timestamptz LANGUAGE sql STABLE AS $$
+  SELECT coalesce(nullif(current_setting('bookit.now', true), '')::timestamptz, now())
+$$;
+
 -- Gives a booking a place on its resource. Every write of a booking takes its resource's lock first, and so writers of
 -- one resource take turns: without it, two that meet in a slot each wait for the other's index entry, and end in a
 -- deadlock after a second or more. Two resources are locked in the order of their numbers.
@@ -41,27 +46,27 @@ RETURNS boolean LANGUAGE sql VOLATILE AS $$
     SELECT FROM public.bookings b
      WHERE b.resource_id = resource AND b.lane = place AND b.id IS DISTINCT FROM but_for
        AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(since, until)
-       AND b.status IN ('pending', 'confirmed'))
+       AND b.status IN ('pending', 'confirmed')
+       AND (b.expires_at IS NULL OR b.expires_at > public.the_moment()))
 $$;
 
--- The resource that takes a new booking: the one asked for, else the first with a free place, else (all are taken)
--- the first, so that the constraint refuses it. Locks what it looks at, always in the order of the numbers, so
--- that two writers never wait for each other. NULL when nothing active serves this service.
-CREATE FUNCTION resource_for_booking(service bigint, asked_for bigint, since timestamptz, until timestamptz)
+
+-- The resource that takes a new booking: of these, in this order, the first with a free place, else (all are taken) the
+-- first, so that the constraint refuses it. Locks what it looks at, always in the order of the numbers, so that two
+-- writers never wait for each other. NULL when there is none.
+CREATE FUNCTION resource_for_booking(candidates bigint[], since timestamptz, until timestamptz)
 RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE
-  candidates bigint[] := ARRAY(
-    SELECT r.id FROM public.service_resources sr JOIN public.resources r ON r.id = sr.resource_id
-     WHERE sr.service_id = service AND r.is_active AND (asked_for IS NULL OR r.id = asked_for) ORDER BY r.id);
 BEGIN
   IF cardinality(candidates) < 2 THEN
     RETURN candidates[1];
   END IF;
-  PERFORM pg_advisory_xact_lock(candidate) FROM unnest(candidates) AS candidate;
+  PERFORM pg_advisory_xact_lock(candidate) FROM (SELECT unnest(candidates) AS candidate ORDER BY 1) AS in_order;
   RETURN coalesce(
-    (SELECT r.id FROM public.resources r CROSS JOIN generate_series(1, r.capacity) AS place
-      WHERE r.id = ANY (candidates) AND public.booking_place_is_free(r.id, place, since, until, NULL)
-      ORDER BY r.id, place LIMIT 1),
+    (SELECT r.id
+       FROM unnest(candidates) WITH ORDINALITY AS candidate (id, at) JOIN public.resources r USING (id)
+      CROSS JOIN generate_series(1, r.capacity) AS place
+      WHERE public.booking_place_is_free(r.id, place, since, until, NULL)
+      ORDER BY candidate.at, place LIMIT 1),
     candidates[1]);
 END $$;
 
@@ -80,6 +85,36 @@ END $$;
 
 CREATE TRIGGER "Booking_finds_another_place" AFTER UPDATE OF blocks_from, blocks_until ON bookings
   FOR EACH ROW WHEN (NEW.status IN ('pending', 'confirmed')) EXECUTE FUNCTION booking_finds_another_place();
+
+-- A hold that has run out never blocks anybody: whoever comes to sit where it sat cancels it. The name makes this run
+-- after a place was found and before booking_slot_free is checked. History tells of it as nobody's act.
+CREATE FUNCTION booking_lets_go_of_holds() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  over bigint[] := ARRAY(
+    SELECT b.id FROM public.bookings b
+     WHERE b.resource_id = NEW.resource_id AND b.lane = NEW.lane AND b.id <> NEW.id
+       AND b.status = 'pending' AND b.expires_at <= public.the_moment()
+       AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(NEW.blocks_from, NEW.blocks_until));
+  actor_id text := current_setting('bookit.actor_id', true);
+  actor text := current_setting('bookit.actor', true);
+  door text := current_setting('bookit.door', true);
+  reason text := current_setting('bookit.reason', true);
+BEGIN
+  IF cardinality(over) > 0 THEN
+    PERFORM set_config('bookit.actor_id', '', true), set_config('bookit.actor', 'nobody', true),
+            set_config('bookit.door', 'clock', true), set_config('bookit.reason', 'The hold ran out.', true);
+    UPDATE public.bookings SET status = 'cancelled' WHERE id = ANY (over);
+    PERFORM set_config('bookit.actor_id', coalesce(actor_id, ''), true),
+            set_config('bookit.actor', coalesce(actor, ''), true),
+            set_config('bookit.door', coalesce(door, ''), true),
+            set_config('bookit.reason', coalesce(reason, ''), true);
+  END IF;
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER "Booking_lets_go_of_holds"
+  AFTER INSERT OR UPDATE OF status, resource_id, lane, blocks_from, blocks_until ON bookings
+  FOR EACH ROW WHEN (NEW.status IN ('pending', 'confirmed')) EXECUTE FUNCTION booking_lets_go_of_holds();
 
 -- Counts a try under this name. Lets `burst` of them through at once and then one each `per`/`burst`, and gives how many
 -- seconds the others must wait, 0 for none (the generic cell rate algorithm, with the time the name is due kept alone).

@@ -19,7 +19,7 @@ FLOORS = [
     {"tables"},
     {"policy"},
     {"database"},
-    {"people", "catalogue", "reviews", "idempotency"},
+    {"people", "catalogue", "reviews", "idempotency", "availability"},
     {"bookings"},
     {"records", "housekeeping"},
     WIRING,

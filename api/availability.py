@@ -1,0 +1,160 @@
+"""Availability: when a service can be had, and why not then."""
+
+import hashlib
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from starlette.responses import Response
+
+from api.endpoint import WHOEVER_YOU_ARE, Api, Call, single_header
+from api.shapes import Answer, Moment, PathNumber, Shape, Since, Slot, Until, slot_of
+from bookit import availability, policy
+from bookit import refusals as no
+from bookit.availability import Visit
+from bookit.tables import Booking, Service
+
+api = Api()
+A_WEEK = timedelta(days=7)
+Slots: Any = list[Slot]
+AS_JSON = TypeAdapter(Slots)
+# Which rule a refusal is about.
+RULES: dict[type[no.Refusal], str] = {
+    no.InThePast: "notice",
+    no.TooSoon: "notice",
+    no.TooFarAhead: "horizon",
+    no.OutsideHours: "hours",
+    no.BetweenSlots: "step",
+    no.Closed: "closure",
+    no.SlotTaken: "taken",
+}
+
+
+class SlotQuery(Shape):
+    """Which days, and on which resource."""
+
+    model_config = ConfigDict(strict=False)  # A query has only text.
+
+    from_date: Annotated[Since | None, Field(description="The first day, or moment; none: now.")] = None
+    to_date: Annotated[
+        Until | None, Field(description="The last day, or moment; none: a week on. At most 62 days.")
+    ] = None
+    resource_id: Annotated[PathNumber | None, Field(description="Only this resource.")] = None
+    booking_id: Annotated[
+        PathNumber | None, Field(description="A booking of one's own that is to be moved: it is not in its own way.")
+    ] = None
+
+
+class ExplainQuery(Shape):
+    """Which start, and on which resource."""
+
+    model_config = ConfigDict(strict=False)
+
+    start_time: Moment
+    resource_id: PathNumber | None = None
+    booking_id: PathNumber | None = None
+
+
+class Obstacle(Answer):
+    """A rule that stands in the way."""
+
+    rule: Annotated[str, Field(json_schema_extra={"enum": sorted(set(RULES.values()))})]
+    code: Annotated[str, Field(description="The refusal that booking would meet.")]
+    detail: str
+
+
+class Explained(Answer):
+    """How a start stands with one resource."""
+
+    id: int
+    name: str
+    timezone: str
+    free_places: int
+    in_the_way: list[Obstacle]
+
+
+class Explanation(Answer):
+    """How a start stands with everybody who could serve it."""
+
+    start_time: datetime
+    end_time: datetime | None
+    can_be_booked: bool
+    resources: list[Explained]
+
+
+REFUSES = (no.Missing, no.ServiceInactive, no.NotYourBooking, no.RangeReversed, no.RangeTooLong, no.TooManySlots,
+           no.OutsideTheCalendar, no.NoSuchTime)  # fmt: skip
+
+
+@api("GET", "/services/{id}/availability", tag="services", access=WHOEVER_YOU_ARE, refuses=REFUSES,
+     headers=("If-None-Match",))  # fmt: skip
+async def list_slots(call: Call, id: PathNumber, query: SlotQuery) -> Slots:  # noqa: A002 -- the name in the path
+    """List the free slots of a service, by start.
+
+    Whoever moves a booking names it in `booking_id`, signed in: its own time counts as free, and slots are as long as
+    it is. An answer has an `ETag`; sent back in `If-None-Match` it is answered with 304 while nothing changed.
+    """
+    visit = await visit_of(call, id, query)
+    since = max(query.from_date or call.now, call.now)
+    until = query.to_date or since + A_WEEK
+    policy.require_range(query.from_date or since, until)
+    found = await availability.slots(call.database, visit, since=since, until=max(since, until), now=call.now)
+    if len(found) > policy.MOST_SLOTS:
+        raise no.TooManySlots(most=f"{policy.MOST_SLOTS:,}")
+    return unless_known(call, [slot_of(row) for row in found], is_public=query.booking_id is None)
+
+
+@api("GET", "/services/{id}/availability/explain", tag="services", access=WHOEVER_YOU_ARE, refuses=REFUSES[:3])
+async def explain_slot(call: Call, id: PathNumber, query: ExplainQuery) -> Explanation:  # noqa: A002 -- as above
+    """Say for each resource what stands in the way of a start; nothing: it can be booked there."""
+    visit = await visit_of(call, id, query)
+    stand = await availability.standing(
+        call.database, visit, at=query.start_time, by=call.by, now=call.now, with_places=True
+    )
+    resources = [Explained(**row, in_the_way=obstacles(row, now=call.now)) for row in stand]
+    return Explanation(
+        start_time=query.start_time,
+        end_time=stand[0]["end_time"] if stand else None,
+        can_be_booked=not all(one.in_the_way for one in resources),
+        resources=resources,
+    )
+
+
+def obstacles(row: Any, *, now: datetime) -> list[Obstacle]:
+    return [
+        Obstacle(rule=RULES[type(refusal)], code=refusal.code(), detail=str(refusal))
+        for refusal in availability.in_the_way(row, now=now)
+    ]
+
+
+async def visit_of(call: Call, service_id: int, query: Any) -> Visit:
+    """Give the visit a query is about. Refuses an unknown or inactive service, and a booking of somebody else."""
+    service = await call.database.get(Service, service_id)
+    if service is None:
+        raise no.Missing(what="service")
+    if not service.is_active:
+        raise no.ServiceInactive
+    if query.booking_id is not None:
+        if call.by.id is None:
+            raise no.Unauthenticated
+        booking = await call.database.get(Booking, query.booking_id)
+        if booking is None or booking.service_id != service_id:
+            raise no.Missing(what="booking")
+        policy.require_own(booking, by=call.by)
+    return Visit(service_id, query.resource_id, query.booking_id)
+
+
+def unless_known(call: Call, slots: list[Slot], *, is_public: bool) -> Response:
+    """Send slots, or 304 to a client that has them already.
+
+    What everybody may see, a shared cache may keep for some seconds; a browser asks again each time, so that somebody
+    who has just booked does not see their own slot as free.
+    """
+    body = AS_JSON.dump_json(slots)
+    etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Vary": "Authorization"}
+    headers["Cache-Control"] = "public, max-age=0, s-maxage=5" if is_public else "private, no-cache"
+    known = single_header(call.request, "If-None-Match") or ""
+    if known == "*" or etag in (part.strip() for part in known.split(",")):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")

@@ -1,0 +1,278 @@
+"""When a service can be had, and if not, why not: one query over the opening hours, exceptions and bookings.
+
+Half-open everywhere: a visit is [start, end), and back to back is fine. What is worked out:
+
+- A resource is open in its weekly hours, by the clock on its own wall; with no weekly hours at all, always.
+- One-off openings and closures for everybody come over that, and a resource's own come over those. Where two of the
+  same kind meet, the closure counts.
+- The visit itself must lie in open time; setup and cleanup need only be free of other bookings.
+- Starts are offered from each opening on, every ``slot_step_minutes``, or else as long as the service lasts; from
+  midnight on where a resource is always open. A service with a step is booked at these starts and no others.
+
+Wall-clock times are read as PostgreSQL does: in a gap by the clock before it, and where an hour comes twice, as the
+second. A day that a zone skipped (Apia had no 30 December 2011) has no hours.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import text
+
+from bookit import policy
+from bookit import refusals as no
+from bookit.database import Reads, Row
+from bookit.policy import Actor
+
+# For a service, from :since until :until, and, with a booking, as long as that one lasts and as if it were not there.
+# A rule is what the service asks for; a candidate, who can serve it; a span, one opening of a candidate by itself, in
+# which starts are counted; a plan, all of a candidate's open time.
+PLANS = """
+WITH rule AS MATERIALIZED (
+  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS keeps_step,
+         coalesce(b.end_time - b.start_time, make_interval(mins => s.duration_minutes)) AS lasts,
+         coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
+         coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
+         make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
+         :now + make_interval(mins => s.min_notice_minutes) AS earliest,
+         :now + make_interval(days => s.horizon_days) AS latest
+    FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
+   WHERE s.id = CAST(:service_id AS bigint) AND s.is_active
+), candidate AS MATERIALIZED (
+  SELECT r.id, r.name, r.capacity, r.timezone,
+         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS keeps_hours
+    FROM service_resources sr JOIN resources r ON r.id = sr.resource_id
+   WHERE sr.service_id = CAST(:service_id AS bigint) AND r.is_active
+     AND (CAST(:resource_id AS bigint) IS NULL OR r.id = CAST(:resource_id AS bigint))
+), exception AS MATERIALIZED (
+  SELECT x.resource_id, x.is_open, x.start_time, x.end_time
+    FROM rule JOIN calendar_exceptions x
+      ON tstzrange(x.start_time, x.end_time) && tstzrange(:since, :until + rule.lasts, '[]')
+), span AS MATERIALIZED (
+  SELECT c.id, opening.since, opening.until
+    FROM rule CROSS JOIN candidate c
+   CROSS JOIN LATERAL (
+     SELECT date_trunc('day', :since AT TIME ZONE c.timezone) - interval '2 days' AS first,
+            (:until + rule.lasts) AT TIME ZONE c.timezone AS last
+   ) AS days
+   CROSS JOIN LATERAL (
+     SELECT day, (day + h.opens) AT TIME ZONE c.timezone AS since,
+            (day + h.closes + CASE WHEN h.closes > h.opens THEN interval '0' ELSE interval '1 day' END)
+              AT TIME ZONE c.timezone AS until
+       FROM opening_hours h
+      CROSS JOIN LATERAL generate_series(
+        date_trunc('week', days.first) + make_interval(days => h.weekday - 1), days.last, interval '7 days') AS day
+      WHERE h.resource_id = c.id
+        AND day >= coalesce(h.valid_from, '-infinity') AND day <= coalesce(h.valid_until, 'infinity')
+     UNION ALL
+     SELECT day, day AT TIME ZONE c.timezone, (day + interval '1 day') AT TIME ZONE c.timezone
+       FROM generate_series(days.first, days.last, interval '1 day') AS day
+      WHERE NOT c.keeps_hours
+   ) AS opening
+   WHERE opening.since < opening.until AND opening.until > :since
+     AND ((day + interval '12 hours') AT TIME ZONE c.timezone) AT TIME ZONE c.timezone = day + interval '12 hours'
+  UNION ALL
+  SELECT c.id, x.start_time, x.end_time
+    FROM candidate c JOIN exception x ON x.is_open AND (x.resource_id = c.id OR x.resource_id IS NULL)
+), plan AS MATERIALIZED (
+  SELECT c.*, opening.hours, opening.hours - closed.times AS open, closed.times AS closed
+    FROM candidate c
+   CROSS JOIN LATERAL (
+     SELECT coalesce(range_agg(tstzrange(s.since, s.until)), '{}') AS hours FROM span s WHERE s.id = c.id
+   ) AS opening
+   CROSS JOIN LATERAL (
+     SELECT coalesce(range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.resource_id IS NULL
+                     AND NOT x.is_open), '{}')
+            - coalesce(range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.resource_id = c.id
+                       AND x.is_open), '{}')
+            + coalesce(range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.resource_id = c.id
+                       AND NOT x.is_open), '{}') AS times
+       FROM exception x
+   ) AS closed
+)"""
+# What is taken, place by place; a hold that has run out takes nothing.
+BUSY = """, busy AS MATERIALIZED (
+  SELECT c.id, taken.lane, taken.times
+    FROM rule CROSS JOIN candidate c
+   CROSS JOIN LATERAL (
+     SELECT b.lane, range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS times
+       FROM bookings b
+      WHERE b.resource_id = c.id AND b.lane <= c.capacity AND b.status IN ('pending', 'confirmed')
+        AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(
+              :since - rule.setup, :until + rule.lasts + rule.cleanup, '[]')
+        AND (b.expires_at IS NULL OR b.expires_at > :now)
+        AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
+      GROUP BY b.lane
+   ) AS taken
+)"""
+# Places that are taken alike make a lane: one that is busy by itself, and all that are empty together. A room is when a
+# visit could start in a lane, as a set of times: open time without its end, less what is taken and what leads up to it.
+SLOTS = text(f"""
+{PLANS}{BUSY}, lane AS MATERIALIZED (
+  SELECT id, lane, 1 AS places, times FROM busy
+  UNION ALL
+  SELECT c.id, 0, c.capacity - count(b.id), '{{}}'
+    FROM candidate c LEFT JOIN busy b ON b.id = c.id
+   GROUP BY c.id, c.capacity HAVING c.capacity > count(b.id)
+), room AS MATERIALIZED (
+  SELECT lane.id, lane.lane, lane.places, rule.step,
+         ((SELECT range_agg(tstzrange(lower(o), upper(o) - rule.lasts, '[]'))
+             FROM unnest(p.open) AS o WHERE upper(o) - rule.lasts >= lower(o))
+          - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.lasts - rule.cleanup, upper(t) + rule.setup, '()'))
+                        FROM unnest(lane.times) AS t), '{{}}'))
+         * tstzmultirange(tstzrange(:since, :until) * tstzrange(rule.earliest, NULL)
+                          * tstzrange(:now, rule.latest, '(]')) AS starts
+    FROM rule CROSS JOIN lane JOIN plan p USING (id)
+), start AS (
+  SELECT DISTINCT room.id, room.lane, room.places, at
+    FROM room JOIN span s USING (id)
+   CROSS JOIN LATERAL unnest(room.starts * tstzmultirange(tstzrange(s.since, s.until))) AS gap
+   CROSS JOIN LATERAL generate_series(
+     s.since + room.step * ceil(extract(epoch FROM lower(gap) - s.since) / extract(epoch FROM room.step)),
+     upper(gap), room.step) AS at
+   WHERE gap @> at
+), free AS (
+  SELECT id, at, sum(places) AS places FROM start GROUP BY id, at
+)
+SELECT free.at AS start_time, free.at + rule.lasts AS end_time, c.timezone,
+       array_agg(c.id ORDER BY c.id) AS ids, array_agg(c.name ORDER BY c.id) AS names,
+       array_agg(free.places ORDER BY c.id) AS places
+  FROM rule CROSS JOIN free JOIN candidate c USING (id)
+ GROUP BY free.at, rule.lasts, c.timezone
+ ORDER BY free.at, c.timezone
+ LIMIT :limit
+""")
+# How one start, which is both :since and :until, stands with each candidate.
+STANDING = f"""{PLANS}, standing AS MATERIALIZED (
+  SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, :since + rule.lasts AS end_time,
+         :since - rule.setup AS blocks_from, :since + rule.lasts + rule.cleanup AS blocks_until,
+         rule.earliest, rule.latest, rule.step,
+         CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :may_be_over END AS has_notice,
+         coalesce(:since <= rule.latest, true) AS is_near,
+         p.hours @> tstzrange(:since, :since + rule.lasts) AS is_in_hours,
+         NOT p.closed && tstzrange(:since, :since + rule.lasts) AS is_not_closed,
+         NOT rule.keeps_step OR EXISTS (
+           SELECT FROM span s
+            WHERE s.id = p.id AND s.since <= :since AND :since < s.until
+              AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_a_slot
+    FROM rule CROSS JOIN plan p
+)"""
+FITS = "(has_notice AND is_near AND is_in_hours AND is_not_closed AND is_a_slot)"
+VERDICT = text(f"{STANDING} SELECT * FROM standing ORDER BY id")
+EXPLAIN = text(f"""{STANDING}{BUSY}
+SELECT s.*, s.capacity - (
+         SELECT count(*) FROM busy
+          WHERE busy.id = s.id AND busy.times && tstzrange(s.blocks_from, s.blocks_until)
+       ) AS free_places
+  FROM standing s ORDER BY s.id
+""")
+
+# The visits that a closure falls upon.
+TOUCHED = text("""
+SELECT b.id, b.start_time, b.status, u.name AS customer, s.title AS service, r.name AS resource
+  FROM bookings b JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
+  JOIN resources r ON r.id = b.resource_id
+ WHERE b.status IN ('pending', 'confirmed') AND (b.expires_at IS NULL OR b.expires_at > :now)
+   AND tstzrange(b.start_time, b.end_time) && tstzrange(:since, :until)
+   AND b.start_time >= :since - interval '2 days' AND b.start_time < :until
+   AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
+ ORDER BY b.start_time, b.id
+ LIMIT :limit
+""")
+LOOK_AHEAD = (2, 14, 62)  # days; most businesses are free within the first
+OF_THIS_TIME = (
+    no.SlotTaken, no.TooSoon, no.TooFarAhead, no.OutsideHours, no.Closed, no.BetweenSlots, no.InThePast
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What somebody would like to book: a service, perhaps on one resource, perhaps in place of a booking there is."""
+
+    service_id: int
+    resource_id: int | None = None
+    booking_id: int | None = None
+
+
+async def slots(
+    reads: Reads, visit: Visit, *, since: datetime, until: datetime, now: datetime, limit: int = policy.MOST_SLOTS + 1
+) -> list[Row]:
+    """Give the slots that start from ``since`` on and before ``until``, by start.
+
+    Each has ``start_time`` and ``end_time`` in UTC, the ``timezone`` of its resources, and of these, in the order of
+    their numbers, ``ids``, ``names`` and free ``places``.
+    """
+    return await reads.fetch(SLOTS, since=since, until=until, now=now, limit=limit, **vars(visit))
+
+
+async def next_free(reads: Reads, visit: Visit, *, since: datetime, now: datetime, count: int = 3) -> list[Row]:
+    """Give the next slots from a moment on, looking no further than two months ahead."""
+    since, found = max(since, now), []
+    for days in LOOK_AHEAD:
+        until = min(since + timedelta(days=days), policy.CALENDAR[1])
+        found = await slots(reads, visit, since=since, until=until, now=now, limit=count)
+        if len(found) == count or until == policy.CALENDAR[1]:
+            break
+    return found
+
+
+async def offer_next(reads: Reads, refusal: no.Refusal, visit: Visit, *, since: datetime, now: datetime) -> None:
+    """Put beside a refusal of a time the next slots, if it is one that another time would not meet.
+
+    To be asked when the transaction that was refused is over, and its locks with it.
+    """
+    if isinstance(refusal, OF_THIS_TIME):
+        refusal.next_free = await next_free(reads, visit, since=since, now=now)
+
+
+async def standing(
+    reads: Reads, visit: Visit, *, at: datetime, by: Actor, now: datetime, with_places: bool = False
+) -> list[Row]:
+    """Tell for each resource that can serve this visit how a start at this moment stands with each rule.
+
+    ``with_places`` also counts its ``free_places``.
+    """
+    statement = EXPLAIN if with_places else VERDICT
+    return await reads.fetch(statement, **asked(at, by=by, now=now), **vars(visit))
+
+
+def asked(at: datetime, *, by: Actor, now: datetime) -> dict[str, Any]:
+    """Give the values with which one start is judged; staff also write down visits that were."""
+    return {"since": at, "until": at, "now": now, "may_be_over": by.works_here}
+
+
+def in_the_way(stands: Row, *, now: datetime) -> list[no.Refusal]:
+    """Give every rule that keeps a visit from this resource; none: it can be booked there."""
+    found: list[no.Refusal] = []
+    if not stands["has_notice"]:
+        is_over = stands["start_time"] <= now
+        found.append(no.InThePast() if is_over else no.TooSoon(notice=policy.spoken_time(stands["earliest"] - now)))
+    if not stands["is_near"]:
+        found.append(no.TooFarAhead(days=(stands["latest"] - now).days))
+    if not stands["is_in_hours"]:
+        found.append(no.OutsideHours())
+    elif not stands["is_a_slot"]:
+        found.append(no.BetweenSlots(step=policy.spoken_time(stands["step"])))
+    if not stands["is_not_closed"]:
+        found.append(no.Closed())
+    if stands.get("free_places") == 0:
+        found.append(no.SlotTaken())
+    return found
+
+
+def nearest(stand: Sequence[Row], *, now: datetime, but_for: tuple[type[no.Refusal], ...] = ()) -> no.Refusal | None:
+    """Give why nobody at all can serve this visit: of the resource with the least in its way. None: somebody can."""
+    ways = [[way for way in in_the_way(one, now=now) if not isinstance(way, but_for)] for one in stand]
+    least = min(ways, key=len, default=[])
+    return least[0] if least else None
+
+
+async def touched(
+    reads: Reads, *, since: datetime, until: datetime, resource_id: int | None, now: datetime, limit: int
+) -> list[Row]:
+    """Give the bookings, pending or confirmed, that meet this time on this resource, or on any, by start.
+
+    Each has ``id``, ``start_time``, ``status``, and ``customer``, ``service`` and ``resource`` by name.
+    """
+    return await reads.fetch(TOUCHED, since=since, until=until, resource_id=resource_id, now=now, limit=limit)
