@@ -202,9 +202,9 @@ class RecordView(ListPages):
         actor = request.state.actor
 
         async def once() -> Any:
-            number = request.scope.get("request_id", "")
-            async with self.database.transaction(by=actor, request_id=number) as session:
-                return await act(session, by=actor, now=self.clock())
+            now, asked = self.clock(), request.scope.get("request_id", "")
+            async with self.database.transaction(by=actor, now=now, request_id=asked) as session:
+                return await act(session, by=actor, now=now)
 
         try:
             return await retrying(once)

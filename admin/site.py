@@ -28,6 +28,7 @@ from admin.record_view import RecordView, Unsaved
 from admin.sign_in import StaffSignIn
 from admin.typed import escaped
 from admin.views import VIEWS
+from admin.week import edit_week
 from bookit import refusals as no
 from bookit.clock import Clock
 from bookit.database import Database, configure
@@ -56,6 +57,7 @@ class StaffSite(Admin):
         router = self.admin.router
         router.routes = [route for route in router.routes if getattr(route, "name", None) not in SHUT]
         only_post(router.routes, "logout")
+        self.admin.add_route("/resource/{pk}/week", self.week, methods=["GET", "POST"], name="week")
         self.admin.add_route("/password", self.password, methods=["GET", "POST"], name="password")
         router.routes = [Mount("/static", StaticFiles(directory=HERE / "static"), name="static"), *router.routes]
         self.admin.exception_handlers[DataError] = self.not_readable
@@ -81,6 +83,12 @@ class StaffSite(Admin):
         """Let somebody change their own password."""
         answer = await change_own_password(request, RecordView.database, self.templates, now=RecordView.clock())
         return with_status(request, answer)
+
+    @login_required
+    async def week(self, request: Request) -> Response:
+        """Show a resource's week, and keep what was typed as its week."""
+        database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
+        return with_status(request, await edit_week(request, database, self.templates, zone=zone, now=now))
 
     @login_required
     async def list(self, request: Request) -> Response:

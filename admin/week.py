@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
+from functools import partial
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from sqladmin import Flash
 from sqlalchemy import bindparam, or_, select
@@ -12,15 +14,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from admin.record_view import number as number_in
-from bookit import catalogue, records
+from admin.guards import sent_form
+from admin.spelling import WEEKDAYS, local_time
+from admin.typed import number
+from bookit import catalogue, policy, records
 from bookit import refusals as no
 from bookit.catalogue import Opening, mark_of, opening_of
 from bookit.columns import DAY_MINUTES
 from bookit.database import Database, retrying
-from bookit.tables import CalendarException, Resource, home
+from bookit.tables import CalendarException, OpeningHours, Resource, home
 
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MOST_SEASONS = 20
 Moment = TypeVar("Moment", date, time)
 EXCEPTIONS = home(CalendarException)
@@ -67,7 +70,7 @@ class Season:
         until = read(date, self.until, "The last day of a season")
         if since and until and until < since:
             raise no.SeasonEndsBeforeStart
-        for weekday, name in enumerate(DAYS, 1):
+        for weekday, name in WEEKDAYS.items():
             for typed in self.days[weekday]:
                 opens, closes = (read(time, part, name) for part in typed)
                 if opens is None or closes is None:
@@ -113,43 +116,52 @@ def read(kind: type[Moment], typed: str, where: str) -> Moment | None:
         raise NoHours(f"{where}: {typed[:20]!r} cannot be read.") from None
 
 
-async def edit_week(request: Request, database: Database, templates: Any, *, now: datetime) -> Response:
+async def edit_week(request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime) -> Response:
     """Show a resource's week, or keep what was typed as its week."""
-    number = number_in(request.path_params["pk"])
-    resource = await database.get(Resource, number)
+    by = request.state.actor
+    if not policy.may(by, "see", OpeningHours):
+        raise HTTPException(403)
+    resource = await database.get(Resource, number(request.path_params["pk"]))
     if resource is None:
         raise HTTPException(404)
-    hours = await catalogue.hours_of(database, number)
-    told: dict[str, Any] = {
-        "resource": resource, "days": DAYS, "blank": Season(), "seen": mark_of(hours), "error": "",
-        "most": MOST_SEASONS,
-    }  # fmt: skip
-    told["seasons"] = kept_seasons(map(opening_of, hours))
+    hours = await catalogue.hours_of(database, resource.id)
+    seasons, seen, refusal = kept_seasons(map(opening_of, hours)), mark_of(hours), None
     if request.method == "POST":
-        form = await request.form()
-        told["seasons"] = typed_seasons(form)
+        form = await sent_form(request)
+        seasons, seen = typed_seasons(form), str(form.get("seen", ""))
         try:
-            openings = [opening for season in told["seasons"] for opening in season.openings()]
-            await save(request, database, number, openings, seen=str(form.get("seen", "")), now=now)
-        except (NoHours, no.Refusal) as refusal:
-            request.state.refusal = refusal if isinstance(refusal, no.Refusal) else no.Misshapen()
-            told["error"] = str(refusal)
+            await save(request, database, resource, seasons, seen=seen, now=now)
+        except (NoHours, no.Refusal) as found:
+            refusal = found
+            request.state.refusal = found if isinstance(found, no.Refusal) else no.Misshapen()
         else:
             Flash.success(request, f"The hours of {resource.name} are saved.")
             return RedirectResponse(request.url.path, 303)
-    told["coming"] = await database.fetch(COMING, resource_id=number, now=now)
+    told = {
+        "resource": resource,
+        "weekdays": WEEKDAYS,
+        "seasons": seasons,
+        "blank": Season(),
+        "most": MOST_SEASONS,
+        "seen": seen,
+        "error": str(refusal or ""),
+        "may_change": policy.may(by, "change", OpeningHours),
+        "coming": await database.fetch(COMING, resource_id=resource.id, now=now),
+        "local_time": partial(local_time, zone),
+    }
     answer: Response = await templates.TemplateResponse(request, "sqladmin/week.html", told)
     return answer
 
 
 async def save(
-    request: Request, database: Database, number: int, openings: list[Opening], *, seen: str, now: datetime
+    request: Request, database: Database, resource: Resource, seasons: list[Season], *, seen: str, now: datetime
 ) -> None:
-    by = request.state.actor
+    """Keep this week, in the name of whoever typed it."""
+    by, number_of_request = request.state.actor, request.scope.get("request_id", "")
+    openings = [opening for season in seasons for opening in season.openings()]
 
     async def once() -> None:
-        number_of_request = request.scope.get("request_id", "")
         async with database.transaction(by=by, now=now, request_id=number_of_request) as session:
-            await records.keep_hours(session, number, openings, by=by, now=now, seen=seen)
+            await records.keep_hours(session, resource.id, openings, by=by, now=now, seen=seen)
 
     await retrying(once)

@@ -200,7 +200,8 @@ async def confirm(session: Session, booking: Booking, *, by: Actor, now: datetim
 
 async def cancel(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
     """Free the slot. Refuses a customer who comes too late."""
-    await require_in_time(session, booking, by=by, now=now)
+    if policy.why_not(booking, Status.CANCELLED, by=by) is None:
+        await require_in_time(session, booking, by=by, now=now)
     return await become(session, booking, Status.CANCELLED, by=by)
 
 
