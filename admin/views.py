@@ -13,6 +13,7 @@ from admin.filters import ChoiceFilter, DayFilter, RowFilter, YesNoFilter
 from admin.lookups import PERSON, RESOURCE, SERVICE
 from admin.paging import Sorting, among, says
 from admin.record_view import RecordView, tell_refusal
+from admin.slots import NamesTouched, OffersSlots
 from admin.spelling import badge, weekday, word
 from admin.typed import number
 from bookit import people
@@ -37,7 +38,7 @@ MOST_PEOPLE = 5_000  # whose bookings are found before they are sorted
 MOST_OF_MANY = 300  # bookings counted where more people are meant
 
 
-class BookingView(StatusActs, RecordView, model=Booking):
+class BookingView(StatusActs, OffersSlots, RecordView, model=Booking):
     """The desk's bookings."""
 
     category, icon, name, name_plural = "Desk", "fa-solid fa-calendar-check", "Booking", "Bookings"
@@ -158,6 +159,11 @@ class ResourceView(RecordView, model=Resource):
     column_filters = [YesNoFilter(Resource.is_active, "Active")]
     form_columns = ["name", "capacity", "timezone", "is_active", "version"]
 
+    async def details_context(self, request: Request) -> dict[str, Any]:
+        """Lead to its week too."""
+        context = await super().details_context(request)
+        return {**context, "week": request.url_for("admin:week", pk=request.path_params["pk"])}
+
 
 class OpeningHoursView(RecordView, model=OpeningHours):
     """When resources work."""
@@ -171,7 +177,7 @@ class OpeningHoursView(RecordView, model=OpeningHours):
     form_ajax_refs = {"resource": RESOURCE}
 
 
-class ExceptionView(RecordView, model=CalendarException):
+class ExceptionView(NamesTouched, RecordView, model=CalendarException):
     """Holidays, leaves and extra openings."""
 
     category, icon, name, name_plural = "Catalogue", "fa-solid fa-umbrella-beach", "Exception", "Exceptions"

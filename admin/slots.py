@@ -1,0 +1,118 @@
+"""What the desk is told of times: the next free slots beside a refusal, and the visits that a closure falls upon."""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqladmin import Flash
+from starlette.requests import Request
+from wtforms import StringField
+from wtforms.validators import Length, Optional
+
+from admin.forms import put_on_field
+from bookit import availability
+from bookit import refusals as no
+from bookit.availability import Visit
+from bookit.tables import CalendarException
+
+MOST_TOUCHED = 100
+WHY_ANYWAY = "Only where notice, horizon, opening hours or a closure stand in the way. History keeps it."
+
+
+def override_field() -> StringField:
+    """Make the field in which staff say why the rules do not count this time."""
+    drawn = {"class": "form-control", "maxlength": 200}
+    return StringField("Why anyway", [Optional(), Length(max=200)], description=WHY_ANYWAY, render_kw=drawn)
+
+
+class OffersSlots:
+    """Has a page of bookings tell the next free slots when a time is refused."""
+
+    async def scaffold_form(self, rules: list[str] | None = None) -> Any:
+        """Ask too why the rules do not count this time, if they do not."""
+        page: Any = super()
+        return type("BookingForm", (await page.scaffold_form(rules),), {"override_reason": override_field()})
+
+    def facts(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Give what the form says, and why anyway if that was said."""
+        page: Any = super()
+        facts: dict[str, Any] = page.facts(data)
+        reason = str(data.get("override_reason") or "").strip()
+        return facts | ({"override_reason": reason} if reason else {})
+
+    async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
+        """Book, or say when that would be free."""
+        page: Any = self
+        facts = page.facts(data)
+        visit = Visit(facts.get("service_id") or 0, facts.get("resource_id"))
+        return await self.offering(request, visit, facts.get("start_time"), super().insert_model(request, data))  # type: ignore[misc]  # the page's own
+
+    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
+        """Move a booking, or say when it could be."""
+        page: Any = self
+        booking, facts = await page.get_object_for_edit(request), page.facts(data)
+        visit = Visit(booking.service_id, facts.get("resource_id") or booking.resource_id, booking.id)
+        return await self.offering(request, visit, facts.get("start_time"), super().update_model(request, pk, data))  # type: ignore[misc]  # as above
+
+    async def offering(self, request: Request, visit: Visit, since: datetime | None, act: Any) -> Any:
+        """Run an act; beside a refusal of its time, tell the next free slots."""
+        del request
+        page: Any = self
+        try:
+            return await act
+        except no.Refusal as refusal:
+            if since:
+                await availability.offer_next(page.database, refusal, visit, since=since, now=page.clock())
+            if refusal.next_free:
+                put_on_field("start_time", in_words(refusal, page.zone))
+            raise
+
+
+def in_words(refusal: no.Refusal, zone: ZoneInfo) -> str:
+    """Say the next free slots, by the business's clock."""
+    starts = [f"{slot['start_time'].astimezone(zone):%a %d %b, %H:%M}" for slot in refusal.next_free or ()]
+    return f"Free next: {'; '.join(starts)}."
+
+
+class NamesTouched:
+    """Has a page of closures name the visits that one falls upon."""
+
+    async def touched(self, closure: CalendarException) -> list[dict[str, Any]]:
+        """Give the visits to come that this falls upon; an opening falls upon none."""
+        page: Any = self
+        now = page.clock()
+        if closure.is_open or closure.end_time <= now:
+            return []
+        return await availability.touched(
+            page.database,
+            since=max(closure.start_time, now),
+            until=closure.end_time,
+            resource_id=closure.resource_id,
+            now=now,
+            limit=MOST_TOUCHED + 1,
+        )
+
+    async def details_context(self, request: Request) -> dict[str, Any]:
+        """Show these visits beside the closure."""
+        page: Any = self
+        context: dict[str, Any] = await super().details_context(request)  # type: ignore[misc]  # the page's own
+        closure = await page.get_object_for_details(request)
+        return {**context, "touched": await self.touched(closure), "most_touched": MOST_TOUCHED}
+
+    async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
+        """Close, and say whom that concerns."""
+        return await self.warn(request, await super().insert_model(request, data))  # type: ignore[misc]  # the page's own
+
+    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
+        """Change a closure, and say whom that concerns."""
+        return await self.warn(request, await super().update_model(request, pk, data))  # type: ignore[misc]  # as above
+
+    async def warn(self, request: Request, closure: CalendarException) -> CalendarException:
+        """Say on the next page how many visits a closure falls upon; its own page lists them."""
+        found = await self.touched(closure)
+        if found:
+            count = f"More than {MOST_TOUCHED}" if len(found) > MOST_TOUCHED else str(len(found))
+            falls = "visit falls" if len(found) == 1 else "visits fall"
+            numbers = ", ".join(f"#{visit['id']}" for visit in found[:5]) + ("…" if len(found) > 5 else "")  # noqa: PLR2004 -- enough to find the rest by
+            Flash.warning(request, f"{count} {falls} into this closure: {numbers}. Its page lists them.")
+        return closure
