@@ -41,6 +41,18 @@ LIBRARIES = (
         "api/static/vendor/redoc",
         (("https://cdn.redoc.ly/redoc/logo-mini.svg", "/static/icon.svg"),),
     ),
+    Library(
+        "@event-calendar/build",
+        ("dist/event-calendar.min.js", "dist/event-calendar.min.css", "package.json"),
+        "admin/static/vendor/event-calendar",
+        (("//# sourceMappingURL=event-calendar.min.js.map", ""),),
+    ),
+    Library(
+        "chart.js",
+        ("dist/chart.umd.min.js", "LICENSE.md"),
+        "admin/static/vendor/chart",
+        (("//# sourceMappingURL=chart.umd.min.js.map", ""),),
+    ),
 )
 
 NPM_FILES = ("package.json", "package-lock.json", ".npmrc")
