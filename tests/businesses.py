@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bookit.database import Session
 from bookit.tables import Booking, CalendarException, OpeningHours, Resource, Role, Service, ServiceResource, User
 from tests import oracle
-from tests.oracle import DAY, MINUTE, Business, Once, Sold, Weekly
+from tests.oracle import DAY, Business, Sold, Span, Weekly
 
 # Where and when clocks change: an hour in both hemispheres, half an hour, at midnight, a whole day; and a plain week.
 CHANGES = [
@@ -19,6 +19,7 @@ CHANGES = [
     ("Pacific/Apia", date(2011, 12, 30)), ("Asia/Kolkata", date(2030, 1, 7)),
     ("America/Sao_Paulo", date(2018, 11, 4)), ("America/Sao_Paulo", date(2018, 2, 18)),
 ]  # fmt: skip
+MINUTE = timedelta(minutes=1)
 ZONES = sorted({zone for zone, _ in CHANGES} | {"UTC"})
 CUSTOMERS = 2
 FIRST_BOOKING = 10**9  # Far from the numbers that bookings get while a business is tried.
@@ -58,10 +59,9 @@ def weekly(draw: st.DrawFn, around: date) -> list[Weekly]:
 
 
 @st.composite
-def once(draw: st.DrawFn, base: datetime) -> Once:
+def once(draw: st.DrawFn, base: datetime) -> Span:
     start = base + draw(st.integers(-2 * 24 * 4, 4 * 24 * 4)) * 15 * MINUTE
-    lasts = draw(minutes(15, 50, 60, 120, 480, 1440, 4000))
-    return Once((start, start + lasts), is_open=draw(st.booleans()))
+    return start, start + draw(minutes(15, 50, 60, 120, 480, 1440, 4000))
 
 
 @st.composite
@@ -101,7 +101,8 @@ def cases(draw: st.DrawFn) -> Case:
                 zone if draw(st.integers(0, 3)) else draw(st.sampled_from(ZONES)),
                 capacity,
                 [row for rows in draw(st.lists(weekly(day), max_size=4)) for row in rows],
-                draw(st.lists(once(base), max_size=3)),
+                draw(st.lists(once(base), max_size=2)),
+                draw(st.lists(once(base), max_size=2)),
                 draw(sold(number, base, now, places_once[-1])),
                 serves=bool(draw(st.integers(0, 9))),
             )
@@ -114,7 +115,8 @@ def cases(draw: st.DrawFn) -> Case:
         notice=draw(minutes(0, 0, 60, 615, 2880)),
         horizon=draw(st.sampled_from([None, None, DAY, 3 * DAY])),
         resources=resources,
-        once=draw(st.lists(once(base), max_size=3)),
+        opened=draw(st.lists(once(base), max_size=2)),
+        closed=draw(st.lists(once(base), max_size=2)),
     )
     return Case(business, tuple(places_once), now, since, until, oracle.instant(day, time(2), zone))
 
@@ -149,9 +151,10 @@ async def open_up(session: Session, case: Case) -> None:
     )
     hours = [(one.id, *(getattr(row, name) for name in OPENING_HOURS[1:])) for one in resources for row in one.hours]
     await session.load(OpeningHours, OPENING_HOURS, hours)
-    exceptions = [(None, row) for row in business.once] + [(one.id, row) for one in resources for row in one.once]
-    columns = ("resource_id", "start_time", "end_time", "is_open")
-    await session.load(CalendarException, columns, [(number, *row.span, row.is_open) for number, row in exceptions])
+    whom: list[tuple[int | None, Any]] = [(None, business), *((one.id, one) for one in resources)]
+    exceptions = [(n, *span, True) for n, one in whom for span in one.opened]
+    exceptions += [(n, *span, False) for n, one in whom for span in one.closed]
+    await session.load(CalendarException, ("resource_id", "start_time", "end_time", "is_open"), exceptions)
     bookings = [
         (sold.id, 1, 1, one.id, sold.lane, *sold.visit, *sold.blocks, sold.status, 60, sold.expires_at)
         for one in resources

@@ -7,7 +7,6 @@ from functools import cache
 from zoneinfo import ZoneInfo
 
 Span = tuple[datetime, datetime]  # From the first moment until just before the second.
-MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 MARGIN = 4 * DAY  # How far around a moment openings and closures are looked for; no visit is longer.
 
@@ -21,14 +20,6 @@ class Weekly:
     closes: time
     valid_from: date | None = None
     valid_until: date | None = None
-
-
-@dataclass(frozen=True)
-class Once:
-    """One opening or closure."""
-
-    span: Span
-    is_open: bool
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,8 @@ class Resource:
     zone: str
     capacity: int
     hours: Sequence[Weekly] = ()
-    once: Sequence[Once] = ()
+    opened: Sequence[Span] = ()
+    closed: Sequence[Span] = ()
     sold: Sequence[Sold] = ()
     serves: bool = True  # Whether it is active and linked to the service.
 
@@ -71,7 +63,8 @@ class Business:
     notice: timedelta
     horizon: timedelta | None
     resources: Sequence[Resource]
-    once: Sequence[Once] = ()
+    opened: Sequence[Span] = ()
+    closed: Sequence[Span] = ()
     moves: Sold | None = None  # The booking that is to be moved: it is not in its own way.
 
     def visit(self) -> tuple[timedelta, timedelta, timedelta]:
@@ -94,11 +87,10 @@ def instant(day: date, clock: time, zone: str) -> datetime:
 def joined(spans: Sequence[Span]) -> list[Span]:
     """Give the same moments in as few spans as can be."""
     found: list[Span] = []
-    for since, until in sorted(span for span in spans if span[0] < span[1]):
-        if found and since <= found[-1][1]:
-            found[-1] = (found[-1][0], max(until, found[-1][1]))
-        else:
-            found.append((since, until))
+    for since, until in sorted(spans):
+        follows_on = found and since <= found[-1][1]
+        first, last = found.pop() if follows_on else (since, until)
+        found.append((first, max(last, until)))
     return found
 
 
@@ -136,13 +128,10 @@ class Diary:
     def __init__(self, business: Business, resource: Resource, now: datetime, since: datetime, until: datetime) -> None:
         self.business, self.resource, self.now = business, resource, now
         self.lasts, self.before, self.after = business.visit()
-        own = [once.span for once in resource.once if once.is_open]
-        everybodys = [once.span for once in business.once if once.is_open]
         weekly = hours_of(resource, since - MARGIN, until + MARGIN)
-        self.openings = [(a, b) for a, b in [*weekly, *everybodys, *own] if a < b]
+        self.openings = [(a, b) for a, b in [*weekly, *business.opened, *resource.opened] if a < b]
         self.hours = joined(self.openings)
-        closed = joined([once.span for once in business.once if not once.is_open])
-        self.closed = without(closed, own) + [once.span for once in resource.once if not once.is_open]
+        self.closed = [*without(business.closed, resource.opened), *resource.closed]
         self.busy = [sold for sold in resource.sold if sold.is_in_the_way(now) and sold != business.moves]
 
     def starts(self) -> set[datetime]:
@@ -158,19 +147,16 @@ class Diary:
 
     def obstacles(self, at: datetime, *, is_staff: bool = False) -> list[str]:
         """Give the code of each rule against a start, but not whether it is taken."""
-        visit = at, at + self.lasts
-        found = []
+        visit, found = (at, at + self.lasts), list[str]()
         if at <= self.now and not is_staff:
             found.append("in-the-past")
         elif self.now < at < self.now + self.business.notice:
             found.append("too-soon")
         if self.business.horizon and at > self.now + self.business.horizon:
             found.append("too-far-ahead")
-        if not any(a <= visit[0] and visit[1] <= b for a, b in self.hours):
+        if not any(a <= at and visit[1] <= b for a, b in self.hours):
             found.append("outside-hours")
-        elif self.business.step and not any(
-            a <= at < b and not (at - a) % self.business.step for a, b in self.openings
-        ):
+        elif (step := self.business.step) and not any(a <= at < b and not (at - a) % step for a, b in self.openings):
             found.append("between-slots")
         if any(meet(visit, span) for span in self.closed):
             found.append("closed")
@@ -187,14 +173,12 @@ def diaries(business: Business, now: datetime, since: datetime, until: datetime,
 
 def slots(business: Business, now: datetime, since: datetime, until: datetime, only: int | None = None) -> list[Offer]:
     """Give what is offered: start, end, zone, free places in all, and of each resource that has some."""
-    found: dict[tuple[datetime, str], list[tuple[int, int]]] = {}
+    found: dict[tuple[datetime, datetime, str], list[tuple[int, int]]] = {}
     for diary in diaries(business, now, since, until, only):
         for at in diary.starts():
             if since <= at < until and not diary.obstacles(at) and (places := diary.free_places(at)):
-                found.setdefault((at, diary.resource.zone), []).append((diary.resource.id, places))
-    lasts = business.visit()[0]
-    return [(at, at + lasts, zone, sum(places for _, places in free), free)
-            for (at, zone), free in sorted(found.items())]  # fmt: skip
+                found.setdefault((at, at + diary.lasts, diary.resource.zone), []).append((diary.resource.id, places))
+    return [(*when, sum(places for _, places in free), free) for when, free in sorted(found.items())]
 
 
 def verdict(
@@ -211,5 +195,5 @@ def verdict(
     willing = [diary for diary in stand if is_override or not against[diary.resource.id]]
     if not willing:
         return min(against.values(), key=len)[0]
-    willing.sort(key=lambda diary: bool(against[diary.resource.id]))
-    return next((diary.resource.id for diary in willing if diary.free_places(at)), "slot-taken")
+    free = [diary.resource.id for diary in willing if diary.free_places(at)]
+    return min(free, key=lambda number: bool(against[number]), default="slot-taken")

@@ -1,7 +1,7 @@
 """What availability offers, booking accepts; what it does not offer, booking refuses: both against an oracle.
 
 Each case is a business of its own, made, asked and booked in one transaction that is taken back in the end.
-``BOOKIT_CASES=3000`` tries more of them than ``make test`` does.
+``BOOKIT_CASES=3000`` tries more of them than ``make test`` does, others each time; ``pytest -s`` says what was compared.
 """
 
 import os
@@ -25,8 +25,8 @@ from bookit.database import Database, Session
 from bookit.policy import Actor
 from bookit.tables import Booking, Role
 from tests import oracle
-from tests.businesses import Case, cases, open_up
-from tests.oracle import DAY, MINUTE, Sold
+from tests.businesses import MINUTE, Case, cases, open_up
+from tests.oracle import DAY, Sold
 
 CASES = int(os.environ.get("BOOKIT_CASES", "150"))
 TOM = Actor("api", 1, Role.USER)
@@ -34,6 +34,7 @@ MARA = Actor("api", 2, Role.STAFF)
 # What every run meets, however few its cases.
 MET = {"booked", "moved", "not moved", "in-the-past", "too-soon", "too-far-ahead", "outside-hours", "closed",
        "between-slots", "slot-taken", "resource-unsuitable", "nothing-to-serve-it"}  # fmt: skip
+NEXT = 3 * DAY
 SEEN: Counter[str] = Counter()
 
 AT_RANDOM = settings(
@@ -135,6 +136,18 @@ async def compare_explanations(session: Session, case: Case, starts: list[dateti
         SEEN["explained"] += 1
 
 
+async def compare_next(session: Session, case: Case, at: datetime) -> None:
+    """Ask for the next three from a start on; the oracle looks as far as the clocks of a case are difficult."""
+    since = max(at, case.now)
+
+    found = told(await availability.next_free(session, Visit(1), since=at, now=case.now))
+
+    known = oracle.slots(case.business, case.now, since, since + NEXT)[:3]
+    assert found[: len(known)] == known
+    assert all(later[0] >= since + NEXT for later in found[len(known) :])
+    SEEN["next free"] += len(known)
+
+
 async def compare_moves(session: Session, case: Case, moves: Sold, starts: list[datetime], rest: random.Random) -> None:
     booking = await session.get(Booking, moves.id)
     assert booking
@@ -171,6 +184,7 @@ async def play(database: Database, case: Case) -> None:
             assert all(isinstance(oracle.verdict(case.business, case.now, at), int) for at in offered)
             await compare_bookings(session, case, starts, rest)
             await compare_explanations(session, case, starts[::4])
+            await compare_next(session, case, starts[-1])
             await compare_slots(session, case, rest.choice(case.business.resources).id, None)
             if movable := could_be_moved(case):
                 moves = rest.choice(movable)
