@@ -1,7 +1,7 @@
 """What availability offers, booking accepts; what it does not offer, booking refuses: both against an oracle.
 
 Each case is a business of its own, made, asked and booked in one transaction that is taken back in the end.
-``BOOKIT_CASES=3000`` tries more of them than ``make test`` does, others each time; ``pytest -s`` says what was compared.
+``BOOKIT_CASES=3000`` tries more of them than ``make test`` does, others each time; ``-s`` tells what was compared.
 """
 
 import os
