@@ -88,7 +88,10 @@ def cases(draw: st.DrawFn) -> Case:
     """Draw a business and when somebody asks it."""
     zone, day = draw(st.sampled_from(CHANGES))
     base = datetime.combine(day, time(), UTC)
-    now = base + draw(st.integers(-3 * 24 * 60, 24 * 60)) * MINUTE
+    seconds = draw(st.sampled_from([0, 0, 0, 29.5, 59.999999]))  # A real clock rarely shows a whole minute.
+    quarters = st.integers(-3 * 24 * 4, 24 * 4).map(lambda n: 15 * n)
+    past = st.one_of(quarters, st.integers(-3 * 24 * 60, 24 * 60))
+    now = base + draw(past) * MINUTE + timedelta(seconds=seconds)
     since = now + draw(minutes(0, 0, -600, 7, 1440))
     until = since + draw(minutes(600, 2880, 2880, 7200))
     resources, places_once = [], []

@@ -106,6 +106,14 @@ async def test_notice_and_horizon_end_where_they_say(tom: Person, database: Data
     assert list(answers.values()) == ["too-soon", None, None, "too-far-ahead"]
 
 
+async def test_what_notice_and_horizon_allow_is_offered_to_the_minute(tom: Person, database: Database) -> None:
+    await offer(database, min_notice_minutes=120, horizon_days=1)
+
+    offered = starts((await tom.asks("GET", "/services/1/availability")).json())
+
+    assert (offered[0], offered[-1], len(offered)) == ("2030-01-07 11:00", "2030-01-08 09:00", 23)
+
+
 async def test_a_taken_time_is_refused_with_the_next_three(tom: Person, eve: Person, massage: Service) -> None:
     await booked(tom, TEN)
 
