@@ -254,6 +254,17 @@ async def test_a_reason_does_not_make_a_resource_suitable_or_a_service_active(
     ]  # fmt: skip
 
 
+async def test_a_visit_of_a_service_that_went_can_still_be_moved(tom: Person, database: Database) -> None:
+    await offer(database, {"name": "Lea"}, title="Haircut")
+    mine = await booked(tom, TEN)
+    await changed(database, Service, 1, is_active=False)
+
+    free = await tom.asks("GET", f"/services/1/availability?from_date=2030-01-09&booking_id={mine['id']}")
+    moved = await tom.asks("PATCH", f"/bookings/{mine['id']}", json={"start_time": free.json()[0]["start_time"]})
+
+    assert (moved.status_code, moved.json()["start_time"]) == (200, free.json()[0]["start_time"])
+
+
 async def test_a_reason_does_not_bring_back_a_resource_that_went(tom: Person, mara: Person, database: Database) -> None:
     await offer(database, {"name": "Lea"}, {"name": "Max"})
     mine = await booked(tom, TEN)
