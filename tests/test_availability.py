@@ -147,6 +147,21 @@ async def test_closures_take_away_and_openings_add(visitor: httpx2.AsyncClient, 
     }
 
 
+async def test_what_another_service_takes_is_taken(
+    visitor: httpx2.AsyncClient, tom: Person, ada: Person, database: Database, massage: Service
+) -> None:
+    about = {"title": "Talk", "price": 0, "duration_minutes": 15, "cleanup_minutes": 5, "resource_ids": [1]}
+    talk = (await ada.asks("POST", "/services", json=about)).json()["id"]
+    await booked(tom, "2030-01-08T10:45:00Z", talk)
+    await booked(tom, "2030-01-08T09:00:00Z", resource_id=1)
+
+    massages = starts(await free(visitor, **TUESDAY, resource_id=1))
+    talks = starts(await free(visitor, f"/services/{talk}/availability", **TUESDAY))
+
+    assert massages == []
+    assert talks == ["2030-01-08 10:00", "2030-01-08 10:15"]
+
+
 async def test_a_client_that_knows_the_answer_is_not_sent_it_again(
     visitor: httpx2.AsyncClient, tom: Person, massage: Service
 ) -> None:
