@@ -307,7 +307,7 @@ async def test_housekeeping_cancels_what_ran_out_and_history_says_so(
 
     found = (await tom.asks("GET", "/bookings")).json()
     assert found == [living, over | {"status": "cancelled", "version": 2}, ordinary]
-    cancelled = ("visitor", "worker", "changed", {"status": "cancelled"}, "The hold ran out.")
+    cancelled = ("nobody", "worker", "changed", {"status": "cancelled"}, "The hold ran out.")
     assert await history(database, over) == [cancelled]
 
 
