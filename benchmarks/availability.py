@@ -12,16 +12,16 @@ median. CPU is PostgreSQL's own, and for the sweep Python's too. The report is a
 
 import asyncio
 import re
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -56,17 +56,6 @@ VISITS = text("""
 
 class TakenBack(Exception):
     """Nothing of this is kept."""
-
-
-@dataclass
-class Way:
-    """One way to find slots, what it took each time, and how many it found."""
-
-    name: str
-    find: Callable[[], Awaitable[int]]
-    wall: list[float] = field(default_factory=list)
-    work: list[float] = field(default_factory=list)
-    found: int = 0
 
 
 @dataclass
@@ -113,6 +102,19 @@ class Diary:
         return int(spent) / 1e6 + time.process_time() * 1000
 
 
+@dataclass
+class Way:
+    """One way to find slots in one database, what it took each time, and how many it found."""
+
+    name: str
+    size: str
+    diary: Diary
+    find: Callable[[], Awaitable[int]]
+    wall: list[float] = field(default_factory=list)
+    work: list[float] = field(default_factory=list)
+    found: int = 0
+
+
 async def keep_diary(session: Session) -> Diary:
     """Make the five resources, their hours and their visits: two or so a day, some weeks long."""
     about: dict[str, Any] = {"by": OWNER, "now": NOW}
@@ -150,31 +152,37 @@ async def keep_diary(session: Session) -> Diary:
     return Diary(session, service.id, numbers, backend)
 
 
-async def measure(url: str, rounds: int, size: str) -> tuple[list[Way], str]:
-    """Ask each way in turn, some times unmeasured and then ``rounds`` times; give too how the query was planned."""
-    ways: list[Way] = []
-    plan = ""
+@asynccontextmanager
+async def kept_for_now(url: str) -> AsyncIterator[Diary]:
+    """Have the diary in this database for as long as the block runs."""
     with suppress(TakenBack):
         async with (
             Database(url, timezone="Europe/Berlin", size=1) as database,
             database.transaction(by=OWNER, now=NOW) as session,
         ):
-            diary = await keep_diary(session)
-            ways = [
-                Way(f"{name}, {how}, {size}", partial(find, days, is_one=is_one))
-                for name, (days, is_one) in ASKED.items()
-                for how, find in (("query", diary.by_query), ("sweep", diary.by_sweep))
-            ]
-            for turn in range(rounds + UNMEASURED):
-                for way in ways:
-                    began, spent = time.perf_counter(), diary.worked()
-                    way.found = await way.find()
-                    if turn >= UNMEASURED:
-                        way.work.append(diary.worked() - spent)
-                        way.wall.append((time.perf_counter() - began) * 1000)
-            plan = await planned(diary)
+            yield await keep_diary(session)
             raise TakenBack
-    return ways, plan
+
+
+async def measure(urls: dict[str, str], rounds: int) -> tuple[list[Way], list[str]]:
+    """Ask each way over each database in turn, ``rounds`` times; give too how the query was planned."""
+    async with AsyncExitStack() as stack:
+        diaries = {size: await stack.enter_async_context(kept_for_now(url)) for size, url in urls.items()}
+        ways = [
+            Way(f"{name}, {how}", size, diary, partial(find, days, is_one=is_one))
+            for name, (days, is_one) in ASKED.items()
+            for how, of in (("query", Diary.by_query), ("sweep", Diary.by_sweep))
+            for size, diary in diaries.items()
+            for find in [partial(of, diary)]
+        ]
+        for turn in range(rounds + UNMEASURED):
+            for way in ways:
+                began, spent = time.perf_counter(), way.diary.worked()
+                way.found = await way.find()
+                if turn >= UNMEASURED:
+                    way.work.append(way.diary.worked() - spent)
+                    way.wall.append((time.perf_counter() - began) * 1000)
+        return ways, [f"{size}: {await planned(diary)}" for size, diary in diaries.items()]
 
 
 async def planned(diary: Diary) -> str:
@@ -187,10 +195,6 @@ async def planned(diary: Diary) -> str:
     return f"{re.sub(r'[ ]*->[ ]*|  .cost.*', '', lines[at]).strip()}; {pages.strip()}"
 
 
-def median(values: list[float]) -> float:
-    return statistics.median(values)
-
-
 @click.command()
 @click.option("--bookings", default=1_000_000, show_default=True)
 @click.option("--small", default=10_000, show_default=True)
@@ -198,23 +202,20 @@ def median(values: list[float]) -> float:
 @click.option("--rounds", default=15, show_default=True)
 def main(bookings: int, small: int, home: Path | None, rounds: int) -> None:
     """Measure, and print the table."""
-    with tempfile.TemporaryDirectory(prefix="bookit-availability-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="bookit-availability-") as temporary, ExitStack() as servers:
+        urls = {}
         where = home or Path(temporary)
-        found, plans = {}, {}
-        for size, folder in ((bookings, where), (small, where / "small")):
-            with postgres(folder) as url:
-                fill(folder, url, size)
-                tell(f"Measuring over {size:,} bookings")
-                ways, plans[size] = asyncio.run(measure(url, rounds, f"{size:,}"))
-                found[size] = ways
-        click.echo("| free slots | found | median ms | CPU ms | of the small table |\n|---|---|---|---|---|")
-        for big, little in zip(found[bookings], found[small], strict=True):
-            for way, ratio in ((little, 1.0), (big, median(big.work) / median(little.work))):
-                click.echo(
-                    f"| {way.name} | {way.found} | {median(way.wall):.1f} | {median(way.work):.1f} | {ratio:.2f} |"
-                )
-        for size, plan in plans.items():
-            click.echo(f"\n{size:,}: {plan}")
+        for size, folder in ((small, where / "small"), (bookings, where)):
+            urls[f"{size:,}"] = url = servers.enter_context(postgres(folder))
+            fill(folder, url, size)
+        tell("Measuring")
+        ways, plans = asyncio.run(measure(urls, rounds))
+    click.echo("| free slots | bookings | found | median ms | CPU ms | of the small table |\n|---|---|---|---|---|---|")
+    for little, big in zip(ways[::2], ways[1::2], strict=True):
+        for way in (little, big):
+            figures = f"{median(way.wall):.1f} | {median(way.work):.1f} | {median(way.work) / median(little.work):.2f}"
+            click.echo(f"| {way.name} | {way.size} | {way.found} | {figures} |")
+    click.echo("\n" + "\n".join(plans))
 
 
 if __name__ == "__main__":
