@@ -100,7 +100,7 @@ async def amend(
     policy.require_own(booking, by=by)
     if start_time or resource_id:
         booking = await reschedule(session, booking, by=by, now=now, start_time=start_time, resource_id=resource_id)
-    if status:
+    if status and status != booking.status:
         booking = await LEADS[status](session, booking, by=by, now=now)
     return booking
 
