@@ -78,8 +78,10 @@ def came_back(answer: httpx2.Response, table: type[SQLModel]) -> Refused:
         assert answer.status_code == httpx2.codes.BAD_REQUEST
         field, sentence = next(iter(wrong.items()))
         return Refused(next((why for why in every_refusal() if says(sentence, why)), no.Misshapen), field)
-    (sentence,) = told.alerts
+    sentence, *again = told.alerts
     why = who_says(sentence)
+    # Above both versions of a stale edit it stands once more, and the style shows it there alone.
+    assert again == ([sentence] if why is no.Stale and 'id="bk-stale"' in answer.text else [])
     assert answer.status_code == status_of(why)
     has_field = why.field and any(
         f'name="{name}"' in answer.text for name in (why.field, why.field.removesuffix("_id"))
