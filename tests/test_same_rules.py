@@ -40,8 +40,10 @@ BY_ITSELF = {"id", "created_at", "version"}  # The database gives these.
 TABLES: list[type[SQLModel]] = [*RULES, OpeningHours, CalendarException]
 
 # What a rule takes and a door does not offer, and why.
+UNDECIDED = "a hold is for customers who have not decided; at the desk a visit is agreed at once"
 NOT_IN_FORMS: Reasons = {
-    (Booking, "change"): {"status": "it moves by the buttons of its acts, never by a field"},
+    (Booking, "create"): {"hold": UNDECIDED},
+    (Booking, "change"): {"hold": UNDECIDED, "status": "it moves by the buttons of its acts, never by a field"},
 }
 NOT_IN_JSON: Reasons = {
     (Booking, "create"): {"user_id": "everybody books for themselves; for a customer, staff book at the desk"},
