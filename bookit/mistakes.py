@@ -16,9 +16,9 @@ MEANS = {
 
 
 def sentence(mistake: Mapping[str, Any]) -> str:
-    """Say one of Pydantic's errors as Pydantic does, but a pattern in words: nobody is shown one."""
+    """Say a mistake, Pydantic's or a door's own, but a pattern in words: nobody is shown one."""
     text = str(mistake["msg"]).removeprefix("Value error, ")
-    if mistake["type"] == "string_pattern_mismatch":
+    if mistake.get("type") == "string_pattern_mismatch":
         text = MEANS.get(mistake["ctx"]["pattern"], "This is not written as it should be")
     text = re.sub(r"Decimal\('([^']*)'\)", r"\1", text)
     return text if text.endswith(".") else f"{text}."

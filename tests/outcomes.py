@@ -28,13 +28,14 @@ class Refused:
 
 
 class Told(HTMLParser):
-    """What a page says was wrong: above its form, and on its fields."""
+    """What a page says: what was wrong, above its form and on its fields, and what was done."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.alerts: list[str] = []
+        self.done: list[str] = []
         self.on_fields: dict[str, str] = {}
-        self._tag = self._field = ""
+        self._tag = self._field = self._role = ""
         self._said: list[str] = []
         self.feed(html)
 
@@ -43,8 +44,10 @@ class Told(HTMLParser):
         given = dict(attrs)
         name = given.get("id") or ""
         is_of_field = name.endswith("-wrong")
-        if is_of_field or given.get("role") == "alert":
+        role = given.get("role") or ""
+        if is_of_field or role in {"alert", "status"}:
             self._tag, self._field, self._said = tag, name.removesuffix("-wrong") if is_of_field else "", []
+            self._role = role
 
     def handle_data(self, data: str) -> None:
         """Note a part of a sentence."""
@@ -58,7 +61,7 @@ class Told(HTMLParser):
         if self._field:
             self.on_fields[self._field] = sentence
         else:
-            self.alerts.append(sentence)
+            (self.done if self._role == "status" else self.alerts).append(sentence)
         self._tag = ""
 
 
