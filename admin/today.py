@@ -27,15 +27,14 @@ async def show_today(
     """Show today, and the figures of the days that are asked for."""
     if not policy.may_see_figures(request.state.actor):
         raise HTTPException(403)
-    chosen = picked(request, PICKS, zone=zone, now=now)
+    chosen = picked(request, PICKS, zone=zone, now=now, steps=("day",))
     this_day = now.astimezone(zone).date()
     until = policy.midnight(this_day, zone, days_on=1)
-    of_range = reports.Days(chosen.days.first, chosen.days.last, zone, "day")
     coarse = reports.Days(chosen.days.first, chosen.days.last, zone, "month")
     lists, free, visits, used = await asyncio.gather(
         today.desk(database, now=now, until=until),
         today.free_today(database, now=now, until=until),
-        reports.visits(database, of_range, now=now),
+        reports.visits(database, chosen.days, now=now),
         reports.utilisation(database, coarse, now=now, with_gaps=False),
     )
     told = {

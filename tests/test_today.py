@@ -89,14 +89,14 @@ async def test_today_says_what_is_next_what_waits_and_who_has_not_come(
         assert f'href="http://bookit.test/admin/{link}"' in html
 
 
-async def test_the_links_lead_to_what_was_counted(desk: Desk, database: Database, tom: Person, chair: Resource) -> None:
+@pytest.mark.usefixtures("chair")
+async def test_the_links_lead_to_what_was_counted(desk: Desk, database: Database, tom: Person) -> None:
     await book(database, tom, NOW + timedelta(hours=4), Status.PENDING)
     await book(database, tom, NOW - timedelta(minutes=50), Status.CONFIRMED)
 
     waiting = words((await desk.mara.get("/admin/booking/list?status=pending&start_time=2030-01-07..")).text)
     late = words((await desk.mara.get("/admin/booking/list?status=confirmed&start_time=..2030-01-07")).text)
 
-    assert chair.id
     assert ("14:00" in waiting, "09:10" in waiting) == (True, False)
     assert ("14:00" in late, "09:10" in late) == (False, True)
 
@@ -112,9 +112,8 @@ async def test_free_time_is_what_is_open_and_not_taken(
     assert "6 h 15 min of 7 h" in free  # From ten to five, but for 45 minutes.
 
 
-async def test_a_hold_is_shown_while_it_lives(
-    desk: Desk, database: Database, tom: Person, chair: Resource, clock: Clock
-) -> None:
+@pytest.mark.usefixtures("chair")
+async def test_a_hold_is_shown_while_it_lives(desk: Desk, database: Database, tom: Person, clock: Clock) -> None:
     await book(database, tom, NOW + timedelta(hours=2), Status.PENDING, hold=True)
 
     html = (await desk.mara.get("/admin/")).text
@@ -122,7 +121,6 @@ async def test_a_hold_is_shown_while_it_lives(
     clock.pass_by(minutes=11)
     after = (await desk.mara.get("/admin/")).text
 
-    assert chair.id
     assert "Holds 1" in held
     assert "kept until 10:10" in held
     assert "Nothing waits for confirmation." in part(html, "pending")
@@ -130,24 +128,24 @@ async def test_a_hold_is_shown_while_it_lives(
     assert "Nobody else is booked today." in part(after, "next")
 
 
-async def test_long_lists_are_cut_and_counted(desk: Desk, database: Database, tom: Person, chair: Resource) -> None:
+@pytest.mark.usefixtures("chair")
+async def test_long_lists_are_cut_and_counted(desk: Desk, database: Database, tom: Person) -> None:
     for day in range(policy.MOST_SHOWN + 2):
         await book(database, tom, NOW + timedelta(days=7 * (day + 1), hours=1), Status.PENDING)
 
     pending = part((await desk.mara.get("/admin/")).text, "pending")
 
-    assert chair.id
     assert f"To be confirmed {policy.MOST_SHOWN + 2}" in pending
     assert pending.count("Haircut") == policy.MOST_SHOWN
 
 
-async def test_the_charts_are_drawn_from_tables(desk: Desk, database: Database, tom: Person, chair: Resource) -> None:
+@pytest.mark.usefixtures("chair")
+async def test_the_charts_are_drawn_from_tables(desk: Desk, database: Database, tom: Person) -> None:
     await book(database, tom, NOW - timedelta(days=7), Status.COMPLETED)
     await book(database, tom, NOW - timedelta(days=7, hours=-2), Status.NO_SHOW)
 
     html = (await desk.mara.get("/admin/")).text
 
-    assert chair.id
     assert '<th scope="row">31 Dec 2029</th><td data-value="2">2</td>' in html
     assert '<th scope="row">Haircut</th><td data-value="35.00">35.00</td>' in html
     assert '<td data-value="50.0">50.0%</td>' in html
@@ -161,15 +159,13 @@ async def test_the_charts_are_drawn_from_tables(desk: Desk, database: Database, 
     ("asked", "bars"),
     [("days=1", 1), ("days=7", 7), ("", 30), ("days=90", 90), ("from_date=2029-12-30&to_date=2030-01-03", 5)],
 )
-async def test_the_charts_are_of_the_days_that_are_asked_for(
-    desk: Desk, tom: Person, chair: Resource, asked: str, bars: int
-) -> None:
+@pytest.mark.usefixtures("chair")
+async def test_the_charts_are_of_the_days_that_are_asked_for(desk: Desk, tom: Person, asked: str, bars: int) -> None:
     await book(desk.database, tom, NOW + timedelta(hours=1), Status.CONFIRMED)
     await book(desk.database, tom, NOW - timedelta(days=7), Status.COMPLETED)
 
     html = (await desk.mara.get(f"/admin/?{asked}")).text
 
-    assert chair.id
     chart = html[html.index('id="chart-visits"') :].split("</figure>")[0]
     assert chart.count('scope="row">') == bars
 
@@ -211,8 +207,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ClauseElement]]:
         yield seen
 
 
+@pytest.mark.usefixtures("chair")
 async def test_the_page_asks_few_questions_however_much_there_is(
-    desk: Desk, database: Database, tom: Person, chair: Resource, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, database: Database, tom: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = []
     for day in (0, 7, 14):
@@ -221,7 +218,6 @@ async def test_the_page_asks_few_questions_however_much_there_is(
             assert (await desk.mara.get("/admin/?days=90")).status_code == 200
         counts.append(len(seen) + len(others))
 
-    assert chair.id
     assert counts == [STATEMENTS] * 3
 
 
@@ -248,13 +244,11 @@ def test_only_who_works_here_sees_figures() -> None:
 
 
 @pytest.mark.parametrize("hour", [0, 23])
-async def test_today_is_a_day_of_the_business(
-    desk: Desk, tom: Person, chair: Resource, clock: Clock, hour: int
-) -> None:
+@pytest.mark.usefixtures("chair")
+async def test_today_is_a_day_of_the_business(desk: Desk, tom: Person, clock: Clock, hour: int) -> None:
     clock.now = datetime(2030, 1, 6, hour, 30, tzinfo=UTC)  # In Berlin 1:30, and 0:30 of the next day.
     await book(desk.database, tom, NOW + timedelta(hours=1), Status.CONFIRMED)
 
     page = words((await desk.mara.get("/admin/")).text)
 
-    assert chair.id
     assert ("Monday, 07 January 2030, 00:30" in page, "Tom" in page) == (hour == 23, hour == 23)
