@@ -22,10 +22,13 @@ from starlette.staticfiles import StaticFiles
 from admin.filters import DayFilter
 from admin.guards import ModestRequests, SameOriginOnly, StaffHeaders, sent_form
 from admin.lookups import ANYTHING
+from admin.menu import own_pages
 from admin.password import change_own_password
 from admin.permissions import Permissions
 from admin.record_view import RecordView, Unsaved
+from admin.reports import show_report
 from admin.sign_in import StaffSignIn
+from admin.today import show_today
 from admin.typed import escaped
 from admin.views import VIEWS
 from admin.week import edit_week
@@ -42,6 +45,7 @@ STATUS: dict[type[no.Refusal], int] = {
     no.Conflict: 409,
     no.Stale: 412,
     no.Misshapen: 422,
+    no.Invalid: 400,
     no.TooMany: 429,
     no.Busy: 503,
 }
@@ -59,6 +63,8 @@ class StaffSite(Admin):
         only_post(router.routes, "logout")
         self.admin.add_route("/resource/{pk}/week", self.week, methods=["GET", "POST"], name="week")
         self.admin.add_route("/password", self.password, methods=["GET", "POST"], name="password")
+        self.admin.add_route("/reports", self.reports, methods=["GET"], name="reports")
+        self._menu.items[:0] = own_pages()
         router.routes = [Mount("/static", StaticFiles(directory=HERE / "static"), name="static"), *router.routes]
         self.admin.exception_handlers[DataError] = self.not_readable
 
@@ -71,8 +77,15 @@ class StaffSite(Admin):
 
     @login_required
     async def index(self, request: Request) -> Response:
-        """Begin at the bookings."""
-        return RedirectResponse(request.url_for("admin:list", identity="booking"), 303)
+        """Begin at today."""
+        database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
+        return with_status(request, await show_today(request, database, self.templates, zone=zone, now=now))
+
+    @login_required
+    async def reports(self, request: Request) -> Response:
+        """Show a report."""
+        database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
+        return with_status(request, await show_report(request, database, self.templates, zone=zone, now=now))
 
     async def login(self, request: Request) -> Response:
         """Let somebody sign in; a refusal has the status of its kind, and the page keeps what was typed."""

@@ -38,8 +38,12 @@ def weekday(row: Any, column: str) -> str:
 
 
 def badge(row: Any, column: str) -> Markup:
+    """Show a row's status."""
+    return status_badge(getattr(row, column))
+
+
+def status_badge(status: str) -> Markup:
     """Show a status in its colour, and in words for whoever sees no colour."""
-    status = getattr(row, column)
     return Markup('<span class="badge bg-{}-lt">{}</span>').format(COLOURS[Status(status)], spoken(status))
 
 
@@ -61,6 +65,13 @@ def local_time(zone: ZoneInfo, value: datetime) -> Markup:
     is_twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
     shown = f"{local:%a %d %b %Y, %H:%M %Z}" if is_twice else f"{local:%a %d %b %Y, %H:%M}"
     return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), shown)
+
+
+def spoken_minutes(count: int) -> str:
+    """Say minutes as hours and minutes: 3 h 30 min."""
+    hours, rest = divmod(count, 60)
+    said = [f"{hours:,} h"] * bool(hours) + [f"{rest} min"] * bool(rest)
+    return " ".join(said) or "none"
 
 
 def by_type(zone: ZoneInfo) -> Mapping[type, Callable[[Any], Any]]:

@@ -41,7 +41,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     schemas, components = schemas_of(endpoints)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation(endpoint, schemas, components)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation(endpoint, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "BookIt", "version": VERSION, "description": ABOUT},
@@ -72,10 +72,25 @@ def schemas_of(endpoints: Sequence[Endpoint]) -> tuple[Schemas, dict[str, Any]]:
             number, part = key
             endpoint = endpoints[number]
             schemas[endpoint.method, endpoint.path, part] = schema
+    taken_apart(schemas, components)
     return schemas, components
 
 
-def operation(endpoint: Endpoint, schemas: Schemas, components: dict[str, Any]) -> dict[str, Any]:
+def taken_apart(schemas: Schemas, components: dict[str, Any]) -> None:
+    """Put queries in place of what refers to them: each of their values is a parameter, and they no component."""
+    queries = {key: schema["$ref"].rsplit("/", 1)[1] for key, schema in schemas.items() if is_shared_query(key, schema)}
+    for key, name in queries.items():
+        schemas[key] = components[name]
+    for name in set(queries.values()):
+        del components[name]
+
+
+def is_shared_query(key: object, schema: dict[str, Any]) -> bool:
+    """Whether this is the query of several endpoints."""
+    return isinstance(key, tuple) and key[-1] == "query" and "$ref" in schema
+
+
+def operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     """Describe one method of one path."""
     key = (endpoint.method, endpoint.path)
     summary, _, rest = (inspect.getdoc(endpoint.handler) or "").partition("\n")
@@ -83,7 +98,7 @@ def operation(endpoint: Endpoint, schemas: Schemas, components: dict[str, Any]) 
         "operationId": endpoint.name,
         "summary": summary,
         "tags": [endpoint.tag],
-        "parameters": parameters(endpoint, schemas, components),
+        "parameters": parameters(endpoint, schemas),
         "responses": responses(endpoint, schemas),
     }
     if rest.strip():
@@ -98,7 +113,7 @@ def operation(endpoint: Endpoint, schemas: Schemas, components: dict[str, Any]) 
     return described
 
 
-def parameters(endpoint: Endpoint, schemas: Schemas, components: dict[str, Any]) -> list[dict[str, Any]]:
+def parameters(endpoint: Endpoint, schemas: Schemas) -> list[dict[str, Any]]:
     """Describe what an address, its query and its headers may hold."""
     key = (endpoint.method, endpoint.path)
     found = [
@@ -108,7 +123,6 @@ def parameters(endpoint: Endpoint, schemas: Schemas, components: dict[str, Any])
     ]
     if endpoint.query:
         query = schemas[*key, "query"]
-        query = components.pop(query["$ref"].rsplit("/", 1)[1], query) if "$ref" in query else query
         found += [
             {"name": name, "in": "query", "schema": not_null(schema)}
             | ({"required": True} if name in query.get("required", ()) else {})

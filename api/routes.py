@@ -2,11 +2,11 @@
 
 from starlette.routing import BaseRoute, Mount, Route
 
-from api import accounts, availability, bookings, catalogue
+from api import accounts, availability, bookings, catalogue, reports
 from api.pages import pages
 from api.problems import describe
 
-ROOMS = (bookings.api, availability.api, catalogue.api, accounts.api)
+ROOMS = (bookings.api, availability.api, catalogue.api, accounts.api, reports.api)
 ENDPOINTS = [endpoint for room in ROOMS for endpoint in room.endpoints]
 
 

@@ -26,10 +26,8 @@ from bookit.database import Reads, Row
 from bookit.policy import Actor
 
 # For a service, from :since until :until; for a booking of it, as long as that one lasts and as if it were not there,
-# even where nobody can book the service any more.
-# A rule is what the service asks for; a candidate, who can serve it; a span, one opening of a candidate by itself, in
-# which starts are counted; a plan, all of a candidate's open time.
-PLANS = """
+# even where nobody can book the service any more. A rule is what the service asks for; a candidate, who can serve it.
+ASKED = """
 WITH rule AS MATERIALIZED (
   SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS keeps_step,
          coalesce(b.end_time - b.start_time, make_interval(mins => s.duration_minutes)) AS lasts,
@@ -46,7 +44,9 @@ WITH rule AS MATERIALIZED (
     FROM service_resources sr JOIN resources r ON r.id = sr.resource_id
    WHERE sr.service_id = CAST(:service_id AS bigint) AND r.is_active
      AND (CAST(:resource_id AS bigint) IS NULL OR r.id = CAST(:resource_id AS bigint))
-), exception AS MATERIALIZED (
+)"""
+# A span is one opening of a candidate by itself, in which starts are counted; a plan, all of a candidate's open time.
+OPEN_TIME = """, exception AS MATERIALIZED (
   SELECT x.resource_id, x.is_open, x.start_time, x.end_time
     FROM rule JOIN calendar_exceptions x
       ON tstzrange(x.start_time, x.end_time) && tstzrange(:since, :until + rule.lasts, '[]')
@@ -77,11 +77,12 @@ WITH rule AS MATERIALIZED (
   SELECT c.id, x.start_time, x.end_time
     FROM candidate c JOIN exception x ON x.is_open AND (x.resource_id = c.id OR x.resource_id IS NULL)
 ), plan AS MATERIALIZED (
-  SELECT c.*, opening.hours, opening.hours - closed.times AS open, closed.times AS closed
+  SELECT c.*, coalesce(opening.hours, '{}') AS hours, coalesce(opening.hours, '{}') - closed.times AS open,
+         closed.times AS closed
     FROM candidate c
-   CROSS JOIN LATERAL (
-     SELECT coalesce(range_agg(tstzrange(s.since, s.until)), '{}') AS hours FROM span s WHERE s.id = c.id
-   ) AS opening
+    LEFT JOIN (
+      SELECT s.id, range_agg(tstzrange(s.since, s.until)) AS hours FROM span s GROUP BY s.id
+    ) AS opening USING (id)
    CROSS JOIN LATERAL (
      SELECT coalesce(range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.resource_id IS NULL
                      AND NOT x.is_open), '{}')
@@ -92,6 +93,16 @@ WITH rule AS MATERIALIZED (
        FROM exception x
    ) AS closed
 )"""
+PLANS = f"{ASKED}{OPEN_TIME}"
+# The same for each active resource by itself, whatever it serves.
+HOURS = f"""
+WITH rule AS MATERIALIZED (
+  SELECT interval '0' AS lasts
+), candidate AS MATERIALIZED (
+  SELECT r.id, r.name, r.capacity, r.timezone,
+         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS keeps_hours
+    FROM resources r WHERE r.is_active
+){OPEN_TIME}"""
 # What is taken, place by place; a hold that has run out takes nothing.
 BUSY = """, busy AS MATERIALIZED (
   SELECT c.id, taken.lane, taken.times

@@ -23,6 +23,11 @@ TRIES_PER = timedelta(minutes=5)
 KEY_LIVES = timedelta(hours=24)
 MOST_DAYS = 62  # of free slots at once
 MOST_SLOTS = 10_000
+REPORT_DAYS = 30  # unless somebody asks for others
+MOST_REPORT_DAYS = 366
+LATE_AFTER = timedelta(minutes=15)  # who is confirmed and has not come by then is asked after
+MOST_SHOWN = 8  # of each list on the page of today
+MOST_COUNTED = 1_000
 CALENDAR = (datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC))
 
 Verb = Literal["see", "create", "change", "remove"]
@@ -72,6 +77,11 @@ MAY: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb]]] = {
 def may(actor: Actor, verb: Verb, table: type[SQLModel]) -> bool:
     """Whether this person may do this to rows of this table at all."""
     return actor.role == Role.ADMIN or verb in MAY.get(actor.role, {}).get(table, frozenset())
+
+
+def may_see_figures(actor: Actor) -> bool:
+    """Whether this person may see what the business earns and how its time is used: whoever works here."""
+    return actor.works_here
 
 
 # The life of a booking: which status may follow which. Staff put right whatever needs it; a customer only cancels.
@@ -180,6 +190,22 @@ def require_range(since: datetime, until: datetime) -> None:
         raise no.RangeReversed
     if until - since > timedelta(days=MOST_DAYS, hours=2):  # Two hours more, for clocks that go back in between.
         raise no.RangeTooLong(days=MOST_DAYS)
+
+
+def require_days(first: date, last: date, zone: ZoneInfo) -> None:
+    """Refuse a report of days outside the calendar, backwards, or of more than a year."""
+    for day in (first, last):
+        midnight(day, zone, days_on=1)
+        midnight(day, zone)
+    if last < first:
+        raise no.RangeReversed
+    if (last - first).days >= MOST_REPORT_DAYS:
+        raise no.RangeTooLong(days=MOST_REPORT_DAYS)
+
+
+def days_before(day: date, count: int) -> date:
+    """Give the day so many days before another; of days before all calendars, the first there is."""
+    return day - timedelta(days=min(count, day.toordinal() - 1))
 
 
 def instant(moment: datetime, zone: ZoneInfo) -> datetime:

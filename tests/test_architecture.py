@@ -20,8 +20,8 @@ FLOORS = [
     {"policy"},
     {"database"},
     {"people", "catalogue", "reviews", "idempotency", "availability"},
-    {"bookings"},
-    {"records", "housekeeping"},
+    {"bookings", "reports"},
+    {"records", "housekeeping", "today"},
     WIRING,
 ]
 INNER_DOORS = {("asgi", "settings"), ("cli", "serving")}

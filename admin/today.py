@@ -1,0 +1,80 @@
+"""The page a day at the desk begins with: what is next, what waits, what is free, and how the last days went."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from admin.periods import Pick, picked
+from admin.spelling import local_time, spoken_minutes, status_badge
+from bookit import policy, reports, today
+from bookit.database import Database, Row
+
+PICKS = (Pick(1, "Today"), Pick(7, "7 days"), Pick(30, "30 days"), Pick(90, "90 days"))
+MOST_DAILY = 31  # points of a rate; of more days, it is told by week
+MOST_FREE = 10  # resources whose free time is shown at once
+
+
+async def show_today(
+    request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime
+) -> Response:
+    """Show today, and the figures of the days that are asked for."""
+    if not policy.may_see_figures(request.state.actor):
+        raise HTTPException(403)
+    chosen = picked(request, PICKS, zone=zone, now=now, steps=("day",))
+    this_day = now.astimezone(zone).date()
+    until = policy.midnight(this_day, zone, days_on=1)
+    coarse = reports.Days(chosen.days.first, chosen.days.last, zone, "month")
+    lists, free, visits, used = await asyncio.gather(
+        today.desk(database, now=now, until=until),
+        today.free_today(database, now=now, until=until),
+        reports.visits(database, chosen.days, now=now),
+        reports.utilisation(database, coarse, now=now, with_gaps=False),
+    )
+    told = {
+        "lists": lists,
+        "free": [row for row in free if row["open_minutes"]],
+        "shut": sum(not row["open_minutes"] for row in free),
+        "visits": visits,
+        "missed": weekly(visits.periods),
+        "used": used.total,
+        "resources": sorted(used.parts, key=lambda row: -(row["utilisation"] or 0)),
+        "days": chosen.days,
+        "count": chosen.count,
+        "error": chosen.error,
+        "picks": PICKS,
+        "now": now.astimezone(zone),
+        "this_day": this_day,
+        "most_free": MOST_FREE,
+        "most_counted": policy.MOST_COUNTED,
+        "late_minutes": policy.LATE_AFTER // timedelta(minutes=1),
+        "local_time": partial(local_time, zone),
+        "clock_time": lambda moment: f"{moment.astimezone(zone):%H:%M}",
+        "is_today": lambda moment: moment.astimezone(zone).date() == this_day,
+        "badge": status_badge,
+        "minutes": spoken_minutes,
+    }
+    answer: Response = await templates.TemplateResponse(request, "sqladmin/today.html", told)
+    return answer
+
+
+def weekly(days: Sequence[Row]) -> list[Row]:
+    """Give the rate of no-shows by day, or by week where there are many days."""
+    if len(days) <= MOST_DAILY:
+        return list(days)
+    found: dict[Any, Row] = {}
+    for day in days:
+        ends = reports.last_of(day["from_date"], "week")
+        week = found.setdefault(ends, {"from_date": day["from_date"], "completed": 0, "no_shows": 0})
+        week["to_date"] = day["to_date"]
+        for name in ("completed", "no_shows"):
+            week[name] += day[name]
+    for week in found.values():
+        week["no_show_rate"] = reports.share(week["no_shows"], week["no_shows"] + week["completed"])
+    return list(found.values())

@@ -1,0 +1,213 @@
+"""Reports: what the business did, in figures, for who works there. The same as on the staff door's page."""
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from api.endpoint import STAFF, Api, Call
+from api.shapes import A_DATE, Answer, Shape
+from bookit import policy, reports
+from bookit import refusals as no
+from bookit.reports import MEANS, Days, Figures
+
+api = Api()
+
+
+def a_day(value: object) -> object:
+    """Read a day as RFC 3339 writes it, and nothing else."""
+    if not isinstance(value, str) or not A_DATE.fullmatch(value):
+        message = "This is not a day, such as 2026-05-04"
+        raise ValueError(message)
+    return value
+
+
+Day = Annotated[date, BeforeValidator(a_day), WithJsonSchema({"type": "string", "format": "date"})]
+Money = Annotated[Decimal, PlainSerializer(float), WithJsonSchema({"type": "number", "minimum": 0})]
+Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float | None, Field(ge=0, description="A part of 1; null where there is nothing to be a part of.")]
+
+
+class ReportQuery(Shape):
+    """Which days, and by what they are told."""
+
+    model_config = ConfigDict(strict=False)  # A query has only text.
+
+    from_date: Annotated[Day | None, Field(description="The first day; none: 29 days before the last.")] = None
+    to_date: Annotated[Day | None, Field(description="The last day; none: today. At most 366 days.")] = None
+    by: Annotated[Literal["week", "month"], Field(description="By the business's clock; weeks begin on Monday.")] = (
+        "week"
+    )
+
+
+class Period(Answer):
+    """A week or a month, as far as the report reaches."""
+
+    from_date: date
+    to_date: date
+
+
+class Report(Answer):
+    """Which days a report is of, and what its figures mean."""
+
+    from_date: date
+    to_date: date
+    by: str
+    timezone: str
+    meaning: str
+
+
+class Earned(Answer):
+    """Money, and from how many visits."""
+
+    completed: Count
+    revenue: Annotated[Money, Field(description="Of completed visits.")]
+    coming: Count
+    to_come: Annotated[Money, Field(description="Of visits that are booked and still to come.")]
+
+
+class PeriodEarned(Earned, Period):
+    """What a period earned."""
+
+
+class ServiceEarned(Earned):
+    """What a service earned."""
+
+    service_id: int
+    title: str
+
+
+class Revenue(Report):
+    """What was earned."""
+
+    periods: list[PeriodEarned]
+    services: list[ServiceEarned]
+    total: Earned
+
+
+class Used(Answer):
+    """Time, and what became of it."""
+
+    open_minutes: Annotated[int, Field(ge=0, description="Times places.")]
+    booked_minutes: Count
+    unsellable_minutes: Annotated[int, Field(ge=0, description="Free, but too short for any service.")]
+    utilisation: Rate
+
+
+class PeriodUsed(Used, Period):
+    """How a period was used."""
+
+
+class ResourceUsed(Used):
+    """How a resource was used."""
+
+    id: int
+    name: str
+    is_always_open: bool
+
+
+class Utilisation(Report):
+    """How open time was used."""
+
+    periods: list[PeriodUsed]
+    resources: list[ResourceUsed]
+    total: Used
+
+
+class Missed(Answer):
+    """Who came, and who did not."""
+
+    completed: Count
+    no_shows: Count
+    no_show_rate: Rate
+
+
+class PeriodMissed(Missed, Period):
+    """Who did not come in a period."""
+
+
+class ServiceMissed(Missed):
+    """Who did not come for a service."""
+
+    service_id: int
+    title: str
+
+
+class NoShows(Report):
+    """Who did not come."""
+
+    periods: list[PeriodMissed]
+    services: list[ServiceMissed]
+    total: Missed
+
+
+class Returned(Answer):
+    """Who came, and who of them not for the first time."""
+
+    customers: Count
+    repeat_customers: Count
+    new_customers: Count
+    repeat_rate: Rate
+
+
+class PeriodReturned(Returned, Period):
+    """Who came again in a period."""
+
+
+class RepeatCustomers(Report):
+    """Who came again."""
+
+    periods: list[PeriodReturned]
+    total: Returned
+
+
+REFUSES = (no.OutsideTheCalendar, no.RangeReversed, no.RangeTooLong)
+
+
+@api("GET", "/reports/revenue", tag="reports", access=STAFF, refuses=REFUSES)
+async def report_revenue(call: Call, query: ReportQuery) -> Revenue:
+    """Report the price of completed visits, and apart from it what is still to come."""
+    found = await reports.visits(call.database, days_of(call, query), now=call.now)
+    return Revenue(**told("revenue", found), services=parts(ServiceEarned, found.parts))
+
+
+@api("GET", "/reports/utilisation", tag="reports", access=STAFF, refuses=REFUSES)
+async def report_utilisation(call: Call, query: ReportQuery) -> Utilisation:
+    """Report how much of the open time was booked, and how much of the rest is too short to sell."""
+    found = await reports.utilisation(call.database, days_of(call, query), now=call.now)
+    return Utilisation(**told("utilisation", found), resources=parts(ResourceUsed, found.parts))
+
+
+@api("GET", "/reports/no-shows", tag="reports", access=STAFF, refuses=REFUSES)
+async def report_no_shows(call: Call, query: ReportQuery) -> NoShows:
+    """Report how many of those who were to come did not."""
+    found = await reports.visits(call.database, days_of(call, query), now=call.now)
+    return NoShows(**told("no-shows", found), services=parts(ServiceMissed, found.parts))
+
+
+@api("GET", "/reports/repeat-customers", tag="reports", access=STAFF, refuses=REFUSES)
+async def report_repeat_customers(call: Call, query: ReportQuery) -> RepeatCustomers:
+    """Report how many of those who came had been here before."""
+    found = await reports.repeat_customers(call.database, days_of(call, query))
+    return RepeatCustomers(**told("repeat-customers", found))
+
+
+def days_of(call: Call, query: ReportQuery) -> Days:
+    """Give the days that are asked for."""
+    last = query.to_date or call.now.astimezone(call.settings.zone).date()
+    first = query.from_date or policy.days_before(last, policy.REPORT_DAYS - 1)
+    return Days(first, last, call.settings.zone, query.by)
+
+
+def told(report: str, found: Figures) -> dict[str, Any]:
+    """Give what all reports have."""
+    days = found.days
+    about = {"from_date": days.first, "to_date": days.last, "by": days.by, "timezone": days.zone.key}
+    return {**about, "meaning": MEANS[report], "periods": found.periods, "total": found.total}
+
+
+def parts(shape: type[Answer], rows: Sequence[Any]) -> list[Any]:
+    """Give the rows of a report in their shape."""
+    return [shape.model_validate(row) for row in rows]

@@ -1,0 +1,256 @@
+"""What the business did, in figures: revenue, use of time, no-shows, customers who come again. Pure reads.
+
+A period is a day, a week from Monday, or a month, by the business's clock, cut where the range begins and ends. A visit
+counts in the period it starts in; time counts where it passes. What each figure means is said beside it in ``MEANS``.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import text
+
+from bookit import policy
+from bookit.availability import HOURS
+from bookit.database import Reads, Row
+
+Step = Literal["day", "week", "month"]
+MEANS = {
+    "revenue": """Revenue is the price of completed visits, as it was when they were booked. What is booked and still
+        to come, pending or confirmed, stands apart: nobody has earned it yet.""",
+    "utilisation": """Utilisation is booked minutes inside open minutes, by open minutes times places. Booked is the
+        visit itself, whatever became of it unless it was cancelled; setup and cleanup are not. A resource without
+        opening hours is always open and counts 24 hours a day. Too short to sell is open time that stays free, place
+        by place, in stretches shorter than the shortest service the resource serves; setup and cleanup are not free.
+        It counts where it begins. Active resources only, by the hours they keep now.""",
+    "no-shows": """The no-show rate is visits marked as no-show, by these and completed visits together. Cancelled
+        visits, and those that nobody has closed yet, are in neither.""",
+    "repeat-customers": """A customer of a period completed a visit in it. A repeat customer had completed another one
+        at any time before; a new customer had not. Whoever comes in several periods is in each, and in the total
+        once.""",
+}
+MEANS = {report: " ".join(words.split()) for report, words in MEANS.items()}
+
+LIVE = "b.status <> 'cancelled' AND (b.expires_at IS NULL OR b.expires_at > :now)"
+TO_COME = f"{LIVE} AND b.status IN ('pending', 'confirmed') AND b.start_time > :now"
+# By period, by service, and in all, from one reading of the bookings.
+TALLY = text(f"""
+SELECT period, service_id, s.title, GROUPING(period, service_id) AS level,
+       sum(visits)::bigint AS visits, sum(completed)::bigint AS completed, sum(no_shows)::bigint AS no_shows,
+       sum(coming)::bigint AS coming, sum(revenue) AS revenue, sum(to_come) AS to_come
+  FROM (
+    SELECT width_bucket(b.start_time, CAST(:edges AS timestamptz[])) AS period, b.service_id,
+           count(*) FILTER (WHERE {LIVE}) AS visits,
+           count(*) FILTER (WHERE b.status = 'completed') AS completed,
+           count(*) FILTER (WHERE b.status = 'no_show') AS no_shows,
+           count(*) FILTER (WHERE {TO_COME}) AS coming,
+           coalesce(sum(b.price) FILTER (WHERE b.status = 'completed'), 0) AS revenue,
+           coalesce(sum(b.price) FILTER (WHERE {TO_COME}), 0) AS to_come
+      FROM bookings b WHERE b.start_time >= :since AND b.start_time < :until
+     GROUP BY 1, 2
+  ) AS b LEFT JOIN services s ON s.id = b.service_id
+ GROUP BY GROUPING SETS ((period), (service_id, s.title), ())
+ ORDER BY level, period, revenue DESC, to_come DESC, service_id
+""")
+
+# What is taken, place by place. A visit and what it blocks beside it last a day each at most.
+TAKEN = f"""{HOURS}, taken AS MATERIALIZED (
+  SELECT b.resource_id AS id, b.lane, range_agg(tstzrange(b.start_time, b.end_time)) AS visits,
+         range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS blocks
+    FROM bookings b
+   WHERE b.start_time >= :since - interval '2 days' AND b.start_time < :until + interval '1 day' AND {LIVE}
+   GROUP BY b.resource_id, b.lane
+), free AS (
+  SELECT p.id, 1 AS places, p.open - t.blocks AS times
+    FROM plan p JOIN taken t ON t.id = p.id AND t.lane <= p.capacity
+  UNION ALL
+  SELECT p.id, p.capacity - count(t.id), p.open
+    FROM plan p LEFT JOIN taken t ON t.id = p.id AND t.lane <= p.capacity
+   GROUP BY p.id, p.capacity, p.open
+)"""
+MINUTES = "round(extract(epoch FROM {}) / 60)::bigint"
+# By resource, by period, and in all. Hours are worked out from a day before to a day after, so that what is free
+# across the ends of the range is seen as long as it is.
+UTILISATION = text(f"""{TAKEN}, period AS MATERIALIZED (
+  SELECT n, tstzmultirange(tstzrange(since, until)) AS times
+    FROM unnest(CAST(:edges AS timestamptz[]), CAST(:ends AS timestamptz[])) WITH ORDINALITY AS edge (since, until, n)
+), cell AS MATERIALIZED (
+  SELECT p.id, period.n, p.capacity, p.open * period.times AS open FROM plan p CROSS JOIN period
+), opened AS (
+  SELECT c.id, c.n, sum(upper(o) - lower(o)) * c.capacity AS length
+    FROM cell c CROSS JOIN LATERAL unnest(c.open) AS o GROUP BY c.id, c.n, c.capacity
+), booked AS (
+  SELECT c.id, c.n, sum(upper(o) - lower(o)) AS length
+    FROM cell c JOIN taken t USING (id) CROSS JOIN LATERAL unnest(c.open * t.visits) AS o GROUP BY c.id, c.n
+), shortest AS (
+  SELECT sr.resource_id AS id, make_interval(mins => min(s.duration_minutes)) AS lasts
+    FROM service_resources sr JOIN services s ON s.id = sr.service_id AND s.is_active GROUP BY sr.resource_id
+), gap AS (
+  SELECT f.id, width_bucket(lower(o), CAST(:edges AS timestamptz[])) AS n,
+         sum((upper(o) - lower(o)) * f.places) AS length
+    FROM free f JOIN shortest USING (id) CROSS JOIN LATERAL unnest(f.times) AS o
+   WHERE :with_gaps AND f.places > 0 AND upper(o) - lower(o) < shortest.lasts AND lower(o) < CAST(:last AS timestamptz)
+   GROUP BY f.id, n
+)
+SELECT n AS period, p.id, p.name, bool_or(NOT p.keeps_hours) AS is_always_open, GROUPING(n, p.id) AS level,
+       coalesce({MINUTES.format("sum(opened.length)")}, 0) AS open_minutes,
+       coalesce({MINUTES.format("sum(booked.length)")}, 0) AS booked_minutes,
+       coalesce({MINUTES.format("sum(gap.length)")}, 0) AS unsellable_minutes
+  FROM plan p JOIN cell c USING (id)
+  LEFT JOIN opened USING (id, n) LEFT JOIN booked USING (id, n) LEFT JOIN gap USING (id, n)
+ GROUP BY GROUPING SETS ((n), (p.id, p.name), ())
+ ORDER BY level, period, p.name, p.id
+""")
+# Only who was not here earlier in the range is looked for before it.
+REPEAT = text("""
+WITH came AS MATERIALIZED (
+  SELECT b.user_id, width_bucket(b.start_time, CAST(:edges AS timestamptz[])) AS period, min(b.start_time) AS first
+    FROM bookings b WHERE b.status = 'completed' AND b.start_time >= :since AND b.start_time < :until
+   GROUP BY b.user_id, period
+), customer AS MATERIALIZED (
+  SELECT c.*, EXISTS (
+           SELECT FROM bookings b WHERE b.user_id = c.user_id AND b.start_time < c.first AND b.status = 'completed'
+         ) AS was_here
+    FROM (SELECT user_id, min(first) AS first FROM came GROUP BY user_id) AS c
+)
+SELECT came.period, count(*) AS customers,
+       count(*) FILTER (WHERE customer.was_here OR came.first > customer.first) AS repeat_customers
+  FROM came JOIN customer USING (user_id) GROUP BY came.period
+UNION ALL
+SELECT NULL, count(*), count(*) FILTER (WHERE was_here) FROM customer
+ ORDER BY 1
+""")
+A_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Days:
+    """Days of the business, from the first to the last, and what they are told by. Refuses what cannot be reported."""
+
+    first: date
+    last: date
+    zone: ZoneInfo
+    by: Step = "week"
+
+    def __post_init__(self) -> None:
+        policy.require_days(self.first, self.last, self.zone)
+
+    @cached_property
+    def periods(self) -> list[tuple[date, date]]:
+        """Give the first and the last day of each period."""
+        found, since = [], self.first
+        while since <= self.last:
+            until = min(last_of(since, self.by), self.last)
+            found.append((since, until))
+            since = until + A_DAY
+        return found
+
+    @property
+    def since(self) -> datetime:
+        """The moment the first day begins."""
+        return policy.midnight(self.first, self.zone)
+
+    @property
+    def until(self) -> datetime:
+        """The moment the last day is over."""
+        return policy.midnight(self.last, self.zone, days_on=1)
+
+    @property
+    def edges(self) -> list[datetime]:
+        """The moments the periods begin at."""
+        return [policy.midnight(since, self.zone) for since, _ in self.periods]
+
+    def filled(self, rows: list[Row]) -> list[Row]:
+        """Give a row for each period, with its days; nothing happened where the database has none."""
+        known = {row["period"]: row for row in rows}
+        days = enumerate(self.periods, start=1)
+        return [{**known.get(at, {}), "from_date": since, "to_date": until} for at, (since, until) in days]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A report: by period, by service or resource, and in all."""
+
+    days: Days
+    periods: list[Row]
+    parts: list[Row]
+    total: Row
+
+
+def last_of(day: date, by: Step) -> date:
+    """Give the last day of the day, the week or the month a day is in."""
+    if by == "day":
+        return day
+    if by == "week":
+        return day + timedelta(days=6 - day.weekday())
+    return (day.replace(day=1) + timedelta(days=31)).replace(day=1) - A_DAY
+
+
+async def visits(reads: Reads, days: Days, *, now: datetime) -> Figures:
+    """Count visits and money by period and by service.
+
+    Each row has ``visits`` (all but cancelled ones), ``completed``, ``no_shows``, ``coming``, ``revenue``, ``to_come``
+    and ``no_show_rate``, which is None where nobody was to come.
+    """
+    rows = await reads.fetch(TALLY, edges=days.edges, since=days.since, until=days.until, now=now)
+    nothing = dict.fromkeys(("visits", "completed", "no_shows", "coming", "revenue", "to_come"), 0)
+
+    def told(row: Row) -> Row:
+        whole = nothing | {name: value for name, value in row.items() if value is not None}
+        return whole | {"no_show_rate": share(whole["no_shows"], whole["no_shows"] + whole["completed"])}
+
+    return sorted_out(days, rows, told)
+
+
+async def utilisation(reads: Reads, days: Days, *, now: datetime, with_gaps: bool = True) -> Figures:
+    """Measure time by period and by resource.
+
+    Each row has ``open_minutes`` (times places), ``booked_minutes``, ``unsellable_minutes`` and ``utilisation``, which
+    is None where nothing was open; one of a resource also ``is_always_open``.
+    """
+    edges = [*days.edges, days.until]
+    rows = await reads.fetch(
+        UTILISATION,
+        edges=edges[:-1], ends=edges[1:], last=days.until, since=days.since - A_DAY, until=days.until + A_DAY, now=now,
+        with_gaps=with_gaps,
+    )  # fmt: skip
+    nothing = dict.fromkeys(("open_minutes", "booked_minutes", "unsellable_minutes"), 0)
+
+    def told(row: Row) -> Row:
+        whole = nothing | row
+        return whole | {"utilisation": share(whole["booked_minutes"], whole["open_minutes"])}
+
+    return sorted_out(days, rows, told)
+
+
+async def repeat_customers(reads: Reads, days: Days) -> Figures:
+    """Count ``customers``, ``repeat_customers`` and ``new_customers`` by period, and the ``repeat_rate``."""
+    rows = await reads.fetch(REPEAT, edges=days.edges, since=days.since, until=days.until)
+
+    def told(row: Row) -> Row:
+        whole = {"customers": 0, "repeat_customers": 0} | row
+        new = whole["customers"] - whole["repeat_customers"]
+        return whole | {"new_customers": new, "repeat_rate": share(whole["repeat_customers"], whole["customers"])}
+
+    for row in rows:
+        row["level"] = BY_PERIOD if row["period"] else IN_ALL
+    return sorted_out(days, rows, told)
+
+
+BY_PERIOD, BY_PART, IN_ALL = 1, 2, 3  # as GROUPING numbers them
+
+
+def sorted_out(days: Days, rows: list[Row], told: Any) -> Figures:
+    """Sort the rows of a report by what they are about."""
+    at: dict[int, list[Row]] = {BY_PERIOD: [], BY_PART: [], IN_ALL: []}
+    for row in rows:
+        at[row["level"]].append(row)
+    total = told((at[IN_ALL] or [{}])[0])
+    return Figures(days, [told(row) for row in days.filled(at[BY_PERIOD])], [told(row) for row in at[BY_PART]], total)
+
+
+def share(part: int, whole: int) -> float | None:
+    """Give a part of a whole, to four digits; no whole has no parts."""
+    return round(part / whole, 4) if whole else None

@@ -1,0 +1,124 @@
+"""Today and the reports, as staff see them: drawn, in words too, on a wide screen and on a phone, light and dark."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
+from playwright.async_api import Browser, Page, expect
+
+from bookit import people, records
+from bookit.database import Database
+from bookit.tables import Booking, Role, Service, Status, User
+from tests.browser import Served, Watched, browser, served, watch
+from tests.conftest import OWNER, PASSWORD
+
+__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+
+NOW = datetime.now(UTC)  # The server's clock goes, so visits are around now.
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+FITS = "document.documentElement.scrollWidth <= window.innerWidth"
+IS_DRAWN = """(canvas) => {
+  const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  return canvas.width > 100 && pixels.some((value) => value > 0);
+}"""
+REPORTS = ("revenue", "utilisation", "no-shows", "repeat-customers")
+
+
+@pytest.fixture(scope="module")
+async def kept(served: Served) -> AsyncIterator[Database]:
+    """The database that is served, with Mara at the desk and three weeks of Tom's visits."""
+    async with Database(served.database_url) as database:
+        async with database.transaction(by=OWNER, now=NOW) as session:
+            asked: dict[str, Any] = {"by": OWNER, "now": NOW}
+            who = {**asked, "password_hash": people.PASSWORDS.hash(PASSWORD)}
+            await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
+            await records.create(session, User, name="Tom Featherstonehaugh", email="tom@example.com", **who)
+            for title, price in (("Haircut", 35), ("Colour and a very long head massage", 60)):
+                facts: dict[str, Any] = {"title": title, "price": price, "duration_minutes": 45}
+                await records.create(session, Service, **asked, **facts)
+            for days in range(-20, 3):
+                for service in (1, 2):
+                    visit: dict[str, Any] = {"user_id": 2, "service_id": service}
+                    start = NOW + timedelta(days=days, hours=1 if days else service - 2, minutes=5)
+                    booking = await records.create(session, Booking, **asked, **visit, start_time=start)
+                    status = Status.NO_SHOW if days % 7 == 0 else Status.COMPLETED
+                    if start < NOW - timedelta(hours=5):
+                        await records.change(session, booking, **asked, status=status)
+                    elif start < NOW:
+                        await records.change(session, booking, **asked, status=Status.CONFIRMED)
+        yield database
+
+
+async def at_the_desk(browser: Browser, served: Served, *, width: int, theme: str) -> Watched:
+    """Sign in as Mara, which leads to Today, in this theme."""
+    watched = await watch(browser, f"{served.url}/admin/login", width=width)
+    page = watched.page
+    await page.evaluate(f'localStorage.setItem("bookit-theme", "{theme}")')
+    await page.get_by_label("E-mail").fill("mara@example.com")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page).to_have_title("Today – BookIt")
+    await page.wait_for_load_state("networkidle")
+    return watched
+
+
+async def serious(page: Page) -> list[str]:
+    """Give what axe finds that keeps somebody out."""
+    found = (await Axe().run(page, options=AXE)).response["violations"]
+    grave = [one for one in found if one["impact"] in {"serious", "critical"}]
+    return [f"{one['id']}: {one['nodes'][0]['html'][:150]}" for one in grave]
+
+
+async def drawn(page: Page) -> list[bool]:
+    return [await canvas.evaluate(IS_DRAWN) for canvas in await page.locator("canvas").all()]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.usefixtures("kept")
+async def test_today_is_drawn_and_can_be_read(width: int, theme: str, browser: Browser, served: Served) -> None:
+    page, errors, elsewhere = await at_the_desk(browser, served, width=width, theme=theme)
+
+    assert await page.evaluate("document.documentElement.dataset.bsTheme") == theme
+    assert await drawn(page) == [True] * 4
+    assert await page.evaluate(FITS)
+    assert await serious(page) == []
+    chart = page.locator("figure", has_text="Bookings a day")
+    await chart.locator("summary").click()
+    assert await chart.get_by_role("row").count() == 31
+    assert await chart.get_attribute("data-bk-points") == "30"
+    assert await page.evaluate(FITS)
+    await page.get_by_role("link", name="7 days", exact=True).click()
+    await expect(page.locator("figure", has_text="Bookings a day")).to_have_attribute("data-bk-points", "7")
+    assert (errors, elsewhere) == ([], [])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.usefixtures("kept")
+async def test_each_report_is_drawn_beside_its_table(width: int, theme: str, browser: Browser, served: Served) -> None:
+    page, errors, elsewhere = await at_the_desk(browser, served, width=width, theme=theme)
+
+    for name in REPORTS:
+        await page.goto(f"{served.url}/admin/reports?report={name}&by=week", wait_until="networkidle")
+        await expect(page).to_have_title("Reports – BookIt")
+        assert await drawn(page) == [True]
+        assert await page.get_by_role("table").first.is_visible()
+        assert await page.evaluate(FITS), name
+        assert await serious(page) == []
+    assert (errors, elsewhere) == ([], [])
+
+
+@pytest.mark.usefixtures("kept")
+async def test_a_chart_takes_the_colours_of_the_other_theme(browser: Browser, served: Served) -> None:
+    page, errors, _ = await at_the_desk(browser, served, width=1400, theme="light")
+    canvas = page.locator("canvas").first
+    light = await canvas.evaluate("(canvas) => canvas.toDataURL()")
+
+    await page.get_by_role("button", name="Light or dark").click()
+    await page.wait_for_function("(before) => document.querySelector('canvas').toDataURL() !== before", arg=light)
+
+    assert await drawn(page) == [True] * 4
+    assert errors == []
