@@ -25,7 +25,7 @@ MOST_DAYS = 62  # of free slots at once
 MOST_SLOTS = 10_000
 CALENDAR = (datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC))
 
-Verb = Literal["see", "create", "change", "remove"]
+Verb = Literal["see", "create", "change", "remove", "erase"]
 Door = Literal["api", "admin", "seed", "worker", "cli"]
 
 

@@ -21,6 +21,7 @@ FLOORS = [
     {"database"},
     {"people", "catalogue", "reviews", "idempotency", "availability"},
     {"bookings"},
+    {"erasure", "portrait"},
     {"records", "housekeeping"},
     WIRING,
 ]
