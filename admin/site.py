@@ -24,9 +24,11 @@ from admin.guards import ModestRequests, SameOriginOnly, StaffHeaders, sent_form
 from admin.lookups import ANYTHING
 from admin.menu import own_pages
 from admin.password import change_own_password
+from admin.people_data import erase_person, hand_over
 from admin.permissions import Permissions
 from admin.record_view import RecordView, Unsaved
 from admin.reports import show_report
+from admin.search import search_everywhere
 from admin.sign_in import StaffSignIn
 from admin.today import show_today
 from admin.typed import escaped
@@ -62,6 +64,9 @@ class StaffSite(Admin):
         router.routes = [route for route in router.routes if getattr(route, "name", None) not in SHUT]
         only_post(router.routes, "logout")
         self.admin.add_route("/resource/{pk}/week", self.week, methods=["GET", "POST"], name="week")
+        self.admin.add_route("/search", self.search, methods=["GET"], name="search")
+        self.admin.add_route("/user/{pk}/data", self.data, methods=["GET"], name="data")
+        self.admin.add_route("/user/{pk}/erase", self.erase, methods=["GET", "POST"], name="erase")
         self.admin.add_route("/password", self.password, methods=["GET", "POST"], name="password")
         self.admin.add_route("/reports", self.reports, methods=["GET"], name="reports")
         self._menu.items[:0] = own_pages()
@@ -102,6 +107,24 @@ class StaffSite(Admin):
         """Show a resource's week, and keep what was typed as its week."""
         database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
         return with_status(request, await edit_week(request, database, self.templates, zone=zone, now=now))
+
+    @login_required
+    async def search(self, request: Request) -> Response:
+        """Look for what was typed in everything this reader may see."""
+        view = self._find_model_view("booking")
+        zone, now = RecordView.zone, RecordView.clock()
+        return await search_everywhere(request, view, self.templates, zone=zone, now=now)
+
+    @login_required
+    async def data(self, request: Request) -> Response:
+        """Hand over what BookIt holds of a person."""
+        return await hand_over(request, RecordView.database, now=RecordView.clock())
+
+    @login_required
+    async def erase(self, request: Request) -> Response:
+        """Ask before a customer is erased, and erase them."""
+        answer = await erase_person(request, RecordView.database, self.templates, now=RecordView.clock())
+        return with_status(request, answer)
 
     @login_required
     async def list(self, request: Request) -> Response:

@@ -16,7 +16,7 @@ from admin.record_view import RecordView, tell_refusal
 from admin.slots import NamesTouched, OffersSlots
 from admin.spelling import badge, weekday, word
 from admin.typed import number
-from bookit import people
+from bookit import erasure, people, policy, portrait
 from bookit import refusals as no
 from bookit.tables import (
     Booking,
@@ -225,6 +225,16 @@ class UserView(RecordView, model=User):
     async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
         """Change an account, and its password only if one was typed."""
         return await super().update_model(request, pk, await self.with_password(request, data, is_needed=False))
+
+    async def details_context(self, request: Request) -> dict[str, Any]:
+        """Offer to hand over what is held of this person, and to erase a customer."""
+        context = await super().details_context(request)
+        user, actor, ways = await self.get_object_for_details(request), request.state.actor, {}
+        if portrait.may_draw(actor, user):
+            ways["export_address"] = request.url_for("admin:data", pk=user.id)
+        if policy.may(actor, "erase", User) and erasure.why_not(user) is None:
+            ways["erase_address"] = request.url_for("admin:erase", pk=user.id)
+        return {**context, **ways}
 
     async def with_password(self, request: Request, data: dict[str, Any], *, is_needed: bool) -> dict[str, Any]:
         """Put the hash of what was typed in its place."""

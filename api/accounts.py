@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.json_schema import WithJsonSchema
 
-from api.endpoint import SIGNED_IN, Api, Call
+from api.endpoint import SIGNED_IN, Api, Call, Sent
 from api.problems import Unreadable
 from api.shapes import Answer, Change, Shape, field_of, row_answer, sent
 from api.tokens import access_token
-from bookit import people, policy, records
+from bookit import people, policy, portrait, records
 from bookit import refusals as no
 from bookit.columns import TEXT
 from bookit.tables import User
@@ -19,6 +19,8 @@ api = Api()
 TAG = "accounts"
 
 UserAnswer: Any = row_answer(User, "id", "name", "email", "role", "is_active", "created_at")
+PortraitAnswer: Any = dict[str, Any]
+AS_A_FILE = 'attachment; filename="bookit-export.json"'
 A_PASSWORD = {
     "type": "string",
     "format": "password",
@@ -122,6 +124,14 @@ async def logout(call: Call, body: RefreshTokenSent) -> SignedOut:
 async def get_me(call: Call) -> UserAnswer:
     """Get one's own profile."""
     return call.user
+
+
+@api("GET", "/me/export", tag=TAG, access=SIGNED_IN)
+async def export_me(call: Call) -> PortraitAnswer:
+    """Get everything BookIt holds of oneself, as one document: account, bookings, reviews, sign-ins and history."""
+    if call.user is None:
+        raise no.SignInEnded
+    return Sent(await portrait.draw(call.database, call.user, now=call.now), {"Content-Disposition": AS_A_FILE})
 
 
 NOT_CHANGED = (no.EmailTaken, no.CurrentPasswordNeeded, no.WrongCurrentPassword, no.TooManyGuesses, Unreadable)

@@ -22,6 +22,8 @@ from bookit.tables import RefreshToken, Role, Try, User
 # the event loop a core to answer everybody else with.
 PASSWORDS = CryptContext(schemes=["bcrypt"], bcrypt__rounds=12)
 THREADS = CapacityLimiter(max(1, (os.cpu_count() or 2) - 1))
+NO_PASSWORD = ""  # The hash that no password has.
+ERASED_PLACE = "@erased.invalid"  # Where nobody has an address (RFC 2606), and nobody may say they have.
 MOST_WAITING = 100  # Who comes after so many is asked to come again, rather than left waiting for half a minute.
 
 OF_EMAIL = select(User).where(func.lower(col(User.email)) == func.lower(bindparam("email")))
@@ -63,7 +65,7 @@ async def is_password(password: str, password_hash: str | None) -> bool:
     """Whether this is the password; takes as long for a person who does not exist."""
     if len(password.encode()) > policy.PASSWORD_BYTES or "\0" in password:
         password, password_hash = "", None
-    if password_hash is None:
+    if not password_hash:
         return bool(await in_turn(PASSWORDS.dummy_verify))
     return bool(await in_turn(PASSWORDS.verify, password, password_hash))
 
@@ -180,16 +182,20 @@ async def register(
     """Give somebody an account. Only an admin gives out a role other than customer."""
     if role != Role.USER and by.role != Role.ADMIN:
         raise no.Forbidden
+    require_address(email)
     return await session.insert(User(name=name, email=email, password_hash=password_hash, role=role, created_at=now))
 
 
 async def change(session: Session, user: User, *, by: Actor, now: datetime, **changes: Any) -> User:
     """Change an account: one's own, or for staff a customer's name and e-mail, or for an admin anybody's.
 
-    A new password, another role or being made inactive ends every sign-in there is.
+    A new password, another role or being made inactive ends every sign-in there is. Refuses one that was erased.
     """
     del now
     require_own(user, set(changes), by=by)
+    if is_erased(user) and changes:
+        raise no.AlreadyErased
+    require_address(changes.get("email", ""))
     if changes.keys() & {"password_hash", "role", "is_active"}:
         await session.fetch(END_ALL, user_id=user.id)
     return await session.update(user, **changes)
@@ -203,6 +209,22 @@ def require_own(user: User, columns: set[str], *, by: Actor) -> None:
     is_customers = by.works_here and user.role == Role.USER and columns <= {"name", "email"}
     if not (is_own or is_customers):
         raise no.Forbidden
+
+
+def erased_email(number: int) -> str:
+    """Give the address that is nobody's, left to the erased customer of this number."""
+    return f"erased-{number}{ERASED_PLACE}"
+
+
+def is_erased(user: User) -> bool:
+    """Whether this is what is left of an erased customer."""
+    return user.email == erased_email(user.id)
+
+
+def require_address(email: str) -> None:
+    """Refuse an address where only the erased have one."""
+    if email.lower().endswith(ERASED_PLACE):
+        raise no.NotAnEmail
 
 
 async def remove(session: Session, user: User, *, by: Actor, now: datetime) -> None:

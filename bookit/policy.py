@@ -30,7 +30,7 @@ MOST_SHOWN = 8  # of each list on the page of today
 MOST_COUNTED = 1_000
 CALENDAR = (datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC))
 
-Verb = Literal["see", "create", "change", "remove"]
+Verb = Literal["see", "create", "change", "remove", "erase"]
 Door = Literal["api", "admin", "seed", "worker", "cli"]
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from sqlmodel import SQLModel
 
-from bookit import bookings, catalogue, people, policy, reviews
+from bookit import bookings, catalogue, erasure, people, policy, reviews
 from bookit import refusals as no
 from bookit.catalogue import Opening
 from bookit.database import Session
@@ -100,6 +100,12 @@ async def hold(session: Session, table: type[TableRow], number: int, *, version:
     if version is not None and getattr(row, "version", version) != version:
         raise no.Stale
     return row
+
+
+async def erase(session: Session, number: int, *, email: str, by: Actor, now: datetime) -> int:
+    """Erase the customer of this number, whose e-mail was typed again; gives how many bookings that cancelled."""
+    require_may(by, "erase", User)
+    return await erasure.erase(session, await hold(session, User, number), email=email, by=by, now=now)
 
 
 async def keep_hours(

@@ -155,6 +155,20 @@ class UnknownUser(Missing):
     field = "user_id"
 
 
+class OnlyCustomersErased(Forbidden):
+    """Only a customer can be erased. Whoever works here is made a customer first."""
+
+
+class AlreadyErased(Conflict):
+    """This customer has been erased."""
+
+
+class NotTheirEmail(Invalid):
+    """This is not the e-mail of this customer."""
+
+    field = "email"
+
+
 # Services and resources.
 
 

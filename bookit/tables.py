@@ -312,7 +312,20 @@ class Event(SQLModel, table=True):
     """What happened to a row, who did it and through which door. Written by a trigger, never changed."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("events_by_row", "table_name", "row_id", "id"),)
+    __table_args__ = (
+        Index("events_by_row", "table_name", "row_id", "id"),
+        Index("events_by_actor", "actor_id", "id", postgresql_where=text("actor_id IS NOT NULL")),
+        Index(
+            "events_of_former_bookings",
+            text("(old ->> 'user_id')"),
+            postgresql_where=text("table_name = 'bookings' AND (old ->> 'user_id') IS NOT NULL"),
+        ),
+        Index(
+            "events_of_former_reviews",
+            text("(old ->> 'booking_id')"),
+            postgresql_where=text("table_name = 'reviews' AND (old ->> 'booking_id') IS NOT NULL"),
+        ),
+    )
     id: int = key()
     at: datetime = stamped("When", "clock_timestamp()")
     actor_id: int | None = refers_to("Who (number)", default=None)

@@ -184,9 +184,97 @@ BEGIN
   RETURN NULL;
 END $$;
 
+-- Whether this number is that of a customer who was erased: `erasure.py` leaves them this address and no other has it.
+CREATE FUNCTION is_erased(person bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT EXISTS (SELECT FROM public.users u WHERE u.id = person AND u.email = 'erased-' || person || '@erased.invalid')
+$$;
+
+-- The bookings that are or were this person's, and what was said of them: rows that are gone, history still knows.
+CREATE FUNCTION bookings_of(person bigint) RETURNS SETOF bigint LANGUAGE sql STABLE AS $$
+  SELECT b.id FROM public.bookings b WHERE b.user_id = person
+  UNION
+  SELECT e.row_id FROM public.events e WHERE e.table_name = 'bookings' AND e.old ->> 'user_id' = person::text
+$$;
+CREATE FUNCTION reviews_of(person bigint) RETURNS SETOF bigint LANGUAGE sql STABLE AS $$
+  SELECT r.id FROM public.bookings_of(person) b (id) JOIN public.reviews r ON r.booking_id = b.id
+  UNION
+  SELECT e.row_id FROM public.bookings_of(person) b (id)
+    JOIN public.events e ON e.table_name = 'reviews' AND e.old ->> 'booking_id' = b.id::text
+$$;
+
+-- An event once its person is erased: their name, their address and what was said in their own words or of them, and
+-- nothing else. A reason that no person gave stays.
+CREATE FUNCTION without_person(told jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+  SELECT coalesce(jsonb_object_agg(key, CASE WHEN key IN ('name', 'email', 'comment') THEN '"erased"' ELSE value END), told)
+    FROM jsonb_each(told)
+$$;
+CREATE FUNCTION event_without_person(told events) RETURNS events LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  told.old := public.without_person(told.old);
+  told.new := public.without_person(told.new);
+  told.reason := CASE WHEN told.door IN ('clock', 'worker') THEN told.reason
+                      WHEN told.reason IS NOT NULL THEN 'erased' END;
+  RETURN told;
+END $$;
+
+-- Whether an event is of a row of this person's: a look or two each, where bookings_of() would look through all of them.
+CREATE FUNCTION booking_was_of(booking bigint, person bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT EXISTS (SELECT FROM public.bookings b WHERE b.id = booking AND b.user_id = person)
+      OR EXISTS (SELECT FROM public.events e
+                  WHERE e.table_name = 'bookings' AND e.row_id = booking AND e.old ->> 'user_id' = person::text)
+$$;
+CREATE FUNCTION event_is_of(told events, person bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT CASE told.table_name
+    WHEN 'users' THEN told.row_id = person
+    WHEN 'bookings' THEN public.booking_was_of(told.row_id, person)
+    WHEN 'reviews' THEN
+      EXISTS (SELECT FROM public.reviews r WHERE r.id = told.row_id AND public.booking_was_of(r.booking_id, person))
+      OR EXISTS (SELECT FROM public.events e
+                  WHERE e.table_name = 'reviews' AND e.row_id = told.row_id
+                    AND public.booking_was_of((e.old ->> 'booking_id')::bigint, person))
+    ELSE false END
+$$;
+
+-- The one way through an append-only table: has history forget a customer who is erased, and remember that it did.
+-- It may no more than whoever calls it; what it may change is what history_is_only_erased lets through.
+CREATE FUNCTION erase_from_history(person bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('bookit.erasing', person::text, true);
+  UPDATE public.events e SET (old, new, reason) = (SELECT w.old, w.new, w.reason FROM public.event_without_person(e) w)
+   WHERE (e.table_name, e.row_id) IN (
+     SELECT 'users', person
+     UNION ALL SELECT 'bookings', b.id FROM public.bookings_of(person) b (id)
+     UNION ALL SELECT 'reviews', r.id FROM public.reviews_of(person) r (id));
+  PERFORM set_config('bookit.erasing', '', true);
+  INSERT INTO public.events (actor_id, actor, door, table_name, row_id, action, request_id)
+  VALUES (
+    nullif(current_setting('bookit.actor_id', true), '')::bigint,
+    coalesce(nullif(current_setting('bookit.actor', true), ''), 'unknown'),
+    coalesce(nullif(current_setting('bookit.door', true), ''), 'sql'),
+    'users', person, 'erased',
+    nullif(current_setting('bookit.request_id', true), ''));
+END $$;
+
+-- Refuses every statement that would change history, but one that erases: that one is judged row by row.
 CREATE FUNCTION history_is_kept() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+  IF TG_OP = 'UPDATE' AND current_setting('bookit.erasing', true) ~ '^[0-9]{1,18}$' THEN
+    RETURN NULL;
+  END IF;
   RAISE 'history is append-only' USING ERRCODE = 'check_violation', CONSTRAINT = 'event_is_kept', TABLE = 'events';
+END $$;
+
+-- Whoever forges the setting gains nothing by it: only a row of somebody who is erased may change, and only into what
+-- erasing makes of it.
+CREATE FUNCTION history_is_only_erased() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  person bigint := current_setting('bookit.erasing', true);
+  erased public.events := public.event_without_person(OLD);
+BEGIN
+  IF NEW IS DISTINCT FROM erased OR NOT public.is_erased(person) OR NOT public.event_is_of(OLD, person) THEN
+    RAISE 'history is append-only' USING ERRCODE = 'check_violation', CONSTRAINT = 'event_is_kept', TABLE = 'events';
+  END IF;
+  RETURN NEW;
 END $$;
 
 -- A console could empty a table at one blow, past the triggers that remember each row: refused.
@@ -198,6 +286,8 @@ END $$;
 
 CREATE TRIGGER history_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON events
   FOR EACH STATEMENT EXECUTE FUNCTION history_is_kept();
+CREATE TRIGGER history_is_only_erased BEFORE UPDATE ON events
+  FOR EACH ROW EXECUTE FUNCTION history_is_only_erased();
 
 CREATE TRIGGER user_counts_its_changes BEFORE UPDATE ON users
   FOR EACH ROW EXECUTE FUNCTION row_counts_its_changes();

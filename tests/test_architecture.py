@@ -21,6 +21,7 @@ FLOORS = [
     {"database"},
     {"people", "catalogue", "reviews", "idempotency", "availability"},
     {"bookings", "reports"},
+    {"erasure", "portrait"},
     {"records", "housekeeping", "today"},
     WIRING,
 ]

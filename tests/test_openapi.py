@@ -107,6 +107,7 @@ def test_every_status_is_described() -> None:
         "POST /auth/refresh": "200 400 401 413 415 422 503",
         "POST /auth/logout": "200 400 413 415 422 503",
         "GET /me": "200 401 503",
+        "GET /me/export": "200 401 503",
         "PATCH /me": "200 400 401 409 413 415 422 429 503",
         "GET /reports/revenue": "200 400 401 403 422 503",
         "GET /reports/utilisation": "200 400 401 403 422 503",

@@ -1,0 +1,137 @@
+"""The box for everything, and erasing a customer, in a real browser: with the keyboard, wide and on a phone."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
+from playwright.async_api import Browser, expect
+
+from bookit import people, records
+from bookit.database import Database
+from bookit.tables import Booking, Role, Service, User
+from tests.browser import Served, Watched, browser, served, watch
+from tests.conftest import OWNER, PASSWORD
+
+__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+
+WIDE, PHONE = 1400, 390
+NOW = datetime.now(UTC)  # The server's clock goes.
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+FITS = "document.documentElement.scrollWidth <= window.innerWidth"
+PERSON = {WIDE: "Wanda", PHONE: "Phoebe"}
+
+
+@pytest.fixture(scope="module")
+async def kept(served: Served) -> AsyncIterator[Database]:
+    """The database that is served, with Ada (1), Wanda (2) and Phoebe (3), who each come next week."""
+    who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": people.PASSWORDS.hash(PASSWORD)}
+    async with Database(served.database_url) as database:
+        async with database.transaction(by=OWNER) as session:
+            await records.create(session, User, name="Ada", email="ada@example.com", role=Role.ADMIN, **who)
+            facts: dict[str, Any] = {"title": "Haircut", "price": 35, "duration_minutes": 45}
+            await records.create(session, Service, by=OWNER, now=NOW, **facts)
+            for days, name in enumerate(PERSON.values(), start=7):
+                user = await records.create(session, User, name=name, email=f"{name.lower()}@example.com", **who)
+                start = NOW + timedelta(days=days)
+                await records.create(
+                    session, Booking, by=OWNER, now=NOW, user_id=user.id, service_id=1, start_time=start
+                )
+        yield database
+
+
+async def at_the_desk(browser: Browser, served: Served, width: int) -> Watched:
+    """Open the staff door, and sign in as Ada."""
+    watched = await watch(browser, f"{served.url}/admin/login", width=width)
+    await watched.page.get_by_label("E-mail").fill("ada@example.com")
+    await watched.page.get_by_label("Password").fill(PASSWORD)
+    await watched.page.get_by_role("button", name="Sign in").click()
+    await expect(watched.page).to_have_title("Bookings – BookIt")
+    await watched.page.wait_for_load_state("networkidle")
+    return watched
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+async def test_a_customer_is_found_and_erased_with_the_keyboard(
+    width: int, browser: Browser, served: Served, kept: Database
+) -> None:
+    page, errors, elsewhere = await at_the_desk(browser, served, width)
+    name, box = PERSON[width], page.get_by_role("searchbox", name="Search everywhere")
+    await page.keyboard.press("/")
+    await expect(box).to_be_focused()
+    await page.keyboard.type(name.lower())
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_title(f"Search: {name.lower()} – BookIt")
+    await expect(box).to_have_value(name.lower())
+    assert await page.evaluate(FITS)
+
+    await page.get_by_role("link", name=name, exact=True).press("Enter")
+    await page.get_by_role("link", name="Erase…").press("Enter")
+    await expect(page.get_by_text("1 coming booking is cancelled.")).to_be_visible()
+    assert await page.evaluate(FITS)
+    await page.get_by_label("Type the e-mail of this customer").focus()
+    await page.keyboard.type(f"{name}@example.com")
+    await page.keyboard.press("Enter")
+
+    await expect(page.get_by_text("is erased. 1 booking was cancelled.")).to_be_visible()
+    await expect(page.get_by_role("link", name="Erase…")).to_have_count(0)
+    number = int(page.url.rsplit("/", 1)[1])
+    user = await kept.get(User, number)
+    assert user is not None
+    assert (user.name, user.email) == ("Erased customer", f"erased-{number}@erased.invalid")
+    assert (errors, elsewhere) == ([], [])
+    assert name.lower() not in served.log.read_text("utf-8").lower()
+    await page.close()
+
+
+async def test_a_slash_that_is_typed_stays_where_it_is(browser: Browser, served: Served, kept: Database) -> None:
+    del kept
+    page, errors, _ = await at_the_desk(browser, served, WIDE)
+    await page.goto(f"{served.url}/admin/service/create")
+
+    await page.get_by_label("Title").focus()
+    await page.keyboard.type("Wash/cut")
+
+    await expect(page.get_by_label("Title")).to_have_value("Wash/cut")
+    assert errors == []
+    await page.close()
+
+
+async def test_the_box_needs_no_script(browser: Browser, served: Served, kept: Database) -> None:
+    del kept
+    context = await browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto(f"{served.url}/admin/login")
+    await page.get_by_label("E-mail").fill("ada@example.com")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in").click()
+
+    await page.get_by_label("Search everywhere").fill("hair")
+    await page.get_by_role("button", name="Find").click()
+
+    await expect(page.get_by_role("link", name="Bookings of Haircut").first).to_be_visible()
+    await context.close()
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_everybody_can_use_these_pages(
+    width: int, theme: str, browser: Browser, served: Served, kept: Database
+) -> None:
+    async with kept.transaction(by=OWNER) as session:
+        facts = {"name": "Otto", "email": f"otto{width}{theme}@example.com", "password_hash": ""}
+        otto = await records.create(session, User, by=OWNER, now=NOW, **facts)
+    page, errors, elsewhere = await at_the_desk(browser, served, width)
+    if theme == "dark":
+        await page.evaluate("localStorage.setItem('bookit-theme', 'dark')")
+
+    found = {}
+    for path in ("search?q=a", "search?q=zzz", f"user/{otto.id}/erase", f"user/details/{otto.id}", "search?q=%231"):
+        await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
+        report = await Axe().run(page, options=AXE)
+        found[path] = (report.generate_report() if report.violations_count else "", await page.evaluate(FITS))
+
+    assert set(found.values()) == {("", True)}, found
+    assert (errors, elsewhere) == ([], [])
+    await page.close()
