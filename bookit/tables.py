@@ -312,7 +312,10 @@ class Event(SQLModel, table=True):
     """What happened to a row, who did it and through which door. Written by a trigger, never changed."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("events_by_row", "table_name", "row_id", "id"),)
+    __table_args__ = (
+        Index("events_by_row", "table_name", "row_id", "id"),
+        Index("events_by_request", "request_id", "id", postgresql_where=text("request_id IS NOT NULL")),
+    )
     id: int = key()
     at: datetime = stamped("When", "clock_timestamp()")
     actor_id: int | None = refers_to("Who (number)", default=None)
@@ -325,6 +328,7 @@ class Event(SQLModel, table=True):
     new: dict[str, Any] | None = Field(default=None, sa_type=JSONB, title="After")
     reason: str | None = Field(default=None, sa_type=String, title="Reason")
     request_id: str | None = Field(default=None, sa_type=String, title="Request")
+    tells_customer: bool | None = Field(default=None, title="Tells the customer")
 
 
 class RefreshToken(SQLModel, table=True):

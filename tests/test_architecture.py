@@ -21,7 +21,9 @@ FLOORS = [
     {"database"},
     {"people", "catalogue", "reviews", "idempotency", "availability"},
     {"bookings"},
+    {"moves"},
     {"records", "housekeeping"},
+    {"bulk", "undo"},
     WIRING,
 ]
 INNER_DOORS = {("asgi", "settings"), ("cli", "serving")}
