@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from admin.bulk import change_many
 from admin.filters import DayFilter
 from admin.guards import ModestRequests, SameOriginOnly, StaffHeaders, sent_form
 from admin.lookups import ANYTHING
@@ -27,6 +28,7 @@ from admin.permissions import Permissions
 from admin.record_view import RecordView, Unsaved
 from admin.sign_in import StaffSignIn
 from admin.typed import escaped
+from admin.undoing import show_act, undo_last
 from admin.views import VIEWS
 from admin.week import edit_week
 from bookit import refusals as no
@@ -58,6 +60,9 @@ class StaffSite(Admin):
         router.routes = [route for route in router.routes if getattr(route, "name", None) not in SHUT]
         only_post(router.routes, "logout")
         self.admin.add_route("/resource/{pk}/week", self.week, methods=["GET", "POST"], name="week")
+        self.admin.add_route("/booking/bulk", self.bulk, methods=["GET", "POST"], name="bulk")
+        self.admin.add_route("/booking/{pk}/undo", self.undo, methods=["POST"], name="undo")
+        self.admin.add_route("/act/{act}", self.act, methods=["GET", "POST"], name="act")
         self.admin.add_route("/password", self.password, methods=["GET", "POST"], name="password")
         router.routes = [Mount("/static", StaticFiles(directory=HERE / "static"), name="static"), *router.routes]
         self.admin.exception_handlers[DataError] = self.not_readable
@@ -89,6 +94,26 @@ class StaffSite(Admin):
         """Show a resource's week, and keep what was typed as its week."""
         database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
         return with_status(request, await edit_week(request, database, self.templates, zone=zone, now=now))
+
+    @login_required
+    async def bulk(self, request: Request) -> Response:
+        """Change many bookings at once, after showing what would come of it."""
+        view, zone, now = self._find_model_view("booking"), RecordView.zone, RecordView.clock()
+        answer = await change_many(request, RecordView.database, self.templates, view, zone=zone, now=now)
+        return with_status(request, answer)
+
+    @login_required
+    async def undo(self, request: Request) -> Response:
+        """Take back the last act on a booking."""
+        view, now = self._find_model_view("booking"), RecordView.clock()
+        return await undo_last(request, RecordView.database, view, now=now)
+
+    @login_required
+    async def act(self, request: Request) -> Response:
+        """Show all that one act changed, and take it back."""
+        view, now = self._find_model_view("booking"), RecordView.clock()
+        answer = await show_act(request, RecordView.database, self.templates, view, now=now)
+        return with_status(request, answer)
 
     @login_required
     async def list(self, request: Request) -> Response:

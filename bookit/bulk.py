@@ -189,6 +189,8 @@ async def shift(session: Session, booking: Booking, change: Change, *, by: Actor
 async def reassign(session: Session, booking: Booking, change: Change, *, by: Actor, now: datetime) -> Booking:
     """Have another resource serve a booking."""
     moves.require_placed(booking, now=now)
+    if change.resource_id <= 0:
+        raise no.UnknownResource(what="resource")
     if booking.resource_id == change.resource_id:
         raise no.AlreadyThere
     why, to = change.override_reason, change.resource_id
