@@ -13,7 +13,7 @@ from admin.guards import sent_form
 from admin.record_view import Unsaved
 from admin.sign_in import is_ours
 from admin.typed import number
-from bookit import bookings, policy, records
+from bookit import bookings, policy, records, undo
 from bookit import refusals as no
 from bookit.database import Session
 from bookit.tables import Booking, Status
@@ -55,6 +55,19 @@ WORDS: Mapping[Status, Words] = {
 
 
 @dataclass(frozen=True)
+class Telling:
+    """What is said of an act: why, and whether customers are to be told; of many, those whose visits are to come."""
+
+    reason: str
+    is_asked: bool
+    is_of_many: bool
+
+    def tells(self, booking: Booking, *, now: datetime) -> bool:
+        """Whether this customer is to be told."""
+        return self.is_asked and (booking.start_time > now or not self.is_of_many)
+
+
+@dataclass(frozen=True)
 class Button:
     """An act as the page of one booking offers it: with its question, or with why it cannot be."""
 
@@ -80,7 +93,11 @@ class StatusActs:
         context: dict[str, Any] = await super().details_context(request)  # type: ignore[misc]  # the page's own
         booking = await view.get_object_for_details(request)
         actor = request.state.actor
-        return {**context, "acts": [*buttons(view, request, booking)] if policy.may(actor, "change", Booking) else []}
+        if not policy.may(actor, "change", Booking):
+            return {**context, "acts": []}
+        deed = await undo.last_deed(view.database, booking.id)
+        is_to_come = booking.start_time > view.clock()
+        return {**context, "acts": [*buttons(view, request, booking)], "deed": deed, "is_to_come": is_to_come}
 
 
 def buttons(view: Any, request: Request, booking: Booking) -> Iterable[Button]:
@@ -104,9 +121,10 @@ def posted(act: Callable[..., Awaitable[Booking]], words: Words) -> Any:
         reason = str(form.get("reason", "")).replace("\0", "").strip()[:200]
         sent = [found for part in str(form.get("pks", "")).split(",") if (found := number(part.strip())) > 0]
         chosen = [*dict.fromkeys(sent)]
+        telling = Telling(reason, is_asked=bool(form.get("tell")), is_of_many=len(chosen) > 1)
         refused: dict[str, list[int]] = {}
         for booking in chosen[:MOST_ROWS]:
-            if sentence := await press_one(self, request, act, booking, reason):
+            if sentence := await press_one(self, request, act, booking, telling):
                 refused.setdefault(sentence, []).append(booking)
         tell(request, words, chosen, refused)
         back = str(form.get("back", ""))
@@ -118,14 +136,16 @@ def posted(act: Callable[..., Awaitable[Booking]], words: Words) -> Any:
 
 
 async def press_one(
-    view: Any, request: Request, act: Callable[..., Awaitable[Booking]], booking: int, reason: str
+    view: Any, request: Request, act: Callable[..., Awaitable[Booking]], booking: int, telling: Telling
 ) -> str:
     """Act on one booking; give why not, or nothing."""
 
-    async def run(session: Session, **who: Any) -> None:
-        if reason:
-            await session.because(reason)
-        await act(session, await records.hold(session, Booking, booking), **who)
+    async def run(session: Session, *, now: datetime, **who: Any) -> None:
+        row = await records.hold(session, Booking, booking)
+        if telling.reason:
+            await session.because(telling.reason)
+        await session.tell_customer(tells=telling.tells(row, now=now))
+        await act(session, row, now=now, **who)
 
     try:
         await view.write(request, run)

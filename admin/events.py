@@ -25,7 +25,14 @@ def told_briefly(event: Event, column: str, request: Request) -> Any:
     del column
     told: Told = request.scope["bookit.told"][event.id]
     why = Markup("<q>{}</q>").format(told.reason) if told.reason else Markup()
-    return Markup("<div>{}{}</div>").format(told.listed if told.action == "changed" else "", why)
+    return Markup("<div>{}{} {}</div>").format(told.listed if told.action == "changed" else "", why, told.act)
+
+
+def told_act(event: Event, column: str, request: Request) -> Any:
+    """Show the number of a request, and a way to what else it changed."""
+    del column
+    told: Told = request.scope["bookit.told"][event.id]
+    return Markup("<span>{} {}</span>").format(event.request_id or "–", told.act)
 
 
 IN_WORDS: dict[Any, Any] = {
@@ -33,6 +40,7 @@ IN_WORDS: dict[Any, Any] = {
     "door": telling("door"),
     "row_id": telling("row"),
     "changes": telling("listed"),
+    "request_id": told_act,
 }
 IN_BRIEF: dict[Any, Any] = {**IN_WORDS, "changes": told_briefly}
 

@@ -1,6 +1,6 @@
 """What happened to rows, as people tell it: who, when, through which door, and what changed."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -15,9 +15,10 @@ from starlette.requests import Request
 from admin.spelling import local_time, spoken
 from admin.typed import BIGGEST
 from bookit import policy
-from bookit.tables import Event, Resource, Service, User, home
+from bookit.tables import Booking, Event, Resource, Service, User, home
 
 MOST_TOLD = 50
+MOST_ROWS = 10_000  # counted of the acts on one page
 DOORS = {
     "api": "through the API",
     "admin": "at the desk",
@@ -64,6 +65,8 @@ class Told:
     row: Markup
     reason: str | None
     changes: list[Change]
+    tells: bool | None  # whether the customer was to be told
+    act: Markup  # a way to all that the same act changed, where that is more
 
     @property
     def listed(self) -> Markup:
@@ -89,12 +92,24 @@ class Teller:
         self.view, self.request, self.pages = view, request, view.pages
         self.tables = {home(table).name: table for table in SQLModel.__subclasses__() if "__table__" in vars(table)}
         self.names: Names = {}
+        self.others: Mapping[str, int] = {}
 
     async def tell(self, events: Iterable[Event], *, naming: Iterable[tuple[str, int]] = ()) -> list[Told]:
         """Give these events in words, and know the names of some other rows too."""
         kept = list(events)
         self.names = await self.look_up([*naming, *(pair for event in kept for pair in self.named_in(event))])
+        self.others = await self.count_others({event.request_id for event in kept if event.request_id})
         return [self.told(event) for event in kept]
+
+    async def count_others(self, acts: Collection[str]) -> dict[str, int]:
+        """Give how many other bookings each of these acts changed, where it did."""
+        if not acts:
+            return {}
+        events = home(Event).c
+        of_these = (events.request_id.in_(sorted(acts)), events.table_name == home(Booking).name)
+        rows = select(events.request_id, events.row_id).where(*of_these).distinct().limit(MOST_ROWS).subquery()
+        count = select(rows.c.request_id, func.count()).group_by(rows.c.request_id).having(func.count() > 1)
+        return {act: rows - 1 for act, rows in await self.view.read(count)}
 
     def named_in(self, event: Event) -> Iterable[tuple[str, int]]:
         """Give each row that an event names: whoever did it, the row itself, and what that refers to."""
@@ -144,7 +159,18 @@ class Teller:
             row=self.row(event.table_name, event.row_id),
             reason=event.reason,
             changes=[self.change(event, name) for name in told_columns(self.tables.get(event.table_name), event)],
+            tells=event.tells_customer,
+            act=self.act(event),
         )
+
+    def act(self, event: Event) -> Markup:
+        """Give a way to what else the same act changed, if it did."""
+        others = self.others.get(event.request_id or "", 0)
+        if not others or event.table_name != home(Booking).name:
+            return Markup()
+        changes = "change" if others == 1 else "changes"
+        address = self.request.url_for("admin:act", act=event.request_id)
+        return Markup('<a href="{}">{} other {} of the same act</a>').format(address, others, changes)
 
     def who(self, event: Event) -> Markup:
         """Name who did it, as far as that is known, and what they were to the business."""

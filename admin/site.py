@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from admin.bulk import change_many
 from admin.filters import DayFilter
 from admin.guards import ModestRequests, SameOriginOnly, StaffHeaders, sent_form
 from admin.lookups import ANYTHING
@@ -32,6 +33,7 @@ from admin.search import search_everywhere
 from admin.sign_in import StaffSignIn
 from admin.today import show_today
 from admin.typed import escaped
+from admin.undoing import show_act, undo_last
 from admin.views import VIEWS
 from admin.week import edit_week
 from bookit import refusals as no
@@ -67,6 +69,9 @@ class StaffSite(Admin):
         self.admin.add_route("/search", self.search, methods=["GET"], name="search")
         self.admin.add_route("/user/{pk}/data", self.data, methods=["GET"], name="data")
         self.admin.add_route("/user/{pk}/erase", self.erase, methods=["GET", "POST"], name="erase")
+        self.admin.add_route("/booking/bulk", self.bulk, methods=["GET", "POST"], name="bulk")
+        self.admin.add_route("/booking/{pk}/undo", self.undo, methods=["POST"], name="undo")
+        self.admin.add_route("/act/{act}", self.act, methods=["GET", "POST"], name="act")
         self.admin.add_route("/password", self.password, methods=["GET", "POST"], name="password")
         self.admin.add_route("/reports", self.reports, methods=["GET"], name="reports")
         self._menu.items[:0] = own_pages()
@@ -124,6 +129,26 @@ class StaffSite(Admin):
     async def erase(self, request: Request) -> Response:
         """Ask before a customer is erased, and erase them."""
         answer = await erase_person(request, RecordView.database, self.templates, now=RecordView.clock())
+        return with_status(request, answer)
+
+    @login_required
+    async def bulk(self, request: Request) -> Response:
+        """Change many bookings at once, after showing what would come of it."""
+        view, zone, now = self._find_model_view("booking"), RecordView.zone, RecordView.clock()
+        answer = await change_many(request, RecordView.database, self.templates, view, zone=zone, now=now)
+        return with_status(request, answer)
+
+    @login_required
+    async def undo(self, request: Request) -> Response:
+        """Take back the last act on a booking."""
+        view, now = self._find_model_view("booking"), RecordView.clock()
+        return await undo_last(request, RecordView.database, view, now=now)
+
+    @login_required
+    async def act(self, request: Request) -> Response:
+        """Show all that one act changed, and take it back."""
+        view, now = self._find_model_view("booking"), RecordView.clock()
+        answer = await show_act(request, RecordView.database, self.templates, view, now=now)
         return with_status(request, answer)
 
     @login_required

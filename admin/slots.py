@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from sqladmin import Flash
 from starlette.requests import Request
-from wtforms import StringField
+from wtforms import BooleanField, StringField
 from wtforms.validators import Length, Optional
 
 from admin.forms import put_on_field
@@ -25,20 +25,35 @@ def override_field() -> StringField:
     return StringField("Why anyway", [Optional(), Length(max=200)], description=WHY_ANYWAY, render_kw=drawn)
 
 
+def tell_field() -> BooleanField:
+    """Make the box that says whether the customer is to be told; ticked, unless the visit is over."""
+    drawn = {"class": "form-check-input"}
+    return BooleanField("Tell the customer", default=True, render_kw=drawn)
+
+
 class OffersSlots:
     """Has a page of bookings tell the next free slots when a time is refused."""
 
     async def scaffold_form(self, rules: list[str] | None = None) -> Any:
         """Ask too why the rules do not count this time, if they do not."""
         page: Any = super()
-        return type("BookingForm", (await page.scaffold_form(rules),), {"override_reason": override_field()})
+        asked = {"override_reason": override_field(), "tells_customer": tell_field()}
+        return type("BookingForm", (await page.scaffold_form(rules),), asked)
+
+    async def get_form_data_for_edit(self, obj: Any) -> dict[str, Any]:
+        """Tell the customer unless the visit is over."""
+        page: Any = super()
+        found: dict[str, Any] = await page.get_form_data_for_edit(obj)
+        clock: Any = self
+        return found | {"tells_customer": obj.start_time > clock.clock()}
 
     def facts(self, data: dict[str, Any]) -> dict[str, Any]:
         """Give what the form says, and why anyway if that was said."""
         page: Any = super()
         facts: dict[str, Any] = page.facts(data)
         reason = str(data.get("override_reason") or "").strip()
-        return facts | ({"override_reason": reason} if reason else {})
+        told = {"tells_customer": bool(data.get("tells_customer"))}
+        return facts | told | ({"override_reason": reason} if reason else {})
 
     async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
         """Book, or say when that would be free."""

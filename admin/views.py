@@ -160,9 +160,11 @@ class ResourceView(RecordView, model=Resource):
     form_columns = ["name", "capacity", "timezone", "is_active", "version"]
 
     async def details_context(self, request: Request) -> dict[str, Any]:
-        """Lead to its week too."""
-        context = await super().details_context(request)
-        return {**context, "week": request.url_for("admin:week", pk=request.path_params["pk"])}
+        """Lead to its week, and to freeing a day of it."""
+        context, pk = await super().details_context(request), request.path_params["pk"]
+        free = request.url_for("admin:bulk").include_query_params(of=pk)
+        may_free = policy.may(request.state.actor, "change", Booking)
+        return {**context, "week": request.url_for("admin:week", pk=pk), "free": free if may_free else None}
 
 
 class OpeningHoursView(RecordView, model=OpeningHours):
@@ -259,9 +261,9 @@ class EventView(ToldEvents, RecordView, model=Event):
     category, icon, name, name_plural = "History", "fa-solid fa-clock-rotate-left", "Event", "History"
     can_create = can_edit = can_delete = False
     column_list = ["id", "at", "actor", "door", "action", "row_id", "changes"]
-    column_details_list = [*column_list, "reason", "request_id"]
+    column_details_list = [*column_list, "reason", "tells_customer", "request_id"]
     column_formatters, column_formatters_detail = IN_BRIEF, IN_WORDS
-    column_export_list = ["id", "at", "actor", "door", "table_name", "row_id", "action", "reason"]
+    column_export_list = ["id", "at", "actor", "door", "table_name", "row_id", "action", "reason", "tells_customer"]
     column_sortable_list = ["id"]
     column_default_sort = ("id", True)
     form_columns = []

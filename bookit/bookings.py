@@ -44,13 +44,14 @@ async def book(
     user_id: int | None = None,
     hold: bool = False,
     override_reason: str | None = None,
+    tells_customer: bool | None = None,
 ) -> Booking:
     """Book a service for oneself, or as staff for somebody; without a resource named, on the first free one.
 
     End, price and blocked time are the service's own at this moment. A ``hold`` blocks its slot for some minutes and
     then no longer. Refuses a start that is over, too soon, too far ahead, outside hours, closed or between slots, a
     service that is inactive or that nothing can serve, and a time that is taken. Staff who give a reason set aside
-    everything but the last three; history keeps it.
+    everything but the last three; history keeps it, and whether the customer is to be told.
     """
     policy.require_future(start_time, by=by, now=now)
     policy.require_override(override_reason, by=by)
@@ -58,6 +59,8 @@ async def book(
         raise no.Forbidden
     if override_reason:
         await session.because(override_reason)
+    if tells_customer is not None:
+        await session.tell_customer(tells=tells_customer)
     visit = Visit(service_id, resource_id)
     rows = await session.fetch(
         BOOK,
@@ -102,12 +105,15 @@ async def amend(
     status: Status | None = None,
     hold: bool | None = None,
     override_reason: str | None = None,
+    tells_customer: bool | None = None,
 ) -> Booking:
     """Move a booking, decide on a hold, lead it to another status, or all of these.
 
-    It keeps its length, its price and its identity.
+    It keeps its length, its price and its identity. History keeps whether the customer is to be told.
     """
     policy.require_own(booking, by=by)
+    if tells_customer is not None:
+        await session.tell_customer(tells=tells_customer)
     if hold is False:
         booking = await decide(session, booking, by=by, now=now)
     if start_time or resource_id:
@@ -142,25 +148,46 @@ async def reschedule(
     start_time: datetime | None = None,
     resource_id: int | None = None,
     override_reason: str | None = None,
+    keeps_place: bool = False,
 ) -> Booking:
-    """Move a booking to another time or resource, if that is free and the rules of booking allow it there."""
+    """Move a booking to another time or resource, if that is free and the rules of booking allow it there.
+
+    With ``keeps_place`` it leaves its place on the resource only where that is taken: whoever moves many, one after
+    another, does not have one sit down where the next is about to come.
+    """
     policy.require_own(booking, by=by)
     policy.require_open(booking, by=by, now=now)
     policy.require_override(override_reason, by=by)
     await require_in_time(session, booking, by=by, now=now)
     start = start_time or booking.start_time
     policy.require_future(start, by=by, now=now)
-    visit = Visit(booking.service_id, resource_id or booking.resource_id, booking.id)
-    stand = await availability.standing(session, visit, at=start, by=by, now=now)
-    if not stand:
-        raise await why_nobody(session, visit)
     if override_reason:
         await session.because(override_reason)
-    elif refusal := availability.nearest(stand, now=now, but_for=() if start_time else OF_ANOTHER_TIME):
+    await require_fit(session, booking, start_time, resource_id, by=by, now=now, is_override=bool(override_reason))
+    times = moved(booking, start)
+    if keeps_place:
+        times.pop("lane", None)
+    return await session.update(booking, **times, **({"resource_id": resource_id} if resource_id else {}))
+
+
+async def require_fit(
+    session: Session,
+    booking: Booking,
+    start_time: datetime | None,
+    resource_id: int | None,
+    *,
+    by: Actor,
+    now: datetime,
+    is_override: bool,
+) -> None:
+    """Refuse a time or a resource that the rules of booking do not allow; whether it is free is the table's to say."""
+    visit = Visit(booking.service_id, resource_id or booking.resource_id, booking.id)
+    stand = await availability.standing(session, visit, at=start_time or booking.start_time, by=by, now=now)
+    if not stand:
+        raise await why_nobody(session, visit)
+    refusal = availability.nearest(stand, now=now, but_for=() if start_time else OF_ANOTHER_TIME)
+    if refusal and not is_override:
         raise refusal
-    return await session.update(
-        booking, **moved(booking, start), **({"resource_id": resource_id} if resource_id else {})
-    )
 
 
 def moved(booking: Booking, start: datetime) -> dict[str, Any]:

@@ -120,6 +120,10 @@ class Session:
         """Have history keep this reason beside what follows."""
         await self._connection.execute("SELECT set_config('bookit.reason', %s, true)", (reason,))
 
+    async def tell_customer(self, *, tells: bool) -> None:
+        """Have history keep whether the customer is to be told of what follows."""
+        await self._connection.execute("SELECT set_config('bookit.tells_customer', %s, true)", (str(tells).lower(),))
+
     @asynccontextmanager
     async def attempt(self) -> AsyncIterator[None]:
         """A part that may be refused without ending the whole."""
@@ -254,18 +258,19 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, *, by: Actor, now: datetime | None = None, request_id: str = ""
+        self, *, by: Actor, now: datetime | None = None, request_id: str = "", keep: bool = True
     ) -> AsyncIterator[Session]:
         """All or nothing, remembered as done by this person; a broken promise leaves as its refusal.
 
-        ``now`` is the moment by which holds run out; without one, the database's own clock says.
+        ``now`` is the moment by which holds run out; without one, the database's own clock says. Without ``keep`` it
+        is a preview: all is done and judged as ever, and then taken back.
         """
         async with self._connection() as connection:
             try:
                 with speaking(connection):
                     await connection.execute(beginning(by, now, request_id))
                     yield Session(connection, self.timezone, self.hold)
-                    await commit(connection)
+                    await (commit(connection) if keep else connection.execute("ROLLBACK"))
             except BaseException:
                 with CancelScope(shield=True):
                     await self._undo(connection)

@@ -408,6 +408,56 @@ class OnlyStaffOverride(Forbidden):
     field = "override_reason"
 
 
+class NotOpen(Invalid):
+    """A {status} booking takes no place, so there is nothing to move."""
+
+    field = "status"
+
+
+class AlreadyThere(Conflict):
+    """This booking is there already."""
+
+    field = "resource_id"
+
+
+class NobodyElseFree(Conflict):
+    """Nobody else who can serve this is free then."""
+
+    field = "resource_id"
+
+
+class SwapNeedsTwo(Invalid):
+    """Choose two bookings to swap."""
+
+
+class NothingChosen(Invalid):
+    """Choose at least one booking."""
+
+
+class TooManyAtOnce(Invalid):
+    """At most {most} bookings are changed at once."""
+
+
+class ShiftOutOfRange(Misshapen):
+    """Bookings are moved by 1 to {most} minutes, earlier or later."""
+
+    field = "minutes"
+
+
+class NotAllPossible(Conflict):
+    """Nothing was changed: {refused} of {chosen} cannot be."""
+
+    outcomes: Sequence[Any] = ()  # What each would have been, or why not.
+
+
+class NothingToUndo(Invalid):
+    """There is nothing to undo here."""
+
+
+class ChangedSince(Conflict):
+    """This has changed since, so it cannot be undone."""
+
+
 class HoldOutlivesPending(Invalid):
     """Only a pending booking can expire."""
 

@@ -325,6 +325,7 @@ class Event(SQLModel, table=True):
             text("(old ->> 'booking_id')"),
             postgresql_where=text("table_name = 'reviews' AND (old ->> 'booking_id') IS NOT NULL"),
         ),
+        Index("events_by_request", "request_id", "id", postgresql_where=text("request_id IS NOT NULL")),
     )
     id: int = key()
     at: datetime = stamped("When", "clock_timestamp()")
@@ -338,6 +339,7 @@ class Event(SQLModel, table=True):
     new: dict[str, Any] | None = Field(default=None, sa_type=JSONB, title="After")
     reason: str | None = Field(default=None, sa_type=String, title="Reason")
     request_id: str | None = Field(default=None, sa_type=String, title="Request")
+    tells_customer: bool | None = Field(default=None, title="Tells the customer")
 
 
 class RefreshToken(SQLModel, table=True):

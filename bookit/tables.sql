@@ -99,15 +99,18 @@ DECLARE
   actor text := current_setting('bookit.actor', true);
   door text := current_setting('bookit.door', true);
   reason text := current_setting('bookit.reason', true);
+  tells text := current_setting('bookit.tells_customer', true);
 BEGIN
   IF cardinality(over) > 0 THEN
     PERFORM set_config('bookit.actor_id', '', true), set_config('bookit.actor', 'nobody', true),
-            set_config('bookit.door', 'clock', true), set_config('bookit.reason', 'The hold ran out.', true);
+            set_config('bookit.door', 'clock', true), set_config('bookit.reason', 'The hold ran out.', true),
+            set_config('bookit.tells_customer', '', true);
     UPDATE public.bookings SET status = 'cancelled' WHERE id = ANY (over);
     PERFORM set_config('bookit.actor_id', coalesce(actor_id, ''), true),
             set_config('bookit.actor', coalesce(actor, ''), true),
             set_config('bookit.door', coalesce(door, ''), true),
-            set_config('bookit.reason', coalesce(reason, ''), true);
+            set_config('bookit.reason', coalesce(reason, ''), true),
+            set_config('bookit.tells_customer', coalesce(tells, ''), true);
   END IF;
   RETURN NULL;
 END $$;
@@ -171,7 +174,7 @@ BEGIN
       RETURN NULL;
     END IF;
   END IF;
-  INSERT INTO public.events (actor_id, actor, door, table_name, row_id, action, old, new, reason, request_id)
+  INSERT INTO public.events (actor_id, actor, door, table_name, row_id, action, old, new, reason, request_id, tells_customer)
   VALUES (
     nullif(current_setting('bookit.actor_id', true), '')::bigint,
     coalesce(nullif(current_setting('bookit.actor', true), ''), 'unknown'),
@@ -180,7 +183,8 @@ BEGIN
     CASE TG_OP WHEN 'INSERT' THEN 'created' WHEN 'UPDATE' THEN 'changed' ELSE 'deleted' END,
     before, after,
     nullif(current_setting('bookit.reason', true), ''),
-    nullif(current_setting('bookit.request_id', true), ''));
+    nullif(current_setting('bookit.request_id', true), ''),
+    nullif(current_setting('bookit.tells_customer', true), '')::boolean);
   RETURN NULL;
 END $$;
 

@@ -21,8 +21,9 @@ FLOORS = [
     {"database"},
     {"people", "catalogue", "reviews", "idempotency", "availability"},
     {"bookings", "reports"},
-    {"erasure", "portrait"},
+    {"moves", "erasure", "portrait"},
     {"records", "housekeeping", "today"},
+    {"bulk", "undo"},
     WIRING,
 ]
 INNER_DOORS = {("asgi", "settings"), ("cli", "serving")}

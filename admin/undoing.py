@@ -1,0 +1,114 @@
+"""Taking back the last act on a booking, and all that one act changed: what it was, on one page."""
+
+import re
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqladmin import Flash
+from sqlalchemy import bindparam, select
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from admin.guards import sent_form
+from admin.history import Teller
+from admin.slots import in_words
+from admin.typed import number
+from bookit import availability, policy, undo
+from bookit import refusals as no
+from bookit.availability import Visit
+from bookit.database import Database, Session, retrying
+from bookit.tables import Booking, Event, home
+
+MOST_SHOWN = 1_000
+T = TypeVar("T")
+EVENTS = home(Event).c
+OF_REQUEST = select(home(Event)).where(EVENTS.request_id == bindparam("act")).order_by(EVENTS.id).limit(MOST_SHOWN)
+
+
+async def undo_last(request: Request, database: Database, view: Any, *, now: datetime) -> Response:
+    """Take back the last act on a booking, or say why not, on its page."""
+    if not policy.may(request.state.actor, "change", Booking):
+        raise HTTPException(403)
+    form, pk = await sent_form(request), number(request.path_params["pk"])
+    event, tells = number(form.get("event", "")), bool(form.get("tell"))
+
+    async def act(session: Session, **who: Any) -> Booking:
+        return await undo.undo(session, pk, event_id=event, tells_customer=tells, **who)
+
+    deed = await undo.last_deed(database, pk)
+    try:
+        await written(request, database, act, now=now)
+    except no.Missing:
+        raise HTTPException(404) from None
+    except no.Refusal as refusal:
+        Flash.error(request, await offering(database, view, refusal, pk, deed, now=now))
+    else:
+        Flash.success(request, f"Booking #{pk} is as it was.")
+    return RedirectResponse(request.url_for("admin:details", identity="booking", pk=pk), 303)
+
+
+async def offering(
+    database: Database, view: Any, refusal: no.Refusal, pk: int, deed: undo.Deed | None, *, now: datetime
+) -> str:
+    """Say why not, and when that would be free."""
+    booking = await database.get(Booking, pk)
+    if booking and deed:
+        resource = deed.resource_id or booking.resource_id
+        visit, since = Visit(booking.service_id, resource, pk), deed.start_time or booking.start_time
+        await availability.offer_next(database, refusal, visit, since=since, now=now)
+    return f"{refusal} {in_words(refusal, view.zone)}" if refusal.next_free else str(refusal)
+
+
+async def show_act(request: Request, database: Database, templates: Any, view: Any, *, now: datetime) -> Response:
+    """Show all that one act changed, and take all of it back if that is asked for."""
+    act = request.path_params["act"]
+    if not re.fullmatch("[A-Za-z0-9._-]{1,64}", act):
+        raise HTTPException(404)
+    by, error = request.state.actor, ""
+    if request.method == "POST":
+        if not policy.may(by, "change", Booking):
+            raise HTTPException(403)
+        tells = bool((await sent_form(request)).get("tell"))
+
+        async def back(session: Session, **who: Any) -> list[Booking]:
+            return await undo.undo_act(session, act, tells_customer=tells, **who)
+
+        try:
+            rows = await written(request, database, back, now=now)
+        except no.Refusal as refusal:
+            request.state.refusal, error = refusal, str(refusal)
+        else:
+            Flash.success(request, f"{len(rows)} bookings are as they were.")
+            return RedirectResponse(request.url_for("admin:act", act=request.scope["request_id"]), 303)
+    found = [Event(**row) for row in await database.fetch(OF_REQUEST, act=act)]
+    seen = [event for event in found if may_see(request, view, event)]
+    if not seen:
+        raise HTTPException(404)
+    moved = {event.row_id for event in seen if event.table_name == "bookings" and event.action == "changed"}
+    told = await Teller(view, request).tell(seen)
+    page = {
+        "act": act,
+        "told": told,
+        "error": error,
+        "undoable": len(moved) if policy.may(by, "change", Booking) else 0,
+    }
+    answer: Response = await templates.TemplateResponse(request, "sqladmin/act.html", page)
+    return answer
+
+
+def may_see(request: Request, view: Any, event: Event) -> bool:
+    page = view.pages.get(event.table_name)
+    return page is not None and policy.may(request.state.actor, "see", page.model)
+
+
+async def written(request: Request, database: Database, act: Callable[..., Awaitable[T]], *, now: datetime) -> T:
+    """Run an act in this person's name."""
+    by, asked = request.state.actor, request.scope.get("request_id", "")
+
+    async def once() -> T:
+        async with database.transaction(by=by, now=now, request_id=asked) as session:
+            return await act(session, by=by, now=now)
+
+    return await retrying(once)

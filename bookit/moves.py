@@ -1,0 +1,87 @@
+"""Several bookings that change places at one stroke, and whose turn it is meanwhile.
+
+Whoever changes several locks their rows first, in the order of their numbers, and then their resources, in the order
+of theirs: every other writer holds at most its own row when it asks for a resource, so nobody waits in a circle.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import text
+
+from bookit import bookings, policy
+from bookit import refusals as no
+from bookit.database import Session
+from bookit.policy import Actor
+from bookit.tables import Booking
+
+HOLD = text("SELECT * FROM bookings WHERE id = ANY (:numbers) ORDER BY id FOR UPDATE")
+TURN = text("""
+SELECT pg_advisory_xact_lock(id) FROM (
+  SELECT unnest(CAST(:resources AS bigint[])) AS id
+  UNION
+  SELECT sr.resource_id FROM service_resources sr WHERE sr.service_id = ANY (CAST(:services AS bigint[]))
+  ORDER BY id
+) AS in_order
+""")
+# One statement: each may come to sit where another sat, and only when all have moved is a place found or refused.
+REARRANGE = text("""
+UPDATE bookings b
+   SET start_time = to_be.at, end_time = b.end_time + (to_be.at - b.start_time),
+       blocks_from = b.blocks_from + (to_be.at - b.start_time),
+       blocks_until = b.blocks_until + (to_be.at - b.start_time), resource_id = to_be.resource_id
+  FROM unnest(CAST(:numbers AS bigint[]), CAST(:starts AS timestamptz[]), CAST(:resources AS bigint[]))
+    AS to_be (id, at, resource_id)
+ WHERE b.id = to_be.id
+""")
+Place = tuple[Booking, datetime, int]  # a booking, and when and on which resource it is to be
+
+
+async def hold_many(session: Session, numbers: Collection[int]) -> list[Booking]:
+    """Give the bookings of these numbers that there are, in their order, and keep others from changing them."""
+    return [Booking(**row) for row in await session.fetch(HOLD, numbers=sorted(numbers))]
+
+
+async def take_turn(session: Session, rows: Sequence[Booking], *more: int, is_anywhere: bool = False) -> None:
+    """Keep others from booking these bookings' resources and more; with ``is_anywhere``, all that could serve them."""
+    resources = sorted({row.resource_id for row in rows} | set(more))
+    services = sorted({row.service_id for row in rows}) if is_anywhere else []
+    await session.fetch(TURN, resources=resources, services=services)
+
+
+async def rearrange(session: Session, places: Sequence[Place]) -> list[Booking]:
+    """Put bookings elsewhere at one stroke, so that one may take another's place. Judges no rule but the overlap."""
+    numbers, starts, resources = (
+        [*column] for column in zip(*((row.id, at, to) for row, at, to in places), strict=True)
+    )
+    await session.fetch(REARRANGE, numbers=numbers, starts=starts, resources=resources)
+    return await hold_many(session, numbers)
+
+
+def require_placed(booking: Booking, *, now: datetime) -> None:
+    """Refuse to move what takes no place: a booking whose life is over, or a hold that has run out."""
+    if booking.status not in policy.OPEN:
+        raise no.NotOpen(status=policy.spoken_status(booking.status))
+    policy.require_live(booking, now=now)
+
+
+async def swap(
+    session: Session, first: Booking, second: Booking, *, by: Actor, now: datetime, override_reason: str | None = None
+) -> list[Booking]:
+    """Give each of two bookings the start and the resource of the other; each keeps its length.
+
+    Refused like any move, and where one of them is too long for the gap that the other leaves.
+    """
+    policy.require_override(override_reason, by=by)
+    if override_reason:
+        await session.because(override_reason)
+    for one, other in ((first, second), (second, first)):
+        policy.require_own(one, by=by)
+        require_placed(one, now=now)
+        await bookings.require_in_time(session, one, by=by, now=now)
+        policy.require_future(other.start_time, by=by, now=now)
+        await bookings.require_fit(
+            session, one, other.start_time, other.resource_id, by=by, now=now, is_override=bool(override_reason)
+        )
+    there = [(one, other.start_time, other.resource_id) for one, other in ((first, second), (second, first))]
+    return await rearrange(session, there)

@@ -1,0 +1,174 @@
+"""Undoing the last act on a booking, or an act over many as a whole: through the same acts, from what history kept.
+
+An act is what one request did. What was created is not undone but cancelled; what is deleted is gone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+
+from bookit import bookings, moves, policy, records
+from bookit import refusals as no
+from bookit.database import Reads, Row, Session
+from bookit.policy import Actor
+from bookit.tables import Booking, Status
+
+MOST_ROWS = 500  # of one act
+MOST_EVENTS = 20  # of one act on one booking
+LAST = text("""
+SELECT id, actor_id, door, action, old, new, reason, request_id FROM events
+ WHERE table_name = 'bookings' AND row_id = :number ORDER BY id DESC LIMIT :limit
+""")
+OF_ACT = text("""
+SELECT row_id, max(id) AS event_id FROM events
+ WHERE request_id = :request_id AND table_name = 'bookings' AND action = 'changed'
+ GROUP BY row_id ORDER BY row_id LIMIT :limit
+""")
+TIMES = {"start_time", "end_time", "blocks_from", "blocks_until"}
+# What can be taken back; a lane is found anew, and a hold that was decided on stays so.
+KNOWN = TIMES | {"resource_id", "lane", "status", "expires_at"}
+
+
+@dataclass(frozen=True)
+class Deed:
+    """The last act on a booking: what it was before, as far as that changed."""
+
+    booking_id: int
+    event_id: int
+    start_time: datetime | None
+    resource_id: int | None
+    status: Status | None
+    told: str
+    request_id: str | None
+
+    @property
+    def is_move(self) -> bool:
+        """Whether it went to another time or another resource."""
+        return bool(self.start_time or self.resource_id)
+
+
+async def last_deed(reads: Reads, number: int) -> Deed | None:
+    """Give the last act on a booking, if it can be taken back at all."""
+    events = await reads.fetch(LAST, number=number, limit=MOST_EVENTS)
+    if not events or events[0]["action"] != "changed":
+        return None
+    last = events[0]
+    same = [last]
+    for event in events[1:]:
+        if not last["request_id"] or not is_same_act(event, last):
+            break
+        same.append(event)
+    was: dict[str, Any] = {}
+    for event in same:  # Newest first, so that the oldest of the act has the last word on what was.
+        was |= event["old"] or {}
+    return as_deed(number, last, was)
+
+
+def is_same_act(event: Row, other: Row) -> bool:
+    names = ("request_id", "actor_id", "door", "action")
+    return all(event[name] == other[name] for name in names)
+
+
+def as_deed(number: int, last: Row, was: Mapping[str, Any]) -> Deed | None:
+    """Read what a booking was; nothing where that cannot be had again through an act."""
+    if was.keys() - KNOWN or not was.keys() & {"start_time", "resource_id", "status"}:
+        return None
+    start = was.get("start_time")
+    return Deed(
+        number,
+        last["id"],
+        datetime.fromisoformat(start) if start else None,
+        was.get("resource_id"),
+        Status(was["status"]) if "status" in was else None,
+        in_words(last["new"] or {}, was),
+        last["request_id"],
+    )
+
+
+def in_words(new: Mapping[str, Any], was: Mapping[str, Any]) -> str:
+    """Say what was done: "moved", "reassigned", "cancelled"."""
+    if "start_time" in was:
+        return "moved"
+    if "resource_id" in was:
+        return "reassigned"
+    status = str(new.get("status", was.get("status")))
+    return policy.told_status(status)
+
+
+async def undo(
+    session: Session, number: int, *, by: Actor, now: datetime, event_id: int, tells_customer: bool = False
+) -> Booking:
+    """Take back the last act on a booking, which is the one of this event.
+
+    Refuses what has changed since, what cannot be taken back, and a place that is somebody else's by now.
+    """
+    (row,) = await take_back(session, {number: event_id}, by=by, now=now, tells_customer=tells_customer)
+    return row
+
+
+async def undo_act(
+    session: Session, request_id: str, *, by: Actor, now: datetime, tells_customer: bool = False
+) -> list[Booking]:
+    """Take back all that one request did to bookings, or nothing of it. Refuses as ``undo`` does."""
+    found = await session.fetch(OF_ACT, request_id=request_id, limit=MOST_ROWS + 1)
+    if not found:
+        raise no.NothingToUndo
+    if len(found) > MOST_ROWS:
+        raise no.TooManyAtOnce(most=MOST_ROWS)
+    events = {row["row_id"]: row["event_id"] for row in found}
+    return await take_back(session, events, by=by, now=now, tells_customer=tells_customer)
+
+
+async def take_back(
+    session: Session, events: Mapping[int, int], *, by: Actor, now: datetime, tells_customer: bool
+) -> list[Booking]:
+    """Take back the last act on each of these bookings, all at one stroke."""
+    del now
+    records.require_may(by, "change", Booking)
+    if not by.works_here:
+        raise no.Forbidden
+    rows = {row.id: row for row in await moves.hold_many(session, events)}
+    deeds = [await deed_of(session, number, event_id, rows) for number, event_id in events.items()]
+    await moves.take_turn(session, [*rows.values()], *(deed.resource_id for deed in deeds if deed.resource_id))
+    await session.because(f"Undid: {', '.join(sorted({deed.told for deed in deeds}))}")
+    await session.tell_customer(tells=tells_customer)
+    await lead_back(session, deeds, rows, by=by, is_open=False)
+    await move_back(session, deeds, rows, by=by)
+    await lead_back(session, deeds, rows, by=by, is_open=True)
+    return [rows[number] for number in sorted(rows)]
+
+
+async def deed_of(session: Session, number: int, event_id: int, rows: Mapping[int, Booking]) -> Deed:
+    """Give the act of this event. Refuses where there is none, or where it is not the last any more."""
+    deed = await last_deed(session, number)
+    if number not in rows:
+        raise no.Missing(what="booking")
+    if deed is None:
+        raise no.NothingToUndo
+    if deed.event_id != event_id:
+        raise no.ChangedSince
+    return deed
+
+
+async def move_back(session: Session, deeds: Sequence[Deed], rows: dict[int, Booking], *, by: Actor) -> None:
+    """Put back what was moved: it sat there by the rules or by somebody's reason, so only what is taken is refused."""
+    back: list[moves.Place] = []
+    for deed in deeds:
+        row = rows[deed.booking_id]
+        policy.require_own(row, by=by)
+        if deed.is_move:
+            back.append((row, deed.start_time or row.start_time, deed.resource_id or row.resource_id))
+    if back:
+        rows |= {row.id: row for row in await moves.rearrange(session, back)}
+
+
+async def lead_back(
+    session: Session, deeds: Sequence[Deed], rows: dict[int, Booking], *, by: Actor, is_open: bool
+) -> None:
+    """Lead bookings back to the status they had: to those that take a place, or to those that take none."""
+    for deed in deeds:
+        if deed.status and (deed.status in policy.OPEN) == is_open:
+            rows[deed.booking_id] = await bookings.become(session, rows[deed.booking_id], deed.status, by=by)

@@ -1,0 +1,139 @@
+"""Whether the customer is to be told of a change: asked at the desk, kept in history."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from bookit.bulk import What
+from bookit.database import Database
+from bookit.tables import Booking, Service
+from tests import afternoon
+from tests.afternoon import HALF, MAX, TEN, book, last_events
+from tests.conftest import NOW, TOMORROW_AT_TEN, Person
+from tests.staff import Desk, Page, desk, fill, open_door, send, staff_settings, visit, words
+
+__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+
+DETAILS = "/admin/booking/details/1"
+OVER = NOW - timedelta(days=3)
+BOX = 'name="tell" value="y"'
+
+
+@pytest.fixture
+async def house(database: Database, tom: Person, mara: Person, ada: Person) -> Database:
+    """The business, with Tom (1), Mara (2) and Ada (3)."""
+    await afternoon.open_house(database)
+    return database
+
+
+async def told(database: Database, number: int = 1) -> object:
+    """Give what history keeps of the last change of a booking."""
+    return (await last_events(database, number))[0]["tells_customer"]
+
+
+@pytest.mark.parametrize(("box", "tells"), [({"tells_customer": "y"}, True), ({}, False)])
+async def test_booking_for_somebody_asks(desk: Desk, tom: Person, haircut: Service, box: Any, tells: bool) -> None:
+    opened = await desk.mara.get("/admin/booking/create")
+    assert Page(opened.text).fields["tells_customer"] == "y"
+    fields = {"user": tom.id, "service": 1, "start_time": "2030-01-08T11:00"}
+
+    made = await send(desk.mara, "/admin/booking/create", fields | box)
+
+    assert made.status == 302, made
+    assert await told(desk.database) is tells
+
+
+@pytest.mark.parametrize(("without", "tells"), [((), True), (("tells_customer",), False)])
+async def test_moving_asks(desk: Desk, visit: Booking, without: tuple[str, ...], tells: bool) -> None:
+    moved = await fill(desk.mara, "/admin/booking/edit/1", *without, start_time="2030-01-08T15:00")
+
+    assert moved.status == 302, moved
+    assert await told(desk.database) is tells
+
+
+@pytest.mark.parametrize("act", ["confirm", "cancel", "complete", "mark-no-show"])
+@pytest.mark.parametrize(("box", "tells"), [({"tell": "y"}, True), ({}, False)])
+async def test_each_act_asks(desk: Desk, visit: Booking, act: str, box: Any, tells: bool) -> None:
+    page = await desk.mara.get(DETAILS)
+    assert page.text.count(f"{BOX} checked> Tell the customer<") == 4
+
+    await desk.mara.post(f"/admin/booking/action/{act}", data={"pks": "1", "back": DETAILS, **box})
+
+    assert await told(desk.database) is tells
+    said = "The customer is to be told." if tells else "The customer is not told."
+    assert said in words((await desk.mara.get(DETAILS)).text)
+
+
+async def test_of_what_is_over_nobody_is_told_unless_asked(desk: Desk, visit: Booking) -> None:
+    await desk.database.fetch(text(
+        "UPDATE bookings SET start_time = start_time - interval '9 days', blocks_from = blocks_from - interval '9 days'"
+    ))  # fmt: skip
+    page = await desk.mara.get(DETAILS)
+    edit = await desk.mara.get("/admin/booking/edit/1")
+
+    assert f"{BOX}> Tell the customer<" in page.text
+    assert f"{BOX} checked> Tell the customer<" not in page.text
+    assert "tells_customer" not in Page(edit.text).fields
+    await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1", "tell": "y"})
+    assert await told(desk.database) is True
+
+
+async def test_of_many_those_are_told_whose_visits_are_to_come(desk: Desk, database: Database, tom: Person) -> None:
+    await afternoon.open_house(database)
+    await book(database, TEN)
+    await book(database, OVER)
+
+    await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1,2", "tell": "y"})
+    assert [await told(database, number) for number in (1, 2)] == [True, False]
+    await afternoon.run(database, [1, 2], What.CANCEL)
+    assert [await told(database, number) for number in (1, 2)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("what", "more"), [(What.SHIFT, {"minutes": 15}), (What.REASSIGN, {"resource_id": MAX}), (What.ELSEWHERE, {})]
+)
+@pytest.mark.parametrize("tells", [True, False])
+async def test_many_at_once_keep_what_was_asked(house: Database, what: What, more: dict[str, Any], tells: bool) -> None:
+    numbers = await afternoon.fill_afternoon(house, 2)
+
+    await afternoon.run(house, numbers, what, tells_customers=tells, **more)
+
+    assert [await told(house, number) for number in numbers] == [tells, tells]
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_swap_keeps_what_was_asked(house: Database, tells: bool) -> None:
+    await book(house, TEN)
+    await book(house, TEN + HALF)
+
+    await afternoon.run(house, [1, 2], What.SWAP, tells_customers=tells)
+
+    assert [await told(house, number) for number in (1, 2)] == [tells, tells]
+
+
+async def test_what_a_customer_does_is_no_news_to_them(database: Database, tom: Person, haircut: Service) -> None:
+    start = TOMORROW_AT_TEN.isoformat()
+    await tom.asks("POST", "/bookings", json={"service_id": haircut.id, "start_time": start})
+    assert await told(database) is None
+
+    await tom.asks("PATCH", "/bookings/1", json={"status": "cancelled"})
+
+    assert await told(database) is None
+
+
+async def test_a_hold_that_runs_out_on_the_way_is_not_told_of(
+    desk: Desk, database: Database, tom: Person, eve: Person, haircut: Service
+) -> None:
+    """It is cancelled by whoever takes its place, but nobody at the desk was asked about it."""
+    start = TOMORROW_AT_TEN.isoformat()
+    await eve.asks("POST", "/bookings", json={"service_id": haircut.id, "start_time": start, "hold": True})
+    await database.fetch(text("UPDATE bookings SET expires_at = :at WHERE id = 1"), at=NOW)
+    fields = {"user": tom.id, "service": 1, "start_time": "2030-01-08T11:00", "tells_customer": "y"}
+
+    made = await send(desk.mara, "/admin/booking/create", fields)
+
+    assert made.status == 302, made
+    assert (await told(database, 1), await told(database, 2)) == (None, True)
+    assert (await last_events(database, 1))[0]["door"] == "clock"
