@@ -13,7 +13,7 @@ Wall-clock times are read as PostgreSQL does: in a gap by the clock before it, a
 second. A day that a zone skipped (Apia had no 30 December 2011) has no hours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,27 +25,9 @@ from bookit import refusals as no
 from bookit.database import Reads, Row
 from bookit.policy import Actor
 
-# For a service, from :since until :until, and, with a booking, as long as that one lasts and as if it were not there.
-# A rule is what the service asks for; a candidate, who can serve it; a span, one opening of a candidate by itself, in
-# which starts are counted; a plan, all of a candidate's open time.
-PLANS = """
-WITH rule AS MATERIALIZED (
-  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS keeps_step,
-         coalesce(b.end_time - b.start_time, make_interval(mins => s.duration_minutes)) AS lasts,
-         coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
-         coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
-         make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
-         :now + make_interval(mins => s.min_notice_minutes) AS earliest,
-         :now + make_interval(days => s.horizon_days) AS latest
-    FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
-   WHERE s.id = CAST(:service_id AS bigint) AND s.is_active
-), candidate AS MATERIALIZED (
-  SELECT r.id, r.name, r.capacity, r.timezone,
-         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS keeps_hours
-    FROM service_resources sr JOIN resources r ON r.id = sr.resource_id
-   WHERE sr.service_id = CAST(:service_id AS bigint) AND r.is_active
-     AND (CAST(:resource_id AS bigint) IS NULL OR r.id = CAST(:resource_id AS bigint))
-), exception AS MATERIALIZED (
+# When candidates are open, from :since until :until and as long as a rule lasts: a span is one opening of a candidate
+# by itself, in which starts are counted; a plan, all of a candidate's open time.
+OPENINGS = """exception AS MATERIALIZED (
   SELECT x.resource_id, x.is_open, x.start_time, x.end_time
     FROM rule JOIN calendar_exceptions x
       ON tstzrange(x.start_time, x.end_time) && tstzrange(:since, :until + rule.lasts, '[]')
@@ -91,6 +73,37 @@ WITH rule AS MATERIALIZED (
        FROM exception x
    ) AS closed
 )"""
+
+# For a service, and, with a booking, as long as that one lasts and as if it were not there. A rule is what the service
+# asks for; a candidate, who can serve it.
+PLANS = f"""
+WITH rule AS MATERIALIZED (
+  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS keeps_step,
+         coalesce(b.end_time - b.start_time, make_interval(mins => s.duration_minutes)) AS lasts,
+         coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
+         coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
+         make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
+         :now + make_interval(mins => s.min_notice_minutes) AS earliest,
+         :now + make_interval(days => s.horizon_days) AS latest
+    FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
+   WHERE s.id = CAST(:service_id AS bigint) AND s.is_active
+), candidate AS MATERIALIZED (
+  SELECT r.id, r.name, r.capacity, r.timezone,
+         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS keeps_hours
+    FROM service_resources sr JOIN resources r ON r.id = sr.resource_id
+   WHERE sr.service_id = CAST(:service_id AS bigint) AND r.is_active
+     AND (CAST(:resource_id AS bigint) IS NULL OR r.id = CAST(:resource_id AS bigint))
+), {OPENINGS}"""
+# When resources are open, whatever they serve.
+OPEN_TIMES = text(f"""
+WITH rule AS (SELECT interval '0' AS lasts), candidate AS MATERIALIZED (
+  SELECT r.id, r.timezone, EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS keeps_hours
+    FROM resources r WHERE r.id = ANY(CAST(:resource_ids AS bigint[]))
+), {OPENINGS}
+SELECT p.id AS resource_id, lower(o) AS start_time, upper(o) AS end_time
+  FROM plan p CROSS JOIN LATERAL unnest(p.open * tstzmultirange(tstzrange(:since, :until))) AS o
+ ORDER BY p.id, lower(o)
+""")
 # What is taken, place by place; a hold that has run out takes nothing.
 BUSY = """, busy AS MATERIALIZED (
   SELECT c.id, taken.lane, taken.times
@@ -204,6 +217,14 @@ async def slots(
     their numbers, ``ids``, ``names`` and free ``places``.
     """
     return await reads.fetch(SLOTS, since=since, until=until, now=now, limit=limit, **vars(visit))
+
+
+async def open_times(reads: Reads, resource_ids: Collection[int], *, since: datetime, until: datetime) -> list[Row]:
+    """Give when each of these resources is open within this time, closures taken off and extra openings put on.
+
+    Each stretch has ``resource_id``, ``start_time`` and ``end_time``; they come by resource, and then by start.
+    """
+    return await reads.fetch(OPEN_TIMES, resource_ids=list(resource_ids), since=since, until=until)
 
 
 async def next_free(reads: Reads, visit: Visit, *, since: datetime, now: datetime, count: int = 3) -> list[Row]:

@@ -19,8 +19,8 @@ FLOORS = [
     {"tables"},
     {"policy"},
     {"database"},
-    {"people", "catalogue", "reviews", "idempotency", "availability"},
-    {"bookings"},
+    {"people", "catalogue", "reviews", "idempotency", "availability", "diary"},
+    {"bookings", "news"},
     {"records", "housekeeping"},
     WIRING,
 ]
