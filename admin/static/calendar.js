@@ -1,5 +1,3 @@
-"use strict";
-
 // The calendar counts in wall-clock times of the business: what the server writes is shown, and what is dragged or
 // clicked is sent back as a wall-clock time. The browser's own zone plays no part.
 const board = document.getElementById("calendar");
@@ -132,13 +130,20 @@ function content({ event, view }) {
   const { visit, closure } = event.extendedProps;
   if (closure) return { domNodes: [make("div", closure.resource_id && view.type !== VIEWS.day ? `${nameOfPlace(closure.resource_id)}: ${event.title}` : event.title, { className: "cal-closed" })] };
   if (!visit) return undefined;
+  const begins = visit.times.split(" – ")[0]; // A block's length says when it ends.
+  if (view.type === VIEWS.month) {
+    const brief = make("div", `${begins} `, { className: "cal-brief" });
+    brief.append(make("b", visit.customer), ` · ${visit.words}`);
+    return { domNodes: [brief] };
+  }
   const where = view.type === VIEWS.day ? "" : ` · ${visit.resource}`;
+  const times = make("div", `${view.type === VIEWS.list ? visit.times : begins} `, { className: "cal-times" });
+  times.append(make("span", visit.words, { className: "cal-words" }));
   return {
     domNodes: [
-      make("div", visit.times, { className: "cal-times" }),
+      times,
       make("div", visit.customer, { className: "cal-who" }),
       make("div", `${visit.service}${where}`, { className: "cal-what" }),
-      make("div", visit.words, { className: "cal-words" }),
     ],
   };
 }
@@ -394,7 +399,7 @@ calendar = EventCalendar.create(board, {
   headerToolbar: { start: "prev,next today", center: "title", end: "resourceTimeGridDay,timeGridWeek,dayGridMonth,listWeek" },
   buttonText: { today: "Today", resourceTimeGridDay: "Day", timeGridWeek: "Week", dayGridMonth: "Month", listWeek: "List" },
   resources: columns(),
-  eventSources: [{ events: load }],
+  eventSources: [{ events: (range, give) => { load(range, give); } }],
   lazyFetching: false,
   eventContent: content,
   eventClick: ({ event }) => {
@@ -422,8 +427,13 @@ calendar = EventCalendar.create(board, {
   eventTimeFormat: clock,
   longPressDelay: 400,
   dayMaxEvents: true,
+  slotEventOverlap: false,
+  eventDidMount: ({ el, event }) => { // What is too narrow to be read is still told.
+    const { visit } = event.extendedProps;
+    if (visit) el.title = `${visit.times}, ${visit.customer}, ${visit.service}, ${visit.resource}. ${visit.words}.`;
+  },
   noEventsContent: "Nothing is booked.",
-  views: { resourceTimeGridDay: { columnWidth: isPhone() ? undefined : "minmax(9rem, 1fr)" } },
+  views: { resourceTimeGridDay: { columnWidth: isPhone() ? undefined : "minmax(7rem, 1fr)" } },
 });
 filters.addEventListener("submit", (submitted) => submitted.preventDefault());
 filters.addEventListener("change", ({ target }) => {
