@@ -15,10 +15,11 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from admin import calendar
 from admin.bulk import change_many
 from admin.filters import DayFilter
 from admin.guards import ModestRequests, SameOriginOnly, StaffHeaders, sent_form
@@ -30,7 +31,7 @@ from admin.permissions import Permissions
 from admin.record_view import RecordView, Unsaved
 from admin.reports import show_report
 from admin.search import search_everywhere
-from admin.sign_in import StaffSignIn
+from admin.sign_in import StaffSignIn, actor_of
 from admin.today import show_today
 from admin.typed import escaped
 from admin.undoing import show_act, undo_last
@@ -39,6 +40,7 @@ from admin.week import edit_week
 from bookit import refusals as no
 from bookit.clock import Clock
 from bookit.database import Database, configure
+from bookit.news import Newsroom
 from bookit.schema import dialect_url
 from bookit.settings import Settings
 
@@ -77,6 +79,46 @@ class StaffSite(Admin):
         self._menu.items[:0] = own_pages()
         router.routes = [Mount("/static", StaticFiles(directory=HERE / "static"), name="static"), *router.routes]
         self.admin.exception_handlers[DataError] = self.not_readable
+        self.newsroom: Newsroom | None = None
+        for path, answer, method in (
+            ("feed", calendar.feed, "GET"),
+            ("visit/{pk}", calendar.visit_of, "GET"),
+            ("move/{pk}", calendar.move, "POST"),
+            ("act/{pk}", calendar.lead, "POST"),
+            ("book", calendar.book, "POST"),
+        ):
+            name = f"calendar-{path.partition('/')[0]}"
+            self.admin.add_route(f"/calendar/{path}", self.for_calendar(answer), methods=[method], name=name)
+        self.admin.add_route("/calendar/stream", self.stream, methods=["GET"], name="calendar-stream")
+
+    def for_calendar(self, answer: Any) -> Any:
+        """Answer the calendar's script: whoever is not signed in is told so, rather than led to a page."""
+
+        async def asked(request: Request) -> Response:
+            if not await self.is_here(request):
+                request.session.pop("next", None)  # It is no page to come back to.
+                return JSONResponse({"sentence": str(no.SignInEnded())}, 401)
+            return with_status(request, await answer(request))
+
+        return asked
+
+    async def is_here(self, request: Request) -> bool:
+        """Whether the person of a request may still come in."""
+        return await self.authentication_backend.authenticate(request) is True  # type: ignore[union-attr]  # ours
+
+    async def stream(self, request: Request) -> Response:
+        """Tell the calendar what changes. It asks by itself, so that this keeps nobody signed in."""
+        backend: Any = self.authentication_backend
+        user = await backend.still_here(request.session)
+        if user is None:
+            return JSONResponse({"sentence": str(no.SignInEnded())}, 401)
+        request.state.actor = request.scope["actor"] = actor_of(user)
+
+        async def is_still_here() -> bool:
+            return await backend.still_here(request.session) is not None
+
+        self.newsroom = self.newsroom or Newsroom(RecordView.database)
+        return await calendar.stream(request, self.newsroom, is_still_here)
 
     def _handle_action_decorated_func(self, func: MethodType, view: Any, view_instance: Any) -> None:
         """Have actions by POST: SQLAdmin's are links, which a page of another site can follow."""
@@ -193,9 +235,15 @@ class StaffSite(Admin):
         return answer
 
     async def close(self) -> None:
-        """Let go of the connections that pages were read through."""
+        """Let go of the connections that pages were read through, and of whoever watches."""
+        self.send_away()
         if isinstance(self.engine, AsyncEngine):
             await self.engine.dispose()
+
+    def send_away(self) -> None:
+        """End every stream, so that the server can stop."""
+        if self.newsroom:
+            self.newsroom.close()
 
     async def not_readable(self, request: Request, error: Exception) -> Response:
         """Answer what the database cannot read, such as a number too large for it."""
@@ -263,6 +311,7 @@ def open_admin(app: Starlette, settings: Settings, database: Database, *, clock:
     RecordView.database = database
     for told in (RecordView, DayFilter):
         told.zone, told.clock = settings.zone, staticmethod(clock)
+    site.add_view(calendar.CalendarPage)
     for view in VIEWS:
         site.add_view(view)
         permissions.tables[view.identity] = view.model

@@ -1,7 +1,12 @@
 """Wires the doors to one database; the only file that knows them."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -38,9 +43,12 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with database, housekeeping.going_on(database, clock=app.state.clock):
-            yield
-        if settings.bookit_only != "api":
-            await app.state.staff_site.close()
+            if settings.bookit_only == "api":
+                yield
+                return
+            with leaving(app.state.staff_site.send_away):
+                yield
+        await app.state.staff_site.close()
 
     app = Starlette(
         routes=[front_page(settings), *(health() if settings.bookit_only == "admin" else routes())],
@@ -54,6 +62,31 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
     if settings.bookit_only != "api":
         open_admin(app, settings, database, clock=clock)
     return app
+
+
+@contextmanager
+def leaving(say: Callable[[], None]) -> Iterator[None]:
+    """Say it as soon as the server is told to stop: it waits for open streams before it ends the lifespan."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, before = asyncio.get_running_loop(), dict[int, Any]()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(say)
+        handler = before[number]
+        if callable(handler):
+            handler(number, frame)
+
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        if callable(signal.getsignal(wanted)):  # a server's own
+            before[wanted] = signal.signal(wanted, stop)
+    try:
+        yield
+    finally:
+        for taken, handler in before.items():
+            if signal.getsignal(taken) is stop:
+                signal.signal(taken, handler)
 
 
 def front_page(settings: Settings) -> Route:

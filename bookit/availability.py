@@ -13,7 +13,7 @@ Wall-clock times are read as PostgreSQL does: in a gap by the clock before it, a
 second. A day that a zone skipped (Apia had no 30 December 2011) has no hours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -103,6 +103,16 @@ WITH rule AS MATERIALIZED (
          EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS keeps_hours
     FROM resources r WHERE r.is_active
 ){OPEN_TIME}"""
+# When resources are open, whatever they serve.
+OPEN_TIMES = text(f"""
+WITH rule AS (SELECT interval '0' AS lasts), candidate AS MATERIALIZED (
+  SELECT r.id, r.timezone, EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS keeps_hours
+    FROM resources r WHERE r.id = ANY(CAST(:resource_ids AS bigint[]))
+){OPEN_TIME}
+SELECT p.id AS resource_id, lower(o) AS start_time, upper(o) AS end_time
+  FROM plan p CROSS JOIN LATERAL unnest(p.open * tstzmultirange(tstzrange(:since, :until))) AS o
+ ORDER BY p.id, lower(o)
+""")
 # What is taken, place by place; a hold that has run out takes nothing.
 BUSY = """, busy AS MATERIALIZED (
   SELECT c.id, taken.lane, taken.times
@@ -216,6 +226,14 @@ async def slots(
     their numbers, ``ids``, ``names`` and free ``places``.
     """
     return await reads.fetch(SLOTS, since=since, until=until, now=now, limit=limit, **vars(visit))
+
+
+async def open_times(reads: Reads, resource_ids: Collection[int], *, since: datetime, until: datetime) -> list[Row]:
+    """Give when each of these resources is open within this time, closures taken off and extra openings put on.
+
+    Each stretch has ``resource_id``, ``start_time`` and ``end_time``; they come by resource, and then by start.
+    """
+    return await reads.fetch(OPEN_TIMES, resource_ids=list(resource_ids), since=since, until=until)
 
 
 async def next_free(reads: Reads, visit: Visit, *, since: datetime, now: datetime, count: int = 3) -> list[Row]:

@@ -100,9 +100,9 @@ class Watched(NamedTuple):
     elsewhere: list[str]
 
 
-async def watch(browser: Browser, url: str, *, width: int = 1400) -> Watched:
+async def watch(browser: Browser, url: str, *, width: int = 1400, timezone: str | None = None) -> Watched:
     """Open an address in a fresh window; errors, broken policies, failed and foreign requests are written down."""
-    page = await browser.new_page(viewport={"width": width, "height": 900})
+    page = await browser.new_page(viewport={"width": width, "height": 900}, timezone_id=timezone)
     watched = Watched(page, [], [])
 
     def on_console(message: ConsoleMessage) -> None:
