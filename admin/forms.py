@@ -33,6 +33,7 @@ from wtforms.widgets import DateTimeLocalInput, TextInput
 from admin.spelling import WEEKDAYS, spoken
 from bookit import policy
 from bookit import refusals as no
+from bookit.mistakes import sentence
 from bookit.tables import Role
 
 current_form: ContextVar[Form | None] = ContextVar("current_form", default=None)
@@ -240,6 +241,6 @@ def in_shape(declared: Any) -> Callable[[Form, Any], None]:
                 raise ValidationError("This is not a number.")
             shape.validate_python(field.data)
         except ShapeError as error:
-            raise ValidationError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+            raise ValidationError(sentence(error.errors()[0])) from None
 
     return check

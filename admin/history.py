@@ -25,6 +25,7 @@ DOORS = {
     "worker": "by the worker",
     "cli": "on the command line",
     "sql": "in the console",
+    "clock": "by the clock",
 }
 ROLES = {"user": "customer", "staff": "staff", "admin": "admin"}
 NAMELESS = {"visitor": "A visitor", "admin": "An admin", "staff": "Staff"}
@@ -149,7 +150,7 @@ class Teller:
         """Name who did it, as far as that is known, and what they were to the business."""
         role = event.actor.partition(" ")[0]
         if event.actor_id is None:
-            return escape("BookIt" if event.door == "worker" else NAMELESS.get(role, "Somebody"))
+            return escape("BookIt" if event.door in {"worker", "clock"} else NAMELESS.get(role, "Somebody"))
         name = self.names.get(("users", event.actor_id))
         shown = self.link("users", event.actor_id, name) if name else escape("A deleted account")
         return Markup("<span>{} ({})</span>").format(shown, ROLES.get(role, role))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Select, select
+from sqlalchemy.orm import joinedload, selectinload
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from wtforms import HiddenField
@@ -103,6 +104,12 @@ class RecordView(ListPages):
         if not (identifier.isascii() and identifier.isdigit() and 0 < int(identifier[:20]) <= BIGGEST):
             raise HTTPException(404)
         return super()._stmt_by_identifier(identifier)
+
+    def details_query(self, request: Request) -> Select[Any]:
+        """Read a row together with each one it refers to, in one statement."""
+        to_one = relations(self.model)
+        load: Any = [joinedload(to) if to.key in to_one else selectinload(to) for to in self._details_relations]
+        return self._stmt_by_identifier(request.path_params["pk"]).options(*load)
 
     async def get_object_for_details(self, request: Request) -> Any:
         """Give the row of this address; SQLAdmin asks once to know whether one may, and once more to show it."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from functools import partial
+from itertools import zip_longest
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -100,8 +101,8 @@ def typed_seasons(form: FormData) -> list[Season]:
     for at in range(MOST_SEASONS):
         season = Season(str(form.get(f"from-{at}", "")), str(form.get(f"until-{at}", "")))
         for weekday in season.days:
-            names = (f"opens-{at}-{weekday}", f"closes-{at}-{weekday}")
-            pairs = zip(*(map(str, form.getlist(name)) for name in names), strict=False)
+            opens, closes = (form.getlist(f"{name}-{at}-{weekday}") for name in ("opens", "closes"))
+            pairs = zip_longest(map(str, opens), map(str, closes), fillvalue="")
             season.days[weekday] = [pair for pair in pairs if any(pair)]
         if any(season.days.values()):
             found.append(season)

@@ -96,7 +96,7 @@ async def list_slots(call: Call, id: PathNumber, query: SlotQuery) -> Slots:  # 
     """
     visit = await visit_of(call, id, query)
     since = max(query.from_date or call.now, call.now)
-    until = query.to_date or since + A_WEEK
+    until = query.to_date or min(since + A_WEEK, policy.CALENDAR[1])
     policy.require_range(query.from_date or since, until)
     found = await availability.slots(call.database, visit, since=since, until=max(since, until), now=call.now)
     if len(found) > policy.MOST_SLOTS:
@@ -132,7 +132,7 @@ async def visit_of(call: Call, service_id: int, query: Any) -> Visit:
     service = await call.database.get(Service, service_id)
     if service is None:
         raise no.Missing(what="service")
-    if not service.is_active:
+    if not (service.is_active or query.booking_id):
         raise no.ServiceInactive
     if query.booking_id is not None:
         if call.by.id is None:

@@ -15,7 +15,7 @@ from api.shapes import Change, Moment, Number, PathNumber, Shape, Since, Until, 
 from bookit import availability, policy, records
 from bookit import refusals as no
 from bookit.availability import Visit
-from bookit.columns import Text
+from bookit.columns import Words
 from bookit.tables import Booking, Status, home
 
 api = Api()
@@ -39,7 +39,7 @@ Bookings: Any = list[BookingAnswer]
 
 
 Reason = Annotated[
-    Text,
+    Words,
     Field(min_length=1, max_length=200),
     Field(description="Staff: why notice, horizon and opening hours do not count this time. History keeps it."),
 ]
@@ -90,7 +90,7 @@ async def create_booking(call: Call, body: NewBooking) -> BookingAnswer:
         body,
         lambda session: records.create(session, Booking, **call.asking, **sent(body)),
         lambda booking: Sent(booking, {"Location": f"{call.request.url.path}/{booking.id}"}),
-        lambda refusal: availability.offer_next(call.database, refusal, visit, since=body.start_time, now=call.now),
+        lambda reads, refusal: availability.offer_next(reads, refusal, visit, since=body.start_time, now=call.now),
     )
 
 

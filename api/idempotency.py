@@ -13,7 +13,7 @@ from api.problems import WrongShape, refused
 from api.shapes import Shape
 from bookit import idempotency
 from bookit import refusals as no
-from bookit.database import Session
+from bookit.database import Reads, Session
 
 Result = TypeVar("Result")
 KEPT_HEADERS = ("location", "etag", "content-type")
@@ -24,7 +24,7 @@ async def once(
     body: Shape,
     act: Callable[[Session], Awaitable[Result]],
     answer: Callable[[Result], Sent],
-    on_refusal: Callable[[no.Refusal], Awaitable[None]],
+    on_refusal: Callable[[Reads, no.Refusal], Awaitable[None]],
 ) -> Response | Sent:
     """Carry out an act in one transaction; with a key, at most once a day, keeping what it was answered.
 
@@ -36,7 +36,7 @@ async def once(
             async with call.transaction() as session:
                 return answer(await act(session))
         except no.Refusal as refusal:
-            await on_refusal(refusal)
+            await on_refusal(call.database, refusal)
             raise
     request_hash = hashlib.sha256(
         f"{type(body).__name__} {body.model_dump_json(exclude_unset=True)}".encode()
@@ -51,7 +51,7 @@ async def once(
         except no.Busy:
             raise
         except no.Refusal as refusal:
-            await on_refusal(refusal)
+            await on_refusal(session, refusal)  # A second connection could be one that waits for this one.
             response = refused(refusal)
         await idempotency.keep(session, user_id=call.by.id, key=key, status=response.status_code, answer=kept(response))
     return response

@@ -1,8 +1,7 @@
 """Refusals as ``application/problem+json`` (RFC 9457)."""
 
 import logging
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,7 +11,7 @@ from starlette.responses import Response
 
 from api.shapes import Slot, slot_of
 from bookit import refusals as no
-from bookit.columns import EMAIL, TEXT, WORDS
+from bookit.mistakes import sentence
 
 log = logging.getLogger("bookit.api")
 
@@ -95,21 +94,8 @@ class WrongShape(no.Misshapen):
 
 
 MISTAKES = 100
-# What a text that does not match one of these patterns is told.
-MEANS = {
-    EMAIL: str(no.NotAnEmail()),
-    WORDS: "This is blank, or holds a NUL character",
-    TEXT: "This holds a NUL character",
-}
 # Refusals that only a request of this door can meet.
 OF_THIS_DOOR: dict[type[no.Refusal], int] = {TooLarge: 413, NotJson: 415}
-
-
-def sentence(mistake: Mapping[str, Any]) -> str:
-    """Say a mistake as Pydantic does, but a pattern in words."""
-    text = MEANS.get(mistake.get("ctx", {}).get("pattern"), mistake["msg"]).removeprefix("Value error, ")
-    text = re.sub(r"Decimal\('([^']*)'\)", r"\1", text)
-    return text if text.endswith(".") else f"{text}."
 
 
 def status_of(refusal: type[no.Refusal]) -> int:

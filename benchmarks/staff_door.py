@@ -17,7 +17,6 @@ import asyncio
 import logging
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,11 +34,11 @@ import click
 import httpx2
 import psycopg
 import structlog
+from filled import fill, one, tell
 from psycopg import sql
 from sqlalchemy import event
 from starlette.applications import Starlette
 
-from bookit import schema
 from bookit.asgi import build
 from bookit.embedded import postgres
 from bookit.settings import Settings
@@ -100,10 +99,6 @@ class Page:
     def work(self) -> float:
         """The usual CPU time, in milliseconds."""
         return statistics.median(self.worked)
-
-
-def tell(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -171,35 +166,6 @@ async def opened(home: Path, url: str) -> AsyncIterator[House]:
         yield House(app, people, seen, url)
         for client in people.values():
             await client.aclose()
-
-
-# The database.
-
-
-def fill(home: Path, url: str, bookings: int) -> None:
-    """Bring the database up to date and have it hold so many bookings, unless it does."""
-    schema.migrate(url)
-    with psycopg.connect(url, autocommit=True) as console:
-        had = count(console, "SELECT count(*) FROM bookings")
-        if not had:
-            tell(f"Filling {home} with {bookings:,} bookings")
-            command = [sys.executable, "-m", "seed", "--bookings", str(bookings)]
-            here = {**os.environ, "DATABASE_URL": "", "BOOKIT_HOME": str(home)}
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=here, cwd=Path(__file__).parent.parent)
-        elif had < bookings * 0.99:
-            raise click.ClickException(f"{home} holds {had:,} bookings. Name another folder, or --bookings {had}.")
-        console.execute("VACUUM (ANALYZE)")  # as autovacuum does soon after
-
-
-def count(console: psycopg.Connection[Any], question: Any) -> int:
-    row = console.execute(question).fetchone()
-    return int(row[0]) if row else 0
-
-
-def one(url: str, question: Any) -> Any:
-    with psycopg.connect(url) as console:
-        row = console.execute(question).fetchone()
-        return row[0] if row else ""
 
 
 # The pages.

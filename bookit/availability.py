@@ -25,7 +25,8 @@ from bookit import refusals as no
 from bookit.database import Reads, Row
 from bookit.policy import Actor
 
-# For a service, from :since until :until, and, with a booking, as long as that one lasts and as if it were not there.
+# For a service, from :since until :until; for a booking of it, as long as that one lasts and as if it were not there,
+# even where nobody can book the service any more.
 # A rule is what the service asks for; a candidate, who can serve it.
 ASKED = """
 WITH rule AS MATERIALIZED (
@@ -37,7 +38,7 @@ WITH rule AS MATERIALIZED (
          :now + make_interval(mins => s.min_notice_minutes) AS earliest,
          :now + make_interval(days => s.horizon_days) AS latest
     FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
-   WHERE s.id = CAST(:service_id AS bigint) AND s.is_active
+   WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
 ), candidate AS MATERIALIZED (
   SELECT r.id, r.name, r.capacity, r.timezone,
          EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS keeps_hours

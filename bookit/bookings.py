@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from bookit import availability, catalogue, policy
+from bookit import availability, policy
 from bookit import refusals as no
 from bookit.availability import FITS, STANDING, Visit
 from bookit.database import Session
@@ -130,7 +130,7 @@ async def decide(session: Session, booking: Booking, *, by: Actor, now: datetime
     policy.require_own(booking, by=by)
     policy.require_open(booking, by=by, now=now)
     policy.require_live(booking, now=now)
-    return await session.update(booking, expires_at=None)
+    return await session.update(booking, expires_at=None) if booking.expires_at else booking
 
 
 async def reschedule(
@@ -151,18 +151,13 @@ async def reschedule(
     start = start_time or booking.start_time
     policy.require_future(start, by=by, now=now)
     visit = Visit(booking.service_id, resource_id or booking.resource_id, booking.id)
+    stand = await availability.standing(session, visit, at=start, by=by, now=now)
+    if not stand:
+        raise await why_nobody(session, visit)
     if override_reason:
         await session.because(override_reason)
-        if resource_id and not await session.fetch(
-            catalogue.SERVES, service_id=booking.service_id, resource_id=resource_id
-        ):
-            raise await why_nobody(session, visit)
-    else:
-        stand = await availability.standing(session, visit, at=start, by=by, now=now)
-        if refusal := availability.nearest(stand, now=now, but_for=() if start_time else OF_ANOTHER_TIME):
-            raise refusal
-        if not stand:
-            raise await why_nobody(session, visit)
+    elif refusal := availability.nearest(stand, now=now, but_for=() if start_time else OF_ANOTHER_TIME):
+        raise refusal
     return await session.update(
         booking, **moved(booking, start), **({"resource_id": resource_id} if resource_id else {})
     )

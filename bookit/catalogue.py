@@ -26,9 +26,6 @@ ONLY_OF = select(Resource).where(
         select(ServiceResource.resource_id).where(ServiceResource.service_id != bindparam("service_id"))
     ),
 )
-SERVES = select(ServiceResource).where(
-    ServiceResource.service_id == bindparam("service_id"), ServiceResource.resource_id == bindparam("resource_id")
-)
 HOURS = (
     select(OpeningHours)
     .where(OpeningHours.resource_id == bindparam("resource_id"))

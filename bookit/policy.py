@@ -48,7 +48,8 @@ class Actor:
         return self.role in {Role.STAFF, Role.ADMIN}
 
     def __str__(self) -> str:
-        return f"{self.role} {self.id}" if self.role and self.id else self.role or "visitor"
+        nobody = "nobody" if self.door == "worker" else "visitor"
+        return f"{self.role} {self.id}" if self.role and self.id else self.role or nobody
 
 
 # Who may do what. The rules of a table narrow this further, down to one's own rows. Seeing is about the staff door.

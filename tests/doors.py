@@ -32,6 +32,8 @@ AT_THE_DESK = pytest.mark.parametrize("door", ["admin"], indirect=True)  # For w
 PATHS: Mapping[type[SQLModel], str] = {
     Booking: "/bookings", Service: "/services", Review: "/reviews", User: "/auth/register",
 }  # fmt: skip
+# How the desk tells that a button's act is done, where it is not the status itself.
+DONE: Mapping[Status, str] = {Status.PENDING: "reopened", Status.NO_SHOW: "marked as no-show"}
 
 
 class Door(ABC):
@@ -185,7 +187,8 @@ class AtTheDesk(Door):
         """Press the button of the act that leads there."""
         button = bookings.LEADS[status].__name__.replace("_", "-")
         answer = await self.client(by).post(f"/admin/booking/action/{button}", data={"pks": str(number)})
-        return await self.pressed(by, answer, Booking, number)
+        done = f"Booking #{number} is {DONE.get(status, status)}."
+        return await self.pressed(by, answer, Booking, number, done)
 
     async def delete(self, table: type[SQLModel], number: int, *, by: Person) -> Any:
         """Press the button that deletes."""
@@ -226,15 +229,19 @@ class AtTheDesk(Door):
             return f"{value:%H:%M}"
         return "" if value is None else "y" if value is True else str(value)
 
-    async def pressed(self, by: Person, answer: httpx2.Response, table: type[SQLModel], number: int) -> Any:
+    async def pressed(self, by: Person, answer: httpx2.Response, table: type[SQLModel], number: int, *done: str) -> Any:
         """Read what the next page says of a button, and what became of the row."""
         if answer.is_client_error:
             return turned_away(answer)
         following = answer.headers["location"] if answer.is_redirect else answer.text
-        alerts = Told((await self.client(by).get(following)).text).alerts
-        if not alerts:
+        told = Told((await self.client(by).get(following)).text)
+        if not told.alerts:
+            assert told.done == [*done]
             return await self.row(table, number)
-        (sentence,) = (alert.removeprefix(f"#{number}: ") for alert in alerts)
+        assert not told.done
+        (alert,) = told.alerts
+        assert alert.startswith(f"#{number}: ")
+        sentence = alert.removeprefix(f"#{number}: ")
         return Refused(Missing if says(sentence, Missing) else who_says(sentence))  # A button is about its row alone.
 
 

@@ -272,4 +272,20 @@ async def test_a_taken_slot_is_a_problem_document(tom: Person, eve: Person, hair
         "detail": "Booking conflict: time slot is not available",
         "code": "slot-taken",
         "field": "start_time",
+        "next_free": [
+            {
+                "start_time": start,
+                "end_time": end,
+                "local_start_time": start,
+                "local_end_time": end,
+                "timezone": "UTC",
+                "free_places": 1,
+                "resources": [{"id": 1, "name": "Haircut", "free_places": 1}],
+            }
+            for start, end in (
+                ("2030-01-08T11:15:00Z", "2030-01-08T12:00:00Z"),
+                ("2030-01-08T12:00:00Z", "2030-01-08T12:45:00Z"),
+                ("2030-01-08T12:45:00Z", "2030-01-08T13:30:00Z"),
+            )
+        ],
     }

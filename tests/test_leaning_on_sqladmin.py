@@ -17,6 +17,7 @@ from sqladmin.fields import TimezoneAwareDateTimeField
 from sqladmin.flash import get_flashed_messages
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import joinedload
 from starlette.applications import Starlette
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -25,7 +26,22 @@ from starlette.responses import PlainTextResponse, Response
 from wtforms import Form
 
 import admin
-from admin import acts, forms, permissions, record_view, sign_in, site, views
+from admin import (
+    acts,
+    events,
+    filters,
+    forms,
+    history,
+    lookups,
+    paging,
+    password,
+    permissions,
+    record_view,
+    sign_in,
+    site,
+    stale_edits,
+    views,
+)
 from bookit.tables import Booking, home
 from tests.staff import Desk, desk, open_door, staff_settings, visit
 
@@ -33,7 +49,7 @@ __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
 
 OURS, THEIRS = (Path(str(package.__file__)).parent for package in (admin, sqladmin))
 TESTED: dict[str, str] = {}
-NOT_THEIRS = {"_id"}  # the end of our own columns' names
+NOT_THEIRS = {"_id", "_ids"}  # the ends of our own columns' and facts' names
 Test = Callable[..., Any]
 
 
@@ -50,7 +66,11 @@ def leans_on(*names: str) -> Callable[[Test], Test]:
 class Plain(ModelView, model=Booking):
     """A page as SQLAdmin makes it."""
 
-    column_list = ("id", "start_time", "status")
+    column_list = ("id", "start_time", "status", "user")
+    column_details_list = ("id", "user", "service")
+    column_searchable_list = ("status",)
+    column_sortable_list = ("start_time",)
+    column_default_sort = ("start_time", True)
     column_export_list = ("id", "price")  # type: ignore[assignment]  # a list to SQLAdmin, which goes through it
     column_labels = {"start_time": "Begins"}  # noqa: RUF012 -- as SQLAdmin's documentation writes it
     form_columns = ("status", "price")
@@ -143,6 +163,69 @@ async def test_a_view_keeps_what_its_class_says_under_these_names(plain: Plain) 
     assert plain._export_prop_names == ["id", "price"]
     assert plain._form_prop_names == ["status", "price"]
     assert tuple(plain._form_create_rules) == ("status",)
+
+
+@leans_on("_search_fields", "_sort_fields", "_get_default_sort", "_get_prop_name")
+async def test_a_view_keeps_what_it_searches_and_sorts_by_as_names(plain: Plain) -> None:
+    assert plain._search_fields == ["status"]
+    assert plain._sort_fields == ["start_time"]
+    assert [(plain._get_prop_name(by), is_down) for by, is_down in plain._get_default_sort()] == [("start_time", True)]
+    assert plain._get_prop_name("id") == "id"
+
+
+@leans_on("_list_relations", "_details_relations")
+async def test_a_view_keeps_the_relations_that_its_pages_show(
+    plain: Plain, visit: Booking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [relation.key for relation in plain._list_relations] == ["user"]
+    assert [relation.key for relation in plain._details_relations] == ["user", "service"]
+    joined = select(Booking).options(joinedload(*plain._details_relations[:1]))
+    monkeypatch.setattr(plain, "details_query", lambda _: joined)
+
+    assert (await plain.get_object_for_details(asked(pk="1"))).user.name == "Tom"
+
+
+@leans_on("_form_ajax_refs")
+async def test_look_ups_of_a_view_wait_under_their_relations_names(desk: Desk, visit: Booking) -> None:
+    view: Any = desk.site._find_model_view("booking")
+    seen = []
+
+    class Noting:
+        fields = ("name",)
+
+        async def get_list(self, *given: Any) -> list[Any]:
+            seen.append(given[-1])
+            return []
+
+    view._form_ajax_refs = {**view._form_ajax_refs, "user": Noting()}
+    answer = await desk.mara.get("/admin/booking/ajax/lookup", params={"name": "user", "term": "tom"})
+
+    assert (answer.json(), seen) == ({"results": []}, ["tom"])
+
+
+@leans_on("_admin_ref")
+async def test_a_view_knows_its_site_and_the_site_its_views(desk: Desk) -> None:
+    for view in desk.site.views:
+        assert view._admin_ref is desk.site
+    assert len(desk.site.views) == len(views.VIEWS)
+
+
+@leans_on("_build_url_for", "_url_for_delete", "_identity_for_object")
+async def test_pages_ask_a_view_for_the_addresses_of_rows_by_these_names(desk: Desk, visit: Booking) -> None:
+    """A list asks for each row, and for each row it refers to; ours look a route up once for each kind."""
+    theirs, ours = Plain(), desk.site._find_model_view("booking")
+    request = asked()
+    request.scope.update(router=desk.app.router, server=("bookit.test", 80), scheme="http", root_path="")
+
+    for row in (visit, visit):
+        for name in ("admin:details", "admin:edit"):
+            assert str(ours._build_url_for(name, request, row)) == str(theirs._build_url_for(name, request, row))
+        assert ours._url_for_delete(request, row) == theirs._url_for_delete(request, row)
+    assert theirs._identity_for_object(visit) == ours._identity_for_object(visit) == "booking"
+    pages = [(THEIRS / "templates/sqladmin" / name).read_text("utf-8") for name in ("list.html", "details.html")]
+    for page in pages:
+        assert "model_view._build_url_for('admin:edit', request, " in page
+        assert "model_view._url_for_delete(request, " in page
 
 
 @leans_on("_find_model_view")
@@ -252,9 +335,11 @@ async def test_a_form_is_made_with_the_rules_of_its_page(
 
 def overridden() -> list[tuple[type, type, str]]:
     """Give every method of ours that takes the place of one of SQLAdmin's."""
-    classes = [
-        found for room in (acts, forms, permissions, record_view, sign_in, site, views) for found in vars(room).values()
-    ]
+    rooms = (
+        acts, events, filters, forms, history, lookups, paging, password, permissions, record_view, sign_in, site,
+        stale_edits, views,
+    )  # fmt: skip
+    classes = [found for room in rooms for found in vars(room).values()]
     return sorted(
         {
             (ours, theirs, name)

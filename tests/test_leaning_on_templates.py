@@ -12,8 +12,11 @@ import admin
 OURS, THEIRS = (Path(str(package.__file__)).parent for package in (admin, sqladmin))
 PAGES = OURS / "templates/sqladmin"
 THEIR_PAGES = THEIRS / "templates/sqladmin"
-OUR_PAGES = {"save.html", "modals/act.html", "filters/day_filter.html"}  # that take the place of none
-OUR_BLOCKS = {"page_name", "page_tools", "more"}
+OUR_PAGES = {  # that take the place of none
+    "_history.html", "acts.html", "filters/day_filter.html", "filters/row_filter.html", "modals/act.html",
+    "password.html", "save.html", "stale_edit.html", "week.html",
+}  # fmt: skip
+OUR_BLOCKS = {"choices", "more", "page_name", "page_tools"}
 # Of their pages, by id, what the style and the script find.
 IDS = {
     "dropdownMenuButton": "list.html",
@@ -23,6 +26,7 @@ IDS = {
     "modal-delete-button": "modals/delete.html",
     "navbar-menu": "layout.html",
 }
+OUR_IDS = {"bk-stale": "stale_edit.html"}
 MADE = re.compile("select2|alert-|badge|bg-|is-|form-check|form-hint")  # classes by a library, or put together
 STYLE = re.sub(r"/\*.*?\*/", "", (OURS / "static/staff.css").read_text("utf-8"), flags=re.DOTALL)
 SELECTORS = " ".join(re.findall(r"([^{}]+)\{", STYLE))
@@ -47,11 +51,16 @@ def test_our_pages_take_the_place_of_theirs() -> None:
     assert {name for name in ours if not (THEIR_PAGES / name).exists()} == OUR_PAGES
 
 
-@pytest.mark.parametrize("name", sorted(set(ours) - OUR_PAGES))
+@pytest.mark.parametrize("name", ours)
 def test_what_a_page_of_ours_fills_a_page_of_theirs_has(name: str) -> None:
-    filled = set(re.findall(r"{% block (\w+)", (PAGES / name).read_text("utf-8"))) - OUR_BLOCKS
+    """A page in the place of one of theirs fills blocks of that one; another fills those of the page it extends."""
+    source = (PAGES / name).read_text("utf-8")
+    extended = re.search(r"{% extends \"sqladmin/([\w./]+)", source)
+    theirs = name if name not in OUR_PAGES else extended[1] if extended else None
 
-    assert filled <= blocks(name)
+    filled = set(re.findall(r"{% block (\w+)", source)) - OUR_BLOCKS
+
+    assert filled <= (blocks(theirs) if theirs else set())
 
 
 def test_their_pages_do_not_have_blocks_with_the_names_of_ours() -> None:
@@ -105,7 +114,7 @@ def test_a_message_is_asked_for_by_a_page_of_its_own() -> None:
 
 
 def test_every_id_that_the_style_and_the_script_find_is_known() -> None:
-    assert set(re.findall(r"#([a-zA-Z][\w-]*)", SELECTORS + FOUND)) == IDS.keys()
+    assert set(re.findall(r"#([a-zA-Z][\w-]*)", SELECTORS + FOUND)) == IDS.keys() | OUR_IDS.keys()
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -113,10 +122,27 @@ def test_an_id_that_we_find_is_in_their_page(name: str) -> None:
     assert f'id="{name}"' in (THEIR_PAGES / IDS[name]).read_text("utf-8")
 
 
+@pytest.mark.parametrize("name", OUR_IDS)
+def test_an_id_of_ours_that_we_find_is_in_our_page(name: str) -> None:
+    assert f'id="{name}"' in (PAGES / OUR_IDS[name]).read_text("utf-8")
+
+
+def test_a_refusal_stands_in_their_form_where_the_style_hides_it_below_both_versions() -> None:
+    assert ".bk-stale + form > .row > .alert-danger" in STYLE
+
+    form = " ".join((THEIR_PAGES / "edit.html").read_text("utf-8").partition("<form")[2].split())
+    row = r'<div class="row"> {% if error %} <div class="alert alert-danger" role="alert">{{ error }}</div> {% endif %}'
+    assert re.match(rf"[^<]*{re.escape(row)}", form)
+    assert '{% include "sqladmin/stale_edit.html" %}{% endif %}{% endwith %}\n{{ super() }}' in (
+        PAGES / "edit.html"
+    ).read_text("utf-8")
+
+
 def test_every_class_that_the_style_and_the_script_find_is_in_their_pages_or_ours() -> None:
     found = set(re.findall(r"\.(-?[a-zA-Z][\w-]*)", SELECTORS))
     found |= set(re.findall(r"(?:^|[ ,>(])[a-z]*\.([a-z][\w-]*)", FOUND))
     pages = [path.read_text("utf-8") for folder in (PAGES, THEIR_PAGES) for path in folder.rglob("*.html")]
+    pages += [" ".join(re.findall(r'class="([^"{]*)"', path.read_text("utf-8"))) for path in OURS.glob("*.py")]
     libraries = " ".join(path.read_text("utf-8") for path in (THEIRS / "statics/css").glob("*.css"))
 
     assert len(found) > 50

@@ -100,6 +100,8 @@ def test_every_status_is_described() -> None:
         "PATCH /reviews/{id}": "200 400 401 403 404 412 413 415 422 503",
         "DELETE /reviews/{id}": "204 401 403 404 412 422 503",
         "GET /services/{id}/reviews": "200 404 422 503",
+        "GET /services/{id}/availability": "200 304 400 401 403 404 422 503",
+        "GET /services/{id}/availability/explain": "200 400 401 403 404 422 503",
         "POST /auth/register": "201 400 409 413 415 422 503",
         "POST /auth/login": "200 400 401 413 415 422 429 503",
         "POST /auth/refresh": "200 400 401 413 415 422 503",
@@ -192,8 +194,8 @@ def house(server: str, worker_id: str, settings: Settings) -> Iterator[House]:
 def storm(app: Starlette, auth: AuthConfig, *, examples: int) -> tuple[int, list[str]]:
     """Ask everything the document allows and much that it forbids; give how often, and what was answered wrongly."""
     statuses = ["2xx", "401", "403", "404", "409", "429"]
-    # Rules are not shapes: a start that is over, an inactive service (400), a stale If-Match (412).
-    positive = PositiveDataAcceptanceConfig(expected_statuses=[*statuses, "400", "412"])
+    # Rules are not shapes: a start that is over, an inactive service (400), a stale If-Match (412), a known ETag (304).
+    positive = PositiveDataAcceptanceConfig(expected_statuses=[*statuses, "304", "400", "412"])
     project = ProjectConfig(
         auth=auth,
         checks=ChecksConfig(positive_data_acceptance=positive),

@@ -285,6 +285,61 @@ async def test_three_rooms_of_two_places_sell_six_when_nobody_names_a_room(
     assert places == [(room, lane) for room in rooms for lane in (1, 2)]
 
 
+OPEN_AT_TEN = """
+    INSERT INTO opening_hours (resource_id, weekday, opens, closes)
+    SELECT id, weekday, '09:00', '12:00' FROM resources, generate_series(1, 7) AS weekday
+"""
+EXPIRED_HOLDS = """
+    INSERT INTO bookings (user_id, service_id, resource_id, lane, start_time, end_time, blocks_from, blocks_until,
+                          price, expires_at)
+    SELECT 1, 1, id, lane, %(start)s, %(end)s, %(start)s, %(end)s, 60, %(start)s::timestamptz - interval '25 hours'
+      FROM resources, generate_series(1, 2) AS lane
+"""
+BUSY_PLACES = """
+    SELECT resource_id, lane FROM bookings WHERE status IN ('pending', 'confirmed') ORDER BY resource_id, lane
+"""
+
+
+@pytest.mark.parametrize("holds", ["no holds", "expired holds"])
+@pytest.mark.parametrize("key", [None, "once"])
+async def test_three_open_rooms_of_two_places_sell_six_and_the_others_are_told_what_is_next(
+    holds: str, key: str | None, customers: list[Person], console: Console
+) -> None:
+    rooms = [new_resource(console, 2) for _ in range(3)]
+    console.execute(OPEN_AT_TEN)
+    if holds == "expired holds":
+        console.execute(EXPIRED_HOLDS, visit(1, TEN))
+    wanted = {"service_id": 1, "start_time": TEN.isoformat()}
+
+    answers = await asyncio.gather(
+        *(
+            person.asks("POST", "/bookings", json=wanted, headers={"Idempotency-Key": key} if key else {})
+            for person in customers
+        )
+    )
+
+    assert Counter(answer.status_code for answer in answers) == {201: 6, 409: WRITERS - 6}
+    assert codes(answers) == {"201": 6, "slot-taken": WRITERS - 6}
+    assert console.execute(BUSY_PLACES).fetchall() == [(room, lane) for room in rooms for lane in (1, 2)]
+    next_free = {answer.json()["next_free"][0]["start_time"] for answer in answers if answer.is_error}
+    assert next_free == {"2030-01-08T11:00:00Z"}
+    gone = console.execute("SELECT count(*) FROM bookings WHERE status = 'cancelled'").fetchall()[0][0]
+    assert gone == (6 if holds == "expired holds" else 0)
+
+
+@BOTH_CAPACITIES
+async def test_64_expired_holds_that_are_decided_on_at_once_win_nothing(
+    capacity: int, customers: list[Person], console: Console
+) -> None:
+    room = new_resource(console, capacity)
+    numbers = [book(console, room, TEN + n * HOUR, user=person.id) for n, person in enumerate(customers)]
+    console.execute("UPDATE bookings SET expires_at = '2030-01-07 09:00Z'")
+
+    answers = await asked(customers, "PATCH", [f"/bookings/{n}" for n in numbers], [{"hold": False}] * WRITERS)
+
+    assert codes(answers) == {"hold-expired": WRITERS}
+
+
 async def test_as_many_customers_as_there_are_places_all_get_one(customers: list[Person], console: Console) -> None:
     for _ in range(3):
         new_resource(console, 4)

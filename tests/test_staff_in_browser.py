@@ -108,8 +108,9 @@ async def test_a_visit_from_booking_to_cancelling(width: int, browser: Browser, 
     await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page).to_have_title("Bookings – BookIt")
 
-    await page.goto(f"{served.url}/admin/booking/list?sortBy=start_time&sort=desc")
-    await page.locator("tbody").get_by_role("link", name="View", exact=True).first.click()
+    await page.goto(f"{served.url}/admin/booking/list?start_time={start:%Y-%m-%d}")
+    booked = page.locator("tbody tr", has_text=f"{start + timedelta(hours=1):%d %b %Y, %H:%M}")
+    await booked.get_by_role("link", name="View", exact=True).click()
     await expect(page).to_have_title(re.compile(r"^Booking \d+ – BookIt$"))
     await expect(page.locator("tr", has_text="Tom")).to_be_visible()
     fitted.append(await fits(page))

@@ -225,7 +225,8 @@ async def test_each_row_has_its_own_outcome(desk: Desk, busy: Booking, database:
     async with database.transaction(by=OWNER) as session:
         for start in (TOMORROW_AT_TEN, TOMORROW_AT_TEN.replace(hour=14)):
             facts: dict[str, Any] = {"user_id": eve.id, "service_id": 1, "start_time": start}
-            await records.create(session, Booking, by=OWNER, now=NOW, **facts)
+            why = "It closes early, but not for her"
+            await records.create(session, Booking, by=OWNER, now=NOW, override_reason=why, **facts)
     await desk.mara.post("/admin/booking/action/confirm", data={"pks": "3"})
     await desk.told(desk.mara)
 
@@ -239,7 +240,7 @@ async def test_each_row_has_its_own_outcome(desk: Desk, busy: Booking, database:
 
 
 async def test_a_refusal_is_on_its_field_and_above_the_form(desk: Desk, busy: Booking, eve: Person) -> None:
-    fields = {"user": eve.id, "service": 1, "resource": 1, "start_time": "2030-01-08T11:15"}
+    fields = {"user": eve.id, "service": 1, "resource": 1, "start_time": "2030-01-08T11:15", "override_reason": "Ok"}
 
     answer = await send(desk.mara, "/admin/booking/create", fields)
 
@@ -253,7 +254,7 @@ async def test_a_refusal_is_on_its_field_and_above_the_form(desk: Desk, busy: Bo
 
 
 async def test_two_refusals_one_after_the_other_do_not_mix(desk: Desk, busy: Booking, eve: Person) -> None:
-    fields = {"user": eve.id, "service": 1, "resource": 1, "start_time": "2030-01-08T11:15"}
+    fields = {"user": eve.id, "service": 1, "resource": 1, "start_time": "2030-01-08T11:15", "override_reason": "Ok"}
     assert (await send(desk.mara, "/admin/booking/create", fields)).is_refused
 
     again = await desk.mara.get("/admin/booking/create")

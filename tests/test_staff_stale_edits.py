@@ -138,7 +138,7 @@ async def test_what_a_console_changed_is_told(desk: Desk, everything: None) -> N
 
 
 EDITS: dict[str, tuple[str, dict[str, str]]] = {
-    "booking": ("UPDATE bookings SET price = 1", {"start_time": "2030-01-08T18:00"}),
+    "booking": ("UPDATE bookings SET price = 1", {"start_time": "2030-01-08T18:00", "override_reason": "After work"}),
     "service": ("UPDATE services SET price = 1", {"title": "Tint"}),
     "resource": ("UPDATE resources SET capacity = 2", {"name": "Leah"}),
     "opening-hours": ("UPDATE opening_hours SET opens = '08:00'", {"closes": "18:00"}),
@@ -157,7 +157,7 @@ async def test_every_form_shows_both_versions(desk: Desk, everything: None, iden
 
     assert (answer.status, BANNER in answer.page) == (412, True), answer
     table: Any = next(view.model for view in VIEWS if view.identity == identity)
-    assert {table.model_fields[name].title for name in typed} <= versions(answer).keys()
+    assert {table.model_fields[name].title for name in typed if name in table.model_fields} <= versions(answer).keys()
     assert Page(answer.html).fields["version"] == "2"
     saved = await send(desk.ada, f"/admin/{identity}/edit/1", {**mine, **typed, "version": "2"})
     assert saved.status == 302, saved.page
