@@ -30,12 +30,12 @@ async def show_today(
     chosen = picked(request, PICKS, zone=zone, now=now, steps=("day",))
     this_day = now.astimezone(zone).date()
     until = policy.midnight(this_day, zone, days_on=1)
-    coarse = reports.Days(chosen.days.first, chosen.days.last, zone, "month")
+    whole = reports.Days(chosen.days.first, chosen.days.last, zone, "whole")
     lists, free, visits, used = await asyncio.gather(
         today.desk(database, now=now, until=until),
         today.free_today(database, now=now, until=until),
         reports.visits(database, chosen.days, now=now),
-        reports.utilisation(database, coarse, now=now, with_gaps=False),
+        reports.utilisation(database, whole, now=now, with_gaps=False),
     )
     told = {
         "lists": lists,
