@@ -74,6 +74,14 @@ def spoken_minutes(count: int) -> str:
     return " ".join(said) or "none"
 
 
+def short_time(zone: ZoneInfo, year: int, value: datetime) -> Markup:
+    """Show a time by the business's clock, and of another year than this with that."""
+    local = value.astimezone(zone)
+    if local.year != year:
+        return local_time(zone, value)
+    return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), f"{local:%a %d %b, %H:%M}")
+
+
 def by_type(zone: ZoneInfo) -> Mapping[type, Callable[[Any], Any]]:
     """Say how values of each type are written."""
     return {

@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin.periods import Pick, picked
-from admin.spelling import local_time, spoken_minutes, status_badge
+from admin.spelling import short_time, spoken_minutes, status_badge
 from bookit import policy, reports, today
 from bookit.database import Database, Row
 
 PICKS = (Pick(1, "Today"), Pick(7, "7 days"), Pick(30, "30 days"), Pick(90, "90 days"))
-MOST_DAILY = 31  # points of a rate; of more days, it is told by week
+MOST_DAILY = 14  # points of a rate; of more days, it is told by week
 MOST_FREE = 10  # resources whose free time is shown at once
 
 
@@ -30,12 +30,12 @@ async def show_today(
     chosen = picked(request, PICKS, zone=zone, now=now, steps=("day",))
     this_day = now.astimezone(zone).date()
     until = policy.midnight(this_day, zone, days_on=1)
-    coarse = reports.Days(chosen.days.first, chosen.days.last, zone, "month")
+    whole = reports.Days(chosen.days.first, chosen.days.last, zone, "whole")
     lists, free, visits, used = await asyncio.gather(
         today.desk(database, now=now, until=until),
         today.free_today(database, now=now, until=until),
         reports.visits(database, chosen.days, now=now),
-        reports.utilisation(database, coarse, now=now, with_gaps=False),
+        reports.utilisation(database, whole, now=now, with_gaps=False),
     )
     told = {
         "lists": lists,
@@ -54,7 +54,7 @@ async def show_today(
         "most_free": MOST_FREE,
         "most_counted": policy.MOST_COUNTED,
         "late_minutes": policy.LATE_AFTER // timedelta(minutes=1),
-        "local_time": partial(local_time, zone),
+        "short_time": partial(short_time, zone, this_day.year),
         "clock_time": lambda moment: f"{moment.astimezone(zone):%H:%M}",
         "is_today": lambda moment: moment.astimezone(zone).date() == this_day,
         "badge": status_badge,

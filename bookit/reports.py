@@ -1,7 +1,7 @@
 """What the business did, in figures: revenue, use of time, no-shows, customers who come again. Pure reads.
 
-A period is a day, a week from Monday, or a month, by the business's clock, cut where the range begins and ends. A visit
-counts in the period it starts in; time counts where it passes. What each figure means is said beside it in ``MEANS``.
+A period is a day, a week from Monday, a month, or the whole, by the business's clock, cut where the range begins and
+ends. A visit counts in the period it starts in; time counts where it passes. ``MEANS`` says what each figure is.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from bookit import policy
 from bookit.availability import HOURS
 from bookit.database import Reads, Row
 
-Step = Literal["day", "week", "month"]
+Step = Literal["day", "week", "month", "whole"]
 MEANS = {
     "revenue": """Revenue is the price of completed visits, as it was when they were booked. What is booked and still
         to come, pending or confirmed, stands apart: nobody has earned it yet.""",
@@ -55,12 +55,12 @@ SELECT period, service_id, s.title, GROUPING(period, service_id) AS level,
  ORDER BY level, period, revenue DESC, to_come DESC, service_id
 """)
 
-# What is taken, place by place. A visit and what it blocks beside it last a day each at most.
+# A visit, and what it blocks before and after it, last a day each at most.
+NEAR = f"b.start_time >= :since - interval '2 days' AND b.start_time < :until + interval '1 day' AND {LIVE}"
+# What is taken, place by place.
 TAKEN = f"""{HOURS}, taken AS MATERIALIZED (
-  SELECT b.resource_id AS id, b.lane, range_agg(tstzrange(b.start_time, b.end_time)) AS visits,
-         range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS blocks
-    FROM bookings b
-   WHERE b.start_time >= :since - interval '2 days' AND b.start_time < :until + interval '1 day' AND {LIVE}
+  SELECT b.resource_id AS id, b.lane, range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS blocks
+    FROM bookings b WHERE {NEAR}
    GROUP BY b.resource_id, b.lane
 ), free AS (
   SELECT p.id, 1 AS places, p.open - t.blocks AS times
@@ -81,9 +81,15 @@ UTILISATION = text(f"""{TAKEN}, period AS MATERIALIZED (
 ), opened AS (
   SELECT c.id, c.n, sum(upper(o) - lower(o)) * c.capacity AS length
     FROM cell c CROSS JOIN LATERAL unnest(c.open) AS o GROUP BY c.id, c.n, c.capacity
+), visit AS (
+  SELECT b.resource_id AS id, b.lane, tstzrange(b.start_time, b.end_time) AS times,
+         generate_series(width_bucket(b.start_time, CAST(:edges AS timestamptz[])),
+                         width_bucket(b.end_time, CAST(:edges AS timestamptz[]))) AS n
+    FROM bookings b WHERE {NEAR}
 ), booked AS (
   SELECT c.id, c.n, sum(upper(o) - lower(o)) AS length
-    FROM cell c JOIN taken t USING (id) CROSS JOIN LATERAL unnest(c.open * t.visits) AS o GROUP BY c.id, c.n
+    FROM cell c JOIN (SELECT id, n, lane, range_agg(times) AS times FROM visit GROUP BY id, n, lane) AS v USING (id, n)
+   CROSS JOIN LATERAL unnest(c.open * v.times) AS o GROUP BY c.id, c.n
 ), shortest AS (
   SELECT sr.resource_id AS id, make_interval(mins => min(s.duration_minutes)) AS lasts
     FROM service_resources sr JOIN services s ON s.id = sr.service_id AND s.is_active GROUP BY sr.resource_id
@@ -180,7 +186,9 @@ class Figures:
 
 
 def last_of(day: date, by: Step) -> date:
-    """Give the last day of the day, the week or the month a day is in."""
+    """Give the last day of the day, the week or the month a day is in; of the whole, the last there is."""
+    if by == "whole":
+        return date.max
     if by == "day":
         return day
     if by == "week":

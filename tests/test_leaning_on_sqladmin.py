@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqladmin
 from sqladmin import Admin, Flash, ModelView, action
+from sqladmin._menu import ItemMenu
 from sqladmin.fields import TimezoneAwareDateTimeField
 from sqladmin.flash import get_flashed_messages
 from sqlalchemy import Select, func, select
@@ -145,6 +146,16 @@ async def test_every_single_row_is_found_by_this_statement(plain: Plain, monkeyp
     for find in (plain.get_object_for_delete, lambda number: plain.get_object_filepath(number, "status")):
         with pytest.raises(HTTPException, match="abc"):
             await find("abc")
+
+
+@leans_on("_menu")
+async def test_the_menu_shows_entries_of_our_own_in_their_place(desk: Desk) -> None:
+    first, second, *_ = desk.site._menu.items
+
+    assert (first.display_name, second.display_name, first.children) == ("Today", "Reports", [])
+    assert isinstance(first, ItemMenu)
+    page = (await desk.mara.get("/admin/password")).text
+    assert re.findall(r'class="nav-link-title">([^<]+)', page)[:3] == ["Today", "Reports", "Bookings"]
 
 
 @leans_on("_run_query", "_run_arbitrary_query")

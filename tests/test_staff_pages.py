@@ -260,9 +260,3 @@ async def test_two_refusals_one_after_the_other_do_not_mix(desk: Desk, busy: Boo
     again = await desk.mara.get("/admin/booking/create")
 
     assert "Booking conflict" not in again.text
-
-
-async def test_the_door_begins_at_the_bookings(desk: Desk) -> None:
-    answer = await desk.mara.get("/admin/")
-
-    assert (answer.status_code, answer.headers["location"]) == (303, "http://bookit.test/admin/booking/list")

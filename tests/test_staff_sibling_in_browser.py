@@ -114,7 +114,7 @@ async def page(browser: Browser, street: Street) -> AsyncIterator[Page]:
     await page.get_by_label("E-mail").fill("ada@example.com")
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Sign in").click()
-    await expect(page).to_have_title("Bookings – BookIt")
+    await expect(page).to_have_title("Today – BookIt")
     yield page
     await context.close()
 
@@ -154,7 +154,7 @@ async def test_a_page_elsewhere_changes_nothing(street: Street, page: Page, name
         assert ("bookit_staff" in cookie) == (name == "evil.bookit.test" or kind == "link")
     assert await state(street) == before
     await page.goto(f"{street.desk}/admin/")
-    await expect(page).to_have_title("Bookings – BookIt")  # Signed in, as before.
+    await expect(page).to_have_title("Today – BookIt")  # Signed in, as before.
 
 
 async def test_a_form_of_the_desk_itself_does_what_it_says(street: Street, page: Page) -> None:
