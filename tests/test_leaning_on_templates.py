@@ -13,6 +13,7 @@ OURS, THEIRS = (Path(str(package.__file__)).parent for package in (admin, sqladm
 PAGES = OURS / "templates/sqladmin"
 THEIR_PAGES = THEIRS / "templates/sqladmin"
 OUR_PAGES = {"save.html", "modals/act.html", "filters/day_filter.html"}  # that take the place of none
+OUR_PAGES |= {"act.html", "bulk.html"}  # of many bookings at once
 OUR_BLOCKS = {"page_name", "page_tools", "more"}
 # Of their pages, by id, what the style and the script find.
 IDS = {
