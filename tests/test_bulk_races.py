@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import text
 
@@ -40,9 +41,9 @@ async def move_about(database: Database, numbers: list[int]) -> Counter[str]:
     """Move an afternoon later and earlier, and from one colleague to the other."""
     met: Counter[str] = Counter()
     for turn in range(6):
-        acts = (What.SHIFT, {"minutes": 15}), (What.ELSEWHERE, {}), (What.SHIFT, {"minutes": -15})
+        acts: Any = (What.SHIFT, {"minutes": 15}), (What.ELSEWHERE, {}), (What.SHIFT, {"minutes": -15})
         what, more = acts[turn % 3]
-        outcomes = await run(database, numbers, what, is_all_or_nothing=False, **more)  # type: ignore[arg-type]  # as named there
+        outcomes = await run(database, numbers, what, is_all_or_nothing=False, **more)
         met.update(why or "done" for why in refusals(outcomes).values())
     return met
 
@@ -59,7 +60,7 @@ async def test_many_move_while_twenty_write(database: Database, join: Join) -> N
         move_about(database, [*reversed(his), *hers]),
     )
 
-    answers = [answer for one in met for answer in one]  # type: ignore[union-attr]  # of writers, lists
+    answers = [answer for one in met for answer in one]
     assert {status for status, _ in answers} <= CLEAN, [body for status, body in answers if status not in CLEAN]
     assert Counter(status for status, _ in answers)[201] > 0
     done = first + second  # type: ignore[operator]  # of movers, counts
