@@ -43,6 +43,8 @@ FOLLOWS = {"start_time": {"end_time", "blocks_from", "blocks_until"}}
 SECRET = {"password_hash"}  # Of these, history says only that they changed.
 
 Names = Mapping[tuple[str, int], str]
+Others = Mapping[str, int]
+ACT = "an act"  # no table has this name
 
 
 @dataclass(frozen=True)
@@ -92,24 +94,15 @@ class Teller:
         self.view, self.request, self.pages = view, request, view.pages
         self.tables = {home(table).name: table for table in SQLModel.__subclasses__() if "__table__" in vars(table)}
         self.names: Names = {}
-        self.others: Mapping[str, int] = {}
+        self.others: Others = {}
 
     async def tell(self, events: Iterable[Event], *, naming: Iterable[tuple[str, int]] = ()) -> list[Told]:
         """Give these events in words, and know the names of some other rows too."""
         kept = list(events)
-        self.names = await self.look_up([*naming, *(pair for event in kept for pair in self.named_in(event))])
-        self.others = await self.count_others({event.request_id for event in kept if event.request_id})
+        acts = {event.request_id for event in kept if event.request_id}
+        naming = [*naming, *(pair for event in kept for pair in self.named_in(event))]
+        self.names, self.others = await self.look_up(naming, acts)
         return [self.told(event) for event in kept]
-
-    async def count_others(self, acts: Collection[str]) -> dict[str, int]:
-        """Give how many other bookings each of these acts changed, where it did."""
-        if not acts:
-            return {}
-        events = home(Event).c
-        of_these = (events.request_id.in_(sorted(acts)), events.table_name == home(Booking).name)
-        rows = select(events.request_id, events.row_id).where(*of_these).distinct().limit(MOST_ROWS).subquery()
-        count = select(rows.c.request_id, func.count()).group_by(rows.c.request_id).having(func.count() > 1)
-        return {act: rows - 1 for act, rows in await self.view.read(count)}
 
     def named_in(self, event: Event) -> Iterable[tuple[str, int]]:
         """Give each row that an event names: whoever did it, the row itself, and what that refers to."""
@@ -126,15 +119,16 @@ class Teller:
             if target and isinstance(value, int) and 0 < value <= BIGGEST:
                 yield target, value
 
-    async def look_up(self, wanted: Iterable[tuple[str, int]]) -> Names:
-        """Give the name of each of these rows that is still there."""
+    async def look_up(self, wanted: Iterable[tuple[str, int]], acts: Collection[str]) -> tuple[Names, Others]:
+        """Give the name of each of these rows that is still there, and how many others each act changed."""
         numbers: dict[str, set[int]] = {}
         for name, number in wanted:
             if name in self.tables and "id" in home(self.tables[name]).c:
                 numbers.setdefault(name, set()).add(number)
         if not numbers:
-            return {}
-        selects = [
+            return {}, {}
+        selects: list[Any] = [others_of(acts)] if acts else []
+        selects += [
             select(literal(name), home(table).c.id, cast(label(table), String)).where(
                 home(table).c.id.in_(sorted(some))
             )
@@ -142,7 +136,8 @@ class Teller:
             for table in [self.tables[name]]
         ]
         rows = await self.view.read(union_all(*selects))
-        return {(table, number): name for table, number, name in rows}
+        others = {name: number for kind, number, name in rows if kind == ACT}
+        return {(table, number): name for table, number, name in rows if table != ACT}, others
 
     def target(self, table: str, column: str) -> str | None:
         """Give the table that a column refers to."""
@@ -219,6 +214,15 @@ class Teller:
             return as_read(self.view, as_kept(self.tables[table], column, value))
         except (ArithmeticError, ValueError):  # A console can write what nobody can read, such as infinity.
             return str(value)
+
+
+def others_of(acts: Collection[str]) -> Any:
+    """Count how many bookings these acts changed besides one, where they did."""
+    events = home(Event).c
+    of_these = (events.request_id.in_(sorted(acts)), events.table_name == home(Booking).name)
+    rows = select(events.request_id, events.row_id).where(*of_these).distinct().limit(MOST_ROWS).subquery()
+    count = select(literal(ACT), func.count() - 1, rows.c.request_id).group_by(rows.c.request_id)
+    return count.having(func.count() > 1)
 
 
 def label(table: type[SQLModel]) -> Any:

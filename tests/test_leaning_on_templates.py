@@ -13,7 +13,7 @@ OURS, THEIRS = (Path(str(package.__file__)).parent for package in (admin, sqladm
 PAGES = OURS / "templates/sqladmin"
 THEIR_PAGES = THEIRS / "templates/sqladmin"
 OUR_PAGES = {  # that take the place of none
-    "_figures.html", "_history.html", "acts.html", "erase.html", "filters/day_filter.html",
+    "_figures.html", "_history.html", "act.html", "acts.html", "bulk.html", "erase.html", "filters/day_filter.html",
     "filters/row_filter.html", "modals/act.html", "password.html", "reports.html", "save.html", "search.html",
     "stale_edit.html", "today.html", "week.html",
 }  # fmt: skip

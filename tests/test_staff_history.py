@@ -57,8 +57,8 @@ async def test_a_visits_life_is_told(desk: Desk, visit: Booking, tom: Person) ->
 
     assert await happened(desk, "booking/details/1") == [
         "Somebody changed it in the console. Status: Confirmed → No-show Price: 60.00 → 12.50",
-        "Mara (staff) changed it at the desk. They called Status: Pending → Confirmed",
-        "Mara (staff) changed it at the desk. Resource: Lea → Max",
+        "Mara (staff) changed it at the desk. They called Status: Pending → Confirmed The customer is not told.",
+        "Mara (staff) changed it at the desk. Resource: Lea → Max The customer is to be told.",
         "Tom (customer) changed it through the API. Start: Tue 08 Jan 2030, 11:00 → Tue 08 Jan 2030, 12:30",
         "Tom (customer) created it through the API.",
     ]
