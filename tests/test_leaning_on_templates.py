@@ -12,7 +12,7 @@ import admin
 OURS, THEIRS = (Path(str(package.__file__)).parent for package in (admin, sqladmin))
 PAGES = OURS / "templates/sqladmin"
 THEIR_PAGES = THEIRS / "templates/sqladmin"
-OUR_PAGES = {"save.html", "modals/act.html", "filters/day_filter.html"}  # that take the place of none
+OUR_PAGES = {"save.html", "calendar.html", "modals/act.html", "filters/day_filter.html"}  # that take the place of none
 OUR_BLOCKS = {"page_name", "page_tools", "more"}
 # Of their pages, by id, what the style and the script find.
 IDS = {

@@ -435,6 +435,19 @@ calendar = EventCalendar.create(board, {
   noEventsContent: "Nothing is booked.",
   views: { resourceTimeGridDay: { columnWidth: isPhone() ? undefined : "minmax(7rem, 1fr)" } },
 });
+
+// The library calls its grid a table, which it is not: what is in it are buttons that lie anywhere. Each says all about
+// itself, so that nothing is lost where the roles go. Its arrows have no names.
+const NO_TABLE = "[role=table], [role=rowgroup], [role=row], [role=columnheader], [role=rowheader], [role=cell], [role=list], [role=listitem]";
+const NAMES = { "button.ec-prev": "Before", "button.ec-next": "After" };
+function tidy() {
+  for (const part of board.querySelectorAll(NO_TABLE)) part.removeAttribute("role");
+  for (const part of board.querySelectorAll("[aria-colindex]")) part.removeAttribute("aria-colindex");
+  for (const [wanted, name] of Object.entries(NAMES)) board.querySelector(wanted)?.setAttribute("aria-label", name);
+}
+tidy();
+new MutationObserver(tidy).observe(board, { childList: true, subtree: true });
+
 filters.addEventListener("submit", (submitted) => submitted.preventDefault());
 filters.addEventListener("change", ({ target }) => {
   if (target.name === "date") {
