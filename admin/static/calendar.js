@@ -84,7 +84,9 @@ function shades(fed, view) {
   const isByResource = view === VIEWS.day;
   const isOfDays = view === VIEWS.month || view === VIEWS.list;
   const shut = isByResource ? fed.shut : fed.shut_everywhere;
-  const closed = fed.closures.map((one) => ({
+  // A week shows the closures that hold for all that is in it: one person's leave closes nobody else.
+  const isShown = (one) => isByResource || isOfDays || !one.resource_id || chosen().resource;
+  const closed = fed.closures.filter(isShown).map((one) => ({
     id: `closure-${one.id}`,
     start: one.start,
     end: one.end,
