@@ -39,7 +39,8 @@ async function ask(path, sent) {
 const address = new URLSearchParams(location.search);
 for (const name of ["resource", "service"]) filters.elements[name].value = address.get(name) ?? "";
 filters.elements.cancelled.checked = address.get("cancelled") === "1";
-if (isPhone() && !filters.elements.resource.value && places.length) filters.elements.resource.value = places[0].id;
+// A phone has room for one column, and nobody reads more than thirty: one begins with the first, and sees that.
+if ((isPhone() || places.length > 30) && !filters.elements.resource.value && places.length) filters.elements.resource.value = places[0].id;
 const chosen = () => ({
   resource: filters.elements.resource.value,
   service: filters.elements.service.value,
