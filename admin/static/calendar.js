@@ -39,7 +39,8 @@ async function ask(path, sent) {
 const address = new URLSearchParams(location.search);
 for (const name of ["resource", "service"]) filters.elements[name].value = address.get(name) ?? "";
 filters.elements.cancelled.checked = address.get("cancelled") === "1";
-if (isPhone() && !filters.elements.resource.value && places.length) filters.elements.resource.value = places[0].id;
+// A phone has room for one column, and nobody reads more than thirty: one begins with the first, and sees that.
+if ((isPhone() || places.length > 30) && !filters.elements.resource.value && places.length) filters.elements.resource.value = places[0].id;
 const chosen = () => ({
   resource: filters.elements.resource.value,
   service: filters.elements.service.value,
@@ -84,7 +85,9 @@ function shades(fed, view) {
   const isByResource = view === VIEWS.day;
   const isOfDays = view === VIEWS.month || view === VIEWS.list;
   const shut = isByResource ? fed.shut : fed.shut_everywhere;
-  const closed = fed.closures.map((one) => ({
+  // A week shows the closures that hold for all that is in it: one person's leave closes nobody else.
+  const isShown = (one) => isByResource || isOfDays || !one.resource_id || chosen().resource;
+  const closed = fed.closures.filter(isShown).map((one) => ({
     id: `closure-${one.id}`,
     start: one.start,
     end: one.end,
@@ -435,6 +438,19 @@ calendar = EventCalendar.create(board, {
   noEventsContent: "Nothing is booked.",
   views: { resourceTimeGridDay: { columnWidth: isPhone() ? undefined : "minmax(7rem, 1fr)" } },
 });
+
+// The library calls its grid a table, which it is not: what is in it are buttons that lie anywhere. Each says all about
+// itself, so that nothing is lost where the roles go. Its arrows have no names.
+const NO_TABLE = "[role=table], [role=rowgroup], [role=row], [role=columnheader], [role=rowheader], [role=cell], [role=list], [role=listitem]";
+const NAMES = { "button.ec-prev": "Before", "button.ec-next": "After" };
+function tidy() {
+  for (const part of board.querySelectorAll(NO_TABLE)) part.removeAttribute("role");
+  for (const part of board.querySelectorAll("[aria-colindex]")) part.removeAttribute("aria-colindex");
+  for (const [wanted, name] of Object.entries(NAMES)) board.querySelector(wanted)?.setAttribute("aria-label", name);
+}
+tidy();
+new MutationObserver(tidy).observe(board, { childList: true, subtree: true });
+
 filters.addEventListener("submit", (submitted) => submitted.preventDefault());
 filters.addEventListener("change", ({ target }) => {
   if (target.name === "date") {
