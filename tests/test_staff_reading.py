@@ -63,7 +63,7 @@ async def test_a_longer_list_takes_no_more_statements(
             for hour in range(hours):
                 start = datetime(2031, 1, hours, hour, tzinfo=UTC)
                 facts: dict[str, Any] = {"user_id": tom.id, "service_id": 1, "start_time": start}
-                booking = await records.create(session, Booking, by=OWNER, now=NOW, **facts)
+                booking = await records.create(session, Booking, by=OWNER, now=NOW, override_reason="Ok", **facts)
                 await session.fetch(
                     text("INSERT INTO reviews (booking_id, rating, comment) VALUES (:b, 5, 'Good')"), b=booking.id
                 )
