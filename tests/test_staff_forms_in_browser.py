@@ -101,6 +101,7 @@ async def test_a_list_is_narrowed_to_a_name_with_the_keyboard(
     width: int, browser: Browser, served: Served, kept: Database
 ) -> None:
     page, errors, _ = await at_the_desk(browser, served, width)
+    await page.goto(f"{served.url}/admin/booking/list", wait_until="networkidle")
     names = page.get_by_role("group", name="Resource")
 
     await names.locator("summary").focus()
@@ -121,6 +122,7 @@ async def test_a_list_is_narrowed_to_a_name_with_the_keyboard(
 
 async def test_days_that_are_emptied_are_all_days(browser: Browser, served: Served, kept: Database) -> None:
     page, errors, _ = await at_the_desk(browser, served)
+    await page.goto(f"{served.url}/admin/booking/list", wait_until="networkidle")
 
     await page.locator("[data-bk-first]").fill("")
     await page.get_by_role("button", name="Show", exact=True).click()
