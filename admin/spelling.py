@@ -79,7 +79,8 @@ def short_time(zone: ZoneInfo, year: int, value: datetime) -> Markup:
     local = value.astimezone(zone)
     if local.year != year:
         return local_time(zone, value)
-    return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), f"{local:%a %d %b, %H:%M}")
+    day = f"{local:%a %d %b}".replace(" ", "\N{NO-BREAK SPACE}")
+    return Markup('<time datetime="{}">{}, {:%H:%M}</time>').format(value.isoformat(), day, local)
 
 
 def by_type(zone: ZoneInfo) -> Mapping[type, Callable[[Any], Any]]:
