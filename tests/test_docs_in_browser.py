@@ -43,7 +43,7 @@ async def massage(served: Served) -> Service:
 async def test_docs_show_every_operation(browser: Browser, served: Served) -> None:
     page, errors, elsewhere = await watch(browser, f"{served.url}/docs")
 
-    await expect(page.get_by_role("heading", name="BookIt")).to_be_visible()
+    await expect(page.get_by_role("heading", name="BookIt", level=1)).to_be_visible()
     shown = await page.locator(".opblock-summary-description").all_inner_texts()
 
     assert (sorted(shown), errors, elsewhere) == (SUMMARIES, [], [])
@@ -65,7 +65,7 @@ async def test_docs_try_it_out(browser: Browser, served: Served, massage: Servic
 async def test_redoc_shows_every_operation(browser: Browser, served: Served) -> None:
     page, errors, elsewhere = await watch(browser, f"{served.url}/redoc")
 
-    await expect(page.get_by_role("heading", name="BookIt")).to_be_visible()
+    await expect(page.get_by_role("heading", name="BookIt", level=1)).to_be_visible()
     shown = await page.locator("[id^='tag/'] h2").all_inner_texts()
 
     assert ({text.strip() for text in shown} >= set(SUMMARIES), errors, elsewhere) == (True, [], [])

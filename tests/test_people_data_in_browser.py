@@ -47,7 +47,7 @@ async def at_the_desk(browser: Browser, served: Served, width: int) -> Watched:
     await watched.page.get_by_label("E-mail").fill("ada@example.com")
     await watched.page.get_by_label("Password").fill(PASSWORD)
     await watched.page.get_by_role("button", name="Sign in").click()
-    await expect(watched.page).to_have_title("Bookings – BookIt")
+    await expect(watched.page).to_have_title("Today – BookIt")
     await watched.page.wait_for_load_state("networkidle")
     return watched
 

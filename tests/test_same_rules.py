@@ -45,8 +45,13 @@ NOT_IN_FORMS: Reasons = {
     (Booking, "create"): {"hold": UNDECIDED},
     (Booking, "change"): {"hold": UNDECIDED, "status": "it moves by the buttons of its acts, never by a field"},
 }
+THEY_KNOW = "the desk is asked whether to tell the customer; through the API customers act themselves"
 NOT_IN_JSON: Reasons = {
-    (Booking, "create"): {"user_id": "everybody books for themselves; for a customer, staff book at the desk"},
+    (Booking, "create"): {
+        "user_id": "everybody books for themselves; for a customer, staff book at the desk",
+        "tells_customer": THEY_KNOW,
+    },
+    (Booking, "change"): {"tells_customer": THEY_KNOW},
     (User, "create"): {"role": "nobody gives themselves a role"},
     (User, "change"): {"role": "as above", "is_active": "nobody locks themselves out"},
     (Review, "change"): {"booking_id": "a review stays with its visit"},

@@ -228,7 +228,7 @@ async def test_sign_in_leads_to_today_and_the_menu_begins_with_it(desk: Desk) ->
 
     assert "<title>Today – BookIt</title>" in page.text
     menu = page.text[page.text.index('<ul class="navbar-nav bk-menu"') :]
-    assert words(menu).startswith("Today Reports Desk Bookings")
+    assert words(menu).startswith("Today Reports Desk Calendar Bookings")
     assert 'aria-current="page"' in menu[: menu.index("Reports")]
 
 

@@ -159,7 +159,11 @@ async def d19(door: Door) -> Seen:
 
 async def d22(door: Door) -> Seen:
     """A column with a name that WTForms uses itself makes every form a bug."""
-    tables = {view.identity: set(cast("Any", view)._mapper.columns.keys()) for view in door.site.views}
+    tables = {
+        view.identity: set(cast("Any", view)._mapper.columns.keys())
+        for view in door.site.views
+        if hasattr(view, "model")
+    }
     assert len(tables) >= 4
     answers = [(await door.ada.post(f"/admin/{identity}/create")).status_code for identity in tables]
 
