@@ -1,5 +1,6 @@
 """The calendar in a real browser, whose clock is in Los Angeles while the business keeps Berlin's."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, time, timedelta
@@ -8,13 +9,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, FloatRect, Locator, Page, expect
 from sqlalchemy import text
 
 from bookit import people, records
 from bookit.database import Database
 from bookit.tables import Booking, OpeningHours, Resource, Role, Service, User
-from tests.browser import Served, Watched, browser, serving, watch
+from tests.browser import PATIENCE_SECONDS, Served, Watched, browser, serving, watch
 from tests.conftest import OWNER, PASSWORD, TEMPLATE, make_database
 
 __all__ = ["browser"]  # a fixture, which pytest finds by its name here
@@ -89,12 +90,20 @@ async def at_the_calendar(
     return watched
 
 
+async def box_of(place: Locator) -> FloatRect:
+    """Give where something is on the page, once it stays there: the calendar may draw it anew while it loads."""
+    before = None
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (box := await place.bounding_box()) is None or box != before:
+            before = box
+            await asyncio.sleep(0.1)
+    return box
+
+
 async def drag(page: Page, visit: Locator, *, minutes: int, columns: int = 0) -> None:
     """Drag a visit so many minutes down and columns to the right."""
-    box = await visit.bounding_box()
-    column = await page.locator(".ec-col-head", has_text="Lea").bounding_box()
-    assert box is not None
-    assert column is not None
+    box = await box_of(visit)
+    column = await box_of(page.locator(".ec-col-head", has_text="Lea"))
     x, y = box["x"] + 30, box["y"] + 5
     await page.mouse.move(x, y)
     await page.mouse.down()
@@ -135,7 +144,7 @@ async def test_a_drag_that_is_refused_goes_back_and_says_why(browser: Browser, b
     await book(kept, at(1, 12), 2)
     page, errors, elsewhere = await at_the_calendar(browser, berlin, at(1, 11))
     visit = page.locator(".cal-visit", has_text="11:00")
-    before = await visit.bounding_box()
+    before = await box_of(visit)
 
     await drag(page, visit, minutes=45)
     dialog = page.get_by_role("dialog")
@@ -144,7 +153,7 @@ async def test_a_drag_that_is_refused_goes_back_and_says_why(browser: Browser, b
     await expect(dialog.locator(".cal-free button").first).to_contain_text("12:30, Max")
     found = await faults(page)
     await dialog.get_by_role("button", name="Leave it there").click()
-    assert await visit.bounding_box() == before
+    assert await box_of(visit) == before
     assert await stands(kept, booking) == (at(1, 11), 2)
 
     await drag(page, visit, minutes=150)
@@ -162,10 +171,8 @@ async def test_a_drag_that_is_refused_goes_back_and_says_why(browser: Browser, b
 async def test_a_click_on_an_empty_slot_books_somebody_new(browser: Browser, berlin: Served, kept: Database) -> None:
     await book(kept, at(2, 10))
     page, errors, elsewhere = await at_the_calendar(browser, berlin, at(2, 10))
-    box = await page.locator(".cal-visit").bounding_box()
-    column = await page.locator(".ec-col-head", has_text="Max").bounding_box()
-    assert box is not None
-    assert column is not None
+    box = await box_of(page.locator(".cal-visit"))
+    column = await box_of(page.locator(".ec-col-head", has_text="Max"))
 
     await page.mouse.click(column["x"] + 40, box["y"] + 120 * MINUTE + 2)
     dialog = page.get_by_role("dialog")
