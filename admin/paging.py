@@ -22,6 +22,7 @@ from bookit.tables import home, number_of
 
 MOST_COUNTED = 10_000  # rows: nobody pages further, and counting a million takes long
 MOST_FOUND = 5_000  # rows that a search finds before it sorts them
+MOST_OF_MANY = 300  # rows counted where so many match that a walk along the order soon meets as many
 MOST_ROWS = 100  # on a page
 SHORT = 3  # letters make a trigram
 
@@ -119,6 +120,9 @@ class ListPages(ModelView):
         """Count the rows that a list shows, up to a bound, and give the numbers of those on a page."""
         statement, most = await self.narrowed(request)
         rows = home(self.model).c
+        if most == MOST_OF_MANY:
+            walked = await self._run_query(numbers_in_order(statement, rows, max(most + 1, offset + size), 0))
+            return bounded(len(walked), most), walked[offset : offset + size]
         if most:
             found = count_and_numbers(statement, rows, self.sorting(request), most, size=size, offset=offset)
             count, *numbers = (await self._run_query(found))[0]

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from wtforms import PasswordField
 from wtforms.validators import InputRequired
 
+from admin import paging
 from admin.acts import StatusActs, warn_of_past
 from admin.events import IN_BRIEF, IN_WORDS, ToldEvents
 from admin.filters import ChoiceFilter, DayFilter, RowFilter, YesNoFilter
@@ -35,7 +36,6 @@ from bookit.tables import (
 LONG_ENOUGH = "8 characters or more."
 AN_EDIT = "Empty: it stays as it is. A new one ends every sign-in."
 MOST_PEOPLE = 5_000  # whose bookings are found before they are sorted
-MOST_OF_MANY = 300  # bookings counted where more people are meant
 
 
 class BookingView(StatusActs, OffersSlots, RecordView, model=Booking):
@@ -110,7 +110,7 @@ class BookingView(StatusActs, OffersSlots, RecordView, model=Booking):
         if len(found) <= MOST_PEOPLE:
             return statement.where(among(bookings.user_id, found)), MOST_PEOPLE * 10
         is_theirs = select(is_meant).where(people.id == bookings.user_id).correlate(home(Booking)).scalar_subquery()
-        return statement.where(is_theirs), MOST_OF_MANY
+        return statement.where(is_theirs), paging.MOST_OF_MANY
 
 
 class ReviewView(RecordView, model=Review):
