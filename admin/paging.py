@@ -121,7 +121,7 @@ class ListPages(ModelView):
         statement, most = await self.narrowed(request)
         rows = home(self.model).c
         if most == MOST_OF_MANY:
-            walked = await self._run_query(numbers_in_order(statement, rows, max(most + 1, offset + size), 0))
+            walked = await self._run_query(numbers_in_order(statement, rows, most + size, 0))
             return bounded(len(walked), most), walked[offset : offset + size]
         if most:
             found = count_and_numbers(statement, rows, self.sorting(request), most, size=size, offset=offset)
