@@ -4,7 +4,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqladmin import BaseView, expose
@@ -16,18 +16,19 @@ from admin import live, wall
 from admin.acts import WORDS, slug
 from admin.record_view import RecordView
 from admin.spelling import spoken
-from admin.typed import number
+from admin.typed import BIGGEST, number
 from bookit import availability, bookings, diary, people, policy, records
 from bookit import refusals as no
-from bookit.availability import Visit
+from bookit.availability import TO_OVERRIDE, Visit
+from bookit.columns import Reason, Text, Words
 from bookit.database import Row, Session, retrying
 from bookit.diary import Wanted
 from bookit.news import Newsroom
 from bookit.tables import Booking, Status, User
 
 MOST_DAYS = 45  # A month with the days around it.
-# What staff may set aside, saying why.
-TO_OVERRIDE = (no.TooSoon, no.TooFarAhead, no.OutsideHours, no.Closed, no.BetweenSlots)
+AnyReason = Reason | Literal[""]
+RowNumber = Annotated[int, Field(ge=1, le=BIGGEST)]
 
 
 class Sent(BaseModel):
@@ -39,20 +40,20 @@ class Sent(BaseModel):
 class Newcomer(Sent):
     """Somebody who has not been here before."""
 
-    name: str = Field(min_length=1, max_length=100)
-    email: str = Field(min_length=3, max_length=255)
+    name: Annotated[Words, Field(min_length=1, max_length=100)]
+    email: Annotated[Text, Field(min_length=3, max_length=255)]
 
 
 class NewVisit(Sent):
     """A booking: what, when, for whom."""
 
-    service_id: int
+    service_id: RowNumber
     start: str
-    resource_id: int | None = None
-    user_id: int | None = None
+    resource_id: RowNumber | None = None
+    user_id: RowNumber | None = None
     newcomer: Newcomer | None = None
     is_hold: bool = False
-    override_reason: str = Field("", max_length=200)
+    override_reason: AnyReason = ""
 
 
 class Move(Sent):
@@ -60,8 +61,8 @@ class Move(Sent):
 
     version: int
     start: str | None = None
-    resource_id: int | None = None
-    override_reason: str = Field("", max_length=200)
+    resource_id: RowNumber | None = None
+    override_reason: AnyReason = ""
 
 
 class Deed(Sent):
@@ -69,7 +70,7 @@ class Deed(Sent):
 
     version: int
     act: str
-    reason: str = Field("", max_length=200)
+    reason: AnyReason = ""
 
 
 class CalendarPage(BaseView):

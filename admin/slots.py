@@ -4,15 +4,17 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from pydantic.fields import FieldInfo
 from sqladmin import Flash
 from starlette.requests import Request
 from wtforms import BooleanField, StringField
-from wtforms.validators import Length, Optional
+from wtforms.validators import Optional
 
-from admin.forms import put_on_field
+from admin.forms import in_shape, put_on_field
 from bookit import availability
 from bookit import refusals as no
 from bookit.availability import Visit
+from bookit.columns import Reason
 from bookit.tables import CalendarException
 
 MOST_TOUCHED = 100
@@ -22,7 +24,9 @@ WHY_ANYWAY = "Only where notice, horizon, opening hours or a closure stand in th
 def override_field() -> StringField:
     """Make the field in which staff say why the rules do not count this time."""
     drawn = {"class": "form-control", "maxlength": 200}
-    return StringField("Why anyway", [Optional(), Length(max=200)], description=WHY_ANYWAY, render_kw=drawn)
+    return StringField(
+        "Why anyway", [Optional(), in_shape(FieldInfo.from_annotation(Reason))], description=WHY_ANYWAY, render_kw=drawn
+    )
 
 
 def tell_field() -> BooleanField:

@@ -15,7 +15,7 @@ from api.shapes import Change, Moment, Number, PathNumber, Shape, Since, Until, 
 from bookit import availability, policy, records
 from bookit import refusals as no
 from bookit.availability import Visit
-from bookit.columns import Words
+from bookit.columns import Reason
 from bookit.tables import Booking, Status, home
 
 api = Api()
@@ -38,9 +38,8 @@ BookingQuery: Any = ALL.query("BookingQuery")
 Bookings: Any = list[BookingAnswer]
 
 
-Reason = Annotated[
-    Words,
-    Field(min_length=1, max_length=200),
+WhyAnyway = Annotated[
+    Reason,
     Field(description="Staff: why notice, horizon and opening hours do not count this time. History keeps it."),
 ]
 
@@ -56,7 +55,7 @@ class NewBooking(Shape):
     hold: Annotated[bool, Field(description="Keep the slot for some minutes only, until `hold` is set to false.")] = (
         False
     )
-    override_reason: Reason | None = None
+    override_reason: WhyAnyway | None = None
 
 
 class ChangedBooking(Change):
@@ -65,12 +64,11 @@ class ChangedBooking(Change):
     start_time: Moment | None = None
     resource_id: Number | None = None
     hold: Annotated[Literal[False] | None, Field(description="false: turn a hold that lives into a booking.")] = None
-    override_reason: Reason | None = None
+    override_reason: WhyAnyway | None = None
     status: Annotated[Status | None, Field(description="A customer may send cancelled; staff any.")] = None
 
 
-OF_ITS_TIME = (no.InThePast, no.TooSoon, no.TooFarAhead, no.OutsideHours, no.Closed, no.BetweenSlots, no.SlotTaken)
-NOT_BOOKED = (no.UnknownService, no.ServiceInactive, *OF_ITS_TIME, Unreadable)
+NOT_BOOKED = (no.UnknownService, no.ServiceInactive, *availability.OF_THIS_TIME, Unreadable)
 
 
 BOOK = allowed_to("create", Booking)
@@ -114,8 +112,8 @@ async def get_booking(call: Call, id: PathNumber) -> BookingAnswer:  # noqa: A00
 
 
 CHANGE = allowed_to("change", Booking)
-NOT_CHANGED = (no.Missing, no.NotYourBooking, no.NoLongerOpen, no.TooLateToCancel, no.HoldExpired, *OF_ITS_TIME,
-               no.Stale, Unreadable)  # fmt: skip
+NOT_CHANGED = (no.Missing, no.NotYourBooking, no.NoLongerOpen, no.TooLateToCancel, no.HoldExpired, no.Stale,
+               *availability.OF_THIS_TIME, Unreadable)  # fmt: skip
 
 
 @api("PATCH", "/bookings/{id}", tag="bookings", access=CHANGE, refuses=NOT_CHANGED, headers=("If-Match",))

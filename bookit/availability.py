@@ -203,9 +203,9 @@ SELECT b.id, b.start_time, b.status, u.name AS customer, s.title AS service, r.n
  LIMIT :limit
 """)
 LOOK_AHEAD = (2, 14, 62)  # days; most businesses are free within the first
-OF_THIS_TIME = (
-    no.SlotTaken, no.TooSoon, no.TooFarAhead, no.OutsideHours, no.Closed, no.BetweenSlots, no.InThePast
-)  # fmt: skip
+# What staff may set aside, saying why; and all that another time would not meet.
+TO_OVERRIDE = (no.TooSoon, no.TooFarAhead, no.OutsideHours, no.Closed, no.BetweenSlots)
+OF_THIS_TIME = (no.InThePast, *TO_OVERRIDE, no.SlotTaken)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ EMAIL_IN_SQL = EMAIL.replace("'", "''")
 Words = Annotated[str, StringConstraints(pattern=WORDS)]
 Text = Annotated[str, StringConstraints(pattern=TEXT)]
 Email = Annotated[str, StringConstraints(pattern=EMAIL)]
+Reason = Annotated[str, StringConstraints(pattern=WORDS, min_length=1, max_length=200)]  # why anyway, at either door
 MONEY = Decimal("99999999.99")
 DAY_MINUTES = 24 * 60
 YEAR_MINUTES = 366 * DAY_MINUTES

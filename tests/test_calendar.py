@@ -12,7 +12,7 @@ from bookit import availability, diary, records
 from bookit import refusals as no
 from bookit.database import Database
 from bookit.tables import Booking, CalendarException, OpeningHours, Service
-from tests.conftest import NOW, OWNER, Clock, Person
+from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Clock, Person
 from tests.staff import Desk, desk, open_door, staff_settings, visit
 
 __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
@@ -461,3 +461,28 @@ async def test_the_page_comes_first_in_the_menu(standing: Desk, haircut: Service
 
     assert page.index('href="http://bookit.test/admin/calendar"') < page.index("/admin/booking/list")
     assert 'aria-current="page"' in page[page.index("/admin/calendar") :][:120]
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("move/1", {"version": 1, "start": "2030-01-08T12:00:00", "override_reason": "a\0b"}),
+        ("move/1", {"version": 1, "start": "2030-01-08T12:00:00", "resource_id": 10**30}),
+        ("move/1", {"version": 10**30, "start": "2030-01-08T12:00:00"}),
+        ("act/1", {"version": 1, "act": "cancel", "reason": "a\0b"}),
+        ("book", {"service_id": 10**30, "start": "2030-01-08T12:00:00", "user_id": 1}),
+        ("book", {"service_id": 1, "start": "2030-01-08T12:00:00", "user_id": 10**30}),
+        ("book", {"service_id": 1, "start": "2030-01-08T12:00:00", "newcomer": {"name": "a\0b", "email": "a@b.de"}}),
+        ("book", {"service_id": 1, "start": "2030-01-08T12:00:00", "newcomer": {"name": "Nora", "email": "a\0@b.de"}}),
+    ],
+)
+async def test_what_nobody_can_keep_is_refused(
+    path: str, sent: dict[str, Any], standing: Desk, tom: Person, haircut: Service
+) -> None:
+    booking = await book(standing.database, tom.id, TOMORROW_AT_TEN)
+    before = await standing.row("bookings", booking.id)
+
+    answer = await standing.mara.post(f"/admin/calendar/{path}", json=sent)
+
+    assert answer.status_code in {404, 412, 422}
+    assert await standing.row("bookings", booking.id) == before

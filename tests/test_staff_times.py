@@ -62,6 +62,18 @@ async def test_a_rule_is_set_aside_with_a_reason(
     assert [row["reason"] for row in told] == ["Her wedding day"]
 
 
+@pytest.mark.parametrize("reason", ["a\0b", "x" * 201])
+async def test_a_reason_that_cannot_be_kept_is_refused_on_its_field(
+    desk: Desk, tom: Person, massage: Service, reason: str
+) -> None:
+    answer = await book(desk, tom, "2030-01-09T13:00", override_reason=reason)
+
+    assert answer.status == 400
+    assert 'id="override_reason-wrong"' in answer.html
+    assert "written down" not in answer.page
+    assert await desk.database.fetch(text("SELECT id FROM bookings")) == []
+
+
 async def test_nobody_sets_an_overlap_aside(desk: Desk, tom: Person, massage: Service, database: Database) -> None:
     await booked(tom, "2030-01-09T10:00:00+01:00")
 
