@@ -183,13 +183,12 @@ def make_list(api: Api, crud: Crud) -> None:
 
 def make_get(api: Api, crud: Crud) -> None:
     word = words(crud)
-    by_number = select(crud.table).where(home(crud.table).c.id == bindparam("id"))
 
     async def handler(call: Call, id: PathNumber) -> Any:  # noqa: A002 -- the name in the path
-        rows = await call.database.fetch(by_number, id=id)
-        if not rows:
+        row = await call.database.row(crud.table, id)
+        if row is None:
             raise no.Missing(what=word)
-        return rows[0]
+        return row
 
     handler.__annotations__["return"] = crud.answer
     declare = api("GET", f"{crud.path}/{{id}}", tag=f"{word}s", access=crud.read, refuses=(no.Missing,))

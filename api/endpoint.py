@@ -170,7 +170,24 @@ class Endpoint:
             found |= {400, 413, 415}
         return sorted(found | {503})
 
+    @property
+    def is_alike_for_all(self) -> bool:
+        """Whether what this answers depends on the address alone."""
+        return self.access == ANYONE and self.method == "GET"
+
     async def __call__(self, request: Request) -> Response:
+        """Answer a request; what all may read, together for all who ask at once."""
+        if not self.is_alike_for_all:
+            return await self.respond(request)
+
+        async def answer(_: Any) -> dict[None, Response]:
+            return {None: await self.respond(request)}
+
+        address = (request.scope["path"], request.scope["query_string"])
+        response: Response = await request.app.state.database.gathering.ask(address, answer)
+        return response
+
+    async def respond(self, request: Request) -> Response:
         """Let the person in, read the request, run the handler, send what it gives."""
         try:
             call = await self.admit(request)

@@ -8,12 +8,12 @@ import secrets
 import time
 
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import bug
 
-log = structlog.stdlib.get_logger("bookit.requests")
+log = structlog.get_logger()
+NAME = "bookit.requests"
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -24,6 +24,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
+ENCODED = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 class Front:
@@ -45,10 +46,9 @@ class Front:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = number
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = [*message["headers"], (b"x-request-id", number.encode())]
+                given = {name for name, _ in headers}
+                message["headers"] = headers + [header for header in ENCODED if header[0] not in given]
             await send(message)
 
         try:
@@ -57,6 +57,7 @@ class Front:
             actor = scope.get("actor")
             log.info(
                 "request",
+                logger=NAME,
                 method=scope["method"],
                 path=scope["path"],
                 status=status,
@@ -84,7 +85,7 @@ class AnswersBugs:
         try:
             await self.app(scope, receive, answer)
         except Exception:
-            log.exception("bug", request_id=scope.get("request_id"))
+            log.exception("bug", logger=NAME, request_id=scope.get("request_id"))
             if is_answered or scope["type"] != "http":
                 raise
             await bug()(scope, receive, send)

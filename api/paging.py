@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from pydantic import BeforeValidator, ConfigDict, Field
-from starlette.datastructures import URL
 
 from api.endpoint import Call, Sent
 from api.problems import WrongShape
@@ -61,5 +61,6 @@ def page_of(call: Call, rows: Sequence[Row], page: Any, key: Key) -> Sent:
     if len(rows) <= page.limit:
         return Sent(list(rows))
     shown = rows[: page.limit]
-    url = URL(scope=call.request.scope).include_query_params(cursor=cursor_after(shown[-1], key))
-    return Sent(list(shown), {"Link": f'<{url.path}?{url.query}>; rel="next"'})
+    asked = [(name, value) for name, value in call.request.query_params.multi_items() if name != "cursor"]
+    query = urlencode([*asked, ("cursor", cursor_after(shown[-1], key))])
+    return Sent(list(shown), {"Link": f'<{call.request.scope["path"]}?{query}>; rel="next"'})

@@ -5,7 +5,7 @@ times as much a request. A statement must therefore be a constant or come out of
 as values.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cache
@@ -13,14 +13,16 @@ from typing import Any, LiteralString, Protocol, Self, TypeVar
 
 import psycopg
 from anyio import CancelScope
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, AsyncRawCursor, sql
 from psycopg.rows import dict_row
+from psycopg.types.numeric import Int8BinaryDumper
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import ClauseElement, bindparam, delete, insert, update
+from sqlalchemy import ARRAY, BigInteger, ClauseElement, any_, bindparam, delete, insert, update
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 from sqlmodel import SQLModel, select
 
 from bookit import refusals as no
+from bookit.gathering import Gathering
 from bookit.policy import Actor
 from bookit.settings import Settings
 from bookit.tables import home, number_of, spoken
@@ -32,7 +34,8 @@ TableRow = TypeVar("TableRow", bound=SQLModel)
 TEN_MINUTES = timedelta(minutes=10)
 
 SPOKEN = spoken()
-DIALECT = dialect()  # type: ignore[no-untyped-call]
+# PostgreSQL's own $1, $2: psycopg would look through a longer statement for its %(names)s each time it is run.
+DIALECT = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 # Set by statement and not as start-up options, which PgBouncer does not pass on. jit costs half a second where the
 # planner overestimates, as it does for the free slots.
 ON_CONNECT = (
@@ -42,16 +45,17 @@ ON_CONNECT = (
 
 
 @cache
-def compiled(statement: ClauseElement) -> tuple[LiteralString, Row]:
-    """Give the SQL of a statement, and the values written into it."""
-    made = statement.compile(dialect=DIALECT)
-    return str(made), dict(made.params)
+def compiled(statement: ClauseElement) -> tuple[LiteralString, tuple[str, ...], Row]:
+    """Give the SQL of a statement, the names of its values in their order, and the values written into it."""
+    made: Any = statement.compile(dialect=DIALECT)
+    return str(made), tuple(made.positiontup or ()), dict(made.params)
 
 
 async def run(connection: Connection, statement: ClauseElement, values: Row) -> list[Row]:
     """Run one statement and give its rows, if it has any."""
-    text, written = compiled(statement)
-    cursor = await connection.execute(text, {**written, **values} if written else values, binary=True)
+    text, names, written = compiled(statement)
+    given = [values[name] if name in values else written[name] for name in names]
+    cursor = await connection.execute(text, given, binary=True)
     return await cursor.fetchall() if cursor.description else []
 
 
@@ -118,11 +122,11 @@ class Session:
 
     async def because(self, reason: str) -> None:
         """Have history keep this reason beside what follows."""
-        await self._connection.execute("SELECT set_config('bookit.reason', %s, true)", (reason,))
+        await self._connection.execute("SELECT set_config('bookit.reason', $1, true)", (reason,))
 
     async def tell_customer(self, *, tells: bool) -> None:
         """Have history keep whether the customer is to be told of what follows."""
-        await self._connection.execute("SELECT set_config('bookit.tells_customer', %s, true)", (str(tells).lower(),))
+        await self._connection.execute("SELECT set_config('bookit.tells_customer', $1, true)", (str(tells).lower(),))
 
     @asynccontextmanager
     async def attempt(self) -> AsyncIterator[None]:
@@ -141,6 +145,11 @@ class Session:
 def by_number(table: type[SQLModel], *, hold: bool) -> ClauseElement:
     statement = select(table).where(home(table).c.id == bindparam("id"))
     return statement.with_for_update() if hold else statement
+
+
+@cache
+def by_numbers(table: type[SQLModel]) -> ClauseElement:
+    return select(table).where(home(table).c.id == any_(bindparam("ids", type_=ARRAY(BigInteger))))
 
 
 @cache
@@ -202,10 +211,16 @@ class Database:
         self.url = url
         self.timezone = timezone
         self.hold = hold
+        self.gathering = Gathering()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             connection_class=AsyncConnection[Row],
-            kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": 5 if prepared else None},
+            kwargs={
+                "autocommit": True,
+                "cursor_factory": AsyncRawCursor,
+                "row_factory": dict_row,
+                "prepare_threshold": 1 if prepared else None,
+            },
             configure=configure,
             min_size=min(2, size),
             max_size=size,
@@ -248,8 +263,18 @@ class Database:
 
     async def get(self, table: type[TableRow], number: int) -> TableRow | None:
         """Read the row of this number."""
-        rows = await self.fetch(by_number(table, hold=False), id=number)
-        return table(**rows[0]) if rows else None
+        row = await self.row(table, number)
+        return table(**row) if row else None
+
+    async def row(self, table: type[SQLModel], number: int) -> Row | None:
+        """Read the columns of the row of this number, together with others who want rows of this table now."""
+
+        async def read(numbers: Collection[int]) -> dict[int, Row]:
+            rows = await self.fetch(by_numbers(table), ids=list(numbers))
+            return {row["id"]: row for row in rows}
+
+        found: Row | None = await self.gathering.ask(table, read, number)
+        return found
 
     async def _read(self, statement: ClauseElement, values: Row) -> list[Row]:
         async with self._connection() as connection:
@@ -297,6 +322,8 @@ class Database:
 
 
 async def configure(connection: Connection) -> None:
+    # Numbers as wide as can be, or small and large ones would each have a plan of their own.
+    connection.adapters.register_dumper(int, Int8BinaryDumper)
     await connection.execute(ON_CONNECT)
 
 

@@ -118,10 +118,10 @@ async def hash_own_password(
 
 async def signed_in(database: Database, number: int) -> User:
     """Give the person of this number as they are now. Refuses one who is gone or inactive."""
-    rows = await database.fetch(OF_NUMBER, id=number)
-    if not (rows and rows[0]["is_active"]):
+    user = await database.get(User, number)
+    if user is None or not user.is_active:
         raise no.SignInEnded
-    return User(**rows[0])
+    return user
 
 
 def password_mark(user: User) -> str:
