@@ -16,7 +16,7 @@ from bookit import availability, policy, records
 from bookit import refusals as no
 from bookit.availability import Visit
 from bookit.columns import Reason
-from bookit.tables import Booking, Status, home
+from bookit.tables import Booking, Status, home, row_of
 
 api = Api()
 BOOKING = home(Booking).c
@@ -106,7 +106,7 @@ async def get_booking(call: Call, id: PathNumber) -> BookingAnswer:  # noqa: A00
     rows = await call.database.fetch(OF_NUMBER, id=id)
     if not rows:
         raise no.Missing(what="booking")
-    booking = Booking(**rows[0])
+    booking = row_of(Booking, rows[0])
     policy.require_own(booking, by=call.by)
     return booking
 

@@ -6,8 +6,8 @@ handed over, whatever is returned is sent in the shape of the return type, and `
 
 import re
 import typing
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.problems import NotJson, TooLarge, Unreadable, WrongShape, refused, status_of
+from api.shapes import row_encoder
 from api.tokens import who_sent
 from bookit import refusals as no
 from bookit.database import Database, Session, retrying
@@ -108,13 +109,18 @@ class Call:
             raise WrongShape("header", [mistake])
         return int(number[1])
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Session]:
+    def transaction(self) -> AbstractAsyncContextManager[Session]:
         """One request, one transaction, in this person's name."""
-        async with self.database.transaction(
-            by=self.by, now=self.now, request_id=self.request.scope.get("request_id", "")
-        ) as session:
-            yield session
+        return self.database.transaction(**self.asking, request_id=self.number)
+
+    def at_once(self) -> AbstractAsyncContextManager[Session]:
+        """The same for an act that is one statement: see ``Database.at_once``."""
+        return self.database.at_once(**self.asking, request_id=self.number)
+
+    @property
+    def number(self) -> str:
+        """The number of this request, by which the log and history know it."""
+        return str(self.request.scope.get("request_id", ""))
 
 
 @dataclass(frozen=True)
@@ -141,11 +147,13 @@ class Endpoint:
     reads: Mapping[str, TypeAdapter[Any]] = field(init=False)
     query: type[BaseModel] | None = field(init=False)
     answers: TypeAdapter[Any] | None = field(init=False)
+    rows: TypeAdapter[Any] | None = field(init=False)
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(self.handler, include_extras=True)
         answer = hints.pop("return")
         self.answers = None if answer is type(None) else TypeAdapter(answer)
+        self.rows = row_encoder(answer)
         self.query = hints.get("query")
         in_path = {name for name in hints if f"{{{name}}}" in self.path}
         self.reads = {name: TypeAdapter(hints[name]) for name in ("body", *sorted(in_path)) if name in hints}
@@ -232,12 +240,20 @@ class Endpoint:
         sent = result if isinstance(result, Sent) else Sent(result)
         if self.answers is None:
             return Response(status_code=204, headers=dict(sent.headers))
-        value = self.answers.validate_python(sent.value, from_attributes=True)
+        body, version = self.encode(self.answers, sent.value)
         headers = dict(sent.headers)
-        version = getattr(value, "version", None)
         if version is not None:
             headers.setdefault("ETag", f'"{version}"')
-        return Response(self.answers.dump_json(value), sent.status or self.status, headers, "application/json")
+        return Response(body, sent.status or self.status, headers, "application/json")
+
+    def encode(self, answers: TypeAdapter[Any], value: Any) -> tuple[bytes, int | None]:
+        """Write a result in the declared shape, and give its version if it has one."""
+        if self.rows is None:
+            answer = answers.validate_python(value, from_attributes=True)
+            return answers.dump_json(answer), getattr(answer, "version", None)
+        row = vars(value) if isinstance(value, SQLModel) else value
+        version = row.get("version") if isinstance(row, dict) else None
+        return self.rows.dump_json(row, warnings=False), version
 
 
 def checked(where: str, validate: Callable[[], Any], name: str | None = None) -> Any:

@@ -33,7 +33,7 @@ async def once(
     key = key_of(call)
     if key is None or call.by.id is None:
         try:
-            async with call.transaction() as session:
+            async with call.at_once() as session:
                 return answer(await act(session))
         except no.Refusal as refusal:
             await on_refusal(call.database, refusal)

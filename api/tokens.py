@@ -1,7 +1,9 @@
 """Access tokens: signed JSON Web Tokens (RFC 7519) that live for minutes."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import jwt
@@ -28,22 +30,31 @@ def access_token(user: User, settings: Settings, *, now: datetime) -> str:
     return jwt.encode(claims, settings.secret_key.get_secret_value(), algorithm=settings.algorithm)
 
 
-def read_token(token: str, settings: Settings, *, now: datetime) -> dict[str, Any]:
+def read_token(token: str, settings: Settings, *, now: datetime) -> Mapping[str, Any]:
     """Give the claims of a token of ours that still lives. Refuses every other."""
     try:
-        claims: dict[str, Any] = jwt.decode(
-            token,
-            settings.secret_key.get_secret_value(),
-            algorithms=[settings.algorithm],
-            issuer=ISSUER,
-            # The time is the door's own, so that there is one clock.
-            options={"require": ["iss", "sub", "exp", "pwd"], "verify_exp": False, "verify_iat": False},
-        )
+        claims = claims_of(token, settings.secret_key.get_secret_value(), settings.algorithm)
     except (jwt.InvalidTokenError, ValueError):
         raise no.SignInEnded from None
     if not (isinstance(claims["exp"], int | float) and now.timestamp() < claims["exp"] and is_number(claims["sub"])):
         raise no.SignInEnded
     return claims
+
+
+@lru_cache(maxsize=1024)
+def claims_of(token: str, secret: str, algorithm: str) -> Mapping[str, Any]:
+    """Give what a token of ours says. A signature that held once holds: whoever comes again is not checked anew.
+
+    Whether it still lives, and whose it is by now, is asked each time; a token that is not ours is never kept.
+    """
+    return jwt.decode(
+        token,
+        secret,
+        algorithms=[algorithm],
+        issuer=ISSUER,
+        # The time is the door's own, so that there is one clock.
+        options={"require": ["iss", "sub", "exp", "pwd"], "verify_exp": False, "verify_iat": False},
+    )
 
 
 def is_number(sub: str) -> bool:

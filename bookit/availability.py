@@ -28,7 +28,7 @@ from bookit.policy import Actor
 # For a service, from :since until :until; for a booking of it, as long as that one lasts and as if it were not there,
 # even where nobody can book the service any more. A rule is what the service asks for; a candidate, who can serve it.
 ASKED = """
-WITH rule AS MATERIALIZED (
+rule AS MATERIALIZED (
   SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS keeps_step,
          coalesce(b.end_time - b.start_time, make_interval(mins => s.duration_minutes)) AS lasts,
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
@@ -131,7 +131,7 @@ BUSY = """, busy AS MATERIALIZED (
 # Places that are taken alike make a lane: one that is busy by itself, and all that are empty together. A room is when a
 # visit could start in a lane, as a set of times: open time without its end, less what is taken and what leads up to it.
 SLOTS = text(f"""
-{PLANS}{BUSY}, lane AS MATERIALIZED (
+WITH {PLANS}{BUSY}, lane AS MATERIALIZED (
   SELECT id, lane, 1 AS places, times FROM busy
   UNION ALL
   SELECT c.id, 0, c.capacity - count(b.id), '{{}}'
@@ -181,8 +181,8 @@ STANDING = f"""{PLANS}, standing AS MATERIALIZED (
     FROM rule CROSS JOIN plan p
 )"""
 FITS = "(has_notice AND is_near AND is_in_hours AND is_not_closed AND is_a_slot)"
-VERDICT = text(f"{STANDING} SELECT * FROM standing ORDER BY id")
-EXPLAIN = text(f"""{STANDING}{BUSY}
+VERDICT = text(f"WITH {STANDING} SELECT * FROM standing ORDER BY id")
+EXPLAIN = text(f"""WITH {STANDING}{BUSY}
 SELECT s.*, s.capacity - (
          SELECT count(*) FROM busy
           WHERE busy.id = s.id AND busy.times && tstzrange(s.blocks_from, s.blocks_until)

@@ -9,21 +9,22 @@ from sqlalchemy import text
 from bookit import availability, policy
 from bookit import refusals as no
 from bookit.availability import FITS, STANDING, Visit
-from bookit.database import Session
+from bookit.database import TELLING, Session
 from bookit.policy import Actor
-from bookit.tables import Booking, Resource, Service, Status
+from bookit.tables import Booking, Resource, Service, Status, row_of
 
 # One statement judges the start by every rule, takes the first free resource that passes, and books it. The visit is as
 # the service makes it: how long, what it costs, what it blocks.
 BOOK = text(f"""
-{STANDING}
+{TELLING}, {STANDING}
 INSERT INTO bookings
   (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price, expires_at, created_at)
 SELECT CAST(:user_id AS bigint), rule.service_id, place.id, :since, :since + rule.lasts,
        :since - rule.setup, :since + rule.lasts + rule.cleanup, rule.price, CAST(:expires_at AS timestamptz), :now
-  FROM rule
+  FROM rule CROSS JOIN telling
  CROSS JOIN LATERAL resource_for_booking(
-   ARRAY(SELECT s.id FROM standing s WHERE {FITS} OR :is_override ORDER BY NOT {FITS}, s.id),
+   CASE WHEN telling.is_told THEN ARRAY(
+     SELECT s.id FROM standing s WHERE {FITS} OR :is_override ORDER BY NOT {FITS}, s.id) END,
    :since - rule.setup, :since + rule.lasts + rule.cleanup) AS place (id)
  WHERE place.id IS NOT NULL
 RETURNING bookings.*
@@ -69,10 +70,11 @@ async def book(
         user_id=user_id or by.id,
         expires_at=now + session.hold if hold else None,
         is_override=bool(override_reason),
+        **session.told,
     )
     if not rows:
         raise await why_not(session, visit, at=start_time, by=by, now=now)
-    return Booking(**rows[0])
+    return row_of(Booking, rows[0])
 
 
 async def why_not(session: Session, visit: Visit, *, at: datetime, by: Actor, now: datetime) -> no.Refusal:

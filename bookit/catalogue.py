@@ -11,7 +11,7 @@ from sqlmodel import col, select
 from bookit import refusals as no
 from bookit.database import Reads, Row, Session
 from bookit.policy import Actor
-from bookit.tables import OpeningHours, Resource, Service, ServiceResource
+from bookit.tables import OpeningHours, Resource, Service, ServiceResource, row_of
 
 SERVING = select(ServiceResource.resource_id).where(col(ServiceResource.service_id) == bindparam("service_id"))
 UNLINK = delete(ServiceResource).where(
@@ -66,7 +66,7 @@ async def own_resource(session: Session, service: Service, *, by: Actor, now: da
     """Give the resource that came with a service and serves no other, or else a new one."""
     for row in await session.fetch(ONLY_OF, service_id=service.id):
         if row["name"] == service.title:
-            return Resource(**row)
+            return row_of(Resource, row)
     return await add_resource(session, by=by, now=now, name=service.title)
 
 
@@ -88,7 +88,7 @@ async def remove_service(session: Session, service: Service, *, by: Actor, now: 
     await session.delete(service)
     for row in owned:
         if row["name"] == service.title:
-            await session.delete(Resource(**row))
+            await session.delete(row_of(Resource, row))
 
 
 async def add_resource(session: Session, *, by: Actor, now: datetime, **facts: Any) -> Resource:
@@ -162,7 +162,7 @@ async def keep_hours(
         if opening in openings and opening not in kept:
             kept.add(opening)
         else:
-            await session.delete(OpeningHours(**row))
+            await session.delete(row_of(OpeningHours, row))
     for opening in sorted(set(openings) - kept, key=lambda one: (one.weekday, one.opens, one.closes)):
         await session.insert(OpeningHours(resource_id=resource.id, **opening._asdict()))
 

@@ -14,7 +14,6 @@ from typing import Any, LiteralString, Protocol, Self, TypeVar
 import psycopg
 from anyio import CancelScope
 from psycopg import AsyncConnection, AsyncRawCursor, sql
-from psycopg.rows import dict_row
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import ARRAY, BigInteger, ClauseElement, any_, bindparam, delete, insert, update
@@ -25,12 +24,11 @@ from bookit import refusals as no
 from bookit.gathering import Gathering
 from bookit.policy import Actor
 from bookit.settings import Settings
-from bookit.tables import home, number_of, spoken
+from bookit.tables import TableRow, home, number_of, row_of, spoken
 
 Row = dict[str, Any]
-Connection = AsyncConnection[Row]
+Connection = AsyncConnection[tuple[Any, ...]]
 T = TypeVar("T")
-TableRow = TypeVar("TableRow", bound=SQLModel)
 TEN_MINUTES = timedelta(minutes=10)
 
 SPOKEN = spoken()
@@ -42,6 +40,10 @@ ON_CONNECT = (
     "SET timezone = 'UTC'; SET jit = off; SET statement_timeout = '30s'; SET lock_timeout = '10s';"
     "SET idle_in_transaction_session_timeout = '60s'"
 )
+
+
+# The columns a statement gave last: psycopg would work out their names anew for each result.
+COLUMNS: dict[str, tuple[str, ...]] = {}
 
 
 @cache
@@ -56,7 +58,23 @@ async def run(connection: Connection, statement: ClauseElement, values: Row) -> 
     text, names, written = compiled(statement)
     given = [values[name] if name in values else written[name] for name in names]
     cursor = await connection.execute(text, given, binary=True)
-    return await cursor.fetchall() if cursor.description else []
+    result = cursor.pgresult
+    if result is None or not result.nfields:
+        return []
+    columns = COLUMNS.get(text, ())
+    if len(columns) != result.nfields:
+        columns = COLUMNS[text] = tuple(column.name for column in cursor.description or ())
+    return [dict(zip(columns, row, strict=True)) for row in await cursor.fetchall()]
+
+
+# What history is to keep of an act: who is at work, through which door, by which request, when, and why.
+Told = dict[str, str]
+ABOUT_AN_ACT = ("request_id", "now", "actor_id", "actor", "door", "reason", "tells_customer")
+# The first words of a statement that is an act by itself: it says what BEGIN and SET LOCAL would, and so needs neither
+# them nor a COMMIT, which saves two round trips of three and a third of what booking costs here. The rest of such a
+# statement must take ``is_told`` from it, or PostgreSQL would not listen.
+SAID = " || ".join(f"set_config('bookit.{name}', :told_{name}, true)" for name in ABOUT_AN_ACT)
+TELLING = f"WITH telling AS MATERIALIZED (SELECT {SAID} IS NOT NULL AS is_told)"
 
 
 class Reads(Protocol):
@@ -70,11 +88,17 @@ class Reads(Protocol):
 class Session:
     """One transaction. Whatever is done through it happens together or not at all."""
 
-    def __init__(self, connection: Connection, timezone: str, hold: timedelta) -> None:
-        """``timezone`` is the business's own; ``hold`` is how long somebody may keep a slot before they decide."""
+    def __init__(self, connection: Connection, timezone: str, hold: timedelta, told: Told, *, is_lasting: bool) -> None:
+        """``timezone`` is the business's own; ``hold`` is how long somebody may keep a slot before they decide.
+
+        ``told`` is what history is to keep: a statement that begins with ``TELLING`` takes it along. The others know it
+        of the transaction, if it ``is_lasting`` longer than one.
+        """
         self._connection = connection
         self.timezone = timezone
         self.hold = hold
+        self.told = told
+        self._is_lasting = is_lasting
 
     async def fetch(self, statement: ClauseElement, **values: Any) -> list[Row]:
         """Run a statement inside this transaction and give its rows."""
@@ -83,21 +107,21 @@ class Session:
     async def get(self, table: type[TableRow], number: int, *, hold: bool = False) -> TableRow | None:
         """Give the row of this number; ``hold`` keeps others from changing it until this transaction ends."""
         rows = await self.fetch(by_number(table, hold=hold), id=number)
-        return table(**rows[0]) if rows else None
+        return row_of(table, rows[0]) if rows else None
 
     async def insert(self, row: TableRow) -> TableRow:
         """Add a row and give it back as the database filled it in."""
         table = type(row)
         values = {name: getattr(row, name) for name in sorted(row.model_fields_set)}
         rows = await self.fetch(inserting(table, tuple(values)), **values)
-        return table(**rows[0])
+        return row_of(table, rows[0])
 
     async def update(self, row: TableRow, **changes: Any) -> TableRow:
         """Change these columns of a row and give it back as it now is."""
         if not changes:
             return row
         rows = await self.fetch(updating(type(row), tuple(sorted(changes))), the_id=number_of(row), **changes)
-        return type(row)(**rows[0])
+        return row_of(type(row), rows[0])
 
     async def delete(self, row: SQLModel) -> None:
         """Take a row away. Refuses one that another row refers to."""
@@ -118,15 +142,20 @@ class Session:
 
     async def speak_for(self, by: Actor) -> None:
         """Have history name this person for what follows, where one transaction tells of several."""
-        await self._connection.execute(speaking_for(by))
+        await self._tell(**named(by))
 
     async def because(self, reason: str) -> None:
         """Have history keep this reason beside what follows."""
-        await self._connection.execute("SELECT set_config('bookit.reason', $1, true)", (reason,))
+        await self._tell(reason=reason)
 
     async def tell_customer(self, *, tells: bool) -> None:
         """Have history keep whether the customer is to be told of what follows."""
-        await self._connection.execute("SELECT set_config('bookit.tells_customer', $1, true)", (str(tells).lower(),))
+        await self._tell(tells_customer=str(tells).lower())
+
+    async def _tell(self, **more: str) -> None:
+        self.told |= {f"told_{name}": value for name, value in more.items()}
+        if self._is_lasting:
+            await self._connection.execute(telling(more), prepare=False)
 
     @asynccontextmanager
     async def attempt(self) -> AsyncIterator[None]:
@@ -214,11 +243,10 @@ class Database:
         self.gathering = Gathering()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
-            connection_class=AsyncConnection[Row],
+            connection_class=AsyncConnection[tuple[Any, ...]],
             kwargs={
                 "autocommit": True,
                 "cursor_factory": AsyncRawCursor,
-                "row_factory": dict_row,
                 "prepare_threshold": 1 if prepared else None,
             },
             configure=configure,
@@ -264,7 +292,7 @@ class Database:
     async def get(self, table: type[TableRow], number: int) -> TableRow | None:
         """Read the row of this number."""
         row = await self.row(table, number)
-        return table(**row) if row else None
+        return row_of(table, row) if row else None
 
     async def row(self, table: type[SQLModel], number: int) -> Row | None:
         """Read the columns of the row of this number, together with others who want rows of this table now."""
@@ -293,13 +321,25 @@ class Database:
         async with self._connection() as connection:
             try:
                 with speaking(connection):
-                    await connection.execute(beginning(by, now, request_id))
-                    yield Session(connection, self.timezone, self.hold)
+                    told = telling_of(by, now, request_id)
+                    await connection.execute(sql.SQL("BEGIN; {}").format(telling(told)), prepare=False)
+                    yield self._session(connection, told, is_lasting=True)
                     await (commit(connection) if keep else connection.execute("ROLLBACK"))
             except BaseException:
                 with CancelScope(shield=True):
                     await self._undo(connection)
                 raise
+
+    @asynccontextmanager
+    async def at_once(self, *, by: Actor, now: datetime, request_id: str = "") -> AsyncIterator[Session]:
+        """As ``transaction``, for an act whose one writing statement begins with ``TELLING``: run, it is kept."""
+        async with self._connection() as connection:
+            with speaking(connection):
+                yield self._session(connection, telling_of(by, now, request_id), is_lasting=False)
+
+    def _session(self, connection: Connection, told: Told, *, is_lasting: bool) -> Session:
+        everything = {f"told_{name}": told.get(name, "") for name in ABOUT_AN_ACT}
+        return Session(connection, self.timezone, self.hold, everything, is_lasting=is_lasting)
 
     async def _undo(self, connection: Connection) -> None:
         """Take everything back; a connection that was lost has done so by itself."""
@@ -334,16 +374,19 @@ async def commit(connection: Connection) -> None:
         raise psycopg.errors.InFailedSqlTransaction("A statement of this transaction failed, so nothing was kept.")
 
 
-def beginning(by: Actor, now: datetime | None, request_id: str) -> sql.Composed:
-    """Open a transaction and say who is at work, and when, in one round trip."""
-    moment = now.isoformat() if now else ""
-    opening = sql.SQL("BEGIN; SET LOCAL bookit.request_id = {}; SET LOCAL bookit.now = {}; {}")
-    return opening.format(request_id, moment, speaking_for(by))
+def telling_of(by: Actor, now: datetime | None, request_id: str) -> Told:
+    """Put in words who is at work, and when."""
+    return {"request_id": request_id, "now": now.isoformat() if now else "", **named(by)}
 
 
-def speaking_for(by: Actor) -> sql.Composed:
-    settings = sql.SQL("SET LOCAL bookit.actor_id = {}; SET LOCAL bookit.actor = {}; SET LOCAL bookit.door = {}")
-    return settings.format(str(by.id or ""), str(by), by.door)
+def named(by: Actor) -> Told:
+    return {"actor_id": str(by.id or ""), "actor": str(by), "door": by.door}
+
+
+def telling(told: Told) -> sql.Composed:
+    """Have PostgreSQL know this until the transaction ends."""
+    setting = sql.SQL("SET LOCAL {} = {}")
+    return sql.SQL("; ").join(setting.format(sql.Identifier("bookit", name), value) for name, value in told.items())
 
 
 async def retrying(act: Callable[[], Awaitable[T]]) -> T:

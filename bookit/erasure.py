@@ -8,7 +8,7 @@ from bookit import bookings, people
 from bookit import refusals as no
 from bookit.database import Reads, Session
 from bookit.policy import Actor
-from bookit.tables import Booking, Role, User
+from bookit.tables import Booking, Role, User, row_of
 
 ERASED_NAME = "Erased customer"
 ERASED_COMMENT = "(erased)"
@@ -62,7 +62,7 @@ async def erase(session: Session, user: User, *, email: str, by: Actor, now: dat
         raise no.NotTheirEmail
     given_back = await session.fetch(HOLD_COMING, user_id=user.id, now=now)
     for row in given_back:
-        await bookings.cancel(session, Booking(**row), by=by, now=now)
+        await bookings.cancel(session, row_of(Booking, row), by=by, now=now)
     await session.fetch(FORGET_WORDS, user_id=user.id, comment=ERASED_COMMENT)
     await session.fetch(FORGET_KEYS, user_id=user.id)
     await session.fetch(FORGET_TRIES, user_id=user.id)

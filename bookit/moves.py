@@ -13,7 +13,7 @@ from bookit import bookings, policy
 from bookit import refusals as no
 from bookit.database import Session
 from bookit.policy import Actor
-from bookit.tables import Booking
+from bookit.tables import Booking, row_of
 
 HOLD = text("SELECT * FROM bookings WHERE id = ANY (:numbers) ORDER BY id FOR UPDATE")
 TURN = text("""
@@ -39,7 +39,7 @@ Place = tuple[Booking, datetime, int]  # a booking, and when and on which resour
 
 async def hold_many(session: Session, numbers: Collection[int]) -> list[Booking]:
     """Give the bookings of these numbers that there are, in their order, and keep others from changing them."""
-    return [Booking(**row) for row in await session.fetch(HOLD, numbers=sorted(numbers))]
+    return [row_of(Booking, row) for row in await session.fetch(HOLD, numbers=sorted(numbers))]
 
 
 async def take_turn(session: Session, rows: Sequence[Booking], *more: int, is_anywhere: bool = False) -> None:

@@ -16,7 +16,7 @@ from bookit import policy
 from bookit import refusals as no
 from bookit.database import Database, Session
 from bookit.policy import Actor
-from bookit.tables import RefreshToken, Role, Try, User
+from bookit.tables import RefreshToken, Role, Try, User, row_of
 
 # Cost 12 takes about a quarter of a second of one core. Its own few threads, one fewer than there are cores, leave
 # the event loop a core to answer everybody else with.
@@ -27,7 +27,6 @@ ERASED_PLACE = "@erased.invalid"  # Where nobody has an address (RFC 2606), and 
 MOST_WAITING = 100  # Who comes after so many is asked to come again, rather than left waiting for half a minute.
 
 OF_EMAIL = select(User).where(func.lower(col(User.email)) == func.lower(bindparam("email")))
-OF_NUMBER = select(User).where(col(User.id) == bindparam("id"))
 TRY = select(
     func.seconds_until_next_try(
         bindparam("name", type_=String), bindparam("most", type_=Integer), bindparam("per", type_=Interval)
@@ -90,7 +89,7 @@ async def recognise(database: Database, *, email: str, password: str, address: s
     if not (is_right and rows[0]["is_active"]):
         raise no.WrongPassword
     await database.fetch(FORGIVE, names=names)
-    return User(**rows[0])
+    return row_of(User, rows[0])
 
 
 async def count_try(database: Database, *, email: str, address: str) -> list[str]:

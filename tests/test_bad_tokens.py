@@ -26,7 +26,7 @@ def key(settings: Settings) -> str:
 @pytest.fixture
 def claims(ada: Person, settings: Settings) -> dict[str, Any]:
     """What a good token of Ada, the admin, says."""
-    return read_token(access_token(ada.user, settings, now=NOW), settings, now=NOW)
+    return dict(read_token(access_token(ada.user, settings, now=NOW), settings, now=NOW))
 
 
 def unsigned(claims: dict[str, Any], **header: Any) -> str:

@@ -63,7 +63,7 @@ async def tamsin(database: Database, join: Join, mara: Person, haircut: Service)
         await bookings.cancel(session, await records.hold(session, Booking, 6), by=desk, now=NOW)
     with pytest.raises(no.WrongPassword):
         await people.recognise(database, email=EMAIL, password="wrong")
-    return Person(User(**(await database.fetch(people.OF_NUMBER, id=person.id))[0]), person.client)
+    return Person(await people.signed_in(database, person.id), person.client)
 
 
 async def visit(database: Database, desk: Actor, herself: Actor, start: datetime, comment: str) -> None:
