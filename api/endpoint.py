@@ -188,12 +188,9 @@ class Endpoint:
         if not self.is_alike_for_all:
             return await self.respond(request)
 
-        async def answer(_: Any) -> dict[None, Response]:
-            return {None: await self.respond(request)}
-
         address = (request.scope["path"], request.scope["query_string"])
-        response: Response = await request.app.state.database.gathering.ask(address, answer)
-        return response
+        database: Database = request.app.state.database
+        return await database.together(address, lambda: self.respond(request))
 
     async def respond(self, request: Request) -> Response:
         """Let the person in, read the request, run the handler, send what it gives."""

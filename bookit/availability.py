@@ -238,13 +238,19 @@ async def open_times(reads: Reads, resource_ids: Collection[int], *, since: date
 
 async def next_free(reads: Reads, visit: Visit, *, since: datetime, now: datetime, count: int = 3) -> list[Row]:
     """Give the next slots from a moment on, looking no further than two months ahead."""
-    since, found = max(since, now), []
-    for days in LOOK_AHEAD:
-        until = min(since + timedelta(days=days), policy.CALENDAR[1])
-        found = await slots(reads, visit, since=since, until=until, now=now, limit=count)
-        if len(found) == count or until == policy.CALENDAR[1]:
-            break
-    return found
+    since = max(since, now)
+
+    async def look() -> list[Row]:
+        found: list[Row] = []
+        for days in LOOK_AHEAD:
+            until = min(since + timedelta(days=days), policy.CALENDAR[1])
+            found = await slots(reads, visit, since=since, until=until, now=now, limit=count)
+            if len(found) == count or until == policy.CALENDAR[1]:
+                break
+        return found
+
+    # Whoever lost a race for a slot asks this, and all at once.
+    return await reads.together((visit, since, count), look)
 
 
 async def offer_next(reads: Reads, refusal: no.Refusal, visit: Visit, *, since: datetime, now: datetime) -> None:

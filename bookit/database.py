@@ -5,7 +5,7 @@ times as much a request. A statement must therefore be a constant or come out of
 as values.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cache
@@ -84,6 +84,10 @@ class Reads(Protocol):
         """Run a statement and give its rows."""
         ...
 
+    async def together(self, question: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+        """Read something, with others who want to know the same if that can be."""
+        ...
+
 
 class Session:
     """One transaction. Whatever is done through it happens together or not at all."""
@@ -103,6 +107,11 @@ class Session:
     async def fetch(self, statement: ClauseElement, **values: Any) -> list[Row]:
         """Run a statement inside this transaction and give its rows."""
         return await run(self._connection, statement, values)
+
+    async def together(self, question: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+        """Read something here: what a transaction sees is its own."""
+        del question
+        return await read()
 
     async def get(self, table: type[TableRow], number: int, *, hold: bool = False) -> TableRow | None:
         """Give the row of this number; ``hold`` keeps others from changing it until this transaction ends."""
@@ -302,6 +311,15 @@ class Database:
             return {row["id"]: row for row in rows}
 
         found: Row | None = await self.gathering.ask(table, read, number)
+        return found
+
+    async def together(self, question: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+        """Read what all who ask this question now want to know, once for all of them."""
+
+        async def answer(_: Any) -> dict[None, T]:
+            return {None: await read()}
+
+        found: T = await self.gathering.ask(question, answer)
         return found
 
     async def _read(self, statement: ClauseElement, values: Row) -> list[Row]:
