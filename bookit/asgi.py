@@ -1,6 +1,7 @@
 """Wires the doors to one database; the only file that knows them."""
 
 import asyncio
+import gc
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -42,6 +43,7 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        gc.freeze()  # What is made at the start stays: the collector would look through all of it every so often.
         async with database, housekeeping.going_on(database, clock=app.state.clock):
             if settings.bookit_only == "api":
                 yield

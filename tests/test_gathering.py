@@ -1,0 +1,184 @@
+"""Those who ask the same at once share an answer, which was begun after each of them asked."""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx2
+import pytest
+
+from bookit.gathering import Gathering
+from bookit.tables import Service
+from tests.conftest import Person
+
+Numbers = frozenset[Any]
+
+
+class Ledger:
+    """Something that is read slowly, and written meanwhile."""
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.read: list[Numbers] = []
+
+    async def reading(self, about: Numbers) -> Mapping[Any, int]:
+        """Give what was written when this began."""
+        self.read.append(about)
+        found = self.written
+        await asyncio.sleep(0.001)
+        return dict.fromkeys(about, found)
+
+
+async def test_all_who_ask_while_one_is_answered_are_answered_together() -> None:
+    gathering, ledger = Gathering(), Ledger()
+
+    found = await asyncio.gather(*(gathering.ask("page", ledger.reading) for _ in range(100)))
+
+    assert (found, ledger.read) == ([0] * 100, [frozenset({None})] * 2)
+
+
+async def test_one_answer_is_about_all_that_was_asked_about() -> None:
+    gathering, ledger = Gathering(), Ledger()
+    ledger.written = 5
+
+    found = await asyncio.gather(*(gathering.ask("rows", ledger.reading, n % 10) for n in range(50)))
+
+    assert (found, ledger.read) == ([5] * 50, [frozenset({0}), frozenset(range(10))])
+
+
+async def test_other_questions_do_not_wait_for_each_other() -> None:
+    gathering, gate = Gathering(), asyncio.Event()
+
+    async def slow(about: Numbers) -> Mapping[Any, str]:
+        await gate.wait()
+        return dict.fromkeys(about, "slow")
+
+    async def quick(about: Numbers) -> Mapping[Any, str]:
+        return dict.fromkeys(about, "quick")
+
+    waits = asyncio.create_task(gathering.ask("slow", slow))
+    await asyncio.sleep(0)
+
+    assert await gathering.ask("quick", quick) == "quick"
+    gate.set()
+    assert await waits == "slow"
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_an_answer_is_never_older_than_its_question(seed: int) -> None:
+    gathering, ledger, chance = Gathering(), Ledger(), random.Random(seed)
+    asked = 0
+
+    async def writer() -> None:
+        for _ in range(100):
+            ledger.written += 1
+            await asyncio.sleep(chance.random() / 1000)
+
+    async def reader() -> None:
+        nonlocal asked
+        for _ in range(20):
+            asked, before = asked + 1, ledger.written
+            assert await gathering.ask("page", ledger.reading, chance.randrange(3)) >= before
+            await asyncio.sleep(chance.choice([0, 0, chance.random() / 500]))
+
+    await asyncio.wait_for(asyncio.gather(writer(), *(reader() for _ in range(10))), 10)
+
+    assert len(ledger.read) < asked == 200
+
+
+async def test_who_asks_between_two_rounds_is_not_forgotten() -> None:
+    gathering, ledger = Gathering(), Ledger()
+
+    async def asks_again() -> int:
+        await gathering.ask("page", ledger.reading)
+        ledger.written += 1
+        return int(await gathering.ask("page", ledger.reading))
+
+    found = await asyncio.wait_for(asyncio.gather(*(asks_again() for _ in range(30))), 5)
+
+    assert min(found) >= 1
+
+
+async def test_what_an_answer_raises_all_of_its_round_meet_and_nobody_after_them() -> None:
+    gathering, ledger = Gathering(), Ledger()
+
+    async def fails(about: Numbers) -> Mapping[Any, int]:
+        await asyncio.sleep(0.001)
+        raise ZeroDivisionError(sorted(about))
+
+    found = await asyncio.gather(*(gathering.ask("rows", fails, n) for n in range(4)), return_exceptions=True)
+
+    assert [repr(one) for one in found] == [f"ZeroDivisionError({about})" for about in ([0], *([[1, 2, 3]] * 3))]
+    assert await gathering.ask("rows", ledger.reading, 1) == 0
+
+
+@pytest.mark.parametrize("leaves", [0, 1, 2], ids=["who asked first", "who began a round", "who joined it"])
+async def test_nobody_who_leaves_takes_the_answer_from_the_others(leaves: int) -> None:
+    gathering, ledger = Gathering(), Ledger()
+    asks = [asyncio.create_task(gathering.ask("page", ledger.reading)) for _ in range(4)]
+    await asyncio.sleep(0)
+
+    asks[leaves].cancel()
+    found = await asyncio.wait_for(asyncio.gather(*asks, return_exceptions=True), 5)
+
+    stays = [one for number, one in enumerate(found) if number != leaves]
+    assert (stays, type(found[leaves])) == ([0, 0, 0], asyncio.CancelledError)
+
+
+Read = Callable[[httpx2.Response], str]
+
+
+@pytest.mark.parametrize(
+    ("path", "read"),
+    [
+        ("/services/1", lambda answer: answer.json()["title"]),
+        ("/services", lambda answer: answer.json()[0]["title"]),
+        ("/services?limit=1&q=cut", lambda answer: answer.json()[0]["title"]),
+    ],
+)
+async def test_everybody_reads_what_was_written_before_they_asked(
+    path: str, read: Read, ada: Person, visitor: httpx2.AsyncClient, haircut: Service
+) -> None:
+    written = 0
+
+    async def owner() -> None:
+        nonlocal written
+        for number in range(1, 31):
+            answer = await ada.asks("PATCH", f"/services/{haircut.id}", json={"title": f"Haircut {number:03}"})
+            assert answer.status_code == 200
+            written = number
+            assert read(await visitor.get(path)) == f"Haircut {number:03}"
+
+    async def anybody() -> None:
+        while written < 30:
+            before = f"Haircut {written:03}" if written else "Haircut"
+            assert read(await visitor.get(path)) >= before
+
+    await asyncio.wait_for(asyncio.gather(owner(), *(anybody() for _ in range(8))), 60)
+
+
+async def test_who_is_shut_out_is_shut_out_at_once(tom: Person, ada: Person, eve: Person) -> None:
+    is_shut = False
+    stop = asyncio.Event()
+
+    async def reads(person: Person) -> None:
+        while not stop.is_set():
+            was_shut = is_shut
+            answer = await person.asks("GET", "/me")
+            assert (answer.status_code, answer.json().get("email")) == (200, person.user.email) or (
+                answer.status_code == 401 and person is tom
+            )
+            assert not (was_shut and person is tom and answer.status_code == 200)
+
+    async def owner() -> None:
+        nonlocal is_shut
+        await asyncio.sleep(0.05)
+        password = {"password": "another one entirely", "current_password": "correct horse"}
+        assert (await tom.asks("PATCH", "/me", json=password)).status_code == 200
+        is_shut = True
+        await asyncio.sleep(0.1)
+        stop.set()
+
+    await asyncio.wait_for(asyncio.gather(owner(), *(reads(one) for one in (tom, tom, eve, ada) * 3)), 60)
+    assert (await tom.asks("GET", "/me")).status_code == 401
