@@ -1,0 +1,63 @@
+"""Whether a request costs more than it did, on whatever machine each was measured.
+
+Machines differ, so each run also measures two yardsticks that are not BookIt's: a plain Starlette route for work in
+Python, and a fixed statement for work in PostgreSQL. What was kept is first brought to this machine by them.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+GROWS_BY = 0.20
+MATTERS = 0.10  # of the whole: a part that grows by less than that is not told apart from noise
+PARTS = ("server", "postgres")
+
+
+@dataclass(frozen=True)
+class Costs:
+    """CPU microseconds: of the two yardsticks, and of each path's request, in the server and in PostgreSQL."""
+
+    yardsticks: Mapping[str, float]
+    paths: Mapping[str, Mapping[str, float]]
+
+    @classmethod
+    def read(cls, kept: Mapping[str, Any]) -> "Costs":
+        return cls(kept["yardsticks"], kept["paths"])
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """As it is written down."""
+        paths = {name: {part: round(cost[part], 1) for part in PARTS} for name, cost in self.paths.items()}
+        return {"yardsticks": {part: round(self.yardsticks[part], 1) for part in PARTS}, "paths": paths}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a path, or its part in the server or in PostgreSQL, costs and was expected to."""
+
+    path: str
+    part: str
+    now: float
+    expected: float
+    whole: float
+
+    @property
+    def growth(self) -> float:
+        """By which part of it the cost grew."""
+        return self.now / self.expected - 1 if self.expected else 0
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether that is too much."""
+        return self.growth > GROWS_BY and self.now - self.expected > MATTERS * self.whole
+
+
+def compare(now: Costs, before: Costs) -> Iterator[Comparison]:
+    """Compare every path that was kept: as a whole, and in its parts."""
+    scale = {part: now.yardsticks[part] / before.yardsticks[part] for part in PARTS}
+    for path, kept in before.paths.items():
+        expected = {part: kept[part] * scale[part] for part in PARTS}
+        whole = sum(expected.values())
+        yield Comparison(path, "whole", sum(now.paths[path][part] for part in PARTS), whole, whole)
+        for part in PARTS:
+            yield Comparison(path, part, now.paths[path][part], expected[part], whole)
