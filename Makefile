@@ -9,7 +9,7 @@ INSTALL := $(PIP) install --require-hashes
 .PHONY: help run test bench bench-check setup lock clean
 
 help: ## Show these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 run: .venv/bookit.done ## Set up everything and serve a seeded BookIt on this machine
 	@$(BIN)/bookit serve --demo

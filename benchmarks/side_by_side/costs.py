@@ -31,13 +31,19 @@ def family(pid: int) -> list[int]:
 
 
 def worked(pid: int) -> int:
-    """Give the CPU time of a process's threads so far."""
-    spent = 0
+    """Give the CPU time of a process of one thread so far, to the nanosecond."""
     with suppress(OSError):
-        for thread in (PROC / str(pid) / "task").iterdir():
-            with suppress(OSError):
-                spent += int((thread / "schedstat").read_text("ascii").split()[0])
-    return spent
+        return int((PROC / f"{pid}/schedstat").read_text("ascii").split()[0])
+    return 0
+
+
+def counted(pid: int) -> tuple[int, int]:
+    """Give the CPU time of a process, threads that ended included, and of its children that ended: to the tick."""
+    with suppress(OSError):
+        ticks = (PROC / f"{pid}/stat").read_text("ascii").rpartition(")")[2].split()[11:15]
+        user, system, childrens_user, childrens_system = (int(each) * TICK for each in ticks)
+        return user + system, childrens_user + childrens_system
+    return 0, 0
 
 
 def is_connection(pid: int) -> bool:
@@ -51,8 +57,7 @@ def postgres_worked(postmaster: int) -> int:
     """Give the CPU time of PostgreSQL's connections so far, those that are closed included."""
     children = (PROC / f"{postmaster}/task/{postmaster}/children").read_text("ascii").split()
     living = sum(worked(int(pid)) for pid in children if is_connection(int(pid)))
-    counted = (PROC / f"{postmaster}/stat").read_text("ascii").rpartition(")")[2].split()
-    return living + (int(counted[13]) + int(counted[14])) * TICK
+    return living + counted(postmaster)[1]
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Meter:
 
     def read(self) -> Cost:
         """Give what was used so far."""
-        mine = sum(map(worked, family(self.server))) if self.server else 0
+        mine = sum(counted(pid)[0] for pid in family(self.server)) if self.server else 0
         return Cost(mine, postgres_worked(self.postmaster))
 
 
