@@ -47,17 +47,25 @@ def counted(pid: int) -> tuple[int, int]:
 
 
 def is_connection(pid: int) -> bool:
-    """Whether this process of PostgreSQL serves a connection, rather than the whole server."""
+    """Whether this process of PostgreSQL serves a connection, or did until just now, rather than the whole server."""
     with suppress(OSError):
-        return b"[local]" in (PROC / str(pid) / "cmdline").read_bytes()
+        command = (PROC / str(pid) / "cmdline").read_bytes()
+        return not command or b"[local]" in command
     return False
 
 
 def postgres_worked(postmaster: int) -> int:
     """Give the CPU time of PostgreSQL's connections so far, those that are closed included."""
-    children = (PROC / f"{postmaster}/task/{postmaster}/children").read_text("ascii").split()
-    living = sum(worked(int(pid)) for pid in children if is_connection(int(pid)))
-    return living + counted(postmaster)[1]
+    while True:
+        children = children_of(postmaster)
+        living = sum(worked(pid) for pid in children if is_connection(pid))
+        ended = counted(postmaster)[1]
+        if children == children_of(postmaster):  # or one that ended in between would count twice
+            return living + ended
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in (PROC / f"{pid}/task/{pid}/children").read_text("ascii").split()]
 
 
 @dataclass(frozen=True)
