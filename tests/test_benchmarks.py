@@ -108,7 +108,7 @@ def test_a_ratio_is_of_requests_a_second_and_of_cpu() -> None:
     ids=["as kept", "a little", "in Python", "in all", "a tenth of the whole", "in PostgreSQL", "less"],
 )
 def test_the_guard_says_what_grew(server: float, postgres: float, grown: set[str]) -> None:
-    now = Costs(KEPT.yardsticks, {"one": {"server": server, "postgres": postgres}})
+    now = Costs(KEPT.yardstick, {"one": {"server": server, "postgres": postgres}})
 
     assert {found.part for found in compare(now, KEPT) if found.has_grown} == grown
 

@@ -83,7 +83,6 @@ async def meet(house: House) -> Asked:
     starts = await availability.slots(
         database, Visit(service), since=since, until=since + timedelta(days=14), now=now, limit=40
     )
-    house.meet_backends()
     return Asked(house, customer, starts, service)
 
 
@@ -94,6 +93,7 @@ async def measure(homes: dict[Path, str], rounds: int) -> list[Grown]:
         both = [await meet(await stack.enter_async_context(opened(home, url))) for home, url in homes.items()]
         for turn in range(rounds + UNMEASURED):
             for at, asked in enumerate(both):
+                asked.house.meet_backends()
                 for thing, act in zip(grown, acts(asked), strict=True):
                     await note(thing, at, asked.house, act, is_kept=turn >= UNMEASURED)
         page = Page(ADMIN, "/admin/booking/list?pageSize=50")

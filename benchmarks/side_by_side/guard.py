@@ -1,7 +1,8 @@
 """Whether a request costs more than it did, on whatever machine each was measured.
 
-Machines differ, so each run also measures two yardsticks that are not BookIt's: a plain Starlette route for work in
-Python, and a fixed statement for work in PostgreSQL. What was kept is first brought to this machine by them.
+Machines differ, and what else they do, so each run also measures a request that is none of BookIt's and works as its
+requests do (``yardstick.py``). What was kept is first brought to this machine by what that costs here: in the server,
+and in PostgreSQL.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,20 +16,20 @@ PARTS = ("server", "postgres")
 
 @dataclass(frozen=True)
 class Costs:
-    """CPU microseconds: of the two yardsticks, and of each path's request, in the server and in PostgreSQL."""
+    """CPU microseconds of a request, in the server and in PostgreSQL: of the yardstick, and of each path."""
 
-    yardsticks: Mapping[str, float]
+    yardstick: Mapping[str, float]
     paths: Mapping[str, Mapping[str, float]]
 
     @classmethod
     def read(cls, kept: Mapping[str, Any]) -> "Costs":
-        return cls(kept["yardsticks"], kept["paths"])
+        return cls(kept["yardstick"], kept["paths"])
 
     @property
     def kept(self) -> dict[str, Any]:
         """As it is written down."""
         paths = {name: {part: round(cost[part], 1) for part in PARTS} for name, cost in self.paths.items()}
-        return {"yardsticks": {part: round(self.yardsticks[part], 1) for part in PARTS}, "paths": paths}
+        return {"yardstick": {part: round(self.yardstick[part], 1) for part in PARTS}, "paths": paths}
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Comparison:
 
 def compare(now: Costs, before: Costs) -> Iterator[Comparison]:
     """Compare every path that was kept: as a whole, and in its parts."""
-    scale = {part: now.yardsticks[part] / before.yardsticks[part] for part in PARTS}
+    scale = {part: now.yardstick[part] / before.yardstick[part] for part in PARTS}
     for path, kept in before.paths.items():
         expected = {part: kept[part] * scale[part] for part in PARTS}
         whole = sum(expected.values())
