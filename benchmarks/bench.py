@@ -20,9 +20,12 @@ from filled import tell
 from side_by_side import contest, crowds, long_run, servers
 from side_by_side.contest import BASELINE, BOOKIT, EMPTY, PLAIN, ROWS, TWO
 from side_by_side.growth import growth
+from side_by_side.load import require_wrk
 from side_by_side.plot import drawing
 from side_by_side.report import Found, report
 from side_by_side.stage import Stage, staged
+
+from bookit.cli import when_told_to_stop
 
 BOOKINGS = 10_000
 PARTS = (*ROWS, "crowds", "waits", "memory", "start", "growth")
@@ -58,7 +61,7 @@ def side_by_side(found: Found, stage: Stage, parts: set[str], *, is_quick: bool)
             times = 10 if is_quick else 100
             found.crowds = crowds.gather(stage, running[BOOKIT], running[BASELINE], rounds=times)
         if "waits" in parts:
-            found.waits = long_run.waits(stage, running[BOOKIT], rounds=min(3, rounds), seconds=1 if is_quick else 3)
+            found.waits = long_run.waits(stage, running[BOOKIT], rounds=rounds, seconds=min(2, seconds))
     if "memory" in parts:
         found.memory = long_run.grow(stage, most=1_000 if is_quick else 100_000)
 
@@ -89,6 +92,8 @@ def measure(found: Found, parts: set[str], million: Path | None, *, is_quick: bo
 @click.option("--million", type=click.Path(path_type=Path), help="Where there is a million bookings, or is to be.")
 @click.option("--into", type=click.Path(path_type=Path), default=Path(__file__).parent, help="Where the report goes.")
 def main(rounds: int, seconds: float, only: tuple[str, ...], million: Path | None, into: Path, *, quick: bool) -> None:
+    when_told_to_stop(1)
+    require_wrk()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     found = Found(1 if quick else rounds, 1 if quick else seconds)
     measure(found, set(only or PARTS), million, is_quick=quick)

@@ -22,7 +22,10 @@ from filled import tell
 from side_by_side import contest, servers
 from side_by_side.contest import BOOKIT, ROWS, Entry
 from side_by_side.guard import PARTS, Comparison, Costs, compare
+from side_by_side.load import require_wrk
 from side_by_side.stage import Stage, staged
+
+from bookit.cli import when_told_to_stop
 
 KEPT = Path(__file__).with_name("baseline.json")
 BOOKINGS = 1_000
@@ -68,6 +71,8 @@ def told(found: Comparison) -> str:
 @click.option("--seconds", default=1.0, show_default=True, help="Of load to a measurement.")
 @click.option("--keep", is_flag=True, help="Keep what is measured as what later runs are compared with.")
 def main(rounds: int, seconds: float, *, keep: bool) -> None:
+    when_told_to_stop(1)
+    require_wrk()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory(prefix="bookit-bench-") as place, staged(Path(place), BOOKINGS) as stage:
         now = measured(stage, rounds, seconds)

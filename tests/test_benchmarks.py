@@ -14,6 +14,7 @@ from side_by_side import clients, heard, targets
 from side_by_side.contest import BASELINE, BOOKIT, PGBENCH, PLAIN, Figure, middle
 from side_by_side.guard import Costs, compare
 from side_by_side.load import Load, of_pgbench, of_wrk
+from side_by_side.report import judged
 
 FROM_WRK = """\
 Running 2s test @ http://127.0.0.1:36321/bookings
@@ -91,6 +92,20 @@ def test_a_ratio_is_of_requests_a_second_and_of_cpu() -> None:
         ("0.50", True),
         ("10.00", True),
         ("9.00", False),
+    ]
+
+
+def test_the_report_counts_what_is_met() -> None:
+    verdicts = [targets.Verdict("starting", "≤ 1.5 s", "1.2 s", True), targets.Verdict("waiting", "0", "3", False)]
+
+    assert list(judged(verdicts)) == [
+        "## Targets: 1 of 2 met",
+        "",
+        "| what | target | measured |  |",
+        "|---|---|---|---|",
+        "| starting | ≤ 1.5 s | 1.2 s | pass |",
+        "| waiting | 0 | 3 | **miss** |",
+        "",
     ]
 
 

@@ -67,10 +67,14 @@ def pinned(*cores: int) -> list[str]:
     return ["taskset", "--cpu-list", ",".join(map(str, cores))] if CORES > 1 and shutil.which("taskset") else []
 
 
-def wrk(url: str, *, token: str = "", seconds: float, clients: int = 32, post: Sequence[object] = ()) -> Load:
-    """Ask for this address again and again on the last core, or with ``post`` book another slot each time."""
+def require_wrk() -> None:
+    """Refuse to begin without the program that puts load on servers."""
     if not shutil.which("wrk"):
         raise click.ClickException(NO_WRK)
+
+
+def wrk(url: str, *, token: str = "", seconds: float, clients: int = 32, post: Sequence[object] = ()) -> Load:
+    """Ask for this address again and again on the last core, or with ``post`` book another slot each time."""
     script = ("post.lua", url, "--", token, *map(str, post)) if post else ("report.lua", url)
     header = ["--header", f"Authorization: Bearer {token}"] if token and not post else []
     how = ["--threads", "1", "--connections", str(clients), "--duration", f"{max(1, round(seconds))}s"]

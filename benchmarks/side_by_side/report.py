@@ -34,6 +34,8 @@ two workers run where they like; so requests a second depend on what else the ma
   16 connections. *FastAPI + ORM*: `baseline/`, a usual build of the same API, on a database with the same rows.
 - Each POST books another free slot of 32 resources (one `resource_id` each; the baseline, which knows no resources, of
   32 services). BookIt writes its one log line a request throughout, as it does by default, to a file.
+- The crowds are this program's own connections, all opened before the first of them asks, and their waits include its
+  turn on a core.
 - Nothing is rate-limited: BookIt counts only wrong sign-ins, a right one forgives what was counted, and those here are
   all right and each another customer's.
 """
@@ -112,7 +114,7 @@ def contest(middles: Middles) -> Iterator[str]:
     for row, title in ROWS.items():
         names = [name for name in CONTESTANTS if (row, name) in middles]
         if names:
-            head = f"{title} | requests/s | CPU µs a request | of these server | PostgreSQL | p50 ms | p99 ms"
+            head = f"{title} | requests/s | CPU µs a request | in the server | in PostgreSQL | p50 ms | p99 ms"
             yield from table(head, (line(name, middles[row, name]) for name in names))
 
 
