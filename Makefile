@@ -6,16 +6,22 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup lock clean
+.PHONY: help run test bench bench-check setup lock clean
 
 help: ## Show these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 run: .venv/bookit.done ## Set up everything and serve a seeded BookIt on this machine
 	@$(BIN)/bookit serve --demo
 
 test: .venv/tools.done ## Set up everything and run every check (ARGS="-k hold" goes to pytest)
 	@$(BIN)/pytest -n logical $(ARGS)
+
+bench: .venv/bench.done ## Measure BookIt beside its limits, with wrk and pgbench (ARGS="--only post --rounds 3"; ARGS="--quick")
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+bench-check: .venv/bench.done ## Fail if a request costs a fifth more CPU than benchmarks/baseline.json says
+	@$(BIN)/python benchmarks/check.py $(ARGS)
 
 setup: .venv/bookit.done ## Only set up: .venv and the front-end libraries
 	@echo "BookIt is set up"
@@ -44,6 +50,11 @@ setup: .venv/bookit.done ## Only set up: .venv and the front-end libraries
 	@$(INSTALL) -r requirements-dev.lock
 	@touch $@
 
+.venv/bench.done: requirements-bench.lock .venv/bookit.done
+	@echo "Installing what BookIt is measured with"
+	@$(INSTALL) -r requirements-bench.lock
+	@touch $@
+
 # The locks hold names, versions and hashes, for every platform and every Python from 3.11 on, and no registry's address.
 COMPILE := uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) pyproject.toml
@@ -53,7 +64,8 @@ lock: ## Renew the lock files from pyproject.toml and package.json (UPGRADE=1 ta
 		$(PYTHON) -m venv "$$tools"; \
 		"$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv; \
 		"$$tools/bin/"$(COMPILE) --output-file requirements.lock; \
-		"$$tools/bin/"$(COMPILE) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+		"$$tools/bin/"$(COMPILE) --group dev --constraints requirements.lock --output-file requirements-dev.lock; \
+		"$$tools/bin/"$(COMPILE) --group bench --constraints requirements-dev.lock --output-file requirements-bench.lock
 	@npm install --package-lock-only --no-audit --no-fund
 
 clean: ## Remove what these commands made; .bookit, your data, stays

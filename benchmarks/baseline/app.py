@@ -1,0 +1,184 @@
+"""The application: a session and its transaction to each request, endpoints in the thread pool, rows through the ORM.
+
+Its pool has as many connections as its thread pool has threads, so that neither waits for the other.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import jwt
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from passlib.context import CryptContext
+from sqlalchemy import create_engine, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from baseline import shapes
+from baseline.models import Booking, Review, Service, User
+
+SECRET = os.environ["SECRET_KEY"]
+THREADS = 40  # anyio's own
+PASSWORDS = CryptContext(schemes=["bcrypt"])
+engine = create_engine(os.environ["BASELINE_URL"], pool_size=THREADS, max_overflow=0)
+make_session = sessionmaker(engine)
+app = FastAPI(title="The way most would build it")
+
+
+def open_session() -> Iterator[Session]:
+    with make_session() as session:
+        yield session
+
+
+Database = Annotated[Session, Depends(open_session)]
+
+
+def token_of(user_id: int) -> str:
+    expires = datetime.now(UTC) + timedelta(minutes=30)
+    return jwt.encode({"sub": str(user_id), "exp": expires}, SECRET, algorithm="HS256")
+
+
+def current_user(database: Database, given: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> User:
+    try:
+        claims = jwt.decode(given.credentials, SECRET, algorithms=["HS256"])
+    except jwt.InvalidTokenError:
+        raise HTTPException(401, "Could not validate credentials") from None
+    user = database.get(User, int(claims["sub"]))
+    if user is None:
+        raise HTTPException(401, "Could not validate credentials")
+    return user
+
+
+Me = Annotated[User, Depends(current_user)]
+
+
+def admin(me: Me) -> User:
+    if me.role != "admin":
+        raise HTTPException(403, "Not enough permissions")
+    return me
+
+
+@app.post("/auth/register", status_code=201, response_model=shapes.UserAnswer)
+def register(body: shapes.NewUser, database: Database) -> User:
+    if database.scalar(select(User).where(User.email == body.email)):
+        raise HTTPException(409, "Email already registered")
+    user = User(name=body.name, email=body.email, password_hash=PASSWORDS.hash(body.password))
+    database.add(user)
+    database.commit()
+    database.refresh(user)
+    return user
+
+
+@app.post("/auth/login", response_model=shapes.Token)
+def login(body: shapes.SignIn, database: Database) -> shapes.Token:
+    user = database.scalar(select(User).where(User.email == body.email))
+    if user is None or not PASSWORDS.verify(body.password, user.password_hash):
+        raise HTTPException(401, "Incorrect email or password")
+    return shapes.Token(access_token=token_of(user.id))
+
+
+@app.get("/me", response_model=shapes.UserAnswer)
+def get_me(me: Me) -> User:
+    return me
+
+
+@app.get("/services", response_model=list[shapes.ServiceAnswer])
+def list_services(database: Database, q: str | None = None, skip: int = 0, limit: int = 20) -> Sequence[Service]:
+    found = select(Service).where(Service.is_active).order_by(Service.id).offset(skip).limit(limit)
+    return database.scalars(found.where(Service.title.ilike(f"%{q}%")) if q else found).all()
+
+
+@app.get("/services/{service_id}", response_model=shapes.ServiceAnswer)
+def get_service(service_id: int, database: Database) -> Service:
+    service = database.get(Service, service_id)
+    if service is None:
+        raise HTTPException(404, "Service not found")
+    return service
+
+
+@app.post("/services", status_code=201, response_model=shapes.ServiceAnswer, dependencies=[Depends(admin)])
+def create_service(body: shapes.NewService, database: Database) -> Service:
+    service = Service(**body.model_dump())
+    database.add(service)
+    database.commit()
+    database.refresh(service)
+    return service
+
+
+@app.post("/bookings", status_code=201, response_model=shapes.BookingAnswer)
+def create_booking(body: shapes.NewBooking, database: Database, me: Me) -> Booking:
+    service = database.get(Service, body.service_id)
+    if service is None or not service.is_active:
+        raise HTTPException(404, "Service not found")
+    if body.start_time <= datetime.now(UTC):
+        raise HTTPException(400, "Start time must be in the future")
+    end = body.start_time + timedelta(minutes=service.duration_minutes)
+    overlapping = select(Booking).where(
+        Booking.service_id == service.id, Booking.status.in_(("pending", "confirmed")),
+        Booking.start_time < end, Booking.end_time > body.start_time,
+    )  # fmt: skip
+    if database.scalars(overlapping.limit(1)).first():
+        raise HTTPException(409, "Time slot is not available")
+    booking = Booking(user_id=me.id, service_id=service.id, start_time=body.start_time, end_time=end)
+    database.add(booking)
+    database.commit()
+    database.refresh(booking)
+    return booking
+
+
+@app.get("/bookings", response_model=list[shapes.BookingAnswer])
+def list_bookings(database: Database, me: Me, skip: int = 0, limit: int = 20) -> Sequence[Booking]:
+    own = select(Booking).where(Booking.user_id == me.id).order_by(Booking.start_time).offset(skip).limit(limit)
+    return database.scalars(own).all()
+
+
+def own_booking(booking_id: int, database: Database, me: Me) -> Booking:
+    booking = database.get(Booking, booking_id)
+    if booking is None:
+        raise HTTPException(404, "Booking not found")
+    if booking.user_id != me.id and me.role != "admin":
+        raise HTTPException(403, "Not your booking")
+    return booking
+
+
+Own = Annotated[Booking, Depends(own_booking)]
+
+
+@app.get("/bookings/{booking_id}", response_model=shapes.BookingAnswer)
+def get_booking(booking: Own) -> Booking:
+    return booking
+
+
+@app.patch("/bookings/{booking_id}", response_model=shapes.BookingAnswer)
+def change_booking(body: shapes.ChangedBooking, booking: Own, database: Database) -> Booking:
+    booking.status = body.status
+    database.commit()
+    database.refresh(booking)
+    return booking
+
+
+@app.delete("/bookings/{booking_id}", status_code=204)
+def delete_booking(booking: Own, database: Database) -> None:
+    database.delete(booking)
+    database.commit()
+
+
+@app.post("/reviews", status_code=201, response_model=shapes.ReviewAnswer)
+def create_review(body: shapes.NewReview, database: Database, me: Me) -> Review:
+    booking = own_booking(body.booking_id, database, me)
+    if booking.status != "completed":
+        raise HTTPException(400, "Only a completed booking can be reviewed")
+    if database.scalar(select(Review).where(Review.booking_id == booking.id)):
+        raise HTTPException(409, "Already reviewed")
+    review = Review(**body.model_dump())
+    database.add(review)
+    database.commit()
+    database.refresh(review)
+    return review
+
+
+@app.get("/services/{service_id}/reviews", response_model=list[shapes.ReviewAnswer])
+def list_reviews(service_id: int, database: Database, skip: int = 0, limit: int = 20) -> Sequence[Review]:
+    of_service = select(Review).join(Review.booking).where(Booking.service_id == service_id).order_by(Review.id)
+    return database.scalars(of_service.offset(skip).limit(limit)).all()

@@ -1,0 +1,1 @@
+"""BookIt beside what limits it and beside the way most would build it, on one server and in one run."""

@@ -1,0 +1,75 @@
+"""What no application on this stack can be faster than: an empty answer, and plain Starlette routes.
+
+A plain route sends the very bytes that BookIt answered, which lie in the folder BENCH_ANSWERS. The plain POST reads its
+body, checks the token's signature and validates the body, and then answers with the bytes of a booking.
+"""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jwt
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+ANSWERS = {path.stem: path.read_bytes() for path in Path(os.environ["BENCH_ANSWERS"]).glob("*.json")}
+SECRET = os.environ["SECRET_KEY"]
+
+
+class NewBooking(BaseModel):
+    """A visit somebody wants."""
+
+    service_id: int
+    start_time: datetime
+    resource_id: int | None = None
+    hold: bool = False
+
+
+async def get_service(request: Request) -> Response:
+    int(request.path_params["id"])
+    return Response(ANSWERS["one"], media_type="application/json")
+
+
+async def list_services(_: Request) -> Response:
+    return Response(ANSWERS["page"], media_type="application/json")
+
+
+async def list_bookings(_: Request) -> Response:
+    return Response(ANSWERS["own"], media_type="application/json")
+
+
+async def create_booking(request: Request) -> Response:
+    body = await request.body()
+    token = request.headers["authorization"].removeprefix("Bearer ")
+    jwt.decode(token, SECRET, algorithms=["HS256"], issuer="bookit")
+    wanted = NewBooking.model_validate_json(body)
+    status = 201 if wanted.start_time > datetime.now(UTC) else 400
+    return Response(ANSWERS["post"], status, media_type="application/json")
+
+
+app = Starlette(
+    routes=[
+        Route("/services", list_services),
+        Route("/services/{id}", get_service),
+        Route("/bookings", list_bookings),
+        Route("/bookings", create_booking, methods=["POST"]),
+    ]
+)
+START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+BODY = {"type": "http.response.body", "body": b"{}"}
+
+
+async def empty(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer without looking."""
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send(START)
+    await send(BODY)

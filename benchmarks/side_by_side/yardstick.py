@@ -1,0 +1,47 @@
+"""A request that is none of BookIt's and works as its requests do: through a route and a pool to PostgreSQL and back.
+
+It is what costs are brought from one machine to another by, so it must not change.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from psycopg_pool import AsyncConnectionPool
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+FIXED = "SELECT n AS id, 'Number ' || n AS name, now() AS at, sum(n) OVER () AS total FROM generate_series(1, 50) AS n"
+
+
+class Line(BaseModel):
+    """A row of the answer."""
+
+    id: int
+    name: str
+    total: int
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+        os.environ["DATABASE_URL"], kwargs={"autocommit": True}, min_size=2, max_size=16, open=False
+    )
+    async with pool:
+        app.state.pool = pool
+        yield
+
+
+async def answer(request: Request) -> Response:
+    pool: Any = request.app.state.pool
+    async with pool.connection() as connection:
+        rows = await (await connection.execute(FIXED)).fetchall()
+    lines = [Line(id=row[0], name=row[1], total=row[3]) for row in rows[:5]]
+    return Response("".join(line.model_dump_json() for line in lines), media_type="application/json")
+
+
+app = Starlette(routes=[Route("/", answer)], lifespan=lifespan)
