@@ -32,7 +32,8 @@ FILTERS = {
     "service_id": equals(PathNumber, BOOKING.service_id),
 }
 ALL = Listing(select(Booking), BY_START, FILTERS)
-OWN = Listing(select(Booking).where(col(Booking.user_id) == bindparam("user_id", type_=BigInteger)), BY_START, FILTERS)
+OF_PERSON = select(Booking).where(col(Booking.user_id) == bindparam("user_id", type_=BigInteger))
+OWN = Listing(OF_PERSON, BY_START, FILTERS, is_ones_own=True)
 OF_NUMBER = select(Booking).where(col(Booking.id) == bindparam("id"))
 BookingQuery: Any = ALL.query("BookingQuery")
 Bookings: Any = list[BookingAnswer]

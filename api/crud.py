@@ -71,6 +71,7 @@ class Listing:
     rows: Any
     key: Key
     filters: Mapping[str, Filter] = field(default_factory=dict)
+    is_ones_own: bool = False  # and so few rows
 
     def __hash__(self) -> int:
         return id(self)
@@ -102,7 +103,8 @@ class Listing:
         } | fixed
         place = place_of(query.cursor, self.key) if query.cursor else {}
         statement = self.statement(frozenset(values.keys() & self.filters.keys()), is_continued=bool(place))
-        rows = await call.database.fetch(statement, limit=query.limit + 1, **values, **place)
+        fetch = call.database.fetch_with_others if self.is_ones_own else call.database.fetch
+        rows = await fetch(statement, limit=query.limit + 1, **values, **place)
         return page_of(call, rows, query, self.key)
 
 

@@ -94,6 +94,7 @@ def measure(found: Found, parts: set[str], million: Path | None, *, is_quick: bo
 def main(rounds: int, seconds: float, only: tuple[str, ...], million: Path | None, into: Path, *, quick: bool) -> None:
     when_told_to_stop(1)
     require_wrk()
+    into.mkdir(parents=True, exist_ok=True)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     found = Found(1 if quick else rounds, 1 if quick else seconds)
     measure(found, set(only or PARTS), million, is_quick=quick)

@@ -16,8 +16,21 @@ from anyio import CancelScope
 from psycopg import AsyncConnection, AsyncRawCursor, sql
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import ARRAY, BigInteger, ClauseElement, any_, bindparam, delete, insert, update
+from sqlalchemy import (
+    ARRAY,
+    BindParameter,
+    ClauseElement,
+    Select,
+    bindparam,
+    column,
+    delete,
+    func,
+    insert,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql.psycopg import dialect
+from sqlalchemy.sql import visitors
 from sqlmodel import SQLModel, select
 
 from bookit import refusals as no
@@ -186,8 +199,23 @@ def by_number(table: type[SQLModel], *, hold: bool) -> ClauseElement:
 
 
 @cache
-def by_numbers(table: type[SQLModel]) -> ClauseElement:
-    return select(table).where(home(table).c.id == any_(bindparam("ids", type_=ARRAY(BigInteger))))
+def for_many(statement: Select[Any], names: tuple[str, ...]) -> ClauseElement:
+    """Give what runs a statement for many sets of values: each comes as a list, and its rows by their place in it."""
+    written: Any = statement
+    kinds = {one.key: one.type for one in visitors.iterate(written) if isinstance(one, BindParameter)}
+    lists = [bindparam(name, type_=ARRAY(kinds[name])) for name in names]
+    places = [column(name, kinds[name]) for name in names]
+    asked = func.unnest(*lists).table_valued(*places, with_ordinality="asked_at", name="asked").render_derived()
+
+    def place_of(one: Any, **_: Any) -> Any:
+        return asked.c[one.key] if isinstance(one, BindParameter) else None
+
+    placed = visitors.replacement_traverse(written, {}, place_of)  # type: ignore[call-overload]  # wants a protocol
+    one = placed.correlate(asked).subquery()
+    found = select(one, func.row_number().over().label("found_at")).correlate(asked).lateral()
+    columns = [column for column in found.c if column.name != "found_at"]
+    both = asked.join(found, true())
+    return select(asked.c.asked_at, *columns).select_from(both).order_by(asked.c.asked_at, found.c.found_at)
 
 
 @cache
@@ -304,14 +332,29 @@ class Database:
         return row_of(table, row) if row else None
 
     async def row(self, table: type[SQLModel], number: int) -> Row | None:
-        """Read the columns of the row of this number, together with others who want rows of this table now."""
+        """Read the columns of the row of this number."""
+        rows = await self.fetch_with_others(by_number(table, hold=False), id=number)
+        return rows[0] if rows else None
 
-        async def read(numbers: Collection[int]) -> dict[int, Row]:
-            rows = await self.fetch(by_numbers(table), ids=list(numbers))
-            return {row["id"]: row for row in rows}
+    async def fetch_with_others(self, statement: ClauseElement, **values: Any) -> list[Row]:
+        """As ``fetch``, for a quick read: all who run this statement now, whatever their values, run it at once.
 
-        found: Row | None = await self.gathering.ask(table, read, number)
-        return found
+        One round trip serves all of them, and that is most of what a quick read costs.
+        """
+        names = tuple(values)
+
+        async def read(asked: Collection[tuple[Any, ...]]) -> dict[tuple[Any, ...], list[Row]]:
+            many = list(asked)
+            if len(many) == 1:
+                return {many[0]: await self.fetch(statement, **dict(zip(names, many[0], strict=True)))}
+            found: dict[tuple[Any, ...], list[Row]] = {one: [] for one in many}
+            lists = dict(zip(names, map(list, zip(*many, strict=True)), strict=True))
+            for row in await self.fetch(for_many(statement, names), **lists):
+                found[many[row.pop("asked_at") - 1]].append(row)
+            return found
+
+        rows: list[Row] = await self.gathering.ask((statement, names), read, tuple(values.values()))
+        return rows
 
     async def together(self, question: Hashable, read: Callable[[], Awaitable[T]]) -> T:
         """Read what all who ask this question now want to know, once for all of them."""

@@ -141,7 +141,7 @@ def test_what_is_kept_can_be_read_again() -> None:
 def test_what_bookit_was_heard_to_say_becomes_a_script() -> None:
     said = [
         heard.Heard("BEGIN; SET LOCAL bookit.door = 'api'", ()),
-        heard.Heard("SELECT 5 %% %(n)s, %(who)s::text", {"n": 7, "who": "O'Neil"}),
+        heard.Heard("SELECT 5 % $1, $2::text, $1", (7, "O'Neil")),
         heard.Heard("COMMIT", ()),
     ]
 
@@ -151,7 +151,7 @@ def test_what_bookit_was_heard_to_say_becomes_a_script() -> None:
         "BEGIN;",
         "SET LOCAL bookit.door = 'api';",
         "\\endpipeline",
-        "SELECT 5 % :i, 'O''Neil'::text;",
+        "SELECT 5 % :i, 'O''Neil'::text, :i;",
         "COMMIT;",
         "",
     ]

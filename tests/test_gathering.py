@@ -10,7 +10,7 @@ import pytest
 
 from bookit.gathering import Gathering
 from bookit.tables import Service
-from tests.conftest import Person
+from tests.conftest import Join, Person
 
 Numbers = frozenset[Any]
 
@@ -182,3 +182,18 @@ async def test_who_is_shut_out_is_shut_out_at_once(tom: Person, ada: Person, eve
 
     await asyncio.wait_for(asyncio.gather(owner(), *(reads(one) for one in (tom, tom, eve, ada) * 3)), 60)
     assert (await tom.asks("GET", "/me")).status_code == 401
+
+
+async def test_everybody_who_asks_at_once_gets_their_own(join: Join, haircut: Service) -> None:
+    customers = [await join(f"Customer{number}") for number in range(5)]
+    for hour in range(20):
+        visit = {"service_id": haircut.id, "start_time": f"2030-01-{8 + hour // 10:02}T{8 + hour % 10:02}:00:00Z"}
+        assert (await customers[hour * hour % 5].asks("POST", "/bookings", json=visit)).status_code == 201
+    paths = ["/bookings", "/bookings?limit=2", "/bookings?limit=100", "/bookings?status=pending", "/bookings/1", "/me"]
+    asked = [(person, path) for person in customers for path in paths] * 3
+    alone = [(await person.asks("GET", path)).content for person, path in asked]
+
+    together = await asyncio.gather(*(person.asks("GET", path) for person, path in asked))
+
+    assert [answer.content for answer in together] == alone
+    assert len({answer.content for answer in together}) > len(paths)

@@ -35,7 +35,7 @@ class Heard:
     """A statement as psycopg was given it."""
 
     text: str
-    values: Mapping[str, Any] | tuple[Any, ...]
+    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def listening(heard: list[Heard]) -> Iterator[None]:
 
     async def noted(cursor: Any, query: Any, params: Any = None, **how: Any) -> Any:
         text = query.as_string(cursor) if isinstance(query, sql.Composable) else str(query)
-        heard.append(Heard(text, params if isinstance(params, Mapping) else tuple(params or ())))
+        heard.append(Heard(text, tuple(params or ())))
         return await execute(cursor, query, params, **how)
 
     psycopg.AsyncCursor.execute = noted  # type: ignore[method-assign, assignment]  # for a few requests
@@ -118,16 +118,7 @@ def script(statements: list[Heard], varying: Mapping[Any, str] | None = None, co
 
 
 def filled_in(heard: Heard, varying: Mapping[Any, str]) -> str:
-    values: Mapping[Any, Any] = heard.values if isinstance(heard.values, Mapping) else dict(enumerate(heard.values))
-    numbers = iter(range(len(values)))
-
-    def value(found: re.Match[str]) -> str:
-        if found[0] == "%%":
-            return "%"
-        name = found["name"] or next(numbers)
-        return written(values[name], varying)
-
-    return re.sub(r"%%|%\((?P<name>\w+)\)[sbt]|%[sbt]", value, heard.text)
+    return re.sub(r"\$([0-9]+)", lambda found: written(heard.values[int(found[1]) - 1], varying), heard.text)
 
 
 def written(value: Any, varying: Mapping[Any, str]) -> str:
