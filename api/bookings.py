@@ -89,7 +89,10 @@ async def create_booking(call: Call, body: NewBooking) -> BookingAnswer:
         body,
         lambda session: records.create(session, Booking, **call.asking, **sent(body)),
         lambda booking: Sent(booking, {"Location": f"{call.request.url.path}/{booking.id}"}),
-        lambda reads, refusal: availability.offer_next(reads, refusal, visit, since=body.start_time, now=call.now),
+        on_refusal=lambda reads, refusal: availability.offer_next(
+            reads, refusal, visit, since=body.start_time, now=call.now
+        ),
+        wants=(visit, body.start_time),
     )
 
 

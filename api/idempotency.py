@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
 
 from starlette.responses import Response
@@ -24,17 +24,25 @@ async def once(
     body: Shape,
     act: Callable[[Session], Awaitable[Result]],
     answer: Callable[[Result], Sent],
+    *,
     on_refusal: Callable[[Reads, no.Refusal], Awaitable[None]],
+    wants: Hashable,
 ) -> Response | Sent:
     """Carry out an act in one transaction; with a key, at most once a day, keeping what it was answered.
+
+    Those who want the same slot at once take turns, and the first who finds it taken finds it so for all of them.
 
     A refusal is an answer and is kept too, as ``on_refusal`` completed it; being too busy is none.
     """
     key = key_of(call)
     if key is None or call.by.id is None:
-        try:
+
+        async def carry_out() -> Sent:
             async with call.at_once() as session:
                 return answer(await act(session))
+
+        try:
+            return await call.database.turns.take(wants, carry_out, refused_alike=no.SlotTaken)
         except no.Refusal as refusal:
             await on_refusal(call.database, refusal)
             raise

@@ -34,7 +34,7 @@ from sqlalchemy.sql import visitors
 from sqlmodel import SQLModel, select
 
 from bookit import refusals as no
-from bookit.gathering import Gathering
+from bookit.gathering import Gathering, Turns
 from bookit.policy import Actor
 from bookit.settings import Settings
 from bookit.tables import TableRow, home, number_of, row_of, spoken
@@ -278,6 +278,7 @@ class Database:
         self.timezone = timezone
         self.hold = hold
         self.gathering = Gathering()
+        self.turns = Turns()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             connection_class=AsyncConnection[tuple[Any, ...]],

@@ -1,14 +1,16 @@
-"""Lets those who ask the same at once share one answer, and never one that was begun before they asked.
+"""Lets those who want the same at once share one answer, and never one that was begun before they asked.
 
-What it buys, with 32 clients on one worker: a row by number for a third of the CPU, a list that is everybody's for a
-seventh (benchmarks/RESULTS.md). What it gives up: while an answer is being made, whoever asks the same waits for it to
-be done before theirs begins.
+What it buys: with 32 clients on one worker a row by number takes a third of the CPU and a list that is everybody's a
+seventh; of 64 who want one slot, two or three ask the database (benchmarks/RESULTS.md). What it gives up: while an
+answer is being made, whoever wants the same waits for it to be done before theirs begins.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Answer = Callable[[frozenset[Any]], Awaitable[Mapping[Any, Any]]]
 
 
@@ -67,3 +69,52 @@ class Round:
         self.answer = answer
         self.about: set[Hashable] = set()
         self.found: asyncio.Future[Mapping[Any, Any]] = asyncio.get_running_loop().create_future()
+
+
+class Turns:
+    """Who waits to do what somebody else is doing."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Hashable, deque[asyncio.Future[Exception | None]]] = {}
+
+    async def take(self, what: Hashable, act: Callable[[], Awaitable[T]], *, refused_alike: type[Exception]) -> T:
+        """Do this when nobody else is doing the same.
+
+        A refusal ``refused_alike`` is everybody's who came before the one who met it began: what was gone by then was
+        gone for them. It is raised anew for each, without arguments.
+        """
+        waiting = self._waiting.get(what)
+        if waiting is None:
+            waiting = self._waiting[what] = deque()
+        else:
+            await self._wait(what, waiting)
+        came_before = list(waiting)
+        try:
+            return await act()
+        except refused_alike as refusal:
+            for turn in came_before:
+                if not turn.done():
+                    turn.set_result(refusal)
+            raise
+        finally:
+            self._next(what, waiting)
+
+    async def _wait(self, what: Hashable, waiting: deque[asyncio.Future[Exception | None]]) -> None:
+        turn: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        waiting.append(turn)
+        try:
+            refusal = await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result() is None:
+                self._next(what, waiting)  # It was this one's turn, and is the next one's now.
+            raise
+        if refusal:
+            raise type(refusal)
+
+    def _next(self, what: Hashable, waiting: deque[asyncio.Future[Exception | None]]) -> None:
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        del self._waiting[what]

@@ -3,12 +3,13 @@
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import httpx2
 import pytest
 
-from bookit.gathering import Gathering
+from bookit.gathering import Gathering, Turns
 from bookit.tables import Service
 from tests.conftest import Join, Person
 
@@ -124,6 +125,79 @@ async def test_nobody_who_leaves_takes_the_answer_from_the_others(leaves: int) -
 
     stays = [one for number, one in enumerate(found) if number != leaves]
     assert (stays, type(found[leaves])) == ([0, 0, 0], asyncio.CancelledError)
+
+
+class Taken(Exception):
+    """All places are gone."""
+
+
+class Room:
+    """Somewhere that takes so many, one after another."""
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self.tries = 0
+
+    async def enter(self) -> int:
+        """Take a place; refuses when there was none at the beginning."""
+        self.tries += 1
+        is_full = not self.places
+        await asyncio.sleep(0.001)
+        if is_full:
+            raise Taken
+        self.places -= 1
+        return self.places
+
+
+@pytest.mark.parametrize("places", [0, 1, 3])
+async def test_of_many_who_want_the_same_only_one_finds_it_gone(places: int) -> None:
+    turns, room = Turns(), Room(places)
+
+    wants = (turns.take("slot", room.enter, refused_alike=Taken) for _ in range(50))
+    found = await asyncio.wait_for(asyncio.gather(*wants, return_exceptions=True), 5)
+
+    assert (sum(type(one) is Taken for one in found), room.places) == (50 - places, 0)
+    assert room.tries == places + 1 + (places == 0)  # Of none, the first began before the others came.
+
+
+async def test_who_comes_while_it_is_found_gone_tries_anew() -> None:
+    turns, room = Turns(), Room(0)
+    first = asyncio.create_task(turns.take("slot", room.enter, refused_alike=Taken))
+    await asyncio.sleep(0)
+    room.places = 1  # Somebody cancelled, after the first had looked and before the second came.
+
+    assert await turns.take("slot", room.enter, refused_alike=Taken) == 0
+    with pytest.raises(Taken):
+        await first
+
+
+async def test_other_refusals_are_ones_own() -> None:
+    turns, met = Turns(), list[int]()
+
+    async def act(number: int) -> None:
+        await asyncio.sleep(0)
+        met.append(number)
+        raise ZeroDivisionError
+
+    wants = (turns.take("slot", partial(act, number), refused_alike=Taken) for number in range(5))
+    found = await asyncio.gather(*wants, return_exceptions=True)
+
+    assert ([type(one) for one in found], met) == ([ZeroDivisionError] * 5, [0, 1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("leaves", range(4))
+@pytest.mark.parametrize("ticks", range(12))
+async def test_nobody_who_leaves_keeps_the_others_waiting(leaves: int, ticks: int) -> None:
+    turns, room = Turns(), Room(10)
+    wants = [asyncio.create_task(turns.take("slot", room.enter, refused_alike=Taken)) for _ in range(5)]
+    for _ in range(ticks):
+        await asyncio.sleep(0.0003)
+
+    wants[leaves].cancel()
+    found = await asyncio.wait_for(asyncio.gather(*wants, return_exceptions=True), 5)
+
+    assert sum(isinstance(one, int) for one in found) == 10 - room.places >= 4
+    assert await turns.take("slot", room.enter, refused_alike=Taken) == room.places
 
 
 Read = Callable[[httpx2.Response], str]
