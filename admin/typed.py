@@ -1,11 +1,18 @@
 """What somebody typed or sent, read with care."""
 
+import re
+
 BIGGEST = 2**63 - 1
 
 
 def escaped(term: str) -> str:
     """Give what somebody typed as a pattern in which it means itself."""
     return term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("\0", "")
+
+
+def as_typed(pattern: str) -> str:
+    """Give back what was escaped."""
+    return re.sub(r"\\(.)", r"\1", pattern, flags=re.DOTALL)
 
 
 def number(value: object) -> int:
