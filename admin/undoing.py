@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from sqladmin import Flash
-from sqlalchemy import bindparam, select
+from sqlalchemy import BigInteger, bindparam, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -25,6 +26,13 @@ MOST_SHOWN = 1_000
 T = TypeVar("T")
 EVENTS = home(Event).c
 OF_REQUEST = select(home(Event)).where(EVENTS.request_id == bindparam("act")).order_by(EVENTS.id).limit(MOST_SHOWN)
+
+BOOKINGS = home(Booking).c
+COMING = (
+    select(BOOKINGS.id)
+    .where(BOOKINGS.id == bindparam("numbers", type_=ARRAY(BigInteger)).any_(), BOOKINGS.start_time > bindparam("now"))
+    .limit(1)
+)
 
 
 async def undo_last(request: Request, database: Database, view: Any, *, now: datetime) -> Response:
@@ -73,7 +81,7 @@ async def show_act(request: Request, database: Database, templates: Any, view: A
         tells = bool((await sent_form(request)).get("tell"))
 
         async def back(session: Session, **who: Any) -> list[Booking]:
-            return await undo.undo_act(session, act, tells_customer=tells, **who)
+            return await undo.undo_act(session, act, tells_customers=tells, **who)
 
         try:
             rows = await written(request, database, back, now=now)
@@ -88,11 +96,14 @@ async def show_act(request: Request, database: Database, templates: Any, view: A
         raise HTTPException(404)
     moved = {event.row_id for event in seen if event.table_name == "bookings" and event.action == "changed"}
     told = await Teller(view, request).tell(seen)
+    is_undoable = bool(moved) and policy.may(by, "change", Booking)
+    coming = await database.fetch(COMING, numbers=[*moved], now=now) if is_undoable else []
     page = {
         "act": act,
         "told": told,
         "error": error,
-        "undoable": len(moved) if policy.may(by, "change", Booking) else 0,
+        "undoable": len(moved) if is_undoable else 0,
+        "is_to_come": bool(coming),
     }
     answer: Response = await templates.TemplateResponse(request, "sqladmin/act.html", page)
     return answer
