@@ -67,6 +67,7 @@ class StaffSite(Admin):
         router = self.admin.router
         router.routes = [route for route in router.routes if getattr(route, "name", None) not in SHUT]
         only_post(router.routes, "logout")
+        self.templates.env.globals["min"] = lambda *some: int(min(some))  # where a page ends, though more may follow
         self.admin.add_route("/resource/{pk}/week", self.week, methods=["GET", "POST"], name="week")
         self.admin.add_route("/search", self.search, methods=["GET"], name="search")
         self.admin.add_route("/user/{pk}/data", self.data, methods=["GET"], name="data")

@@ -1,6 +1,5 @@
 """Taking back the last act on a booking, and all that one act changed: what it was, on one page."""
 
-import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from admin.guards import sent_form
-from admin.history import Teller
+from admin.history import ACT_NUMBER, Teller
 from admin.slots import in_words
 from admin.typed import number
 from bookit import availability, policy, undo
@@ -72,7 +71,7 @@ async def offering(
 async def show_act(request: Request, database: Database, templates: Any, view: Any, *, now: datetime) -> Response:
     """Show all that one act changed, and take all of it back if that is asked for."""
     act = request.path_params["act"]
-    if not re.fullmatch("[A-Za-z0-9._-]{1,64}", act):
+    if not ACT_NUMBER.fullmatch(act):
         raise HTTPException(404)
     by, error = request.state.actor, ""
     if request.method == "POST":

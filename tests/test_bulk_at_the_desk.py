@@ -262,9 +262,12 @@ async def test_an_act_over_many_is_one_in_history_and_is_undone_as_one(desk: Des
     act = (await afternoon.last_events(house, 1))[0]["request_id"]
     assert f"/admin/act/{act}" in done.text
 
-    for path in ("/admin/booking/details/1", "/admin/event/list"):
+    for path, told in (
+        ("/admin/booking/details/1", "2 other changes of the same act"),
+        ("/admin/event/list", "Moved 3 bookings by 15 minutes, later"),
+    ):
         page = await desk.ada.get(path)
-        assert "2 other changes of the same act" in words(page.text)
+        assert told in words(page.text)
         assert f"/admin/act/{act}" in page.text
     event = (await afternoon.last_events(house, 1))[0]["id"]
     assert "2 other changes of the same act" in words((await desk.ada.get(f"/admin/event/details/{event}")).text)
