@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin.guards import sent_form
+from admin.pages import OwnPage
 from admin.reasons import wrong_with
 from admin.spelling import badge, local_time
 from admin.typed import number, numbers_in
@@ -258,3 +259,6 @@ async def change_many(
     await (page.sent() if request.method == "POST" else page.open())
     answer: Response = await templates.TemplateResponse(request, "sqladmin/bulk.html", page.told)
     return answer
+
+
+PAGE = OwnPage("/booking/bulk", "bulk", change_many, ("GET", "POST"))

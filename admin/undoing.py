@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from admin.guards import sent_form
 from admin.history import ACT_NUMBER, Teller
+from admin.pages import OwnPage
 from admin.slots import in_words
 from admin.typed import number
 from bookit import availability, policy, undo
@@ -100,6 +101,7 @@ async def show_act(request: Request, database: Database, templates: Any, view: A
     page = {
         "act": act,
         "told": told,
+        "is_of_one": len({(one.who, one.door, one.reason) for one in told}) == 1,
         "error": error,
         "undoable": len(moved) if is_undoable else 0,
         "is_to_come": bool(coming),
@@ -122,3 +124,9 @@ async def written(request: Request, database: Database, act: Callable[..., Await
             return await act(session, by=by, now=now)
 
     return await retrying(once)
+
+
+PAGES = [
+    OwnPage("/booking/{pk}/undo", "undo", undo_last, ("POST",)),
+    OwnPage("/act/{act}", "act", show_act, ("GET", "POST")),
+]
