@@ -46,12 +46,12 @@ def folded_or(part: str, show: Callable[[Any, str, Request], Any]) -> Callable[[
 def told_briefly(event: Event, column: str, request: Request) -> Any:
     """Show what changed and why; of a new or a deleted row, what changed would be all of it."""
     del column
-    return brief(request.scope["bookit.told"][event.id])
+    told: Told = request.scope["bookit.told"][event.id]
+    return Markup("<div>{}{} {}</div>").format(changes(told), why(told), told.act)
 
 
-def brief(told: Told) -> Markup:
-    changes = told.listed if told.action == "changed" else ""
-    return Markup("<div>{}{} {}</div>").format(changes, why(told), told.act)
+def changes(told: Told) -> Markup:
+    return told.listed if told.action == "changed" else Markup()
 
 
 def why(told: Told) -> Markup:
@@ -150,8 +150,9 @@ def folded(fold: Fold, teller: Teller, words: Mapping[int, Told]) -> Folded:
     actions = ", ".join(dict.fromkeys(part.action for part in fold.parts))
     rows = Markup(", ").join(escape(named) for named in fold.named(teller.pages))
     items = Markup().join(
-        Markup("<li>{} {}{}</li>").format(words[event.id].row, words[event.id].action, brief(words[event.id]))
+        Markup("<li>{} {}{}</li>").format(told.row, told.action, changes(told))
         for event in fold.listed
+        for told in [words[event.id]]
     )
     story = Markup('<details class="bk-fold"><summary>{}{}</summary><ol class="bk-story">{}</ol>{}</details>').format(
         fold.told(teller.pages),

@@ -45,8 +45,12 @@ class OffersSlots:
         page: Any = super()
         ours: Any = self
         of_new = OF_PAST if rules == ours.form_create_rules else ""
-        asked = {"override_reason": override_field(), "tells_customer": tell_field(of_new)}
-        return type("BookingForm", (await page.scaffold_form(rules),), asked)
+        form = await page.scaffold_form(rules)
+        asked = {
+            "override_reason": override_field(),
+            "tells_customer": tell_field(of_new),
+        }  # Made last, they come last.
+        return type("BookingForm", (form,), asked)
 
     async def get_form_data_for_edit(self, obj: Any) -> dict[str, Any]:
         """Tell the customer unless the visit is over."""

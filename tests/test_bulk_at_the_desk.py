@@ -73,6 +73,17 @@ async def test_a_preview_shows_each_and_changes_nothing_and_then_it_is_done(desk
     assert (event["reason"], event["door"], event["tells_customer"]) == ("The train is late", "admin", True)
 
 
+async def test_of_a_reason_and_why_anyway_history_keeps_both(desk: Desk, house: Database) -> None:
+    await book(house, TEN)
+
+    await send(
+        desk.mara, "do", what="shift", minutes="15", reason="The train is late.", why_anyway="Tom agreed.", seen="1:1"
+    )
+
+    (event, *_) = await afternoon.last_events(house, 1)
+    assert event["reason"] == "The train is late. Tom agreed."
+
+
 async def test_what_was_previewed_is_done_once(desk: Desk, house: Database) -> None:
     numbers = await afternoon.fill_afternoon(house, 2)
     preview = await send(desk.mara, "preview", booking=numbers, what="shift", minutes="15")
