@@ -6,13 +6,15 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqladmin import Flash, action
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from admin.guards import sent_form
+from admin.reasons import wrong_with
 from admin.record_view import Unsaved
 from admin.sign_in import is_ours
-from admin.typed import number
+from admin.typed import numbers_in
 from bookit import bookings, policy, records, undo
 from bookit import refusals as no
 from bookit.database import Session
@@ -118,9 +120,10 @@ def posted(act: Callable[..., Awaitable[Booking]], words: Words) -> Any:
 
     async def press(self: Any, request: Request) -> Response:
         form = await sent_form(request)
-        reason = str(form.get("reason", "")).replace("\0", "").strip()[:200]
-        sent = [found for part in str(form.get("pks", "")).split(",") if (found := number(part.strip())) > 0]
-        chosen = [*dict.fromkeys(sent)]
+        reason = str(form.get("reason", "")).strip()
+        if wrong := wrong_with(reason):
+            return await ask_again(self, request, form, words, wrong)
+        chosen = numbers_in(str(form.get("pks", "")).split(","))
         telling = Telling(reason, is_asked=bool(form.get("tell")), is_of_many=len(chosen) > 1)
         refused: dict[str, list[int]] = {}
         for booking in chosen[:MOST_ROWS]:
@@ -133,6 +136,23 @@ def posted(act: Callable[..., Awaitable[Booking]], words: Words) -> Any:
     press.__name__ = act.__name__
     name, label = slug(act), f"{words.label}…"
     return action(name=name, label=label, confirmation_message=words.of_several, add_in_detail=False)(press)
+
+
+async def ask_again(view: Any, request: Request, form: FormData, words: Words, wrong: str) -> Response:
+    """Show an act's question again with what was typed, beside why its reason cannot be kept."""
+    chosen, back = numbers_in(str(form.get("pks", "")).split(",")), str(form.get("back", ""))
+    told = {
+        "title": words.label,
+        "question": words.of_one if len(chosen) == 1 else words.of_several,
+        "chosen": f"#{chosen[0]}" if len(chosen) == 1 else f"{len(chosen)} selected.",
+        "is_one": len(chosen) == 1,
+        "wrong": wrong,
+        "back": back if is_ours(back) else request.url_for("admin:list", identity=view.identity),
+        "typed": {name: str(form.get(name, "")) for name in ("pks", "reason", "tell")},
+    }
+    request.state.refusal = no.Misshapen()
+    answer: Response = await view.templates.TemplateResponse(request, "sqladmin/act_again.html", told, status_code=422)
+    return answer
 
 
 async def press_one(

@@ -18,8 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin.guards import sent_form
+from admin.pages import OwnPage
+from admin.reasons import wrong_with
 from admin.spelling import badge, local_time
-from admin.typed import number
+from admin.typed import number, numbers_in
 from bookit import availability, bulk, policy
 from bookit import refusals as no
 from bookit.bulk import Change, Outcome, What
@@ -69,8 +71,13 @@ class Typed:
     @classmethod
     def of(cls, form: FormData) -> "Typed":
         """Read a form."""
-        sent = {field.name: str(form.get(field.name, "")).replace("\0", "").strip()[:200] for field in fields(cls)}
-        return cls(**sent)
+        return cls(**{field.name: str(form.get(field.name, "")).strip() for field in fields(cls)})
+
+    @property
+    def wrong(self) -> dict[str, str]:
+        """What is wrong with the reasons, each under the name of its field."""
+        found = {name: wrong_with(getattr(self, name)) for name in ("reason", "why_anyway")}
+        return {name: sentence for name, sentence in found.items() if sentence}
 
     @property
     def change(self) -> Change:
@@ -161,7 +168,9 @@ class BulkPage:
             chosen = versions_in(str(form.get("seen", "")))
         else:
             chosen = dict.fromkeys(numbers_in(str(value) for value in form.getlist("booking")))
-        if step == "choose":
+        if typed.wrong:
+            self.request.state.refusal = no.Misshapen()
+        if typed.wrong or step == "choose":
             await self.show_choice([*chosen][: bulk.MOST])
             return
         outcomes = await self.run(chosen, typed.change, keep=step == "do")
@@ -234,11 +243,6 @@ def changed(was: str, became: str) -> Markup:
     return Markup("<del>{}</del> → <ins>{}</ins>").format(was, became)
 
 
-def numbers_in(sent: Iterable[str]) -> list[int]:
-    """Give each number once, in the order they were sent."""
-    return [*dict.fromkeys(found for part in sent if (found := number(part.strip())) > 0)]
-
-
 def versions_in(sent: str) -> dict[int, int | None]:
     """Read the bookings that a preview showed, each with its version."""
     pairs = (part.partition(":") for part in sent.split(","))
@@ -253,8 +257,8 @@ async def change_many(
         raise HTTPException(403)
     page = BulkPage(request, database, view, zone=zone, now=now)
     await (page.sent() if request.method == "POST" else page.open())
-    is_refused = hasattr(request.state, "refusal")
-    answer: Response = await templates.TemplateResponse(
-        request, "sqladmin/bulk.html", page.told, status_code=400 if is_refused else 200
-    )
+    answer: Response = await templates.TemplateResponse(request, "sqladmin/bulk.html", page.told)
     return answer
+
+
+PAGE = OwnPage("/booking/bulk", "bulk", change_many, ("GET", "POST"))

@@ -1,5 +1,6 @@
 """What happened to rows, as people tell it: who, when, through which door, and what changed."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -45,6 +46,7 @@ SECRET = {"password_hash"}  # Of these, history says only that they changed.
 Names = Mapping[tuple[str, int], str]
 Others = Mapping[str, int]
 ACT = "an act"  # no table has this name
+ACT_NUMBER = re.compile("[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,12 @@ class Teller:
         self.names: Names = {}
         self.others: Others = {}
 
-    async def tell(self, events: Iterable[Event], *, naming: Iterable[tuple[str, int]] = ()) -> list[Told]:
-        """Give these events in words, and know the names of some other rows too."""
+    async def tell(
+        self, events: Iterable[Event], *, naming: Iterable[tuple[str, int]] = (), whole: Collection[str] = ()
+    ) -> list[Told]:
+        """Give these events in words, and know the names of some other rows too. An act told whole has no others."""
         kept = list(events)
-        acts = {event.request_id for event in kept if event.request_id}
+        acts = {event.request_id for event in kept if event.request_id} - {*whole}
         naming = [*naming, *(pair for event in kept for pair in self.named_in(event))]
         self.names, self.others = await self.look_up(naming, acts)
         return [self.told(event) for event in kept]
@@ -164,8 +168,14 @@ class Teller:
         if not others or event.table_name != home(Booking).name:
             return Markup()
         changes = "change" if others == 1 else "changes"
+        return self.whole_act(event, f"{others} other {changes} of the same act")
+
+    def whole_act(self, event: Event, words: str) -> Markup:
+        """Give a way to all that one act changed; a console may have called it what no address can."""
+        if not ACT_NUMBER.fullmatch(event.request_id or ""):
+            return Markup()
         address = self.request.url_for("admin:act", act=event.request_id)
-        return Markup('<a href="{}">{} other {} of the same act</a>').format(address, others, changes)
+        return Markup('<a href="{}">{}</a>').format(address, words)
 
     def who(self, event: Event) -> Markup:
         """Name who did it, as far as that is known, and what they were to the business."""

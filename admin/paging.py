@@ -5,6 +5,7 @@ found first, as far as a bound, and sorted then: the planner would otherwise loo
 """
 
 import builtins
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,14 +18,16 @@ from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from admin.typed import escaped
+from admin.typed import as_typed, escaped
 from bookit.tables import home, number_of
 
 MOST_COUNTED = 10_000  # rows: nobody pages further, and counting a million takes long
 MOST_FOUND = 5_000  # rows that a search finds before it sorts them
 MOST_OF_MANY = 300  # rows counted where so many match that a walk along the order soon meets as many
 MOST_ROWS = 100  # on a page
-SHORT = 3  # letters make a trigram
+# What an index of trigrams can look for: three letters or digits, two that end a word, or one that begins a word there.
+TRIGRAM = re.compile(r"[^\W_]{3}|[^\W_]{2}[\W_]|[\W_][^\W_]")
+LETTER = re.compile(r"[^\W_]")
 
 Sorting = Sequence[tuple[str, bool]]  # columns, each with whether it descends
 
@@ -78,25 +81,31 @@ def among(column: Any, numbers: Sequence[int]) -> ColumnElement[bool]:
 def says(term: str, *columns: Any) -> ColumnElement[bool]:
     """Say that this is somewhere in one of these columns; one letter or two begin a word there.
 
-    An index of trigrams knows the beginnings of words, but no shorter part from within.
+    An index of trigrams knows the beginnings of words, but no shorter part from within, and of what has no letter and
+    no digit it knows nothing: where there are e-mails, whose index is in order, that begins one.
     """
     typed = escaped(term)
+    emails = [] if LETTER.search(term) else [func.lower(column) for column in columns if column.key == "email"]
+    if emails:
+        return or_(*(email.like(f"{typed}%") for email in emails))
     patterns = (f"{typed}%", f"% {typed}%") if is_short(term) else (f"%{typed}%",)
     return or_(*(column.ilike(pattern) for column in columns for pattern in patterns))
 
 
 def begins(*columns: Any) -> Callable[[Request, str], builtins.list[ColumnElement[bool]]]:
-    """Make what a look-up adds to its own condition: a short term begins a word, as in a search."""
+    """Make what a look-up adds to its own condition: what no index finds begins something, as in a search."""
 
     def where(request: Request, term: str) -> builtins.list[ColumnElement[bool]]:
         del request
-        return [says(term, *columns)] if is_short(term) else []
+        typed = as_typed(term)
+        return [] if TRIGRAM.search(typed) else [says(typed, *columns)]
 
     return where
 
 
 def is_short(term: str) -> bool:
-    return len(term) < SHORT and term.isalnum()
+    """Whether this has letters, and yet too few for an index to find them within words."""
+    return bool(LETTER.search(term)) and not TRIGRAM.search(term)
 
 
 class ListPages(ModelView):

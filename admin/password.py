@@ -10,6 +10,7 @@ from wtforms import PasswordField
 from wtforms.validators import InputRequired
 
 from admin.forms import DeskForm, put_on_field
+from admin.pages import OwnPage
 from admin.sign_in import address_of
 from bookit import people, records
 from bookit import refusals as no
@@ -64,3 +65,6 @@ async def save(request: Request, database: Database, current: str, password: str
             return await records.change(session, me, by=by, now=now, password_hash=hashed)
 
     return await retrying(once)
+
+
+PAGE = OwnPage("/password", "password", change_own_password, ("GET", "POST"))

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from admin.guards import sent_form
+from admin.pages import OwnPage
 from admin.typed import number
 from bookit import erasure, policy, portrait, records
 from bookit import refusals as no
@@ -75,3 +76,9 @@ def said(pk: int, cancelled: int) -> str:
     """Tell that a customer is erased, without saying who it was."""
     bookings = "1 booking was" if cancelled == 1 else f"{cancelled} bookings were"
     return f"Customer {pk} is erased." + (f" {bookings} cancelled." if cancelled else "")
+
+
+PAGES = [
+    OwnPage("/user/{pk}/data", "data", hand_over),
+    OwnPage("/user/{pk}/erase", "erase", erase_person, ("GET", "POST")),
+]

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin.export import lines, plain
+from admin.pages import OwnPage
 from admin.periods import Pick, picked
 from admin.spelling import spoken_minutes
 from bookit import policy, reports
@@ -150,3 +151,6 @@ def as_csv(name: str, sheet: Sheet, found: Figures) -> Response:
     text = lines([plain(value) for value in row] for row in rows)
     headers = {"Content-Disposition": f'attachment; filename="{name}-{days.first}-{days.last}.csv"'}
     return Response(text, headers=headers, media_type="text/csv; charset=utf-8")
+
+
+PAGE = OwnPage("/reports", "reports", show_report, menu=("Reports", "fa-solid fa-chart-column"))

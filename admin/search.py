@@ -14,6 +14,7 @@ from sqlmodel import SQLModel
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from admin.pages import OwnPage
 from admin.paging import says
 from admin.spelling import badge, local_time
 from admin.typed import number
@@ -235,3 +236,6 @@ def bookings_of(request: Request, asked: Asked, groups: Iterable[Group]) -> Any:
     if not (is_whose and policy.may(request.state.actor, "see", Booking)):
         return None
     return request.url_for("admin:list", identity="booking").include_query_params(search=asked.term)
+
+
+PAGE = OwnPage("/search", "search", search_everywhere)

@@ -19,24 +19,18 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from admin import calendar
-from admin.bulk import change_many
+from admin import bulk, calendar, password, people_data, reports, search, undoing, week
 from admin.filters import DayFilter
 from admin.guards import ModestRequests, SameOriginOnly, StaffHeaders, sent_form
 from admin.lookups import ANYTHING
-from admin.menu import own_pages
-from admin.password import change_own_password
-from admin.people_data import erase_person, hand_over
+from admin.menu import PageMenu
+from admin.pages import OwnPage
 from admin.permissions import Permissions
 from admin.record_view import RecordView, Unsaved
-from admin.reports import show_report
-from admin.search import search_everywhere
 from admin.sign_in import StaffSignIn, actor_of
 from admin.today import show_today
 from admin.typed import escaped
-from admin.undoing import show_act, undo_last
 from admin.views import VIEWS
-from admin.week import edit_week
 from bookit import refusals as no
 from bookit.clock import Clock
 from bookit.database import Database, configure
@@ -55,6 +49,9 @@ STATUS: dict[type[no.Refusal], int] = {
     no.TooMany: 429,
     no.Busy: 503,
 }
+PAGES: list[OwnPage] = [
+    reports.PAGE, search.PAGE, bulk.PAGE, week.PAGE, password.PAGE, *people_data.PAGES, *undoing.PAGES,
+]  # fmt: skip
 # Routes of SQLAdmin that BookIt does without: they serve whichever file a column names, and write past the rules.
 SHUT = {"file_download", "file_preview", "import"}
 
@@ -67,16 +64,13 @@ class StaffSite(Admin):
         router = self.admin.router
         router.routes = [route for route in router.routes if getattr(route, "name", None) not in SHUT]
         only_post(router.routes, "logout")
-        self.admin.add_route("/resource/{pk}/week", self.week, methods=["GET", "POST"], name="week")
-        self.admin.add_route("/search", self.search, methods=["GET"], name="search")
-        self.admin.add_route("/user/{pk}/data", self.data, methods=["GET"], name="data")
-        self.admin.add_route("/user/{pk}/erase", self.erase, methods=["GET", "POST"], name="erase")
-        self.admin.add_route("/booking/bulk", self.bulk, methods=["GET", "POST"], name="bulk")
-        self.admin.add_route("/booking/{pk}/undo", self.undo, methods=["POST"], name="undo")
-        self.admin.add_route("/act/{act}", self.act, methods=["GET", "POST"], name="act")
-        self.admin.add_route("/password", self.password, methods=["GET", "POST"], name="password")
-        self.admin.add_route("/reports", self.reports, methods=["GET"], name="reports")
-        self._menu.items[:0] = own_pages()
+        self.templates.env.globals["min"] = lambda *some: int(min(some))  # where a page ends, though more may follow
+        for page in PAGES:
+            self.admin.add_route(page.path, self.showing(page), methods=[*page.methods], name=page.name)
+        self._menu.items[:0] = [
+            PageMenu("Today", "fa-solid fa-sun", route="admin:index"),
+            *(PageMenu(*page.menu, route=f"admin:{page.name}") for page in PAGES if page.menu),
+        ]
         router.routes = [Mount("/static", StaticFiles(directory=HERE / "static"), name="static"), *router.routes]
         self.admin.exception_handlers[DataError] = self.not_readable
         self.newsroom: Newsroom | None = None
@@ -90,6 +84,22 @@ class StaffSite(Admin):
             name = f"calendar-{path.partition('/')[0]}"
             self.admin.add_route(f"/calendar/{path}", self.for_calendar(answer), methods=[method], name=name)
         self.admin.add_route("/calendar/stream", self.stream, methods=["GET"], name="calendar-stream")
+
+    def showing(self, page: OwnPage) -> Any:
+        """Have a page of ours shown to whoever is signed in; a refusal has the status of its kind."""
+
+        @login_required
+        async def shown(site: StaffSite, request: Request) -> Response:
+            offered = {
+                "database": RecordView.database,
+                "templates": site.templates,
+                "view": site._find_model_view("booking"),
+                "zone": RecordView.zone,
+                "now": RecordView.clock(),
+            }
+            return with_status(request, await page.show(request, **offered))
+
+        return MethodType(shown, self)
 
     def for_calendar(self, answer: Any) -> Any:
         """Answer the calendar's script: whoever is not signed in is told so, rather than led to a page."""
@@ -133,65 +143,9 @@ class StaffSite(Admin):
         database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
         return with_status(request, await show_today(request, database, self.templates, zone=zone, now=now))
 
-    @login_required
-    async def reports(self, request: Request) -> Response:
-        """Show a report."""
-        database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
-        return with_status(request, await show_report(request, database, self.templates, zone=zone, now=now))
-
     async def login(self, request: Request) -> Response:
         """Let somebody sign in; a refusal has the status of its kind, and the page keeps what was typed."""
         return with_status(request, await super().login(request))
-
-    @login_required
-    async def password(self, request: Request) -> Response:
-        """Let somebody change their own password."""
-        answer = await change_own_password(request, RecordView.database, self.templates, now=RecordView.clock())
-        return with_status(request, answer)
-
-    @login_required
-    async def week(self, request: Request) -> Response:
-        """Show a resource's week, and keep what was typed as its week."""
-        database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
-        return with_status(request, await edit_week(request, database, self.templates, zone=zone, now=now))
-
-    @login_required
-    async def search(self, request: Request) -> Response:
-        """Look for what was typed in everything this reader may see."""
-        view = self._find_model_view("booking")
-        zone, now = RecordView.zone, RecordView.clock()
-        return await search_everywhere(request, view, self.templates, zone=zone, now=now)
-
-    @login_required
-    async def data(self, request: Request) -> Response:
-        """Hand over what BookIt holds of a person."""
-        return await hand_over(request, RecordView.database, now=RecordView.clock())
-
-    @login_required
-    async def erase(self, request: Request) -> Response:
-        """Ask before a customer is erased, and erase them."""
-        answer = await erase_person(request, RecordView.database, self.templates, now=RecordView.clock())
-        return with_status(request, answer)
-
-    @login_required
-    async def bulk(self, request: Request) -> Response:
-        """Change many bookings at once, after showing what would come of it."""
-        view, zone, now = self._find_model_view("booking"), RecordView.zone, RecordView.clock()
-        answer = await change_many(request, RecordView.database, self.templates, view, zone=zone, now=now)
-        return with_status(request, answer)
-
-    @login_required
-    async def undo(self, request: Request) -> Response:
-        """Take back the last act on a booking."""
-        view, now = self._find_model_view("booking"), RecordView.clock()
-        return await undo_last(request, RecordView.database, view, now=now)
-
-    @login_required
-    async def act(self, request: Request) -> Response:
-        """Show all that one act changed, and take it back."""
-        view, now = self._find_model_view("booking"), RecordView.clock()
-        answer = await show_act(request, RecordView.database, self.templates, view, now=now)
-        return with_status(request, answer)
 
     @login_required
     async def list(self, request: Request) -> Response:

@@ -20,6 +20,8 @@ from bookit.tables import CalendarException
 MOST_TOUCHED = 100
 WHY_ANYWAY = "Only where notice, horizon, opening hours or a closure stand in the way. History keeps it."
 
+OF_PAST = "Nobody is told of a visit that is over."
+
 
 def override_field() -> StringField:
     """Make the field in which staff say why the rules do not count this time."""
@@ -29,10 +31,10 @@ def override_field() -> StringField:
     )
 
 
-def tell_field() -> BooleanField:
+def tell_field(said: str) -> BooleanField:
     """Make the box that says whether the customer is to be told; ticked, unless the visit is over."""
     drawn = {"class": "form-check-input"}
-    return BooleanField("Tell the customer", default=True, render_kw=drawn)
+    return BooleanField("Tell the customer", default=True, description=said, render_kw=drawn)
 
 
 class OffersSlots:
@@ -41,8 +43,14 @@ class OffersSlots:
     async def scaffold_form(self, rules: list[str] | None = None) -> Any:
         """Ask too why the rules do not count this time, if they do not."""
         page: Any = super()
-        asked = {"override_reason": override_field(), "tells_customer": tell_field()}
-        return type("BookingForm", (await page.scaffold_form(rules),), asked)
+        ours: Any = self
+        of_new = OF_PAST if rules == ours.form_create_rules else ""
+        form = await page.scaffold_form(rules)
+        asked = {
+            "override_reason": override_field(),
+            "tells_customer": tell_field(of_new),
+        }  # Made last, they come last.
+        return type("BookingForm", (form,), asked)
 
     async def get_form_data_for_edit(self, obj: Any) -> dict[str, Any]:
         """Tell the customer unless the visit is over."""

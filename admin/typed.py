@@ -1,5 +1,8 @@
 """What somebody typed or sent, read with care."""
 
+import re
+from collections.abc import Iterable
+
 BIGGEST = 2**63 - 1
 
 
@@ -8,7 +11,17 @@ def escaped(term: str) -> str:
     return term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("\0", "")
 
 
+def as_typed(pattern: str) -> str:
+    """Give back what was escaped."""
+    return re.sub(r"\\(.)", r"\1", pattern, flags=re.DOTALL)
+
+
 def number(value: object) -> int:
     """Read the number of a row as somebody sent it; what is none is the number of no row."""
     sent = str(value)
     return int(sent) if sent.isascii() and sent.isdigit() and len(sent) < len(str(BIGGEST)) else -1
+
+
+def numbers_in(sent: Iterable[str]) -> list[int]:
+    """Give each number once, in the order they were sent."""
+    return [*dict.fromkeys(found for part in sent if (found := number(part.strip())) > 0)]

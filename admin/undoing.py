@@ -1,18 +1,19 @@
 """Taking back the last act on a booking, and all that one act changed: what it was, on one page."""
 
-import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
 from sqladmin import Flash
-from sqlalchemy import bindparam, select
+from sqlalchemy import BigInteger, bindparam, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from admin.guards import sent_form
-from admin.history import Teller
+from admin.history import ACT_NUMBER, Teller
+from admin.pages import OwnPage
 from admin.slots import in_words
 from admin.typed import number
 from bookit import availability, policy, undo
@@ -25,6 +26,13 @@ MOST_SHOWN = 1_000
 T = TypeVar("T")
 EVENTS = home(Event).c
 OF_REQUEST = select(home(Event)).where(EVENTS.request_id == bindparam("act")).order_by(EVENTS.id).limit(MOST_SHOWN)
+
+BOOKINGS = home(Booking).c
+COMING = (
+    select(BOOKINGS.id)
+    .where(BOOKINGS.id == bindparam("numbers", type_=ARRAY(BigInteger)).any_(), BOOKINGS.start_time > bindparam("now"))
+    .limit(1)
+)
 
 
 async def undo_last(request: Request, database: Database, view: Any, *, now: datetime) -> Response:
@@ -64,7 +72,7 @@ async def offering(
 async def show_act(request: Request, database: Database, templates: Any, view: Any, *, now: datetime) -> Response:
     """Show all that one act changed, and take all of it back if that is asked for."""
     act = request.path_params["act"]
-    if not re.fullmatch("[A-Za-z0-9._-]{1,64}", act):
+    if not ACT_NUMBER.fullmatch(act):
         raise HTTPException(404)
     by, error = request.state.actor, ""
     if request.method == "POST":
@@ -73,7 +81,7 @@ async def show_act(request: Request, database: Database, templates: Any, view: A
         tells = bool((await sent_form(request)).get("tell"))
 
         async def back(session: Session, **who: Any) -> list[Booking]:
-            return await undo.undo_act(session, act, tells_customer=tells, **who)
+            return await undo.undo_act(session, act, tells_customers=tells, **who)
 
         try:
             rows = await written(request, database, back, now=now)
@@ -88,11 +96,15 @@ async def show_act(request: Request, database: Database, templates: Any, view: A
         raise HTTPException(404)
     moved = {event.row_id for event in seen if event.table_name == "bookings" and event.action == "changed"}
     told = await Teller(view, request).tell(seen)
+    is_undoable = bool(moved) and policy.may(by, "change", Booking)
+    coming = await database.fetch(COMING, numbers=[*moved], now=now) if is_undoable else []
     page = {
         "act": act,
         "told": told,
+        "is_of_one": len({(one.who, one.door, one.reason) for one in told}) == 1,
         "error": error,
-        "undoable": len(moved) if policy.may(by, "change", Booking) else 0,
+        "undoable": len(moved) if is_undoable else 0,
+        "is_to_come": bool(coming),
     }
     answer: Response = await templates.TemplateResponse(request, "sqladmin/act.html", page)
     return answer
@@ -112,3 +124,9 @@ async def written(request: Request, database: Database, act: Callable[..., Await
             return await act(session, by=by, now=now)
 
     return await retrying(once)
+
+
+PAGES = [
+    OwnPage("/booking/{pk}/undo", "undo", undo_last, ("POST",)),
+    OwnPage("/act/{act}", "act", show_act, ("GET", "POST")),
+]

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from admin.guards import sent_form
+from admin.pages import OwnPage
 from admin.spelling import WEEKDAYS, local_time
 from admin.typed import number
 from bookit import catalogue, policy, records
@@ -166,3 +167,6 @@ async def save(
             await records.keep_hours(session, resource.id, openings, by=by, now=now, seen=seen)
 
     await retrying(once)
+
+
+PAGE = OwnPage("/resource/{pk}/week", "week", edit_week, ("GET", "POST"))

@@ -52,7 +52,8 @@ async def book(
     End, price and blocked time are the service's own at this moment. A ``hold`` blocks its slot for some minutes and
     then no longer. Refuses a start that is over, too soon, too far ahead, outside hours, closed or between slots, a
     service that is inactive or that nothing can serve, and a time that is taken. Staff who give a reason set aside
-    everything but the last three; history keeps it, and whether the customer is to be told.
+    everything but the last three; history keeps it, and whether the customer is to be told: of a visit that is over,
+    nobody is.
     """
     policy.require_future(start_time, by=by, now=now)
     policy.require_override(override_reason, by=by)
@@ -61,7 +62,7 @@ async def book(
     if override_reason:
         await session.because(override_reason)
     if tells_customer is not None:
-        await session.tell_customer(tells=tells_customer)
+        await session.tell_customer(tells=tells_customer and not policy.has_begun(start_time, now=now))
     visit = Visit(service_id, resource_id)
     rows = await session.fetch(
         BOOK,

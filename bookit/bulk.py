@@ -4,7 +4,7 @@ A preview is the same run in a transaction that is not kept; the run that follow
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -77,6 +77,8 @@ async def run(
     says all the same what each would have been.
     """
     require_sense(chosen, change, by=by)
+    if change.reason and change.override_reason:  # History keeps one reason, and neither is to be lost.
+        change = replace(change, override_reason=f"{change.reason} {change.override_reason}")
     rows = {row.id: row for row in await moves.hold_many(session, chosen)}
     is_anywhere = change.what == What.ELSEWHERE
     more = [change.resource_id] if change.what == What.REASSIGN else []

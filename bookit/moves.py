@@ -58,6 +58,14 @@ async def rearrange(session: Session, places: Sequence[Place]) -> list[Booking]:
     return await hold_many(session, numbers)
 
 
+def would_sit_on(place: Place, other: Booking) -> bool:
+    """Whether a booking that goes there would sit where another sits now."""
+    row, at, resource = place
+    later = at - row.start_time
+    is_at_once = row.blocks_from + later < other.blocks_until and other.blocks_from < row.blocks_until + later
+    return resource == other.resource_id and is_at_once
+
+
 def require_placed(booking: Booking, *, now: datetime) -> None:
     """Refuse to move what takes no place: a booking whose life is over, or a hold that has run out."""
     if booking.status not in policy.OPEN:

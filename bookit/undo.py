@@ -3,7 +3,7 @@
 An act is what one request did. What was created is not undone but cancelled; what is deleted is gone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -101,32 +101,39 @@ def in_words(new: Mapping[str, Any], was: Mapping[str, Any]) -> str:
 async def undo(
     session: Session, number: int, *, by: Actor, now: datetime, event_id: int, tells_customer: bool = False
 ) -> Booking:
-    """Take back the last act on a booking, which is the one of this event.
+    """Take back the last act on a booking, which is the one of this event, and tell the customer or not, as asked.
 
     Refuses what has changed since, what cannot be taken back, and a place that is somebody else's by now.
     """
-    (row,) = await take_back(session, {number: event_id}, by=by, now=now, tells_customer=tells_customer)
+    del now
+    (row,) = await take_back(session, {number: event_id}, lambda _: tells_customer, by=by)
     return row
 
 
 async def undo_act(
-    session: Session, request_id: str, *, by: Actor, now: datetime, tells_customer: bool = False
+    session: Session, request_id: str, *, by: Actor, now: datetime, tells_customers: bool = False
 ) -> list[Booking]:
-    """Take back all that one request did to bookings, or nothing of it. Refuses as ``undo`` does."""
+    """Take back all that one request did to bookings, or nothing of it. Refuses as ``undo`` does.
+
+    ``tells_customers`` is about visits that are to come, as of any act over many.
+    """
     found = await session.fetch(OF_ACT, request_id=request_id, limit=MOST_ROWS + 1)
     if not found:
         raise no.NothingToUndo
     if len(found) > MOST_ROWS:
         raise no.TooManyAtOnce(most=MOST_ROWS)
     events = {row["row_id"]: row["event_id"] for row in found}
-    return await take_back(session, events, by=by, now=now, tells_customer=tells_customer)
+
+    def tells(row: Booking) -> bool:
+        return tells_customers and row.start_time > now
+
+    return await take_back(session, events, tells, by=by)
 
 
 async def take_back(
-    session: Session, events: Mapping[int, int], *, by: Actor, now: datetime, tells_customer: bool
+    session: Session, events: Mapping[int, int], tells: Callable[[Booking], bool], *, by: Actor
 ) -> list[Booking]:
-    """Take back the last act on each of these bookings, all at one stroke."""
-    del now
+    """Take back the last act on each of these bookings; ``tells`` says of each whether the customer is to be told."""
     records.require_may(by, "change", Booking)
     if not by.works_here:
         raise no.Forbidden
@@ -134,10 +141,10 @@ async def take_back(
     deeds = [await deed_of(session, number, event_id, rows) for number, event_id in events.items()]
     await moves.take_turn(session, [*rows.values()], *(deed.resource_id for deed in deeds if deed.resource_id))
     await session.because(f"Undid: {', '.join(sorted({deed.told for deed in deeds}))}")
-    await session.tell_customer(tells=tells_customer)
-    await lead_back(session, deeds, rows, by=by, is_open=False)
-    await move_back(session, deeds, rows, by=by)
-    await lead_back(session, deeds, rows, by=by, is_open=True)
+    told = {number for number, row in rows.items() if tells(row)}
+    await lead_back(session, deeds, rows, told, by=by, is_open=False)
+    await move_back(session, deeds, rows, told, by=by)
+    await lead_back(session, deeds, rows, told, by=by, is_open=True)
     return [rows[number] for number in sorted(rows)]
 
 
@@ -153,7 +160,9 @@ async def deed_of(session: Session, number: int, event_id: int, rows: Mapping[in
     return deed
 
 
-async def move_back(session: Session, deeds: Sequence[Deed], rows: dict[int, Booking], *, by: Actor) -> None:
+async def move_back(
+    session: Session, deeds: Sequence[Deed], rows: dict[int, Booking], told: Collection[int], *, by: Actor
+) -> None:
     """Put back what was moved: it sat there by the rules or by somebody's reason, so only what is taken is refused."""
     back: list[moves.Place] = []
     for deed in deeds:
@@ -161,14 +170,34 @@ async def move_back(session: Session, deeds: Sequence[Deed], rows: dict[int, Boo
         policy.require_own(row, by=by)
         if deed.is_move:
             back.append((row, deed.start_time or row.start_time, deed.resource_id or row.resource_id))
-    if back:
-        rows |= {row.id: row for row in await moves.rearrange(session, back)}
+    for part in parted(back, told):
+        await session.tell_customer(tells=any(row.id in told for row, _, _ in part))
+        rows |= {row.id: row for row in await moves.rearrange(session, part)}
+
+
+def parted(back: Sequence[moves.Place], told: Collection[int]) -> list[Sequence[moves.Place]]:
+    """Part those who are told from those who are not, in an order in which nobody comes to sit on who still sits there.
+
+    History keeps one answer of all that moves at one stroke. Where each waits for the other, as in a swap, all do.
+    """
+    heard, unheard = ([place for place in back if (place[0].id in told) is wanted] for wanted in (True, False))
+    for first, then in ((heard, unheard), (unheard, heard)):
+        if not any(moves.would_sit_on(place, other) for place in first for other, _, _ in then):
+            return [part for part in (first, then) if part]
+    return [back]
 
 
 async def lead_back(
-    session: Session, deeds: Sequence[Deed], rows: dict[int, Booking], *, by: Actor, is_open: bool
+    session: Session,
+    deeds: Sequence[Deed],
+    rows: dict[int, Booking],
+    told: Collection[int],
+    *,
+    by: Actor,
+    is_open: bool,
 ) -> None:
     """Lead bookings back to the status they had: to those that take a place, or to those that take none."""
     for deed in deeds:
         if deed.status and (deed.status in policy.OPEN) == is_open:
+            await session.tell_customer(tells=deed.booking_id in told)
             rows[deed.booking_id] = await bookings.become(session, rows[deed.booking_id], deed.status, by=by)

@@ -14,9 +14,10 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, async_playwright
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, async_playwright, expect
 
-from tests.conftest import ROOT, TEMPLATE, make_database
+from tests.conftest import PASSWORD, ROOT, TEMPLATE, make_database
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
@@ -28,6 +29,8 @@ FLAGS = [
     "--host-resolver-rules=MAP *.test 127.0.0.1",  # Names for sites on this machine; no such name is anybody's.
 ]
 PATIENCE_SECONDS = 30
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+FITS = "document.documentElement.scrollWidth <= window.innerWidth"
 KEY = "a secret that only tests know, long enough"
 TELL_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
@@ -125,3 +128,33 @@ async def watch(browser: Browser, url: str, *, width: int = 1400, timezone: str 
     await page.add_init_script(TELL_VIOLATIONS)
     await page.goto(url, wait_until="networkidle")
     return watched
+
+
+async def sign_in(page: Page, email: str) -> None:
+    """Sign in where the staff door asks who one is."""
+    await page.get_by_label("E-mail").fill(email)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in").click()
+
+
+async def at_the_desk(
+    browser: Browser, url: str, email: str = "mara@example.com", *, width: int = 1400, theme: str = "light"
+) -> Watched:
+    """Open the staff door of this server in a fresh window, and sign in."""
+    watched = await watch(browser, f"{url}/admin/login", width=width)
+    await watched.page.evaluate(f'localStorage.setItem("bookit-theme", "{theme}")')
+    await sign_in(watched.page, email)
+    await expect(watched.page).to_have_title("Today – BookIt")
+    await watched.page.wait_for_load_state("networkidle")
+    return watched
+
+
+async def fits(page: Page) -> bool:
+    """Whether a page is no wider than its window."""
+    return bool(await page.evaluate(FITS))
+
+
+async def faults(page: Page) -> list[str]:
+    """Give what keeps somebody from using a page, each with where it is."""
+    found = (await Axe().run(page, options=AXE)).response["violations"]
+    return [f"{fault['id']}: {node['html'][:200]}" for fault in found for node in fault["nodes"][:3]]

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 from playwright.async_api import Browser, Page, expect
 from sqlalchemy import text
 
@@ -14,15 +13,13 @@ from bookit.database import Database
 from bookit.tables import Booking, Role, User
 from tests import afternoon
 from tests.afternoon import HALF, MAX
-from tests.browser import Served, Watched, browser, served, watch
+from tests.browser import Served, at_the_desk, browser, faults, fits, served
 from tests.conftest import OWNER, PASSWORD
 
 __all__ = ["browser", "served"]  # fixtures
 
 NOW = datetime.now(UTC)  # The server's clock goes.
 NEXT_WEEK = (NOW + timedelta(days=7)).replace(hour=10, minute=0, second=0, microsecond=0)
-AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
-FITS = "document.documentElement.scrollWidth <= window.innerWidth"
 
 
 @pytest.fixture(scope="module")
@@ -47,20 +44,10 @@ async def fill(database: Database, start: datetime, count: int) -> list[int]:
     return numbers
 
 
-async def at_the_desk(browser: Browser, served: Served, width: int) -> Watched:
-    """Open the staff door, and sign in as Mara."""
-    watched = await watch(browser, f"{served.url}/admin/login", width=width)
-    await watched.page.get_by_label("E-mail").fill("mara@example.com")
-    await watched.page.get_by_label("Password").fill(PASSWORD)
-    await watched.page.get_by_role("button", name="Sign in").click()
-    await expect(watched.page).to_have_title("Today – BookIt")
-    return watched
-
-
 async def require_fit(page: Page) -> None:
     """Refuse a page that is wider than its window, or that somebody cannot use."""
-    assert await page.evaluate(FITS)
-    assert (await Axe().run(page, options=AXE)).response["violations"] == []
+    assert await fits(page)
+    assert await faults(page) == []
 
 
 @pytest.mark.parametrize("width", [1400, 390])
@@ -69,7 +56,7 @@ async def test_ticked_bookings_run_late_and_are_put_back(
 ) -> None:
     first = NEXT_WEEK + timedelta(days=width // 100)
     numbers = await fill(kept, first, 3)
-    watched = await at_the_desk(browser, served, width)
+    watched = await at_the_desk(browser, served.url, width=width)
     page = watched.page
     await page.goto(f"{served.url}/admin/booking/list")
     for number in numbers[:2]:
@@ -110,7 +97,7 @@ async def test_ticked_bookings_run_late_and_are_put_back(
 async def test_a_sick_colleagues_day_is_freed(browser: Browser, served: Served, kept: Database, width: int) -> None:
     day = NEXT_WEEK + timedelta(days=30 + width // 100)
     numbers = await fill(kept, day, 2)
-    watched = await at_the_desk(browser, served, width)
+    watched = await at_the_desk(browser, served.url, width=width)
     page = watched.page
     await page.goto(f"{served.url}/admin/resource/details/1")
 
@@ -135,7 +122,7 @@ async def test_a_sick_colleagues_day_is_freed(browser: Browser, served: Served, 
 async def test_it_works_without_a_script(browser: Browser, served: Served, kept: Database) -> None:
     start = NEXT_WEEK + timedelta(days=100)
     numbers = await fill(kept, start, 2)
-    watched = await at_the_desk(browser, served, 1400)
+    watched = await at_the_desk(browser, served.url)
     kept_cookies = await watched.page.context.storage_state()
     context = await browser.new_context(java_script_enabled=False, storage_state=kept_cookies)
     page = await context.new_page()

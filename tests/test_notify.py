@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from bookit import undo
 from bookit.bulk import What
 from bookit.database import Database
 from bookit.tables import Booking, Service
@@ -111,6 +112,87 @@ async def test_a_swap_keeps_what_was_asked(house: Database, tells: bool) -> None
     await afternoon.run(house, [1, 2], What.SWAP, tells_customers=tells)
 
     assert [await told(house, number) for number in (1, 2)] == [tells, tells]
+
+
+@pytest.mark.parametrize(("start", "tells"), [("2030-01-07T09:00", False), ("2030-01-08T11:00", True)])
+async def test_of_a_visit_that_is_entered_when_it_is_over_nobody_is_told(
+    desk: Desk, tom: Person, haircut: Service, start: str, tells: bool
+) -> None:
+    """Its box is ticked, since a form knows no time before one is typed; it says what that is about."""
+    opened = await desk.mara.get("/admin/booking/create")
+    assert "Nobody is told of a visit that is over." in words(opened.text)
+
+    made = await fill(desk.mara, "/admin/booking/create", user=tom.id, service=1, start_time=start)
+
+    assert made.status == 302, made
+    assert await told(desk.database) is tells
+    assert "Nobody is told of a visit" not in words((await desk.mara.get("/admin/booking/edit/1")).text)
+
+
+# Undoing.
+
+UNDONE: list[tuple[int, What, dict[str, Any]]] = [
+    (25, What.SHIFT, {"minutes": 15}),
+    (10, What.SHIFT, {"minutes": -15}),
+    (10, What.CANCEL, {}),
+    (10, What.CONFIRM, {}),
+    (10, What.REASSIGN, {"resource_id": MAX}),
+]
+
+
+async def undo_all(database: Database, *, tells: bool) -> None:
+    """Take back an act over many."""
+    async with database.transaction(by=afternoon.MARA, now=NOW, request_id="an-undo") as session:
+        await undo.undo_act(session, "an-act", by=afternoon.MARA, now=NOW, tells_customers=tells)
+
+
+@pytest.mark.parametrize(("ago", "what", "more"), UNDONE)
+@pytest.mark.parametrize("tells", [True, False])
+async def test_an_act_is_undone_and_those_are_told_whose_visits_are_to_come(
+    house: Database, ago: int, what: What, more: dict[str, Any], tells: bool
+) -> None:
+    """Also where one goes back to where another sits still, of whom the answer is another."""
+    began = NOW - timedelta(minutes=ago)
+    for start in (began - HALF, began, began + HALF, TEN):
+        await book(house, start)
+    before = await afternoon.rows_of(house)
+    await afternoon.run(house, [1, 2, 3, 4], what, **more)
+
+    await undo_all(house, tells=tells)
+
+    assert [await told(house, number) for number in (1, 2, 3, 4)] == [False, False, tells, tells]
+    for number, row in (await afternoon.rows_of(house)).items():
+        for name in ("start_time", "end_time", "resource_id", "status"):
+            assert row[name] == before[number][name]
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_swap_with_a_visit_that_is_over_is_undone_and_told_as_one(house: Database, tells: bool) -> None:
+    await book(house, NOW - HALF)
+    await book(house, TEN)
+    before = await afternoon.starts(house)
+    await afternoon.run(house, [1, 2], What.SWAP)
+
+    await undo_all(house, tells=tells)
+
+    assert await afternoon.starts(house) == before
+    assert [await told(house, number) for number in (1, 2)] == [tells, tells]
+
+
+async def test_the_page_of_an_act_asks_of_the_visits_to_come(desk: Desk, house: Database) -> None:
+    await book(house, NOW - HALF)
+    await book(house, TEN)
+    for numbers, asked in (([1, 2], True), ([2], True), ([1], False)):
+        act = f"act-{len(numbers)}-{numbers[0]}"
+        await desk.database.fetch(text("UPDATE bookings SET status = 'pending'"))
+        await afternoon.run(house, numbers, What.CONFIRM, request_id=act)
+        page = await desk.mara.get(f"/admin/act/{act}")
+        assert (f"{BOX} checked" in page.text) == asked
+        assert ("Nobody is told" in words(page.text)) != asked
+
+        await desk.mara.post(f"/admin/act/{act}", data={"tell": "y"})
+
+        assert [await told(house, number) for number in numbers] == [number == 2 for number in numbers]
 
 
 async def test_what_a_customer_does_is_no_news_to_them(database: Database, tom: Person, haircut: Service) -> None:

@@ -5,20 +5,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 from playwright.async_api import Browser, Page, expect
 
 from bookit import people, records
 from bookit.database import Database
 from bookit.tables import Booking, Role, Service, Status, User
-from tests.browser import Served, Watched, browser, served, watch
+from tests.browser import Served, at_the_desk, browser, faults, fits, served
 from tests.conftest import OWNER, PASSWORD
 
 __all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
 
 NOW = datetime.now(UTC)  # The server's clock goes, so visits are around now.
-AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
-FITS = "document.documentElement.scrollWidth <= window.innerWidth"
 IS_DRAWN = """(canvas) => {
   const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   return canvas.width > 100 && pixels.some((value) => value > 0);
@@ -51,26 +48,6 @@ async def kept(served: Served) -> AsyncIterator[Database]:
         yield database
 
 
-async def at_the_desk(browser: Browser, served: Served, *, width: int, theme: str) -> Watched:
-    """Sign in as Mara, which leads to Today, in this theme."""
-    watched = await watch(browser, f"{served.url}/admin/login", width=width)
-    page = watched.page
-    await page.evaluate(f'localStorage.setItem("bookit-theme", "{theme}")')
-    await page.get_by_label("E-mail").fill("mara@example.com")
-    await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Sign in").click()
-    await expect(page).to_have_title("Today – BookIt")
-    await page.wait_for_load_state("networkidle")
-    return watched
-
-
-async def serious(page: Page) -> list[str]:
-    """Give what axe finds that keeps somebody out."""
-    found = (await Axe().run(page, options=AXE)).response["violations"]
-    grave = [one for one in found if one["impact"] in {"serious", "critical"}]
-    return [f"{one['id']}: {one['nodes'][0]['html'][:150]}" for one in grave]
-
-
 async def drawn(page: Page) -> list[bool]:
     return [await canvas.evaluate(IS_DRAWN) for canvas in await page.locator("canvas").all()]
 
@@ -79,17 +56,17 @@ async def drawn(page: Page) -> list[bool]:
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.usefixtures("kept")
 async def test_today_is_drawn_and_can_be_read(width: int, theme: str, browser: Browser, served: Served) -> None:
-    page, errors, elsewhere = await at_the_desk(browser, served, width=width, theme=theme)
+    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width, theme=theme)
 
     assert await page.evaluate("document.documentElement.dataset.bsTheme") == theme
     assert await drawn(page) == [True] * 4
-    assert await page.evaluate(FITS)
-    assert await serious(page) == []
+    assert await fits(page)
+    assert await faults(page) == []
     chart = page.locator("figure", has_text="Bookings a day")
     await chart.locator("summary").click()
     assert await chart.get_by_role("row").count() == 31
     assert await chart.get_attribute("data-bk-points") == "30"
-    assert await page.evaluate(FITS)
+    assert await fits(page)
     await page.get_by_role("link", name="7 days", exact=True).click()
     await expect(page.locator("figure", has_text="Bookings a day")).to_have_attribute("data-bk-points", "7")
     assert (errors, elsewhere) == ([], [])
@@ -99,21 +76,21 @@ async def test_today_is_drawn_and_can_be_read(width: int, theme: str, browser: B
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.usefixtures("kept")
 async def test_each_report_is_drawn_beside_its_table(width: int, theme: str, browser: Browser, served: Served) -> None:
-    page, errors, elsewhere = await at_the_desk(browser, served, width=width, theme=theme)
+    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width, theme=theme)
 
     for name in REPORTS:
         await page.goto(f"{served.url}/admin/reports?report={name}&by=week", wait_until="networkidle")
         await expect(page).to_have_title("Reports – BookIt")
         assert await drawn(page) == [True]
         assert await page.get_by_role("table").first.is_visible()
-        assert await page.evaluate(FITS), name
-        assert await serious(page) == []
+        assert await fits(page), name
+        assert await faults(page) == []
     assert (errors, elsewhere) == ([], [])
 
 
 @pytest.mark.usefixtures("kept")
 async def test_a_chart_takes_the_colours_of_the_other_theme(browser: Browser, served: Served) -> None:
-    page, errors, _ = await at_the_desk(browser, served, width=1400, theme="light")
+    page, errors, _ = await at_the_desk(browser, served.url)
     canvas = page.locator("canvas").first
     light = await canvas.evaluate("(canvas) => canvas.toDataURL()")
 

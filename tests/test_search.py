@@ -43,7 +43,7 @@ async def test_a_customer_is_found_with_the_next_visit_and_the_last(desk: Desk, 
         assert await find(desk, term) == (
             'bk-found"> People Tom #3 tom@example.com'
             " Next Tue 08 Jan 2030, 11:00 Haircut Pending Last Sun 06 Jan 2030, 10:00 Haircut Pending"
-            " All bookings of whoever is called so"
+            f" All bookings of people with “{term.strip()}” in their name or e-mail"
         )
 
 

@@ -14,7 +14,7 @@ from bookit.database import Database
 from bookit.policy import Actor
 from bookit.tables import Booking, Role, Service, Status
 from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person
-from tests.staff import Desk, desk, fill, open_door, send, staff_settings, words
+from tests.staff import Desk, Page, desk, fill, open_door, send, staff_settings, words
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -214,6 +214,44 @@ async def test_more_than_can_be_done_at_once_is_told(desk: Desk, visit: Booking)
 
     assert "Booking #1 is cancelled." in told
     assert "No more than 200 at once: 2 were left as they are." in told
+
+
+# Reasons.
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("x" * 201, "String should have at most 200 characters."),
+        ("late\0bus", "This is blank, or holds a NUL character."),
+    ],
+)
+async def test_a_reason_nobody_can_keep_is_refused_and_its_words_stay(
+    desk: Desk, visit: Booking, reason: str, told: str
+) -> None:
+    sent = {"pks": "1", "back": DETAILS, "reason": reason, "tell": "y"}
+    answer = await desk.mara.post("/admin/booking/action/cancel", data=sent)
+
+    assert (answer.status_code, told in words(answer.text)) == (422, True)
+    assert "Cancel this booking? Its slot becomes free. #1" in words(answer.text)
+    assert Page(answer.text).fields == {"q": "", **sent}
+    row = await desk.row("bookings", 1)
+    assert row is not None
+    assert (row["status"], row["version"]) == ("pending", 1)
+
+    assert "Booking #1 is cancelled." in await press(desk.mara, "cancel", 1, reason="x" * 200)
+    assert "x" * 200 in words((await desk.mara.get(DETAILS)).text)
+
+
+async def test_a_question_asked_again_leads_nowhere_else(desk: Desk, visit: Booking, tom: Person) -> None:
+    await book(desk.database, tom, TOMORROW_AT_TEN + timedelta(hours=1))
+    sent = {"pks": "1,2", "back": "https://elsewhere.example", "reason": "\0"}
+    answer = await desk.mara.post("/admin/booking/action/confirm", data=sent)
+
+    assert answer.status_code == 422
+    assert "Confirm these bookings? 2 selected." in words(answer.text)
+    assert "elsewhere.example" not in answer.text
+    assert "tell" not in Page(answer.text).fields
 
 
 # The past.

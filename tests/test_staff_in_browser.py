@@ -9,7 +9,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 from playwright.async_api import Browser, Page, expect
 from sqlalchemy import text
 
@@ -17,7 +16,7 @@ from bookit import people, records
 from bookit.database import Database
 from bookit.policy import Actor
 from bookit.tables import Booking, Role, Service, Status, User
-from tests.browser import Served, Watched, browser, served, watch
+from tests.browser import Served, at_the_desk, browser, faults, fits, served
 from tests.conftest import OWNER, PASSWORD
 
 __all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
@@ -25,8 +24,6 @@ __all__ = ["browser", "served"]  # fixtures, which pytest finds by their names h
 WIDE, PHONE = 1400, 390
 NOW = datetime.now(UTC)  # The server's clock goes, so these tests' visits are next week.
 NEXT_WEEK = (NOW + timedelta(days=7)).replace(hour=10, minute=0, second=0, microsecond=0)
-AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
-FITS = "document.documentElement.scrollWidth <= window.innerWidth"
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +44,6 @@ async def book(database: Database, start: datetime) -> Booking:
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"user_id": 2, "service_id": 1, "start_time": start}
         return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
-
-
-async def at_the_desk(browser: Browser, served: Served, width: int = WIDE) -> Watched:
-    """Open the staff door, and sign in as Mara."""
-    watched = await watch(browser, f"{served.url}/admin/login", width=width)
-    await watched.page.get_by_label("E-mail").fill("mara@example.com")
-    await watched.page.get_by_label("Password").fill(PASSWORD)
-    await watched.page.get_by_role("button", name="Sign in").click()
-    await expect(watched.page).to_have_title("Today – BookIt")
-    return watched
 
 
 async def look_up(page: Page, field: str, typed: str, wanted: str) -> None:
@@ -80,15 +67,11 @@ async def act(page: Page, label: str, reason: str, done: str) -> None:
     await expect(page.get_by_text(re.compile(rf"^Booking #\d+ is {done}\.$"))).to_be_visible()
 
 
-async def fits(page: Page) -> bool:
-    return bool(await page.evaluate(FITS))
-
-
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 async def test_a_visit_from_booking_to_cancelling(width: int, browser: Browser, served: Served, kept: Database) -> None:
     start = NEXT_WEEK + timedelta(days=width == PHONE)  # Each width has a day of its own.
     await book(kept, start)
-    page, errors, elsewhere = await at_the_desk(browser, served, width)
+    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width)
     fitted = [await fits(page)]
 
     await page.get_by_role("link", name="New booking").click()
@@ -145,7 +128,7 @@ async def test_a_visit_from_booking_to_cancelling(width: int, browser: Browser, 
 
 async def test_acts_on_the_rows_that_are_ticked(browser: Browser, served: Served, kept: Database) -> None:
     booked = await book(kept, NEXT_WEEK + timedelta(hours=4))
-    page, errors, _ = await at_the_desk(browser, served)
+    page, errors, _ = await at_the_desk(browser, served.url)
 
     await page.goto(f"{served.url}/admin/booking/list?search={booked.id}")
     await page.get_by_role("checkbox", name="Select item").check()
@@ -159,22 +142,20 @@ async def test_acts_on_the_rows_that_are_ticked(browser: Browser, served: Served
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 async def test_pages_leave_nobody_out(width: int, theme: str, browser: Browser, served: Served, kept: Database) -> None:
     booked = await book(kept, NEXT_WEEK + timedelta(days=5 + (width == PHONE), hours=2 * (theme == "dark")))
-    page, errors, elsewhere = await at_the_desk(browser, served, width)
-    await page.evaluate("(theme) => localStorage.setItem('bookit-theme', theme)", theme)
-    found: dict[tuple[str, str], list[object]] = {}
+    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width, theme=theme)
+    found: dict[str, list[str]] = {}
 
     for path in ("booking/list", f"booking/details/{booked.id}", "booking/create", "user/list", "login"):
         await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
-        result = await Axe().run(page, options=AXE)
-        grave = [fault for fault in result.response["violations"] if fault["impact"] in {"serious", "critical"}]
-        found |= {(path, fault["id"]): [node["target"] for node in fault["nodes"]] for fault in grave}
+        found[path] = await faults(page)
 
-    assert (found, errors, elsewhere) == ({}, [], [])
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}
+    assert (errors, elsewhere) == ([], [])
 
 
 async def test_an_act_that_cannot_be_says_why_to_the_keyboard(browser: Browser, served: Served, kept: Database) -> None:
     booked = await book(kept, NEXT_WEEK + timedelta(days=8))
-    page, errors, _ = await at_the_desk(browser, served)
+    page, errors, _ = await at_the_desk(browser, served.url)
     await page.goto(f"{served.url}/admin/booking/details/{booked.id}")
     reopen = page.get_by_role("group", name="What can be done").get_by_role("button", name="Reopen")
 
@@ -196,8 +177,7 @@ async def test_an_edit_that_comes_too_late_shows_both_versions(
 ) -> None:
     start = NEXT_WEEK + timedelta(days=9 + (width == PHONE), hours=6 * (theme == "dark"))
     booked = await book(kept, start)
-    page, errors, elsewhere = await at_the_desk(browser, served, width)
-    await page.evaluate("(theme) => localStorage.setItem('bookit-theme', theme)", theme)
+    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width, theme=theme)
     await page.goto(f"{served.url}/admin/booking/edit/{booked.id}")
     mara = Actor("admin", 1, Role.STAFF)
     async with kept.transaction(by=mara) as session:
@@ -213,8 +193,7 @@ async def test_an_edit_that_comes_too_late_shows_both_versions(
     await expect(both).to_contain_text(f"{start + timedelta(hours=1):%H:%M}")
     await expect(page.locator(".bk-stale")).to_contain_text("Mara (staff) changed it at the desk.")
     await expect(page.get_by_role("alert").filter(visible=True)).to_have_count(1)
-    result = await Axe().run(page, options=AXE)
-    grave = [fault for fault in result.response["violations"] if fault["impact"] in {"serious", "critical"}]
+    grave = await faults(page)
     is_fitting = await fits(page)
     await page.get_by_role("button", name="Save mine all the same").click()
     await expect(page).to_have_title("Bookings – BookIt")
@@ -257,7 +236,7 @@ async def test_a_form_elsewhere_changes_nothing(
     host: str, lure: ThreadingHTTPServer, browser: Browser, served: Served, kept: Database
 ) -> None:
     booked = await book(kept, NEXT_WEEK + timedelta(days=3 if host == "localhost" else 4))
-    page, *_ = await at_the_desk(browser, served)
+    page, *_ = await at_the_desk(browser, served.url)
     await page.goto(f"{served.url}/admin/booking/details/{booked.id}")
     Lure.target = str(await page.locator("form[action$='/cancel']").get_attribute("action"))
     Lure.number = booked.id

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from bookit import people, records
 from bookit.database import Database
 from bookit.tables import Booking, Role, Service, User
-from tests.browser import browser, serving
+from tests.browser import browser, serving, sign_in
 from tests.conftest import OWNER, PASSWORD, TEMPLATE, make_database
 
 __all__ = ["browser"]  # a fixture, which pytest finds by its name here
@@ -111,9 +111,7 @@ async def page(browser: Browser, street: Street) -> AsyncIterator[Page]:
     context = await browser.new_context()
     page = await context.new_page()
     await page.goto(f"{street.desk}/admin/login")
-    await page.get_by_label("E-mail").fill("ada@example.com")
-    await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Sign in").click()
+    await sign_in(page, "ada@example.com")
     await expect(page).to_have_title("Today – BookIt")
     yield page
     await context.close()

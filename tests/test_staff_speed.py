@@ -10,9 +10,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from admin import export, paging, views
+from admin.paging import says
 from admin.views import VIEWS
 from bookit.tables import Booking, Event, Review, User, home
 from tests.staff import Desk, desk, open_door, staff_settings, words
@@ -230,25 +232,63 @@ async def found_up_to(desk: Desk, query: str) -> list[str]:
         ("nn", []),
         ("nna", ["Anna Ås", "Hanna 100%"]),
         ("ås", ["Anna Ås"]),
-        ("%", ["Hanna 100%"]),
-        ("0%", ["Hanna 100%"]),
+        ("%", ["Per Cent"]),
+        ("%_", ["Per Cent"]),
         ("_", []),
+        ("@", []),
+        ("0%", []),
+        ("1%", []),
+        ("00%", ["Hanna 100%"]),
+        ("100%", ["Hanna 100%"]),
+        ("a.h", ["Hanna 100%"]),
+        (".h", ["Hanna 100%"]),
         ("nina.h", ["Hanna 100%"]),
     ],
 )
-async def test_one_letter_or_two_begin_a_word(
+async def test_what_an_index_cannot_find_within_begins_something(
     desk: Desk, console: psycopg.Connection, term: str, names: list[str]
 ) -> None:
-    """In lists and in look-ups alike; signs that mean something to SQL mean themselves."""
+    """One letter or two begin a word, a sign alone an e-mail; in lists and in look-ups alike. Signs mean themselves."""
     console.execute(
         "INSERT INTO users (name, email, password_hash) VALUES"
-        " ('Anna Ås', '1@x.example', 'x'), ('Bo Quist', '2@x.example', 'x'), ('Hanna 100%', 'nina.h@x.example', 'x')"
+        " ('Anna Ås', '1@x.example', 'x'), ('Bo Quist', '2@x.example', 'x'), ('Hanna 100%', 'nina.h@x.example', 'x'),"
+        " ('Per Cent', '%_p@x.example', 'x')"
     )
     exported = (await desk.ada.get("/admin/user/export/csv", params={"search": term, "sortBy": "id"})).text
     looked_up = await desk.ada.get("/admin/booking/ajax/lookup", params={"name": "user", "term": term})
 
     assert [line.split(",")[1] for line in exported.splitlines()[1:]] == names
     assert len(looked_up.json()["results"]) == len(names)
+    found = (await desk.mara.get("/admin/search", params={"q": term})).text
+    assert [name for name in ("Anna Ås", "Bo Quist", "Hanna 100%", "Per Cent") if name in found] == names
+
+
+@pytest.mark.parametrize("term", ["%", "_", "@", "--", "%%%", "1%"])
+async def test_signs_are_looked_for_in_order_and_not_row_by_row(
+    desk: Desk, console: psycopg.Connection, term: str
+) -> None:
+    console.execute("SET enable_seqscan = off")
+    wanted = select(home(User).c.id).where(says(term, home(User).c.name, home(User).c.email))
+    dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's
+    query = str(wanted.compile(dialect=dialect, compile_kwargs={"literal_binds": True})).replace("%%", "%")
+
+    plan = "".join(str(line) for line in console.execute(f"EXPLAIN {query}".encode()))
+
+    assert "Seq Scan" not in plan
+    assert "Index Cond" in plan
+
+
+@pytest.mark.parametrize(("term", "count"), [(":)", 1), ("!", 2), ("%", 0)])
+async def test_signs_in_what_customers_say_are_found_anywhere(
+    desk: Desk, fill: Fill, console: psycopg.Connection, term: str, count: int
+) -> None:
+    fill(3)
+    console.execute("UPDATE reviews SET comment = 'Good! :)' WHERE id = 1")
+    console.execute("UPDATE reviews SET comment = 'Good!' WHERE id = 2")
+
+    exported = (await desk.ada.get("/admin/review/export/csv", params={"search": term})).text
+
+    assert len(exported.splitlines()) - 1 == count
 
 
 # Counting.

@@ -21,8 +21,10 @@ const removal = one(".card-footer .btn-danger[data-pk]");
 removal?.closest(".row").append(removal.parentElement);
 
 // A phone shows a row as a card; its values keep their names.
-const heads = all(".card-table thead th").map((head) => head.innerText.trim());
-for (const row of all(".card-table tbody tr")) [...row.cells].forEach((cell, at) => { cell.dataset.label = heads[at] ?? ""; });
+for (const table of all(".card-table, .bk-figures")) {
+  const heads = [...table.tHead.rows[0].cells].map((head) => head.innerText.trim());
+  for (const row of table.rows) [...row.cells].forEach((cell, at) => { cell.dataset.label = heads[at] ?? ""; });
+}
 
 one("#search-reset")?.setAttribute("aria-label", "Clear the search");
 one("#search-input")?.setAttribute("aria-label", one("#search-input").placeholder);
