@@ -9,9 +9,10 @@ from sqlalchemy import text
 from bookit import availability, policy
 from bookit import refusals as no
 from bookit.availability import FITS, STANDING, Visit
-from bookit.database import TELLING, Session
+from bookit.database import Session
 from bookit.policy import Actor
 from bookit.tables import Booking, Resource, Service, Status, row_of
+from bookit.telling import TELLING
 
 # One statement judges the start by every rule, takes the first free resource that passes, and books it. The visit is as
 # the service makes it: how long, what it costs, what it blocks.

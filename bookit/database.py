@@ -8,36 +8,23 @@ as values.
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
-from functools import cache
-from typing import Any, LiteralString, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import psycopg
 from anyio import CancelScope
 from psycopg import AsyncConnection, AsyncRawCursor, sql
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import (
-    ARRAY,
-    BindParameter,
-    ClauseElement,
-    Select,
-    bindparam,
-    column,
-    delete,
-    func,
-    insert,
-    true,
-    update,
-)
-from sqlalchemy.dialects.postgresql.psycopg import dialect
-from sqlalchemy.sql import visitors
-from sqlmodel import SQLModel, select
+from sqlalchemy import ClauseElement
+from sqlmodel import SQLModel
 
 from bookit import refusals as no
 from bookit.gathering import Gathering, Turns
 from bookit.policy import Actor
 from bookit.settings import Settings
+from bookit.statements import by_number, compiled, deleting, for_many, inserting, updating
 from bookit.tables import TableRow, home, number_of, row_of, spoken
+from bookit.telling import ABOUT_AN_ACT, Told, named, telling, telling_of
 
 Row = dict[str, Any]
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -45,25 +32,14 @@ T = TypeVar("T")
 TEN_MINUTES = timedelta(minutes=10)
 
 SPOKEN = spoken()
-# PostgreSQL's own $1, $2: psycopg would look through a longer statement for its %(names)s each time it is run.
-DIALECT = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 # Set by statement and not as start-up options, which PgBouncer does not pass on. jit costs half a second where the
 # planner overestimates, as it does for the free slots.
 ON_CONNECT = (
     "SET timezone = 'UTC'; SET jit = off; SET statement_timeout = '30s'; SET lock_timeout = '10s';"
     "SET idle_in_transaction_session_timeout = '60s'"
 )
-
-
 # The columns a statement gave last: psycopg would work out their names anew for each result.
 COLUMNS: dict[str, tuple[str, ...]] = {}
-
-
-@cache
-def compiled(statement: ClauseElement) -> tuple[LiteralString, tuple[str, ...], Row]:
-    """Give the SQL of a statement, the names of its values in their order, and the values written into it."""
-    made: Any = statement.compile(dialect=DIALECT)
-    return str(made), tuple(made.positiontup or ()), dict(made.params)
 
 
 async def run(connection: Connection, statement: ClauseElement, values: Row) -> list[Row]:
@@ -78,16 +54,6 @@ async def run(connection: Connection, statement: ClauseElement, values: Row) -> 
     if len(columns) != result.nfields:
         columns = COLUMNS[text] = tuple(column.name for column in cursor.description or ())
     return [dict(zip(columns, row, strict=True)) for row in await cursor.fetchall()]
-
-
-# What history is to keep of an act: who is at work, through which door, by which request, when, and why.
-Told = dict[str, str]
-ABOUT_AN_ACT = ("request_id", "now", "actor_id", "actor", "door", "reason", "tells_customer")
-# The first words of a statement that is an act by itself: it says what BEGIN and SET LOCAL would, and so needs neither
-# them nor a COMMIT, which saves two round trips of three and a third of what booking costs here. The rest of such a
-# statement must take ``is_told`` from it, or PostgreSQL would not listen.
-SAID = " || ".join(f"set_config('bookit.{name}', :told_{name}, true)" for name in ABOUT_AN_ACT)
-TELLING = f"WITH telling AS MATERIALIZED (SELECT {SAID} IS NOT NULL AS is_told)"
 
 
 class Reads(Protocol):
@@ -190,51 +156,6 @@ class Session:
             await self._connection.execute("ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt")
             raise
         await self._connection.execute("RELEASE SAVEPOINT attempt")
-
-
-@cache
-def by_number(table: type[SQLModel], *, hold: bool) -> ClauseElement:
-    statement = select(table).where(home(table).c.id == bindparam("id"))
-    return statement.with_for_update() if hold else statement
-
-
-@cache
-def for_many(statement: Select[Any], names: tuple[str, ...]) -> ClauseElement:
-    """Give what runs a statement for many sets of values: each comes as a list, and its rows by their place in it."""
-    written: Any = statement
-    kinds = {one.key: one.type for one in visitors.iterate(written) if isinstance(one, BindParameter)}
-    lists = [bindparam(name, type_=ARRAY(kinds[name])) for name in names]
-    places = [column(name, kinds[name]) for name in names]
-    asked = func.unnest(*lists).table_valued(*places, with_ordinality="asked_at", name="asked").render_derived()
-
-    def place_of(one: Any, **_: Any) -> Any:
-        return asked.c[one.key] if isinstance(one, BindParameter) else None
-
-    placed = visitors.replacement_traverse(written, {}, place_of)  # type: ignore[call-overload]  # wants a protocol
-    one = placed.correlate(asked).subquery()
-    found = select(one, func.row_number().over().label("found_at")).correlate(asked).lateral()
-    columns = [column for column in found.c if column.name != "found_at"]
-    both = asked.join(found, true())
-    return select(asked.c.asked_at, *columns).select_from(both).order_by(asked.c.asked_at, found.c.found_at)
-
-
-@cache
-def inserting(table: type[SQLModel], columns: tuple[str, ...]) -> ClauseElement:
-    rows = home(table)
-    return insert(rows).values({name: bindparam(name, type_=rows.c[name].type) for name in columns}).returning(rows)
-
-
-@cache
-def updating(table: type[SQLModel], columns: tuple[str, ...]) -> ClauseElement:
-    rows = home(table)
-    values = {name: bindparam(name, type_=rows.c[name].type) for name in columns}
-    return update(rows).where(rows.c.id == bindparam("the_id")).values(values).returning(rows)
-
-
-@cache
-def deleting(table: type[SQLModel]) -> ClauseElement:
-    rows = home(table)
-    return delete(rows).where(rows.c.id == bindparam("id"))
 
 
 @contextmanager
@@ -434,21 +355,6 @@ async def commit(connection: Connection) -> None:
     done = await connection.execute("COMMIT")
     if done.statusmessage != "COMMIT":
         raise psycopg.errors.InFailedSqlTransaction("A statement of this transaction failed, so nothing was kept.")
-
-
-def telling_of(by: Actor, now: datetime | None, request_id: str) -> Told:
-    """Put in words who is at work, and when."""
-    return {"request_id": request_id, "now": now.isoformat() if now else "", **named(by)}
-
-
-def named(by: Actor) -> Told:
-    return {"actor_id": str(by.id or ""), "actor": str(by), "door": by.door}
-
-
-def telling(told: Told) -> sql.Composed:
-    """Have PostgreSQL know this until the transaction ends."""
-    setting = sql.SQL("SET LOCAL {} = {}")
-    return sql.SQL("; ").join(setting.format(sql.Identifier("bookit", name), value) for name, value in told.items())
 
 
 async def retrying(act: Callable[[], Awaitable[T]]) -> T:
