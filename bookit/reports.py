@@ -89,13 +89,16 @@ FREE = """free AS (
    WHERE p.capacity > coalesce(busy.places, 0)
 )"""
 MINUTES = "round(extract(epoch FROM {}) / 60)::bigint"
-# Times, period by period: cut where one ends and the next begins.
+# Times, period by period: cut where one ends and the next begins. Where there is but one, nothing is cut.
 PIECES = """LATERAL (
   SELECT n, sum(least(upper, until) - greatest(lower, since)) AS length
     FROM (SELECT lower(o), upper(o), generate_series(width_bucket(lower(o), CAST(:edges AS timestamptz[])),
                                                      width_bucket(upper(o), CAST(:edges AS timestamptz[]))) AS n
             FROM unnest({}) AS o) AS piece
     JOIN period USING (n) GROUP BY n
+) AS piece"""
+WHOLE = """LATERAL (
+  SELECT CAST(1 AS bigint) AS n, sum(upper(o) - lower(o)) AS length FROM unnest({}) AS o
 ) AS piece"""
 GAPS = f""", {FREE}, shortest AS (
   SELECT sr.resource_id AS id, make_interval(mins => min(s.duration_minutes)) AS lasts
@@ -112,7 +115,7 @@ GAPS = f""", {FREE}, shortest AS (
 NO_GAPS = ", gap (id, n, length) AS (VALUES (CAST(NULL AS bigint), CAST(NULL AS bigint), CAST(NULL AS interval)))"
 
 
-def used(start: LiteralString, gaps: LiteralString) -> TextClause:
+def used(start: LiteralString, gaps: LiteralString, pieces: LiteralString) -> TextClause:
     """Give the statement that measures time: by resource, by period, and in all.
 
     Hours are worked out from a day before to a day after, so that what is free across the ends of the range is seen as
@@ -122,10 +125,10 @@ def used(start: LiteralString, gaps: LiteralString) -> TextClause:
   SELECT p.id, p.capacity, p.open * whole.times AS open
     FROM plan p CROSS JOIN (SELECT tstzmultirange(tstzrange(min(since), max(until))) AS times FROM period) AS whole
 ), opened AS (
-  SELECT w.id, n, length * w.capacity AS length FROM within w CROSS JOIN {PIECES.format("w.open")}
+  SELECT w.id, n, length * w.capacity AS length FROM within w CROSS JOIN {pieces.format("w.open")}
 ), booked AS (
   SELECT w.id, n, sum(length) AS length
-    FROM within w JOIN taken t USING (id) CROSS JOIN {PIECES.format("w.open * t.visits")} GROUP BY w.id, n
+    FROM within w JOIN taken t USING (id) CROSS JOIN {pieces.format("w.open * t.visits")} GROUP BY w.id, n
 ){gaps}
 SELECT n AS period, p.id, p.name, bool_or(NOT p.keeps_hours) AS is_always_open, GROUPING(n, p.id) AS level,
        coalesce({MINUTES.format("sum(opened.length)")}, 0) AS open_minutes,
@@ -138,8 +141,8 @@ SELECT n AS period, p.id, p.name, bool_or(NOT p.keeps_hours) AS is_always_open, 
 """)
 
 
-UTILISATION = used(taken(VISITS), NO_GAPS)
-UTILISATION_AND_GAPS = used(taken(VISITS, BLOCKS), GAPS)
+UTILISATION, WHOLE_UTILISATION = (used(taken(VISITS), NO_GAPS, pieces) for pieces in (PIECES, WHOLE))
+WITH_GAPS, WHOLE_WITH_GAPS = (used(taken(VISITS, BLOCKS), GAPS, pieces) for pieces in (PIECES, WHOLE))
 # Whoever was never here before the range is new in the period they first came in, and nowhere else.
 REPEAT = text(f"""
 WITH {PERIOD}, came AS MATERIALIZED (
@@ -261,7 +264,8 @@ async def utilisation(reads: Reads, days: Days, *, now: datetime, with_gaps: boo
     moments = {"since": days.since - A_DAY, "until": days.until + A_DAY, "now": now}
     if with_gaps:
         moments["last"] = days.until
-    statement = UTILISATION_AND_GAPS if with_gaps else UTILISATION
+    statements = (WITH_GAPS, WHOLE_WITH_GAPS) if with_gaps else (UTILISATION, WHOLE_UTILISATION)
+    statement = statements[len(days.periods) == 1]
     rows = await reads.fetch(statement, edges=days.edges, ends=days.ends, **moments)
     nothing = dict.fromkeys(("open_minutes", "booked_minutes", "unsellable_minutes"), 0)
 
