@@ -28,7 +28,7 @@ from admin.pages import OwnPage
 from admin.permissions import Permissions
 from admin.record_view import RecordView, Unsaved
 from admin.sign_in import StaffSignIn, actor_of
-from admin.today import show_today
+from admin.today import show_present, show_today
 from admin.typed import escaped
 from admin.views import VIEWS
 from bookit import refusals as no
@@ -84,6 +84,7 @@ class StaffSite(Admin):
             name = f"calendar-{path.partition('/')[0]}"
             self.admin.add_route(f"/calendar/{path}", self.for_calendar(answer), methods=[method], name=name)
         self.admin.add_route("/calendar/stream", self.stream, methods=["GET"], name="calendar-stream")
+        self.admin.add_route("/today", self.today, methods=["GET"], name="today")
 
     def showing(self, page: OwnPage) -> Any:
         """Have a page of ours shown to whoever is signed in; a refusal has the status of its kind."""
@@ -116,19 +117,28 @@ class StaffSite(Admin):
         """Whether the person of a request may still come in."""
         return await self.authentication_backend.authenticate(request) is True  # type: ignore[union-attr]  # ours
 
-    async def stream(self, request: Request) -> Response:
-        """Tell the calendar what changes. It asks by itself, so that this keeps nobody signed in."""
+    async def lets_in(self, request: Request) -> bool:
+        """Let in a script that asks by itself, which keeps nobody signed in."""
         backend: Any = self.authentication_backend
         user = await backend.still_here(request.session)
-        if user is None:
+        if user is not None:
+            request.state.user, request.state.actor = user, actor_of(user)
+            request.scope["actor"] = request.state.actor
+        return user is not None
+
+    async def stream(self, request: Request) -> Response:
+        """Tell the calendar, and Today, what changes."""
+        if not await self.lets_in(request):
             return JSONResponse({"sentence": str(no.SignInEnded())}, 401)
-        request.state.actor = request.scope["actor"] = actor_of(user)
-
-        async def is_still_here() -> bool:
-            return await backend.still_here(request.session) is not None
-
         self.newsroom = self.newsroom or Newsroom(RecordView.database)
-        return await calendar.stream(request, self.newsroom, is_still_here)
+        return await calendar.stream(request, self.newsroom, lambda: self.lets_in(request))
+
+    async def today(self, request: Request) -> Response:
+        """Show what is next, what waits and what is free, as it is by now."""
+        if not await self.lets_in(request):
+            return JSONResponse({"sentence": str(no.SignInEnded())}, 401)
+        database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
+        return await show_present(request, database, self.templates, zone=zone, now=now)
 
     def _handle_action_decorated_func(self, func: MethodType, view: Any, view_instance: Any) -> None:
         """Have actions by POST: SQLAdmin's are links, which a page of another site can follow."""

@@ -1,9 +1,9 @@
 """The page a day at the desk begins with: what is next, what waits, what is free, and how the last days went."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,22 +25,16 @@ async def show_today(
     request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime
 ) -> Response:
     """Show today, and the figures of the days that are asked for."""
-    if not policy.may_see_figures(request.state.actor):
-        raise HTTPException(403)
+    require_figures(request)
     chosen = picked(request, PICKS, zone=zone, now=now, steps=("day",))
-    this_day = now.astimezone(zone).date()
-    until = policy.midnight(this_day, zone, days_on=1)
     whole = reports.Days(chosen.days.first, chosen.days.last, zone, "whole")
-    lists, free, visits, used = await asyncio.gather(
-        today.desk(database, now=now, until=until),
-        today.free_today(database, now=now, until=until),
+    present, visits, used = await asyncio.gather(
+        as_it_is(request, database, zone=zone, now=now),
         reports.visits(database, chosen.days, now=now),
         reports.utilisation(database, whole, now=now, with_gaps=False),
     )
     told = {
-        "lists": lists,
-        "free": [row for row in free if row["open_minutes"]],
-        "shut": sum(not row["open_minutes"] for row in free),
+        **present,
         "visits": visits,
         "missed": weekly(visits.periods),
         "used": used.total,
@@ -49,6 +43,39 @@ async def show_today(
         "count": chosen.count,
         "error": chosen.error,
         "picks": PICKS,
+    }
+    answer: Response = await templates.TemplateResponse(request, "sqladmin/today.html", told)
+    return answer
+
+
+async def show_present(
+    request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime
+) -> Response:
+    """Show the part of the page that is of this moment, for the page's script to put in its place."""
+    require_figures(request)
+    told = await as_it_is(request, database, zone=zone, now=now)
+    answer: Response = await templates.TemplateResponse(request, "sqladmin/_today.html", told)
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+def require_figures(request: Request) -> None:
+    """Let nobody see Today who may not see figures."""
+    if not policy.may_see_figures(request.state.actor):
+        raise HTTPException(403)
+
+
+async def as_it_is(request: Request, database: Database, *, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
+    """Read who is next, what waits and what is free, and how a page tells it."""
+    this_day = now.astimezone(zone).date()
+    until = policy.midnight(this_day, zone, days_on=1)
+    lists, free = await asyncio.gather(
+        today.desk(database, now=now, until=until), today.free_today(database, now=now, until=until)
+    )
+    return {
+        "lists": lists,
+        "free": [row for row in free if row["open_minutes"]],
+        "shut": sum(not row["open_minutes"] for row in free),
         "now": now.astimezone(zone),
         "this_day": this_day,
         "most_free": MOST_FREE,
@@ -59,9 +86,18 @@ async def show_today(
         "is_today": lambda moment: moment.astimezone(zone).date() == this_day,
         "badge": status_badge,
         "minutes": spoken_minutes,
+        "page_of": pages(request),
     }
-    answer: Response = await templates.TemplateResponse(request, "sqladmin/today.html", told)
-    return answer
+
+
+def pages(request: Request) -> Callable[[str, int], str]:
+    """Give what tells where a row's page is. To ask the router for each takes longer than to read them all."""
+
+    @cache
+    def first(identity: str) -> str:
+        return str(request.url_for("admin:details", identity=identity, pk=0)).removesuffix("0")
+
+    return lambda identity, number: f"{first(identity)}{number}"
 
 
 def weekly(days: Sequence[Row]) -> list[Row]:

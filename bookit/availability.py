@@ -45,34 +45,37 @@ rule AS MATERIALIZED (
    WHERE sr.service_id = CAST(:service_id AS bigint) AND r.is_active
      AND (CAST(:resource_id AS bigint) IS NULL OR r.id = CAST(:resource_id AS bigint))
 )"""
-# A span is one opening of a candidate by itself, in which starts are counted; a plan, all of a candidate's open time.
+# The hours a candidate keeps, midnight to midnight where it keeps none; what hours are in time is worked out once for
+# all who keep the same. A span is one opening of a candidate by itself, in which starts are counted; a plan, all of a
+# candidate's open time.
 OPEN_TIME = """, exception AS MATERIALIZED (
   SELECT x.resource_id, x.is_open, x.start_time, x.end_time
     FROM rule JOIN calendar_exceptions x
       ON tstzrange(x.start_time, x.end_time) && tstzrange(:since, :until + rule.lasts, '[]')
+), exceptional AS MATERIALIZED (
+  SELECT x.resource_id, range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.is_open) AS opened,
+         range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE NOT x.is_open) AS closed
+    FROM exception x GROUP BY x.resource_id
+), kept AS MATERIALIZED (
+  SELECT c.id, c.timezone, h.weekday, h.opens, h.closes, h.valid_from, h.valid_until
+    FROM candidate c JOIN opening_hours h ON h.resource_id = c.id
+  UNION ALL
+  SELECT c.id, c.timezone, weekday, time '00:00', time '00:00', NULL, NULL
+    FROM candidate c CROSS JOIN generate_series(1, 7) AS weekday WHERE NOT c.keeps_hours
+), opening AS MATERIALIZED (
+  SELECT k.*, day, (day + k.opens) AT TIME ZONE k.timezone AS since,
+         (day + k.closes + CASE WHEN k.closes > k.opens THEN interval '0' ELSE interval '1 day' END)
+           AT TIME ZONE k.timezone AS until
+    FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM kept) AS k
+   CROSS JOIN LATERAL generate_series(
+     date_trunc('week', (:since AT TIME ZONE k.timezone) - interval '2 days') + make_interval(days => k.weekday - 1),
+     (:until + rule.lasts) AT TIME ZONE k.timezone, interval '7 days') AS day
+   WHERE ((day + interval '12 hours') AT TIME ZONE k.timezone) AT TIME ZONE k.timezone = day + interval '12 hours'
 ), span AS MATERIALIZED (
-  SELECT c.id, opening.since, opening.until
-    FROM rule CROSS JOIN candidate c
-   CROSS JOIN LATERAL (
-     SELECT date_trunc('day', :since AT TIME ZONE c.timezone) - interval '2 days' AS first,
-            (:until + rule.lasts) AT TIME ZONE c.timezone AS last
-   ) AS days
-   CROSS JOIN LATERAL (
-     SELECT day, (day + h.opens) AT TIME ZONE c.timezone AS since,
-            (day + h.closes + CASE WHEN h.closes > h.opens THEN interval '0' ELSE interval '1 day' END)
-              AT TIME ZONE c.timezone AS until
-       FROM opening_hours h
-      CROSS JOIN LATERAL generate_series(
-        date_trunc('week', days.first) + make_interval(days => h.weekday - 1), days.last, interval '7 days') AS day
-      WHERE h.resource_id = c.id
-        AND day >= coalesce(h.valid_from, '-infinity') AND day <= coalesce(h.valid_until, 'infinity')
-     UNION ALL
-     SELECT day, day AT TIME ZONE c.timezone, (day + interval '1 day') AT TIME ZONE c.timezone
-       FROM generate_series(days.first, days.last, interval '1 day') AS day
-      WHERE NOT c.keeps_hours
-   ) AS opening
-   WHERE opening.since < opening.until AND opening.until > :since
-     AND ((day + interval '12 hours') AT TIME ZONE c.timezone) AT TIME ZONE c.timezone = day + interval '12 hours'
+  SELECT k.id, o.since, o.until
+    FROM kept k JOIN opening o USING (timezone, weekday, opens, closes)
+   WHERE o.since < o.until AND o.until > :since
+     AND o.day >= coalesce(k.valid_from, '-infinity') AND o.day <= coalesce(k.valid_until, 'infinity')
   UNION ALL
   SELECT c.id, x.start_time, x.end_time
     FROM candidate c JOIN exception x ON x.is_open AND (x.resource_id = c.id OR x.resource_id IS NULL)
@@ -83,14 +86,10 @@ OPEN_TIME = """, exception AS MATERIALIZED (
     LEFT JOIN (
       SELECT s.id, range_agg(tstzrange(s.since, s.until)) AS hours FROM span s GROUP BY s.id
     ) AS opening USING (id)
+    LEFT JOIN exceptional AS own ON own.resource_id = c.id
+    LEFT JOIN exceptional AS shared ON shared.resource_id IS NULL
    CROSS JOIN LATERAL (
-     SELECT coalesce(range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.resource_id IS NULL
-                     AND NOT x.is_open), '{}')
-            - coalesce(range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.resource_id = c.id
-                       AND x.is_open), '{}')
-            + coalesce(range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.resource_id = c.id
-                       AND NOT x.is_open), '{}') AS times
-       FROM exception x
+     SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
    ) AS closed
 )"""
 PLANS = f"{ASKED}{OPEN_TIME}"

@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, TypeVar
 import psycopg
 from anyio import CancelScope
 from psycopg import AsyncConnection, AsyncRawCursor, sql
-from psycopg.types.numeric import Int8BinaryDumper
+from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import ClauseElement
 from sqlmodel import SQLModel
@@ -346,7 +346,8 @@ class Database:
 
 async def configure(connection: Connection) -> None:
     # Numbers as wide as can be, or small and large ones would each have a plan of their own.
-    connection.adapters.register_dumper(int, Int8BinaryDumper)
+    for dumper in (Int8Dumper, Int8BinaryDumper):
+        connection.adapters.register_dumper(int, dumper)
     await connection.execute(ON_CONNECT)
 
 

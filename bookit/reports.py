@@ -7,10 +7,10 @@ ends. A visit counts in the period it starts in; time counts where it passes. ``
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from bookit import policy
 from bookit.availability import HOURS
@@ -34,98 +34,136 @@ MEANS = {
 MEANS = {report: " ".join(words.split()) for report, words in MEANS.items()}
 
 LIVE = "b.status <> 'cancelled' AND (b.expires_at IS NULL OR b.expires_at > :now)"
-TO_COME = f"{LIVE} AND b.status IN ('pending', 'confirmed') AND b.start_time > :now"
+# Bookings are read period by period, each by the index on starts, and added up where they are few.
+PERIOD = """period AS MATERIALIZED (
+  SELECT n, since, until
+    FROM unnest(CAST(:edges AS timestamptz[]), CAST(:ends AS timestamptz[])) WITH ORDINALITY AS edge (since, until, n)
+)"""
 # By period, by service, and in all, from one reading of the bookings.
 TALLY = text(f"""
+WITH {PERIOD}, tally AS (
+  SELECT period.n AS period, b.*, is_live AND is_coming AND status IN ('pending', 'confirmed') AS is_to_come
+    FROM period CROSS JOIN LATERAL (
+      SELECT b.service_id, b.status, {LIVE} AS is_live, b.start_time > :now AS is_coming,
+             count(*) AS visits, sum(b.price) AS price
+        FROM bookings b WHERE b.start_time >= period.since AND b.start_time < period.until
+       GROUP BY 1, 2, 3, 4
+    ) AS b
+)
 SELECT period, service_id, s.title, GROUPING(period, service_id) AS level,
-       sum(visits)::bigint AS visits, sum(completed)::bigint AS completed, sum(no_shows)::bigint AS no_shows,
-       sum(coming)::bigint AS coming, sum(revenue) AS revenue, sum(to_come) AS to_come
-  FROM (
-    SELECT width_bucket(b.start_time, CAST(:edges AS timestamptz[])) AS period, b.service_id,
-           count(*) FILTER (WHERE {LIVE}) AS visits,
-           count(*) FILTER (WHERE b.status = 'completed') AS completed,
-           count(*) FILTER (WHERE b.status = 'no_show') AS no_shows,
-           count(*) FILTER (WHERE {TO_COME}) AS coming,
-           coalesce(sum(b.price) FILTER (WHERE b.status = 'completed'), 0) AS revenue,
-           coalesce(sum(b.price) FILTER (WHERE {TO_COME}), 0) AS to_come
-      FROM bookings b WHERE b.start_time >= :since AND b.start_time < :until
-     GROUP BY 1, 2
-  ) AS b LEFT JOIN services s ON s.id = b.service_id
+       coalesce(sum(visits) FILTER (WHERE is_live), 0)::bigint AS visits,
+       coalesce(sum(visits) FILTER (WHERE status = 'completed'), 0)::bigint AS completed,
+       coalesce(sum(visits) FILTER (WHERE status = 'no_show'), 0)::bigint AS no_shows,
+       coalesce(sum(visits) FILTER (WHERE is_to_come), 0)::bigint AS coming,
+       coalesce(sum(t.price) FILTER (WHERE status = 'completed'), 0) AS revenue,
+       coalesce(sum(t.price) FILTER (WHERE is_to_come), 0) AS to_come
+  FROM tally t LEFT JOIN services s ON s.id = t.service_id
  GROUP BY GROUPING SETS ((period), (service_id, s.title), ())
  ORDER BY level, period, revenue DESC, to_come DESC, service_id
 """)
 
 # A visit, and what it blocks before and after it, last a day each at most.
 NEAR = f"b.start_time >= :since - interval '2 days' AND b.start_time < :until + interval '1 day' AND {LIVE}"
-# What is taken, place by place.
-TAKEN = f"""{HOURS}, taken AS MATERIALIZED (
-  SELECT b.resource_id AS id, b.lane, range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS blocks
+VISITS = "range_agg(tstzrange(b.start_time, b.end_time)) AS visits"
+BLOCKS = "range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS blocks"
+
+
+def taken(*times: LiteralString) -> LiteralString:
+    """Give the start of a statement that has what is taken, place by place."""
+    return f"""{HOURS}, taken AS MATERIALIZED (
+  SELECT b.resource_id AS id, b.lane, {", ".join(times)}
     FROM bookings b WHERE {NEAR}
    GROUP BY b.resource_id, b.lane
-), free AS (
+)"""
+
+
+# What is free: in each place that anything takes, and in all the others together.
+FREE = """free AS (
   SELECT p.id, 1 AS places, p.open - t.blocks AS times
     FROM plan p JOIN taken t ON t.id = p.id AND t.lane <= p.capacity
   UNION ALL
-  SELECT p.id, p.capacity - count(t.id), p.open
-    FROM plan p LEFT JOIN taken t ON t.id = p.id AND t.lane <= p.capacity
-   GROUP BY p.id, p.capacity, p.open
+  SELECT p.id, p.capacity - coalesce(busy.places, 0), p.open
+    FROM plan p LEFT JOIN (
+      SELECT t.id, count(*) AS places FROM plan p JOIN taken t ON t.id = p.id AND t.lane <= p.capacity GROUP BY t.id
+    ) AS busy USING (id)
+   WHERE p.capacity > coalesce(busy.places, 0)
 )"""
 MINUTES = "round(extract(epoch FROM {}) / 60)::bigint"
-# By resource, by period, and in all. Hours are worked out from a day before to a day after, so that what is free
-# across the ends of the range is seen as long as it is.
-UTILISATION = text(f"""{TAKEN}, period AS MATERIALIZED (
-  SELECT n, tstzmultirange(tstzrange(since, until)) AS times
-    FROM unnest(CAST(:edges AS timestamptz[]), CAST(:ends AS timestamptz[])) WITH ORDINALITY AS edge (since, until, n)
-), cell AS MATERIALIZED (
-  SELECT p.id, period.n, p.capacity, p.open * period.times AS open FROM plan p CROSS JOIN period
-), opened AS (
-  SELECT c.id, c.n, sum(upper(o) - lower(o)) * c.capacity AS length
-    FROM cell c CROSS JOIN LATERAL unnest(c.open) AS o GROUP BY c.id, c.n, c.capacity
-), visit AS (
-  SELECT b.resource_id AS id, b.lane, tstzrange(b.start_time, b.end_time) AS times,
-         generate_series(width_bucket(b.start_time, CAST(:edges AS timestamptz[])),
-                         width_bucket(b.end_time, CAST(:edges AS timestamptz[]))) AS n
-    FROM bookings b WHERE {NEAR}
-), booked AS (
-  SELECT c.id, c.n, sum(upper(o) - lower(o)) AS length
-    FROM cell c JOIN (SELECT id, n, lane, range_agg(times) AS times FROM visit GROUP BY id, n, lane) AS v USING (id, n)
-   CROSS JOIN LATERAL unnest(c.open * v.times) AS o GROUP BY c.id, c.n
-), shortest AS (
+# Times, period by period: cut where one ends and the next begins. Where there is but one, nothing is cut.
+PIECES = """LATERAL (
+  SELECT n, sum(least(upper, until) - greatest(lower, since)) AS length
+    FROM (SELECT lower(o), upper(o), generate_series(width_bucket(lower(o), CAST(:edges AS timestamptz[])),
+                                                     width_bucket(upper(o), CAST(:edges AS timestamptz[]))) AS n
+            FROM unnest({}) AS o) AS piece
+    JOIN period USING (n) GROUP BY n
+) AS piece"""
+WHOLE = """LATERAL (
+  SELECT CAST(1 AS bigint) AS n, sum(upper(o) - lower(o)) AS length FROM unnest({}) AS o
+) AS piece"""
+GAPS = f""", {FREE}, shortest AS (
   SELECT sr.resource_id AS id, make_interval(mins => min(s.duration_minutes)) AS lasts
     FROM service_resources sr JOIN services s ON s.id = sr.service_id AND s.is_active GROUP BY sr.resource_id
 ), gap AS (
-  SELECT f.id, width_bucket(lower(o), CAST(:edges AS timestamptz[])) AS n,
-         sum((upper(o) - lower(o)) * f.places) AS length
-    FROM free f JOIN shortest USING (id) CROSS JOIN LATERAL unnest(f.times) AS o
-   WHERE :with_gaps AND f.places > 0 AND upper(o) - lower(o) < shortest.lasts AND lower(o) < CAST(:last AS timestamptz)
-   GROUP BY f.id, n
-)
+  SELECT f.id, n, sum(length * f.places) AS length
+    FROM free f JOIN shortest USING (id)
+   CROSS JOIN LATERAL (
+     SELECT width_bucket(lower(o), CAST(:edges AS timestamptz[])) AS n, sum(upper(o) - lower(o)) AS length
+       FROM unnest(f.times) AS o
+      WHERE upper(o) - lower(o) < shortest.lasts AND lower(o) < CAST(:last AS timestamptz) GROUP BY 1
+   ) AS short GROUP BY f.id, n
+)"""
+NO_GAPS = ", gap (id, n, length) AS (VALUES (CAST(NULL AS bigint), CAST(NULL AS bigint), CAST(NULL AS interval)))"
+
+
+def used(start: LiteralString, gaps: LiteralString, pieces: LiteralString) -> TextClause:
+    """Give the statement that measures time: by resource, by period, and in all.
+
+    Hours are worked out from a day before to a day after, so that what is free across the ends of the range is seen as
+    long as it is.
+    """
+    return text(f"""{start}, {PERIOD}, within AS MATERIALIZED (
+  SELECT p.id, p.capacity, p.open * whole.times AS open
+    FROM plan p CROSS JOIN (SELECT tstzmultirange(tstzrange(min(since), max(until))) AS times FROM period) AS whole
+), opened AS (
+  SELECT w.id, n, length * w.capacity AS length FROM within w CROSS JOIN {pieces.format("w.open")}
+), booked AS (
+  SELECT w.id, n, sum(length) AS length
+    FROM within w JOIN taken t USING (id) CROSS JOIN {pieces.format("w.open * t.visits")} GROUP BY w.id, n
+){gaps}
 SELECT n AS period, p.id, p.name, bool_or(NOT p.keeps_hours) AS is_always_open, GROUPING(n, p.id) AS level,
        coalesce({MINUTES.format("sum(opened.length)")}, 0) AS open_minutes,
        coalesce({MINUTES.format("sum(booked.length)")}, 0) AS booked_minutes,
        coalesce({MINUTES.format("sum(gap.length)")}, 0) AS unsellable_minutes
-  FROM plan p JOIN cell c USING (id)
+  FROM plan p CROSS JOIN period
   LEFT JOIN opened USING (id, n) LEFT JOIN booked USING (id, n) LEFT JOIN gap USING (id, n)
  GROUP BY GROUPING SETS ((n), (p.id, p.name), ())
  ORDER BY level, period, p.name, p.id
 """)
-# Only who was not here earlier in the range is looked for before it.
-REPEAT = text("""
-WITH came AS MATERIALIZED (
-  SELECT b.user_id, width_bucket(b.start_time, CAST(:edges AS timestamptz[])) AS period, min(b.start_time) AS first
-    FROM bookings b WHERE b.status = 'completed' AND b.start_time >= :since AND b.start_time < :until
-   GROUP BY b.user_id, period
+
+
+UTILISATION, WHOLE_UTILISATION = (used(taken(VISITS), NO_GAPS, pieces) for pieces in (PIECES, WHOLE))
+WITH_GAPS, WHOLE_WITH_GAPS = (used(taken(VISITS, BLOCKS), GAPS, pieces) for pieces in (PIECES, WHOLE))
+# Whoever was never here before the range is new in the period they first came in, and nowhere else.
+REPEAT = text(f"""
+WITH {PERIOD}, came AS MATERIALIZED (
+  SELECT period.n, b.user_id
+    FROM period CROSS JOIN LATERAL (
+      SELECT b.user_id FROM bookings b
+       WHERE b.status = 'completed' AND b.start_time >= period.since AND b.start_time < period.until
+       GROUP BY b.user_id
+    ) AS b
 ), customer AS MATERIALIZED (
-  SELECT c.*, EXISTS (
-           SELECT FROM bookings b WHERE b.user_id = c.user_id AND b.start_time < c.first AND b.status = 'completed'
-         ) AS was_here
-    FROM (SELECT user_id, min(first) AS first FROM came GROUP BY user_id) AS c
+  SELECT user_id, min(n) AS n FROM came GROUP BY user_id
+), newcomer AS MATERIALIZED (
+  SELECT n, count(*) AS many FROM customer c
+   WHERE NOT EXISTS (
+     SELECT FROM bookings b WHERE b.user_id = c.user_id AND b.start_time < :since AND b.status = 'completed')
+   GROUP BY n
 )
-SELECT came.period, count(*) AS customers,
-       count(*) FILTER (WHERE customer.was_here OR came.first > customer.first) AS repeat_customers
-  FROM came JOIN customer USING (user_id) GROUP BY came.period
+SELECT n AS period, customers, customers - coalesce(many, 0) AS repeat_customers
+  FROM (SELECT n, count(*) AS customers FROM came GROUP BY n) AS counted LEFT JOIN newcomer USING (n)
 UNION ALL
-SELECT NULL, count(*), count(*) FILTER (WHERE was_here) FROM customer
+SELECT NULL, count(*), count(*) - coalesce((SELECT sum(many) FROM newcomer), 0)::bigint FROM customer
  ORDER BY 1
 """)
 A_DAY = timedelta(days=1)
@@ -168,6 +206,11 @@ class Days:
         """The moments the periods begin at."""
         return [policy.midnight(since, self.zone) for since, _ in self.periods]
 
+    @property
+    def ends(self) -> list[datetime]:
+        """The moments the periods end at."""
+        return [*self.edges[1:], self.until]
+
     def filled(self, rows: list[Row]) -> list[Row]:
         """Give a row for each period, with its days; nothing happened where the database has none."""
         known = {row["period"]: row for row in rows}
@@ -202,7 +245,7 @@ async def visits(reads: Reads, days: Days, *, now: datetime) -> Figures:
     Each row has ``visits`` (all but cancelled ones), ``completed``, ``no_shows``, ``coming``, ``revenue``, ``to_come``
     and ``no_show_rate``, which is None where nobody was to come.
     """
-    rows = await reads.fetch(TALLY, edges=days.edges, since=days.since, until=days.until, now=now)
+    rows = await reads.fetch(TALLY, edges=days.edges, ends=days.ends, now=now)
     nothing = dict.fromkeys(("visits", "completed", "no_shows", "coming", "revenue", "to_come"), 0)
 
     def told(row: Row) -> Row:
@@ -218,12 +261,12 @@ async def utilisation(reads: Reads, days: Days, *, now: datetime, with_gaps: boo
     Each row has ``open_minutes`` (times places), ``booked_minutes``, ``unsellable_minutes`` and ``utilisation``, which
     is None where nothing was open; one of a resource also ``is_always_open``.
     """
-    edges = [*days.edges, days.until]
-    rows = await reads.fetch(
-        UTILISATION,
-        edges=edges[:-1], ends=edges[1:], last=days.until, since=days.since - A_DAY, until=days.until + A_DAY, now=now,
-        with_gaps=with_gaps,
-    )  # fmt: skip
+    moments = {"since": days.since - A_DAY, "until": days.until + A_DAY, "now": now}
+    if with_gaps:
+        moments["last"] = days.until
+    statements = (WITH_GAPS, WHOLE_WITH_GAPS) if with_gaps else (UTILISATION, WHOLE_UTILISATION)
+    statement = statements[len(days.periods) == 1]
+    rows = await reads.fetch(statement, edges=days.edges, ends=days.ends, **moments)
     nothing = dict.fromkeys(("open_minutes", "booked_minutes", "unsellable_minutes"), 0)
 
     def told(row: Row) -> Row:
@@ -235,7 +278,7 @@ async def utilisation(reads: Reads, days: Days, *, now: datetime, with_gaps: boo
 
 async def repeat_customers(reads: Reads, days: Days) -> Figures:
     """Count ``customers``, ``repeat_customers`` and ``new_customers`` by period, and the ``repeat_rate``."""
-    rows = await reads.fetch(REPEAT, edges=days.edges, since=days.since, until=days.until)
+    rows = await reads.fetch(REPEAT, edges=days.edges, ends=days.ends, since=days.since)
 
     def told(row: Row) -> Row:
         whole = {"customers": 0, "repeat_customers": 0} | row

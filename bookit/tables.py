@@ -208,6 +208,7 @@ class Booking(SQLModel, table=True):
             no.HoldOutlivesPending,
         ),
         Index("bookings_by_user", "user_id", "start_time", "id"),
+        Index("bookings_completed_by_user", "user_id", "start_time", postgresql_where=text("status = 'completed'")),
         Index("bookings_by_service", "service_id", "start_time", "id"),
         Index("bookings_by_resource", "resource_id", "start_time"),
         Index("bookings_by_start", "start_time", "id"),

@@ -6,10 +6,10 @@ from sqlalchemy import text
 
 from bookit import policy
 from bookit.database import Reads, Row
-from bookit.reports import MINUTES, TAKEN
+from bookit.reports import BLOCKS, FREE, MINUTES, taken
 
 # Open time from :since on that nobody has taken, times places.
-FREE = text(f"""{TAKEN}, rest AS (
+FREE_TODAY = text(f"""{taken(BLOCKS)}, {FREE}, rest AS (
   SELECT tstzmultirange(tstzrange(:since, :until)) AS times
 )
 SELECT p.id, p.name, p.capacity, NOT p.keeps_hours AS is_always_open,
@@ -52,7 +52,7 @@ SELECT n.list, n.many, n.id, n.start_time, n.status, n.expires_at, n.user_id, u.
 
 async def free_today(reads: Reads, *, now: datetime, until: datetime) -> list[Row]:
     """Give each active resource's ``open_minutes`` and ``free_minutes`` from now on, times places; the freest first."""
-    return await reads.fetch(FREE, since=now, until=until, now=now)
+    return await reads.fetch(FREE_TODAY, since=now, until=until, now=now)
 
 
 async def desk(reads: Reads, *, now: datetime, until: datetime) -> dict[str, list[Row]]:

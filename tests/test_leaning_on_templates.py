@@ -13,9 +13,9 @@ OURS, THEIRS = (Path(str(package.__file__)).parent for package in (admin, sqladm
 PAGES = OURS / "templates/sqladmin"
 THEIR_PAGES = THEIRS / "templates/sqladmin"
 OUR_PAGES = {  # that take the place of none
-    "_figures.html", "_history.html", "act.html", "act_again.html", "acts.html", "bulk.html", "calendar.html",
-    "erase.html", "filters/day_filter.html", "filters/row_filter.html", "modals/act.html", "password.html",
-    "reports.html", "save.html", "search.html", "stale_edit.html", "today.html", "week.html",
+    "_figures.html", "_history.html", "_today.html", "act.html", "act_again.html", "acts.html", "bulk.html",
+    "calendar.html", "erase.html", "filters/day_filter.html", "filters/row_filter.html", "modals/act.html",
+    "password.html", "reports.html", "save.html", "search.html", "stale_edit.html", "today.html", "week.html",
 }  # fmt: skip
 OUR_BLOCKS = {"choices", "more", "page_name", "page_tools"}
 # Of their pages, by id, what the style and the script find.

@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 from sqlalchemy import text
 
-from bookit import bookings, idempotency, people, portrait, records
+from bookit import bookings, erasure, idempotency, people, portrait, records
 from bookit import refusals as no
 from bookit.database import Database, Row
 from bookit.policy import Actor
@@ -468,3 +468,23 @@ async def test_an_erased_customers_document_holds_no_person(desk: Desk, tamsin: 
 
     own = json.dumps({"name": NAME, "email": EMAIL})
     assert [trace for trace in TRACES if trace in document and trace not in own] == []
+
+
+async def test_history_is_looked_up_and_never_read_through(
+    database: Database, tamsin: Person, console: Console
+) -> None:
+    console.execute("""
+        INSERT INTO events (actor, door, table_name, row_id, action, new)
+        SELECT 'unknown', 'sql', 'bookings', 1000 + n, 'created', '{"user_id": 1}' FROM generate_series(1, 20000) AS n
+    """)
+    console.execute("ANALYZE")
+    read_through = text("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'events'")
+
+    async with database.transaction(by=OWNER, now=NOW) as session:
+        told = await portrait.draw(session, tamsin.user, now=NOW)
+        after_export = await session.fetch(read_through)
+        await erasure.erase(session, tamsin.user, email=EMAIL, by=OWNER, now=NOW)
+        after_erasing = await session.fetch(read_through)
+
+    assert len(told["history"]) > 20
+    assert (after_export, after_erasing) == ([{"seq_tup_read": 0}], [{"seq_tup_read": 0}])

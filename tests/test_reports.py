@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from api.tokens import access_token
-from bookit import policy, records
+from bookit import policy, records, reports
 from bookit import refusals as no
 from bookit.database import Database, Row
 from bookit.policy import Actor
@@ -398,3 +398,28 @@ def test_periods_follow_each_other_without_a_gap(zone: str) -> None:
 def test_the_days_before_the_first_of_all_are_none() -> None:
     assert policy.days_before(date(1, 1, 3), 30) == date(1, 1, 1)
     assert Role.USER not in {role for role in Role if policy.may_see_figures(Actor("api", 1, role))}
+
+
+@pytest.mark.parametrize("days", RANGES, ids=str)
+async def test_a_range_as_one_is_what_its_periods_add_up_to(
+    desk: Desk, customers: list[int], days: tuple[date, date]
+) -> None:
+    (first, last), chance = days, Random(f"{days}")
+    await open_business(desk.database)
+    await close_and_open(desk.database, first, chance)
+    await book_much(desk.database, customers, first, last, chance)
+
+    weekly = await reports.utilisation(desk.database, Days(first, last, BERLIN, "week"), now=NOW)
+    whole = await reports.utilisation(desk.database, Days(first, last, BERLIN, "whole"), now=NOW)
+    in_short = [
+        await reports.utilisation(desk.database, Days(first, last, BERLIN, by), now=NOW, with_gaps=False)
+        for by in ("week", "whole")
+    ]
+
+    assert (whole.total, whole.parts) == (weekly.total, weekly.parts)
+    assert [row["booked_minutes"] for row in whole.periods] == [weekly.total["booked_minutes"]]
+    assert weekly.total["unsellable_minutes"] > 0
+    nothing = {"unsellable_minutes": 0}
+    for short in in_short:
+        assert short.total == weekly.total | nothing
+        assert short.parts == [row | nothing for row in weekly.parts]

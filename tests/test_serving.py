@@ -240,7 +240,7 @@ def test_each_request_is_one_line_of_log_and_none_tells_a_secret(running: tuple[
         renewed = client.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]}).json()
         client.post("/auth/login", json={"email": EMAIL, "password": "wrong horse battery"})
         client.get("/nowhere", headers={"Cookie": f"session={PASSWORD}"})
-    server.says('"path": "/nowhere"')
+    server.says('"path":"/nowhere"')
 
     requests = [line for line in server.logged if line["event"] == "request" and line["request_id"] == "mine"]
     assert [(line["method"], line["path"], line["status"]) for line in requests] == [

@@ -222,6 +222,26 @@ async def test_the_page_asks_few_questions_however_much_there_is(
     assert counts == [STATEMENTS] * 3
 
 
+@pytest.mark.usefixtures("chair")
+async def test_the_lists_are_asked_for_by_themselves_and_keep_nobody_signed_in(
+    desk: Desk, database: Database, tom: Person, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await book(database, tom, NOW + timedelta(hours=2), Status.CONFIRMED)
+    page = (await desk.mara.get("/admin/")).text
+    clock.pass_by(minutes=6)
+
+    with counted(monkeypatch) as seen, desk.counting() as others:
+        answer = await desk.mara.get("/admin/today")
+
+    assert (answer.status_code, "set-cookie" in answer.headers) == (200, False)
+    assert answer.headers["cache-control"] == "no-store"
+    assert part(answer.text, "next") == part(page, "next")
+    assert "<html" not in answer.text
+    assert "Monday, 07 January 2030, 10:06" in words(answer.text)
+    assert len(seen) + len(others) == STATEMENTS - 2  # without the figures
+    assert (await desk.visitor.get("/admin/today")).status_code == 401
+
+
 async def test_sign_in_leads_to_today_and_the_menu_begins_with_it(desk: Desk) -> None:
     answer = await sign_in(desk.visitor, "mara@example.com")
     page = await desk.visitor.get(answer.headers["location"])

@@ -465,7 +465,7 @@ filters.addEventListener("change", ({ target }) => {
 // What changes elsewhere.
 
 const live = find("cal-live");
-const tellLive = (words, isLive) => { live.textContent = words; live.classList.toggle("is-live", isLive); };
+const tellLive = (words, isLive) => { live.textContent = words; live.toggleAttribute("data-live", isLive); };
 let silence;
 const source = new EventSource(`${place}/stream`);
 const heard = () => { clearTimeout(silence); silence = undefined; tellLive("Live", true); };
