@@ -25,8 +25,9 @@ All servers stand on one machine and one PostgreSQL, the one that comes with Boo
 as they come but for autovacuum: tables are swept and vacuumed between measurements instead, so that each finds as much.
 In each round every contestant has its turn, and a figure is the median over the rounds (in brackets the slowest and the
 fastest). `wrk` keeps 32 connections busy from the last core, one-worker servers have the first core, PostgreSQL and the
-two workers run where they like; so requests a second depend on what else the machine does, and CPU a request, read from
-`/proc` for the server's processes and for PostgreSQL's connections, hardly does.
+two workers run where they like. Requests a second depend on what else the machine does; CPU a request, read from
+`/proc` for the server's processes and for PostgreSQL's connections, does so less, but caches that others empty double
+it: a load far above the number of cores spoils a run.
 
 - *empty loop*: an ASGI function that looks at nothing. *plain Starlette*: routes that send the very body BookIt sends;
   its POST reads the body, checks a token of the same kind and validates with pydantic. No database in either.
@@ -47,6 +48,7 @@ class Found:
 
     rounds: int
     seconds: float
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
     middles: Middles = field(default_factory=dict)
     crowds: Crowds | None = None
     waits: Waits | None = None
@@ -92,8 +94,8 @@ def header(found: Found) -> Iterator[str]:
     load = os.getloadavg()[0]
     yield from ("# What BookIt costs, side by side", "")
     yield f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {found.rounds} rounds of"
-    yield f"{found.seconds:g} s, {os.cpu_count()} cores ({processor()}), load at the end {load:.1f}, Python"
-    yield f"{platform.python_version()}, {versions}."
+    yield f"{found.seconds:g} s, {os.cpu_count()} cores ({processor()}),"
+    yield f"load {found.load:.1f} before and {load:.1f} after, Python {platform.python_version()}, {versions}."
     yield ""
 
 
