@@ -12,7 +12,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import bug
 
-log = structlog.get_logger()
 NAME = "bookit.requests"
 
 HEADERS = {
@@ -32,6 +31,7 @@ class Front:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self.log = structlog.get_logger().bind(logger=NAME)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and its answer back with the headers every answer has."""
@@ -55,9 +55,8 @@ class Front:
             await self.app(scope, receive, answer)
         finally:
             actor = scope.get("actor")
-            log.info(
+            self.log.info(
                 "request",
-                logger=NAME,
                 method=scope["method"],
                 path=scope["path"],
                 status=status,
@@ -72,6 +71,7 @@ class AnswersBugs:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self.log = structlog.get_logger().bind(logger=NAME)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; what fails before it is answered is answered here."""
@@ -85,7 +85,7 @@ class AnswersBugs:
         try:
             await self.app(scope, receive, answer)
         except Exception:
-            log.exception("bug", logger=NAME, request_id=scope.get("request_id"))
+            self.log.exception("bug", request_id=scope.get("request_id"))
             if is_answered or scope["type"] != "http":
                 raise
             await bug()(scope, receive, send)
