@@ -57,10 +57,11 @@ class NewVisit(Sent):
 
 
 class Move(Sent):
-    """A booking that was dragged: to another time, another resource or both, from the version that was seen."""
+    """A booking that was dragged: to another time, resource or both, or by its end; from the version that was seen."""
 
     version: int
     start: str | None = None
+    end: str | None = None
     resource_id: RowNumber | None = None
     override_reason: AnyReason = ""
 
@@ -251,7 +252,12 @@ async def sent_as(kind: type[Sent], request: Request) -> Any:
 
 
 async def done(
-    request: Request, visit: Visit, since: datetime | None, act: Callable[..., Awaitable[Booking]]
+    request: Request,
+    visit: Visit,
+    since: datetime | None,
+    act: Callable[..., Awaitable[Booking]],
+    *,
+    warns_of_past: bool = False,
 ) -> Response:
     """Run an act in this person's name, and give the visit as it is then; or why not, and when it could be."""
     database = RecordView.database
@@ -268,8 +274,8 @@ async def done(
             await availability.offer_next(database, refusal, visit, since=since, now=RecordView.clock())
         return refused(request, refusal)
     (row,) = await diary.visits_of(database, [booking.id])
-    warning = "This visit lies in the past." if policy.has_begun(booking.start_time, now=RecordView.clock()) else ""
-    return JSONResponse({"visit": tell(row), "warning": warning if since else ""})
+    is_past = warns_of_past and policy.has_begun(booking.start_time, now=RecordView.clock())
+    return JSONResponse({"visit": tell(row), "warning": "This visit lies in the past." if is_past else ""})
 
 
 def refused(request: Request, refusal: no.Refusal) -> Response:
@@ -277,7 +283,7 @@ def refused(request: Request, refusal: no.Refusal) -> Response:
     request.state.refusal = refusal
     free = [
         {"start": wall.on_wall(slot["start_time"], RecordView.zone), "words": when(slot["start_time"]),
-         "resource_id": slot["ids"][0], "resource": slot["names"][0]}
+         "ends_at": slot["end_time"].isoformat(), "resource_id": slot["ids"][0], "resource": slot["names"][0]}
         for slot in refusal.next_free or ()
     ]  # fmt: skip
     told = {
@@ -290,28 +296,28 @@ def refused(request: Request, refusal: no.Refusal) -> Response:
 
 
 async def move(request: Request) -> Response:
-    """Move a booking to another time, another resource, or both."""
+    """Move a booking to another time, another resource, or both; or have it end at another time."""
     require(request, "change")
     sent: Move = await sent_as(Move, request)
     booking = await RecordView.database.get(Booking, number(request.path_params["pk"]))
     if booking is None:
         return refused(request, no.Missing(what="booking"))
+    zone = RecordView.zone
     try:
-        start = wall.moment_of(sent.start, RecordView.zone, like=booking.start_time) if sent.start else None
+        start = wall.moment_of(sent.start, zone, like=booking.start_time) if sent.start else None
+        end = wall.end_of(sent.end, booking.start_time, booking.end_time, zone) if sent.end else None
     except no.Refusal as refusal:
         return refused(request, refusal)
-    facts: dict[str, Any] = {
-        "start_time": start,
-        "resource_id": sent.resource_id,
-        "override_reason": sent.override_reason,
-    }
+    facts: dict[str, Any] = {"start_time": start, "end_time": end, "resource_id": sent.resource_id}
+    visit = availability.to_be(booking, **facts)
+    facts["override_reason"] = sent.override_reason
 
     async def act(session: Session, **who: Any) -> Booking:
         row = await records.hold(session, Booking, booking.id, version=sent.version)
         return await records.change(session, row, **who, **facts)
 
-    visit = Visit(booking.service_id, sent.resource_id or booking.resource_id, booking.id)
-    return await done(request, visit, start or booking.start_time, act)
+    since = start or booking.start_time
+    return await done(request, visit, since, act, warns_of_past=bool(start or sent.resource_id))
 
 
 async def lead(request: Request) -> Response:
@@ -358,7 +364,7 @@ async def book(request: Request) -> Response:
             user_id = new.id
         return await records.create(session, Booking, **who, **facts, user_id=user_id)
 
-    return await done(request, Visit(sent.service_id, sent.resource_id), start, act)
+    return await done(request, Visit(sent.service_id, sent.resource_id), start, act, warns_of_past=True)
 
 
 # What is new.

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from wtforms import BooleanField, StringField
 from wtforms.validators import Optional
 
-from admin.forms import in_shape, put_on_field
+from admin.forms import drop_times_shown_alike, in_shape, put_on_field
 from bookit import availability
 from bookit import refusals as no
-from bookit.availability import Visit
+from bookit.availability import Visit, to_be
 from bookit.columns import Reason
 from bookit.tables import CalendarException
 
@@ -67,11 +67,13 @@ class OffersSlots:
         return await self.offering(request, visit, facts.get("start_time"), super().insert_model(request, data))  # type: ignore[misc]  # the page's own
 
     async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
-        """Move a booking, or say when it could be."""
+        """Move a booking or give it another length, or say when that could be."""
         page: Any = self
         booking, facts = await page.get_object_for_edit(request), page.facts(data)
-        visit = Visit(booking.service_id, facts.get("resource_id") or booking.resource_id, booking.id)
-        return await self.offering(request, visit, facts.get("start_time"), super().update_model(request, pk, data))  # type: ignore[misc]  # as above
+        facts = drop_times_shown_alike(facts, booking, page.zone)
+        visit = to_be(booking, **{name: facts.get(name) for name in ("start_time", "end_time", "resource_id")})
+        since = facts.get("start_time") or booking.start_time
+        return await self.offering(request, visit, since, super().update_model(request, pk, data))  # type: ignore[misc]  # as above
 
     async def offering(self, request: Request, visit: Visit, since: datetime | None, act: Any) -> Any:
         """Run an act; beside a refusal of its time, tell the next free slots."""

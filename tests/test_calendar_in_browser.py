@@ -77,11 +77,11 @@ async def stands(database: Database, booking: Booking) -> tuple[datetime, int]:
 
 
 async def at_the_calendar(
-    browser: Browser, berlin: Served, day: datetime, width: int = WIDE, more: str = ""
+    browser: Browser, berlin: Served, day: datetime, width: int = WIDE, more: str = "", *, is_touched: bool = False
 ) -> Watched:
     """Open the calendar at a day, as Mara, in Los Angeles."""
     address = f"{berlin.url}/admin/calendar?date={day:%Y-%m-%d}{more}"
-    watched = await watch(browser, address, width=width, timezone="America/Los_Angeles")
+    watched = await watch(browser, address, width=width, timezone="America/Los_Angeles", is_touched=is_touched)
     await watched.page.get_by_label("E-mail").fill("mara@example.com")
     await watched.page.get_by_label("Password").fill(PASSWORD)
     await watched.page.get_by_role("button", name="Sign in").click()
@@ -166,6 +166,122 @@ async def test_a_drag_that_is_refused_goes_back_and_says_why(browser: Browser, b
     kept_reason = await kept.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
     unexpected = [error for error in errors if not re.search("400|409", error)]
     assert (kept_reason, found, unexpected, elsewhere) == ([{"reason": "She stays late"}], [], [], [])
+
+
+async def pull(page: Page, visit: Locator, *, minutes: int) -> None:
+    """Drag the lower edge of a visit so many minutes down."""
+    box = await box_of(visit)
+    x, y = box["x"] + 30, box["y"] + box["height"] - 2
+    await page.mouse.move(x, y)
+    await page.mouse.down()
+    await page.mouse.move(x, y + 8, steps=2)
+    await page.mouse.move(x, y + minutes * MINUTE, steps=8)
+    await page.mouse.up()
+
+
+async def lasts(database: Database, booking: Booking) -> timedelta:
+    row = await database.get(Booking, booking.id)
+    assert row is not None
+    return row.end_time - row.start_time
+
+
+async def test_a_visit_is_lengthened_by_its_lower_edge_and_keeps_that_length(
+    browser: Browser, berlin: Served, kept: Database
+) -> None:
+    booking = await book(kept, at(8, 10))
+    page, errors, elsewhere = await at_the_calendar(browser, berlin, at(8, 10))
+    visit = page.locator(".cal-visit")
+
+    await pull(page, visit, minutes=45)
+    await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 10:00 – 11:15, Lea.")
+    assert (await stands(kept, booking), await lasts(kept, booking)) == ((at(8, 10), 1), timedelta(minutes=75))
+    await drag(page, visit, minutes=60)
+    await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 11:00 – 12:15, Lea.")
+    await pull(page, visit, minutes=-30)
+    await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 11:00 – 11:45, Lea.")
+
+    assert await lasts(kept, booking) == timedelta(minutes=45)
+    assert (errors, elsewhere) == ([], [])
+
+
+async def test_a_lengthening_that_is_refused_goes_back_and_says_why_and_when(
+    browser: Browser, berlin: Served, kept: Database
+) -> None:
+    booking = await book(kept, at(9, 11), 2)
+    await book(kept, at(9, 12), 2)
+    page, errors, elsewhere = await at_the_calendar(browser, berlin, at(9, 11))
+    visit = page.locator(".cal-visit", has_text="11:00")
+    before = await box_of(visit)
+
+    await pull(page, visit, minutes=45)
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_role("alert")).to_have_text("Booking conflict: time slot is not available")
+    await expect(dialog.get_by_label("Why anyway?")).to_be_hidden()
+    free = dialog.locator(".cal-free button").first
+    await expect(free).to_contain_text("08:00, Max")
+    found = await faults(page)
+    await dialog.get_by_role("button", name="Leave it there").click()
+    assert await box_of(visit) == before
+    assert await lasts(kept, booking) == timedelta(minutes=30)
+
+    await pull(page, visit, minutes=45)
+    await free.click()
+    await expect(page.locator("#cal-told")).to_contain_text("08:00 – 09:15, Max.")
+    assert await lasts(kept, booking) == timedelta(minutes=75)
+    assert ([error for error in errors if not re.search("409", error)], found, elsewhere) == ([], [], [])
+
+
+async def test_a_length_against_the_hours_asks_why(browser: Browser, berlin: Served, kept: Database) -> None:
+    booking = await book(kept, at(10, 12, 30), 2)
+    page, errors, _ = await at_the_calendar(browser, berlin, at(10, 12))
+
+    await pull(page, page.locator(".cal-visit"), minutes=60)
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_role("alert")).to_contain_text("hours")
+    await expect(dialog.get_by_label("Why anyway?")).to_be_focused()
+    await page.keyboard.type("She stays late")
+    await page.keyboard.press("Enter")
+
+    await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 12:30 – 14:00, Max.")
+    assert await lasts(kept, booking) == timedelta(minutes=90)
+    assert [error for error in errors if "400" not in error] == []
+
+
+async def test_a_visit_s_length_is_reached_by_keyboard(browser: Browser, berlin: Served, kept: Database) -> None:
+    booking = await book(kept, at(11, 10))
+    page, errors, _ = await at_the_calendar(browser, berlin, at(11, 10), PHONE)
+
+    await page.locator(".cal-visit").focus()
+    await page.keyboard.press("Enter")
+    await page.get_by_role("dialog").get_by_role("link", name="Time and length by form").focus()
+    await page.keyboard.press("Enter")
+    await page.get_by_label("End").fill(f"{at(11, 11):%Y-%m-%dT%H:%M}")
+    await page.keyboard.press("Enter")
+
+    await expect(page).to_have_url(re.compile("/booking/(list|details)"))
+    assert (await lasts(kept, booking), errors) == (timedelta(hours=1), [])
+
+
+async def test_a_finger_moves_a_visit_wherever_it_takes_hold(browser: Browser, berlin: Served, kept: Database) -> None:
+    """On a phone nobody tells the edge of a visit from the visit."""
+    booking = await book(kept, at(12, 10))
+    page, errors, _ = await at_the_calendar(browser, berlin, at(12, 10), PHONE, is_touched=True)
+    visit = page.locator(".cal-visit")
+    box = await box_of(visit)
+    session = await page.context.new_cdp_session(page)
+
+    async def touch(kind: str, *, down: int = 0) -> None:
+        points = [{"x": box["x"] + 30, "y": box["y"] + box["height"] - 2 + down}] if kind != "touchEnd" else []
+        await session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    await touch("touchStart")
+    await expect(page.locator(".ec-preview, .ec-dragging").first).to_be_attached()
+    for down in range(5, 65, 5):
+        await touch("touchMove", down=down)
+    await touch("touchEnd")
+
+    await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 11:00 – 11:30, Lea.")
+    assert (await stands(kept, booking), errors) == ((at(12, 11), 1), [])
 
 
 async def test_a_click_on_an_empty_slot_books_somebody_new(browser: Browser, berlin: Served, kept: Database) -> None:

@@ -168,6 +168,12 @@ async function drop({ event, delta, newResource, revert }) {
   if (!(await move(visit, wanted, event.title))) revert();
 }
 
+async function lengthen({ event, endDelta, revert }) {
+  const { visit } = event.extendedProps;
+  const wanted = { version: visit.version, end: later(visit.end, endDelta) };
+  if (!(await move(visit, wanted, event.title))) revert();
+}
+
 async function move(visit, wanted, title) {
   const answer = await ask(`move/${visit.id}`, wanted);
   if (!answer.is_refused) {
@@ -185,7 +191,8 @@ function refuse(answer, visit, wanted, title) {
   const dialog = find("cal-no");
   const why = dialog.querySelector(".cal-why");
   dialog.querySelector(".cal-refusal").textContent = answer.sentence;
-  showFree(dialog, answer, (slot) => move(visit, { ...wanted, start: slot.start, resource_id: slot.resource_id, override_reason: "" }, title));
+  const there = (slot) => ({ start: slot.start, resource_id: slot.resource_id, ...(wanted.end ? { end: slot.ends_at } : {}) });
+  showFree(dialog, answer, (slot) => move(visit, { ...wanted, ...there(slot), override_reason: "" }, title));
   why.hidden = !answer.may_override;
   why.querySelector("input").disabled = !answer.may_override;
   find("cal-anyway").onsubmit = (submitted) => {
@@ -418,7 +425,8 @@ calendar = EventCalendar.create(board, {
     filters.elements.date.value = dayShown();
     keepAddress(view.type, dayShown());
   },
-  eventDurationEditable: false, // a visit lasts as long as its service
+  eventResize: lengthen,
+  eventDurationEditable: undefined, // as each visit is editable
   editable: mayChange,
   nowIndicator: true,
   allDaySlot: false,
@@ -436,7 +444,10 @@ calendar = EventCalendar.create(board, {
     if (visit) el.title = `${visit.times}, ${visit.customer}, ${visit.service}, ${visit.resource}. ${visit.words}.`;
   },
   noEventsContent: "Nothing is booked.",
-  views: { resourceTimeGridDay: { columnWidth: isPhone() ? undefined : "minmax(7rem, 1fr)" } },
+  views: {
+    resourceTimeGridDay: { columnWidth: isPhone() ? undefined : "minmax(7rem, 1fr)" },
+    dayGridMonth: { eventDurationEditable: false }, // there, an edge is a day
+  },
 });
 
 // The library calls its grid a table, which it is not: what is in it are buttons that lie anywhere. Each says all about
