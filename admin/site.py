@@ -19,8 +19,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from admin import calendar
 from admin.bulk import change_many
+from admin.calendar import acts, feed
+from admin.calendar.page import CalendarPage
 from admin.filters import DayFilter
 from admin.guards import ModestRequests, SameOriginOnly, StaffHeaders, sent_form
 from admin.lookups import ANYTHING
@@ -81,11 +82,11 @@ class StaffSite(Admin):
         self.admin.exception_handlers[DataError] = self.not_readable
         self.newsroom: Newsroom | None = None
         for path, answer, method in (
-            ("feed", calendar.feed, "GET"),
-            ("visit/{pk}", calendar.visit_of, "GET"),
-            ("move/{pk}", calendar.move, "POST"),
-            ("act/{pk}", calendar.lead, "POST"),
-            ("book", calendar.book, "POST"),
+            ("feed", feed.feed, "GET"),
+            ("visit/{pk}", feed.visit_of, "GET"),
+            ("move/{pk}", acts.move, "POST"),
+            ("act/{pk}", acts.lead, "POST"),
+            ("book", acts.book, "POST"),
         ):
             name = f"calendar-{path.partition('/')[0]}"
             self.admin.add_route(f"/calendar/{path}", self.for_calendar(answer), methods=[method], name=name)
@@ -118,7 +119,7 @@ class StaffSite(Admin):
             return await backend.still_here(request.session) is not None
 
         self.newsroom = self.newsroom or Newsroom(RecordView.database)
-        return await calendar.stream(request, self.newsroom, is_still_here)
+        return await feed.stream(request, self.newsroom, is_still_here)
 
     def _handle_action_decorated_func(self, func: MethodType, view: Any, view_instance: Any) -> None:
         """Have actions by POST: SQLAdmin's are links, which a page of another site can follow."""
@@ -311,7 +312,7 @@ def open_admin(app: Starlette, settings: Settings, database: Database, *, clock:
     RecordView.database = database
     for told in (RecordView, DayFilter):
         told.zone, told.clock = settings.zone, staticmethod(clock)
-    site.add_view(calendar.CalendarPage)
+    site.add_view(CalendarPage)
     for view in VIEWS:
         site.add_view(view)
         permissions.tables[view.identity] = view.model
