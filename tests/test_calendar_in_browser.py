@@ -128,7 +128,7 @@ async def test_a_booking_is_dragged_to_another_time_and_resource(
     booking = await book(kept, at(0, 10))
     page, errors, elsewhere = await at_the_calendar(browser, berlin, at(0, 10))
     visit = page.locator(".cal-visit")
-    await expect(visit).to_contain_text(re.compile("10:00.*Pending.*Tom.*Colour"))
+    await expect(visit).to_contain_text(re.compile("10:00 Tom Pending.*Colour"))
     found = await faults(page)
 
     await drag(page, visit, minutes=75, columns=1)
@@ -360,6 +360,42 @@ async def test_a_phone_shows_one_resource_at_a_time(browser: Browser, berlin: Se
     found += await faults(page)
 
     assert (fitted, found, errors, elsewhere) == ([True, True, True], [], [], [])
+
+
+NAMES = ["Charlotte Fischer", "Björn Ostermann", "Frank Dietrich", "Selin Korkmaz", "Luca Moretti", "Katharina Busch",
+         "Diego Fernández", "Zeynep Aksoy", "Oliver Grant", "Lena Brandt"]  # fmt: skip
+CUT = """
+[...document.querySelectorAll(".cal-visit .cal-who")].filter((who) => {
+  const [name, visit] = [who, who.closest(".ec-event-body")].map((part) => part.getBoundingClientRect());
+  return name.right > visit.right + 1 || name.bottom > visit.bottom + 1 || !name.width;
+}).map((who) => who.textContent)
+"""
+
+
+async def test_a_class_is_read_name_by_name(browser: Browser, berlin: Served, kept: Database) -> None:
+    how: dict[str, Any] = {"by": OWNER, "now": NOW}
+    async with kept.transaction(by=OWNER) as session:
+        studio = await records.create(session, Resource, **how, name="Studio", capacity=12, timezone="Europe/Berlin")
+        facts: dict[str, Any] = {"title": "Yoga", "price": 15, "duration_minutes": 60, "resource_ids": [studio.id]}
+        yoga = await records.create(session, Service, **how, **facts)
+        for at_place, name in enumerate(NAMES):
+            known: dict[str, Any] = {"name": name, "email": f"yogi{at_place}@example.com", "password_hash": "-"}
+            yogi = await records.create(session, User, **how, **known)
+            visit: dict[str, Any] = {"user_id": yogi.id, "service_id": yoga.id, "start_time": at(20, 10)}
+            await records.create(session, Booking, **how, **visit)
+    found = []
+    looks = [(WIDE, "day", "light"), (WIDE, "week", "dark"), (PHONE, "day", "dark"), (PHONE, "week", "light")]
+    for width, view, scheme in looks:
+        where = f"&view={view}&resource={studio.id if width == PHONE else ''}"
+        page, errors, _ = await at_the_calendar(browser, berlin, at(20, 10), width, where)
+        await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        await page.reload()
+        await expect(page.locator(".cal-visit")).to_have_count(len(NAMES))
+        await box_of(page.locator(".cal-visit").last)
+        found.append((await page.evaluate(CUT), await page.evaluate(FITS), await faults(page), errors))
+        await page.close()
+
+    assert found == [([], True, [], [])] * 4
 
 
 async def test_two_at_the_desk_see_each_other_s_changes(browser: Browser, berlin: Served, kept: Database) -> None:

@@ -6,6 +6,7 @@ import { VIEWS, board, chosen, filters, first, isPhone, keepAddress, mayBook, ma
 import { dayShown, load, show } from "./shown.js";
 import { open } from "./visit.js";
 import { content } from "./visits.js";
+import { fitColumns } from "./widths.js";
 
 for (const button of document.querySelectorAll("dialog [data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
 
@@ -50,13 +51,14 @@ const calendar = EventCalendar.create(board, {
   longPressDelay: 400,
   dayMaxEvents: true,
   slotEventOverlap: false,
+  eventAllUpdated: fitColumns,
   eventDidMount: ({ el, event }) => { // What is too narrow to be read is still told.
     const { visit } = event.extendedProps;
     if (visit) el.title = `${visit.times}, ${visit.customer}, ${visit.service}, ${visit.resource}. ${visit.words}.`;
   },
   noEventsContent: "Nothing is booked.",
   views: {
-    resourceTimeGridDay: { columnWidth: isPhone() ? undefined : "minmax(7rem, 1fr)" },
+    resourceTimeGridDay: { columnWidth: isPhone() ? undefined : "minmax(7.75rem, 1fr)" },
     dayGridMonth: { eventDurationEditable: false }, // there, an edge is a day
   },
 });

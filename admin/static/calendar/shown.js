@@ -8,7 +8,7 @@ export function show(drawn) {
   calendar = drawn;
 }
 
-const shownDay = (date) => `${date.getFullYear()}-${String(date.getMonth() + 1).padStart(2, "0")}-${String(date.getDate()).padStart(2, "0")}`;
+export const shownDay = (date) => `${date.getFullYear()}-${String(date.getMonth() + 1).padStart(2, "0")}-${String(date.getDate()).padStart(2, "0")}`;
 export const dayShown = () => shownDay(calendar.getOption("date"));
 
 let asked = 0;

@@ -52,27 +52,21 @@ export function shades(fed, view) {
   ];
 }
 
-// What one sees of a visit: when, who, what and how it stands, in words.
+// What one sees of a visit: when, who, how it stands in words, and what; so that what is cut off is the last of it.
 
 export function content({ event, view }) {
   const { visit, closure } = event.extendedProps;
   if (closure) return { domNodes: [make("div", closure.resource_id && view.type !== VIEWS.day ? `${nameOfPlace(closure.resource_id)}: ${event.title}` : event.title, { className: "cal-closed" })] };
   if (!visit) return undefined;
   const begins = visit.times.split(" – ")[0]; // A block's length says when it ends.
-  if (view.type === VIEWS.month) {
-    const brief = make("div", `${begins} `, { className: "cal-brief" });
-    brief.append(make("b", visit.customer), ` · ${visit.words}`);
-    return { domNodes: [brief] };
-  }
+  const words = make("div", "", { className: "cal-line" });
+  words.append(
+    make("span", view.type === VIEWS.list ? visit.times : begins, { className: "cal-times" }), " ",
+    make("b", visit.customer, { className: "cal-who" }), " ",
+    make("span", visit.words, { className: "cal-words" }), " ",
+  );
+  if (view.type === VIEWS.month) return { domNodes: [words] };
   const where = view.type === VIEWS.day ? "" : ` · ${visit.resource}`;
-  const times = make("div", `${view.type === VIEWS.list ? visit.times : begins} `, { className: "cal-times" });
-  times.append(make("span", visit.words, { className: "cal-words" }));
-  return {
-    domNodes: [
-      times,
-      make("div", visit.customer, { className: "cal-who" }),
-      make("div", `${visit.service}${where}`, { className: "cal-what" }),
-    ],
-  };
+  return { domNodes: [words, make("div", `${visit.service}${where}`, { className: "cal-what" })] };
 }
 const nameOfPlace = (number) => places.find((one) => one.id === number)?.name ?? "";
