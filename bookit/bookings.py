@@ -176,7 +176,10 @@ async def reschedule(
     times = moved(booking, start, end)
     if keeps_place:
         times.pop("lane", None)
-    return await session.update(booking, **times, **({"resource_id": resource_id} if resource_id else {}))
+    row = await session.update(booking, **times, **({"resource_id": resource_id} if resource_id else {}))
+    if times.keys() == {"end_time", "blocks_until"}:  # It may have sat down elsewhere since, which counts as a change.
+        return await session.get(Booking, row.id) or row
+    return row
 
 
 async def require_fit(

@@ -251,6 +251,21 @@ async def test_an_end_that_is_sent_with_another_start_is_kept_though_it_is_the_o
     assert (answer.json()["start_time"], answer.json()["end_time"]) == ("2030-01-08T10:30:00Z", "2030-01-08T10:45:00Z")
 
 
+async def test_the_version_that_is_answered_is_the_one_to_go_on_from(
+    mara: Person, tom: Person, number: int, database: Database
+) -> None:
+    """A visit that had to sit down elsewhere was changed twice."""
+    await database.fetch(text("UPDATE resources SET capacity = 2"))
+    behind = {"service_id": 1, "start_time": END.isoformat()}
+    await tom.asks("POST", "/bookings", json=behind)
+
+    answer = await ask(mara, number, end_time=END + HALF)
+
+    rows = await afternoon.rows_of(database)
+    assert (rows[number]["lane"], rows[number]["version"]) == (2, 3)
+    assert (answer.json()["version"], answer.headers["ETag"]) == (3, '"3"')
+
+
 async def test_a_lengthening_that_is_refused_offers_slots_as_long_as_it_would_be(
     mara: Person, eve: Person, number: int
 ) -> None:
