@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 from pydantic.fields import FieldInfo
 from sqladmin import Flash
 from starlette.requests import Request
-from wtforms import BooleanField, StringField
+from wtforms import BooleanField, HiddenField, StringField
 from wtforms.validators import Optional
 
-from admin.forms import drop_times_shown_alike, in_shape, put_on_field
+from admin.forms import SPELLINGS, drop_times_shown_alike, in_shape, put_on_field
 from bookit import availability
 from bookit import refusals as no
 from bookit.availability import Visit, to_be
@@ -35,13 +35,21 @@ def tell_field() -> BooleanField:
     return BooleanField("Tell the customer", default=True, render_kw=drawn)
 
 
+def shown_minute(moment: datetime, zone: ZoneInfo) -> str:
+    """Write a time as a form shows it."""
+    return moment.astimezone(zone).strftime(SPELLINGS[0])
+
+
 class OffersSlots:
     """Has a page of bookings tell the next free slots when a time is refused."""
 
     async def scaffold_form(self, rules: list[str] | None = None) -> Any:
         """Ask too why the rules do not count this time, if they do not."""
         page: Any = super()
-        asked = {"override_reason": override_field(), "tells_customer": tell_field()}
+        asked: dict[str, Any] = {"override_reason": override_field(), "tells_customer": tell_field()}
+        view: Any = self
+        if rules == view.form_edit_rules:
+            asked["end_seen"] = HiddenField()
         return type("BookingForm", (await page.scaffold_form(rules),), asked)
 
     async def get_form_data_for_edit(self, obj: Any) -> dict[str, Any]:
@@ -49,12 +57,19 @@ class OffersSlots:
         page: Any = super()
         found: dict[str, Any] = await page.get_form_data_for_edit(obj)
         clock: Any = self
-        return found | {"tells_customer": obj.start_time > clock.clock()}
+        return found | {
+            "tells_customer": obj.start_time > clock.clock(),
+            "end_seen": shown_minute(obj.end_time, clock.zone),
+        }
 
     def facts(self, data: dict[str, Any]) -> dict[str, Any]:
         """Give what the form says, and why anyway if that was said."""
         page: Any = super()
         facts: dict[str, Any] = page.facts(data)
+        view: Any = self
+        end = facts.get("end_time")
+        if end and shown_minute(end, view.zone) == data.get("end_seen"):
+            del facts["end_time"]  # Nobody touched it: the visit keeps its length, whatever others made of it since.
         reason = str(data.get("override_reason") or "").strip()
         told = {"tells_customer": bool(data.get("tells_customer"))}
         return facts | told | ({"override_reason": reason} if reason else {})

@@ -122,8 +122,8 @@ async def test_a_lengthening_that_is_refused_goes_back_and_says_why_and_when(
 
 
 async def test_a_length_against_the_hours_asks_why(browser: Browser, berlin: Served, kept: Database) -> None:
-    booking = await book(kept, at(10, 12, 30), 2)
-    page, errors, _ = await at_the_calendar(browser, berlin, at(10, 12))
+    booking = await book(kept, at(15, 12, 30), 2)
+    page, errors, _ = await at_the_calendar(browser, berlin, at(15, 12))
 
     await pull(page, page.locator(".cal-visit"), minutes=60)
     dialog = page.get_by_role("dialog")
