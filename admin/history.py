@@ -39,8 +39,8 @@ READ: Mapping[type, Callable[[str], Any]] = {
     time: time.fromisoformat,
     Decimal: Decimal,
 }
-# A booking keeps its length: where its start is told, what moves with it need not be.
-FOLLOWS = {"start_time": {"end_time", "blocks_from", "blocks_until"}}
+# What blocks time moves with what it stands beside; and so does the end, where a visit is moved and keeps its length.
+FOLLOWS = {"start_time": {"blocks_from", "blocks_until"}, "end_time": {"blocks_until"}}
 SECRET = {"password_hash"}  # Of these, history says only that they changed.
 
 Names = Mapping[tuple[str, int], str]
@@ -244,10 +244,23 @@ def label(table: type[SQLModel]) -> Any:
 def told_columns(table: type[SQLModel] | None, event: Event) -> list[str]:
     """Give the columns worth telling, in the order of the table: JSON has none."""
     changed = (event.new if event.new is not None else event.old) or {}
-    besides = {name for start, moved in FOLLOWS.items() if start in changed for name in moved}
+    besides = {name for time, moved in FOLLOWS.items() if time in changed for name in moved}
+    besides |= {"end_time"} if keeps_length(event) else set()
     hidden = {"id", "version"} | (besides if event.action == "changed" else set())
     order = [*table.model_fields] if table else []
     return [name for name in [*order, *sorted(changed.keys() - set(order))] if name in changed and name not in hidden]
+
+
+def keeps_length(event: Event) -> bool:
+    """Whether both ends of a visit were moved alike."""
+    old, new = event.old or {}, event.new or {}
+    try:
+        later, longer = (
+            datetime.fromisoformat(new[name]) - datetime.fromisoformat(old[name]) for name in ("start_time", "end_time")
+        )
+    except (KeyError, TypeError, ValueError):  # One of them stayed, or a console wrote what nobody can read.
+        return False
+    return later == longer
 
 
 def as_kept(table: type[SQLModel], column: str, value: Any) -> Any:

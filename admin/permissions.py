@@ -1,15 +1,14 @@
 """What ``policy.may`` says, in SQLAdmin's words: shown and enforced by the same line."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqladmin.authorization import AuthorizationBackend
+from sqlmodel import SQLModel
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from bookit import policy
 from bookit.policy import Actor, Verb
-
-if TYPE_CHECKING:
-    from sqlmodel import SQLModel
 
 VERBS: dict[str, Verb] = {
     "list": "see",
@@ -35,3 +34,9 @@ class Permissions(AuthorizationBackend):
         if actor is None or table is None or action == "import":
             return False
         return policy.may(actor, VERBS.get(str(action), "change"), table)
+
+
+def require(request: Request, verb: Verb, table: type[SQLModel]) -> None:
+    """Turn away whoever may not do this to rows of this table."""
+    if not policy.may(request.state.actor, verb, table):
+        raise HTTPException(403)

@@ -19,7 +19,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from admin import bulk, calendar, password, people_data, reports, search, undoing, week
+from admin import bulk, password, people_data, reports, search, undoing, week
+from admin.calendar import acts, feed
+from admin.calendar.page import CalendarPage
 from admin.filters import DayFilter
 from admin.guards import ModestRequests, SameOriginOnly, StaffHeaders, sent_form
 from admin.lookups import ANYTHING
@@ -75,11 +77,11 @@ class StaffSite(Admin):
         self.admin.exception_handlers[DataError] = self.not_readable
         self.newsroom: Newsroom | None = None
         for path, answer, method in (
-            ("feed", calendar.feed, "GET"),
-            ("visit/{pk}", calendar.visit_of, "GET"),
-            ("move/{pk}", calendar.move, "POST"),
-            ("act/{pk}", calendar.lead, "POST"),
-            ("book", calendar.book, "POST"),
+            ("feed", feed.feed, "GET"),
+            ("visit/{pk}", feed.visit_of, "GET"),
+            ("move/{pk}", acts.move, "POST"),
+            ("act/{pk}", acts.lead, "POST"),
+            ("book", acts.book, "POST"),
         ):
             name = f"calendar-{path.partition('/')[0]}"
             self.admin.add_route(f"/calendar/{path}", self.for_calendar(answer), methods=[method], name=name)
@@ -131,7 +133,7 @@ class StaffSite(Admin):
         if not await self.lets_in(request):
             return JSONResponse({"sentence": str(no.SignInEnded())}, 401)
         self.newsroom = self.newsroom or Newsroom(RecordView.database)
-        return await calendar.stream(request, self.newsroom, lambda: self.lets_in(request))
+        return await feed.stream(request, self.newsroom, lambda: self.lets_in(request))
 
     async def today(self, request: Request) -> Response:
         """Show what is next, what waits and what is free, as it is by now."""
@@ -275,7 +277,7 @@ def open_admin(app: Starlette, settings: Settings, database: Database, *, clock:
     RecordView.database = database
     for told in (RecordView, DayFilter):
         told.zone, told.clock = settings.zone, staticmethod(clock)
-    site.add_view(calendar.CalendarPage)
+    site.add_view(CalendarPage)
     for view in VIEWS:
         site.add_view(view)
         permissions.tables[view.identity] = view.model

@@ -7,13 +7,13 @@ from zoneinfo import ZoneInfo
 from pydantic.fields import FieldInfo
 from sqladmin import Flash
 from starlette.requests import Request
-from wtforms import BooleanField, StringField
+from wtforms import BooleanField, HiddenField, StringField
 from wtforms.validators import Optional
 
-from admin.forms import in_shape, put_on_field
+from admin.forms import SPELLINGS, drop_times_shown_alike, in_shape, put_on_field
 from bookit import availability
 from bookit import refusals as no
-from bookit.availability import Visit
+from bookit.availability import Visit, to_be
 from bookit.columns import Reason
 from bookit.tables import CalendarException
 
@@ -37,6 +37,11 @@ def tell_field(said: str) -> BooleanField:
     return BooleanField("Tell the customer", default=True, description=said, render_kw=drawn)
 
 
+def shown_minute(moment: datetime, zone: ZoneInfo) -> str:
+    """Write a time as a form shows it."""
+    return moment.astimezone(zone).strftime(SPELLINGS[0])
+
+
 class OffersSlots:
     """Has a page of bookings tell the next free slots when a time is refused."""
 
@@ -46,10 +51,10 @@ class OffersSlots:
         ours: Any = self
         of_new = OF_PAST if rules == ours.form_create_rules else ""
         form = await page.scaffold_form(rules)
-        asked = {
-            "override_reason": override_field(),
-            "tells_customer": tell_field(of_new),
-        }  # Made last, they come last.
+        # Made last, they come last.
+        asked: dict[str, Any] = {"override_reason": override_field(), "tells_customer": tell_field(of_new)}
+        if rules == ours.form_edit_rules:
+            asked["end_seen"] = HiddenField()
         return type("BookingForm", (form,), asked)
 
     async def get_form_data_for_edit(self, obj: Any) -> dict[str, Any]:
@@ -57,12 +62,19 @@ class OffersSlots:
         page: Any = super()
         found: dict[str, Any] = await page.get_form_data_for_edit(obj)
         clock: Any = self
-        return found | {"tells_customer": obj.start_time > clock.clock()}
+        return found | {
+            "tells_customer": obj.start_time > clock.clock(),
+            "end_seen": shown_minute(obj.end_time, clock.zone),
+        }
 
     def facts(self, data: dict[str, Any]) -> dict[str, Any]:
         """Give what the form says, and why anyway if that was said."""
         page: Any = super()
         facts: dict[str, Any] = page.facts(data)
+        view: Any = self
+        end = facts.get("end_time")
+        if end and shown_minute(end, view.zone) == data.get("end_seen"):
+            del facts["end_time"]  # Nobody touched it: the visit keeps its length, whatever others made of it since.
         reason = str(data.get("override_reason") or "").strip()
         told = {"tells_customer": bool(data.get("tells_customer"))}
         return facts | told | ({"override_reason": reason} if reason else {})
@@ -75,11 +87,13 @@ class OffersSlots:
         return await self.offering(request, visit, facts.get("start_time"), super().insert_model(request, data))  # type: ignore[misc]  # the page's own
 
     async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
-        """Move a booking, or say when it could be."""
+        """Move a booking or give it another length, or say when that could be."""
         page: Any = self
         booking, facts = await page.get_object_for_edit(request), page.facts(data)
-        visit = Visit(booking.service_id, facts.get("resource_id") or booking.resource_id, booking.id)
-        return await self.offering(request, visit, facts.get("start_time"), super().update_model(request, pk, data))  # type: ignore[misc]  # as above
+        facts = drop_times_shown_alike(facts, booking, page.zone)
+        visit = to_be(booking, **{name: facts.get(name) for name in ("start_time", "end_time", "resource_id")})
+        since = facts.get("start_time") or booking.start_time
+        return await self.offering(request, visit, since, super().update_model(request, pk, data))  # type: ignore[misc]  # as above
 
     async def offering(self, request: Request, visit: Visit, since: datetime | None, act: Any) -> Any:
         """Run an act; beside a refusal of its time, tell the next free slots."""

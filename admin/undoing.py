@@ -18,7 +18,6 @@ from admin.slots import in_words
 from admin.typed import number
 from bookit import availability, policy, undo
 from bookit import refusals as no
-from bookit.availability import Visit
 from bookit.database import Database, Session, retrying
 from bookit.tables import Booking, Event, home
 
@@ -63,8 +62,8 @@ async def offering(
     """Say why not, and when that would be free."""
     booking = await database.get(Booking, pk)
     if booking and deed:
-        resource = deed.resource_id or booking.resource_id
-        visit, since = Visit(booking.service_id, resource, pk), deed.start_time or booking.start_time
+        _, since, until, resource = deed.before(booking)
+        visit = availability.to_be(booking, start_time=since, end_time=until, resource_id=resource)
         await availability.offer_next(database, refusal, visit, since=since, now=now)
     return f"{refusal} {in_words(refusal, view.zone)}" if refusal.next_free else str(refusal)
 

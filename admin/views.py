@@ -66,8 +66,9 @@ class BookingView(StatusActs, OffersSlots, RecordView, model=Booking):
         "status",
         "price",
     ]
-    form_columns = ["user", "service", "resource", "start_time", "version"]
-    form_edit_rules = ["resource", "start_time", "version"]
+    form_columns = ["user", "service", "resource", "start_time", "end_time", "version"]
+    form_create_rules = ["user", "service", "resource", "start_time"]
+    form_edit_rules = ["resource", "start_time", "end_time", "version"]
     form_ajax_refs = {"user": PERSON, "service": SERVICE, "resource": RESOURCE}
     left_open = {"resource": "Empty: any that is free."}
 

@@ -48,6 +48,18 @@ def moment_of(shown: str, zone: ZoneInfo, *, like: datetime | None = None) -> da
     return exact
 
 
+def end_of(shown: str, start: datetime, end: datetime, zone: ZoneInfo) -> datetime:
+    """Read where the lower edge of a visit was dragged to; see ``moment_of``.
+
+    A visit that is shown longer or shorter than the clock on the wall would have it (see ``span``) changes by as much
+    as its edge moved.
+    """
+    wanted, shown_end = moment_of(shown, zone, like=end), span(start, end, zone)[1]
+    if shown_end == on_wall(end, zone) or datetime.fromisoformat(shown).tzinfo:
+        return wanted
+    return end + (datetime.fromisoformat(shown) - datetime.fromisoformat(shown_end))
+
+
 def offset(moment: datetime, zone: ZoneInfo) -> str:
     """Write how far the wall is from UTC at a moment, as in "+01:00"."""
     distance = moment.astimezone(zone).utcoffset() or timedelta()

@@ -60,9 +60,15 @@ class NewBooking(Shape):
 
 
 class ChangedBooking(Change):
-    """Another time, another resource, another status, or a hold decided on."""
+    """Another time, another length, another resource, another status, or a hold decided on."""
 
-    start_time: Moment | None = None
+    start_time: Annotated[Moment | None, Field(description="It keeps its length, unless `end_time` is sent too.")] = (
+        None
+    )
+    end_time: Annotated[
+        Moment | None,
+        Field(description="Staff: another length, of a minute to a day. The price stays what was agreed."),
+    ] = None
     resource_id: Number | None = None
     hold: Annotated[Literal[False] | None, Field(description="false: turn a hold that lives into a booking.")] = None
     override_reason: WhyAnyway | None = None
@@ -117,24 +123,27 @@ async def get_booking(call: Call, id: PathNumber) -> BookingAnswer:  # noqa: A00
 
 CHANGE = allowed_to("change", Booking)
 NOT_CHANGED = (no.Missing, no.NotYourBooking, no.NoLongerOpen, no.TooLateToCancel, no.HoldExpired, no.Stale,
-               *availability.OF_THIS_TIME, Unreadable)  # fmt: skip
+               no.OnlyStaffLengthen, no.EndsBeforeStart, no.LengthOutOfRange, *availability.OF_THIS_TIME,
+               Unreadable)  # fmt: skip
 
 
 @api("PATCH", "/bookings/{id}", tag="bookings", access=CHANGE, refuses=NOT_CHANGED, headers=("If-Match",))
 async def change_booking(call: Call, id: PathNumber, body: ChangedBooking) -> BookingAnswer:  # noqa: A002 -- as above
     """Reschedule or cancel a booking while it is pending or confirmed; staff may do anything, any time.
 
-    A time that cannot be had is refused with `next_free`, the next three slots.
+    Staff also give it another length, by its `end_time`; its price stays what was agreed. A time that cannot be had is
+    refused with `next_free`, the next three slots.
     """
-    visit = None
+    visit, since = None, call.now
     try:
         async with call.transaction() as session:
             booking = await records.hold(session, Booking, id, version=call.version)
-            visit = Visit(booking.service_id, body.resource_id or booking.resource_id, booking.id)
+            since = body.start_time or booking.start_time
+            visit = availability.to_be(booking, start_time=since, end_time=body.end_time, resource_id=body.resource_id)
             return await records.change(session, booking, **call.asking, **sent(body))
     except no.Refusal as refusal:
-        if visit and body.start_time:
-            await availability.offer_next(call.database, refusal, visit, since=body.start_time, now=call.now)
+        if visit and (body.start_time or body.end_time):
+            await availability.offer_next(call.database, refusal, visit, since=since, now=call.now)
         raise
 
 

@@ -24,13 +24,16 @@ from bookit import policy
 from bookit import refusals as no
 from bookit.database import Reads, Row
 from bookit.policy import Actor
+from bookit.tables import Booking
 
-# For a service, from :since until :until; for a booking of it, as long as that one lasts and as if it were not there,
-# even where nobody can book the service any more. A rule is what the service asks for; a candidate, who can serve it.
+# For a service, from :since until :until; for a booking of it, as long as that one lasts, or as it would by :lasts, and
+# as if it were not there, even where nobody can book the service any more. A rule is what the service asks for; a
+# candidate, who can serve it.
 ASKED = """
 rule AS MATERIALIZED (
   SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS keeps_step,
-         coalesce(b.end_time - b.start_time, make_interval(mins => s.duration_minutes)) AS lasts,
+         coalesce(CAST(:lasts AS interval), b.end_time - b.start_time,
+                  make_interval(mins => s.duration_minutes)) AS lasts,
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
@@ -209,11 +212,28 @@ OF_THIS_TIME = (no.InThePast, *TO_OVERRIDE, no.SlotTaken)
 
 @dataclass(frozen=True)
 class Visit:
-    """What somebody would like to book: a service, perhaps on one resource, perhaps in place of a booking there is."""
+    """What somebody would like to book: a service, perhaps on one resource, perhaps in place of a booking there is.
+
+    Without ``lasts`` it is as long as that booking, or else as the service.
+    """
 
     service_id: int
     resource_id: int | None = None
     booking_id: int | None = None
+    lasts: timedelta | None = None
+
+
+def to_be(
+    booking: Booking,
+    *,
+    start_time: datetime | None = None,
+    end_time: datetime | None = None,
+    resource_id: int | None = None,
+) -> Visit:
+    """Give what a booking would be that is changed so: it keeps its length, unless it is told when to end."""
+    start = start_time or booking.start_time
+    lasts = end_time - start if end_time else booking.end_time - booking.start_time
+    return Visit(booking.service_id, resource_id or booking.resource_id, booking.id, lasts)
 
 
 async def slots(

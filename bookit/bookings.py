@@ -31,7 +31,7 @@ SELECT CAST(:user_id AS bigint), rule.service_id, place.id, :since, :since + rul
 RETURNING bookings.*
 """)
 
-# What does not matter to a visit that keeps its time and only changes who serves it.
+# What does not matter to a visit that keeps its start, and only changes its end or who serves it.
 OF_ANOTHER_TIME = (no.TooSoon, no.TooFarAhead, no.BetweenSlots)
 
 
@@ -105,28 +105,31 @@ async def amend(
     by: Actor,
     now: datetime,
     start_time: datetime | None = None,
+    end_time: datetime | None = None,
     resource_id: int | None = None,
     status: Status | None = None,
     hold: bool | None = None,
     override_reason: str | None = None,
     tells_customer: bool | None = None,
 ) -> Booking:
-    """Move a booking, decide on a hold, lead it to another status, or all of these.
+    """Move a booking, as staff give it another length, decide on a hold, lead it to another status, or all of these.
 
-    It keeps its length, its price and its identity. History keeps whether the customer is to be told.
+    It keeps its price, its identity and, unless it is told when to end, its length. History keeps whether the customer
+    is to be told.
     """
     policy.require_own(booking, by=by)
     if tells_customer is not None:
         await session.tell_customer(tells=tells_customer)
     if hold is False:
         booking = await decide(session, booking, by=by, now=now)
-    if start_time or resource_id:
+    if start_time or end_time or resource_id:
         booking = await reschedule(
             session,
             booking,
             by=by,
             now=now,
             start_time=start_time,
+            end_time=end_time,
             resource_id=resource_id,
             override_reason=override_reason,
         )
@@ -150,11 +153,15 @@ async def reschedule(
     by: Actor,
     now: datetime,
     start_time: datetime | None = None,
+    end_time: datetime | None = None,
     resource_id: int | None = None,
     override_reason: str | None = None,
     keeps_place: bool = False,
 ) -> Booking:
     """Move a booking to another time or resource, if that is free and the rules of booking allow it there.
+
+    It keeps its length, setup and cleanup; with ``end_time``, which is for staff, it gets another length, and may be
+    refused for what then lies in its way. Its price stays what was agreed, however long it becomes.
 
     With ``keeps_place`` it leaves its place on the resource only where that is taken: whoever moves many, one after
     another, does not have one sit down where the next is about to come.
@@ -164,41 +171,59 @@ async def reschedule(
     policy.require_override(override_reason, by=by)
     await require_in_time(session, booking, by=by, now=now)
     start = start_time or booking.start_time
+    end = end_time or start + (booking.end_time - booking.start_time)
     policy.require_future(start, by=by, now=now)
+    policy.require_length(booking, start, end, by=by)
     if override_reason:
         await session.because(override_reason)
-    await require_fit(session, booking, start_time, resource_id, by=by, now=now, is_override=bool(override_reason))
-    times = moved(booking, start)
+    await require_fit(session, booking, start, end, resource_id, by=by, now=now, is_override=bool(override_reason))
+    times = moved(booking, start, end)
     if keeps_place:
         times.pop("lane", None)
-    return await session.update(booking, **times, **({"resource_id": resource_id} if resource_id else {}))
+    row = await session.update(booking, **times, **({"resource_id": resource_id} if resource_id else {}))
+    if times.keys() == {"end_time", "blocks_until"}:  # It may have sat down elsewhere since, which counts as a change.
+        return await session.get(Booking, row.id) or row
+    return row
 
 
 async def require_fit(
     session: Session,
     booking: Booking,
-    start_time: datetime | None,
+    start: datetime,
+    end: datetime,
     resource_id: int | None,
     *,
     by: Actor,
     now: datetime,
     is_override: bool,
 ) -> None:
-    """Refuse a time or a resource that the rules of booking do not allow; whether it is free is the table's to say."""
-    visit = Visit(booking.service_id, resource_id or booking.resource_id, booking.id)
-    stand = await availability.standing(session, visit, at=start_time or booking.start_time, by=by, now=now)
+    """Refuse a time, a length or a resource that the rules of booking do not allow.
+
+    Whether it is free is the table's to say. A visit that only gives back some of its end asks nobody.
+    """
+    visit = availability.to_be(booking, start_time=start, end_time=end, resource_id=resource_id)
+    keeps_start = start == booking.start_time
+    if keeps_start and visit.resource_id == booking.resource_id and end < booking.end_time:
+        return
+    stand = await availability.standing(session, visit, at=start, by=by, now=now)
     if not stand:
         raise await why_nobody(session, visit)
-    refusal = availability.nearest(stand, now=now, but_for=() if start_time else OF_ANOTHER_TIME)
+    refusal = availability.nearest(stand, now=now, but_for=OF_ANOTHER_TIME if keeps_start else ())
     if refusal and not is_override:
         raise refusal
 
 
-def moved(booking: Booking, start: datetime) -> dict[str, Any]:
-    """Give the columns of a booking that starts at another time; any free place will do there."""
-    times = ("start_time", "end_time", "blocks_from", "blocks_until")
-    later = start - booking.start_time
-    return {name: getattr(booking, name) + later for name in times} | {"lane": None} if later else {}
+def moved(booking: Booking, start: datetime, end: datetime) -> dict[str, Any]:
+    """Give the columns of a booking that starts or ends at another time; any free place will do for another start.
+
+    One that only ends at another time keeps its place, unless somebody else sits there by then.
+    """
+    times: dict[str, Any] = {}
+    if later := start - booking.start_time:
+        times |= {"start_time": start, "blocks_from": booking.blocks_from + later, "lane": None}
+    if longer := end - booking.end_time:
+        times |= {"end_time": end, "blocks_until": booking.blocks_until + longer}
+    return times
 
 
 async def require_in_time(session: Session, booking: Booking, *, by: Actor, now: datetime) -> None:

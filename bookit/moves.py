@@ -27,14 +27,14 @@ SELECT pg_advisory_xact_lock(id) FROM (
 # One statement: each may come to sit where another sat, and only when all have moved is a place found or refused.
 REARRANGE = text("""
 UPDATE bookings b
-   SET start_time = to_be.at, end_time = b.end_time + (to_be.at - b.start_time),
-       blocks_from = b.blocks_from + (to_be.at - b.start_time),
-       blocks_until = b.blocks_until + (to_be.at - b.start_time), resource_id = to_be.resource_id
-  FROM unnest(CAST(:numbers AS bigint[]), CAST(:starts AS timestamptz[]), CAST(:resources AS bigint[]))
-    AS to_be (id, at, resource_id)
+   SET start_time = to_be.since, end_time = to_be.until, resource_id = to_be.resource_id,
+       blocks_from = b.blocks_from + (to_be.since - b.start_time),
+       blocks_until = b.blocks_until + (to_be.until - b.end_time)
+  FROM unnest(CAST(:numbers AS bigint[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]),
+              CAST(:resources AS bigint[])) AS to_be (id, since, until, resource_id)
  WHERE b.id = to_be.id
 """)
-Place = tuple[Booking, datetime, int]  # a booking, and when and on which resource it is to be
+Place = tuple[Booking, datetime, datetime, int]  # a booking, and from when until when and on which resource it is to be
 
 
 async def hold_many(session: Session, numbers: Collection[int]) -> list[Booking]:
@@ -51,18 +51,18 @@ async def take_turn(session: Session, rows: Sequence[Booking], *more: int, is_an
 
 async def rearrange(session: Session, places: Sequence[Place]) -> list[Booking]:
     """Put bookings elsewhere at one stroke, so that one may take another's place. Judges no rule but the overlap."""
-    numbers, starts, resources = (
-        [*column] for column in zip(*((row.id, at, to) for row, at, to in places), strict=True)
+    numbers, starts, ends, resources = (
+        [*column] for column in zip(*((row.id, since, until, to) for row, since, until, to in places), strict=True)
     )
-    await session.fetch(REARRANGE, numbers=numbers, starts=starts, resources=resources)
+    await session.fetch(REARRANGE, numbers=numbers, starts=starts, ends=ends, resources=resources)
     return await hold_many(session, numbers)
 
 
 def would_sit_on(place: Place, other: Booking) -> bool:
     """Whether a booking that goes there would sit where another sits now."""
-    row, at, resource = place
-    later = at - row.start_time
-    is_at_once = row.blocks_from + later < other.blocks_until and other.blocks_from < row.blocks_until + later
+    row, since, until, resource = place
+    begins, ends = row.blocks_from + (since - row.start_time), row.blocks_until + (until - row.end_time)
+    is_at_once = begins < other.blocks_until and other.blocks_from < ends
     return resource == other.resource_id and is_at_once
 
 
@@ -83,13 +83,15 @@ async def swap(
     policy.require_override(override_reason, by=by)
     if override_reason:
         await session.because(override_reason)
+    there: list[Place] = []
     for one, other in ((first, second), (second, first)):
+        start, end = other.start_time, other.start_time + (one.end_time - one.start_time)
         policy.require_own(one, by=by)
         require_placed(one, now=now)
         await bookings.require_in_time(session, one, by=by, now=now)
-        policy.require_future(other.start_time, by=by, now=now)
+        policy.require_future(start, by=by, now=now)
         await bookings.require_fit(
-            session, one, other.start_time, other.resource_id, by=by, now=now, is_override=bool(override_reason)
+            session, one, start, end, other.resource_id, by=by, now=now, is_override=bool(override_reason)
         )
-    there = [(one, other.start_time, other.resource_id) for one, other in ((first, second), (second, first))]
+        there.append((one, start, end, other.resource_id))
     return await rearrange(session, there)

@@ -28,6 +28,8 @@ MOST_REPORT_DAYS = 366
 LATE_AFTER = timedelta(minutes=15)  # who is confirmed and has not come by then is asked after
 MOST_SHOWN = 8  # of each list on the page of today
 MOST_COUNTED = 1_000
+# As a service does, and no longer: whoever looks for the visits of some time looks no further back than that.
+LENGTHS = (timedelta(minutes=1), timedelta(days=1))
 CALENDAR = (datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC))
 
 Verb = Literal["see", "create", "change", "remove", "erase"]
@@ -152,6 +154,19 @@ def require_future(start: datetime, *, by: Actor, now: datetime) -> None:
         raise no.OutsideTheCalendar
     if has_begun(start, now=now) and not by.works_here:
         raise no.InThePast
+
+
+def require_length(booking: Booking, start: datetime, end: datetime, *, by: Actor) -> None:
+    """Refuse another length than the booking has to customers, and one that no visit has to everybody."""
+    lasts = end - start
+    if lasts == booking.end_time - booking.start_time:
+        return
+    if not by.works_here:
+        raise no.OnlyStaffLengthen
+    if lasts <= timedelta():
+        raise no.EndsBeforeStart
+    if not LENGTHS[0] <= lasts <= LENGTHS[1]:
+        raise no.LengthOutOfRange
 
 
 def require_not_started(booking: Booking, *, by: Actor, now: datetime) -> None:

@@ -39,13 +39,14 @@ class Rules:
     create: Callable[..., Awaitable[SQLModel]]
     change: Callable[..., Awaitable[SQLModel]] = plain_change
     remove: Callable[..., Awaitable[None]] = plain_remove
+    together: frozenset[str] = frozenset()  # facts that mean something else without each other
 
 
 RULES: Mapping[type[SQLModel], Rules] = {
     User: Rules(people.register, people.change, people.remove),
     Service: Rules(catalogue.add_service, catalogue.change_service, catalogue.remove_service),
     Resource: Rules(catalogue.add_resource, catalogue.change_resource, catalogue.remove_resource),
-    Booking: Rules(bookings.book, bookings.amend, bookings.remove),
+    Booking: Rules(bookings.book, bookings.amend, bookings.remove, together=frozenset({"start_time", "end_time"})),
     Review: Rules(reviews.write, reviews.change, reviews.remove),
 }
 
@@ -70,11 +71,13 @@ async def create(session: Session, table: type[TableRow], *, by: Actor, now: dat
 
 
 async def change(session: Session, row: TableRow, *, by: Actor, now: datetime, **wanted: Any) -> TableRow:
-    """Change only what differs, by the table's rule if it has one."""
+    """Change only what differs, by the table's rule if it has one; what belongs together is told together."""
     require_may(by, "change", type(row))
-    changes = {name: value for name, value in wanted.items() if getattr(row, name, None) != value}
-    rule = RULES[type(row)].change if type(row) in RULES else plain_change
-    return cast("TableRow", await rule(session, row, by=by, now=now, **changes))
+    rules = RULES.get(type(row), Rules(plain_create))
+    differing = {name for name, value in wanted.items() if getattr(row, name, None) != value}
+    told = differing | (rules.together if differing & rules.together else set())
+    changes = {name: value for name, value in wanted.items() if name in told}
+    return cast("TableRow", await rules.change(session, row, by=by, now=now, **changes))
 
 
 async def remove(session: Session, row: SQLModel, *, by: Actor, now: datetime) -> None:

@@ -408,6 +408,18 @@ class OnlyStaffOverride(Forbidden):
     field = "override_reason"
 
 
+class OnlyStaffLengthen(Forbidden):
+    """Only staff give a visit another length."""
+
+    field = "end_time"
+
+
+class LengthOutOfRange(Invalid):
+    """A visit lasts between one minute and one day."""
+
+    field = "end_time"
+
+
 class NotOpen(Invalid):
     """A {status} booking takes no place, so there is nothing to move."""
 

@@ -226,7 +226,9 @@ class Booking(SQLModel, table=True):
     resource_id: int = refers_to("Resource")
     lane: int = Field(default=None, nullable=False, sa_type=SmallInteger, title="Place")
     start_time: datetime = Field(title="Start")
-    end_time: datetime = Field(title="End")
+    end_time: datetime = Field(
+        title="End", description="A visit that is moved keeps its length, unless staff give it another end."
+    )
     blocks_from: datetime = Field(title="Blocked from")
     blocks_until: datetime = Field(title="Blocked until")
     status: Status = kept(Status.PENDING.value, sa_type=String, title="Status")

@@ -39,6 +39,7 @@ class Deed:
     booking_id: int
     event_id: int
     start_time: datetime | None
+    end_time: datetime | None
     resource_id: int | None
     status: Status | None
     told: str
@@ -46,8 +47,13 @@ class Deed:
 
     @property
     def is_move(self) -> bool:
-        """Whether it went to another time or another resource."""
-        return bool(self.start_time or self.resource_id)
+        """Whether it went to another time or another resource, or ended at another time."""
+        return bool(self.start_time or self.end_time or self.resource_id)
+
+    def before(self, row: Booking) -> moves.Place:
+        """Give from when until when and on which resource the booking was, which is there by now."""
+        since, until = self.start_time or row.start_time, self.end_time or row.end_time
+        return row, since, until, self.resource_id or row.resource_id
 
 
 async def last_deed(reads: Reads, number: int) -> Deed | None:
@@ -62,9 +68,11 @@ async def last_deed(reads: Reads, number: int) -> Deed | None:
             break
         same.append(event)
     was: dict[str, Any] = {}
+    became: dict[str, Any] = {}
     for event in same:  # Newest first, so that the oldest of the act has the last word on what was.
         was |= event["old"] or {}
-    return as_deed(number, last, was)
+        became = (event["new"] or {}) | became
+    return as_deed(number, last, was, became)
 
 
 def is_same_act(event: Row, other: Row) -> bool:
@@ -72,30 +80,33 @@ def is_same_act(event: Row, other: Row) -> bool:
     return all(event[name] == other[name] for name in names)
 
 
-def as_deed(number: int, last: Row, was: Mapping[str, Any]) -> Deed | None:
+def as_deed(number: int, last: Row, was: Mapping[str, Any], became: Mapping[str, Any]) -> Deed | None:
     """Read what a booking was; nothing where that cannot be had again through an act."""
-    if was.keys() - KNOWN or not was.keys() & {"start_time", "resource_id", "status"}:
+    if was.keys() - KNOWN or not was.keys() & {"start_time", "end_time", "resource_id", "status"}:
         return None
-    start = was.get("start_time")
+    start, end = (datetime.fromisoformat(was[name]) if name in was else None for name in ("start_time", "end_time"))
     return Deed(
         number,
         last["id"],
-        datetime.fromisoformat(start) if start else None,
+        start,
+        end,
         was.get("resource_id"),
         Status(was["status"]) if "status" in was else None,
-        in_words(last["new"] or {}, was),
+        in_words(was, became),
         last["request_id"],
     )
 
 
-def in_words(new: Mapping[str, Any], was: Mapping[str, Any]) -> str:
-    """Say what was done: "moved", "reassigned", "cancelled"."""
+def in_words(was: Mapping[str, Any], became: Mapping[str, Any]) -> str:
+    """Say what was done: "moved", "reassigned", "lengthened", "cancelled"."""
     if "start_time" in was:
         return "moved"
     if "resource_id" in was:
         return "reassigned"
-    status = str(new.get("status", was.get("status")))
-    return policy.told_status(status)
+    if "end_time" in was:
+        before, after = (datetime.fromisoformat(each["end_time"]) for each in (was, became))
+        return "lengthened" if before < after else "shortened"
+    return policy.told_status(str(became.get("status", was.get("status"))))
 
 
 async def undo(
@@ -169,9 +180,9 @@ async def move_back(
         row = rows[deed.booking_id]
         policy.require_own(row, by=by)
         if deed.is_move:
-            back.append((row, deed.start_time or row.start_time, deed.resource_id or row.resource_id))
+            back.append(deed.before(row))
     for part in parted(back, told):
-        await session.tell_customer(tells=any(row.id in told for row, _, _ in part))
+        await session.tell_customer(tells=any(row.id in told for row, *_ in part))
         rows |= {row.id: row for row in await moves.rearrange(session, part)}
 
 
@@ -182,7 +193,7 @@ def parted(back: Sequence[moves.Place], told: Collection[int]) -> list[Sequence[
     """
     heard, unheard = ([place for place in back if (place[0].id in told) is wanted] for wanted in (True, False))
     for first, then in ((heard, unheard), (unheard, heard)):
-        if not any(moves.would_sit_on(place, other) for place in first for other, _, _ in then):
+        if not any(moves.would_sit_on(place, other) for place in first for other, *_ in then):
             return [part for part in (first, then) if part]
     return [back]
 

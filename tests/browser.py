@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -103,9 +103,12 @@ class Watched(NamedTuple):
     elsewhere: list[str]
 
 
-async def watch(browser: Browser, url: str, *, width: int = 1400, timezone: str | None = None) -> Watched:
+async def watch(
+    browser: Browser, url: str, *, width: int = 1400, timezone: str | None = None, is_touched: bool = False
+) -> Watched:
     """Open an address in a fresh window; errors, broken policies, failed and foreign requests are written down."""
-    page = await browser.new_page(viewport={"width": width, "height": 900}, timezone_id=timezone)
+    held: dict[str, Any] = {"has_touch": True, "is_mobile": True} if is_touched else {}
+    page = await browser.new_page(viewport={"width": width, "height": 900}, timezone_id=timezone, **held)
     watched = Watched(page, [], [])
 
     def on_console(message: ConsoleMessage) -> None:

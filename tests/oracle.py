@@ -1,6 +1,6 @@
 """When a service can be had, worked out a second time, from the promise alone: spans of time in plain Python."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -66,13 +66,14 @@ class Business:
     opened: Sequence[Span] = ()
     closed: Sequence[Span] = ()
     moves: Sold | None = None  # The booking that is to be moved: it is not in its own way.
+    lasts: timedelta | None = None  # How long it is to be, if not as long as it is.
 
     def visit(self) -> tuple[timedelta, timedelta, timedelta]:
         """Give how long a visit is, and what it blocks before and after: as the service has it, or as the booking."""
         if self.moves is None:
             return self.duration, self.setup, self.cleanup
         (start, end), (since, until) = self.moves.visit, self.moves.blocks
-        return end - start, start - since, until - end
+        return self.lasts or end - start, start - since, until - end
 
 
 @cache
@@ -183,13 +184,14 @@ def slots(business: Business, now: datetime, since: datetime, until: datetime, o
 
 def verdict(
     business: Business, now: datetime, at: datetime, *, only: int | None = None, is_staff: bool = False,
-    is_override: bool = False,
+    is_override: bool = False, but_for: Collection[str] = (),
 ) -> int | str:  # fmt: skip
     """Say what comes of booking this start: the number of who serves it, or the code of the refusal."""
     if at <= now and not is_staff:
         return "in-the-past"
     stand = diaries(business, now, at, at, only)
-    against = {diary.resource.id: diary.obstacles(at, is_staff=is_staff) for diary in stand}
+    obstacles = {diary.resource.id: diary.obstacles(at, is_staff=is_staff) for diary in stand}
+    against = {number: [code for code in codes if code not in but_for] for number, codes in obstacles.items()}
     if not stand:
         return "nothing-to-serve-it" if only is None else "resource-unsuitable"
     willing = [diary for diary in stand if is_override or not against[diary.resource.id]]

@@ -32,9 +32,11 @@ CASES = int(os.environ.get("BOOKIT_CASES", "150"))
 TOM = Actor("api", 1, Role.USER)
 MARA = Actor("api", 2, Role.STAFF)
 # What every run meets, however few its cases.
-MET = {"booked", "moved", "not moved", "in-the-past", "too-soon", "too-far-ahead", "outside-hours", "closed",
-       "between-slots", "slot-taken", "resource-unsuitable", "nothing-to-serve-it"}  # fmt: skip
+MET = {"booked", "moved", "not moved", "another length", "not another length", "in-the-past", "too-soon",
+       "too-far-ahead", "outside-hours", "closed", "between-slots", "slot-taken", "resource-unsuitable",
+       "nothing-to-serve-it"}  # fmt: skip
 NEXT = 3 * DAY
+OF_ANOTHER_START = {"too-soon", "too-far-ahead", "between-slots"}
 SEEN: Counter[str] = Counter()
 
 AT_RANDOM = settings(
@@ -117,8 +119,9 @@ async def compare_bookings(session: Session, case: Case, starts: list[datetime],
 
         outcome = await tried(session, partial(records.create, session, Booking, by=by, now=case.now, **asked))
 
-        who = {"is_staff": by.works_here, "is_override": bool(reason)}
-        expected = oracle.verdict(case.business, case.now, at, only=only, **who)
+        expected = oracle.verdict(
+            case.business, case.now, at, only=only, is_staff=by.works_here, is_override=bool(reason)
+        )
         assert (at, by.role, asked, outcome) == (at, by.role, asked, expected)
         SEEN[expected if isinstance(expected, str) else "booked"] += 1
 
@@ -167,6 +170,35 @@ async def compare_moves(session: Session, case: Case, moves: Sold, starts: list[
             SEEN["moved" if isinstance(expected, int) else "not moved"] += 1
 
 
+async def compare_lengths(session: Session, case: Case, moves: Sold, rest: random.Random) -> None:
+    """Give a booking another length, where it is or also at another start, and compare what comes of it."""
+    booking = await session.get(Booking, moves.id)
+    assert booking
+    has = booking.end_time - booking.start_time
+    for at in (booking.start_time, *edges(case, rest)[:3]):
+        lasts = rest.choice([minutes for minutes in (5, 20, 45, 60, 75, 240, 1440) if minutes * MINUTE != has]) * MINUTE
+        wanted = {"start_time": at, "end_time": at + lasts}
+
+        outcome = await tried(session, partial(records.change, session, booking, by=MARA, now=case.now, **wanted))
+
+        business = replace(case.business, moves=moves, lasts=lasts)
+        expected = length_verdict(business, booking, case.now, at, gives_back=lasts < has)
+        assert (booking.id, at, lasts, outcome) == (booking.id, at, lasts, expected)
+        SEEN["another length" if isinstance(expected, int) else "not another length"] += 1
+
+
+def length_verdict(
+    business: oracle.Business, booking: Booking, now: datetime, at: datetime, *, gives_back: bool
+) -> int | str:
+    """Say what comes of another length; one that only gives time back asks no rule, only for a place that there is."""
+    room = next(one for one in business.resources if one.id == booking.resource_id)
+    if at != booking.start_time:
+        return oracle.verdict(business, now, at, only=room.id, is_staff=True)
+    if not gives_back:
+        return oracle.verdict(business, now, at, only=room.id, is_staff=True, but_for=OF_ANOTHER_START)
+    return room.id if oracle.Diary(business, room, now, at, at).free_places(at) else "slot-taken"
+
+
 def could_be_moved(case: Case) -> list[Sold]:
     return [
         sold for one in case.business.resources for sold in one.sold if sold.is_in_the_way(case.now)
@@ -191,6 +223,7 @@ async def play(database: Database, case: Case) -> None:
                 offers = await compare_slots(session, case, None, moves)
                 offered = [offer[0] for offer in rest.sample(offers, min(len(offers), 3))]
                 await compare_moves(session, case, moves, [*offered, *edges(case, rest)[:5]], rest)
+                await compare_lengths(session, case, moves, rest)
             SEEN["cases"] += 1
             raise TakenBack
 

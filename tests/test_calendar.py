@@ -273,7 +273,8 @@ async def test_a_time_that_is_taken_is_refused_with_the_next_free_ones(
 
     assert (status, told["sentence"], told["may_override"]) == (409, no.SlotTaken.__doc__, False)
     assert told["next_free"][0] == {
-        "start": "2030-01-08T13:45:00", "words": "Tue 08 Jan 2030, 13:45", "resource_id": 1, "resource": "Haircut",
+        "start": "2030-01-08T13:45:00", "words": "Tue 08 Jan 2030, 13:45",
+        "ends_at": "2030-01-08T13:30:00+00:00", "resource_id": 1, "resource": "Haircut",
     }  # fmt: skip
     assert await starts(standing) == visit.start_time
 
@@ -288,6 +289,39 @@ async def test_what_staff_may_set_aside_is_asked_why(standing: Desk, visit: Book
     assert (status, await starts(standing)) == (200, datetime(2030, 1, 7, 11, tzinfo=UTC))
     kept = await standing.database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
     assert kept == [{"reason": "He waits at the door"}]
+
+
+async def test_a_visit_ends_where_its_edge_was_dragged_to(standing: Desk, visit: Booking) -> None:
+    status, told = await move(standing, end="2030-01-08T12:30:00")
+
+    assert (status, told["warning"]) == (200, "")
+    assert (told["visit"]["times"], told["visit"]["version"]) == ("11:00 – 12:30", 2)
+    status, told = await move(standing, version=2, start="2030-01-08T15:00:00")
+    assert told["visit"]["times"] == "15:00 – 16:30"
+
+
+async def test_an_edge_that_cannot_be_there_is_refused_with_times_as_long(
+    standing: Desk, visit: Booking, tom: Person
+) -> None:
+    await book(standing.database, tom.id, datetime(2030, 1, 8, 11, tzinfo=UTC))
+
+    status, told = await move(standing, end="2030-01-08T13:30:00")
+
+    assert (status, told["sentence"]) == (409, no.SlotTaken.__doc__)
+    slot = told["next_free"][0]
+    assert (slot["start"], slot["ends_at"]) == ("2030-01-08T13:00:00", "2030-01-08T14:30:00+00:00")
+    status, told = await move(standing, start=slot["start"], end=slot["ends_at"], resource_id=slot["resource_id"])
+    assert told["visit"]["times"] == "13:00 – 15:30"
+    status, told = await move(standing, version=2, end="2030-01-08T13:00:00")
+    assert (status, told["sentence"], told["may_override"]) == (400, "The end comes after the start.", False)
+
+
+async def test_the_lower_edge_of_a_visit_that_runs_is_no_past(standing: Desk, tom: Person, haircut: Service) -> None:
+    await book(standing.database, tom.id, NOW - timedelta(minutes=30))
+
+    status, told = await move(standing, end="2030-01-07T11:00:00")
+
+    assert (status, told["warning"], told["visit"]["times"]) == (200, "", "09:30 – 11:00")
 
 
 async def test_a_visit_in_the_past_is_warned_of(standing: Desk, visit: Booking) -> None:
@@ -341,6 +375,40 @@ async def test_a_visit_that_is_dropped_into_an_hour_that_comes_twice_keeps_its_s
     status, _ = await move(standing, start="2030-10-27T02:30:00")
 
     assert (status, await starts(standing)) == (200, after)
+
+
+@pytest.mark.parametrize(
+    ("start", "dragged_to", "lasts"),
+    [
+        (datetime(2030, 3, 31, 0, 0, tzinfo=UTC), "2030-03-31T03:30:00", 90),
+        (datetime(2030, 10, 26, 23, 0, tzinfo=UTC), "2030-10-27T03:30:00", 210),
+        (datetime(2030, 10, 26, 23, 30, tzinfo=UTC), "2030-10-27T02:30:00", 60),
+        (datetime(2030, 10, 27, 1, 0, tzinfo=UTC), "2030-10-27T02:30:00", 30),
+        (datetime(2030, 10, 27, 0, 30, tzinfo=UTC), "2030-10-27T03:00:00", 30),
+        (datetime(2030, 10, 27, 0, 30, tzinfo=UTC), "2030-10-27T03:45:00", 75),
+    ],
+    ids=["over a gap", "over the hour twice", "into the first", "in the second", "as shown, less", "as shown, more"],
+)
+async def test_an_edge_that_is_dragged_over_a_change_of_the_clocks(
+    standing: Desk, tom: Person, haircut: Service, start: datetime, dragged_to: str, lasts: int
+) -> None:
+    """By the clock on the wall; where a visit is shown as long as it lasts (02:30 to 02:15), by how far it went."""
+    await book(standing.database, tom.id, start)
+
+    status, told = await move(standing, end=dragged_to)
+
+    ends = datetime.fromisoformat(told["visit"]["ends_at"])
+    assert (status, ends - start) == (200, timedelta(minutes=lasts))
+
+
+async def test_an_edge_in_an_hour_that_is_skipped_is_refused(standing: Desk, tom: Person, haircut: Service) -> None:
+    await book(standing.database, tom.id, datetime(2030, 3, 31, 0, 0, tzinfo=UTC))
+
+    status, told = await move(standing, end="2030-03-31T02:30:00")
+
+    assert (status, told["sentence"]) == (
+        400, "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forward then.",
+    )  # fmt: skip
 
 
 async def test_a_day_on_which_clocks_go_back_is_shown_right(standing: Desk, tom: Person, haircut: Service) -> None:

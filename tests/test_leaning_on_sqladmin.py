@@ -43,7 +43,7 @@ from admin import (
     stale_edits,
     views,
 )
-from admin.calendar import CalendarPage
+from admin.calendar.page import CalendarPage
 from bookit.tables import Booking, home
 from tests.staff import Desk, desk, open_door, staff_settings, visit
 

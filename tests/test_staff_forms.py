@@ -41,7 +41,7 @@ ASKED = {"Why anyway": False, "Tell the customer": False}
     ("path", "expected"),
     [
         ("booking/create", {"Customer": True, "Service": True, "Resource": False, "Start": True, **ASKED}),
-        ("booking/edit/1", {"Resource": True, "Start": True, **ASKED}),
+        ("booking/edit/1", {"Resource": True, "Start": True, "End": True, **ASKED}),
         (
             "calendar-exception/create",
             {"Resource": False, "From": True, "Until": True, "Open": False, "Reason": False},

@@ -79,7 +79,7 @@ async def test_a_visit_from_booking_to_cancelling(width: int, browser: Browser, 
     fitted.append(await fits(page))
     await look_up(page, "user", "tom@", "Tom")
     await look_up(page, "service", "hair", "Haircut")
-    time = page.locator("input[type=datetime-local]")
+    time = page.locator("#start_time")
     await time.fill(f"{start + timedelta(minutes=15):%Y-%m-%dT%H:%M}")
     await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.locator("#start_time-wrong")).to_contain_text("not available")
@@ -184,7 +184,7 @@ async def test_an_edit_that_comes_too_late_shows_both_versions(
         row = await records.hold(session, Booking, booked.id)
         await records.change(session, row, by=mara, now=NOW, start_time=start + timedelta(hours=1))
 
-    time = page.locator("input[type=datetime-local]")
+    time = page.locator("#start_time")
     await time.fill(f"{start + timedelta(hours=2):%Y-%m-%dT%H:%M}")
     await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.locator("#bk-stale")).to_be_focused()

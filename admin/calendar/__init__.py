@@ -1,0 +1,1 @@
+"""The calendar: its page, what it shows, and what can be done on it."""

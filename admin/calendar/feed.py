@@ -1,0 +1,155 @@
+"""What the calendar shows: what some time holds, one visit with what can be done to it, and what is new.
+
+All by the clock on the business's wall.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from admin import live, wall
+from admin.acts import WORDS, slug
+from admin.permissions import require
+from admin.record_view import RecordView
+from admin.spelling import spoken
+from admin.typed import number
+from bookit import availability, bookings, diary, policy
+from bookit import refusals as no
+from bookit.database import Row
+from bookit.diary import Wanted
+from bookit.news import Newsroom
+from bookit.tables import Booking, Status
+
+MOST_DAYS = 45  # A month with the days around it.
+
+
+async def feed(request: Request) -> Response:
+    """Give what some time holds: visits, when nobody serves, and closures by name."""
+    require(request, "see", Booking)
+    database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
+    asked = request.query_params
+    since, until = (edge(asked.get(name, "")) for name in ("start", "end"))
+    if not timedelta() < until - since <= timedelta(days=MOST_DAYS):
+        raise HTTPException(400, f"A calendar shows between one and {MOST_DAYS} days.")
+    wanted = Wanted(chosen(asked.get("resource")), chosen(asked.get("service")), asked.get("cancelled") == "1")
+    visits = await diary.visits(database, wanted, since=since, until=until, now=now)
+    places = [wanted.resource_id] if wanted.resource_id else [place["id"] for place in await diary.places(database)]
+    opens = await availability.open_times(database, places, since=since, until=until)
+    is_too_much = len(visits) > diary.MOST_VISITS
+    told = {
+        "visits": [] if is_too_much else [tell(visit) for visit in visits],
+        "shut": [*shut(opens, places, since, until)],
+        "shut_everywhere": [shown(gap) for gap in gaps(opens, since, until)],
+        "closures": [
+            {"id": one["id"], "resource_id": one["resource_id"], "reason": one["reason"], **shown(one)}
+            for one in await diary.closures(database, since=since, until=until, resource_id=wanted.resource_id)
+        ],
+        "sentence": TOO_MANY if is_too_much else "",
+        "now": wall.on_wall(now, zone),
+        "offset": wall.offset(now, zone),
+    }
+    return JSONResponse(told)
+
+
+TOO_MANY = (
+    f"More than {diary.MOST_VISITS:,} bookings lie in this time, so none are shown."
+    " Look at fewer days, or choose a resource or a service."
+)
+
+
+def edge(shown_day: str) -> datetime:
+    """Read where a range begins or ends: the beginning of a day."""
+    try:
+        return policy.midnight(datetime.fromisoformat(shown_day).date(), RecordView.zone)
+    except (ValueError, no.Refusal):
+        raise HTTPException(400, "This address does not make sense.") from None
+
+
+def chosen(sent: str | None) -> int | None:
+    return number(sent) if sent else None
+
+
+def shown(row: Row) -> dict[str, str]:
+    """Give both ends of something by the clock on the wall."""
+    start, end = wall.span(row["start_time"], row["end_time"], RecordView.zone)
+    return {"start": start, "end": end}
+
+
+def tell(visit: Row) -> dict[str, Any]:
+    """Give a visit as the calendar takes it: by the clock on the wall, with the exact moments beside."""
+    zone = RecordView.zone
+    start, end = (visit[name].astimezone(zone) for name in ("start_time", "end_time"))
+    is_odd = wall.is_twice(start, zone) or wall.is_twice(end, zone) or start.utcoffset() != end.utcoffset()
+    spelled = "%H:%M %Z" if is_odd else "%H:%M"
+    is_hold = visit["status"] == Status.PENDING and visit["expires_at"] is not None
+    return {
+        **shown(visit),
+        **{name: visit[name] for name in ("id", "version", "customer", "service", "resource", "service_id")},
+        "resource_id": visit["resource_id"],
+        "starts_at": visit["start_time"].isoformat(),
+        "ends_at": visit["end_time"].isoformat(),
+        "times": f"{start:{spelled}} – {end:{spelled}}",
+        "status": visit["status"],
+        "is_hold": is_hold,
+        "words": f"Hold until {visit['expires_at'].astimezone(zone):%H:%M}" if is_hold else spoken(visit["status"]),
+        "is_movable": visit["status"] in policy.OPEN,
+        "expires_at": visit["expires_at"].isoformat() if is_hold else None,
+    }
+
+
+def shut(open_times: list[Row], places: list[int], since: datetime, until: datetime) -> Iterable[dict[str, Any]]:
+    """Give when each resource does not serve: what its open times leave of the whole."""
+    for place in places:
+        for gap in gaps([one for one in open_times if one["resource_id"] == place], since, until):
+            yield {"resource_id": place, **shown(gap)}
+
+
+def gaps(open_times: list[Row], since: datetime, until: datetime) -> Iterable[Row]:
+    """Give the times in which nobody of these is open."""
+    end = since
+    for one in sorted(open_times, key=lambda one: one["start_time"]):
+        if end < one["start_time"]:
+            yield {"start_time": end, "end_time": one["start_time"]}
+        end = max(end, one["end_time"])
+    if end < until:
+        yield {"start_time": end, "end_time": until}
+
+
+async def visit_of(request: Request) -> Response:
+    """Give one visit with what can be done to it; an act that cannot be says why."""
+    require(request, "see", Booking)
+    (visit,) = await diary.visits_of(RecordView.database, [number(request.path_params["pk"])]) or (None,)
+    if visit is None:
+        raise HTTPException(404)
+    return JSONResponse({"visit": tell(visit), "acts": acts(request, visit), "when": when(visit["start_time"])})
+
+
+def when(moment: datetime) -> str:
+    return f"{moment.astimezone(RecordView.zone):%a %d %b %Y, %H:%M}"
+
+
+def acts(request: Request, visit: Row) -> list[dict[str, str]]:
+    """Give each act on a booking, with the refusal it would meet."""
+    if not policy.may(request.state.actor, "change", Booking):
+        return []
+    booking = Booking(**{name: visit[name] for name in ("id", "user_id", "status", "expires_at", "start_time")})
+    return [
+        {
+            "name": slug(act),
+            "label": WORDS[status].label,
+            "question": WORDS[status].of_one,
+            "refusal": str(policy.why_not(booking, status, by=request.state.actor) or ""),
+        }
+        for status, act in bookings.LEADS.items()
+    ]
+
+
+async def stream(request: Request, newsroom: Newsroom, is_here: live.IsHere) -> Response:
+    """Tell what changes, as it does."""
+    require(request, "see", Booking)
+    parts = live.stream(request, newsroom, tell, is_here=is_here)
+    return StreamingResponse(parts, media_type="text/event-stream", headers=live.HEADERS)

@@ -1,0 +1,49 @@
+"""The calendar's page, and what there is to choose from on it."""
+
+from typing import Any
+
+from sqladmin import BaseView, expose
+from starlette.requests import Request
+from starlette.responses import Response
+
+from admin import wall
+from admin.permissions import require
+from admin.record_view import RecordView
+from bookit import diary, policy
+from bookit.tables import Booking, User
+
+
+class CalendarPage(BaseView):
+    """The calendar's page; its place in the menu comes first."""
+
+    category, icon, name = "Desk", "fa-solid fa-calendar-days", "Calendar"
+
+    def is_accessible(self, request: Request) -> bool:
+        """Show it to whoever may see bookings."""
+        return policy.may(request.state.actor, "see", Booking)
+
+    is_visible = is_accessible
+
+    @expose("/calendar", methods=["GET"], identity="calendar")
+    async def page(self, request: Request) -> Response:
+        """Show the page; its script asks for what is in it."""
+        answer: Response = await show(request, self.templates)
+        return answer
+
+
+async def show(request: Request, templates: Any) -> Response:
+    """Give the page, with what there is to choose from."""
+    require(request, "see", Booking)
+    database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
+    told = {
+        "places": await diary.places(database),
+        "offers": await diary.offers(database),
+        "zone": zone.key,
+        "now": wall.on_wall(now, zone),
+        "offset": wall.offset(now, zone),
+        "may_book": policy.may(request.state.actor, "create", Booking),
+        "may_change": policy.may(request.state.actor, "change", Booking),
+        "may_add_people": policy.may(request.state.actor, "create", User),
+    }
+    answer: Response = await templates.TemplateResponse(request, "sqladmin/calendar.html", told)
+    return answer
