@@ -44,7 +44,7 @@ def measured(stage: Stage, rounds: int, seconds: float) -> Costs:
             for name, command in commands.items()
         }
         fixed = running.pop(YARDSTICK)
-        found = [Entry("one", YARDSTICK, contest.fetched(fixed.address, ""), fixed.meter)]
+        found = [Entry("one", YARDSTICK, contest.fetched(fixed.address, [], ["/"]), fixed.meter)]
         found += [entry for entry in contest.entries(stage, running, scripts) if entry.name == BOOKIT]
         contest.hold(found, rounds, seconds)
     return costs(found)

@@ -1,7 +1,7 @@
 """The contest: each row of the table asked of each contestant, in turn, round after round."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from statistics import median
@@ -117,7 +117,7 @@ def listen(stage: Stage, rows: Iterable[str]) -> dict[str, str]:
         if row == "post":
             answered, scripts[row] = heard_of_booking(stage)
         else:
-            answered = anyio.run(heard.hear, stage, heard.asking(path_of(stage, row)))
+            answered = anyio.run(heard.hear, stage, heard.asking(paths_of(stage, row)[0]))
             scripts[row] = heard.script(answered.statements)
         (stage.folder / f"{row}.json").write_bytes(answered.body)
     return scripts
@@ -136,8 +136,8 @@ def heard_of_booking(stage: Stage) -> tuple[heard.Answered, str]:
     return answered, heard.script(answered.statements, varying, heard.COUNTING)
 
 
-def path_of(stage: Stage, row: str) -> str:
-    return PATHS.get(row, f"/services/{stage.services[0]}")
+def paths_of(stage: Stage, row: str) -> list[str]:
+    return [PATHS[row]] if row in PATHS else [f"/services/{number}" for number in (*stage.services, stage.day_service)]
 
 
 def entries(stage: Stage, servers: Mapping[str, Server], scripts: Mapping[str, str]) -> list[Entry]:
@@ -152,16 +152,17 @@ def gets(stage: Stage, servers: Mapping[str, Server], row: str, script: str) -> 
     yield Entry(row, PGBENCH, prepared(stage, script), Meter(stage.postmaster))
     for name, server in servers.items():
         if name != EMPTY or row == "one":
-            token = stage.baseline_token() if name == BASELINE else stage.token()
-            yield Entry(row, name, fetched(server.address + path_of(stage, row), token), server.meter)
+            tokens = stage.baseline_tokens if name == BASELINE else stage.tokens
+            of_row = tokens if row == "own" else []
+            yield Entry(row, name, fetched(server.address, of_row, paths_of(stage, row)), server.meter)
 
 
 def prepared(stage: Stage, script: str) -> Measure:
     return lambda seconds, _: pgbench(stage.url, script, stage.folder, seconds=seconds)
 
 
-def fetched(url: str, token: str) -> Measure:
-    return lambda seconds, _: wrk(url, token=token, seconds=seconds)
+def fetched(address: str, tokens: Sequence[str], paths: Sequence[str]) -> Measure:
+    return lambda seconds, _: wrk(address, *paths, tokens=tokens, seconds=seconds)
 
 
 def posts(stage: Stage, servers: Mapping[str, Server], script: str) -> Iterator[Entry]:
@@ -187,11 +188,11 @@ def booked_in_sql(stage: Stage, script: str) -> Measure:
 
 
 def booked(stage: Stage, server: Server, *, is_baseline: bool) -> Measure:
-    token = stage.baseline_token() if is_baseline else stage.token()
+    tokens = stage.baseline_tokens if is_baseline else stage.tokens
     places = (stage.lanes[0], 1, 0, LANES) if is_baseline else (stage.services[0], EACH, stage.resources[0], LANES)
 
     def measure(seconds: float, turn: int) -> Load:
         days = (STARTS, STEP, heard.seconds(stage.first_start(turn)))
-        return wrk(f"{server.address}/bookings", token=token, seconds=seconds, post=(*places, *days))
+        return wrk(server.address, "/bookings", tokens=tokens, seconds=seconds, post=(*places, *days))
 
     return measure

@@ -73,12 +73,22 @@ def require_wrk() -> None:
         raise click.ClickException(NO_WRK)
 
 
-def wrk(url: str, *, token: str = "", seconds: float, clients: int = 32, post: Sequence[object] = ()) -> Load:
-    """Ask for this address again and again on the last core, or with ``post`` book another slot each time."""
-    script = ("post.lua", url, "--", token, *map(str, post)) if post else ("report.lua", url)
-    header = ["--header", f"Authorization: Bearer {token}"] if token and not post else []
+def wrk(
+    address: str,
+    *paths: str,
+    tokens: Sequence[str] = (),
+    seconds: float,
+    clients: int = 32,
+    post: Sequence[object] = (),
+) -> Load:
+    """Ask for these paths in turn, again and again, on the last core, or with ``post`` book another slot each time.
+
+    Each request is another one's of those whom ``tokens`` sign in.
+    """
+    script = "post.lua" if post else "report.lua"
     how = ["--threads", "1", "--connections", str(clients), "--duration", f"{max(1, round(seconds))}s"]
-    return of_wrk(run([*pinned(CORES - 1), "wrk", *how, *header, "--script", *script]))
+    given = [" ".join(tokens), *(map(str, post) if post else [" ".join(paths)])]
+    return of_wrk(run([*pinned(CORES - 1), "wrk", *how, "--script", script, address + paths[0], "--", *given]))
 
 
 def pgbench(url: str, script: str, folder: Path, *, seconds: float, clients: int = 16, **given: int) -> Load:

@@ -93,7 +93,7 @@ def grow(stage: Stage, *, most: int) -> list[tuple[int, float, float]]:
         sizes.append((0, *memory(server.pid)))
         for step in (step for step in STEPS if step <= most):
             while done < step:
-                done += sum(wrk(server.address + path, token=stage.token(), seconds=1).requests for path in paths)
+                done += sum(wrk(server.address, path, tokens=stage.tokens, seconds=1).requests for path in paths)
             sizes.append((done, *memory(server.pid)))
             tell(f"  memory after {done:,} requests: {sizes[-1][1]:.0f} MB")
     return sizes

@@ -33,8 +33,9 @@ it: a load far above the number of cores spoils a run.
   its POST reads the body, checks a token of the same kind and validates with pydantic. No database in either.
 - *pgbench, the same SQL*: the statements and transactions that BookIt was heard to run for such a request, prepared, on
   16 connections. *FastAPI + ORM*: `baseline/`, a usual build of the same API, on a database with the same rows.
-- Each POST books another free slot of 32 resources (one `resource_id` each; the baseline, which knows no resources, of
-  32 services). BookIt writes its one log line a request throughout, as it does by default, to a file.
+- Requests are for five services in turn, and by 20 customers in turn. Each POST books another free slot of 32 resources
+  (one `resource_id` each; the baseline, which knows no resources, of 32 services). BookIt writes its one log line a
+  request throughout, as it does by default, to a file.
 - The crowds are this program's own connections, all opened before the first of them asks, and their waits include its
   turn on a core.
 - Nothing is rate-limited: BookIt counts only wrong sign-ins, a right one forgives what was counted, and those here are

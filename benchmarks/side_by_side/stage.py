@@ -36,7 +36,7 @@ SERVICES, EACH = 4, 8
 LANES = SERVICES * EACH
 OPENS, CLOSES, STEP = time(8), time(18), 15  # by UTC
 STARTS = 40  # in a day
-OWN = 40  # bookings of the customer who lists theirs
+LISTERS, OWN = 20, 40  # customers who list their bookings, and how many each has
 FIRST_NUMBERS = {"services": 70_001, "resources": 50_001, "users": 900_001}  # none that a limit or a page could have
 AFTER = timedelta(days=400)  # no seed reaches so far
 # The server as it comes, but for autovacuum, which would clean up in one round and not in the other.
@@ -85,6 +85,16 @@ class Stage:
         claims = {"sub": str(self.users[number].id), "exp": datetime.now(UTC) + timedelta(days=1)}
         return jwt.encode(claims, self.secret, algorithm="HS256")
 
+    @property
+    def tokens(self) -> list[str]:
+        """Those of the customers who list their bookings."""
+        return [self.token(number) for number in range(LISTERS)]
+
+    @property
+    def baseline_tokens(self) -> list[str]:
+        """The same for the baseline."""
+        return [self.baseline_token(number) for number in range(LISTERS)]
+
     def first_start(self, turn: int) -> datetime:
         """Give the first start of days that no other turn uses."""
         return datetime.combine(datetime.now(UTC).date() + AFTER + timedelta(days=100 * turn), OPENS, UTC)
@@ -114,7 +124,7 @@ def make(folder: Path, url: str) -> Stage:
 
 
 async def furnish(url: str) -> tuple[list[User], list[int], list[int]]:
-    """Make people, resources and services, and the bookings of the first customer."""
+    """Make people, resources and services, and the bookings of the first customers."""
     now = datetime.now(UTC)
     async with Database(url, size=1) as database, database.transaction(by=OWNER, now=now) as session:
         hashed = await people.hash_password(PASSWORD)
@@ -128,7 +138,8 @@ async def furnish(url: str) -> tuple[list[User], list[int], list[int]]:
             await service(session, at // EACH, resources[at : at + EACH], now) for at in range(0, len(resources), EACH)
         ]
         found = [user for user in users if user]
-        await visit(session, found[0], services[-1], now)
+        for number, user in enumerate(found[:LISTERS]):
+            await visit(session, user, services[-1], number // EACH * STEP, now)
     return found, services, resources
 
 
@@ -143,9 +154,9 @@ async def service(session: Session, number: int, resources: list[int], now: date
     return (await records.create(session, Service, by=OWNER, now=now, resource_ids=resources, **facts)).id
 
 
-async def visit(session: Session, user: User, service_id: int, now: datetime) -> None:
-    """Have this customer book so many visits, one a day."""
-    first = datetime.combine(now.date() + AFTER - timedelta(days=OWN), OPENS, UTC)
+async def visit(session: Session, user: User, service_id: int, minutes: int, now: datetime) -> None:
+    """Have this customer book so many visits, one a day, so many minutes after the opening."""
+    first = datetime.combine(now.date() + AFTER - timedelta(days=OWN), OPENS, UTC) + timedelta(minutes=minutes)
     by = Actor("api", user.id, Role.USER)
     for day in range(OWN):
         start = first + timedelta(days=day)
