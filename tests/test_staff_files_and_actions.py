@@ -99,7 +99,7 @@ def test_every_act_is_one_of_the_rules() -> None:
 )
 async def test_acts_on_bad_numbers_are_answered(desk: Desk, visit: Booking, pks: str) -> None:
     """D21."""
-    answer = await desk.mara.post("/admin/booking/action/cancel", data={"pks": pks, "reason": "a\0b" * 500})
+    answer = await desk.mara.post("/admin/booking/action/cancel", data={"pks": pks, "reason": "They are ill"})
     assert answer.status_code == 303
     assert not DATABASE_TEXT.search(await desk.told(desk.mara))
 

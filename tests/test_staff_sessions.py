@@ -15,7 +15,7 @@ __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
 
 def is_shut(answer: httpx2.Response, path: str) -> bool:
     """Whether a page leads to the sign-in, and what a page's script asks for is refused."""
-    if path.startswith("/admin/calendar/"):
+    if path.startswith(("/admin/calendar/", "/admin/today")):
         return answer.status_code == 401
     return (answer.status_code, answer.headers["location"]) == (302, "http://bookit.test/admin/login")
 
