@@ -6,6 +6,7 @@ A request number, one line in the log, and the headers that keep a browser from 
 import re
 import secrets
 import time
+from random import Random
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,6 +33,8 @@ class Front:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.log = structlog.get_logger().bind(logger=NAME)
+        # Numbers to find a request by are no secrets: the system is asked for chance once, and not at each request.
+        self.chance = Random(secrets.randbits(128))  # noqa: S311 -- see above
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and its answer back with the headers every answer has."""
@@ -39,7 +42,7 @@ class Front:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
-        number = scope["request_id"] = request_number(scope)
+        number = scope["request_id"] = given_number(scope) or f"{self.chance.getrandbits(64):016x}"
         status = 500
 
         async def answer(message: Message) -> None:
@@ -91,9 +94,9 @@ class AnswersBugs:
             await bug()(scope, receive, send)
 
 
-def request_number(scope: Scope) -> str:
-    """Take the number a proxy gave this request, if it is a plain one, or make one."""
+def given_number(scope: Scope) -> str | None:
+    """Give the number a proxy gave this request, if it is a plain one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and re.fullmatch(rb"[A-Za-z0-9._-]{1,64}", value):
             return str(value.decode("ascii"))
-    return secrets.token_hex(8)
+    return None

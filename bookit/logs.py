@@ -1,8 +1,9 @@
 """One line a request: for a person at a terminal, as JSON anywhere else."""
 
+import asyncio
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from pydantic_core import to_json
@@ -14,6 +15,31 @@ OURS: list[structlog.typing.Processor] = [
     structlog.processors.StackInfoRenderer(),
 ]
 THEIRS: list[structlog.typing.Processor] = [*OURS, structlog.stdlib.add_logger_name]
+
+
+class TogetherWritten:
+    """A file that takes the lines of one turn of the event loop at once: each write is a call to the system."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        """Take a line; without an event loop it is written now."""
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self._write_all)
+            except RuntimeError:
+                self._write_all()
+
+    def flush(self) -> None:
+        """Leave it to the end of this turn."""
+
+    def _write_all(self) -> None:
+        lines, self._lines = self._lines, []
+        self._file.write("".join(lines))
+        self._file.flush()
 
 
 def write_logs(*, debug: bool = False) -> None:
@@ -28,7 +54,7 @@ def write_logs(*, debug: bool = False) -> None:
     structlog.configure(
         processors=[*OURS, *form],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", TogetherWritten(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     ready = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *form]
