@@ -180,8 +180,8 @@ class Endpoint:
 
     @property
     def is_alike_for_all(self) -> bool:
-        """Whether what this answers depends on the address alone."""
-        return self.access == ANYONE and self.method == "GET"
+        """Whether what this answers depends on the address alone. One row by its number is read with others anyway."""
+        return self.access == ANYONE and self.method == "GET" and not self.reads
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request; what all may read, together for all who ask at once."""

@@ -24,7 +24,7 @@ from bookit.policy import Actor
 from bookit.tables import Booking, Role, User
 
 SMALL, BIG = 10_000, 1_000_000
-UNMEASURED = 6  # by then every statement is prepared
+UNMEASURED = 40  # by then every connection has prepared every statement, and planned it for good
 CREATE, LIST, ADMIN = "create a booking", "list one's own bookings, page of 20", "staff's list of bookings, 50 a page"
 SLOTS = "free slots, 5 resources × 31 days"
 USUAL_CUSTOMER = "SELECT user_id FROM bookings GROUP BY user_id ORDER BY abs(count(*) - 10), user_id LIMIT 1"
