@@ -481,10 +481,11 @@ async def test_history_is_looked_up_and_never_read_through(
     read_through = text("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'events'")
 
     async with database.transaction(by=OWNER, now=NOW) as session:
+        before = await session.fetch(read_through)  # PostgreSQL counts together what it has not reported yet.
         told = await portrait.draw(session, tamsin.user, now=NOW)
         after_export = await session.fetch(read_through)
         await erasure.erase(session, tamsin.user, email=EMAIL, by=OWNER, now=NOW)
         after_erasing = await session.fetch(read_through)
 
     assert len(told["history"]) > 20
-    assert (after_export, after_erasing) == ([{"seq_tup_read": 0}], [{"seq_tup_read": 0}])
+    assert before == after_export == after_erasing
