@@ -18,6 +18,7 @@ from bookit.settings import Settings
 from bookit.tables import Service
 from tests.browser import Served, served
 from tests.conftest import PASSWORD, TEMPLATE, Clock, Person, make_database
+from tests.processes import eventually
 
 __all__ = ["served"]  # a fixture, which pytest finds by its name here
 NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -181,6 +182,7 @@ def test_a_server_logs_json_without_secrets(served: Served) -> None:
     refused = httpx2.post(f"{served.url}/auth/login?token=confidential", json=sign_in, headers=headers)
 
     assert refused.status_code == 401
+    eventually(lambda: '"req-1"' in served.log.read_text("utf-8"))  # An answer may be read before its line is written.
     log = served.log.read_text("utf-8")
     line = next(json.loads(line) for line in log.splitlines() if '"req-1"' in line)
     assert re.fullmatch(r"2\d{3}-\d\d-\d\dT[0-9:.]+Z", line.pop("timestamp"))
