@@ -18,6 +18,7 @@ from sqlmodel import SQLModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from api.problems import NotJson, TooLarge, Unreadable, WrongShape, refused, status_of
 from api.shapes import row_encoder
@@ -180,7 +181,7 @@ class Endpoint:
 
     @property
     def is_alike_for_all(self) -> bool:
-        """Whether what this answers depends on the address alone. One row by its number is read with others anyway."""
+        """Whether what this answers depends on the address alone."""
         return self.access == ANYONE and self.method == "GET" and not self.reads
 
     async def __call__(self, request: Request) -> Response:
@@ -324,11 +325,17 @@ class Api:
         paths: dict[str, dict[str, Endpoint]] = {}
         for endpoint in self.endpoints:
             paths.setdefault(endpoint.path, {})[endpoint.method] = endpoint
-        return [Route(path, dispatch(methods), methods=list(methods)) for path, methods in paths.items()]
+        return [Route(path, Methods(methods), methods=list(methods)) for path, methods in paths.items()]
 
 
-def dispatch(methods: Mapping[str, Endpoint]) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        return await methods["GET" if request.method == "HEAD" else request.method](request)
+@dataclass(frozen=True)
+class Methods:
+    """The endpoints of one path. An application, and no function, which Starlette would wrap in two layers more."""
 
-    return answer
+    endpoints: Mapping[str, Endpoint]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the endpoint of the method answer."""
+        endpoint = self.endpoints["GET" if scope["method"] == "HEAD" else scope["method"]]
+        response = await endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)

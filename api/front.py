@@ -25,6 +25,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 ENCODED = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+NAMES = {name for name, _ in ENCODED}
 
 
 class Front:
@@ -49,9 +50,9 @@ class Front:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message["headers"], (b"x-request-id", number.encode())]
-                given = {name for name, _ in headers}
-                message["headers"] = headers + [header for header in ENCODED if header[0] not in given]
+                given = {name for name, _ in message["headers"]}
+                ours = ENCODED if NAMES.isdisjoint(given) else [one for one in ENCODED if one[0] not in given]
+                message["headers"] = [*message["headers"], *ours, (b"x-request-id", number.encode())]
             await send(message)
 
         try:

@@ -38,8 +38,7 @@ class Gathering:
         following = self._next[question]
         if following is None:
             following = self._next[question] = Round(answer)
-        following.about.add(about)
-        return (await asyncio.shield(following.found)).get(about)
+        return (await following.wait(about)).get(about)
 
     async def _run(self, question: Hashable, answer: Answer, about: frozenset[Any]) -> Mapping[Any, Any]:
         try:
@@ -54,21 +53,39 @@ class Gathering:
 
     async def _answer(self, question: Hashable, one: "Round") -> None:
         try:
-            one.found.set_result(await self._run(question, one.answer, frozenset(one.about)))
+            one.tell(await self._run(question, one.answer, frozenset(one.about)))
         except BaseException as error:
-            one.found.set_exception(error)
-            one.found.exception()  # All who asked may have left; then nobody else looks at it.
+            one.fail(error)
             if not isinstance(error, Exception):
                 raise
 
 
 class Round:
-    """Those who wait for one answer."""
+    """Those who wait for one answer, each for themselves: nobody who leaves takes it from the others."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.about: set[Hashable] = set()
-        self.found: asyncio.Future[Mapping[Any, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting: list[asyncio.Future[Mapping[Any, Any]]] = []
+
+    def wait(self, about: Hashable) -> asyncio.Future[Mapping[Any, Any]]:
+        """Take part, and have what will be found."""
+        self.about.add(about)
+        found: asyncio.Future[Mapping[Any, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(found)
+        return found
+
+    def tell(self, found: Mapping[Any, Any]) -> None:
+        """Give this to all who still wait."""
+        for one in self._waiting:
+            if not one.done():
+                one.set_result(found)
+
+    def fail(self, error: BaseException) -> None:
+        """Let this happen to all who still wait."""
+        for one in self._waiting:
+            if not one.done():
+                one.set_exception(error)
 
 
 class Turns:

@@ -3,22 +3,17 @@
 import asyncio
 import logging
 import sys
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 import structlog
 from pydantic_core import to_json
+from structlog.typing import EventDict
 
-# Our own lines, one a request, take the short way: by the standard library's loggers each costs three times as much.
-OURS: list[structlog.typing.Processor] = [
-    structlog.processors.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.StackInfoRenderer(),
-]
-THEIRS: list[structlog.typing.Processor] = [*OURS, structlog.stdlib.add_logger_name]
+from bookit.clock import system_clock
 
 
-class TogetherWritten:
-    """A file that takes the lines of one turn of the event loop at once: each write is a call to the system."""
+class Lines:
+    """A file for our own lines, one a request: those of one turn of the event loop are written by one system call."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -33,12 +28,11 @@ class TogetherWritten:
             except RuntimeError:
                 self._write_all()
 
-    def flush(self) -> None:
-        """Leave it to the end of this turn."""
+    debug = info = warning = error = critical = write
 
     def _write_all(self) -> None:
         lines, self._lines = self._lines, []
-        self._file.write("".join(lines))
+        self._file.write("\n".join([*lines, ""]))
         self._file.flush()
 
 
@@ -48,18 +42,22 @@ def write_logs(*, debug: bool = False) -> None:
     form: list[Any]
     if sys.stderr.isatty():
         # A pretty traceback would show the values of variables, and so passwords and tokens.
-        form = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        rendered = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        form = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), rendered]
     else:
-        form = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=as_json)]
+        form = [as_json]
+    lines = Lines(sys.stderr)
     structlog.configure(
-        processors=[*OURS, *form],
+        processors=form,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", TogetherWritten(sys.stderr))),
+        logger_factory=lambda: lines,
         cache_logger_on_first_use=True,
     )
-    ready = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *form]
+    theirs = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *form]
     handler = logging.StreamHandler()
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=THEIRS, processors=ready))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=[structlog.stdlib.add_logger_name], processors=theirs)
+    )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
@@ -67,5 +65,9 @@ def write_logs(*, debug: bool = False) -> None:
         logging.getLogger(quiet).setLevel(logging.WARNING)
 
 
-def as_json(line: object, **_: object) -> str:
-    return to_json(line, fallback=repr).decode()
+def as_json(logger: Any, level: str, event: EventDict) -> str:
+    """Write an event as one line of JSON: one step, which takes half the time of structlog's own five."""
+    if "exc_info" in event:
+        event = structlog.processors.format_exc_info(logger, level, event)
+    moment = system_clock().isoformat().replace("+00:00", "Z")
+    return to_json({**event, "level": level, "timestamp": moment}, fallback=repr).decode()
