@@ -20,6 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from admin import bulk, password, people_data, reports, search, undoing, week
+from admin.addresses import KnownAddresses
 from admin.calendar import acts, feed
 from admin.calendar.page import CalendarPage
 from admin.filters import DayFilter
@@ -272,7 +273,12 @@ def open_admin(app: Starlette, settings: Settings, database: Database, *, clock:
         favicon_url="/static/icon.svg",
         authentication_backend=StaffSignIn(settings, database, clock=clock),
         authorization_backend=permissions,
-        middlewares=[Middleware(StaffHeaders), Middleware(SameOriginOnly), Middleware(ModestRequests)],
+        middlewares=[
+            Middleware(StaffHeaders),
+            Middleware(SameOriginOnly),
+            Middleware(ModestRequests),
+            Middleware(KnownAddresses),
+        ],
     )
     RecordView.database = database
     for told in (RecordView, DayFilter):

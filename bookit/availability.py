@@ -149,7 +149,7 @@ WITH {PLANS}{BUSY}, lane AS MATERIALIZED (
                           * tstzrange(:now, rule.latest, '(]')) AS starts
     FROM rule CROSS JOIN lane JOIN plan p USING (id)
 ), start AS (
-  SELECT DISTINCT room.id, room.lane, room.places, at
+  SELECT DISTINCT at, room.id, room.lane, room.places
     FROM room JOIN span s USING (id)
    CROSS JOIN LATERAL unnest(room.starts * tstzmultirange(tstzrange(s.since, s.until))) AS gap
    CROSS JOIN LATERAL generate_series(
@@ -157,7 +157,7 @@ WITH {PLANS}{BUSY}, lane AS MATERIALIZED (
      upper(gap), room.step) AS at
    WHERE gap @> at
 ), free AS (
-  SELECT id, at, sum(places) AS places FROM start GROUP BY id, at
+  SELECT at, id, CAST(sum(places) AS integer) AS places FROM start GROUP BY at, id
 )
 SELECT free.at AS start_time, free.at + rule.lasts AS end_time, c.timezone,
        array_agg(c.id ORDER BY c.id) AS ids, array_agg(c.name ORDER BY c.id) AS names,
