@@ -1,13 +1,13 @@
 """Lets those who want the same at once share one answer, and never one that was begun before they asked.
 
-What it buys: a row by number takes 71 µs of this process where 32 ask at once, and 267 where they ask one after
+What it buys: a row by number takes 10 µs of this process where 32 ask at once, and 142 where they ask one after
 another; of 64 who want one slot, two or three ask the database. What it gives up: while an answer is being made,
 whoever wants the same waits for it to be done before theirs begins.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,14 +17,14 @@ Answer = Callable[[frozenset[Any]], Awaitable[Mapping[Any, Any]]]
 class Gathering:
     """Who waits for which answer.
 
-    A question is asked about something: a statement about a number. While one is being answered, all that are asked
-    meanwhile gather, and are answered together by the next run, which begins when this one is over. So everybody gets
-    what was read after they asked: their own writes are in it.
+    A question is asked about something: a statement about a number. All that are asked in one turn of the loop are
+    answered together, and so are all that are asked while those are: by the next round, which begins when that one is
+    over. So everybody gets what was read after they asked: their own writes are in it.
     """
 
     def __init__(self) -> None:
-        self._next: dict[Hashable, Round | None] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._rounds: dict[Hashable, Round] = {}  # which still take in whoever asks
+        self._tasks: dict[Hashable, asyncio.Task[None]] = {}
 
     async def ask(self, question: Hashable, answer: Answer, about: Hashable = None) -> Any:
         """Give the answer about this, None where there is none.
@@ -32,60 +32,52 @@ class Gathering:
         ``answer`` takes all that was asked about and gives a mapping of it; one serves for everybody who asks this
         question. What it raises, all of a round meet. Nobody who leaves takes the answer from the others.
         """
-        if question not in self._next:
-            self._next[question] = None
-            return (await self._run(question, answer, frozenset({about}))).get(about)
-        following = self._next[question]
-        if following is None:
-            following = self._next[question] = Round(answer)
-        return (await following.wait(about)).get(about)
+        one = self._rounds.get(question)
+        if one is None:
+            one = self._rounds[question] = Round(answer)
+            if question not in self._tasks:
+                self._tasks[question] = asyncio.get_running_loop().create_task(self._answer(question))
+        return (await one.wait(about)).get(about)
 
-    async def _run(self, question: Hashable, answer: Answer, about: frozenset[Any]) -> Mapping[Any, Any]:
+    async def _answer(self, question: Hashable) -> None:
         try:
-            return await answer(about)
+            while one := self._rounds.pop(question, None):
+                await one.find()
+                await asyncio.sleep(0)  # So that whoever has come by now, and those just answered, are in the next.
         finally:
-            following = self._next.pop(question)
-            if following:
-                self._next[question] = None  # Taken at once, so that nobody begins a run of their own.
-                task = asyncio.get_running_loop().create_task(self._answer(question, following))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-
-    async def _answer(self, question: Hashable, one: "Round") -> None:
-        try:
-            one.tell(await self._run(question, one.answer, frozenset(one.about)))
-        except BaseException as error:
-            one.fail(error)
-            if not isinstance(error, Exception):
-                raise
+            del self._tasks[question]
 
 
 class Round:
-    """Those who wait for one answer, each for themselves: nobody who leaves takes it from the others."""
+    """Those who wait for one answer, each for themselves."""
 
     def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        self.about: set[Hashable] = set()
+        self._answer = answer
+        self._about: set[Hashable] = set()
         self._waiting: list[asyncio.Future[Mapping[Any, Any]]] = []
 
     def wait(self, about: Hashable) -> asyncio.Future[Mapping[Any, Any]]:
         """Take part, and have what will be found."""
-        self.about.add(about)
+        self._about.add(about)
         found: asyncio.Future[Mapping[Any, Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append(found)
         return found
 
-    def tell(self, found: Mapping[Any, Any]) -> None:
-        """Give this to all who still wait."""
-        for one in self._waiting:
-            if not one.done():
+    async def find(self) -> None:
+        """Find the answer, and give it to all who still wait."""
+        try:
+            found = await self._answer(frozenset(self._about))
+        except BaseException as error:
+            for one in self._still_waiting():
+                one.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for one in self._still_waiting():
                 one.set_result(found)
 
-    def fail(self, error: BaseException) -> None:
-        """Let this happen to all who still wait."""
-        for one in self._waiting:
-            if not one.done():
-                one.set_exception(error)
+    def _still_waiting(self) -> Iterator[asyncio.Future[Mapping[Any, Any]]]:
+        return (one for one in self._waiting if not one.done())
 
 
 class Turns:
