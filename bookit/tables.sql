@@ -40,11 +40,12 @@ BEGIN
   RETURN NEW;
 END $$;
 
+-- The place as wide as its column, or the index of booking_slot_free would not be asked for it.
 CREATE FUNCTION booking_place_is_free(resource bigint, place integer, since timestamptz, until timestamptz, but_for bigint)
 RETURNS boolean LANGUAGE sql VOLATILE AS $$
   SELECT NOT EXISTS (
     SELECT FROM public.bookings b
-     WHERE b.resource_id = resource AND b.lane = place AND b.id IS DISTINCT FROM but_for
+     WHERE b.resource_id = resource AND b.lane = place::smallint AND b.id IS DISTINCT FROM but_for
        AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(since, until)
        AND b.status IN ('pending', 'confirmed')
        AND (b.expires_at IS NULL OR b.expires_at > public.the_moment()))
