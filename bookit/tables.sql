@@ -12,8 +12,6 @@ $$;
 -- A booking that moves in time keeps its place at first, so that a whole day moves in one statement, whatever the order
 -- of its rows; lane = NULL asks for any free one. All places taken: it gets the first, and booking_slot_free refuses it.
 CREATE FUNCTION booking_takes_a_place() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-  free_place smallint;
 BEGIN
   PERFORM pg_advisory_xact_lock(least(OLD.resource_id, NEW.resource_id));
   IF OLD.resource_id <> NEW.resource_id THEN
@@ -31,44 +29,56 @@ BEGIN
           OR NEW.lane <= (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id)) THEN
     RETURN NEW;
   END IF;
-  SELECT place INTO free_place
-    FROM public.resources r CROSS JOIN generate_series(1, r.capacity) AS place
-   WHERE r.id = NEW.resource_id AND public.booking_place_is_free(r.id, place, NEW.blocks_from, NEW.blocks_until, NEW.id)
-   ORDER BY coalesce(place = NEW.lane, false) DESC, place
-   LIMIT 1;
-  NEW.lane := coalesce(free_place, 1);
+  NEW.lane := coalesce(public.free_place(NEW.resource_id, NEW.blocks_from, NEW.blocks_until, NEW.id, NEW.lane), 1);
   RETURN NEW;
 END $$;
 
--- The place as wide as its column, or the index of booking_slot_free would not be asked for it.
-CREATE FUNCTION booking_place_is_free(resource bigint, place integer, since timestamptz, until timestamptz, but_for bigint)
-RETURNS boolean LANGUAGE sql VOLATILE AS $$
-  SELECT NOT EXISTS (
-    SELECT FROM public.bookings b
-     WHERE b.resource_id = resource AND b.lane = place::smallint AND b.id IS DISTINCT FROM but_for
-       AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(since, until)
-       AND b.status IN ('pending', 'confirmed')
-       AND (b.expires_at IS NULL OR b.expires_at > public.the_moment()))
+-- The places of a resource that bookings other than this one take; a hold that has run out takes none.
+CREATE FUNCTION places_taken(resource bigint, since timestamptz, until timestamptz, but_for bigint)
+RETURNS SETOF smallint LANGUAGE sql STABLE AS $$
+  SELECT b.lane FROM public.bookings b
+   WHERE b.resource_id = resource AND b.id IS DISTINCT FROM but_for
+     AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(since, until)
+     AND b.status IN ('pending', 'confirmed')
+     AND (b.expires_at IS NULL OR b.expires_at > public.the_moment())
 $$;
 
+-- The first place that is free, or better the one that is wanted; NULL when there is none.
+CREATE FUNCTION free_place(resource bigint, since timestamptz, until timestamptz, but_for bigint, wanted smallint)
+RETURNS smallint LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN (
+    SELECT place FROM public.resources r CROSS JOIN generate_series(1, r.capacity) AS place
+     WHERE r.id = resource
+       AND place NOT IN (SELECT taken FROM public.places_taken(resource, since, until, but_for) AS taken)
+     ORDER BY coalesce(place = wanted, false) DESC, place
+     LIMIT 1);
+END $$;
 
--- The resource that takes a new booking: of these, in this order, the first with a free place, else (all are taken) the
--- first, so that the constraint refuses it. Locks what it looks at, always in the order of the numbers, so that two
--- writers never wait for each other. NULL when there is none.
+-- The resource that takes a new booking: of these, in this order, the first with a free place; when all are taken, one
+-- that the constraint refuses; NULL when there is none. It looks first, locks the one it finds, and looks again: so that
+-- bookings on other resources need not wait. Locks are taken in the order of the numbers, and no two writers wait for
+-- each other; whoever asks in another order, as staff may who set rules aside, locks all of them before.
 CREATE FUNCTION resource_for_booking(candidates bigint[], since timestamptz, until timestamptz)
 RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  candidate bigint;
+  chosen bigint := candidates[1];
 BEGIN
-  IF cardinality(candidates) < 2 THEN
-    RETURN candidates[1];
+  IF coalesce(cardinality(candidates), 0) < 2 THEN
+    RETURN chosen;
   END IF;
-  PERFORM pg_advisory_xact_lock(candidate) FROM (SELECT unnest(candidates) AS candidate ORDER BY 1) AS in_order;
-  RETURN coalesce(
-    (SELECT r.id
-       FROM unnest(candidates) WITH ORDINALITY AS candidate (id, at) JOIN public.resources r USING (id)
-      CROSS JOIN generate_series(1, r.capacity) AS place
-      WHERE public.booking_place_is_free(r.id, place, since, until, NULL)
-      ORDER BY candidate.at, place LIMIT 1),
-    candidates[1]);
+  IF candidates <> ARRAY(SELECT unnest(candidates) ORDER BY 1) THEN
+    PERFORM pg_advisory_xact_lock(one) FROM (SELECT unnest(candidates) AS one ORDER BY 1) AS in_order;
+  END IF;
+  FOREACH candidate IN ARRAY candidates LOOP
+    IF public.free_place(candidate, since, until, NULL, NULL) IS NOT NULL THEN
+      PERFORM pg_advisory_xact_lock(candidate);
+      chosen := candidate;
+      EXIT WHEN public.free_place(candidate, since, until, NULL, NULL) IS NOT NULL;
+    END IF;
+  END LOOP;
+  RETURN chosen;
 END $$;
 
 CREATE TRIGGER booking_takes_a_place BEFORE INSERT OR UPDATE OR DELETE ON bookings
@@ -78,7 +88,7 @@ CREATE TRIGGER booking_takes_a_place BEFORE INSERT OR UPDATE OR DELETE ON bookin
 -- run before booking_slot_free is checked: PostgreSQL runs a row's triggers by name, and that one is a "Unique_...".
 CREATE FUNCTION booking_finds_another_place() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF NOT public.booking_place_is_free(NEW.resource_id, NEW.lane, NEW.blocks_from, NEW.blocks_until, NEW.id) THEN
+  IF NEW.lane IN (SELECT public.places_taken(NEW.resource_id, NEW.blocks_from, NEW.blocks_until, NEW.id)) THEN
     UPDATE public.bookings SET lane = NULL WHERE id = NEW.id;
   END IF;
   RETURN NULL;

@@ -47,6 +47,10 @@ INSERT = """
       (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, status, price)
     VALUES (%(user)s, 1, %(resource)s, %(start)s, %(end)s, %(start)s, %(end)s, %(status)s, 60) RETURNING id
 """
+ANYWHERE = """
+    INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price)
+    VALUES (1, 1, resource_for_booking(%(rooms)s, %(start)s, %(end)s), %(start)s, %(end)s, %(start)s, %(end)s, 60)
+"""
 MOVE = """
     UPDATE bookings SET start_time = %(start)s, end_time = %(end)s, blocks_from = %(start)s, blocks_until = %(end)s
     WHERE id = %(id)s
@@ -459,6 +463,42 @@ def test_who_moves_to_a_room_of_two_leaves_the_other_place_to_who_comes_meanwhil
 
     assert [first, last, theirs()] == ["done", "done", "done"]
     assert sold(watcher) == [1, 2]
+
+
+def anywhere(rooms: Sequence[int], start: datetime) -> dict[str, Any]:
+    return {"rooms": list(rooms), "start": start, "end": start + HOUR}
+
+
+def test_who_takes_any_room_keeps_nobody_from_the_others(three: list[Console]) -> None:
+    mine, yours, watcher = three
+    rooms = [new_resource(watcher, 1) for _ in range(3)]
+    mine.execute("BEGIN")
+
+    first = tried(mine, ANYWHERE, anywhere(rooms, TEN))
+    yours.execute("SET lock_timeout = '5s'")
+    theirs = [tried(yours, INSERT, visit(room, TEN)) for room in rooms[1:]]
+    last = meanwhile(yours, watcher, lambda: tried(yours, ANYWHERE, anywhere(rooms, TEN)))
+    tried(mine, "ROLLBACK")
+
+    assert [first, *theirs, last()] == ["done"] * 4
+    assert watcher.execute("SELECT resource_id FROM bookings ORDER BY 1").fetchall() == [(room,) for room in rooms]
+
+
+@pytest.mark.parametrize("order", ["by number", "any"])
+def test_whatever_the_order_of_rooms_all_places_are_sold_and_nobody_is_deadlocked(
+    consoles: list[Console], order: str
+) -> None:
+    rooms = [new_resource(consoles[0], capacity) for capacity in (1, 2, 3, 4)]
+    chance = random.Random(order)
+    asked = [rooms if order == "by number" else chance.sample(rooms, 4) for _ in consoles]
+    starts = [TEN + n % 3 * HOUR / 2 for n in range(WRITERS)]
+
+    outcomes = race(consoles, ANYWHERE, [anywhere(*one) for one in zip(asked, starts, strict=True)])
+
+    assert outcomes.keys() == {"done", "23P01"}
+    assert outcomes["done"] >= 10
+    assert consoles[0].execute(OVERSOLD).fetchall() == []
+    assert consoles[0].execute(OVERLAPPING).fetchall() == []
 
 
 @pytest.mark.parametrize("free", ["UPDATE bookings SET status = 'cancelled'", "DELETE FROM bookings"])
