@@ -1,13 +1,16 @@
 """Accounts: joining, signing in and out, and changing one's own."""
 
+import asyncio
 import hashlib
 import os
 import secrets
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 from passlib.context import CryptContext
 from sqlalchemy import ARRAY, Integer, Interval, String, any_, bindparam, delete, func, update
 from sqlmodel import col, select
@@ -18,10 +21,19 @@ from bookit.database import Database, Session
 from bookit.policy import Actor
 from bookit.tables import RefreshToken, Role, Try, User, row_of
 
+
+def give_way() -> None:
+    """Have this thread let others go first; only Linux gives a thread a priority of its own."""
+    if sys.platform == "linux":
+        os.nice(10)
+
+
 # Cost 12 takes about a quarter of a second of one core. Its own few threads, one fewer than there are cores, leave
-# the event loop a core to answer everybody else with.
+# the event loop a core to answer everybody else with, and give way to it on the others.
 PASSWORDS = CryptContext(schemes=["bcrypt"], bcrypt__rounds=12)
-THREADS = CapacityLimiter(max(1, (os.cpu_count() or 2) - 1))
+MOST_AT_ONCE = max(1, (os.cpu_count() or 2) - 1)
+THREADS = ThreadPoolExecutor(MOST_AT_ONCE, "passwords", initializer=give_way)
+PLACES = CapacityLimiter(MOST_AT_ONCE)
 NO_PASSWORD = ""  # The hash that no password has.
 ERASED_PLACE = "@erased.invalid"  # Where nobody has an address (RFC 2606), and nobody may say they have.
 MOST_WAITING = 100  # Who comes after so many is asked to come again, rather than left waiting for half a minute.
@@ -71,9 +83,10 @@ async def is_password(password: str, password_hash: str | None) -> bool:
 
 async def in_turn(work: Callable[..., Any], *given: str) -> Any:
     """Do slow work off the event loop, in one's turn. Refuses when too many are waiting already."""
-    if THREADS.statistics().tasks_waiting >= MOST_WAITING:
+    if PLACES.statistics().tasks_waiting >= MOST_WAITING:
         raise no.Busy
-    return await to_thread.run_sync(work, *given, limiter=THREADS)
+    async with PLACES:
+        return await asyncio.get_running_loop().run_in_executor(THREADS, work, *given)
 
 
 async def recognise(database: Database, *, email: str, password: str, address: str = "") -> User:

@@ -1,5 +1,7 @@
 """People: joining, and what may be changed of an account, and by whom. Signing in is in ``test_accounts.py``."""
 
+import os
+import sys
 from typing import Any
 
 import httpx2
@@ -244,3 +246,13 @@ async def test_a_password_is_bounded_before_it_is_hashed() -> None:
     hashes = [await people.hash_password(password) for password in ("8 chars!", "ü" * 36)]
 
     assert [await people.is_password("8 chars!", hashed) for hashed in hashes] == [True, False]
+
+
+async def test_hashing_gives_way_to_everybody_else() -> None:
+    def priority() -> int:
+        return os.nice(0)
+
+    expected = min(19, priority() + 10) if sys.platform == "linux" else priority()
+
+    assert await people.in_turn(priority) == expected
+    assert priority() == os.getpriority(os.PRIO_PROCESS, os.getpid())
