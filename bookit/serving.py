@@ -74,7 +74,9 @@ class Whole:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send this after what waits, or let it wait for what may follow in this turn."""
+        """Send this after what waits, or let it wait for what may follow in this turn; to nobody, if they have left."""
+        if self._transport.is_closing():
+            return  # uvloop would raise, where uvicorn still answers what somebody asked before they hung up.
         if self._head is None:
             self._head = data
             asyncio.get_running_loop().call_soon(self._send)
@@ -88,8 +90,8 @@ class Whole:
         self._transport.close()
 
     def _send(self) -> None:
-        if self._head is not None:
-            head, self._head = self._head, None
+        head, self._head = self._head, None
+        if head is not None and not self._transport.is_closing():
             self._transport.write(head)
 
 

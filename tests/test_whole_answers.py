@@ -3,11 +3,13 @@
 import asyncio
 import re
 import socket
+import struct
 
 import httpx2
 
 from bookit.serving import Whole
 from tests.browser import Served, served
+from tests.processes import eventually
 
 __all__ = ["served"]  # a fixture, which pytest finds by its name here
 
@@ -27,6 +29,10 @@ class Wire:
     def close(self) -> None:
         """Send nothing more."""
         self.is_closed = True
+
+    def is_closing(self) -> bool:
+        """Whether nobody is there any more."""
+        return self.is_closed
 
 
 async def test_a_head_leaves_with_its_body() -> None:
@@ -62,6 +68,34 @@ async def test_what_waits_leaves_before_the_connection_is_closed() -> None:
     await asyncio.sleep(0)
 
     assert (wire.sent, wire.is_closed) == ([b"head "], True)
+
+
+async def test_who_has_left_is_sent_nothing() -> None:
+    wire = Wire()
+    whole = Whole(wire)
+
+    whole.write(b"head ")
+    wire.close()
+    await asyncio.sleep(0)
+    whole.write(b"head ")
+    await asyncio.sleep(0)
+
+    assert wire.sent == []
+
+
+def test_who_hangs_up_on_what_they_asked_is_no_bug(served: Served) -> None:
+    address = httpx2.URL(served.url)
+    at_once = struct.pack("ii", 1, 0)  # to reset the connection, rather than to close it in peace
+
+    for _ in range(100):
+        with socket.create_connection((address.host, address.port), timeout=20) as connection:
+            connection.sendall(b"GET /services HTTP/1.1\r\nHost: here\r\n\r\n" * 20)
+            connection.recv(10)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    httpx2.get(f"{served.url}/healthz", headers={"X-Request-Id": "the-last"})
+
+    eventually(lambda: '"the-last"' in served.log.read_text("utf-8"))
+    assert '"event":"bug"' not in served.log.read_text("utf-8")
 
 
 def test_answers_keep_their_order_with_and_without_a_body(served: Served) -> None:
