@@ -35,8 +35,8 @@ class Gathering:
         one = self._rounds.get(question)
         if one is None:
             one = self._rounds[question] = Round(answer)
-            if question not in self._tasks:
-                self._tasks[question] = asyncio.get_running_loop().create_task(self._answer(question))
+        if question not in self._tasks:
+            self._tasks[question] = asyncio.get_running_loop().create_task(self._answer(question))
         return (await one.wait(about)).get(about)
 
     async def _answer(self, question: Hashable) -> None:

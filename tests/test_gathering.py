@@ -136,6 +136,22 @@ async def test_nobody_who_leaves_takes_the_answer_from_the_others(leaves: int, h
     assert (stays, type(found[leaves])) == ([0, 0, 0], asyncio.CancelledError)
 
 
+async def test_a_round_that_is_ended_from_outside_leaves_nobody_waiting_for_ever() -> None:
+    gathering, ledger = Gathering(), Ledger()
+    first = asyncio.create_task(gathering.ask("page", ledger.reading))
+    await ledger.has_begun.wait()
+    answering = [task for task in asyncio.all_tasks() if "Gathering._answer" in repr(task.get_coro())]
+    next_one = asyncio.create_task(gathering.ask("page", ledger.reading))
+    await asyncio.sleep(0)
+
+    answering[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+    assert await asyncio.wait_for(gathering.ask("page", ledger.reading), 5) == 0
+    assert await asyncio.wait_for(next_one, 5) == 0
+
+
 class Taken(Exception):
     """All places are gone."""
 
