@@ -1,3 +1,3 @@
 """What the whole test run does, beside its tests."""
 
-pytest_plugins = ["tests.refusals_met"]
+pytest_plugins = ["tests.support.refusals_met"]

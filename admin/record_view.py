@@ -11,18 +11,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from wtforms import HiddenField
 
-from admin import history, stale_edits
-from admin.export import stream_rows
-from admin.filters import ListFilter
-from admin.forms import DeskConverter, DeskForm, as_sent, drop_times_shown_alike, field_args, put_on_field
-from admin.lookups import LookUp, LookUpField, LookUpsField
-from admin.paging import ListPages
-from admin.spelling import by_type
-from admin.typed import BIGGEST, number
+from admin.framework.csv_export import stream_rows
+from admin.framework.filters import ListFilter
+from admin.framework.formatting import by_type
+from admin.framework.forms import DeskConverter, DeskForm, as_sent, drop_times_shown_alike, field_args, put_on_field
+from admin.framework.list_pages import ListPages
+from admin.framework.lookups import LookUp, LookUpField, LookUpsField
+from admin.framework.parsing import BIGGEST, number
+from admin.history import edit_conflicts, formatter
 from bookit import records
 from bookit import refusals as no
-from bookit.database import Database, Session, retrying
-from bookit.tables import home
+from bookit.db.errors import retrying
+from bookit.db.pool import Database
+from bookit.db.session import Session
+from bookit.schema.tables import home
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -142,8 +144,8 @@ class RecordView(ListPages):
 
     async def details_context(self, request: Request) -> dict[str, Any]:
         """Show the history of a row beside it."""
-        events = await history.of_row(self, int(request.path_params["pk"]))
-        return {"history": await history.Teller(self, request).tell(events)}
+        events = await formatter.of_row(self, int(request.path_params["pk"]))
+        return {"history": await formatter.Teller(self, request).tell(events)}
 
     async def get_form_data_for_edit(self, obj: Any) -> dict[str, Any]:
         """Give what the fields of the edit form begin with, looking up only the relations it has."""
@@ -193,7 +195,7 @@ class RecordView(ListPages):
         try:
             return await self.write(request, change)
         except no.Stale:
-            await stale_edits.show_both(self, request, int(pk), facts, seen=seen)
+            await edit_conflicts.show_both(self, request, int(pk), facts, seen=seen)
             raise
 
     async def delete_model(self, request: Request, pk: Any) -> None:

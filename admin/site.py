@@ -19,26 +19,28 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from admin import bulk, password, people_data, reports, search, undoing, week
-from admin.addresses import KnownAddresses
-from admin.calendar import acts, feed
+from admin.bookings import bulk
+from admin.calendar import actions, feed
 from admin.calendar.page import CalendarPage
-from admin.filters import DayFilter
-from admin.guards import ModestRequests, SameOriginOnly, StaffHeaders, sent_form
-from admin.lookups import ANYTHING
-from admin.menu import PageMenu
-from admin.pages import OwnPage
-from admin.permissions import Permissions
+from admin.framework.custom_page import OwnPage
+from admin.framework.filters import DayFilter
+from admin.framework.lookups import ANYTHING
+from admin.framework.menu import PageMenu
+from admin.framework.middleware import ModestRequests, SameOriginOnly, StaffHeaders, sent_form
+from admin.framework.parsing import escaped
+from admin.framework.permissions import Permissions
+from admin.framework.sign_in import StaffSignIn, actor_of
+from admin.framework.url_cache import KnownAddresses
+from admin.history import undo_pages
+from admin.pages import opening_hours, password, personal_data, reports, search
+from admin.pages.dashboard import show_present, show_today
 from admin.record_view import RecordView, Unsaved
-from admin.sign_in import StaffSignIn, actor_of
-from admin.today import show_present, show_today
-from admin.typed import escaped
 from admin.views import VIEWS
 from bookit import refusals as no
+from bookit.change_feed import Newsroom
 from bookit.clock import Clock
-from bookit.database import Database, configure
-from bookit.news import Newsroom
-from bookit.schema import dialect_url
+from bookit.db.pool import Database, configure
+from bookit.schema.revisions import dialect_url
 from bookit.settings import Settings
 
 HERE = Path(__file__).parent
@@ -53,7 +55,7 @@ STATUS: dict[type[no.Refusal], int] = {
     no.Busy: 503,
 }
 PAGES: list[OwnPage] = [
-    reports.PAGE, search.PAGE, bulk.PAGE, week.PAGE, password.PAGE, *people_data.PAGES, *undoing.PAGES,
+    reports.PAGE, search.PAGE, bulk.PAGE, opening_hours.PAGE, password.PAGE, *personal_data.PAGES, *undo_pages.PAGES,
 ]  # fmt: skip
 # Routes of SQLAdmin that BookIt does without: they serve whichever file a column names, and write past the rules.
 SHUT = {"file_download", "file_preview", "import"}
@@ -80,9 +82,9 @@ class StaffSite(Admin):
         for path, answer, method in (
             ("feed", feed.feed, "GET"),
             ("visit/{pk}", feed.visit_of, "GET"),
-            ("move/{pk}", acts.move, "POST"),
-            ("act/{pk}", acts.lead, "POST"),
-            ("book", acts.book, "POST"),
+            ("move/{pk}", actions.move, "POST"),
+            ("act/{pk}", actions.lead, "POST"),
+            ("book", actions.book, "POST"),
         ):
             name = f"calendar-{path.partition('/')[0]}"
             self.admin.add_route(f"/calendar/{path}", self.for_calendar(answer), methods=[method], name=name)

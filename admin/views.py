@@ -7,19 +7,21 @@ from starlette.requests import Request
 from wtforms import PasswordField
 from wtforms.validators import InputRequired
 
-from admin import paging
-from admin.acts import StatusActs, warn_of_past
-from admin.events import IN_BRIEF, IN_WORDS, ToldEvents
-from admin.filters import ChoiceFilter, DayFilter, RowFilter, YesNoFilter
-from admin.lookups import PERSON, RESOURCE, SERVICE
-from admin.paging import Sorting, among, says
+from admin.bookings.actions import StatusActs, warn_of_past
+from admin.bookings.form import OffersSlots
+from admin.framework import list_pages
+from admin.framework.filters import ChoiceFilter, DayFilter, RowFilter, YesNoFilter
+from admin.framework.formatting import badge, weekday, word
+from admin.framework.list_pages import Sorting, among, says
+from admin.framework.lookups import PERSON, RESOURCE, SERVICE
+from admin.framework.parsing import number
+from admin.history.event_list import IN_BRIEF, IN_WORDS, ToldEvents
+from admin.pages.closures import NamesTouched
 from admin.record_view import RecordView, tell_refusal
-from admin.slots import NamesTouched, OffersSlots
-from admin.spelling import badge, weekday, word
-from admin.typed import number
-from bookit import erasure, people, policy, portrait
 from bookit import refusals as no
-from bookit.tables import (
+from bookit.people import data_export, erasure, passwords
+from bookit.policy import permissions
+from bookit.schema.tables import (
     Booking,
     CalendarException,
     Event,
@@ -111,7 +113,7 @@ class BookingView(StatusActs, OffersSlots, RecordView, model=Booking):
         if len(found) <= MOST_PEOPLE:
             return statement.where(among(bookings.user_id, found)), MOST_PEOPLE * 10
         is_theirs = select(is_meant).where(people.id == bookings.user_id).correlate(home(Booking)).scalar_subquery()
-        return statement.where(is_theirs), paging.MOST_OF_MANY
+        return statement.where(is_theirs), list_pages.MOST_OF_MANY
 
 
 class ReviewView(RecordView, model=Review):
@@ -164,7 +166,7 @@ class ResourceView(RecordView, model=Resource):
         """Lead to its week, and to freeing a day of it."""
         context, pk = await super().details_context(request), request.path_params["pk"]
         free = request.url_for("admin:bulk").include_query_params(of=pk)
-        may_free = policy.may(request.state.actor, "change", Booking)
+        may_free = permissions.may(request.state.actor, "change", Booking)
         return {**context, "week": request.url_for("admin:week", pk=pk), "free": free if may_free else None}
 
 
@@ -233,9 +235,9 @@ class UserView(RecordView, model=User):
         """Offer to hand over what is held of this person, and to erase a customer."""
         context = await super().details_context(request)
         user, actor, ways = await self.get_object_for_details(request), request.state.actor, {}
-        if portrait.may_draw(actor, user):
+        if data_export.may_draw(actor, user):
             ways["export_address"] = request.url_for("admin:data", pk=user.id)
-        if policy.may(actor, "erase", User) and erasure.why_not(user) is None:
+        if permissions.may(actor, "erase", User) and erasure.why_not(user) is None:
             ways["erase_address"] = request.url_for("admin:erase", pk=user.id)
         return {**context, **ways}
 
@@ -245,7 +247,7 @@ class UserView(RecordView, model=User):
         if not (typed or is_needed):
             return data
         try:
-            return data | {"password_hash": await people.hash_password(typed)}
+            return data | {"password_hash": await passwords.hash_password(typed)}
         except no.Refusal as refusal:
             tell_refusal(request, refusal)
             raise

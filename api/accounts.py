@@ -6,14 +6,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.json_schema import WithJsonSchema
 
+from api.auth import access_token
 from api.endpoint import SIGNED_IN, Api, Call, Sent
 from api.problems import Unreadable
-from api.shapes import Answer, Change, Shape, field_of, row_answer, sent
-from api.tokens import access_token
-from bookit import people, policy, portrait, records
+from api.schemas import Answer, Change, Shape, field_of, row_answer, sent
+from bookit import records
 from bookit import refusals as no
-from bookit.columns import TEXT
-from bookit.tables import User
+from bookit.people import data_export, passwords, sign_in
+from bookit.policy import limits
+from bookit.schema.fields import TEXT
+from bookit.schema.tables import User
 
 api = Api()
 TAG = "accounts"
@@ -24,13 +26,13 @@ AS_A_FILE = 'attachment; filename="bookit-export.json"'
 A_PASSWORD = {
     "type": "string",
     "format": "password",
-    "minLength": policy.PASSWORD_LEAST,
-    "maxLength": policy.PASSWORD_BYTES,
+    "minLength": limits.PASSWORD_LEAST,
+    "maxLength": limits.PASSWORD_BYTES,
     "description": "8 characters or more; 72 bytes at most, as bcrypt reads no further.",
 }
 NewPassword = Annotated[
     str,
-    Field(min_length=policy.PASSWORD_LEAST, max_length=policy.PASSWORD_BYTES, pattern=TEXT),
+    Field(min_length=limits.PASSWORD_LEAST, max_length=limits.PASSWORD_BYTES, pattern=TEXT),
     WithJsonSchema(A_PASSWORD),
 ]
 # What somebody types to sign in is looked up as it is: only what is kept has to have a shape.
@@ -86,7 +88,7 @@ class ChangedUser(Change):
 @api("POST", "/auth/register", tag=TAG, status=201, refuses=(no.EmailTaken, Unreadable))
 async def register(call: Call, body: NewUser) -> UserAnswer:
     """Join as a customer."""
-    password_hash = await people.hash_password(body.password)
+    password_hash = await passwords.hash_password(body.password)
     async with call.transaction() as session:
         return await records.create(
             session, User, **call.asking, name=body.name, email=body.email, password_hash=password_hash
@@ -96,9 +98,9 @@ async def register(call: Call, body: NewUser) -> UserAnswer:
 @api("POST", "/auth/login", tag=TAG, refuses=(no.WrongPassword, no.TooManyGuesses, Unreadable))
 async def login(call: Call, body: SignIn) -> Tokens:
     """Sign in."""
-    user = await people.recognise(call.database, email=body.email, password=body.password, address=call.address)
+    user = await sign_in.recognise(call.database, email=body.email, password=body.password, address=call.address)
     async with call.transaction() as session:
-        refresh_token = await people.start_sign_in(session, user, now=call.now, lasts=sign_in_lasts(call))
+        refresh_token = await sign_in.start_sign_in(session, user, now=call.now, lasts=sign_in_lasts(call))
     return tokens(call, user, refresh_token)
 
 
@@ -106,7 +108,7 @@ async def login(call: Call, body: SignIn) -> Tokens:
 async def refresh(call: Call, body: RefreshTokenSent) -> Tokens:
     """Carry on a sign-in with its next pair of tokens. A refresh token works once; used again, the sign-in ends."""
     async with call.transaction() as session:
-        renewed = await people.renew_sign_in(session, body.refresh_token, now=call.now, lasts=sign_in_lasts(call))
+        renewed = await sign_in.renew_sign_in(session, body.refresh_token, now=call.now, lasts=sign_in_lasts(call))
     if renewed is None:
         raise no.SignInEnded
     return tokens(call, *renewed)
@@ -116,7 +118,7 @@ async def refresh(call: Call, body: RefreshTokenSent) -> Tokens:
 async def logout(call: Call, body: RefreshTokenSent) -> SignedOut:
     """Sign out: end the sign-in this refresh token belongs to, if it still lives."""
     async with call.transaction() as session:
-        await people.sign_out(session, body.refresh_token)
+        await sign_in.sign_out(session, body.refresh_token)
     return SignedOut()
 
 
@@ -131,7 +133,7 @@ async def export_me(call: Call) -> PortraitAnswer:
     """Get everything BookIt holds of oneself, as one document: account, bookings, reviews, sign-ins and history."""
     if call.user is None:
         raise no.SignInEnded
-    return Sent(await portrait.draw(call.database, call.user, now=call.now), {"Content-Disposition": AS_A_FILE})
+    return Sent(await data_export.draw(call.database, call.user, now=call.now), {"Content-Disposition": AS_A_FILE})
 
 
 NOT_CHANGED = (no.EmailTaken, no.CurrentPasswordNeeded, no.WrongCurrentPassword, no.TooManyGuesses, Unreadable)
@@ -144,7 +146,7 @@ async def change_me(call: Call, body: ChangedUser) -> UserAnswer:
     current = changes.pop("current_password", None)
     password = changes.pop("password", None)
     if password and call.user:
-        changes["password_hash"] = await people.hash_own_password(
+        changes["password_hash"] = await sign_in.hash_own_password(
             call.database, call.user, password, current=current, address=call.address
         )
     async with call.transaction() as session:

@@ -8,11 +8,12 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from starlette.responses import Response
 
 from api.endpoint import WHOEVER_YOU_ARE, Api, Call, single_header
-from api.shapes import Answer, Moment, PathNumber, Shape, Since, Slot, Until, slot_of
-from bookit import availability, policy
+from api.schemas import Answer, Moment, PathNumber, Shape, Since, Slot, Until, slot_of
 from bookit import refusals as no
-from bookit.availability import Visit
-from bookit.tables import Booking, Service
+from bookit.bookings import availability
+from bookit.bookings.availability import Visit
+from bookit.policy import limits, permissions, times
+from bookit.schema.tables import Booking, Service
 
 api = Api()
 A_WEEK = timedelta(days=7)
@@ -96,11 +97,11 @@ async def list_slots(call: Call, id: PathNumber, query: SlotQuery) -> Slots:  # 
     """
     visit = await visit_of(call, id, query)
     since = max(query.from_date or call.now, call.now)
-    until = query.to_date or min(since + A_WEEK, policy.CALENDAR[1])
-    policy.require_range(query.from_date or since, until)
+    until = query.to_date or min(since + A_WEEK, limits.CALENDAR[1])
+    times.require_range(query.from_date or since, until)
     found = await availability.slots(call.database, visit, since=since, until=max(since, until), now=call.now)
-    if len(found) > policy.MOST_SLOTS:
-        raise no.TooManySlots(most=f"{policy.MOST_SLOTS:,}")
+    if len(found) > limits.MOST_SLOTS:
+        raise no.TooManySlots(most=f"{limits.MOST_SLOTS:,}")
     return unless_known(call, [slot_of(row) for row in found], is_public=query.booking_id is None)
 
 
@@ -140,7 +141,7 @@ async def visit_of(call: Call, service_id: int, query: Any) -> Visit:
         booking = await call.database.get(Booking, query.booking_id)
         if booking is None or booking.service_id != service_id:
             raise no.Missing(what="booking")
-        policy.require_own(booking, by=call.by)
+        permissions.require_own(booking, by=call.by)
     return Visit(service_id, query.resource_id, query.booking_id)
 
 

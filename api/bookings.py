@@ -9,14 +9,16 @@ from sqlmodel import col, select
 from api.crud import Listing, at_least, equals, less_than
 from api.endpoint import SIGNED_IN, Api, Call, Sent, allowed_to
 from api.idempotency import once
-from api.paging import BY_START
+from api.pagination import BY_START
 from api.problems import Unreadable
-from api.shapes import Change, Moment, Number, PathNumber, Shape, Since, Until, row_answer, sent
-from bookit import availability, policy, records
+from api.schemas import Change, Moment, Number, PathNumber, Shape, Since, Until, row_answer, sent
+from bookit import records
 from bookit import refusals as no
-from bookit.availability import Visit
-from bookit.columns import Reason
-from bookit.tables import Booking, Status, home
+from bookit.bookings import availability
+from bookit.bookings.availability import Visit
+from bookit.policy import permissions
+from bookit.schema.fields import Reason
+from bookit.schema.tables import Booking, Status, home
 
 api = Api()
 BOOKING = home(Booking).c
@@ -115,7 +117,7 @@ async def get_booking(call: Call, id: PathNumber) -> BookingAnswer:  # noqa: A00
     booking = await call.database.get(Booking, id)
     if booking is None:
         raise no.Missing(what="booking")
-    policy.require_own(booking, by=call.by)
+    permissions.require_own(booking, by=call.by)
     return booking
 
 

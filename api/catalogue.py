@@ -8,10 +8,10 @@ from sqlmodel import col, select
 
 from api.crud import Listing, at_least, at_most, contains, equals, generate
 from api.endpoint import Api, Call
-from api.paging import BY_NUMBER, Page
-from api.shapes import Number, PathNumber, QueryAmount
+from api.pagination import BY_NUMBER, Page
+from api.schemas import Number, PathNumber, QueryAmount
 from bookit import refusals as no
-from bookit.tables import Booking, Review, Service, home
+from bookit.schema.tables import Booking, Review, Service, home
 
 api = Api()
 SERVICE = home(Service).c

@@ -15,13 +15,13 @@ from sqlalchemy import BigInteger, ClauseElement, ColumnElement, bindparam, or_,
 from sqlmodel import SQLModel, select
 
 from api.endpoint import ANYONE, Access, Api, Call, Sent, allowed_to
-from api.paging import BY_NUMBER, Key, Page, page_of, place_of
+from api.pagination import BY_NUMBER, Key, Page, page_of, place_of
 from api.problems import Unreadable
-from api.shapes import Answer, PathNumber, Shape, changed_row, new_row, row_answer, sent
+from api.schemas import Answer, PathNumber, Shape, changed_row, new_row, row_answer, sent
 from bookit import records
 from bookit import refusals as no
-from bookit.columns import TEXT
-from bookit.tables import home, number_of
+from bookit.schema.fields import TEXT
+from bookit.schema.tables import home, number_of
 
 NOT_SENT = {"id", "created_at", "version"}
 Part = Literal["list", "get", "create", "change", "delete"]

@@ -20,15 +20,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from api.auth import who_sent
 from api.problems import NotJson, TooLarge, Unreadable, WrongShape, refused, status_of
-from api.shapes import row_encoder
-from api.tokens import who_sent
+from api.schemas import row_encoder
 from bookit import refusals as no
-from bookit.database import Database, Session, retrying
-from bookit.policy import Actor, Verb
-from bookit.records import require_may
+from bookit.db.errors import retrying
+from bookit.db.pool import Database
+from bookit.db.session import Session
+from bookit.policy.permissions import Actor, Verb, require_may
+from bookit.schema.tables import User
 from bookit.settings import Settings
-from bookit.tables import User
 
 BODY_BYTES = 64 * 1024  # Ten times the longest there is; a MiB of nonsense would take half a second to read.
 ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"')

@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from api.endpoint import Call, Sent, single_header
 from api.problems import WrongShape, refused
-from api.shapes import Shape
+from api.schemas import Shape
 from bookit import idempotency
 from bookit import refusals as no
-from bookit.database import Reads, Session
+from bookit.db.session import Reads, Session
 
 Result = TypeVar("Result")
 KEPT_HEADERS = ("location", "etag", "content-type")

@@ -9,9 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.shapes import Slot, slot_of
+from api.schemas import Slot, slot_of
 from bookit import refusals as no
-from bookit.mistakes import sentence
+from bookit.validation_messages import sentence
 
 log = logging.getLogger("bookit.api")
 

@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from api.endpoint import STAFF, Api, Call
-from api.shapes import A_DATE, Answer, Shape
-from bookit import policy, reports
+from api.schemas import A_DATE, Answer, Shape
 from bookit import refusals as no
-from bookit.reports import MEANS, Days, Figures
+from bookit.policy import limits, times
+from bookit.reports import figures
+from bookit.reports.figures import MEANS, Figures
+from bookit.reports.ranges import Days
 
 api = Api()
 
@@ -169,35 +171,35 @@ REFUSES = (no.OutsideTheCalendar, no.RangeReversed, no.RangeTooLong)
 @api("GET", "/reports/revenue", tag="reports", access=STAFF, refuses=REFUSES)
 async def report_revenue(call: Call, query: ReportQuery) -> Revenue:
     """Report the price of completed visits, and apart from it what is still to come."""
-    found = await reports.visits(call.database, days_of(call, query), now=call.now)
+    found = await figures.visits(call.database, days_of(call, query), now=call.now)
     return Revenue(**told("revenue", found), services=parts(ServiceEarned, found.parts))
 
 
 @api("GET", "/reports/utilisation", tag="reports", access=STAFF, refuses=REFUSES)
 async def report_utilisation(call: Call, query: ReportQuery) -> Utilisation:
     """Report how much of the open time was booked, and how much of the rest is too short to sell."""
-    found = await reports.utilisation(call.database, days_of(call, query), now=call.now)
+    found = await figures.utilisation(call.database, days_of(call, query), now=call.now)
     return Utilisation(**told("utilisation", found), resources=parts(ResourceUsed, found.parts))
 
 
 @api("GET", "/reports/no-shows", tag="reports", access=STAFF, refuses=REFUSES)
 async def report_no_shows(call: Call, query: ReportQuery) -> NoShows:
     """Report how many of those who were to come did not."""
-    found = await reports.visits(call.database, days_of(call, query), now=call.now)
+    found = await figures.visits(call.database, days_of(call, query), now=call.now)
     return NoShows(**told("no-shows", found), services=parts(ServiceMissed, found.parts))
 
 
 @api("GET", "/reports/repeat-customers", tag="reports", access=STAFF, refuses=REFUSES)
 async def report_repeat_customers(call: Call, query: ReportQuery) -> RepeatCustomers:
     """Report how many of those who came had been here before."""
-    found = await reports.repeat_customers(call.database, days_of(call, query))
+    found = await figures.repeat_customers(call.database, days_of(call, query))
     return RepeatCustomers(**told("repeat-customers", found))
 
 
 def days_of(call: Call, query: ReportQuery) -> Days:
     """Give the days that are asked for."""
     last = query.to_date or call.now.astimezone(call.settings.zone).date()
-    first = query.from_date or policy.days_before(last, policy.REPORT_DAYS - 1)
+    first = query.from_date or times.days_before(last, limits.REPORT_DAYS - 1)
     return Days(first, last, call.settings.zone, query.by)
 
 

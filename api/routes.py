@@ -3,7 +3,7 @@
 from starlette.routing import BaseRoute, Mount, Route
 
 from api import accounts, availability, bookings, catalogue, reports
-from api.pages import pages
+from api.docs import pages
 from api.problems import describe
 
 ROOMS = (bookings.api, availability.api, catalogue.api, accounts.api, reports.api)

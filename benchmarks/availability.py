@@ -4,7 +4,7 @@ Run it from the project's folder, with the project's Python:
 
     .venv/bin/python benchmarks/availability.py [--bookings 1000000] [--small 10000] [--home FOLDER] [--rounds 15]
 
-Both databases are filled as for ``staff_door.py``, and share its folder. In each, the same five resources get the same
+Both databases are filled as for ``admin_pages.py``, and share its folder. In each, the same five resources get the same
 hours and the same visits, in a transaction that is taken back: so the answers are equal, and only the tables around
 them differ. The sweep reads these hours and visits and tries every start. Rounds are interleaved; a figure is a
 median. CPU is PostgreSQL's own, and for the sweep Python's too. The report is a Markdown table on standard output.
@@ -28,15 +28,17 @@ from zoneinfo import ZoneInfo
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import click
-from filled import fill, tell
+from fill_database import fill, tell
 from sqlalchemy import text
 
-from bookit import availability, records
-from bookit.availability import SLOTS, Visit
-from bookit.database import Database, Session
-from bookit.embedded import postgres
-from bookit.policy import Actor
-from bookit.tables import Booking, OpeningHours, Resource, Role, Service, User
+from bookit import records
+from bookit.bookings import availability
+from bookit.bookings.availability import SLOTS, Visit
+from bookit.db.embedded import postgres
+from bookit.db.pool import Database
+from bookit.db.session import Session
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service, User
 from seed.studio import week
 
 OWNER = Actor("seed", role=Role.ADMIN)

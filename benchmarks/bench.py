@@ -16,22 +16,22 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import click
 import structlog
-from filled import tell
-from side_by_side import contest, crowds, long_run, servers
-from side_by_side.contest import BASELINE, BOOKIT, EMPTY, PLAIN, ROWS, TWO
-from side_by_side.growth import growth
+from fill_database import tell
+from side_by_side import comparison, contention, long_run, servers
+from side_by_side.comparison import BASELINE, BOOKIT, EMPTY, PLAIN, ROWS, TWO
 from side_by_side.load import require_wrk
 from side_by_side.plot import drawing
 from side_by_side.report import Found, report
-from side_by_side.stage import Stage, staged
+from side_by_side.scaling import growth
+from side_by_side.test_data import Stage, staged
 
-from bookit.cli import when_told_to_stop
+from server.process import when_told_to_stop
 
 BOOKINGS = 10_000
 PARTS = (*ROWS, "crowds", "waits", "memory", "start", "growth")
 COMMANDS = {
-    EMPTY: servers.uvicorn("side_by_side.limits:empty"),
-    PLAIN: servers.uvicorn("side_by_side.limits:app"),
+    EMPTY: servers.uvicorn("side_by_side.reference_servers:empty"),
+    PLAIN: servers.uvicorn("side_by_side.reference_servers:app"),
     BASELINE: servers.uvicorn("baseline.app:app"),
     BOOKIT: servers.bookit(),
     TWO: servers.bookit(2),
@@ -52,14 +52,14 @@ def side_by_side(found: Found, stage: Stage, parts: set[str], *, is_quick: bool)
     """Measure whatever needs the servers."""
     rounds, seconds = found.rounds, found.seconds
     rows = [row for row in ROWS if row in parts]
-    scripts = contest.listen(stage, rows)
+    scripts = comparison.listen(stage, rows)
     with ExitStack() as stack:
         running = opened(stage, stack)
         if rows:
-            found.middles = contest.hold(contest.entries(stage, running, scripts), rounds, seconds)
+            found.middles = comparison.hold(comparison.entries(stage, running, scripts), rounds, seconds)
         if "crowds" in parts:
             times = 10 if is_quick else 100
-            found.crowds = crowds.gather(stage, running[BOOKIT], running[BASELINE], rounds=times)
+            found.crowds = contention.gather(stage, running[BOOKIT], running[BASELINE], rounds=times)
         if "waits" in parts:
             found.waits = long_run.waits(stage, running[BOOKIT], rounds=rounds, seconds=min(2, seconds))
     if "memory" in parts:

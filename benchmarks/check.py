@@ -18,14 +18,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import click
 import structlog
-from filled import tell
-from side_by_side import contest, servers
-from side_by_side.contest import BOOKIT, ROWS, Entry
-from side_by_side.guard import PARTS, Comparison, Costs, compare
+from fill_database import tell
+from side_by_side import comparison, servers
+from side_by_side.comparison import BOOKIT, ROWS, Entry
 from side_by_side.load import require_wrk
-from side_by_side.stage import Stage, staged
+from side_by_side.regression import PARTS, Comparison, Costs, compare
+from side_by_side.test_data import Stage, staged
 
-from bookit.cli import when_told_to_stop
+from server.process import when_told_to_stop
 
 KEPT = Path(__file__).with_name("baseline.json")
 BOOKINGS = 1_000
@@ -34,8 +34,8 @@ YARDSTICK = "yardstick"
 
 def measured(stage: Stage, rounds: int, seconds: float) -> Costs:
     """Measure BookIt's main paths and the yardstick in turn."""
-    scripts = contest.listen(stage, ROWS)
-    commands = {YARDSTICK: servers.uvicorn("side_by_side.yardstick:app"), BOOKIT: servers.bookit()}
+    scripts = comparison.listen(stage, ROWS)
+    commands = {YARDSTICK: servers.uvicorn("side_by_side.reference_app:app"), BOOKIT: servers.bookit()}
     with ExitStack() as stack:
         running = {
             name: stack.enter_context(
@@ -44,9 +44,9 @@ def measured(stage: Stage, rounds: int, seconds: float) -> Costs:
             for name, command in commands.items()
         }
         fixed = running.pop(YARDSTICK)
-        found = [Entry("one", YARDSTICK, contest.fetched(fixed.address, [], ["/"]), fixed.meter)]
-        found += [entry for entry in contest.entries(stage, running, scripts) if entry.name == BOOKIT]
-        contest.hold(found, rounds, seconds)
+        found = [Entry("one", YARDSTICK, comparison.fetched(fixed.address, [], ["/"]), fixed.meter)]
+        found += [entry for entry in comparison.entries(stage, running, scripts) if entry.name == BOOKIT]
+        comparison.hold(found, rounds, seconds)
     return costs(found)
 
 

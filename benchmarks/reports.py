@@ -32,15 +32,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import click
 import psycopg
 import structlog
-from filled import fill, one, tell
+from admin_pages import Page, opened
+from fill_database import fill, one, tell
 from sqlalchemy import text
-from staff_door import Page, opened
 
-from admin.reports import SHEETS
-from bookit import policy, reports, today
-from bookit.database import Database
-from bookit.embedded import postgres
-from bookit.reports import Days
+from admin.pages.reports import SHEETS
+from bookit.db.embedded import postgres
+from bookit.db.pool import Database
+from bookit.policy import times
+from bookit.reports import dashboard, figures
+from bookit.reports.ranges import Days
 from seed.business import DEMO_PASSWORD, DEMO_STAFF
 
 BOUND = 200  # milliseconds
@@ -51,21 +52,21 @@ RANGES = (1, 7, 30, 90, 366)
 def reads(database: Database, now: datetime) -> dict[str, Callable[[], Awaitable[Any]]]:
     """Name everything there is to ask, as the pages and the endpoints ask it."""
     this_day = now.astimezone(ZONE).date()
-    until = policy.midnight(this_day, ZONE, days_on=1)
+    until = times.midnight(this_day, ZONE, days_on=1)
     found: dict[str, Callable[[], Awaitable[Any]]] = {
-        "today: lists": lambda: today.desk(database, now=now, until=until),
-        "today: free time": lambda: today.free_today(database, now=now, until=until),
+        "today: lists": lambda: dashboard.desk(database, now=now, until=until),
+        "today: free time": lambda: dashboard.free_today(database, now=now, until=until),
     }
     for count in RANGES:
         first = this_day - timedelta(days=count - 1)
         daily, weekly, whole = (Days(first, this_day, ZONE, by) for by in ("day", "week", "whole"))
-        use = partial(reports.utilisation, database, now=now)
+        use = partial(figures.utilisation, database, now=now)
         found |= {
-            f"today: visits, {count} days": partial(reports.visits, database, daily, now=now),
+            f"today: visits, {count} days": partial(figures.visits, database, daily, now=now),
             f"today: utilisation, {count} days": partial(use, whole, with_gaps=False),
-            f"revenue or no-shows, {count} days": partial(reports.visits, database, weekly, now=now),
+            f"revenue or no-shows, {count} days": partial(figures.visits, database, weekly, now=now),
             f"utilisation with gaps, {count} days": partial(use, weekly),
-            f"repeat customers, {count} days": partial(reports.repeat_customers, database, weekly),
+            f"repeat customers, {count} days": partial(figures.repeat_customers, database, weekly),
         }
     return found
 

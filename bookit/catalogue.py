@@ -9,9 +9,10 @@ from sqlalchemy import ARRAY, BigInteger, any_, bindparam, delete
 from sqlmodel import col, select
 
 from bookit import refusals as no
-from bookit.database import Reads, Row, Session
-from bookit.policy import Actor
-from bookit.tables import OpeningHours, Resource, Service, ServiceResource, row_of
+from bookit.db.session import Reads, Session
+from bookit.db.statements import Row
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import OpeningHours, Resource, Service, ServiceResource, row_of
 
 SERVING = select(ServiceResource.resource_id).where(col(ServiceResource.service_id) == bindparam("service_id"))
 UNLINK = delete(ServiceResource).where(

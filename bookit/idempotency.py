@@ -7,10 +7,10 @@ from sqlalchemy import ClauseElement, DateTime, String, bindparam, delete, updat
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 
-from bookit import policy
 from bookit import refusals as no
-from bookit.database import Session
-from bookit.tables import IdempotencyKey, home
+from bookit.db.session import Session
+from bookit.policy import limits
+from bookit.schema.tables import IdempotencyKey, home
 
 NOW = bindparam("now", type_=DateTime(timezone=True))
 OVER = bindparam("over", type_=DateTime(timezone=True))
@@ -39,7 +39,7 @@ async def claim(session: Session, *, user_id: int, key: str, request_hash: str, 
     Otherwise the key as it was kept. Refuses a key that was used for another request.
     """
     if await session.fetch(
-        CLAIM, user_id=user_id, key=key, request_hash=request_hash, now=now, over=now - policy.KEY_LIVES
+        CLAIM, user_id=user_id, key=key, request_hash=request_hash, now=now, over=now - limits.KEY_LIVES
     ):
         return None
     first = IdempotencyKey(**(await session.fetch(FIND, user_id=user_id, key=key))[0])
@@ -55,4 +55,4 @@ async def keep(session: Session, *, user_id: int, key: str, status: int, answer:
 
 async def forget(session: Session, *, now: datetime) -> None:
     """Let go of the keys that are a day old."""
-    await session.fetch(FORGET, over=now - policy.KEY_LIVES)
+    await session.fetch(FORGET, over=now - limits.KEY_LIVES)

@@ -8,12 +8,15 @@ from typing import Any, TypeVar, cast
 
 from sqlmodel import SQLModel
 
-from bookit import bookings, catalogue, erasure, people, policy, reviews
+from bookit import catalogue, reviews
 from bookit import refusals as no
+from bookit.bookings import acts
 from bookit.catalogue import Opening
-from bookit.database import Session
-from bookit.policy import Actor, Verb
-from bookit.tables import Booking, OpeningHours, Resource, Review, Service, User
+from bookit.db.session import Session
+from bookit.people import accounts, erasure
+from bookit.policy import permissions
+from bookit.policy.permissions import Actor, Verb
+from bookit.schema.tables import Booking, OpeningHours, Resource, Review, Service, User
 
 TableRow = TypeVar("TableRow", bound=SQLModel)
 
@@ -43,18 +46,12 @@ class Rules:
 
 
 RULES: Mapping[type[SQLModel], Rules] = {
-    User: Rules(people.register, people.change, people.remove),
+    User: Rules(accounts.register, accounts.change, accounts.remove),
     Service: Rules(catalogue.add_service, catalogue.change_service, catalogue.remove_service),
     Resource: Rules(catalogue.add_resource, catalogue.change_resource, catalogue.remove_resource),
-    Booking: Rules(bookings.book, bookings.amend, bookings.remove, together=frozenset({"start_time", "end_time"})),
+    Booking: Rules(acts.book, acts.amend, acts.remove, together=frozenset({"start_time", "end_time"})),
     Review: Rules(reviews.write, reviews.change, reviews.remove),
 }
-
-
-def require_may(by: Actor, verb: Verb, table: type[SQLModel]) -> None:
-    """Refuse whoever may not do this to any row of this table."""
-    if not policy.may(by, verb, table):
-        raise no.Forbidden if by.role else no.Unauthenticated
 
 
 def word_for(table: type[SQLModel]) -> str:
@@ -64,7 +61,7 @@ def word_for(table: type[SQLModel]) -> str:
 
 async def create(session: Session, table: type[TableRow], *, by: Actor, now: datetime, **values: Any) -> TableRow:
     """Add a row, by the table's rule if it has one."""
-    require_may(by, "create", table)
+    permissions.require_may(by, "create", table)
     if table in RULES:
         return cast("TableRow", await RULES[table].create(session, by=by, now=now, **values))
     return cast("TableRow", await plain_create(session, table, **values))
@@ -72,7 +69,7 @@ async def create(session: Session, table: type[TableRow], *, by: Actor, now: dat
 
 async def change(session: Session, row: TableRow, *, by: Actor, now: datetime, **wanted: Any) -> TableRow:
     """Change only what differs, by the table's rule if it has one; what belongs together is told together."""
-    require_may(by, "change", type(row))
+    permissions.require_may(by, "change", type(row))
     rules = RULES.get(type(row), Rules(plain_create))
     differing = {name for name, value in wanted.items() if getattr(row, name, None) != value}
     told = differing | (rules.together if differing & rules.together else set())
@@ -82,7 +79,7 @@ async def change(session: Session, row: TableRow, *, by: Actor, now: datetime, *
 
 async def remove(session: Session, row: SQLModel, *, by: Actor, now: datetime) -> None:
     """Take a row away, by the table's rule if it has one."""
-    require_may(by, "remove", type(row))
+    permissions.require_may(by, "remove", type(row))
     rule = RULES[type(row)].remove if type(row) in RULES else plain_remove
     await rule(session, row, by=by, now=now)
 
@@ -107,7 +104,7 @@ async def hold(session: Session, table: type[TableRow], number: int, *, version:
 
 async def erase(session: Session, number: int, *, email: str, by: Actor, now: datetime) -> int:
     """Erase the customer of this number, whose e-mail was typed again; gives how many bookings that cancelled."""
-    require_may(by, "erase", User)
+    permissions.require_may(by, "erase", User)
     return await erasure.erase(session, await hold(session, User, number), email=email, by=by, now=now)
 
 
@@ -117,6 +114,6 @@ async def keep_hours(
     """Have a resource work these hours and no others; refuses when they are not those that the editor saw."""
     verbs: tuple[Verb, ...] = ("create", "change", "remove")
     for verb in verbs:
-        require_may(by, verb, OpeningHours)
+        permissions.require_may(by, verb, OpeningHours)
     resource = await hold(session, Resource, resource_id)
     await catalogue.keep_hours(session, resource, openings, by=by, now=now, seen=seen)

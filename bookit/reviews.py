@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from bookit import refusals as no
-from bookit.database import Session
-from bookit.policy import Actor
-from bookit.tables import Booking, Review, Role, Status
+from bookit.db.session import Session
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import Booking, Review, Role, Status
 
 
 async def write(session: Session, *, by: Actor, now: datetime, booking_id: int, rating: int, comment: str) -> Review:

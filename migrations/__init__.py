@@ -1,1 +1,1 @@
-"""How the database came to be what ``bookit/tables.py`` says: numbered sentences, run by ``bookit migrate``."""
+"""How the database came to be what ``bookit/schema/tables.py`` says: numbered sentences, run by ``bookit migrate``."""

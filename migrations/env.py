@@ -5,7 +5,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 from sqlmodel import SQLModel
 
-from bookit.schema import dialect_url
+from bookit.schema.revisions import dialect_url
 from bookit.settings import read_settings
 
 MIGRATING = 4_207  # The advisory lock under which one migration runs at a time.

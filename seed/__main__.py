@@ -8,11 +8,11 @@ from datetime import timedelta
 import anyio
 import click
 
-from bookit.cli import Stop, database_of, plainly, require_schema, when_told_to_stop
 from bookit.clock import system_clock
-from bookit.database import Database
+from bookit.db.pool import Database
 from bookit.settings import Settings, read_settings
 from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_PASSWORD, DEMO_STAFF, Outcome, Summary, plant
+from server.process import Stop, database_of, plainly, require_schema, when_told_to_stop
 
 BAR = 24  # characters
 OFTEN = 0.1  # seconds between two drawings

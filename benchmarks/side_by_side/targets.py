@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from side_by_side.contest import BASELINE, BOOKIT, PGBENCH, PLAIN, ROWS, Middle
-from side_by_side.crowds import PLACES, Crowds
-from side_by_side.growth import ADMIN, SLOTS, Grown
+from side_by_side.comparison import BASELINE, BOOKIT, PGBENCH, PLAIN, ROWS, Middle
+from side_by_side.contention import PLACES, Crowds
 from side_by_side.long_run import Waits
+from side_by_side.scaling import ADMIN, SLOTS, Grown
 
 SHARES = (("one", PLAIN, 0.40), ("page", PLAIN, 0.60), ("own", PLAIN, 0.20), ("post", PLAIN, 0.45),
           ("post", PGBENCH, 0.50))  # fmt: skip

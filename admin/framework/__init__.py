@@ -1,0 +1,1 @@
+"""What every page of the staff door is made of. Knows no subject."""

@@ -1,0 +1,102 @@
+"""How values are written for people: times, words, weekdays, and rows of other tables by name."""
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from markupsafe import Markup
+
+from bookit import refusals as no
+from bookit.policy import lifecycle
+from bookit.schema.tables import Service, Status, User
+
+WEEKDAYS = dict(enumerate(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"), start=1))
+COLOURS = {
+    Status.PENDING: "yellow",
+    Status.CONFIRMED: "blue",
+    Status.COMPLETED: "green",
+    Status.CANCELLED: "red",
+    Status.NO_SHOW: "orange",
+}
+
+
+def spoken(word: str) -> str:
+    """Write a word that the database keeps as a page says it: no_show is "No-show"."""
+    return lifecycle.spoken_status(word).capitalize()
+
+
+def word(row: Any, column: str) -> str:
+    """Show a word of a row."""
+    return spoken(getattr(row, column))
+
+
+def weekday(row: Any, column: str) -> str:
+    """Show a weekday, 1 to 7, by its name."""
+    return WEEKDAYS[getattr(row, column)]
+
+
+def badge(row: Any, column: str) -> Markup:
+    """Show a row's status."""
+    return status_badge(getattr(row, column))
+
+
+def status_badge(status: str) -> Markup:
+    """Show a status in its colour, and in words for whoever sees no colour."""
+    return Markup('<span class="badge bg-{}-lt">{}</span>').format(COLOURS[Status(status)], spoken(status))
+
+
+def in_full(row: Any) -> str:
+    """Name a row so that it cannot be taken for another: people by their e-mail too, services by their length."""
+    said = [str(row)]
+    if isinstance(row, User):
+        said.append(row.email)
+    if isinstance(row, Service):
+        said.append(f"{row.duration_minutes} min")
+    if not getattr(row, "is_active", True):
+        said.append("inactive")
+    return " · ".join(said)
+
+
+def local_time(zone: ZoneInfo, value: datetime) -> Markup:
+    """Show a time by the business's clock; where the clocks say it twice, with the name of the zone: CET or CEST."""
+    local = value.astimezone(zone)
+    is_twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+    shown = f"{local:%a %d %b %Y, %H:%M %Z}" if is_twice else f"{local:%a %d %b %Y, %H:%M}"
+    return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), shown)
+
+
+def spoken_minutes(count: int) -> str:
+    """Say minutes as hours and minutes: 3 h 30 min."""
+    hours, rest = divmod(count, 60)
+    said = [f"{hours:,} h"] * bool(hours) + [f"{rest} min"] * bool(rest)
+    return " ".join(said) or "none"
+
+
+def short_time(zone: ZoneInfo, year: int, value: datetime) -> Markup:
+    """Show a time by the business's clock, and of another year than this with that."""
+    local = value.astimezone(zone)
+    if local.year != year:
+        return local_time(zone, value)
+    day = f"{local:%a %d %b}".replace(" ", "\N{NO-BREAK SPACE}")
+    return Markup('<time datetime="{}">{}, {:%H:%M}</time>').format(value.isoformat(), day, local)
+
+
+def by_type(zone: ZoneInfo) -> Mapping[type, Callable[[Any], Any]]:
+    """Say how values of each type are written."""
+    return {
+        type(None): lambda _: "–",
+        bool: lambda value: "Yes" if value else "No",
+        datetime: partial(local_time, zone),
+        date: lambda value: f"{value:%d %b %Y}",
+        time: lambda value: f"{value:%H:%M}",
+        Decimal: lambda value: f"{value:,.2f}",
+    }
+
+
+def next_free_text(refusal: no.Refusal, zone: ZoneInfo) -> str:
+    """Return the next free slots of a refusal as a sentence, by the business's clock."""
+    starts = [f"{slot['start_time'].astimezone(zone):%a %d %b, %H:%M}" for slot in refusal.next_free or ()]
+    return f"Free next: {'; '.join(starts)}."

@@ -1,0 +1,112 @@
+"""How staff sign in, and how each request finds out whether they still may."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqladmin.authentication import AuthenticationBackend
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from admin.framework.middleware import sent_form
+from bookit import refusals as no
+from bookit.clock import Clock
+from bookit.db.pool import Database
+from bookit.people import passwords, sign_in
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import User
+from bookit.settings import Settings
+
+EIGHT_HOURS = 8 * 3600
+FIVE_MINUTES = 300
+
+
+class StaffSignIn(AuthenticationBackend):
+    """A signed cookie says who; the database says on each request whether that still holds."""
+
+    def __init__(self, settings: Settings, database: Database, *, clock: Clock) -> None:
+        """Keep the cookie to this door, this site, eight hours, and outside a demo to HTTPS."""
+        self.database, self.clock = database, clock
+        super().__init__(
+            settings.secret_key.get_secret_value(),
+            session_cookie="bookit_staff",
+            path="/admin",
+            max_age=EIGHT_HOURS,
+            same_site="lax",
+            https_only=not (settings.debug or settings.bookit_demo),
+        )
+
+    async def login(self, request: Request) -> Response | bool:
+        """Sign in staff and admins. Everybody else, and every wrong password, is told the same."""
+        form = await sent_form(request)
+        email, password = str(form.get("username", "")).strip(), str(form.get("password", ""))
+        request.state.typed = email.replace("\0", "")
+        try:
+            user = await sign_in.recognise(self.database, email=email, password=password, address=address_of(request))
+        except no.Unauthenticated:
+            return False
+        except (no.TooMany, no.Busy) as refusal:
+            request.state.refusal = refusal
+            return False
+        if not actor_of(user).works_here:
+            return False
+        wanted = str(request.session.get("next", ""))
+        request.session.clear()
+        request.session.update(user=user.id, password=passwords.password_mark(user), seen=self.moment())
+        return RedirectResponse(wanted if is_ours(wanted) else request.url_for("admin:index"), 303)
+
+    async def logout(self, request: Request) -> Response | bool:
+        """Forget the session."""
+        request.session.clear()
+        return RedirectResponse(request.url_for("admin:login"), 303)
+
+    async def authenticate(self, request: Request) -> Response | bool:
+        """Let a request in whose person still works here, with the password they signed in with.
+
+        A page of ours that is made from one of SQLAdmin's asks twice, and the database once.
+        """
+        if getattr(request.state, "actor", None) is not None:
+            return True
+        user = await self.still_here(request.session)
+        if user is None:
+            request.session.clear()
+            if request.method == "GET":
+                query = f"?{request.url.query}" if request.url.query else ""
+                request.session["next"] = request.url.path + query
+            return False
+        request.state.user, request.state.actor = user, actor_of(user)
+        request.scope["actor"] = request.state.actor
+        if request.session.get("seen") != self.moment():
+            request.session["seen"] = self.moment()  # A changed session is sent again, for eight hours from now.
+        if "_messages" in request.session:
+            # SQLAdmin adds to the list in place, of which the session would not know: a second message would be lost.
+            request.session["_messages"] = list(request.session["_messages"])
+        return True
+
+    async def still_here(self, session: dict[str, Any]) -> User | None:
+        """Give the person of this session as they are now, if it still holds."""
+        if "user" not in session:
+            return None
+        try:
+            user = await sign_in.signed_in(self.database, session["user"])
+        except no.SignInEnded:
+            return None
+        is_same = session.get("password") == passwords.password_mark(user)
+        return user if is_same and actor_of(user).works_here else None
+
+    def moment(self) -> int:
+        """Give which five minutes it is."""
+        return int(self.clock().timestamp()) // FIVE_MINUTES
+
+
+def actor_of(user: User) -> Actor:
+    return Actor("admin", user.id, user.role)
+
+
+def address_of(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def is_ours(path: str) -> bool:
+    """Whether this is a page of this door and of no other site."""
+    parts = urlsplit(path)
+    return path.startswith("/admin/") and not parts.scheme and not parts.netloc and "\\" not in path

@@ -1,0 +1,1 @@
+"""History as people read it: lists, groups, undo, edit conflicts."""

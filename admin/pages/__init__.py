@@ -1,0 +1,1 @@
+"""The pages that are not a table: dashboard, reports, search, opening hours, personal data, password."""

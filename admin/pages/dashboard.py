@@ -1,0 +1,118 @@
+"""The page a day at the desk begins with: what is next, what waits, what is free, and how the last days went."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import cache, partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from admin.framework.formatting import short_time, spoken_minutes, status_badge
+from admin.pages.date_range import Pick, picked
+from bookit.db.pool import Database
+from bookit.db.statements import Row
+from bookit.policy import limits, permissions, times
+from bookit.reports import dashboard, figures, ranges
+
+PICKS = (Pick(1, "Today"), Pick(7, "7 days"), Pick(30, "30 days"), Pick(90, "90 days"))
+MOST_DAILY = 14  # points of a rate; of more days, it is told by week
+MOST_FREE = 10  # resources whose free time is shown at once
+
+
+async def show_today(
+    request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime
+) -> Response:
+    """Show today, and the figures of the days that are asked for."""
+    require_figures(request)
+    chosen = picked(request, PICKS, zone=zone, now=now, steps=("day",))
+    whole = ranges.Days(chosen.days.first, chosen.days.last, zone, "whole")
+    present, visits, used = await asyncio.gather(
+        as_it_is(request, database, zone=zone, now=now),
+        figures.visits(database, chosen.days, now=now),
+        figures.utilisation(database, whole, now=now, with_gaps=False),
+    )
+    told = {
+        **present,
+        "visits": visits,
+        "missed": weekly(visits.periods),
+        "used": used.total,
+        "resources": sorted(used.parts, key=lambda row: -(row["utilisation"] or 0)),
+        "days": chosen.days,
+        "count": chosen.count,
+        "error": chosen.error,
+        "picks": PICKS,
+    }
+    answer: Response = await templates.TemplateResponse(request, "sqladmin/today.html", told)
+    return answer
+
+
+async def show_present(
+    request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime
+) -> Response:
+    """Show the part of the page that is of this moment, for the page's script to put in its place."""
+    require_figures(request)
+    told = await as_it_is(request, database, zone=zone, now=now)
+    answer: Response = await templates.TemplateResponse(request, "sqladmin/_today.html", told)
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+def require_figures(request: Request) -> None:
+    """Let nobody see Today who may not see figures."""
+    if not permissions.may_see_figures(request.state.actor):
+        raise HTTPException(403)
+
+
+async def as_it_is(request: Request, database: Database, *, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
+    """Read who is next, what waits and what is free, and how a page tells it."""
+    this_day = now.astimezone(zone).date()
+    until = times.midnight(this_day, zone, days_on=1)
+    lists, free = await asyncio.gather(
+        dashboard.desk(database, now=now, until=until), dashboard.free_today(database, now=now, until=until)
+    )
+    return {
+        "lists": lists,
+        "free": [row for row in free if row["open_minutes"]],
+        "shut": sum(not row["open_minutes"] for row in free),
+        "now": now.astimezone(zone),
+        "this_day": this_day,
+        "most_free": MOST_FREE,
+        "most_counted": limits.MOST_COUNTED,
+        "late_minutes": limits.LATE_AFTER // timedelta(minutes=1),
+        "short_time": partial(short_time, zone, this_day.year),
+        "clock_time": lambda moment: f"{moment.astimezone(zone):%H:%M}",
+        "is_today": lambda moment: moment.astimezone(zone).date() == this_day,
+        "badge": status_badge,
+        "minutes": spoken_minutes,
+        "page_of": pages(request),
+    }
+
+
+def pages(request: Request) -> Callable[[str, int], str]:
+    """Give what tells where a row's page is. To ask the router for each takes longer than to read them all."""
+
+    @cache
+    def first(identity: str) -> str:
+        return str(request.url_for("admin:details", identity=identity, pk=0)).removesuffix("0")
+
+    return lambda identity, number: f"{first(identity)}{number}"
+
+
+def weekly(days: Sequence[Row]) -> list[Row]:
+    """Give the rate of no-shows by day, or by week where there are many days."""
+    if len(days) <= MOST_DAILY:
+        return list(days)
+    found: dict[Any, Row] = {}
+    for day in days:
+        ends = ranges.last_of(day["from_date"], "week")
+        week = found.setdefault(ends, {"from_date": day["from_date"], "completed": 0, "no_shows": 0})
+        week["to_date"] = day["to_date"]
+        for name in ("completed", "no_shows"):
+            week[name] += day[name]
+    for week in found.values():
+        week["no_show_rate"] = figures.share(week["no_shows"], week["no_shows"] + week["completed"])
+    return list(found.values())

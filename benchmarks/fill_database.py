@@ -1,0 +1,42 @@
+"""Databases full of bookings, for the programs beside this one to measure on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import psycopg
+
+from bookit.schema import revisions
+
+
+def tell(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+def fill(home: Path, url: str, bookings: int) -> None:
+    """Bring the database up to date and have it hold so many bookings, unless it does."""
+    revisions.migrate(url)
+    with psycopg.connect(url, autocommit=True) as console:
+        had = count(console, "SELECT count(*) FROM bookings")
+        if not had:
+            tell(f"Filling {home} with {bookings:,} bookings")
+            command = [sys.executable, "-m", "seed", "--bookings", str(bookings)]
+            here = {**os.environ, "DATABASE_URL": "", "BOOKIT_HOME": str(home)}
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=here, cwd=Path(__file__).parent.parent)
+        elif had < bookings * 0.99:
+            raise click.ClickException(f"{home} holds {had:,} bookings. Name another folder, or --bookings {had}.")
+        console.execute("VACUUM (ANALYZE)")  # as autovacuum does soon after
+
+
+def count(console: psycopg.Connection[Any], question: Any) -> int:
+    row = console.execute(question).fetchone()
+    return int(row[0]) if row else 0
+
+
+def one(url: str, question: Any) -> Any:
+    with psycopg.connect(url) as console:
+        row = console.execute(question).fetchone()
+        return row[0] if row else ""

@@ -1,0 +1,98 @@
+"""Several bookings that change places at one stroke, and whose turn it is meanwhile.
+
+Whoever changes several locks their rows first, in the order of their numbers, and then their resources, in the order
+of theirs: every other writer holds at most its own row when it asks for a resource, so nobody waits in a circle.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import text
+
+from bookit import refusals as no
+from bookit.bookings import acts
+from bookit.db.session import Session
+from bookit.policy import lifecycle, permissions, times
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import Booking, row_of
+
+HOLD = text("SELECT * FROM bookings WHERE id = ANY (:numbers) ORDER BY id FOR UPDATE")
+TURN = text("""
+SELECT pg_advisory_xact_lock(id) FROM (
+  SELECT unnest(CAST(:resources AS bigint[])) AS id
+  UNION
+  SELECT sr.resource_id FROM service_resources sr WHERE sr.service_id = ANY (CAST(:services AS bigint[]))
+  ORDER BY id
+) AS in_order
+""")
+# One statement: each may come to sit where another sat, and only when all have moved is a place found or refused.
+REARRANGE = text("""
+UPDATE bookings b
+   SET start_time = to_be.since, end_time = to_be.until, resource_id = to_be.resource_id,
+       blocks_from = b.blocks_from + (to_be.since - b.start_time),
+       blocks_until = b.blocks_until + (to_be.until - b.end_time)
+  FROM unnest(CAST(:numbers AS bigint[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]),
+              CAST(:resources AS bigint[])) AS to_be (id, since, until, resource_id)
+ WHERE b.id = to_be.id
+""")
+Place = tuple[Booking, datetime, datetime, int]  # a booking, and from when until when and on which resource it is to be
+
+
+async def hold_many(session: Session, numbers: Collection[int]) -> list[Booking]:
+    """Give the bookings of these numbers that there are, in their order, and keep others from changing them."""
+    return [row_of(Booking, row) for row in await session.fetch(HOLD, numbers=sorted(numbers))]
+
+
+async def take_turn(session: Session, rows: Sequence[Booking], *more: int, is_anywhere: bool = False) -> None:
+    """Keep others from booking these bookings' resources and more; with ``is_anywhere``, all that could serve them."""
+    resources = sorted({row.resource_id for row in rows} | set(more))
+    services = sorted({row.service_id for row in rows}) if is_anywhere else []
+    await session.fetch(TURN, resources=resources, services=services)
+
+
+async def rearrange(session: Session, places: Sequence[Place]) -> list[Booking]:
+    """Put bookings elsewhere at one stroke, so that one may take another's place. Judges no rule but the overlap."""
+    numbers, starts, ends, resources = (
+        [*column] for column in zip(*((row.id, since, until, to) for row, since, until, to in places), strict=True)
+    )
+    await session.fetch(REARRANGE, numbers=numbers, starts=starts, ends=ends, resources=resources)
+    return await hold_many(session, numbers)
+
+
+def would_sit_on(place: Place, other: Booking) -> bool:
+    """Whether a booking that goes there would sit where another sits now."""
+    row, since, until, resource = place
+    begins, ends = row.blocks_from + (since - row.start_time), row.blocks_until + (until - row.end_time)
+    is_at_once = begins < other.blocks_until and other.blocks_from < ends
+    return resource == other.resource_id and is_at_once
+
+
+def require_placed(booking: Booking, *, now: datetime) -> None:
+    """Refuse to move what takes no place: a booking whose life is over, or a hold that has run out."""
+    if booking.status not in lifecycle.OPEN:
+        raise no.NotOpen(status=lifecycle.spoken_status(booking.status))
+    lifecycle.require_live(booking, now=now)
+
+
+async def swap(
+    session: Session, first: Booking, second: Booking, *, by: Actor, now: datetime, override_reason: str | None = None
+) -> list[Booking]:
+    """Give each of two bookings the start and the resource of the other; each keeps its length.
+
+    Refused like any move, and where one of them is too long for the gap that the other leaves.
+    """
+    permissions.require_override(override_reason, by=by)
+    if override_reason:
+        await session.because(override_reason)
+    there: list[Place] = []
+    for one, other in ((first, second), (second, first)):
+        start, end = other.start_time, other.start_time + (one.end_time - one.start_time)
+        permissions.require_own(one, by=by)
+        require_placed(one, now=now)
+        await acts.require_in_time(session, one, by=by, now=now)
+        times.require_future(start, by=by, now=now)
+        await acts.require_fit(
+            session, one, start, end, other.resource_id, by=by, now=now, is_override=bool(override_reason)
+        )
+        there.append((one, start, end, other.resource_id))
+    return await rearrange(session, there)

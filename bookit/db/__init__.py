@@ -1,0 +1,1 @@
+"""Connections, transactions, statements and the embedded PostgreSQL. Knows no subject."""

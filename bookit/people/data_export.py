@@ -1,0 +1,171 @@
+"""Everything BookIt holds of one person, in words, and of nobody else: people may ask for it, and take it elsewhere.
+
+Whoever acted is told by what they are to the business, never by name. Of rows that are somebody else's, only that this
+person did something to them is told.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlmodel import SQLModel
+
+from bookit.db.session import Reads
+from bookit.db.statements import Row
+from bookit.policy import permissions
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import Booking, Event, Review, Service, User, home
+
+Portrait = dict[str, Any]
+
+BOOKINGS = text("""
+SELECT b.id, s.title AS service, r.name AS resource, b.status, b.start_time, b.end_time, b.price, b.created_at,
+       b.expires_at
+  FROM bookings b JOIN services s ON s.id = b.service_id JOIN resources r ON r.id = b.resource_id
+ WHERE b.user_id = :user_id ORDER BY b.start_time, b.id
+""")
+REVIEWS = text("""
+SELECT r.id, r.booking_id, r.rating, r.comment, r.created_at
+  FROM reviews r JOIN bookings b ON b.id = r.booking_id WHERE b.user_id = :user_id ORDER BY r.id
+""")
+SIGN_INS = text("""
+SELECT min(created_at) AS began, max(created_at) AS used, max(expires_at) AS ends
+  FROM refresh_tokens WHERE user_id = :user_id GROUP BY family ORDER BY 1, 2
+""")
+REQUESTS = text(
+    "SELECT key, created_at, status FROM idempotency_keys WHERE user_id = :user_id ORDER BY created_at, key"
+)
+TRIES = text("SELECT due_at FROM tries WHERE name = 'account ' || lower(:email)")
+# Events are looked up row by row, which the planner would not: how many rows are a person's, it cannot know.
+HISTORY = text("""
+WITH own (table_name, row_id) AS (
+  SELECT 'users', CAST(:user_id AS bigint)
+  UNION ALL SELECT 'bookings', b.id FROM bookings_of(:user_id) b (id)
+  UNION ALL SELECT 'reviews', r.id FROM reviews_of(:user_id) r (id)
+)
+SELECT e.*, true AS is_own
+  FROM own CROSS JOIN LATERAL (
+    SELECT * FROM events t WHERE (t.table_name, t.row_id) = (own.table_name, own.row_id) OFFSET 0) AS e
+UNION ALL
+SELECT e.*, false FROM events e LEFT JOIN own USING (table_name, row_id)
+ WHERE e.actor_id = :user_id AND own.row_id IS NULL
+ORDER BY id
+""")
+NAMES = text("""
+SELECT 'service_id' AS column, id, title AS name FROM services WHERE id = ANY (:services)
+UNION ALL SELECT 'resource_id', id, name FROM resources WHERE id = ANY (:resources)
+""")
+
+SEEN = (User, Booking, Review, Event)
+UNTOLD = {"id", "version", "user_id", "lane", "blocks_from", "blocks_until", "password_hash"}
+WORDS: Mapping[str, type[SQLModel]] = {home(table).name: table for table in (User, Booking, Review, Service)}
+Names = Mapping[tuple[str, int], str]
+
+
+def may_draw(actor: Actor, user: User) -> bool:
+    """Whether this person may have it: of oneself everybody, of others who may see every table it is made from."""
+    return user.id == actor.id or all(permissions.may(actor, "see", table) for table in SEEN)
+
+
+async def draw(reads: Reads, user: User, *, now: datetime) -> Portrait:
+    """Give everything BookIt holds of this person, times in UTC."""
+    of = {"user_id": user.id}
+    events = await reads.fetch(HISTORY, **of)
+    names = await look_up(reads, [event for event in events if event["is_own"]])
+    return {
+        "as_of": now,
+        "account": {
+            "number": user.id,
+            "name": user.name,
+            "email": user.email,
+            "role": user.role,
+            "is_active": user.is_active,
+            "joined_at": user.created_at,
+        },
+        "bookings": [told_booking(row) for row in await reads.fetch(BOOKINGS, **of)],
+        "reviews": [told_review(row) for row in await reads.fetch(REVIEWS, **of)],
+        "sign_ins": [
+            {"began_at": row["began"], "last_used_at": row["used"], "ends_at": row["ends"]}
+            for row in await reads.fetch(SIGN_INS, **of)
+        ],
+        "wrong_sign_ins": [{"forgotten_at": row["due_at"]} for row in await reads.fetch(TRIES, email=user.email)],
+        "requests_sent_with_a_key": [
+            {"key": row["key"], "sent_at": row["created_at"], "answered_with": row["status"]}
+            for row in await reads.fetch(REQUESTS, **of)
+        ],
+        "history": [told_event(row, user, names) for row in events],
+    }
+
+
+def told_booking(row: Row) -> Row:
+    """Give a booking in words."""
+    return {
+        "number": row["id"],
+        "service": row["service"],
+        "resource": row["resource"],
+        "status": row["status"],
+        "starts_at": row["start_time"],
+        "ends_at": row["end_time"],
+        "price": float(row["price"]),
+        "booked_at": row["created_at"],
+        "held_until": row["expires_at"],
+    }
+
+
+def told_review(row: Row) -> Row:
+    """Give a review in words."""
+    return {
+        "number": row["id"],
+        "booking": row["booking_id"],
+        "rating": row["rating"],
+        "comment": row["comment"],
+        "written_at": row["created_at"],
+    }
+
+
+def told_event(row: Row, user: User, names: Names) -> Row:
+    """Give an event in words; of a row that is somebody else's, not what is in it."""
+    table = row["table_name"]
+    what = {"users": "account", "bookings": "booking", "reviews": "review"}.get(table, table)
+    told = {
+        "at": row["at"],
+        "by": who(row, user),
+        "door": row["door"],
+        "what": f"{what} {row['row_id']} {row['action']}",
+    }
+    if row["is_own"]:
+        told |= {"before": in_words(table, row["old"], names), "after": in_words(table, row["new"], names)}
+        told |= {"reason": row["reason"]}
+    return told
+
+
+def who(row: Row, user: User) -> str:
+    """Say who did it: this person, or what they are to the business."""
+    return "this person" if row["actor_id"] == user.id else str(row["actor"]).partition(" ")[0]
+
+
+def in_words(table: str, values: Row | None, names: Names) -> Row | None:
+    """Give what history kept of a row, by the labels people know, with services and resources by name."""
+    if values is None:
+        return None
+    fields = WORDS[table].model_fields
+    return {
+        (fields[column].title if column in fields else None) or column: names.get((column, value), value)
+        if isinstance(value, int)
+        else value
+        for column, value in values.items()
+        if column not in UNTOLD
+    }
+
+
+async def look_up(reads: Reads, events: Iterable[Row]) -> Names:
+    """Give the names of the services and resources that events speak of by number."""
+    numbers: dict[str, set[int]] = {"service_id": set(), "resource_id": set()}
+    for event in events:
+        for values in (event["old"] or {}, event["new"] or {}):
+            for column, found in numbers.items():
+                if isinstance(values.get(column), int):
+                    found.add(values[column])
+    wanted = {"services": sorted(numbers["service_id"]), "resources": sorted(numbers["resource_id"])}
+    return {(row["column"], row["id"]): row["name"] for row in await reads.fetch(NAMES, **wanted)}

@@ -1,0 +1,92 @@
+"""Who may do what."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlmodel import SQLModel
+
+from bookit import refusals as no
+from bookit.schema.tables import Booking, CalendarException, OpeningHours, Resource, Review, Role, Service, User
+
+Verb = Literal["see", "create", "change", "remove", "erase"]
+
+
+Door = Literal["api", "admin", "seed", "worker", "cli"]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who is asking, and through which door. Without a role: a visitor, nobody has signed in."""
+
+    door: Door
+    id: int | None = None
+    role: Role | None = None
+
+    @property
+    def works_here(self) -> bool:
+        """Whether this is staff or an admin."""
+        return self.role in {Role.STAFF, Role.ADMIN}
+
+    def __str__(self) -> str:
+        nobody = "nobody" if self.door == "worker" else "visitor"
+        return f"{self.role} {self.id}" if self.role and self.id else self.role or nobody
+
+
+# Who may do what. The rules of a table narrow this further, down to one's own rows. Seeing is about the staff door.
+EVERYTHING: frozenset[Verb] = frozenset({"see", "create", "change", "remove"})
+
+
+SEEING: frozenset[Verb] = frozenset({"see"})
+
+
+MAY: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb]]] = {
+    None: {User: frozenset({"create"})},
+    Role.USER: {
+        User: frozenset({"create", "change"}),
+        Booking: EVERYTHING,
+        Review: EVERYTHING,
+    },
+    Role.STAFF: {
+        User: frozenset({"see", "create", "change"}),
+        Booking: EVERYTHING,
+        Review: frozenset({"see", "create", "change"}),
+        OpeningHours: EVERYTHING,
+        CalendarException: EVERYTHING,
+        Service: SEEING,
+        Resource: SEEING,
+    },
+}
+
+
+def may(actor: Actor, verb: Verb, table: type[SQLModel]) -> bool:
+    """Whether this person may do this to rows of this table at all."""
+    return actor.role == Role.ADMIN or verb in MAY.get(actor.role, {}).get(table, frozenset())
+
+
+def require_may(by: Actor, verb: Verb, table: type[SQLModel]) -> None:
+    """Raise Forbidden, or Unauthenticated for a visitor, unless this actor may do this to rows of this table."""
+    if not may(by, verb, table):
+        raise no.Forbidden if by.role else no.Unauthenticated
+
+
+def may_see_figures(actor: Actor) -> bool:
+    """Whether this person may see what the business earns and how its time is used: whoever works here."""
+    return actor.works_here
+
+
+def require_own(booking: Booking, *, by: Actor) -> None:
+    """Refuse whoever neither booked this nor works here."""
+    if not concerns(booking, by=by):
+        raise no.NotYourBooking
+
+
+def concerns(booking: Booking, *, by: Actor) -> bool:
+    """Whether this person booked this, or works here."""
+    return by.works_here or booking.user_id == by.id
+
+
+def require_override(reason: str | None, *, by: Actor) -> None:
+    """Refuse a customer who would set the rules aside."""
+    if reason and not by.works_here:
+        raise no.OnlyStaffOverride

@@ -1,0 +1,1 @@
+"""Read-only figures: reports, dashboard and calendar. Writes nothing."""

@@ -1,0 +1,79 @@
+"""What the calendar shows: the visits of some time, the closures in it, and what there is to choose from."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+
+from bookit.db.session import Reads
+from bookit.db.statements import Row
+
+MOST_VISITS = 2_000  # at once; more is no calendar any more
+# A visit lasts a day at most, so one that meets a time begins no earlier than that before it.
+VISIT = """
+SELECT b.id, b.start_time, b.end_time, b.status, b.expires_at, b.version, b.user_id, b.service_id, b.resource_id,
+       u.name AS customer, s.title AS service, r.name AS resource
+  FROM bookings b JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
+  JOIN resources r ON r.id = b.resource_id
+"""
+IN_TIME = text(f"""{VISIT}
+ WHERE b.start_time < :until AND b.start_time > :since - interval '2 days' AND b.end_time > :since
+   AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
+   AND (CAST(:service_id AS bigint) IS NULL OR b.service_id = CAST(:service_id AS bigint))
+   AND (:with_cancelled OR (b.status <> 'cancelled' AND (b.expires_at IS NULL OR b.expires_at > :now)))
+ ORDER BY b.start_time, b.id
+ LIMIT {MOST_VISITS + 1}
+""")
+OF_NUMBERS = text(f"{VISIT} WHERE b.id = ANY(CAST(:ids AS bigint[])) ORDER BY b.start_time, b.id")
+CLOSURES = text("""
+SELECT x.id, x.resource_id, x.start_time, x.end_time, x.reason
+  FROM calendar_exceptions x
+ WHERE NOT x.is_open AND tstzrange(x.start_time, x.end_time) && tstzrange(:since, :until)
+   AND (CAST(:resource_id AS bigint) IS NULL OR x.resource_id IS NULL OR x.resource_id = CAST(:resource_id AS bigint))
+ ORDER BY x.start_time, x.id
+ LIMIT 500
+""")
+PLACES = text("SELECT id, name FROM resources WHERE is_active ORDER BY name, id")
+OFFERS = text("""
+SELECT s.id, s.title, s.duration_minutes,
+       array(SELECT sr.resource_id FROM service_resources sr WHERE sr.service_id = s.id ORDER BY 1) AS resource_ids
+  FROM services s WHERE s.is_active ORDER BY s.title, s.id
+""")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which visits somebody looks at: of one resource or service, or of all; and whether those that will not be too."""
+
+    resource_id: int | None = None
+    service_id: int | None = None
+    with_cancelled: bool = False
+
+
+async def visits(reads: Reads, wanted: Wanted, *, since: datetime, until: datetime, now: datetime) -> list[Row]:
+    """Give the visits that meet this time, by start; one more than ``MOST_VISITS`` where there are more.
+
+    Each has the columns of a booking that people go by, and ``customer``, ``service`` and ``resource`` by name.
+    """
+    return await reads.fetch(IN_TIME, since=since, until=until, now=now, **vars(wanted))
+
+
+async def visits_of(reads: Reads, numbers: Collection[int]) -> list[Row]:
+    """Give the visits of these numbers that there are, as ``visits`` does."""
+    return await reads.fetch(OF_NUMBERS, ids=list(numbers)) if numbers else []
+
+
+async def closures(reads: Reads, *, since: datetime, until: datetime, resource_id: int | None) -> list[Row]:
+    """Give the closures that meet this time, of this resource, of any, and of everybody, by start."""
+    return await reads.fetch(CLOSURES, since=since, until=until, resource_id=resource_id)
+
+
+async def places(reads: Reads) -> list[Row]:
+    """Give the resources in use, by name."""
+    return await reads.fetch(PLACES)
+
+
+async def offers(reads: Reads) -> list[Row]:
+    """Give the services that can be booked, by title, each with the numbers of the resources that serve it."""
+    return await reads.fetch(OFFERS)

@@ -1,0 +1,1 @@
+"""Tables, fields, SQL functions and triggers, and the way a database gets them. Holds no queries."""

@@ -1,0 +1,446 @@
+"""The tables, and beside each constraint the refusal it speaks.
+
+What stands here holds whoever writes: a door, the seed, a console. A constraint's name is the fact it keeps.
+Labels and help come from ``title`` and ``description``; shapes that both doors check come from the bounds of
+each field, and the constraint repeats them for writers that come through no door. The functions and triggers
+are in ``tables.sql``.
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import DDL, Constraint, Index, SmallInteger, String, Table, UniqueConstraint, event, inspect, text
+from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
+from sqlmodel import Field, Relationship, SQLModel
+
+from bookit import refusals as no
+from bookit.schema.fields import (
+    DAY_MINUTES,
+    EMAIL_IN_SQL,
+    YEAR_MINUTES,
+    Email,
+    Text,
+    Words,
+    check,
+    counted,
+    kept,
+    key,
+    link,
+    minutes,
+    money,
+    one_of,
+    optional,
+    refers_to,
+    remarks,
+    speaks,
+    stamped,
+    words,
+)
+
+TableRow = TypeVar("TableRow", bound=SQLModel)
+
+
+def linked(order: str) -> Any:
+    """The other end of ``service_resources``, to be read alone: ``catalogue`` writes it."""
+    return Relationship(sa_relationship_kwargs={"secondary": "service_resources", "viewonly": True, "order_by": order})
+
+
+class Role(StrEnum):
+    """Who somebody is to the business."""
+
+    USER = "user"
+    STAFF = "staff"
+    ADMIN = "admin"
+
+
+class Status(StrEnum):
+    """Where a booking stands."""
+
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    NO_SHOW = "no_show"
+
+
+class User(SQLModel, table=True):
+    """Somebody with an account: a customer, or someone who works here."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        check("user_name_has_1_to_100_characters", "char_length(name) BETWEEN 1 AND 100", no.NameNeeded),
+        check("user_email_looks_like_one", f"char_length(email) <= 255 AND email ~ '{EMAIL_IN_SQL}'", no.NotAnEmail),
+        check("user_role_is_known", one_of("role", Role), no.UnknownRole),
+        Index("user_email_is_unique", text("lower(email)"), unique=True, info=speaks(no.EmailTaken)),
+        Index("users_by_part_of_name", text("name gin_trgm_ops"), postgresql_using="gin"),
+        Index("users_by_part_of_email", text("email gin_trgm_ops"), postgresql_using="gin"),
+    )
+    id: int = key()
+    name: Words = words(100, title="Name")
+    email: Email = words(255, least=3, title="E-mail")
+    password_hash: str = Field(sa_type=String, title="Password")
+    role: Role = kept(Role.USER.value, sa_type=String, title="Role")
+    is_active: bool = kept(default=True, title="Active", description="Somebody inactive cannot sign in.")
+    created_at: datetime = stamped()
+    version: int = counted()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Service(SQLModel, table=True):
+    """Something a customer can book."""
+
+    __tablename__ = "services"
+    __table_args__ = (
+        check("service_title_has_1_to_200_characters", "char_length(title) BETWEEN 1 AND 200", no.TitleNeeded),
+        check(
+            "service_description_has_at_most_1000_characters", "char_length(description) <= 1000", no.DescriptionTooLong
+        ),
+        check("service_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
+        check("service_lasts_up_to_a_day", f"duration_minutes BETWEEN 1 AND {DAY_MINUTES}", no.DurationNotPositive),
+        check(
+            "service_minutes_stay_in_range",
+            f"setup_minutes BETWEEN 0 AND {DAY_MINUTES} AND cleanup_minutes BETWEEN 0 AND {DAY_MINUTES}"
+            f" AND slot_step_minutes BETWEEN 1 AND {DAY_MINUTES} AND horizon_days BETWEEN 1 AND 3660"
+            f" AND min_notice_minutes BETWEEN 0 AND {YEAR_MINUTES}"
+            f" AND cancel_notice_minutes BETWEEN 0 AND {YEAR_MINUTES}",
+            no.MinutesOutOfRange,
+        ),
+    )
+    id: int = key()
+    title: Words = words(200, title="Title")
+    description: Text = remarks(1000, "Description")
+    price: Decimal = money("Price")
+    duration_minutes: int = Field(ge=1, le=DAY_MINUTES, title="Duration", description="In minutes.")
+    setup_minutes: int = minutes("Setup", "Minutes kept free before each visit.", DAY_MINUTES)
+    cleanup_minutes: int = minutes("Cleanup", "Minutes kept free after each visit.", DAY_MINUTES)
+    slot_step_minutes: int | None = optional(
+        "Slot step", "Minutes between offered starts; empty: the duration.", most=DAY_MINUTES
+    )
+    min_notice_minutes: int = minutes("Lead time", "A visit is booked at least so many minutes ahead.")
+    horizon_days: int | None = optional(
+        "Horizon", "A visit is booked at most so many days ahead; empty: no limit.", most=3660
+    )
+    cancel_notice_minutes: int = minutes("Cancellation notice", "A visit is cancelled at least so many minutes ahead.")
+    is_active: bool = kept(default=True, title="Active", description="Only an active service can be booked.")
+    created_at: datetime = stamped()
+    version: int = counted()
+    resources: list["Resource"] = linked("Resource.name")
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Resource(SQLModel, table=True):
+    """What can be busy: a person, a room, a chair."""
+
+    __tablename__ = "resources"
+    __table_args__ = (
+        check("resource_name_has_1_to_200_characters", "char_length(name) BETWEEN 1 AND 200", no.ResourceNameNeeded),
+        check("resource_has_1_to_1000_places", "capacity BETWEEN 1 AND 1000", no.CapacityOutOfRange),
+        check("resource_timezone_is_known", "timezone_is_known(timezone)", no.UnknownTimezone),
+    )
+    id: int = key()
+    name: Words = words(200, title="Name")
+    capacity: int = kept(1, ge=1, le=1000, title="Places", description="How many bookings it takes at one time.")
+    timezone: Words = words(64, title="Time zone", description="An IANA name, such as Europe/Berlin.")
+    is_active: bool = kept(default=True, title="Active")
+    created_at: datetime = stamped()
+    version: int = counted()
+    services: list["Service"] = linked("Service.title")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ServiceResource(SQLModel, table=True):
+    """Which resources can serve which service."""
+
+    __tablename__ = "service_resources"
+    __table_args__ = (
+        link("link_is_of_a_service", "service_id", "services", no.UnknownService, ondelete="CASCADE"),
+        link("link_is_to_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
+        Index("service_resources_by_resource", "resource_id"),
+    )
+    service_id: int = refers_to("Service", primary_key=True)
+    resource_id: int = refers_to("Resource", primary_key=True)
+
+
+class Booking(SQLModel, table=True):
+    """One visit: somebody, something, a resource and a time that nobody else has."""
+
+    __tablename__ = "bookings"
+    __table_args__ = (
+        ExcludeConstraint(
+            ("resource_id", "="),
+            ("lane", "="),
+            (text("tstzrange(blocks_from, blocks_until)"), "&&"),
+            where=text("status IN ('pending', 'confirmed')"),
+            using="gist",
+            name="booking_slot_free",
+            deferrable=True,
+            initially="IMMEDIATE",
+            info=speaks(no.SlotTaken),
+        ),
+        link("booking_is_for_a_user", "user_id", "users", no.UnknownUser),
+        link("booking_is_of_a_service", "service_id", "services", no.UnknownService),
+        link("booking_is_on_a_resource", "resource_id", "resources", no.UnknownResource),
+        check("booking_ends_after_start", "end_time > start_time", no.EndsBeforeStart),
+        check(
+            "booking_blocks_its_own_time", "blocks_from <= start_time AND end_time <= blocks_until", no.PlaceOutOfRange
+        ),
+        check(
+            "booking_lies_in_the_calendar",
+            "blocks_from >= '1999-12-30Z' AND blocks_until < '3000-01-03Z'",
+            no.OutsideTheCalendar,
+        ),
+        check("booking_place_is_numbered_from_1", "lane >= 1", no.PlaceOutOfRange),
+        check("booking_status_is_known", one_of("status", Status), no.UnknownStatus),
+        check("booking_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
+        check(
+            "booking_expires_only_while_pending",
+            "expires_at IS NULL OR status IN ('pending', 'cancelled')",
+            no.HoldOutlivesPending,
+        ),
+        Index("bookings_by_user", "user_id", "start_time", "id"),
+        Index("bookings_completed_by_user", "user_id", "start_time", postgresql_where=text("status = 'completed'")),
+        Index("bookings_by_service", "service_id", "start_time", "id"),
+        Index("bookings_by_resource", "resource_id", "start_time"),
+        Index("bookings_by_start", "start_time", "id"),
+        Index("bookings_by_status", "status", "start_time", "id"),
+        Index(
+            "bookings_that_expire",
+            "resource_id",
+            "expires_at",
+            postgresql_where=text("status = 'pending' AND expires_at IS NOT NULL"),
+        ),
+    )
+    id: int = key()
+    user_id: int = refers_to("Customer")
+    service_id: int = refers_to("Service")
+    resource_id: int = refers_to("Resource")
+    lane: int = Field(default=None, nullable=False, sa_type=SmallInteger, title="Place")
+    start_time: datetime = Field(title="Start")
+    end_time: datetime = Field(
+        title="End", description="A visit that is moved keeps its length, unless staff give it another end."
+    )
+    blocks_from: datetime = Field(title="Blocked from")
+    blocks_until: datetime = Field(title="Blocked until")
+    status: Status = kept(Status.PENDING.value, sa_type=String, title="Status")
+    price: Decimal = money("Price", description="As it was when this was booked.")
+    expires_at: datetime | None = optional("Expires", "A hold is let go then.")
+    created_at: datetime = stamped()
+    version: int = counted()
+    user: User = Relationship()
+    service: Service = Relationship()
+    resource: Resource = Relationship()
+
+    def __str__(self) -> str:
+        return f"#{self.id}"
+
+
+class Review(SQLModel, table=True):
+    """What a customer says of a completed visit."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (
+        link("review_is_of_a_booking", "booking_id", "bookings", no.UnknownBooking),
+        UniqueConstraint("booking_id", name="review_is_the_only_one", info=speaks(no.AlreadyReviewed)),
+        check("review_rating_is_1_to_5", "rating BETWEEN 1 AND 5", no.RatingOutOfRange),
+        check("review_comment_has_1_to_1000_characters", "char_length(comment) BETWEEN 1 AND 1000", no.CommentNeeded),
+        Index("reviews_by_part_of_comment", text("comment gin_trgm_ops"), postgresql_using="gin"),
+    )
+    id: int = key()
+    booking_id: int = refers_to("Booking", ge=1)
+    rating: int = Field(ge=1, le=5, sa_type=SmallInteger, title="Rating", description="1 to 5 stars.")
+    comment: Words = words(1000, title="Comment")
+    created_at: datetime = stamped()
+    version: int = counted()
+    booking: Booking = Relationship()
+
+
+class OpeningHours(SQLModel, table=True):
+    """When a resource works, week by week, by the clock on its own wall."""
+
+    __tablename__ = "opening_hours"
+    __table_args__ = (
+        link("opening_hours_are_of_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
+        check("opening_hours_weekday_is_1_to_7", "weekday BETWEEN 1 AND 7", no.WeekdayOutOfRange),
+        check("opening_hours_season_ends_after_start", "valid_until >= valid_from", no.SeasonEndsBeforeStart),
+        Index("opening_hours_by_resource", "resource_id", "weekday"),
+    )
+    id: int = key()
+    resource_id: int = refers_to("Resource")
+    # From 1, Monday, to 7.
+    weekday: int = Field(
+        ge=1, le=7, sa_type=SmallInteger, title="Weekday", description="By the clock of the resource's own time zone."
+    )
+    opens: time = Field(title="Opens")
+    closes: time = Field(title="Closes", description="Not after the opening: closes the next day.")
+    valid_from: date | None = optional("From", "Empty: since ever.")
+    valid_until: date | None = optional("Until", "Empty: for good.")
+    version: int = counted()
+    resource: Resource = Relationship()
+
+
+class CalendarException(SQLModel, table=True):
+    """A holiday, a leave, or an extra opening, once."""
+
+    __tablename__ = "calendar_exceptions"
+    __table_args__ = (
+        link("exception_is_of_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
+        check("exception_ends_after_start", "end_time > start_time", no.EndsBeforeStart),
+        check(
+            "exception_lies_in_the_calendar",
+            "start_time >= '1999-12-30Z' AND end_time < '3000-01-03Z'",
+            no.OutsideTheCalendar,
+        ),
+        check("exception_reason_has_at_most_200_characters", "char_length(reason) <= 200", no.ReasonTooLong),
+        Index("exceptions_by_time", text("tstzrange(start_time, end_time)"), postgresql_using="gist"),
+        Index("exceptions_by_resource", "resource_id"),
+    )
+    id: int = key()
+    resource_id: int | None = refers_to("Resource", default=None, description="Empty: everybody, as on a holiday.")
+    start_time: datetime = Field(title="From")
+    end_time: datetime = Field(title="Until")
+    is_open: bool = kept(default=False, title="Open", description="An extra opening rather than a closure.")
+    reason: Text = remarks(200, "Reason")
+    version: int = counted()
+    resource: Resource | None = Relationship()
+
+
+class Event(SQLModel, table=True):
+    """What happened to a row, who did it and through which door. Written by a trigger, never changed."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("events_by_row", "table_name", "row_id", "id"),
+        Index("events_by_actor", "actor_id", "id", postgresql_where=text("actor_id IS NOT NULL")),
+        Index(
+            "events_of_former_bookings",
+            text("(old ->> 'user_id')"),
+            postgresql_where=text("table_name = 'bookings' AND (old ->> 'user_id') IS NOT NULL"),
+        ),
+        Index(
+            "events_of_former_reviews",
+            text("(old ->> 'booking_id')"),
+            postgresql_where=text("table_name = 'reviews' AND (old ->> 'booking_id') IS NOT NULL"),
+        ),
+        Index("events_by_request", "request_id", "id", postgresql_where=text("request_id IS NOT NULL")),
+    )
+    id: int = key()
+    at: datetime = stamped("When", "clock_timestamp()")
+    actor_id: int | None = refers_to("Who (number)", default=None)
+    actor: str = Field(sa_type=String, title="Who")
+    door: str = Field(sa_type=String, title="Door")
+    table_name: str = Field(sa_type=String, title="Table")
+    row_id: int = refers_to("Row")
+    action: str = Field(sa_type=String, title="What")
+    old: dict[str, Any] | None = Field(default=None, sa_type=JSONB, title="Before")
+    new: dict[str, Any] | None = Field(default=None, sa_type=JSONB, title="After")
+    reason: str | None = Field(default=None, sa_type=String, title="Reason")
+    request_id: str | None = Field(default=None, sa_type=String, title="Request")
+    tells_customer: bool | None = Field(default=None, title="Tells the customer")
+
+
+class RefreshToken(SQLModel, table=True):
+    """One link of a sign-in: spent when the next one is given out; a family is one sign-in."""
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (
+        link("refresh_token_is_of_a_user", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
+        UniqueConstraint("token_hash", name="refresh_token_is_unique", info=speaks(no.Interrupted)),
+        Index("refresh_tokens_by_family", "family"),
+        Index("refresh_tokens_by_user", "user_id"),
+    )
+    id: int = key()
+    user_id: int = refers_to("User")
+    family: str = Field(sa_type=String)
+    token_hash: str = Field(sa_type=String, description="SHA-256 of the token, which itself is kept nowhere.")
+    created_at: datetime = stamped()
+    expires_at: datetime
+    spent_at: datetime | None = None
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """The first answer to a request a client may send twice."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (
+        link("idempotency_key_is_of_a_user", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
+        Index("idempotency_keys_by_age", "created_at"),
+    )
+    user_id: int = refers_to("User", primary_key=True)
+    key: Words = words(255, primary_key=True)
+    request_hash: str = Field(sa_type=String)
+    created_at: datetime = Field()
+    status: int | None = None
+    answer: str | None = Field(default=None, sa_type=String)
+
+
+class Try(SQLModel, table=True):
+    """When somebody may try again, such as to sign in. Unlogged: a crash may forget it."""
+
+    __tablename__ = "tries"
+    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
+    name: str = Field(primary_key=True, sa_type=String)
+    due_at: datetime
+
+
+def number_of(row: SQLModel) -> int:
+    """Give the number a row goes by; every table but the links has one."""
+    return cast("int", vars(row)["id"])
+
+
+def home(table: type[SQLModel]) -> Table:
+    """Give the SQLAlchemy table behind a class."""
+    return cast("Table", vars(table)["__table__"])
+
+
+def row_of(table: type[TableRow], columns: Mapping[str, Any]) -> TableRow:
+    """Give a row as the database gave it, to be read: it changes through a session alone.
+
+    It is made as SQLAlchemy makes one that it loads, in a fifteenth of the time that ``__init__`` would take.
+    """
+    row: TableRow = inspect(table).class_manager.new_instance()
+    vars(row).update(columns)
+    object.__setattr__(row, "__pydantic_fields_set__", set(columns))
+    return row
+
+
+def spoken() -> dict[tuple[str, str], type[no.Refusal]]:
+    """Map (table, constraint) to the refusal declared beside it."""
+    declared = {
+        (table.name, str(item.name)): item.info["refusal"]
+        for table in SQLModel.metadata.tables.values()
+        for item in cast("list[Constraint]", [*table.constraints, *table.indexes])
+        if "refusal" in item.info
+    }
+    by_trigger = {("events", "event_is_kept"): no.HistoryIsKept}
+    by_key = {
+        ("service_resources", "service_resources_pkey"): no.AlreadyLinked,
+        ("idempotency_keys", "idempotency_keys_pkey"): no.Interrupted,
+    }
+    return declared | by_trigger | by_key
+
+
+FUNCTIONS = Path(__file__).with_name("functions.sql").read_text(encoding="utf-8")
+# What the tables need themselves: whole numbers in a GiST index, parts of words in a GIN one, a check of zones.
+BEFORE_TABLES = """
+CREATE EXTENSION IF NOT EXISTS btree_gist;
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+CREATE FUNCTION timezone_is_known(zone text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM now() AT TIME ZONE zone;
+  RETURN true;
+EXCEPTION WHEN invalid_parameter_value THEN
+  RETURN false;
+END $$;
+"""
+for moment, script in (("before_create", BEFORE_TABLES), ("after_create", FUNCTIONS)):
+    event.listen(SQLModel.metadata, moment, DDL(script.replace("%", "%%")))  # type: ignore[no-untyped-call]

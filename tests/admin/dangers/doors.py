@@ -1,0 +1,211 @@
+"""Two doors to the same tables: BookIt's own, and SQLAdmin as somebody new to it sets it up from its documentation."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from sqladmin import Admin, BaseView, Flash, ModelView, action, expose
+from sqladmin.audit import AuditBackend, AuditEntry
+from sqladmin.authentication import AuthenticationBackend
+from sqladmin.filters import ForeignKeyFilter
+from sqlalchemy import Integer, String, text
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from wtforms.validators import Length
+
+from bookit.db.pool import Database
+from bookit.db.statements import Row
+from bookit.people import passwords
+from bookit.schema.revisions import dialect_url
+from bookit.schema.tables import Booking, Resource, Service, User
+from tests.support.admin_client import sign_in
+
+PLACE = "https://bookit.test"
+
+
+@dataclass
+class Door:
+    """A staff door, with Mara and Ada signed in, and a visitor who is not."""
+
+    app: Starlette
+    site: Admin
+    database: Database
+    least: Starlette  # the same kind of door, opened with no more than it takes
+    house: Sequence[object]  # what the rest of the application reads and writes through
+    history: Callable[[], Awaitable[list[str]]]
+    forbid: Callable[[], None]  # forbids Mara every booking
+    mara: httpx2.AsyncClient
+    ada: httpx2.AsyncClient
+    visitor: httpx2.AsyncClient
+
+    def view(self, identity: str) -> Any:
+        """Give the page of a table."""
+        return next(view for view in self.site.views if view.identity == identity)
+
+    async def row(self, table: str, number: int) -> Row:
+        """Give a row as the database has it."""
+        rows = await self.database.fetch(text(f"SELECT * FROM {table} WHERE id = :id"), id=number)
+        return rows[0]
+
+    async def names(self, table: str = "resources") -> list[str]:
+        """Give the names of a table's rows."""
+        return [row["name"] for row in await self.database.fetch(text(f"SELECT name FROM {table} ORDER BY id"))]
+
+    async def press(self, client: httpx2.AsyncClient, act: str, number: int = 1) -> httpx2.Response:
+        """Act on a booking as the door's own button does."""
+        path = f"/admin/booking/action/{act}"
+        answer = await client.post(path, data={"pks": str(number)})
+        return await client.get(path, params={"pks": str(number)}) if answer.status_code == 405 else answer
+
+
+def window(app: Starlette) -> httpx2.AsyncClient:
+    """Make a browser with cookies of its own, to which a bug is a page with status 500."""
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    return httpx2.AsyncClient(transport=transport, base_url=PLACE, headers={"origin": PLACE})
+
+
+@asynccontextmanager
+async def windows(app: Starlette) -> AsyncIterator[dict[str, httpx2.AsyncClient]]:
+    """Have Mara and Ada sign in, and a visitor look in."""
+    async with window(app) as mara, window(app) as ada, window(app) as visitor:
+        for client, email in ((mara, "mara@example.com"), (ada, "ada@example.com")):
+            answer = await sign_in(client, email)
+            assert answer.status_code in {302, 303}, answer.text
+        yield {"mara": mara, "ada": ada, "visitor": visitor}
+
+
+class SignIn(AuthenticationBackend):
+    """What SQLAdmin's documentation has under "Authentication", with a password looked up."""
+
+    def __init__(self, secret_key: str, database: Database) -> None:
+        super().__init__(secret_key=secret_key)
+        self.database = database
+
+    async def login(self, request: Request) -> bool:
+        """Keep in the session who it is."""
+        form = await request.form()
+        statement = text("SELECT id, password_hash FROM users WHERE email = :email")
+        for user in await self.database.fetch(statement, email=str(form["username"])):
+            if passwords.PASSWORDS.verify(str(form["password"]), user["password_hash"]):
+                request.session.update({"token": str(user["id"])})
+                return True
+        return False
+
+    async def logout(self, request: Request) -> bool:
+        """Forget the session."""
+        request.session.clear()
+        return True
+
+    async def authenticate(self, request: Request) -> bool:
+        """Look for the token in the session."""
+        return "token" in request.session
+
+
+class Audit(AuditBackend):
+    """Keeps what SQLAdmin hands to the history that its documentation offers."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+
+    async def log(self, entry: AuditEntry, request: Request) -> None:
+        """Keep an entry."""
+        del request
+        self.kept.append(str(entry))
+
+
+class StockUser(ModelView, model=User):
+    """People."""
+
+    column_list = ["id", "name", "email"]
+    column_searchable_list = ["name"]
+
+
+class StockService(ModelView, model=Service):
+    """Services."""
+
+    column_list = ["id", "title", "price"]
+
+
+class StockResource(ModelView, model=Resource):
+    """Resources, of which a new one has a name of its own length."""
+
+    column_list = ["id", "name", "capacity", "timezone"]
+    form_args = {"name": {"validators": [Length(max=200)]}}
+
+
+class StockBooking(ModelView, model=Booking):
+    """Bookings, with an act, a page of their own, and a price that is read-only as issue 178 advises."""
+
+    column_list = ["id", "start_time", "status"]
+    column_searchable_list = ["status"]
+    column_filters = [ForeignKeyFilter("service_id", "title", Service)]
+    form_widget_args = {"price": {"readonly": True}}
+
+    @action(name="cancel", label="Cancel", confirmation_message="Are you sure?")
+    async def cancel(self, request: Request) -> Response:
+        """Cancel what is selected."""
+        async with self.session_maker() as session:
+            for number in request.query_params.get("pks", "").split(","):
+                booking = await session.get(Booking, int(number))
+                booking.status = "cancelled"
+            await session.commit()
+        Flash.success(request, "Cancelled.")
+        return RedirectResponse(request.url_for("admin:list", identity=self.identity))
+
+    @expose("/takings", methods=["GET"])
+    async def takings(self, request: Request) -> Response:
+        """Tell what bookings brought in."""
+        del request
+        return PlainTextResponse("35.00")
+
+
+class Base(DeclarativeBase):
+    """Of tables that BookIt does not have."""
+
+
+class Remark(Base):
+    """A table with a column that WTForms has another meaning for; SQLAdmin fails before it asks the database."""
+
+    __tablename__ = "remarks"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    meta: Mapped[str] = mapped_column(String)
+
+
+class StockRemark(ModelView, model=Remark):
+    """Remarks."""
+
+
+STOCK: tuple[type[ModelView | BaseView], ...] = (StockUser, StockService, StockResource, StockBooking, StockRemark)
+
+
+@asynccontextmanager
+async def stock_sqladmin(database: Database) -> AsyncIterator[Door]:
+    """Open SQLAdmin as it comes."""
+    engine = create_async_engine(dialect_url(database.url))
+    maker, audit, app, least = async_sessionmaker(engine), Audit(), Starlette(), Starlette()
+    sign_in = SignIn("a secret that is long enough", database)
+    Admin(least, engine).add_view(StockUser)
+    site = Admin(app, session_maker=maker, authentication_backend=sign_in, audit_backend=audit)
+    for view in STOCK:
+        site.add_view(view)
+
+    async def history() -> list[str]:
+        return list(audit.kept)
+
+    async def never(request: Request, model: Any) -> bool:
+        del request, model
+        return False
+
+    def forbid() -> None:
+        for check in ("check_can_edit", "check_can_delete", "check_can_view_details"):
+            setattr(door.view("booking"), check, never)
+
+    async with windows(app) as people:
+        door = Door(app, site, database, least, [maker], history, forbid, **people)
+        yield door
+    await engine.dispose()

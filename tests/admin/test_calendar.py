@@ -1,0 +1,558 @@
+"""The calendar of the staff door: what it is fed, and what is done on it, by the clock on the business's wall."""
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from admin.calendar import wall_clock
+from admin.record_view import RecordView
+from bookit import records
+from bookit import refusals as no
+from bookit.bookings import availability
+from bookit.db.pool import Database
+from bookit.reports import calendar
+from bookit.schema.tables import Booking, CalendarException, OpeningHours, Service
+from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Clock, Person
+from tests.support.admin_client import Desk, desk, open_door, staff_settings, visit
+
+__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+
+DAY = {"start": "2030-01-08T00:00:00", "end": "2030-01-09T00:00:00"}
+FED = {
+    "id": 1,
+    "version": 1,
+    "start": "2030-01-08T11:00:00",
+    "end": "2030-01-08T11:45:00",
+    "starts_at": "2030-01-08T10:00:00+00:00",
+    "ends_at": "2030-01-08T10:45:00+00:00",
+    "times": "11:00 – 11:45",
+    "customer": "Tom",
+    "service": "Haircut",
+    "service_id": 1,
+    "resource": "Haircut",
+    "resource_id": 1,
+    "status": "pending",
+    "words": "Pending",
+    "is_hold": False,
+    "is_movable": True,
+    "expires_at": None,
+}
+
+
+@pytest.fixture
+async def standing(desk: Desk, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """The staff door, whose clock stands: Monday, ten in the morning in Berlin."""
+    monkeypatch.setattr(RecordView, "clock", staticmethod(clock))
+    return desk
+
+
+async def book(database: Database, user: int, start: datetime, **more: Any) -> Booking:
+    """Have somebody book a haircut, whatever the rules of its time."""
+    async with database.transaction(by=OWNER, now=NOW) as session:
+        facts: dict[str, Any] = {"user_id": user, "service_id": 1, "start_time": start, **more}
+        return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
+
+
+async def create(database: Database, table: Any, **facts: Any) -> Any:
+    async with database.transaction(by=OWNER, now=NOW) as session:
+        return await records.create(session, table, by=OWNER, now=NOW, **facts)
+
+
+async def move(desk: Desk, number: int = 1, version: int = 1, **sent: Any) -> tuple[int, dict[str, Any]]:
+    answer = await desk.mara.post(f"/admin/calendar/move/{number}", json={"version": version, **sent})
+    return answer.status_code, answer.json()
+
+
+async def starts(desk: Desk, number: int = 1) -> datetime | None:
+    row = await desk.row("bookings", number)
+    return row["start_time"] if row else None
+
+
+# What is shown.
+
+
+async def test_a_day_is_fed_whole(standing: Desk, visit: Booking) -> None:
+    answer = await standing.mara.get("/admin/calendar/feed", params=DAY)
+
+    assert answer.json() == {
+        "visits": [FED],
+        "shut": [],
+        "shut_everywhere": [],
+        "closures": [],
+        "sentence": "",
+        "now": "2030-01-07T10:00:00",
+        "offset": "+01:00",
+    }
+
+
+async def test_opening_hours_are_shaded_and_closures_are_named(standing: Desk, visit: Booking) -> None:
+    for opens, closes in ((9, 12), (13, 18)):
+        await create(standing.database, OpeningHours, resource_id=1, weekday=2, opens=time(opens), closes=time(closes))
+    await standing.database.fetch(text("UPDATE resources SET timezone = 'Europe/Berlin'"))
+    begins, ends = (datetime(2030, 1, 8, hour, tzinfo=UTC) for hour in (15, 16))
+    await create(standing.database, CalendarException, start_time=begins, end_time=ends, reason="Staff party")
+
+    fed = (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()
+
+    gaps = [("00:00", "09:00"), ("12:00", "13:00"), ("16:00", "17:00"), ("18:00", "24:00")]
+    shown = [(f"2030-01-08T{since}:00", f"2030-01-08T{until}:00") for since, until in gaps]
+    shown[-1] = (shown[-1][0], "2030-01-09T00:00:00")
+    assert [(gap["start"], gap["end"]) for gap in fed["shut"]] == shown
+    assert [(gap["start"], gap["end"]) for gap in fed["shut_everywhere"]] == shown
+    assert {gap["resource_id"] for gap in fed["shut"]} == {1}
+    assert fed["closures"] == [
+        {
+            "id": 1,
+            "resource_id": None,
+            "reason": "Staff party",
+            "start": "2030-01-08T16:00:00",
+            "end": "2030-01-08T17:00:00",
+        }
+    ]
+
+
+async def test_who_is_open_is_told_as_slots_are_reckoned(database: Database, shared: Service) -> None:
+    await create(database, OpeningHours, resource_id=1, weekday=2, opens=time(9), closes=time(12))
+    begins, ends = (datetime(2030, 1, 8, hour, tzinfo=UTC) for hour in (8, 10))
+    await create(database, CalendarException, resource_id=1, start_time=begins, end_time=ends, is_open=True)
+    since, until = datetime(2030, 1, 8, tzinfo=UTC), datetime(2030, 1, 9, tzinfo=UTC)
+
+    found = await availability.open_times(database, [1, 2], since=since, until=until)
+
+    assert [tuple(one.values()) for one in found] == [
+        (1, begins, datetime(2030, 1, 8, 12, tzinfo=UTC)),
+        (2, since, until),
+    ]
+
+
+async def test_a_hold_says_until_when_and_goes_by_itself(standing: Desk, tom: Person, haircut: Service) -> None:
+    await book(standing.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), hold=True)
+    (shown,) = (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()["visits"]
+    assert (shown["is_hold"], shown["words"], shown["expires_at"]) == (
+        True, "Hold until 10:10", "2030-01-07T09:10:00+00:00",
+    )  # fmt: skip
+
+    RecordView.clock.pass_by(minutes=11)  # type: ignore[attr-defined]  # the clock that stands
+
+    assert (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()["visits"] == []
+    over = (await standing.mara.get("/admin/calendar/feed", params={**DAY, "cancelled": "1"})).json()["visits"]
+    assert [one["id"] for one in over] == [1]
+
+
+async def test_resource_and_service_narrow_what_is_shown(standing: Desk, tom: Person, shared: Service) -> None:
+    for resource in (1, 2):
+        await book(standing.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), resource_id=resource)
+
+    shown = {
+        wanted: [
+            one["resource_id"]
+            for one in (await standing.mara.get(f"/admin/calendar/feed?{wanted}", params=None)).json()["visits"]
+        ]
+        for wanted in (
+            "start=2030-01-08&end=2030-01-09",
+            "start=2030-01-08&end=2030-01-09&resource=2",
+            "start=2030-01-08&end=2030-01-09&service=1",
+            "start=2030-01-08&end=2030-01-09&service=2",
+        )
+    }
+
+    assert [*shown.values()] == [[1, 2], [2], [1, 2], []]
+
+
+async def test_too_many_are_said_and_not_cut_off(
+    standing: Desk, visit: Booking, tom: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await book(standing.database, tom.id, datetime(2030, 1, 8, 12, tzinfo=UTC))
+    monkeypatch.setattr(calendar, "MOST_VISITS", 1)
+
+    fed = (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()
+
+    assert fed["visits"] == []
+    assert "Look at fewer days, or choose a resource or a service." in fed["sentence"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"start": "x", "end": "y"},
+        {**DAY, "end": "2030-01-08"},
+        {**DAY, "end": "2031-01-08"},
+        {**DAY, "end": "9999-12-31"},
+    ],
+)
+async def test_a_range_that_is_none_is_refused(standing: Desk, asked: dict[str, str]) -> None:
+    assert (await standing.mara.get("/admin/calendar/feed", params=asked)).status_code == 400
+
+
+async def test_a_click_on_a_visit_tells_what_can_be_done(standing: Desk, visit: Booking) -> None:
+    told = (await standing.mara.get("/admin/calendar/visit/1")).json()
+
+    assert told["visit"] == FED
+    assert told["when"] == "Tue 08 Jan 2030, 11:00"
+    assert [(act["name"], act["refusal"]) for act in told["acts"]] == [
+        ("reopen", "This booking is pending already."),
+        ("confirm", ""),
+        ("complete", ""),
+        ("cancel", ""),
+        ("mark-no-show", ""),
+    ]
+    for number in ("99", "x"):
+        assert (await standing.mara.get(f"/admin/calendar/visit/{number}")).status_code == 404
+
+
+# Who may.
+
+ADDRESSES = [
+    ("GET", "feed?start=2030-01-08&end=2030-01-09"), ("GET", "visit/1"), ("GET", "stream"),
+    ("POST", "move/1"), ("POST", "act/1"), ("POST", "book"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), ADDRESSES)
+async def test_nobody_comes_in_who_is_not_signed_in(standing: Desk, visit: Booking, method: str, path: str) -> None:
+    answer = await standing.visitor.request(method, f"/admin/calendar/{path}", json={} if method == "POST" else None)
+    assert (answer.status_code, answer.json()) == (401, {"sentence": "This sign-in has ended. Please sign in again."})
+
+    await standing.database.fetch(text("UPDATE users SET role = 'user'"))
+    answer = await standing.mara.request(method, f"/admin/calendar/{path}", json={} if method == "POST" else None)
+    assert answer.status_code == 401
+
+
+async def test_a_visitor_is_led_to_the_page_after_signing_in_and_not_to_its_feed(standing: Desk, mara: Person) -> None:
+    await standing.visitor.get("/admin/calendar/feed", params=DAY)
+    answer = await standing.visitor.post(
+        "/admin/login", data={"username": mara.user.email, "password": "correct horse"}
+    )
+
+    assert answer.headers["location"].endswith("/admin/")
+
+
+async def test_what_another_site_asks_for_is_refused(standing: Desk, visit: Booking) -> None:
+    sent = {"version": 1, "start": "2030-01-08T15:00:00"}
+    answer = await standing.mara.post(
+        "/admin/calendar/move/1", json=sent, headers={"origin": "http://evil.test", "sec-fetch-site": "cross-site"}
+    )
+
+    assert (answer.status_code, await starts(standing)) == (403, visit.start_time)
+
+
+@pytest.mark.parametrize("sent", [b"", b"{", b"[]", b'{"version": "x"}', b'{"version": 1, "evil": 1}', b"[" * 20_000])
+@pytest.mark.parametrize("path", ["move/1", "act/1", "book"])
+async def test_what_no_calendar_sends_is_refused(standing: Desk, visit: Booking, path: str, sent: bytes) -> None:
+    answer = await standing.mara.post(f"/admin/calendar/{path}", content=sent)
+
+    assert (answer.status_code, await standing.row("bookings", 2)) == (422, None)
+
+
+# Moving.
+
+
+async def test_a_visit_is_moved_to_another_time_and_resource(
+    standing: Desk, mara: Person, tom: Person, shared: Service
+) -> None:
+    await book(standing.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC))
+
+    status, told = await move(standing, start="2030-01-08T14:30:00", resource_id=2)
+
+    assert (status, told["warning"]) == (200, "")
+    assert (told["visit"]["start"], told["visit"]["resource_id"], told["visit"]["version"]) == (
+        "2030-01-08T14:30:00", 2, 2,
+    )  # fmt: skip
+    assert await starts(standing) == datetime(2030, 1, 8, 13, 30, tzinfo=UTC)
+    events = await standing.database.fetch(text("SELECT actor, door FROM events ORDER BY id DESC LIMIT 1"))
+    assert events == [{"actor": f"staff {mara.id}", "door": "admin"}]
+
+
+async def test_a_time_that_is_taken_is_refused_with_the_next_free_ones(
+    standing: Desk, visit: Booking, tom: Person
+) -> None:
+    await book(standing.database, tom.id, datetime(2030, 1, 8, 12, tzinfo=UTC))
+
+    status, told = await move(standing, start="2030-01-08T13:15:00")
+
+    assert (status, told["sentence"], told["may_override"]) == (409, no.SlotTaken.__doc__, False)
+    assert told["next_free"][0] == {
+        "start": "2030-01-08T13:45:00", "words": "Tue 08 Jan 2030, 13:45",
+        "ends_at": "2030-01-08T13:30:00+00:00", "resource_id": 1, "resource": "Haircut",
+    }  # fmt: skip
+    assert await starts(standing) == visit.start_time
+
+
+async def test_what_staff_may_set_aside_is_asked_why(standing: Desk, visit: Booking) -> None:
+    await standing.database.fetch(text("UPDATE services SET min_notice_minutes = 600"))
+    status, told = await move(standing, start="2030-01-07T12:00:00")
+    assert (status, told["may_override"]) == (400, True)
+
+    status, told = await move(standing, start="2030-01-07T12:00:00", override_reason="He waits at the door")
+
+    assert (status, await starts(standing)) == (200, datetime(2030, 1, 7, 11, tzinfo=UTC))
+    kept = await standing.database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
+    assert kept == [{"reason": "He waits at the door"}]
+
+
+async def test_a_visit_ends_where_its_edge_was_dragged_to(standing: Desk, visit: Booking) -> None:
+    status, told = await move(standing, end="2030-01-08T12:30:00")
+
+    assert (status, told["warning"]) == (200, "")
+    assert (told["visit"]["times"], told["visit"]["version"]) == ("11:00 – 12:30", 2)
+    status, told = await move(standing, version=2, start="2030-01-08T15:00:00")
+    assert told["visit"]["times"] == "15:00 – 16:30"
+
+
+async def test_an_edge_that_cannot_be_there_is_refused_with_times_as_long(
+    standing: Desk, visit: Booking, tom: Person
+) -> None:
+    await book(standing.database, tom.id, datetime(2030, 1, 8, 11, tzinfo=UTC))
+
+    status, told = await move(standing, end="2030-01-08T13:30:00")
+
+    assert (status, told["sentence"]) == (409, no.SlotTaken.__doc__)
+    slot = told["next_free"][0]
+    assert (slot["start"], slot["ends_at"]) == ("2030-01-08T13:00:00", "2030-01-08T14:30:00+00:00")
+    status, told = await move(standing, start=slot["start"], end=slot["ends_at"], resource_id=slot["resource_id"])
+    assert told["visit"]["times"] == "13:00 – 15:30"
+    status, told = await move(standing, version=2, end="2030-01-08T13:00:00")
+    assert (status, told["sentence"], told["may_override"]) == (400, "The end comes after the start.", False)
+
+
+async def test_the_lower_edge_of_a_visit_that_runs_is_no_past(standing: Desk, tom: Person, haircut: Service) -> None:
+    await book(standing.database, tom.id, NOW - timedelta(minutes=30))
+
+    status, told = await move(standing, end="2030-01-07T11:00:00")
+
+    assert (status, told["warning"], told["visit"]["times"]) == (200, "", "09:30 – 11:00")
+
+
+async def test_a_visit_in_the_past_is_warned_of(standing: Desk, visit: Booking) -> None:
+    status, told = await move(standing, start="2030-01-07T08:00:00")
+
+    assert (status, told["warning"]) == (200, "This visit lies in the past.")
+
+
+async def test_a_move_from_a_version_that_is_over_is_refused(standing: Desk, visit: Booking) -> None:
+    await move(standing, start="2030-01-08T14:00:00")
+
+    status, told = await move(standing, start="2030-01-08T15:00:00")
+
+    assert (status, told["sentence"]) == (412, "Someone changed this while you were editing.")
+    assert await starts(standing) == datetime(2030, 1, 8, 13, tzinfo=UTC)
+
+
+async def test_a_booking_that_is_gone_is_not_moved(standing: Desk) -> None:
+    status, told = await move(standing, 99, start="2030-01-08T14:00:00")
+
+    assert (status, told["sentence"]) == (404, "There is no such booking.")
+
+
+# Days on which clocks change.
+
+
+async def test_a_drop_into_the_hour_that_the_clocks_skip_is_refused(standing: Desk, visit: Booking) -> None:
+    status, told = await move(standing, start="2030-03-31T02:30:00")
+
+    assert (status, told["sentence"]) == (
+        400, "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forward then.",
+    )  # fmt: skip
+    assert await starts(standing) == visit.start_time
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (datetime(2030, 10, 27, 0, 0, tzinfo=UTC), datetime(2030, 10, 27, 0, 30, tzinfo=UTC)),
+        (datetime(2030, 10, 27, 1, 0, tzinfo=UTC), datetime(2030, 10, 27, 1, 30, tzinfo=UTC)),
+        (datetime(2030, 10, 27, 8, 0, tzinfo=UTC), datetime(2030, 10, 27, 1, 30, tzinfo=UTC)),
+        (datetime(2030, 10, 26, 8, 0, tzinfo=UTC), datetime(2030, 10, 27, 0, 30, tzinfo=UTC)),
+    ],
+    ids=["in the first hour", "in the second hour", "from winter", "from summer"],
+)
+async def test_a_visit_that_is_dropped_into_an_hour_that_comes_twice_keeps_its_side(
+    standing: Desk, tom: Person, haircut: Service, before: datetime, after: datetime
+) -> None:
+    await book(standing.database, tom.id, before)
+
+    status, _ = await move(standing, start="2030-10-27T02:30:00")
+
+    assert (status, await starts(standing)) == (200, after)
+
+
+@pytest.mark.parametrize(
+    ("start", "dragged_to", "lasts"),
+    [
+        (datetime(2030, 3, 31, 0, 0, tzinfo=UTC), "2030-03-31T03:30:00", 90),
+        (datetime(2030, 10, 26, 23, 0, tzinfo=UTC), "2030-10-27T03:30:00", 210),
+        (datetime(2030, 10, 26, 23, 30, tzinfo=UTC), "2030-10-27T02:30:00", 60),
+        (datetime(2030, 10, 27, 1, 0, tzinfo=UTC), "2030-10-27T02:30:00", 30),
+        (datetime(2030, 10, 27, 0, 30, tzinfo=UTC), "2030-10-27T03:00:00", 30),
+        (datetime(2030, 10, 27, 0, 30, tzinfo=UTC), "2030-10-27T03:45:00", 75),
+    ],
+    ids=["over a gap", "over the hour twice", "into the first", "in the second", "as shown, less", "as shown, more"],
+)
+async def test_an_edge_that_is_dragged_over_a_change_of_the_clocks(
+    standing: Desk, tom: Person, haircut: Service, start: datetime, dragged_to: str, lasts: int
+) -> None:
+    """By the clock on the wall; where a visit is shown as long as it lasts (02:30 to 02:15), by how far it went."""
+    await book(standing.database, tom.id, start)
+
+    status, told = await move(standing, end=dragged_to)
+
+    ends = datetime.fromisoformat(told["visit"]["ends_at"])
+    assert (status, ends - start) == (200, timedelta(minutes=lasts))
+
+
+async def test_an_edge_in_an_hour_that_is_skipped_is_refused(standing: Desk, tom: Person, haircut: Service) -> None:
+    await book(standing.database, tom.id, datetime(2030, 3, 31, 0, 0, tzinfo=UTC))
+
+    status, told = await move(standing, end="2030-03-31T02:30:00")
+
+    assert (status, told["sentence"]) == (
+        400, "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forward then.",
+    )  # fmt: skip
+
+
+async def test_a_day_on_which_clocks_go_back_is_shown_right(standing: Desk, tom: Person, haircut: Service) -> None:
+    for hour, minute in ((0, 30), (1, 30), (8, 0)):
+        await book(standing.database, tom.id, datetime(2030, 10, 27, hour, minute, tzinfo=UTC))
+
+    asked = {"start": "2030-10-27T00:00:00", "end": "2030-10-28T00:00:00"}
+    fed = (await standing.mara.get("/admin/calendar/feed", params=asked)).json()["visits"]
+
+    assert [(one["start"][11:16], one["end"][11:16], one["times"]) for one in fed] == [
+        ("02:30", "03:15", "02:30 CEST – 02:15 CET"),
+        ("02:30", "03:15", "02:30 CET – 03:15 CET"),
+        ("09:00", "09:45", "09:00 – 09:45"),
+    ]
+
+
+async def test_a_day_on_which_clocks_go_forward_is_shown_right(standing: Desk, tom: Person, haircut: Service) -> None:
+    await book(standing.database, tom.id, datetime(2030, 3, 31, 0, 30, tzinfo=UTC))
+    await book(standing.database, tom.id, datetime(2030, 3, 31, 21, 30, tzinfo=UTC))
+
+    asked = {"start": "2030-03-31T00:00:00", "end": "2030-04-01T00:00:00"}
+    fed = (await standing.mara.get("/admin/calendar/feed", params=asked)).json()["visits"]
+
+    assert [(one["start"][11:16], one["end"][11:16], one["times"]) for one in fed] == [
+        ("01:30", "03:15", "01:30 CET – 03:15 CEST"),
+        ("23:30", "00:15", "23:30 – 00:15"),
+    ]
+
+
+def test_how_far_the_wall_is_from_utc_is_written_with_its_sign() -> None:
+    moment = datetime(2030, 1, 7, tzinfo=UTC)
+    zones = [RecordView.zone.__class__(name) for name in ("Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "UTC")]
+
+    assert [wall_clock.offset(moment, zone) for zone in zones] == ["+01:00", "-03:30", "+05:45", "+00:00"]
+
+
+# Acting, and booking.
+
+
+async def test_an_act_leads_on_and_keeps_its_reason(standing: Desk, visit: Booking) -> None:
+    answer = await standing.mara.post(
+        "/admin/calendar/act/1", json={"version": 1, "act": "cancel", "reason": "He rang"}
+    )
+
+    assert (answer.status_code, answer.json()["visit"]["words"]) == (200, "Cancelled")
+    kept = await standing.database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
+    assert kept == [{"reason": "He rang"}]
+
+    again = await standing.mara.post("/admin/calendar/act/1", json={"version": 1, "act": "confirm"})
+    assert (again.status_code, again.json()["sentence"]) == (412, "Someone changed this while you were editing.")
+    never = await standing.mara.post("/admin/calendar/act/1", json={"version": 2, "act": "delete"})
+    assert never.status_code == 422
+
+
+async def test_a_known_customer_is_booked(standing: Desk, tom: Person, haircut: Service) -> None:
+    sent = {"service_id": 1, "start": "2030-01-08T11:00", "user_id": tom.id}
+    answer = await standing.mara.post("/admin/calendar/book", json=sent)
+
+    assert (answer.status_code, answer.json()["visit"]) == (200, FED)
+
+
+async def test_somebody_new_is_booked_in_one_breath(standing: Desk, haircut: Service) -> None:
+    newcomer = {"name": "Nora New", "email": "nora@example.com"}
+    sent = {"service_id": 1, "start": "2030-01-08T11:00", "newcomer": newcomer}
+    answer = await standing.mara.post("/admin/calendar/book", json=sent)
+
+    assert (answer.status_code, answer.json()["visit"]["customer"]) == (200, "Nora New")
+    (row,) = await standing.database.fetch(text("SELECT * FROM users WHERE email = 'nora@example.com'"))
+    assert (row["role"], row["is_active"], row["password_hash"][:4]) == ("user", True, "$2b$")
+
+
+async def test_somebody_new_is_not_written_down_when_the_time_is_taken(standing: Desk, visit: Booking) -> None:
+    newcomer = {"name": "Nora New", "email": "nora@example.com"}
+    sent = {"service_id": 1, "start": "2030-01-08T11:15", "newcomer": newcomer}
+    answer = await standing.mara.post("/admin/calendar/book", json=sent)
+
+    assert (answer.status_code, answer.json()["sentence"]) == (409, no.SlotTaken.__doc__)
+    assert await standing.database.fetch(text("SELECT FROM users WHERE email = 'nora@example.com'")) == []
+
+
+SKIPPED = "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forward then."
+
+
+@pytest.mark.parametrize(
+    ("changed", "refusal"),
+    [
+        ({"user_id": None}, (404, "There is no such customer.")),
+        ({"user_id": 99}, (404, "There is no such customer.")),
+        ({"start": "2030-03-31T02:30"}, (400, SKIPPED)),
+        ({"start": "soon"}, (422, "What was sent does not have the right shape.")),
+        ({"service_id": 99}, (404, "There is no such service.")),
+        ({"newcomer": {"name": "Tom", "email": "tom@example.com"}}, (409, no.EmailTaken.__doc__)),
+        ({"newcomer": {"name": "Tom", "email": "nowhere"}}, (422, no.NotAnEmail.__doc__)),
+    ],
+)  # fmt: skip
+async def test_a_booking_that_cannot_be_says_why(
+    standing: Desk, tom: Person, haircut: Service, changed: dict[str, Any], refusal: tuple[int, str]
+) -> None:
+    sent = {"service_id": 1, "start": "2030-01-08T11:00", "user_id": tom.id, **changed}
+    answer = await standing.mara.post("/admin/calendar/book", json=sent)
+
+    assert (answer.status_code, answer.json()["sentence"]) == refusal
+    assert await standing.row("bookings", 1) is None
+
+
+async def test_a_hold_is_booked(standing: Desk, tom: Person, haircut: Service) -> None:
+    sent = {"service_id": 1, "start": "2030-01-08T11:00", "user_id": tom.id, "is_hold": True}
+    answer = await standing.mara.post("/admin/calendar/book", json=sent)
+
+    row = await standing.row("bookings", 1)
+    assert (answer.json()["visit"]["words"], row and row["expires_at"]) == (
+        "Hold until 10:10", NOW + timedelta(minutes=10),
+    )  # fmt: skip
+
+
+async def test_the_page_comes_first_in_the_menu(standing: Desk, haircut: Service) -> None:
+    page = (await standing.mara.get("/admin/calendar")).text
+
+    assert page.index('href="http://bookit.test/admin/calendar"') < page.index("/admin/booking/list")
+    assert 'aria-current="page"' in page[page.index("/admin/calendar") :][:120]
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("move/1", {"version": 1, "start": "2030-01-08T12:00:00", "override_reason": "a\0b"}),
+        ("move/1", {"version": 1, "start": "2030-01-08T12:00:00", "resource_id": 10**30}),
+        ("move/1", {"version": 10**30, "start": "2030-01-08T12:00:00"}),
+        ("act/1", {"version": 1, "act": "cancel", "reason": "a\0b"}),
+        ("book", {"service_id": 10**30, "start": "2030-01-08T12:00:00", "user_id": 1}),
+        ("book", {"service_id": 1, "start": "2030-01-08T12:00:00", "user_id": 10**30}),
+        ("book", {"service_id": 1, "start": "2030-01-08T12:00:00", "newcomer": {"name": "a\0b", "email": "a@b.de"}}),
+        ("book", {"service_id": 1, "start": "2030-01-08T12:00:00", "newcomer": {"name": "Nora", "email": "a\0@b.de"}}),
+    ],
+)
+async def test_what_nobody_can_keep_is_refused(
+    path: str, sent: dict[str, Any], standing: Desk, tom: Person, haircut: Service
+) -> None:
+    booking = await book(standing.database, tom.id, TOMORROW_AT_TEN)
+    before = await standing.row("bookings", booking.id)
+
+    answer = await standing.mara.post(f"/admin/calendar/{path}", json=sent)
+
+    assert answer.status_code in {404, 412, 422}
+    assert await standing.row("bookings", booking.id) == before

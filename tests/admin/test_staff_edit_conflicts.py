@@ -1,0 +1,223 @@
+"""An edit of what somebody else changed meanwhile: refused, with both versions shown, and saved only on purpose."""
+
+import re
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from admin.history import edit_conflicts
+from admin.views import VIEWS
+from bookit import records
+from bookit.db.pool import Database
+from bookit.schema.tables import Booking, CalendarException, Service
+from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person
+from tests.support.admin_client import Answer, Desk, Page, desk, fill, open_door, send, staff_settings, words
+
+__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+
+BANNER = "Someone changed this while you were editing."
+MOST_STATEMENTS = 6
+
+
+@pytest.fixture
+async def everything(database: Database, tom: Person, shared: Service) -> None:
+    """A row of every table that has a form: Tom's visit with Lea, hours, and a holiday of Lea's."""
+    async with database.transaction(by=OWNER) as session:
+        who: dict[str, Any] = {"by": OWNER, "now": NOW}
+        times: dict[str, Any] = {"start_time": NOW, "end_time": TOMORROW_AT_TEN}
+        visit: dict[str, Any] = {"user_id": tom.id, "service_id": 1, "start_time": TOMORROW_AT_TEN, "resource_id": 1}
+        await records.create(session, Booking, **who, **visit)
+        await records.create(session, CalendarException, **who, **times, resource_id=1)
+        await session.fetch(
+            text("INSERT INTO opening_hours (resource_id, weekday, opens, closes) VALUES (1, 1, '09:00', '17:00')")
+        )
+
+
+async def opened(desk: Desk, path: str) -> dict[str, str]:
+    """Open a form, and give what it would send; a browser fills in the look-up of a resource."""
+    fields = Page((await desk.ada.get(path)).text).fields
+    return fields | {"resource": "1"} if "resource" in fields else fields
+
+
+def versions(answer: Answer) -> dict[str, tuple[str, str]]:
+    """Give for each field that differs what was typed, and what it is now and who made it so, without when."""
+    found = {}
+    for row in re.findall(r'<tr><th scope="row">(.*?)</tr>', answer.html, re.DOTALL):
+        label, typed, now = (words(f"<p>{cell}") for cell in re.split(r"</th>|</td>", row)[:3])
+        found[label] = (typed, re.sub(r" ?, \w{3} \d\d \w{3} \d{4}, \d\d:\d\d$", "", now))
+    return found
+
+
+async def test_both_versions_are_shown(desk: Desk, everything: None) -> None:
+    mine = await opened(desk, "/admin/service/edit/1")
+    assert (await fill(desk.ada, "/admin/service/edit/1", price="66.50", cleanup_minutes="5")).status == 302
+
+    with desk.counting() as statements:
+        answer = await send(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint", "price": "70"})
+
+    assert answer.status == 412
+    assert BANNER in answer.page
+    assert versions(answer) == {
+        "Title": ("Tint", "Colour"),
+        "Price": ("70.00", "66.50 Ada (admin)"),
+        "Cleanup": ("0", "5 Ada (admin)"),
+    }
+    kept = Page(answer.html).fields
+    assert (kept["title"], kept["price"], kept["version"]) == ("Tint", "70", "2")
+    assert "Ada (admin) changed it at the desk. Price: 60.00 → 66.50 Cleanup: 0 → 5" in answer.page
+    assert "Save mine all the same" in answer.page
+    assert "Save and add another" not in answer.page
+    assert len(statements) <= MOST_STATEMENTS, statements
+    row = await desk.row("services", 1)
+    assert row is not None
+    assert (row["title"], row["version"]) == ("Colour", 2)
+
+
+async def test_saving_again_keeps_mine_on_purpose(desk: Desk, everything: None) -> None:
+    mine = await opened(desk, "/admin/service/edit/1")
+    assert (await fill(desk.ada, "/admin/service/edit/1", price="66.50")).status == 302
+    refused = await send(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
+
+    saved = await send(desk.ada, "/admin/service/edit/1", Page(refused.html).fields)
+
+    assert saved.status == 302
+    row = await desk.row("services", 1)
+    assert row is not None
+    assert (row["title"], row["price"], row["version"]) == ("Tint", 60, 3)
+
+
+async def test_what_changes_again_meanwhile_is_refused_again(desk: Desk, everything: None) -> None:
+    mine = await opened(desk, "/admin/service/edit/1")
+    assert (await fill(desk.ada, "/admin/service/edit/1", price="66.50")).status == 302
+    refused = await send(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
+    assert (await fill(desk.ada, "/admin/service/edit/1", duration_minutes="35")).status == 302
+
+    again = await send(desk.ada, "/admin/service/edit/1", Page(refused.html).fields)
+
+    assert again.status == 412
+    assert versions(again) == {
+        "Title": ("Tint", "Colour"),
+        "Price": ("60.00", "66.50"),  # Known since the last time; who did it was said then.
+        "Duration": ("30", "35 Ada (admin)"),
+    }
+
+
+async def test_rows_of_other_tables_go_by_their_names(desk: Desk, everything: None) -> None:
+    mine = await opened(desk, "/admin/booking/edit/1")
+    assert (await fill(desk.mara, "/admin/booking/edit/1", resource=2, start_time="2030-01-08T14:00")).status == 302
+
+    answer = await send(desk.ada, "/admin/booking/edit/1", mine)
+
+    assert answer.status == 412
+    assert versions(answer) == {
+        "Resource": ("Lea", "Max Mara (staff)"),
+        "Start": ("Tue 08 Jan 2030, 11:00", "Tue 08 Jan 2030, 14:00 Mara (staff)"),
+    }
+
+
+async def test_a_change_of_what_is_no_field_is_told_too(desk: Desk, everything: None) -> None:
+    mine = await opened(desk, "/admin/booking/edit/1")
+    await desk.mara.post("/admin/booking/action/cancel", data={"pks": "1", "reason": "They are ill"})
+
+    answer = await send(desk.ada, "/admin/booking/edit/1", mine)
+
+    assert answer.status == 412
+    assert versions(answer) == {}
+    assert "What you typed is what it is now; something else of it was changed." in answer.page
+    assert "Mara (staff) changed it at the desk. They are ill Status: Pending → Cancelled" in answer.page
+
+
+async def test_what_a_console_changed_is_told(desk: Desk, everything: None) -> None:
+    mine = await opened(desk, "/admin/service/edit/1")
+    await desk.database.fetch(text("UPDATE services SET is_active = false"))
+
+    answer = await send(desk.ada, "/admin/service/edit/1", mine)
+
+    assert versions(answer) == {"Active": ("Yes", "No Somebody")}
+
+
+EDITS: dict[str, tuple[str, dict[str, str]]] = {
+    "booking": ("UPDATE bookings SET price = 1", {"start_time": "2030-01-08T18:00", "override_reason": "After work"}),
+    "service": ("UPDATE services SET price = 1", {"title": "Tint"}),
+    "resource": ("UPDATE resources SET capacity = 2", {"name": "Leah"}),
+    "opening-hours": ("UPDATE opening_hours SET opens = '08:00'", {"closes": "18:00"}),
+    "calendar-exception": ("UPDATE calendar_exceptions SET is_open = true", {"reason": "Leave"}),
+    "user": ("UPDATE users SET name = 'Somebody'", {"email": "new@example.com"}),
+}
+
+
+@pytest.mark.parametrize("identity", EDITS)
+async def test_every_form_shows_both_versions(desk: Desk, everything: None, identity: str) -> None:
+    statement, typed = EDITS[identity]
+    mine = await opened(desk, f"/admin/{identity}/edit/1")
+    await desk.database.fetch(text(statement))
+
+    answer = await send(desk.ada, f"/admin/{identity}/edit/1", {**mine, **typed})
+
+    assert (answer.status, BANNER in answer.page) == (412, True), answer
+    table: Any = next(view.model for view in VIEWS if view.identity == identity)
+    assert {table.model_fields[name].title for name in typed if name in table.model_fields} <= versions(answer).keys()
+    assert Page(answer.html).fields["version"] == "2"
+    saved = await send(desk.ada, f"/admin/{identity}/edit/1", {**mine, **typed, "version": "2"})
+    assert saved.status == 302, saved.page
+
+
+def test_every_form_is_tried() -> None:
+    assert EDITS.keys() == {view.identity for view in VIEWS if view.can_edit}
+
+
+async def test_a_password_is_not_shown_and_must_be_typed_again(desk: Desk, everything: None, tom: Person) -> None:
+    path = f"/admin/user/edit/{tom.id}"
+    mine = await opened(desk, path)
+    await desk.database.fetch(text("UPDATE users SET name = 'Thomas' WHERE id = :id"), id=tom.id)
+
+    with_one = await send(desk.ada, path, {**mine, "password": "a secret of Tom's"})
+    without = await send(desk.ada, path, mine)
+
+    assert versions(with_one) == versions(without) == {"Name": ("Tom", "Thomas Somebody")}
+    assert "a secret of Tom" not in with_one.html
+    assert "$2b$" not in with_one.html
+    assert "The password must be typed again." in with_one.page
+    assert "The password must be typed again." not in without.page
+
+
+async def test_what_goes_wrong_in_comparing_is_not_told(
+    desk: Desk, everything: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The edit stays refused, and nothing of what is inside is shown."""
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("[SQL: SELECT password_hash]")
+
+    mine = await opened(desk, "/admin/service/edit/1")
+    await desk.database.fetch(text("UPDATE services SET price = 1"))
+    monkeypatch.setattr(edit_conflicts, "compared", fail)
+
+    answer = await send(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
+
+    assert (answer.status, BANNER in answer.page) == (412, True)
+    assert "SQL" not in answer.html
+    assert (Page(answer.html).fields["version"], Page(answer.html).fields["title"]) == ("1", "Tint")
+    assert (await send(desk.ada, "/admin/service/edit/1", Page(answer.html).fields)).status == 412
+
+
+async def test_html_in_either_version_is_shown_as_it_is(desk: Desk, everything: None) -> None:
+    bad = "<script>alert(1)</script>"
+    mine = await opened(desk, "/admin/service/edit/1")
+    await desk.database.fetch(text("UPDATE services SET title = :bad"), bad=bad)
+
+    answer = await send(desk.ada, "/admin/service/edit/1", {**mine, "title": bad + "!"})
+
+    assert "<script>alert" not in answer.html
+    assert versions(answer) == {"Title": (bad + "!", f"{bad} Somebody")}
+
+
+async def test_an_edit_that_is_in_time_shows_no_versions(desk: Desk, everything: None) -> None:
+    opened_now = await desk.ada.get("/admin/service/edit/1")
+    refused = await fill(desk.ada, "/admin/service/edit/1", price="-1")
+
+    for html in (opened_now.text, refused.html):
+        assert "bk-stale" not in html
+        assert "Save mine" not in html
+        assert "Save and add another" in html

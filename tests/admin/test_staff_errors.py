@@ -1,0 +1,150 @@
+"""What goes wrong at the staff door is said in words, on its field, and nothing internal with it."""
+
+from typing import Any
+
+import pytest
+
+from bookit import records
+from bookit.schema.tables import Booking, Service
+from tests.conftest import Person
+from tests.support.admin_client import (
+    ALL,
+    DATABASE_TEXT,
+    Desk,
+    brief,
+    desk,
+    fill,
+    open_door,
+    send,
+    staff_settings,
+    visit,
+)
+
+__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+
+
+async def test_a_taken_address_is_refused_in_words_and_on_its_field(desk: Desk, tom: Person, eve: Person) -> None:
+    """D4."""
+    answer = await fill(desk.ada, f"/admin/user/edit/{eve.id}", email="tom@example.com")
+
+    assert answer.is_refused, answer
+    assert answer.page.count("Someone has already registered with this e-mail.") == 2
+    assert not DATABASE_TEXT.search(answer.html)
+    row = await desk.row("users", eve.id)
+    assert row is not None
+    assert row["email"] == "eve@example.com"
+
+
+async def test_a_taken_slot_is_refused_in_words_and_on_its_field(desk: Desk, eve: Person, visit: Booking) -> None:
+    """D4."""
+    fields = {"user": eve.id, "service": 1, "resource": 1, "start_time": "2030-01-08T11:00"}  # 10:00 in UTC
+
+    answer = await send(desk.mara, "/admin/booking/create", fields)
+
+    assert answer.is_refused, answer
+    assert answer.page.count("Booking conflict: time slot is not available") == 2
+    assert not DATABASE_TEXT.search(answer.html)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"user": "999999"},
+        {"user": "abc"},
+        {"user": "9" * 30},
+        {"service": "9" * 30},
+        {"resource": "9" * 30},
+        {"resource": "-1"},
+        {"start_time": "9999-12-31T23:59"},
+        {"start_time": "0001-01-01T00:00"},
+        {"start_time": "2030-03-31T02:30"},  # The clocks of Berlin skip it.
+        {"start_time": "now\0"},
+        {"user": ""},
+        {"start_time": ""},
+        {"user": "1\0"},
+    ],
+    ids=brief,
+)
+async def test_a_wrong_field_is_refused_in_words(
+    desk: Desk, tom: Person, haircut: Service, wrong: dict[str, str]
+) -> None:
+    """D4, D8, D21."""
+    fields = {"user": str(tom.id), "service": "1", "resource": "1", "start_time": "2030-01-08T11:00", **wrong}
+
+    answer = await send(desk.mara, "/admin/booking/create", fields)
+
+    assert answer.is_refused, answer
+    assert not DATABASE_TEXT.search(answer.html), DATABASE_TEXT.findall(answer.html)
+    assert await desk.row("bookings", 1) is None
+
+
+@pytest.mark.parametrize("act", ["create", "change", "remove"])
+async def test_what_nobody_foresaw_is_not_told(
+    desk: Desk, visit: Booking, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    """D4: an error of the database is logged, and not shown on a page or put into an address."""
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("[SQL: INSERT INTO users (password_hash) VALUES ('hunter2')]")
+
+    monkeypatch.setattr(records, act, fail)
+    if act == "remove":
+        told = (await desk.ada.delete("/admin/booking/delete", params={"pks": "1"})).text
+    elif act == "create":
+        told = (await send(desk.ada, "/admin/resource/create", {"name": "L", "capacity": 1, "timezone": "UTC"})).html
+    else:
+        told = (await fill(desk.ada, "/admin/resource/edit/1", name="L")).html
+
+    assert "hunter2" not in told
+    assert "SQL" not in told
+
+
+async def test_the_reading_engine_hides_what_it_was_given(desk: Desk) -> None:
+    """D4."""
+    assert desk.site.engine.sync_engine.hide_parameters  # type: ignore[union-attr]  # an asynchronous one
+
+
+async def test_a_sentence_in_the_address_is_not_shown_as_ours(desk: Desk) -> None:
+    """D5."""
+    for identity in ALL:
+        answer = await desk.ada.get(f"/admin/{identity}/list", params={"error": "Call 0190 666"}, follow_redirects=True)
+        assert answer.status_code == 200
+        assert "0190" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("price", "-5"),
+        ("price", "NaN"),
+        ("price", "sNaN"),
+        ("price", "Infinity"),
+        ("price", "1e400"),
+        ("price", "9" * 40),
+        ("price", "1.005"),
+        ("price", "cheap"),
+        ("duration_minutes", "0"),
+        ("duration_minutes", "-5"),
+        ("duration_minutes", "9" * 30),
+        ("duration_minutes", "9" * 5000),
+        ("horizon_days", "0"),
+        ("setup_minutes", "-1"),
+        ("title", ""),
+        ("title", "x" * 201),
+        ("title", "a\0b"),
+        ("title", "   "),
+        ("description", "x" * 1001),
+        ("description", "a\0b"),
+    ],
+    ids=brief,
+)
+async def test_the_bounds_of_the_tables_hold_in_forms(desk: Desk, haircut: Service, field: str, value: str) -> None:
+    """D8."""
+    answer = await fill(desk.ada, "/admin/service/edit/1", **{field: value})
+
+    assert answer.is_refused, answer
+    assert not DATABASE_TEXT.search(answer.html), DATABASE_TEXT.findall(answer.html)
+    assert "is-invalid" in answer.html
+    row = await desk.row("services", 1)
+    assert row is not None
+    assert row["version"] == 1

@@ -1,0 +1,118 @@
+"""The staff door serves no file, and acts only by POST, each act on rows that one may change."""
+
+import inspect
+import re
+
+import pytest
+from sqlalchemy import text
+
+from admin.record_view import RecordView
+from admin.views import VIEWS
+from bookit.db.pool import Database
+from bookit.schema.tables import Booking, Role
+from tests.conftest import OWNER
+from tests.support.admin_client import (
+    ALL,
+    DATABASE_TEXT,
+    Desk,
+    brief,
+    desk,
+    open_door,
+    routes_of,
+    staff_settings,
+    visit,
+)
+
+__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+
+
+@pytest.mark.parametrize("way", ["download", "preview"])
+async def test_no_file_is_served_whatever_a_column_says(
+    desk: Desk, visit: Booking, database: Database, way: str
+) -> None:
+    """D1."""
+    async with database.transaction(by=OWNER) as session:
+        await session.fetch(text("INSERT INTO resources (name, timezone) VALUES ('pyproject.toml', 'UTC')"))
+
+    for path in ("/admin/resource/2/name", "/admin/resource/1/name", "/admin/booking/1/status"):
+        answer = await desk.ada.get(f"{path}/{way}/")
+        assert answer.status_code == 404
+        assert "hatch" not in answer.text
+    tables = [view for view in desk.site.views if isinstance(view, RecordView)]
+    assert len(tables) >= len(ALL)
+    for view in tables:
+        with pytest.raises(Exception, match="404"):
+            await view.get_object_filepath("1", "id")
+
+
+async def test_acts_are_asked_for_by_post_alone(desk: Desk, visit: Booking) -> None:
+    """D2."""
+    acts = [path for _, path in routes_of(desk) if "/action/" in path]
+    assert len(acts) == 5
+
+    for path in [*acts, "/admin/logout"]:
+        answer = await desk.ada.get(path, params={"pks": "1"})
+        assert answer.status_code == 405, path
+    row = await desk.row("bookings", 1)
+    assert row is not None
+    assert (row["status"], row["version"]) == ("pending", 1)
+    assert (await desk.ada.get("/admin/booking/list")).status_code == 200  # Still signed in.
+
+
+async def test_every_act_is_asked_in_a_form_that_posts(desk: Desk, visit: Booking) -> None:
+    """D2."""
+    for path, acts in (("list", 5), ("details/1", 4)):  # It is pending already.
+        html = (await desk.ada.get(f"/admin/booking/{path}")).text
+        assert not re.findall(r'<a[^>]+href="[^"]*/action/', html)
+        assert html.count('method="post" action="http://bookit.test/admin/booking/action/') == acts, path
+    assert (await desk.ada.get("/admin/logout")).status_code == 405
+
+
+@pytest.mark.parametrize("act", ["confirm", "cancel", "complete", "mark-no-show", "reopen"])
+async def test_an_act_needs_permission(desk: Desk, visit: Booking, monkeypatch: pytest.MonkeyPatch, act: str) -> None:
+    """D20: an act is a change of a booking; who may only look may not press."""
+    from bookit.policy import permissions  # noqa: PLC0415 -- to change it for this test alone
+
+    mays = {**permissions.MAY, Role.STAFF: {**permissions.MAY[Role.STAFF], Booking: permissions.SEEING}}
+    monkeypatch.setattr(permissions, "MAY", mays)
+
+    answer = await desk.mara.post(f"/admin/booking/action/{act}", data={"pks": "1"})
+
+    assert answer.status_code == 403
+    row = await desk.row("bookings", 1)
+    assert row is not None
+    assert (row["status"], row["version"]) == ("pending", 1)
+
+
+async def test_an_act_asks_of_each_row_and_tells_of_each(desk: Desk, visit: Booking) -> None:
+    """D20."""
+    answer = await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1,999"})
+
+    assert answer.status_code == 303
+    told = await desk.told(desk.mara)
+    assert "Booking #1 is confirmed." in told
+    assert "#999: There is no such booking." in told
+
+
+def test_every_act_is_one_of_the_rules() -> None:
+    """D20: no page has addresses of its own beside the acts of bookings."""
+    for view in VIEWS:
+        for name, found in inspect.getmembers(view):
+            assert not hasattr(found, "_exposed"), (view, name)
+            if hasattr(found, "_action"):
+                assert view.model is Booking
+                assert found._confirmation_message
+
+
+@pytest.mark.parametrize(
+    "pks", ["", "abc", "1,abc", "9" * 30, "9" * 5000, "\0", ",", "-1", "²", ",".join(["1"] * 500)], ids=brief
+)
+async def test_acts_on_bad_numbers_are_answered(desk: Desk, visit: Booking, pks: str) -> None:
+    """D21."""
+    answer = await desk.mara.post("/admin/booking/action/cancel", data={"pks": pks, "reason": "They are ill"})
+    assert answer.status_code == 303
+    assert not DATABASE_TEXT.search(await desk.told(desk.mara))
+
+    gone = await desk.ada.delete("/admin/booking/delete", params={"pks": pks})
+    assert gone.status_code in {200, 400, 404}
+    assert not DATABASE_TEXT.search(gone.text)

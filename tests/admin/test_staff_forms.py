@@ -1,0 +1,388 @@
+"""Forms of the staff door: what each field asks for, and what becomes of an answer."""
+
+import json
+import re
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from bookit import records
+from bookit.db.pool import Database
+from bookit.schema.tables import Booking, Service
+from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Join, Person, refused
+from tests.support.admin_client import Desk, Page, desk, fill, open_door, send, staff_settings, words
+
+__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+
+# Berlin's clocks go from 2 to 3 on 31 March 2030, and say 2:30 twice on 27 October.
+GAP, FOLD = "2030-03-31T02:30", "2030-10-27T02:30"
+FIRST, SECOND = datetime(2030, 10, 27, 0, 30, tzinfo=UTC), datetime(2030, 10, 27, 1, 30, tzinfo=UTC)
+
+
+def drawn(html: str, name: str) -> str:
+    """Give the tag a field is drawn with."""
+    found = re.search(rf'<(?:input|select|textarea)[^>]* name="{name}"[^>]*>', html)
+    assert found, name
+    return found[0]
+
+
+def needed(html: str) -> dict[str, bool]:
+    """Say of each label of a form whether it is marked as needed."""
+    labels = re.findall(r'<label class="([^"]*col-form-label[^"]*)"[^>]*>([^<]*)<', html)
+    return {words: "required-label" in classes for classes, words in labels}
+
+
+ASKED = {"Why anyway": False, "Tell the customer": False}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("booking/create", {"Customer": True, "Service": True, "Resource": False, "Start": True, **ASKED}),
+        ("booking/edit/1", {"Resource": True, "Start": True, "End": True, **ASKED}),
+        (
+            "calendar-exception/create",
+            {"Resource": False, "From": True, "Until": True, "Open": False, "Reason": False},
+        ),
+        ("user/create", {"Name": True, "E-mail": True, "Role": True, "Password": True}),
+        ("user/edit/1", {"Name": True, "E-mail": True, "Role": True, "Active": False, "Password": False}),
+        ("resource/create", {"Name": True, "Places": True, "Time zone": True, "Active": False}),
+        (
+            "opening-hours/create",
+            {"Resource": True, "Weekday": True, "Opens": True, "Closes": True, "From": False, "Until": False},
+        ),
+    ],
+)
+async def test_what_is_needed_is_marked(desk: Desk, visit: Booking, path: str, expected: dict[str, bool]) -> None:
+    assert needed((await desk.ada.get(f"/admin/{path}")).text) == expected
+
+
+@pytest.fixture
+async def visit(database: Database, tom: Person, haircut: Service) -> Booking:
+    """Tom's haircut tomorrow at ten."""
+    return await booked(database, tom, TOMORROW_AT_TEN)
+
+
+async def booked(database: Database, who: Person, start: datetime) -> Booking:
+    facts: dict[str, Any] = {"user_id": who.id, "service_id": 1, "start_time": start}
+    async with database.transaction(by=OWNER) as session:
+        return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
+
+
+@pytest.mark.parametrize(
+    ("identity", "name", "expected"),
+    [
+        ("service", "price", ['type="number"', 'min="0"', 'max="99999999.99"', 'step="0.01"', "required"]),
+        ("service", "duration_minutes", ['type="number"', 'min="1"', 'max="1440"', 'step="1"', "required"]),
+        ("service", "horizon_days", ['type="number"', 'min="1"', 'max="3660"']),
+        ("service", "description", ["<textarea", 'maxlength="1000"']),
+        ("service", "title", ['type="text"', 'maxlength="200"', "required"]),
+        ("user", "email", ['type="email"', 'maxlength="255"', "required"]),
+        ("user", "password", ['type="password"', 'autocomplete="new-password"']),
+        ("opening-hours", "opens", ['type="time"', "required"]),
+        ("opening-hours", "valid_from", ['type="date"']),
+        ("opening-hours", "weekday", ["<select"]),
+        ("resource", "timezone", ['list="timezone-known"', 'value="Europe/Berlin"']),
+        ("booking", "start_time", ['type="datetime-local"', "required"]),
+    ],
+)
+async def test_a_browser_knows_what_a_field_takes(desk: Desk, identity: str, name: str, expected: list[str]) -> None:
+    field = drawn((await desk.ada.get(f"/admin/{identity}/create")).text, name)
+
+    assert [part for part in expected if part not in field] == [], field
+
+
+async def test_a_field_that_may_be_empty_is_not_required(desk: Desk) -> None:
+    page = (await desk.ada.get("/admin/service/create")).text
+
+    for name in ("description", "slot_step_minutes", "horizon_days", "is_active"):
+        assert "required" not in drawn(page, name)
+
+
+async def test_time_zones_are_offered(desk: Desk) -> None:
+    page = (await desk.ada.get("/admin/resource/create")).text
+
+    for name in ("Europe/Berlin", "America/New_York", "UTC"):
+        assert f'<option value="{name}">' in page
+    refusal = await send(desk.ada, "/admin/resource/create", {"name": "Lea", "capacity": "1", "timezone": "Berlin"})
+    assert refusal.is_refused
+    assert 'id="timezone-wrong"' in refusal.html
+
+
+async def test_what_was_not_touched_does_not_change(desk: Desk, database: Database, haircut: Service) -> None:
+    """A browser ends lines with two characters; what it gives back unchanged is no change."""
+    await fill(desk.ada, "/admin/service/edit/1", description="One\nTwo")
+
+    answer = await fill(desk.ada, "/admin/service/edit/1", description="One\r\nTwo")
+
+    row = await desk.row("services", 1)
+    assert answer.status == 302
+    assert row is not None
+    assert (row["description"], row["version"]) == ("One\nTwo", 2)
+
+
+async def test_weekdays_have_names(desk: Desk, haircut: Service) -> None:
+    fields = {"resource": "1", "weekday": "3", "opens": "09:00", "closes": "17:00"}
+    made = await send(desk.ada, "/admin/opening-hours/create", fields)
+    assert made.status == 302, made.page
+
+    form = (await desk.ada.get("/admin/opening-hours/edit/1")).text
+    assert Page(form).selects["weekday"] == [str(number) for number in range(1, 8)]
+    assert Page(form).fields["weekday"] == "3"
+    days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+    assert re.findall(r">(\w+day)</option>", form) == days
+    for page in ("list", "details/1"):
+        assert "Wednesday" in words((await desk.ada.get(f"/admin/opening-hours/{page}")).text), page
+    row = await desk.row("opening_hours", 1)
+    assert row is not None
+    assert row["weekday"] == 3
+    wrong = await send(desk.ada, "/admin/opening-hours/create", {**fields, "weekday": "8"})
+    assert wrong.is_refused
+
+
+async def test_words_of_the_database_are_written_as_in_forms(desk: Desk, tom: Person) -> None:
+    assert "User" in words((await desk.ada.get("/admin/user/list")).text).split()
+    assert "Role User" in words((await desk.ada.get(f"/admin/user/details/{tom.id}")).text)
+    history = words((await desk.ada.get("/admin/event/list")).text)
+    assert f"created Person {tom.id}" in history
+    assert "users" not in history
+
+
+# Look-ups
+
+
+async def looked_up(desk: Desk, identity: str, name: str, term: str) -> list[str]:
+    answer = await desk.ada.get(f"/admin/{identity}/ajax/lookup", params={"name": name, "term": term})
+    assert answer.status_code == 200, answer.text
+    return [found["text"] for found in json.loads(answer.text)["results"]]
+
+
+async def test_look_ups_tell_namesakes_apart(desk: Desk, join: Join, database: Database, shared: Service) -> None:
+    await join("Tom")
+    async with database.transaction(by=OWNER) as session:
+        await session.fetch(
+            text("INSERT INTO users (name, email, password_hash) VALUES ('Tom', 'thomas@work.example', 'x')")
+        )
+        await session.fetch(text("UPDATE resources SET is_active = false WHERE name = 'Max'"))
+
+    assert sorted(await looked_up(desk, "booking", "user", "tom")) == [
+        "Tom · thomas@work.example",
+        "Tom · tom@example.com",
+    ]
+    assert await looked_up(desk, "booking", "user", "@work") == ["Tom · thomas@work.example"]
+    assert await looked_up(desk, "booking", "service", "col") == ["Colour · 30 min"]
+    assert await looked_up(desk, "booking", "resource", "") == ["Lea", "Max · inactive"]
+    assert await looked_up(desk, "service", "resources", "le") == ["Lea"]
+
+
+async def test_people_are_not_all_listed_before_a_word_is_typed(desk: Desk) -> None:
+    assert await looked_up(desk, "booking", "user", "") == []
+    assert await looked_up(desk, "booking", "user", "%") == []
+
+
+async def test_people_are_looked_up_by_index(desk: Desk, database: Database) -> None:
+    """The statement of the look-up is one that the trigram indexes can serve."""
+    with desk.counting() as statements:
+        assert await looked_up(desk, "booking", "user", "mara@exam") == ["Mara · mara@example.com"]
+    asked = re.sub(r"%\(\w+\)s::VARCHAR", "'%mara@exam%'", statements[-1])
+    asked = re.sub(r"%\(\w+\)s::INTEGER", "10", asked)
+    async with database.transaction(by=OWNER) as session:
+        await session.fetch(text("SET LOCAL enable_seqscan = off"))
+        plan = await session.fetch(text(f"EXPLAIN {asked}"))
+    told = " ".join(str(row["QUERY PLAN"]) for row in plan)
+    assert "users_by_part_of_name" in told
+    assert "users_by_part_of_email" in told
+
+
+async def test_what_is_chosen_is_named_in_full_when_a_form_opens(desk: Desk, visit: Booking, eve: Person) -> None:
+    edit = (await desk.mara.get("/admin/booking/edit/1")).text
+    assert '<option value="1" selected>Haircut</option>' in edit
+
+    fields = {"user": eve.id, "service": 1, "start_time": GAP}
+    again = await send(desk.mara, "/admin/booking/create", fields)
+
+    assert f'<option value="{eve.id}" selected>Eve · eve@example.com</option>' in again.html
+    assert '<option value="1" selected>Haircut · 45 min</option>' in again.html
+
+
+async def test_a_name_is_not_read_as_html(desk: Desk, visit: Booking, tom: Person) -> None:
+    await fill(desk.ada, f"/admin/user/edit/{tom.id}", name="<b>&quot;Tom")
+
+    again = await send(desk.ada, "/admin/booking/create", {"user": tom.id})
+
+    assert "&lt;b&gt;&amp;quot;Tom · tom@example.com</option>" in again.html
+
+
+@pytest.mark.parametrize("without", ["user", "service"])
+async def test_a_booking_needs_somebody_and_something(desk: Desk, tom: Person, haircut: Service, without: str) -> None:
+    fields: dict[str, Any] = {"user": tom.id, "service": 1, "start_time": "2030-01-08T11:00"}
+    del fields[without]
+
+    answer = await send(desk.mara, "/admin/booking/create", fields)
+
+    assert answer.is_refused
+    assert f'id="{without}-wrong">Choose one.<' in answer.html
+
+
+# The resources of a service
+
+
+async def serving(desk: Desk, service: int = 1) -> list[int]:
+    asked = text("SELECT resource_id FROM service_resources WHERE service_id = :service ORDER BY 1")
+    return [row["resource_id"] for row in await desk.database.fetch(asked, service=service)]
+
+
+async def version(desk: Desk, service: int = 1) -> int:
+    row = await desk.row("services", service)
+    assert row is not None
+    return int(row["version"])
+
+
+async def test_who_serves_a_service_is_chosen_on_its_form(desk: Desk, shared: Service) -> None:
+    form = await desk.ada.get("/admin/service/edit/1")
+    assert re.findall(r'<option value="(\d)" selected>(\w+)</option>', form.text) == [("1", "Lea"), ("2", "Max")]
+    assert "None chosen: it gets a resource of its own." in words(form.text)
+
+    answer = await fill(desk.ada, "/admin/service/edit/1", resources="2")
+
+    assert answer.status == 302, answer.page
+    assert (await serving(desk), await version(desk)) == ([2], 2)
+
+
+async def test_a_form_that_changes_no_resource_leaves_the_service(desk: Desk, shared: Service) -> None:
+    opened = Page((await desk.ada.get("/admin/service/edit/1")).text).fields
+
+    answer = await desk.ada.post("/admin/service/edit/1", data={**opened, "resources": ["2", "1"]})
+
+    assert answer.status_code == 302
+    assert (await serving(desk), await version(desk)) == ([1, 2], 1)
+
+
+async def test_two_who_choose_resources_at_once_do_not_overwrite_each_other(desk: Desk, shared: Service) -> None:
+    opened = Page((await desk.ada.get("/admin/service/edit/1")).text).fields
+    await fill(desk.ada, "/admin/service/edit/1", resources="2")
+
+    late = await send(desk.ada, "/admin/service/edit/1", {**opened, "resources": "1"})
+
+    assert late.is_refused
+    assert "Someone changed this while you were editing." in late.page
+    assert await serving(desk) == [2]
+
+
+async def test_a_new_service_is_served_by_whom_one_chose_or_by_its_own(desk: Desk, shared: Service) -> None:
+    fields = {
+        **Page((await desk.ada.get("/admin/service/create")).text).fields,
+        "title": "Wash", "price": "10", "duration_minutes": "15",
+    }  # fmt: skip
+    answers = [
+        await send(desk.ada, "/admin/service/create", {**fields, "resources": "1"}),
+        await send(desk.ada, "/admin/service/create", {**fields, "title": "Dry"}),
+    ]
+
+    assert [answer.status for answer in answers] == [302, 302], answers
+    own = await desk.row("resources", 3)
+    assert own is not None
+    assert (await serving(desk, 2), await serving(desk, 3), own["name"]) == ([1], [3], "Dry")
+
+
+async def test_taking_every_resource_away_leaves_one_of_its_own(desk: Desk, shared: Service) -> None:
+    for _ in range(2):
+        answer = await fill(desk.ada, "/admin/service/edit/1", resources="")
+        assert answer.status == 302, answer.page
+
+    own = await desk.row("resources", 3)
+    assert own is not None
+    assert (own["name"], await serving(desk), await version(desk)) == ("Colour", [3], 2)
+
+
+@pytest.mark.parametrize("unknown", ["99", "abc", "9" * 40, "1\0"], ids=["99", "abc", "large", "nul"])
+async def test_a_resource_that_is_not_there_is_refused_on_its_field(desk: Desk, shared: Service, unknown: str) -> None:
+    answer = await fill(desk.ada, "/admin/service/edit/1", resources=unknown)
+
+    assert (answer.status, await serving(desk)) == (404, [1, 2])
+    assert 'id="resources-wrong">There is no such resource.<' in answer.html
+
+
+async def test_details_name_the_other_end(desk: Desk, shared: Service) -> None:
+    with desk.counting() as statements:
+        service = await desk.mara.get("/admin/service/details/1")
+    resource = await desk.mara.get("/admin/resource/details/2")
+
+    assert "Served by Lea Max" in words(service.text)
+    assert "/admin/resource/details/2" in service.text
+    assert "Serves Colour" in words(resource.text)
+    assert "/admin/service/details/1" in resource.text
+    assert len(statements) <= 6
+
+
+async def test_the_api_counts_a_change_of_resources_too(ada: Person, shared: Service) -> None:
+    seen = {"If-Match": '"1"'}
+    first = await ada.asks("PATCH", "/services/1", json={"resource_ids": [2]}, headers=seen)
+    late = await ada.asks("PATCH", "/services/1", json={"resource_ids": [1]}, headers=seen)
+    same = await ada.asks("PATCH", "/services/1", json={"resource_ids": [2]})
+
+    assert (first.status_code, first.json()["version"]) == (200, 2)
+    assert refused(late) == (412, "stale")
+    assert same.json()["version"] == 2
+
+
+async def test_the_api_gives_a_service_without_resources_one_of_its_own(
+    ada: Person, shared: Service, database: Database
+) -> None:
+    answer = await ada.asks("PATCH", "/services/1", json={"resource_ids": []})
+
+    rows = await database.fetch(
+        text("SELECT r.name FROM resources r JOIN service_resources s ON s.resource_id = r.id WHERE s.service_id = 1")
+    )
+    assert (answer.status_code, [row["name"] for row in rows]) == (200, ["Colour"])
+
+
+# When the clocks change
+
+
+async def test_a_time_that_the_clocks_skip_is_refused_on_its_field(desk: Desk, tom: Person, haircut: Service) -> None:
+    answer = await send(desk.mara, "/admin/booking/create", {"user": tom.id, "service": 1, "start_time": GAP})
+
+    assert answer.is_refused
+    assert re.search(r'id="start_time-wrong">[^<]*2030-03-31 02:30[^<]*Europe/Berlin', answer.html), answer.page
+    assert await desk.row("bookings", 1) is None
+
+
+async def test_a_time_that_comes_twice_is_the_first_and_says_so(desk: Desk, tom: Person, haircut: Service) -> None:
+    made = await send(desk.mara, "/admin/booking/create", {"user": tom.id, "service": 1, "start_time": FOLD})
+
+    assert made.status == 302, made.page
+    row = await desk.row("bookings", 1)
+    assert row is not None
+    assert row["start_time"] == FIRST
+    for page in ("list?start_time=all", "details/1"):
+        told = words((await desk.mara.get(f"/admin/booking/{page}")).text)
+        assert "Sun 27 Oct 2030, 02:30 CEST" in told, page
+
+
+async def test_a_second_half_past_two_stays_the_second(
+    desk: Desk, database: Database, tom: Person, shared: Service
+) -> None:
+    """The form shows both alike; saved as it was, the visit does not move by an hour."""
+    await booked(database, tom, SECOND)
+    assert "Sun 27 Oct 2030, 02:30 CET" in words((await desk.mara.get("/admin/booking/details/1")).text)
+
+    answer = await fill(desk.mara, "/admin/booking/edit/1", resource="2")
+
+    row = await desk.row("bookings", 1)
+    assert answer.status == 302, answer.page
+    assert row is not None
+    assert (row["start_time"], row["resource_id"]) == (SECOND, 2)
+
+
+async def test_a_date_is_kept_as_it_was_chosen(desk: Desk, haircut: Service) -> None:
+    fields = {"resource": "1", "weekday": "1", "opens": "22:00", "closes": "02:00", "valid_from": "2030-10-27"}
+
+    made = await send(desk.ada, "/admin/opening-hours/create", fields)
+
+    row = await desk.row("opening_hours", 1)
+    assert made.status == 302, made.page
+    assert row is not None
+    assert (row["valid_from"], row["valid_until"]) == (date(2030, 10, 27), None)

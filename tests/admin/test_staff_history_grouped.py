@@ -1,0 +1,219 @@
+"""The history list has one entry for what one request did, however many rows that changed."""
+
+import re
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from admin.framework import list_pages
+from admin.history import grouping
+from bookit.bookings.bulk import What
+from bookit.db.pool import Database
+from bookit.schema.tables import Status
+from tests.conftest import NOW, TOMORROW_AT_TEN, Person
+from tests.support import bulk_scenario
+from tests.support.admin_client import Desk, desk, open_door, staff_settings, words
+from tests.support.bulk_scenario import HALF, MAX, TEN, book
+
+__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+
+LIST = "/admin/event/list"
+MOST_STATEMENTS = 6
+
+
+@pytest.fixture
+async def house(database: Database, tom: Person, desk: Desk) -> Database:
+    """The business, with Mara and Ada at the desk, and Tom."""
+    await bulk_scenario.open_house(database)
+    return database
+
+
+async def change_price(database: Database, request: str | None, numbers: str = "1 = 1", by: int = 1) -> None:
+    """Change bookings at a console, as one request or another."""
+    await database.fetch(text(
+        f"WITH said AS MATERIALIZED (SELECT set_config('bookit.request_id', :request, true)),"
+        f" who AS MATERIALIZED (SELECT set_config('bookit.actor_id', '{by}', true) FROM said)"
+        f" UPDATE bookings SET price = price + 1 FROM who WHERE {numbers}"
+    ), request=request or "")  # fmt: skip
+
+
+async def entries(desk: Desk, **asked: Any) -> list[str]:
+    """Give each entry of the list in words, without number and time."""
+    with desk.counting() as statements:
+        page = await desk.ada.get(LIST, params=asked)
+    assert page.status_code == 200
+    assert len(statements) <= MOST_STATEMENTS, statements
+    rows = page.text.partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]
+    return [re.sub(r"^\d+ \w{3} \d\d \w{3} \d{4}, \d\d:\d\d ", "", words(f"<table><tr>{row}")) for row in rows]
+
+
+DONE: list[tuple[What, dict[str, Any], str]] = [
+    (What.SHIFT, {"minutes": 30}, "Moved 3 bookings by 30 minutes, later"),
+    (What.SHIFT, {"minutes": -120}, "Moved 3 bookings by 2 hours, earlier"),
+    (What.CANCEL, {}, "cancelled 3 bookings"),
+    (What.NO_SHOW, {}, "marked 3 bookings as no-show"),
+    (What.REASSIGN, {"resource_id": MAX}, "gave 3 bookings to somebody else"),
+]
+
+
+@pytest.mark.parametrize(("what", "more", "told"), DONE, ids=[f"{what}{[*more.values()]}" for what, more, _ in DONE])
+async def test_an_act_over_many_is_one_entry(
+    desk: Desk, house: Database, what: What, more: dict[str, Any], told: str
+) -> None:
+    numbers = await bulk_scenario.fill_afternoon(house, 3)
+    before = await entries(desk)
+    await bulk_scenario.run(house, numbers, what, reason="The train is late", **more)
+
+    entry, *rest = await entries(desk)
+
+    assert rest == before
+    said = told[0].upper() + told[1:]
+    assert entry.startswith(f"Tom (staff) at the desk changed 3 bookings {said} The train is late Booking ")
+    assert entry.endswith("All 3 changes on one page")
+    for number in numbers:
+        assert f"Booking {number} changed" in entry
+
+
+async def test_an_entry_unfolds_without_script_and_leads_to_its_act(desk: Desk, house: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(house, 3)
+    await bulk_scenario.run(house, numbers, What.CONFIRM)
+
+    html = (await desk.ada.get(LIST)).text
+
+    fold = html.partition("<details")[2].partition("</details>")[0]
+    assert "<summary>Confirmed 3 bookings</summary>" in fold
+    assert 'href="http://bookit.test/admin/act/an-act"' in fold
+    assert 'href="http://bookit.test/admin/booking/details/2"' in fold
+    assert "Confirmed 3 bookings" not in words((await desk.ada.get("/admin/event/details/1")).text)
+    assert "2 other changes of the same act" not in words(html)
+
+
+async def test_a_page_is_not_filled_by_one_act(desk: Desk, house: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouping, "MOST_LISTED", 5)
+    numbers = await bulk_scenario.fill_afternoon(house, 40)
+    before = await entries(desk, pageSize=100)
+    await bulk_scenario.run(house, numbers, What.CONFIRM)
+
+    first, *rest = await entries(desk, pageSize=100)
+
+    assert rest == before
+    assert first.count("Status: Pending → Confirmed") == 5
+    assert "All 40 changes on one page" in first
+
+
+async def test_every_row_is_in_one_entry_of_one_page_whichever_way(desk: Desk, house: Database) -> None:
+    """Also where an act ends one page and another begins the next."""
+    await bulk_scenario.fill_afternoon(house, 9)
+    for at, some in enumerate(([1, 2, 3], [4], [5, 6], [7, 8, 9], [1], [2, 3])):
+        await bulk_scenario.run(house, some, What.CONFIRM if at < 4 else What.COMPLETE, request_id=f"act-{at}")
+    for way in ("asc", "desc"):
+        whole = await entries(desk, sortBy="id", sort=way, pageSize=100)
+        paged = []
+        for page in range(1, len(whole) // 4 + 2):
+            paged += await entries(desk, sortBy="id", sort=way, pageSize=4, page=page)
+        assert len(whole) % 4 > 0
+        assert paged == whole
+        assert sum("Confirmed 3 bookings" in entry for entry in whole) == 2
+        assert sum("Confirmed 2 bookings" in entry for entry in whole) == 1
+        assert sum("Completed 2 bookings" in entry for entry in whole) == 1
+        assert f"of {len(whole)} items" in words((await desk.ada.get(LIST)).text)
+
+
+async def test_only_what_follows_one_another_is_folded(desk: Desk, house: Database) -> None:
+    """Two requests at once may take turns; a console says no request, and a clock's deed is nobody's."""
+    await bulk_scenario.fill_afternoon(house, 2)
+    for request, number, by in (
+        ("a", 1, 1),
+        ("b", 1, 1),
+        ("a", 2, 1),
+        ("b", 2, 1),
+        ("b", 1, 2),
+        (None, 1, 1),
+        (None, 2, 1),
+    ):
+        await change_price(house, request, f"id = {number}", by)
+
+    found = await entries(desk)
+
+    assert not any("on one page" in entry for entry in found[:7])
+    assert sum("1 other change of the same act" in entry for entry in found[:7]) == 5
+
+
+async def test_an_act_over_several_kinds_of_rows_says_each(desk: Desk, house: Database) -> None:
+    await book(house, TEN)
+    await house.fetch(text(
+        "WITH said AS MATERIALIZED (SELECT set_config('bookit.request_id', 'an-act', true)),"
+        " one AS (UPDATE bookings SET price = 1 FROM said RETURNING bookings.id),"
+        " two AS (UPDATE services SET price = 1 FROM said WHERE services.id < 3 RETURNING services.id)"
+        " SELECT count(*) FROM one, two"
+    ))  # fmt: skip
+
+    (entry, *_) = await entries(desk)
+
+    assert "Changed 1 booking; changed 2 services" in entry or "Changed 2 services; changed 1 booking" in entry
+
+
+@pytest.mark.parametrize(
+    ("was", "became", "told"),
+    [
+        ("2030-01-08T10:00:00+00:00", "infinity", "Moved 2 bookings <"),
+        ("nonsense", "2030-01-08T10:00:00+00:00", "Moved 2 bookings <"),
+        ("2030-01-08T10:00:00", "2030-01-08T10:00:00+00:00", "Moved 2 bookings <"),
+        ("2030-01-08T10:00:00+00:00", "2030-01-09T10:00:00+00:00", "Moved 2 bookings by 1 day, later <"),
+    ],
+)
+async def test_what_nobody_can_read_is_told_as_far_as_it_can(
+    desk: Desk, house: Database, was: str, became: str, told: str
+) -> None:
+    """A request, too, may be called by a console what no address can be."""
+    for number in (1, 2):
+        await house.fetch(
+            text(
+                "INSERT INTO events (actor, door, table_name, row_id, action, old, new, request_id)"
+                " VALUES ('staff', 'sql', 'bookings', :number, 'changed',"
+                " jsonb_build_object('start_time', CAST(:was AS text)),"
+                " jsonb_build_object('start_time', CAST(:became AS text)), '../<b>/é')"
+            ),
+            number=number, was=was, became=became,
+        )  # fmt: skip
+
+    html = (await desk.ada.get(LIST)).text
+
+    assert f"<summary>{told}"[:-2] in html
+    assert "on one page" not in html
+    assert "<b>/é" not in html
+
+
+async def test_a_walk_that_was_not_finished_says_so(
+    desk: Desk, house: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bulk_scenario.run(house, await bulk_scenario.fill_afternoon(house, 5), What.CONFIRM)
+    count = len(await entries(desk, pageSize=100))
+    assert f"Showing 1 to {count} of {count} items" in words((await desk.ada.get(LIST)).text)
+
+    monkeypatch.setattr(list_pages, "MOST_COUNTED", 6)
+
+    assert "Showing 1 to 3 of more than 3 items" in words((await desk.ada.get(LIST)).text)
+    assert (await desk.ada.get(LIST, params={"page": 9})).headers["location"].endswith("page=1")
+
+
+async def test_an_export_folds_nothing(desk: Desk, house: Database) -> None:
+    await bulk_scenario.run(house, await bulk_scenario.fill_afternoon(house, 3), What.CONFIRM)
+    kept = (await house.fetch(text("SELECT count(*) AS kept FROM events")))[0]["kept"]
+
+    assert len((await desk.ada.get("/admin/event/export/csv")).text.splitlines()) == kept + 1
+
+
+async def test_a_hold_that_runs_out_on_the_way_is_an_entry_of_its_own(desk: Desk, house: Database) -> None:
+    await book(house, TOMORROW_AT_TEN)
+    await house.fetch(text("UPDATE bookings SET expires_at = :at WHERE id = 1"), at=NOW)
+    await book(house, TEN + HALF)
+    await bulk_scenario.lead(house, 2, Status.CONFIRMED)
+    await bulk_scenario.run(house, [2], What.SHIFT, minutes=-30)
+
+    first, second, *_ = await entries(desk)
+
+    said = f"{first} / {second}"
+    assert "The hold ran out." in said
+    assert said.count("1 other change of the same act") == 2

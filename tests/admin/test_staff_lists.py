@@ -1,0 +1,160 @@
+"""Lists of the staff door: what they begin with, what they can be narrowed to, and what they say they leave out."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx2
+import pytest
+
+from admin.framework.filters import DayFilter, RowFilter
+from bookit import records
+from bookit.db.pool import Database
+from bookit.schema.tables import Booking, Service
+from tests.conftest import NOW, OWNER, Clock, Person
+from tests.support.admin_client import Desk, desk, open_door, staff_settings, words
+
+__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+
+BERLIN = ZoneInfo("Europe/Berlin")
+HIDDEN = "What was before today is not shown."
+
+
+def at(days: int, hour: int = 12) -> datetime:
+    """Give a time some days from today, by the clock of Berlin."""
+    day = NOW.astimezone(BERLIN).replace(hour=hour, minute=0, second=0, microsecond=0, tzinfo=None)
+    return (day + timedelta(days=days)).replace(tzinfo=BERLIN).astimezone(UTC)
+
+
+@pytest.fixture
+async def visits(database: Database, tom: Person, eve: Person, shared: Service) -> list[int]:
+    """Tom a week ago (1, Lea), today at midnight (2, Lea) and next week (3, Max); Eve tomorrow (4, Lea)."""
+    wanted = [(tom, at(-7), 1), (tom, at(0, 0), 1), (tom, at(7), 2), (eve, at(1), 1)]
+    async with database.transaction(by=OWNER) as session:
+        for who, start, resource in wanted:
+            facts: dict[str, Any] = {"user_id": who.id, "service_id": 1, "resource_id": resource, "start_time": start}
+            await records.create(session, Booking, by=OWNER, now=NOW, **facts)
+        facts = {"title": "Wash", "price": 10, "duration_minutes": 15, "resource_ids": [2]}
+        await records.create(session, Service, by=OWNER, now=NOW, **facts)
+    return [1, 2, 3, 4]
+
+
+def numbers(html: str) -> list[int]:
+    """Give the numbers of the bookings that a list shows, in its order."""
+    return [int(found) for found in dict.fromkeys(re.findall(r"/admin/booking/details/(\d+)", html))]
+
+
+async def listed(client: httpx2.AsyncClient, query: str = "") -> list[int]:
+    answer = await client.get(f"/admin/booking/list?{query}", follow_redirects=True)
+    assert answer.status_code == 200
+    return numbers(answer.text)
+
+
+async def test_the_bookings_begin_with_the_next_ones_and_say_so(desk: Desk, visits: list[int]) -> None:
+    page = (await desk.mara.get("/admin/booking/list")).text
+
+    assert numbers(page) == [2, 4, 3]
+    assert HIDDEN in words(page)
+    assert re.search(r'aria-current="true">From today</a>', page)
+    everything = re.search(r'<a href="([^"]*)">Show all days</a>', page)
+    assert everything
+    all_of_them = (await desk.mara.get(everything[1])).text
+    assert numbers(all_of_them) == [3, 4, 2, 1]
+    assert HIDDEN not in words(all_of_them)
+    assert re.search(r'list\?start_time=all" aria-current="true">All</a>', all_of_them)
+
+
+async def test_an_empty_day_ahead_still_says_what_is_hidden(desk: Desk) -> None:
+    told = await desk.told(desk.mara)
+
+    assert HIDDEN in told
+    assert "There is nothing to show here." in told
+
+
+@pytest.mark.parametrize("query", ["search=1", "search=%231", "search=tom", "search=tom%40example.com"])
+async def test_a_search_looks_in_all_days(desk: Desk, visits: list[int], query: str) -> None:
+    page = (await desk.mara.get(f"/admin/booking/list?{query}")).text
+
+    assert 1 in numbers(page)
+    assert HIDDEN not in words(page)
+    assert not re.search(r'aria-current="true">From today</a>', page)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("status=pending", [2, 4, 3]),
+        ("resource_id=1", [2, 4]),
+        ("resource_id=2", [3]),
+        ("resource_id=1&start_time=all", [4, 2, 1]),
+        ("service_id=1&start_time=all", [3, 4, 2, 1]),
+        ("service_id=2&start_time=all", []),
+        ("resource_id=abc", []),
+        ("resource_id=99999999999999999999", []),
+        ("resource_id=all", [2, 4, 3]),
+        ("sortBy=start_time&sort=desc", [3, 4, 2]),
+        ("sortBy=start_time&sort=asc", [2, 4, 3]),
+        ("start_time=all&sortBy=start_time&sort=asc", [1, 2, 4, 3]),
+        ("start_time=", [2, 4, 3]),
+        ("search=tom&resource_id=2", [3]),
+    ],
+)
+async def test_a_list_is_narrowed_and_sorted(desk: Desk, visits: list[int], query: str, expected: list[int]) -> None:
+    assert await listed(desk.mara, query) == expected
+    exported = (await desk.mara.get(f"/admin/booking/export/csv?{query}")).text.splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in exported] == expected
+
+
+@pytest.mark.parametrize("column", ["id", "price", "user", "nonsense"])
+async def test_a_list_is_not_sorted_as_no_index_is(desk: Desk, visits: list[int], column: str) -> None:
+    for page in ("list", "export/csv"):
+        answer = await desk.mara.get(f"/admin/booking/{page}?sortBy={column}&sort=asc")
+        assert (answer.status_code, "This list cannot be sorted so." in words(answer.text)) == (400, True), page
+
+
+async def test_leas_day(desk: Desk, visits: list[int]) -> None:
+    page = (await desk.mara.get("/admin/booking/list")).text
+    leas = re.search(r'<a href="([^"]*resource_id=1)">Lea</a>', page)
+    assert leas
+    chosen = (await desk.mara.get(leas[1])).text
+    today = re.search(r'<a href="([^"]*)">Today</a>', chosen)
+    assert today
+
+    shown = (await desk.mara.get(today[1].replace("&amp;", "&"))).text
+
+    assert numbers(shown) == [2]
+    assert "<summary>Lea</summary>" in shown
+    assert re.search(r'aria-current="true">Today</a>', shown)
+
+
+async def test_names_in_a_filter_are_read_at_most_two_hundred(
+    desk: Desk, visits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "There are more" not in await desk.told(desk.mara)
+    monkeypatch.setattr(RowFilter, "most", 1)
+
+    assert "There are more" in await desk.told(desk.mara)
+
+
+async def test_today_begins_at_the_midnight_of_the_business(desk: Desk, clock: Clock) -> None:
+    """At half past eleven in the evening in London it is tomorrow in Berlin."""
+    for time, today in ((datetime(2030, 1, 7, 22, 59, tzinfo=UTC), 7), (datetime(2030, 1, 7, 23, 30, tzinfo=UTC), 8)):
+        clock.now = time
+        assert str(DayFilter(Booking.start_time, "Day").today) == f"2030-01-0{today}"
+        assert f'value="2030-01-0{today}"' in (await desk.mara.get("/admin/booking/list")).text
+
+
+async def test_exceptions_are_all_shown(desk: Desk, visits: list[int]) -> None:
+    told = (await desk.mara.get("/admin/calendar-exception/list")).text
+
+    assert HIDDEN not in words(told)
+    assert re.search(r'aria-current="true">All</a>', told)
+
+
+async def test_a_list_of_bookings_is_read_in_few_statements(desk: Desk, visits: list[int]) -> None:
+    with desk.counting() as statements:
+        assert await listed(desk.mara) == [2, 4, 3]
+
+    told = ["SELECT count", "SELECT bookings.id", "SELECT bookings.id", "SELECT services.id", "SELECT resources.id"]
+    assert [statement.partition(",")[0].partition("(")[0].split("\n")[0].strip() for statement in statements] == told

@@ -1,0 +1,157 @@
+"""A resource's week at the desk: read at a glance, written at once, and refused when somebody else was quicker."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from bookit import records
+from bookit.db.pool import Database
+from bookit.schema.tables import CalendarException, Service
+from tests.conftest import NOW, OWNER
+from tests.support.admin_client import Answer, Desk, Page, desk, open_door, send, staff_settings, words
+
+__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+
+WEEK = "/admin/resource/1/week"
+NIGHT = {"opens-0-5": "22:00", "closes-0-5": "06:00"}
+HALVES: dict[str, Any] = {"opens-0-1": ["09:00", "14:00", ""], "closes-0-1": ["13:00", "18:00", ""]}
+
+
+async def hours(database: Database) -> list[tuple[Any, ...]]:
+    """Give the weekly hours there are, as people write them."""
+    rows = await database.fetch(text("SELECT * FROM opening_hours ORDER BY valid_from NULLS FIRST, weekday, opens"))
+    return [
+        (row["weekday"], f"{row['opens']:%H:%M}", f"{row['closes']:%H:%M}", row["valid_from"], row["valid_until"])
+        for row in rows
+    ]
+
+
+async def keep(desk: Desk, **fields: Any) -> Answer:
+    """Open the week as Mara, type this and nothing else, and save."""
+    opened = await desk.mara.get(WEEK)
+    return await send(desk.mara, WEEK, {"seen": Page(opened.text).fields["seen"], **fields})
+
+
+async def test_a_resource_without_hours_is_always_open_and_the_page_says_so(desk: Desk, haircut: Service) -> None:
+    page = await desk.mara.get(WEEK)
+
+    assert page.status_code == 200
+    assert "No hours at all: always open." in words(page.text)
+
+
+async def test_a_week_is_typed_at_once(desk: Desk, haircut: Service, database: Database) -> None:
+    answer = await keep(desk, **HALVES, **NIGHT)
+
+    assert (answer.status, answer.where) == (303, WEEK)
+    assert await hours(database) == [
+        (1, "09:00", "13:00", None, None), (1, "14:00", "18:00", None, None), (5, "22:00", "06:00", None, None),
+    ]  # fmt: skip
+    told = words((await desk.mara.get(WEEK)).text)
+    assert "The hours of Haircut are saved." in told
+    assert "closes the next day" in told
+
+
+async def test_a_season_stands_beside_the_rest_of_the_year(desk: Desk, haircut: Service, database: Database) -> None:
+    summer = {"from-1": "2030-06-01", "until-1": "2030-08-31", "opens-1-1": "07:00", "closes-1-1": "12:00"}
+
+    await keep(desk, **HALVES, **summer)
+
+    assert [str(part) for part in (await hours(database))[-1]] == ["1", "07:00", "12:00", "2030-06-01", "2030-08-31"]
+    assert "2030-06-01 – 2030-08-31" in words((await desk.mara.get(WEEK)).text)
+
+
+async def test_what_stays_is_not_touched(desk: Desk, haircut: Service, database: Database) -> None:
+    await keep(desk, **HALVES)
+
+    await keep(desk, **HALVES, **NIGHT)
+    again = await keep(desk, **HALVES, **NIGHT)
+
+    told = await database.fetch(text("SELECT action FROM events WHERE table_name = 'opening_hours' ORDER BY id"))
+    assert again.status == 303
+    assert [row["action"] for row in told] == ["created"] * 3
+
+
+async def test_an_empty_week_is_always_open_again(desk: Desk, haircut: Service, database: Database) -> None:
+    await keep(desk, **HALVES)
+
+    await keep(desk)
+
+    assert await hours(database) == []
+
+
+async def test_the_hours_somebody_else_just_changed_are_not_overwritten(
+    desk: Desk, haircut: Service, database: Database
+) -> None:
+    seen = Page((await desk.mara.get(WEEK)).text).fields["seen"]
+    await keep(desk, **NIGHT)
+
+    answer = await send(desk.ada, WEEK, {"seen": seen, **HALVES})
+
+    assert answer.status == 412
+    assert "Someone changed this while you were editing." in answer.page
+    assert 'value="09:00"' in answer.html
+    assert await hours(database) == [(5, "22:00", "06:00", None, None)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ({"opens-0-3": "09:00"}, "Wednesday: an opening has a beginning and an end."),
+        ({"opens-0-3": "9 o'clock", "closes-0-3": "10:00"}, "Wednesday: "),
+        ({"opens-0-3": "\0", "closes-0-3": "10:00"}, "Wednesday: "),
+        ({"from-0": "yesterday", **NIGHT}, "The first day of a season: "),
+        ({"from-0": "2030-06-02", "until-0": "2030-06-01", **NIGHT}, "A season ends after it starts."),
+        ({"from-0": "999999-01-01", **NIGHT}, "The first day of a season: "),
+    ],
+)
+async def test_what_makes_no_hours_is_refused_in_words(
+    typed: dict[str, Any], sentence: str, desk: Desk, haircut: Service, database: Database
+) -> None:
+    answer = await keep(desk, **typed)
+
+    assert answer.status == 422
+    assert sentence in answer.page
+    assert await hours(database) == []
+
+
+@pytest.mark.parametrize("number", ["0", "99", "-1", "x", "9" * 30, "1%00"])
+async def test_a_resource_that_there_is_not_has_no_week(number: str, desk: Desk) -> None:
+    assert (await desk.mara.get(f"/admin/resource/{number}/week")).status_code == 404
+
+
+async def test_nobody_else_reads_or_writes_a_week(desk: Desk, haircut: Service, database: Database) -> None:
+    seen = await desk.visitor.get(WEEK)
+    typed = await desk.visitor.post(WEEK, data={"seen": "", **NIGHT})
+
+    assert [answer.headers["location"] for answer in (seen, typed)] == ["http://bookit.test/admin/login"] * 2
+    assert await hours(database) == []
+
+
+async def test_a_week_from_another_site_is_refused(desk: Desk, haircut: Service, database: Database) -> None:
+    answer = await desk.mara.post(WEEK, data={"seen": "", **NIGHT}, headers={"origin": "http://evil.test"})
+
+    assert answer.status_code == 403
+    assert await hours(database) == []
+
+
+async def test_the_page_of_a_resource_leads_to_its_week(desk: Desk, haircut: Service) -> None:
+    page = await desk.mara.get("/admin/resource/details/1")
+
+    assert f'href="http://bookit.test{WEEK}"' in page.text
+
+
+async def test_the_week_shows_what_is_different_once(desk: Desk, haircut: Service, database: Database) -> None:
+    async with database.transaction(by=OWNER) as session:
+        for resource, days, reason in ((None, 3, "Holiday"), (1, 5, "Ill <b>"), (None, -3, "Long ago")):
+            start = NOW + timedelta(days=days)
+            facts: dict[str, Any] = {"resource_id": resource, "start_time": start, "reason": reason}
+            end = start + timedelta(days=1)
+            await records.create(session, CalendarException, by=OWNER, now=NOW, end_time=end, **facts)
+
+    page = words((await desk.mara.get(WEEK)).text)
+
+    assert "closed, everybody, Holiday" in page
+    assert "closed, Ill <b>" in page
+    assert "Long ago" not in page

@@ -1,0 +1,135 @@
+"""What pages of the staff door read: no whole table, no statement for each row, no file of a thousand forms."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from admin.record_view import RecordView
+from admin.views import VIEWS
+from bookit import records
+from bookit.db.pool import Database
+from bookit.schema.tables import Booking, Service, User
+from bookit.settings import Settings
+from tests.conftest import NOW, OWNER, Person
+from tests.support.admin_client import ALL, Desk, OpenDoor, Page, desk, open_door, staff_settings, visit
+
+__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+
+
+async def test_relations_are_looked_up_and_never_loaded_whole(desk: Desk, database: Database, visit: Booking) -> None:
+    """D6."""
+    async with database.transaction(by=OWNER) as session:
+        await session.fetch(
+            text(
+                "INSERT INTO users (name, email, password_hash)"
+                " SELECT 'Stranger ' || n, n || '@x.example', 'x' FROM generate_series(1, 200) n"
+            )
+        )
+        await session.fetch(
+            text("INSERT INTO opening_hours (resource_id, weekday, opens, closes) VALUES (1, 1, '09:00', '17:00')")
+        )
+
+    for path in (
+        "booking/create",
+        "booking/edit/1",
+        "booking/details/1",
+        "service/details/1",
+        "service/edit/1",
+        "opening-hours/create",
+        "opening-hours/edit/1",
+        "calendar-exception/create",
+        f"user/details/{visit.user_id}",
+        f"user/edit/{visit.user_id}",
+    ):
+        with desk.counting() as statements:
+            page = await desk.ada.get(f"/admin/{path}")
+        assert page.status_code == 200
+        assert "Stranger" not in page.text, path
+        assert all(len(choices) <= 7 for choices in Page(page.text).selects.values()), path
+        assert len(statements) <= 6, (path, statements)
+        assert not [found for found in statements if "FROM users" in found and "WHERE" not in found], path
+
+
+@pytest.mark.parametrize("identity", ALL)
+async def test_a_longer_list_takes_no_more_statements(
+    desk: Desk, database: Database, tom: Person, haircut: Service, identity: str
+) -> None:
+    """D6: no statement for each row."""
+    counted = []
+    for hours in (1, 20):
+        async with database.transaction(by=OWNER) as session:
+            for hour in range(hours):
+                start = datetime(2031, 1, hours, hour, tzinfo=UTC)
+                facts: dict[str, Any] = {"user_id": tom.id, "service_id": 1, "start_time": start}
+                booking = await records.create(session, Booking, by=OWNER, now=NOW, override_reason="Ok", **facts)
+                await session.fetch(
+                    text("INSERT INTO reviews (booking_id, rating, comment) VALUES (:b, 5, 'Good')"), b=booking.id
+                )
+                await session.fetch(
+                    text(
+                        "INSERT INTO opening_hours (resource_id, weekday, opens, closes) VALUES (1, 1, '9:00', '17:00')"
+                    )
+                )
+                await session.fetch(
+                    text(
+                        "INSERT INTO calendar_exceptions (resource_id, start_time, end_time)"
+                        " VALUES (1, '2030-01-01Z', '2030-01-02Z')"
+                    )
+                )
+        with desk.counting() as statements:
+            assert (await desk.ada.get(f"/admin/{identity}/list")).status_code == 200
+        counted.append(len(statements))
+
+    assert counted[0] == counted[1] <= 6
+
+
+def test_a_page_must_name_its_columns() -> None:
+    """D6."""
+
+    class Careless(RecordView, model=User):
+        pass
+
+    with pytest.raises(TypeError, match="Careless does not say its column_list"):
+        Careless()
+
+
+async def test_the_door_reads_through_sessions_of_its_own(
+    open_door: OpenDoor, staff_settings: Settings, database: Database
+) -> None:
+    """D12: SQLAdmin changes the session maker it is given, so it is given one that nobody else has."""
+    app = open_door(staff_settings)
+
+    site = app.state.staff_site
+
+    assert site.session_maker.kw["autoflush"] is False
+    holders = [*vars(app.state.database).values(), *vars(database).values()]
+    assert site.session_maker not in holders
+    assert site.session_maker.kw["bind"] is site.engine
+
+
+async def test_forms_do_not_grow_with_each_page(desk: Desk, haircut: Service) -> None:
+    """D13."""
+    view = next(view for view in desk.site.views if view.identity == "service")
+    assert isinstance(view, RecordView)
+
+    async def how_many() -> dict[str, int]:
+        form = (await view.scaffold_form(view._form_edit_rules))()
+        return {found.name: len(found.validators) for found in form}
+
+    before = await how_many()
+    for _ in range(20):
+        assert (await desk.ada.get("/admin/service/edit/1")).status_code == 200
+
+    assert await how_many() == before
+    assert max(before.values()) < 6
+
+
+def test_no_column_has_a_name_that_forms_use_themselves() -> None:
+    """D22."""
+    for view in VIEWS:
+        assert (
+            not {"meta", "data", "errors", "process", "validate", "populate_obj"}
+            & vars(view)["model"].model_fields.keys()
+        )

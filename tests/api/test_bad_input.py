@@ -1,0 +1,241 @@
+"""Bodies nobody should send, to every address that takes one: refused in a sentence, and nothing is written."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from api.endpoint import BODY_BYTES
+from api.routes import ENDPOINTS
+from bookit.db.pool import Database
+from tests.conftest import Person
+from tests.support.request_helpers import GOOD, JSON, Told, refusal, rows, told, with_field
+
+
+def where_there_is(*names: str) -> list[tuple[str, str]]:
+    """Give every address that takes one of these fields, with the field."""
+    return [(where, name) for where, body in GOOD.items() for name in body if name in names]
+
+
+async def everywhere(database: Database, ada: Person, **more: Any) -> dict[str, Told]:
+    """Send the same to every address that takes a body."""
+    return {where: await refusal(database, ada.client, *where.split(), **more) for where in GOOD}
+
+
+def test_every_address_with_a_body_is_tried() -> None:
+    taking = {f"{found.method} {found.path.replace('{id}', '1')}" for found in ENDPOINTS if "body" in found.reads}
+
+    assert set(GOOD) == taking
+
+
+UNREADABLE = [
+    b"", b" ", b"{", b'{"a": 1,}', b"{'a': 1}", b'{"a": 1} {"b": 2}', b"nul", b"\x00", b'{"name": "a\x00b"}',
+    b'{"name": "\xff"}', b'{"name": "\xed\xa0\x80"}', b'{"name": "\\ud800"}', b'{"\\udc00": 1}',
+    b"\xff\xfe{\x00}\x00", b"name=Ada&email=ada",
+    b"[" * 50_000, b'{"a":' * 10_000, b'{"service_id": ' + b"9" * 5000 + b"}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", UNREADABLE, ids=lambda body: repr(body[:20]))
+async def test_what_is_no_json_is_unreadable(body: bytes, ada: Person, database: Database) -> None:
+    answers = await everywhere(database, ada, content=body, headers=JSON)
+
+    assert answers == dict.fromkeys(GOOD, (400, "unreadable", None))
+
+
+@pytest.mark.parametrize("body", [b"[]", b"[{}]", b'"text"', b"1", b"null", b"true", b"[[[[[[1]]]]]]"])
+async def test_json_that_is_no_object_has_the_wrong_shape(body: bytes, ada: Person, database: Database) -> None:
+    answers = await everywhere(database, ada, content=body, headers=JSON)
+
+    assert answers == dict.fromkeys(GOOD, (422, "wrong-shape", None))
+
+
+@pytest.mark.parametrize(
+    "kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json", "\xa0;;,/"]
+)
+async def test_a_body_is_json_and_says_so(kind: str | None, ada: Person, database: Database) -> None:
+    headers = {} if kind is None else {"content-type": kind.encode("latin-1")}
+
+    answers = await everywhere(database, ada, content=b"{}", headers=headers)
+
+    assert answers == dict.fromkeys(GOOD, (415, "not-json", None))
+
+
+async def test_a_content_type_may_name_its_charset(visitor: httpx2.AsyncClient, database: Database) -> None:
+    for kind in ("application/json; charset=utf-8", "Application/JSON;charset=UTF-8", " application/json "):
+        headers = {"content-type": kind}
+
+        answer = await refusal(database, visitor, "POST", "/auth/login", content=b"{}", headers=headers)
+
+        assert answer == (422, "wrong-shape", "email")
+
+
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["at once", "in chunks"])
+async def test_ten_megabytes_are_too_many(is_chunked: bool, ada: Person, database: Database) -> None:
+    sent = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(160):
+            sent += 65536
+            yield b"x" * 65536
+
+    answers = {}
+    for where in GOOD:
+        body = chunks() if is_chunked else b"x" * 10_485_760
+        answers[where] = await refusal(database, ada.client, *where.split(), content=body, headers=JSON)
+
+    assert answers == dict.fromkeys(GOOD, (413, "too-large", None))
+    assert sent <= len(GOOD) * (BODY_BYTES + 2 * 65536)
+
+
+async def test_a_body_of_the_greatest_size_is_read(visitor: httpx2.AsyncClient, database: Database) -> None:
+    body = b'{"email": "a@example.com"}'.ljust(BODY_BYTES)
+
+    answer = await refusal(database, visitor, "POST", "/auth/login", content=body, headers=JSON)
+
+    assert answer == (422, "wrong-shape", "password")
+
+
+async def test_not_every_one_of_very_many_mistakes_is_listed(ada: Person) -> None:
+    answer = await ada.asks("POST", "/bookings", json={f"k{number}": 1 for number in range(5_000)})
+
+    assert told(answer) == (422, "wrong-shape", "service_id")
+    assert len(answer.content) < 100_000
+
+
+async def test_of_a_key_given_twice_the_last_counts(ada: Person, database: Database) -> None:
+    body = b'{"booking_id": 1, "comment": "Good.", "rating": 5, "rating": 9}'
+
+    answer = await refusal(database, ada.client, "POST", "/reviews", content=body, headers=JSON)
+
+    assert answer == (422, "wrong-shape", "rating")
+
+
+@pytest.mark.parametrize(
+    "key", ["id", "user_id", "created_at", "lane", "role", "password_hash", "__class__", "", "ключ"]
+)
+async def test_an_unknown_key_is_refused(key: str, ada: Person, database: Database) -> None:
+    answers = {where: await with_field(database, ada, where, key, "1") for where in GOOD}
+
+    assert answers == dict.fromkeys(GOOD, (422, "wrong-shape", key))
+
+
+async def test_a_change_of_nothing_is_refused(ada: Person, database: Database) -> None:
+    changes = [where for where in GOOD if where.startswith("PATCH")]
+
+    answers = [await refusal(database, ada.client, *where.split(), json={}) for where in changes]
+
+    assert answers == [(422, "wrong-shape", None)] * len(changes)
+
+
+TEXT = ("name", "email", "password", "current_password", "refresh_token", "title", "description", "comment")
+WORDS = [*where_there_is("name", "title", "comment"), ("POST /auth/register", "email"), ("PATCH /me", "email")]
+WHOLE = where_there_is("service_id", "booking_id", "rating", "duration_minutes")
+NO_NUMBERS = ["true", '"1"', '"abc"', '"\\u0661"', "null", "[]", "[1]", "{}", "NaN", "-Infinity", "1e400"]
+NO_PRICES = [
+    "NaN",
+    "Infinity",
+    "1e400",
+    "1e99",
+    "-1",
+    "-0.01",
+    "0.001",
+    "10.005",
+    "100000000",
+    '"10"',
+    "true",
+    "null",
+    "[]",
+]
+NO_EMAILS = [
+    "a",
+    "a@b",
+    "@example.com",
+    "a@",
+    "a b@example.com",
+    "a@example..com",
+    "a@-x.com",
+    "é@example.com",
+    "a@b.c" * 60,
+]
+
+
+@pytest.mark.parametrize(
+    ("fields", "values"),
+    [
+        pytest.param(where_there_is(*TEXT), ["\0", "a\0b", 1, True, [], {}, "x" * 1001], id="text without NUL"),
+        pytest.param(WORDS, ["", " ", "\t\n"], id="words"),
+        pytest.param(where_there_is("status"), ["", "open", "PENDING", 1, True, [], "pending\0"], id="a status"),
+        pytest.param(WORDS[-2:], NO_EMAILS, id="an e-mail"),
+    ],
+)  # fmt: skip
+async def test_a_field_holds(fields: list[tuple[str, str]], values: list[Any], ada: Person, database: Database) -> None:
+    answers = {
+        (where, field, repr(value)): await with_field(database, ada, where, field, json.dumps(value))
+        for where, field in fields
+        for value in values
+    }
+
+    assert answers == {place: (422, "wrong-shape", place[1]) for place in answers}
+
+
+@pytest.mark.parametrize(
+    ("fields", "values"),
+    [
+        pytest.param([*WHOLE, ("POST /services", "resource_ids")], NO_NUMBERS, id="a number"),
+        pytest.param(
+            WHOLE, ["0", "-0", "-1", str(2**63), str(2**64), "1" + "0" * 30, "1.5", "1e-400"], id="within bounds"
+        ),
+        pytest.param(
+            [("POST /services", "resource_ids")], ["[0]", f"[{2**63}]", '["1"]', "[1.5]", "[[1]]"], id="numbers"
+        ),
+        pytest.param(where_there_is("price"), NO_PRICES, id="an amount to the cent"),
+    ],
+)
+async def test_a_field_holds_numbers(
+    fields: list[tuple[str, str]], values: list[str], ada: Person, database: Database
+) -> None:
+    answers = {
+        (where, field, value): await with_field(database, ada, where, field, value)
+        for where, field in fields
+        for value in values
+        if (field, value) not in {("resource_ids", "null"), ("resource_ids", "[]"), ("resource_ids", "[1]")}
+    }
+
+    assert answers == {place: (422, "wrong-shape", place[1]) for place in answers}
+
+
+async def test_minus_zero_is_zero_and_five_point_zero_is_five(ada: Person) -> None:
+    body = b'{"title": "Chat", "price": -0.0, "duration_minutes": 5.0}'
+
+    answer = await ada.asks("POST", "/services", content=body, headers=JSON)
+
+    assert answer.status_code == 201, answer.text
+    assert '"price":0.0,"duration_minutes":5,' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("password", "is_taken"),
+    [("1234567", False), ("12345678", True), ("a" * 72, True), ("a" * 73, False), ("é" * 36, True), ("é" * 37, False),
+     ("é" * 7, False), ("😀" * 18, True), ("😀" * 18 + "a", False), ("       ", False), ("a" * 1_000, False)],
+)  # fmt: skip
+async def test_a_password_has_8_characters_and_at_most_72_bytes(
+    password: str, is_taken: bool, visitor: httpx2.AsyncClient, database: Database
+) -> None:
+    answer = await visitor.post("/auth/register", json={**GOOD["POST /auth/register"], "password": password})
+
+    if is_taken:
+        assert answer.status_code == 201
+    else:
+        assert told(answer)[0::2] == (422, "password")
+        assert sum((await rows(database)).values()) == 0
+
+
+async def test_a_password_nobody_can_have_is_wrong(ada: Person, database: Database) -> None:
+    for password in ("", "a" * 73, "é" * 37, "a" * 1000):
+        body = {"email": "ada@example.com", "password": password}
+
+        assert await refusal(database, ada.client, "POST", "/auth/login", json=body) == (401, "wrong-password", None)

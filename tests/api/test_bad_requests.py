@@ -1,0 +1,273 @@
+"""Addresses, queries, headers and methods nobody should send: refused in a sentence, and nothing is written."""
+
+import base64
+import json
+from typing import Any
+
+import httpx2
+import pytest
+
+from api.openapi import document
+from api.routes import ENDPOINTS
+from bookit.db.pool import Database
+from bookit.schema.tables import Service
+from tests.conftest import Person
+from tests.support.request_helpers import refusal, told
+
+NUMBERED: list[tuple[str, str, Any]] = [
+    ("GET", "/bookings/{}", None),
+    ("PATCH", "/bookings/{}", {"status": "cancelled"}),
+    ("DELETE", "/bookings/{}", None),
+    ("GET", "/services/{}", None),
+    ("PATCH", "/services/{}", {"title": "Massage"}),
+    ("DELETE", "/services/{}", None),
+    ("GET", "/reviews/{}", None),
+    ("PATCH", "/reviews/{}", {"rating": 5}),
+    ("DELETE", "/reviews/{}", None),
+    ("GET", "/services/{}/reviews", None),
+    ("GET", "/services/{}/availability", None),
+    ("GET", "/services/{}/availability/explain?start_time=2030-01-08T10:00:00Z", None),
+]
+LISTS = ["/services", "/bookings", "/services/1/reviews"]
+
+
+def test_every_address_with_a_number_is_tried() -> None:
+    numbered = {(found.method, found.path.replace("{id}", "{}")) for found in ENDPOINTS if "id" in found.reads}
+
+    assert {(method, path.partition("?")[0]) for method, path, _ in NUMBERED} == numbered
+
+
+NO_NUMBERS = [
+    "0", "-1", str(2**63), str(2**64), "1" + "0" * 30, "9" * 60_000, "abc", "1.0", "1e3", "+1", "1_0", "%201", "0x1",
+    "null", "%00", "1%00", "%D9%A1", "%EF%BC%91", "%FF", "%ED%A0%80", "1;2", "1,2", "*", "'", "%25",
+]  # fmt: skip
+
+
+async def test_a_number_in_an_address_has_ascii_digits(ada: Person, database: Database) -> None:
+    for number in NO_NUMBERS:
+        answers = [
+            await refusal(database, ada.client, method, path.format(number), json=body)
+            for method, path, body in NUMBERED
+        ]
+
+        assert (number, answers) == (number, [(422, "wrong-shape", "id")] * len(NUMBERED))
+
+
+async def test_a_number_nothing_has_is_missing(ada: Person, database: Database) -> None:
+    for number in ("1", "007", "9223372036854775807"):
+        answers = [
+            await refusal(database, ada.client, method, path.format(number), json=body)
+            for method, path, body in NUMBERED
+        ]
+
+        assert answers == [(404, "missing", None)] * len(NUMBERED)
+
+
+NO_LIMITS = [
+    "0",
+    "-1",
+    "101",
+    "1" + "0" * 30,
+    "9" * 5000,
+    "abc",
+    "1.5",
+    "",
+    "null",
+    "%D9%A1",
+    "1_0",
+    "+5",
+    "%205",
+    "5%00",
+]
+
+
+async def test_a_limit_is_1_to_100(ada: Person, database: Database) -> None:
+    answers = {
+        (path, limit): await refusal(database, ada.client, "GET", f"{path}?limit={limit}")
+        for path in LISTS
+        for limit in NO_LIMITS
+    }
+
+    assert answers == dict.fromkeys(answers, (422, "wrong-shape", "limit"))
+
+
+NO_FILTERS = {
+    "/services": [
+        ("q", "a" * 201), ("q", "%00"), ("q", "a%00b"), ("price_min", "abc"), ("price_min", "-1"),
+        ("price_min", "NaN"), ("price_max", "Infinity"), ("price_max", "1e400"), ("price_max", "0.001"),
+        ("price_max", ""), ("active", "maybe"), ("active", ""), ("active", "%00"), ("color", "red"),
+        ("limit", "5&limit=6"), ("q", "a&q=a"), ("", "1"), ("q[]", "a"), ("cursor", "a" * 201),
+    ],
+    "/services/1/reviews": [("rating", "5"), ("limit", "5&limit=5")],
+    "/bookings": [
+        ("status", ""), ("status", "open"), ("status", "PENDING"), ("status", "pending,confirmed"), ("status", "%00"),
+        ("service_id", "0"), ("service_id", "abc"), ("service_id", str(2**63)), ("user_id", "1"),
+        ("service_id", "1&service_id=1"),
+    ],
+}  # fmt: skip
+
+
+async def test_a_list_is_filtered_by_what_makes_sense(ada: Person, database: Database) -> None:
+    answers = {
+        (path, name, value): await refusal(database, ada.client, "GET", f"{path}?{name}={value}")
+        for path, filters in NO_FILTERS.items()
+        for name, value in filters
+    }
+
+    assert answers == {asked: (422, "wrong-shape", asked[1]) for asked in answers}
+
+
+NO_DAYS = [
+    "", "today", "2030", "1893492000", "2030-02-30", "2030-1-1", "2030-W02-2", "0000-01-01", "10000-01-01",
+    "2030-01-08T24:00:00Z", "2030-01-08%00", "%D9%A2%D9%A0%D9%A3%D9%A0-01-08", "2030-06-30T23:59:60Z",
+]  # fmt: skip
+FAR_DAYS = ["0001-01-01", "1999-12-30", "9999-12-31", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59"]
+
+
+@pytest.mark.parametrize(
+    ("days", "status", "code"),
+    [(NO_DAYS, 422, "wrong-shape"), (FAR_DAYS, 400, "outside-the-calendar")],
+    ids=["written as RFC 3339 has it", "in the calendar"],
+)
+async def test_a_day_is(days: list[str], status: int, code: str, ada: Person, database: Database) -> None:
+    answers = {
+        (name, day): await refusal(database, ada.client, "GET", f"/bookings?{name}={day}")
+        for name in ("from_date", "to_date")
+        for day in days
+    }
+
+    assert answers == {asked: (status, code, asked[0]) for asked in answers}
+
+
+def forged(place: Any) -> str:
+    """Give what would be a cursor, if BookIt had given it out."""
+    text = place if isinstance(place, str) else json.dumps(place)
+    return base64.urlsafe_b64encode(text.encode("utf-8", "surrogatepass")).decode().rstrip("=")
+
+
+NO_PLACES: list[Any] = [
+    "null", "{", "[NaN]", "[1e400]", "[" * 140, "[" + "9" * 130 + "]", '["\\ud800", 1]', "\ud800", [], {}, [None],
+    [0], [-1], [1.5], [True], ["1"], [2**63], [10**30], [1, 1], [[1]], {"id": 1}, ["2030-01-01T00:00:00Z"],
+    [1, "2030-01-01T00:00:00Z"], ["2030-01-01", "1"], ["2030-01-01", True], ["soon", 1], ["0000-01-01T00:00:00Z", 1],
+    ["0001-01-01T00:00:00+23:59", 1], ["9999-12-31T23:59:59-23:59", 1], ["2030-01-01T00:00:00Z", 2**63],
+    ["2030-01-01T00:00:00Z", 1, 1], [1893492000, 1], [None, None],
+]  # fmt: skip
+
+
+async def test_a_cursor_is_one_that_was_given_out(ada: Person, database: Database) -> None:
+    cursors = ["x", "=", "====", "%00", "%FF", "!!!!", "AAAA", "é", *map(forged, NO_PLACES)]
+
+    answers = {
+        (path, cursor): await refusal(database, ada.client, "GET", f"{path}?cursor={cursor}")
+        for path in LISTS
+        for cursor in cursors
+    }
+
+    assert answers == dict.fromkeys(answers, (422, "wrong-shape", "cursor"))
+
+
+async def test_a_cursor_of_another_age_does_no_harm(ada: Person) -> None:
+    for start in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2030-01-01T00:00:00"):
+        answer = await ada.asks("GET", f"/bookings?cursor={forged([start, 1])}")
+
+        assert answer.status_code == 200 or told(answer) == (422, "wrong-shape", "cursor")
+
+
+NO_ETAGS = [
+    [""], ["1"], ["abc"], ['"abc"'], ['"1'], ['1"'], ['""'], ['"-1"'], ['"1.0"'], ['"1" "1"'], ['"1", "2"'], ["W/"],
+    ["w/1"], ['W/"a"'], ["**"], ["\xb2"], ['"\xb2"'], ['"1\0"'], ['"' + "9" * 5000 + '"'], ['"1"', '"1"'],
+    ["*", '"7"'], ['"7"', "*"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tags", "refused"),
+    [(NO_ETAGS, (422, "wrong-shape", "If-Match")), ([['"2"'], ['W/"2"'], ['"0"'], ['"999999999"']], (412, "stale",
+    None))],
+    ids=["one ETag of ours", "the newest"],
+)  # fmt: skip
+async def test_an_if_match_is(
+    tags: list[list[str]], refused: Any, ada: Person, haircut: Service, database: Database
+) -> None:
+    for tag in tags:
+        headers = [(b"if-match", value.encode("latin-1")) for value in tag]
+        change = await refusal(database, ada.client, "PATCH", "/services/1", json={"price": 1}, headers=headers)
+        delete = await refusal(database, ada.client, "DELETE", "/services/1", headers=headers)
+
+        assert (tag, change, delete) == (tag, refused, refused)
+
+
+@pytest.mark.parametrize("tag", ['"1"', 'W/"1"', "*"])
+async def test_the_etag_that_was_given_is_taken_back(tag: str, ada: Person, haircut: Service) -> None:
+    answer = await ada.asks("PATCH", f"/services/{haircut.id}", json={"price": 1}, headers={"If-Match": tag})
+
+    assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
+
+
+NO_KEYS = [[""], [" "], ["a b"], ["k" * 256], ["é"], ["\xff"], ["a\0b"], ["\t"], ["a\x7f"], ["a", "a"], ["a", "b"]]
+
+
+async def test_an_idempotency_key_is_one_plain_word(ada: Person, haircut: Service, database: Database) -> None:
+    for keys in NO_KEYS:
+        headers = [(b"idempotency-key", key.encode("latin-1")) for key in keys]
+        wanted = {"service_id": haircut.id, "start_time": "2030-01-08T10:00:00Z"}
+
+        answer = await refusal(database, ada.client, "POST", "/bookings", json=wanted, headers=headers)
+
+        assert (keys, answer) == (keys, (422, "wrong-shape", "Idempotency-Key"))
+
+
+PATHS = document(ENDPOINTS)["paths"]
+METHODS = {path.replace("{id}", "1"): sorted(map(str.upper, found)) for path, found in PATHS.items()}
+PAGES = ["/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/problems/stale", "/static/docs.js"]
+ALLOWED = METHODS | {f"/v1{path}": methods for path, methods in METHODS.items()} | {path: ["GET"] for path in PAGES}
+
+
+@pytest.mark.parametrize("method", ["PUT", "TRACE", "OPTIONS", "BREW", "QUERY"])
+async def test_another_method_is_answered_with_those_there_are(method: str, visitor: httpx2.AsyncClient) -> None:
+    allowed = {}
+    for path in ALLOWED:
+        answer = await visitor.request(method, path)
+        assert (path, told(answer)) == (path, (405, "method-not-allowed", None))
+        allowed[path] = sorted(set(answer.headers["allow"].split(", ")) - {"HEAD"})
+
+    assert allowed == ALLOWED
+
+
+async def test_head_is_answered_as_get_is(ada: Person, haircut: Service) -> None:
+    paths = [path for path, methods in ALLOWED.items() if "GET" in methods]
+
+    statuses = {path: (await ada.asks("HEAD", path)).status_code for path in paths}
+
+    assert statuses == {path: (await ada.asks("GET", path)).status_code for path in paths}
+
+
+NOWHERE = [
+    "/static/../endpoint.py", "/static/%2e%2e/endpoint.py", "/static/..%2fendpoint.py",
+    "/static/%2e%2e%2fendpoint.py", "/static/..%5cendpoint.py", "/static/%2fetc/passwd", "/static//etc/passwd",
+    "/static/vendor/../../endpoint.py", "/static/....//endpoint.py", "/static/", "/static/vendor", "/static/%00",
+    "/static/docs.js%00.css", "/static/%FF", "/static/" + "a" * 300, "/static/" + "a/" * 3000, "/%00", "/%FF", "/..",
+    "/../../etc/passwd", "//evil.example/", "/.env", "/.git/config", "/v1/v1/services", "/v2/services", "/v1/",
+    "/SERVICES", "/services;x=1", "/" + "a" * 60_000, "/problems/%00", "/problems/nothing", "/problems/..%2f..",
+    "/problems/Stale",
+]  # fmt: skip
+
+
+async def test_there_is_nothing_where_nothing_is(visitor: httpx2.AsyncClient, database: Database) -> None:
+    answers = {path: await refusal(database, visitor, "GET", path) for path in NOWHERE}
+
+    assert answers == dict.fromkeys(NOWHERE, (404, "not-found", None))
+
+
+async def test_what_is_very_long_is_read_like_anything_else(visitor: httpx2.AsyncClient, database: Database) -> None:
+    long = "a" * 60_000
+    many = "&".join(f"k{number}=1" for number in range(4000))
+
+    unknown = await refusal(database, visitor, "GET", f"/services?{long}=1")
+    unknowns = await refusal(database, visitor, "GET", f"/services?{many}")
+    signed_in = await refusal(database, visitor, "GET", "/me", headers={"Authorization": f"Bearer {long}"})
+    nowhere = await refusal(database, visitor, "GET", "/nowhere", headers={"X-Request-Id": long, long: long})
+
+    assert unknown == (422, "wrong-shape", long)
+    assert unknowns == (422, "wrong-shape", "k0")
+    assert [signed_in, nowhere] == [(401, "sign-in-ended", None), (404, "not-found", None)]

@@ -1,0 +1,93 @@
+"""A request sent twice with one key: carried out once, answered alike, for a day."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from bookit.schema.tables import Service
+from tests.conftest import Clock, Person, refused
+
+TEN = "2030-01-08T10:00:00Z"
+ELEVEN = "2030-01-08T11:00:00Z"
+
+
+async def books(person: Person, service: Service, start: str = TEN, key: str = "first", **more: Any) -> httpx2.Response:
+    wanted = {"service_id": service.id, "start_time": start, **more}
+    return await person.asks("POST", "/bookings", json=wanted, headers={"Idempotency-Key": key})
+
+
+async def count(person: Person) -> int:
+    return len((await person.asks("GET", "/bookings")).json())
+
+
+async def test_the_same_request_is_answered_as_the_first_time(tom: Person, haircut: Service) -> None:
+    first = await books(tom, haircut)
+    again = await books(tom, haircut)
+
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.content == first.content
+    assert [again.headers[name] == first.headers[name] for name in ("location", "etag", "content-type")] == [True] * 3
+    assert ("idempotency-replayed" in first.headers, again.headers["idempotency-replayed"]) == (False, "true")
+    assert await count(tom) == 1
+
+
+async def test_a_refusal_is_an_answer_too(tom: Person, eve: Person, haircut: Service) -> None:
+    taken = await books(eve, haircut)
+    first = await books(tom, haircut)
+    await eve.asks("DELETE", f"/bookings/{taken.json()['id']}")
+
+    again = await books(tom, haircut)
+    with_another_key = await books(tom, haircut, key="second")
+
+    assert refused(first) == refused(again) == (409, "slot-taken")
+    assert again.content == first.content
+    assert with_another_key.status_code == 201
+
+
+async def test_the_same_key_with_another_request_is_refused(tom: Person, haircut: Service) -> None:
+    await books(tom, haircut)
+
+    other = await books(tom, haircut, ELEVEN)
+
+    assert refused(other) == (422, "key-reused")
+    assert await count(tom) == 1
+
+
+async def test_spaces_make_no_other_request(tom: Person, haircut: Service) -> None:
+    first = await books(tom, haircut)
+    body = f'{{ "start_time" : "{TEN}",\n "service_id": {haircut.id} }}'
+    headers = {"Idempotency-Key": "first", "Content-Type": "application/json"}
+
+    again = await tom.asks("POST", "/v1/bookings", content=body, headers=headers)
+
+    assert again.content == first.content
+
+
+async def test_a_key_is_its_owners_alone(tom: Person, eve: Person, haircut: Service) -> None:
+    mine = await books(tom, haircut)
+    hers = await books(eve, haircut, ELEVEN)
+
+    assert (mine.status_code, hers.status_code) == (201, 201)
+    assert mine.json()["user_id"] != hers.json()["user_id"]
+
+
+@pytest.mark.parametrize(("hours", "replayed"), [(23.9, True), (24, False)])
+async def test_a_key_lives_for_a_day(
+    tom: Person, haircut: Service, clock: Clock, client_of: Any, *, hours: float, replayed: bool
+) -> None:
+    start = "2030-01-10T10:00:00Z"
+    await books(tom, haircut, start)
+    clock.pass_by(hours=hours)
+
+    later = Person(tom.user, client_of(tom.user))
+    again = await books(later, haircut, start)
+
+    assert ("idempotency-replayed" in again.headers, again.status_code) == (replayed, 201 if replayed else 409)
+
+
+async def test_a_misshapen_request_claims_no_key(tom: Person, haircut: Service) -> None:
+    garbled = await books(tom, haircut, "tomorrow")
+    right = await books(tom, haircut)
+
+    assert (garbled.status_code, right.status_code) == (422, 201)

@@ -1,0 +1,292 @@
+"""What every answer has and every request leaves behind: headers, a number, a log line; and whether all is well."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx2
+import psycopg
+import pytest
+from starlette.applications import Starlette
+from structlog.testing import capture_logs
+
+from bookit.schema.tables import Service
+from bookit.settings import Settings
+from server.app import build
+from tests.conftest import PASSWORD, TEMPLATE, Clock, Person, make_database
+from tests.support.browser import Served, served
+from tests.support.processes import eventually
+
+__all__ = ["served"]  # a fixture, which pytest finds by its name here
+NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+SECURE = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+}
+SHOP = "https://shop.example"
+
+
+@asynccontextmanager
+async def asking(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
+    """Open an application, its database included, and give a client of it."""
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://bookit.test") as client,
+    ):
+        yield client
+
+
+Open = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
+
+
+@pytest.fixture
+def opened(settings: Settings, clock: Clock) -> Open:
+    """Open BookIt with other settings."""
+    return lambda **other: asking(build(settings.model_copy(update=other), clock=clock))
+
+
+@pytest.fixture
+def without_tables(server: str, worker_id: str) -> str:
+    """A database in which there is nothing."""
+    return make_database(server, f"nothing_{worker_id}", "template0")
+
+
+def secured(answer: httpx2.Response) -> dict[str, str]:
+    """Give the headers that secure an answer."""
+    return {name: answer.headers[name] for name in answer.headers if name in {*SECURE, "content-security-policy"}}
+
+
+async def test_every_answer_is_secured(visitor: httpx2.AsyncClient, ada: Person, tom: Person, haircut: Service) -> None:
+    visit = {"service_id": haircut.id, "start_time": "2030-01-08T10:00:00Z"}
+    is_json = {"content-type": "application/json"}
+    icon = await visitor.get("/static/icon.svg")
+
+    answers = [
+        await visitor.get("/services"),
+        await visitor.head("/services"),
+        await tom.asks("POST", "/bookings", json=visit),
+        await ada.asks("DELETE", "/bookings/1"),
+        await visitor.get("/static/icon.svg", headers={"If-None-Match": icon.headers["etag"]}),
+        await visitor.get("/services/"),
+        await tom.asks("PATCH", "/bookings/1", content=b"{", headers=is_json),
+        await visitor.get("/me"),
+        await tom.asks("POST", "/services", json={}),
+        await visitor.get("/nowhere"),
+        await visitor.put("/services"),
+        await ada.asks("PATCH", "/me", json={"email": "tom@example.com"}),
+        await ada.asks("DELETE", "/services/1", headers={"If-Match": '"7"'}),
+        await tom.asks("POST", "/bookings", content=b"x" * 2_000_000, headers=is_json),
+        await tom.asks("POST", "/bookings", content=b"x"),
+        await tom.asks("POST", "/bookings", json={}),
+        *[await visitor.get(path) for path in ("/openapi.json", "/healthz", "/readyz", "/problems/stale")],
+        *[await visitor.get(path) for path in ("/static/docs.js", "/static/nowhere.js", "/v1/nowhere")],
+    ]
+
+    statuses = [200, 200, 201, 204, 304, 307, 400, 401, 403, 404, 405, 409, 412, 413, 415, 422, *[200] * 5, 404, 404]
+    assert [answer.status_code for answer in answers] == statuses
+    kept = ("/static/icon.svg", "/static/docs.js")
+    expected = [
+        SECURE
+        | {"content-security-policy": NOTHING}
+        | ({"cache-control": "no-cache"} if answer.url.path in kept else {})
+        for answer in answers
+    ]
+    assert [secured(answer) for answer in answers] == expected
+    assert not any("server" in answer.headers or "x-powered-by" in answer.headers for answer in answers)
+
+
+async def test_a_bug_is_secured_too_and_gives_nothing_away(opened: Open, without_tables: str) -> None:
+    with capture_logs() as lines:
+        async with opened(database_url=without_tables) as client:
+            answer = await client.get("/services?q=confidential", headers={"X-Request-Id": "req-1"})
+
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert answer.json() == {
+        "type": "/problems/internal-server-error",
+        "title": "Internal Server Error",
+        "status": 500,
+        "detail": "Something went wrong on our side. It has been written down.",
+        "code": "internal-server-error",
+    }
+    assert secured(answer) == SECURE | {"content-security-policy": NOTHING}
+    assert answer.headers["x-request-id"] == "req-1"
+    ours = [(line["event"], line["request_id"]) for line in lines if line.get("request_id")]
+    assert ours == [("bug", "req-1"), ("request", "req-1")]
+
+
+@pytest.mark.parametrize("given", ["a", "req-1", "0af7651916cd43dd8448eb211c80319c", "A.b_c-9", "x" * 64])
+async def test_a_plain_request_number_is_taken_over(given: str, visitor: httpx2.AsyncClient) -> None:
+    answer = await visitor.get("/healthz", headers={"X-Request-Id": given})
+
+    assert answer.headers.get_list("x-request-id") == [given]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [b"", b" ", b"a b", b"x" * 65, b"a\nb", b"a\r\nSet-Cookie: x=1", b"\xff", b"<b>", b'"', b"a;b", b"\0", b"../a"],
+)
+async def test_any_other_request_number_is_replaced(given: bytes, visitor: httpx2.AsyncClient) -> None:
+    answer = await visitor.get("/healthz", headers=[(b"x-request-id", given)])
+
+    assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
+    assert "set-cookie" not in answer.headers
+
+
+async def test_every_request_has_a_number_of_its_own(visitor: httpx2.AsyncClient) -> None:
+    numbers = {(await visitor.get("/healthz")).headers["x-request-id"] for _ in range(50)}
+
+    assert len(numbers) == 50
+
+
+async def test_every_request_leaves_one_line_and_no_secret(
+    visitor: httpx2.AsyncClient, tom: Person, ada: Person, haircut: Service
+) -> None:
+    with capture_logs() as lines:
+        signed_in = await visitor.post("/auth/login", json={"email": "tom@example.com", "password": PASSWORD})
+        tokens = signed_in.json()
+        bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+        await visitor.get("/services?q=confidential&limit=5", headers={**bearer, "X-Request-Id": "req-1"})
+        await visitor.get("/me?access_token=confidential", headers=bearer)
+        await visitor.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
+        await visitor.get("/me", headers={"Authorization": "Bearer not-a-token"})
+        await ada.asks("PATCH", "/services/1", json={"price": 36}, headers={"Idempotency-Key": "confidential"})
+        await visitor.get("/nowhere")
+
+    said = [{name: line[name] for name in ("event", "method", "path", "status", "who")} for line in lines]
+    assert said == [
+        {"event": "request", "method": "POST", "path": "/auth/login", "status": 200, "who": None},
+        {"event": "request", "method": "GET", "path": "/services", "status": 200, "who": None},
+        {"event": "request", "method": "GET", "path": "/me", "status": 200, "who": f"user {tom.id}"},
+        {"event": "request", "method": "POST", "path": "/auth/refresh", "status": 200, "who": None},
+        {"event": "request", "method": "GET", "path": "/me", "status": 401, "who": None},
+        {"event": "request", "method": "PATCH", "path": "/services/1", "status": 200, "who": f"admin {ada.id}"},
+        {"event": "request", "method": "GET", "path": "/nowhere", "status": 404, "who": None},
+    ]
+    assert lines[1]["request_id"] == "req-1"
+    assert all(isinstance(line["ms"], float) and line["log_level"] == "info" for line in lines)
+    secrets = [*tokens.values(), PASSWORD, "confidential", "not-a-token", "tom@example.com"]
+    assert [secret for secret in secrets if secret != "bearer" and secret in str(lines)] == []
+
+
+def test_a_server_logs_json_without_secrets(served: Served) -> None:
+    sign_in = {"email": "nobody@example.com", "password": "confidential"}
+    headers = {"Authorization": "Bearer confidential", "X-Request-Id": "req-1", "Idempotency-Key": "confidential"}
+
+    refused = httpx2.post(f"{served.url}/auth/login?token=confidential", json=sign_in, headers=headers)
+
+    assert refused.status_code == 401
+    eventually(lambda: '"req-1"' in served.log.read_text("utf-8"))  # An answer may be read before its line is written.
+    log = served.log.read_text("utf-8")
+    line = next(json.loads(line) for line in log.splitlines() if '"req-1"' in line)
+    assert re.fullmatch(r"2\d{3}-\d\d-\d\dT[0-9:.]+Z", line.pop("timestamp"))
+    assert isinstance(line.pop("ms"), float)
+    assert line == {
+        "event": "request",
+        "level": "info",
+        "logger": "bookit.requests",
+        "method": "POST",
+        "path": "/auth/login",
+        "request_id": "req-1",
+        "status": 401,
+        "who": None,
+    }
+    assert "confidential" not in log
+    assert "nobody@example.com" not in log
+
+
+def shared(answer: httpx2.Response) -> dict[str, str]:
+    """Give the headers that share an answer with another origin."""
+    return {name: value for name, value in answer.headers.items() if name.startswith("access-control")}
+
+
+async def test_only_a_listed_origin_may_read(opened: Open, database: Any) -> None:
+    exposed = "ETag, Link, Location, Retry-After, X-Request-Id, Idempotency-Replayed"
+
+    async with opened(allowed_origins=[SHOP]) as client:
+        answers = [
+            await client.get(path, headers={"Origin": origin})
+            for path in ("/services", "/nowhere")
+            for origin in (SHOP, "https://evil.example", "null", f"{SHOP}.evil.example", "http://shop.example")
+        ]
+
+    for_shop = {"access-control-allow-origin": SHOP, "access-control-expose-headers": exposed}
+    for_others = {"access-control-expose-headers": exposed}
+    assert [shared(answer) for answer in answers] == [for_shop, *[for_others] * 4] * 2
+    assert all(
+        answer.headers["vary"] == "Origin" for answer in answers if answer.headers.get("access-control-allow-origin")
+    )
+
+
+async def test_without_origins_nobody_elses_page_may_read(visitor: httpx2.AsyncClient) -> None:
+    answers = [
+        await visitor.get("/services", headers={"Origin": SHOP}),
+        await visitor.options("/services", headers={"Origin": SHOP, "Access-Control-Request-Method": "GET"}),
+    ]
+
+    assert [(answer.status_code, shared(answer)) for answer in answers] == [(200, {}), (405, {})]
+
+
+async def test_a_listed_origin_learns_what_it_may_send(opened: Open, database: Any) -> None:
+    wanted = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "authorization,if-match"}
+
+    async with opened(allowed_origins=[SHOP]) as client:
+        allowed = await client.options("/bookings/1", headers={"Origin": SHOP, **wanted})
+        other = await client.options("/bookings/1", headers={"Origin": "https://evil.example", **wanted})
+
+    assert allowed.status_code == 200
+    said = shared(allowed)
+    headers = set(said.pop("access-control-allow-headers").split(", "))
+    assert headers >= {"Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id"}
+    assert said == {
+        "access-control-allow-origin": SHOP,
+        "access-control-allow-methods": "GET, POST, PATCH, DELETE",
+        "access-control-max-age": "600",
+    }
+    assert (other.status_code, "access-control-allow-origin" in other.headers) == (400, False)
+    assert secured(allowed) == secured(other) == SECURE | {"content-security-policy": NOTHING}
+
+
+async def test_all_is_well(visitor: httpx2.AsyncClient) -> None:
+    answers = [await visitor.get(path) for path in ("/healthz", "/readyz")]
+
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(200, {"status": "ok"})] * 2
+
+
+async def wellness(client: httpx2.AsyncClient) -> list[tuple[int, Any]]:
+    """Ask whether the process runs, and whether it can serve; a probe waits five seconds at most."""
+    with anyio.fail_after(5):
+        answers = [await client.get(path) for path in ("/healthz", "/readyz")]
+    assert all(answer.headers["content-type"] == "application/json" for answer in answers)
+    return [(answer.status_code, answer.json()) for answer in answers]
+
+
+ALIVE = (200, {"status": "ok"})
+OLD = (503, {"status": "unavailable", "detail": "The database needs `bookit migrate`."})
+
+
+async def test_without_its_database_bookit_lives_but_is_not_ready(opened: Open) -> None:
+    async with opened(database_url="postgresql://nobody@127.0.0.1:1/none") as client:
+        gone = (503, {"status": "unavailable", "detail": "The database does not answer."})
+
+        assert await wellness(client) == [ALIVE, gone]
+
+
+async def test_on_an_old_schema_bookit_is_not_ready(opened: Open, server: str, worker_id: str) -> None:
+    url = make_database(server, f"old_{worker_id}", TEMPLATE)
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+
+    async with opened(database_url=url) as client:
+        assert await wellness(client) == [ALIVE, OLD]
+
+
+async def test_on_an_empty_database_bookit_is_not_ready(opened: Open, without_tables: str) -> None:
+    async with opened(database_url=without_tables) as client:
+        assert await wellness(client) == [ALIVE, OLD]

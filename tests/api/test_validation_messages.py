@@ -1,0 +1,79 @@
+"""What is wrong with the shape of a value is told in the same words at both doors, and nobody is shown a pattern."""
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+import pytest
+from pydantic import Field, TypeAdapter, ValidationError
+
+from bookit.validation_messages import MEANS, sentence
+from tests.conftest import PASSWORD, Person, every_table
+from tests.support.admin_client import Desk, desk, fill, open_door, staff_settings
+from tests.support.refusal_assertions import Told
+
+__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+
+RIGHT: dict[str, tuple[str, dict[str, str]]] = {  # by page: the address at the API, and what both take
+    "service": ("/services", {"title": "Massage", "price": "60", "duration_minutes": "50"}),
+    "user": ("/auth/register", {"name": "Kim", "email": "kim@example.com", "password": PASSWORD}),
+}
+BLANK, NUL = "This is blank, or holds a NUL character.", "This holds a NUL character."
+NO_EMAIL = "This does not look like an e-mail address."
+
+
+def told_of(shape: Any, value: object) -> str:
+    """Give what is told of a value that does not have this shape."""
+    with pytest.raises(ValidationError) as refused:
+        TypeAdapter(shape).validate_python(value)
+    return sentence(refused.value.errors()[0])
+
+
+def test_every_pattern_of_the_tables_has_words() -> None:
+    patterns = {
+        pattern
+        for table in every_table()
+        for field in table.model_fields.values()
+        for bound in field.metadata
+        if isinstance(pattern := getattr(bound, "pattern", None), str)
+    }
+
+    assert patterns == MEANS.keys()
+
+
+def test_a_pattern_without_words_is_not_shown_either() -> None:
+    assert told_of(Annotated[str, Field(pattern="^[a-z]+$")], "A1") == "This is not written as it should be."
+
+
+def test_an_amount_is_told_as_people_write_it() -> None:
+    told = told_of(Annotated[Decimal, Field(le=Decimal("9.99"))], Decimal(10))
+
+    assert told == "Input should be less than or equal to 9.99."
+
+
+@pytest.mark.parametrize(
+    ("page", "wrong", "expected"),
+    [
+        ("service", {"title": "   "}, BLANK),
+        ("service", {"title": "Mass\0age"}, BLANK),
+        ("service", {"title": "x" * 201}, "String should have at most 200 characters."),
+        ("service", {"description": "a\0b"}, NUL),
+        ("service", {"price": "-1"}, "Input should be greater than or equal to 0."),
+        ("service", {"price": "1e9"}, "Input should be less than or equal to 99999999.99."),
+        ("service", {"duration_minutes": "0"}, "Input should be greater than or equal to 1."),
+        ("user", {"name": "\t "}, BLANK),
+        ("user", {"email": "kim.example.com"}, NO_EMAIL),
+        ("user", {"email": "kim@exam\0ple.com"}, NO_EMAIL),
+    ],
+)
+async def test_both_doors_say_it_in_the_same_words(
+    desk: Desk, ada: Person, page: str, wrong: dict[str, str], expected: str
+) -> None:
+    path, right = RIGHT[page]
+    facts = right | wrong
+    numbers = {name: float(facts[name]) for name in ("price", "duration_minutes") if name in facts}
+
+    in_json = await ada.asks("POST", path, json=facts | numbers)
+    on_page = await fill(desk.ada, f"/admin/{page}/create", **facts)
+
+    assert [mistake["msg"] for mistake in in_json.json()["errors"]] == [expected]
+    assert (on_page.status, Told(on_page.html).on_fields) == (400, dict.fromkeys(wrong, expected))

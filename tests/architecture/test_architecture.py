@@ -1,0 +1,191 @@
+"""The folders are a promise; these tests keep it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bookit.schema.tables import home
+from tests.conftest import ROOT, every_table
+
+WEB = {"starlette", "sqladmin", "uvicorn", "jwt", "itsdangerous", "wtforms"}
+MAY_NOT_IMPORT = {
+    "bookit": WEB | {"admin", "api", "seed", "server"},
+    "api": {"admin", "sqladmin", "seed", "server"},
+    "admin": {"api", "seed", "server"},
+}
+# The parts of each package, lowest first. A part imports only from the lines above its own.
+LAYERS = {
+    "bookit": [
+        {"refusals", "settings", "clock"},
+        {"schema"},
+        {"policy", "validation_messages"},
+        {"db"},
+        {"bookings", "catalogue", "reviews", "idempotency"},
+        {"people", "reports"},
+        {"records", "cleanup", "change_feed"},
+    ],
+    "admin": [
+        {"framework"},
+        {"history", "pages"},
+        {"record_view"},
+        {"bookings"},
+        {"views", "calendar"},
+        {"site"},
+    ],
+    "server": [{"logs", "process"}, {"app", "runner"}, {"cli"}],
+}
+
+
+def sources(package: str) -> Iterator[Path]:
+    return (ROOT / package).rglob("*.py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Give every module a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def calls(path: Path) -> Iterator[str]:
+    """Give the name of every method a file calls."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield node.func.attr
+
+
+def asked_of_a_session(path: Path) -> Iterator[str]:
+    """Give what a file asks of something it calls a session."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="session"), attr=verb)):
+                yield f"session.{verb}"
+
+
+def part_of(module: str) -> str:
+    """Return the second word of a dotted module name: the file or folder within its package."""
+    return module.split(".")[1]
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("package", MAY_NOT_IMPORT)
+def test_a_package_imports_nothing_above_it(package: str) -> None:
+    forbidden = {
+        (path.name, name)
+        for path in sources(package)
+        for name in imports(path)
+        if name.split(".")[0] in MAY_NOT_IMPORT[package]
+    }
+
+    assert forbidden == set()
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_the_parts_of_a_package_import_only_from_lower_layers(package: str) -> None:
+    layer_of = {part: number for number, parts in enumerate(LAYERS[package]) for part in parts}
+    modules = {module_of(path): path for path in sources(package) if module_of(path) != package}
+    upward = {
+        (module, name)
+        for module, path in modules.items()
+        for name in imports(path)
+        if name.startswith(f"{package}.") and part_of(name) in layer_of and part_of(name) != part_of(module)
+        if layer_of[part_of(name)] >= layer_of[part_of(module)]
+    }
+
+    assert {part_of(module) for module in modules} == layer_of.keys()
+    assert upward == set()
+
+
+@pytest.mark.parametrize("package", [*LAYERS, "api", "seed"])
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    modules = {module_of(path): path for path in sources(package)}
+    remaining = {module: {*imports(path)} & modules.keys() - {module} for module, path in modules.items()}
+    while free := {module for module, needed in remaining.items() if not needed & remaining.keys()}:
+        remaining = {module: needed for module, needed in remaining.items() if module not in free}
+
+    assert remaining == {}
+
+
+@pytest.mark.parametrize("package", ["server", "bookit", "admin", "api", "seed", "migrations"])
+def test_every_package_says_what_lives_in_it(package: str) -> None:
+    folders = {path.parent for path in sources(package)} - {ROOT / "migrations/versions"}
+    silent = [
+        str(folder.relative_to(ROOT))
+        for folder in folders
+        if not ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    ]
+
+    assert silent == []
+
+
+def test_only_doors_and_jobs_open_transactions() -> None:
+    opened_in = {module_of(path) for path in sources("bookit") if "transaction" in set(calls(path))}
+
+    assert opened_in == {"bookit.cleanup"}
+
+
+def test_no_rule_commits() -> None:
+    committing = {
+        module_of(path)
+        for path in sources("bookit")
+        if path.parent.name not in {"db", "schema"} and {"commit", "rollback"} & set(calls(path))
+    }
+
+    assert committing == set()
+
+
+@pytest.mark.parametrize("door", ["admin", "api", "seed"])
+def test_doors_and_seed_never_write_rows(door: str) -> None:
+    writing = {
+        (path.name, name)
+        for path in sources(door)
+        for name in [*calls(path), *imports(path), *asked_of_a_session(path)]
+        if name in {"execute", "exec_driver_sql", "sqlalchemy.insert", "sqlalchemy.update", "sqlalchemy.delete"}
+        or name in {"session.insert", "session.update", "session.delete", "session.add", "session.flush"}
+    }
+
+    assert writing == set()
+
+
+def test_only_one_module_catches_what_the_database_refuses() -> None:
+    catching = [path.name for path in sources("bookit") if "IntegrityError as" in path.read_text(encoding="utf-8")]
+
+    assert catching == ["errors.py"]
+
+
+def test_the_clock_is_asked_in_one_place() -> None:
+    asking = {
+        f"{package}/{path.name}"
+        for package in ("bookit", "admin", "api", "seed")
+        for path in sources(package)
+        if any(word in path.read_text(encoding="utf-8") for word in ("datetime.now(", "utcnow(", ".today("))
+    }
+
+    assert asking == {"bookit/clock.py"}
+
+
+def test_every_table_says_what_it_is_for() -> None:
+    silent = [table.__name__ for table in every_table() if not (table.__doc__ or "").strip()]
+
+    assert silent == []
+
+
+def test_every_column_a_person_meets_has_a_label() -> None:
+    unseen = {"refresh_tokens", "idempotency_keys", "tries"}
+    silent = [
+        f"{home(table).name}.{name}"
+        for table in every_table()
+        if home(table).name not in unseen
+        for name, field in table.model_fields.items()
+        if not field.title
+    ]
+
+    assert silent == []

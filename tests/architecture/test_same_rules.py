@@ -1,0 +1,191 @@
+"""Both doors offer what the rules take, and the same acts; what one of them leaves out is listed here, with its reason.
+
+That what they offer obeys the rules is tested with one body at both doors, in the tests of each subject.
+"""
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from sqlmodel import SQLModel
+from starlette.routing import Route
+
+from admin.record_view import RecordView
+from admin.views import VIEWS
+from api.bookings import ChangedBooking
+from api.routes import ENDPOINTS
+from bookit.bookings import acts
+from bookit.records import RULES, plain_create
+from bookit.schema.tables import Booking, CalendarException, Event, OpeningHours, Resource, Review, Status, User, home
+from tests.support.admin_client import Desk, desk, open_door, staff_settings
+from tests.support.doors import PATHS
+
+__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+
+Reasons = Mapping[tuple[type[SQLModel], str], Mapping[str, str]]
+CALLED: Mapping[str, str] = {"password_hash": "password"}  # People type the one, rules take the other.
+BY_ITSELF = {"id", "created_at", "version"}  # The database gives these.
+TABLES: list[type[SQLModel]] = [*RULES, OpeningHours, CalendarException]
+
+# What a rule takes and a door does not offer, and why.
+UNDECIDED = "a hold is for customers who have not decided; at the desk a visit is agreed at once"
+NOT_IN_FORMS: Reasons = {
+    (Booking, "create"): {"hold": UNDECIDED},
+    (Booking, "change"): {"hold": UNDECIDED, "status": "it moves by the buttons of its acts, never by a field"},
+}
+THEY_KNOW = "the desk is asked whether to tell the customer; through the API customers act themselves"
+NOT_IN_JSON: Reasons = {
+    (Booking, "create"): {
+        "user_id": "everybody books for themselves; for a customer, staff book at the desk",
+        "tells_customer": THEY_KNOW,
+    },
+    (Booking, "change"): {"tells_customer": THEY_KNOW},
+    (User, "create"): {"role": "nobody gives themselves a role"},
+    (User, "change"): {"role": "as above", "is_active": "nobody locks themselves out"},
+    (Review, "change"): {"booking_id": "a review stays with its visit"},
+}
+ONLY_IN_JSON: Reasons = {(User, "change"): {"current_password": "proves whose account it is"}}
+
+OWN_ACCOUNT = "at the API an account is one's own, and stays for the history of its visits"
+NO_ADDRESS = "customers see services, not what stands behind them"
+BY_CUSTOMERS = "a review is its customer's own words; nobody writes them at the desk"
+ONE_DOOR: Mapping[tuple[type[SQLModel], str], tuple[str, str]] = {
+    (Review, "create"): ("api", BY_CUSTOMERS),
+    (Review, "change"): ("api", BY_CUSTOMERS),
+    (User, "remove"): ("admin", OWN_ACCOUNT),
+    **{
+        (table, verb): ("admin", NO_ADDRESS)
+        for table in (Resource, OpeningHours, CalendarException)
+        for verb in ("create", "change", "remove")
+    },
+}
+
+
+def offered_at(door: str) -> list[tuple[type[SQLModel], str]]:
+    """Give what can be written at a door: by a form, or by a body."""
+    pairs = [(table, verb) for table in TABLES for verb in ("create", "change")]
+    return [pair for pair in pairs if ONE_DOOR.get(pair, (door, ""))[0] == door]
+
+
+def columns(table: type[SQLModel]) -> set[str]:
+    """Name the columns that somebody may write."""
+    return {column.name for column in home(table).columns} - BY_ITSELF
+
+
+def taken_by(act: Callable[..., Any], table: type[SQLModel]) -> set[str]:
+    """Name the facts that a rule takes by keyword; one that takes any takes the table's columns."""
+    parameters = inspect.signature(act).parameters.values()
+    named = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY} - {"by", "now"}
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return named | columns(table) if takes_any else named
+
+
+def rule(table: type[SQLModel], verb: str) -> Callable[..., Any]:
+    act: Callable[..., Any] = getattr(RULES[table], verb) if table in RULES else plain_create
+    return act
+
+
+def spoken(facts: set[str]) -> set[str]:
+    return {CALLED.get(name, name) for name in facts}
+
+
+def view_of(desk: Desk, table: type[SQLModel]) -> RecordView:
+    return next(view for view in desk.site.views if isinstance(view, RecordView) and view.model is table)
+
+
+def address(table: type[SQLModel], verb: str) -> tuple[str, str]:
+    """Give the method and the address of a verb at the API."""
+    if table is User and verb == "change":
+        return "PATCH", "/me"
+    path = PATHS.get(table, f"/{home(table).name}")
+    return ("POST", path) if verb == "create" else ({"change": "PATCH", "remove": "DELETE"}[verb], f"{path}/{{id}}")
+
+
+def doors_of(desk: Desk, table: type[SQLModel], verb: str) -> set[str]:
+    """Name the doors at which rows of a table can be created, changed or removed."""
+    view: Any = view_of(desk, table)
+    able = {"create": view.can_create, "change": view.can_edit, "remove": view.can_delete}[verb]
+    offered = address(table, verb) in {(endpoint.method, endpoint.path) for endpoint in ENDPOINTS}
+    return ({"admin"} if able else set()) | ({"api"} if offered else set())
+
+
+# Forms and bodies.
+
+
+def as_fact(view: RecordView, field: str) -> str:
+    """Name the fact that a field of a form gives: a form names relations, a rule takes numbers."""
+    if field in view.several:
+        return f"{field.removesuffix('s')}_ids"
+    return f"{field}_id" if f"{field}_id" in columns(view.model) else field
+
+
+@pytest.mark.parametrize(("table", "verb"), offered_at("admin"))
+async def test_forms_offer_exactly_what_the_rule_takes(desk: Desk, table: type[SQLModel], verb: str) -> None:
+    view, taken = view_of(desk, table), spoken(taken_by(rule(table, verb), table))
+    form = await view.scaffold_form(view._form_create_rules if verb == "create" else view._form_edit_rules)
+
+    offered = {as_fact(view, name) for name in form()._fields} - {"version", "end_seen"}
+
+    left_out = NOT_IN_FORMS.get((table, verb), {}).keys()
+    assert offered == taken - left_out
+    assert left_out <= taken
+
+
+@pytest.mark.parametrize(("table", "verb"), offered_at("api"))
+def test_bodies_offer_exactly_what_the_rule_takes(table: type[SQLModel], verb: str) -> None:
+    taken, where = spoken(taken_by(rule(table, verb), table)), address(table, verb)
+    endpoint = next(endpoint for endpoint in ENDPOINTS if (endpoint.method, endpoint.path) == where)
+
+    offered = set(typing.get_type_hints(endpoint.handler)["body"].model_fields)
+
+    left_out, added = NOT_IN_JSON.get((table, verb), {}).keys(), ONLY_IN_JSON.get((table, verb), {}).keys()
+    assert offered == (taken - left_out) | added
+    assert left_out <= taken
+
+
+async def test_an_edit_says_which_version_was_seen(desk: Desk) -> None:
+    tables = [view for view in desk.site.views if isinstance(view, RecordView)]
+    assert len(tables) == len(VIEWS)
+    for view in tables:
+        if view.can_edit:
+            assert "version" in (await view.scaffold_form(view._form_edit_rules))()._fields
+
+
+# Acts.
+
+
+async def test_both_doors_offer_the_same_acts(desk: Desk) -> None:
+    buttons = {
+        (view.identity, str(vars(found)["_slug"]))
+        for view in VIEWS
+        for _, found in inspect.getmembers(view, lambda member: hasattr(member, "_action"))
+    }
+    act_names = {("booking", act.__name__.replace("_", "-")) for act in acts.LEADS.values()}
+    routes = {
+        (route.name.split("-")[1], route.name.split("-", 2)[2]): route.methods
+        for route in desk.site.admin.router.routes
+        if isinstance(route, Route) and route.name.startswith("action-")
+    }
+    in_json = {Status(word) for word in ChangedBooking.model_json_schema()["$defs"]["Status"]["enum"]}
+
+    assert buttons == act_names
+    assert routes == {act: {"POST"} for act in act_names}
+    assert in_json == set(Status) == set(acts.LEADS)
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("verb", ["create", "change", "remove"])
+async def test_every_rule_is_reached_from_both_doors_or_says_why_not(
+    desk: Desk, table: type[SQLModel], verb: str
+) -> None:
+    only, _ = ONE_DOOR.get((table, verb), ("both", ""))
+
+    assert doors_of(desk, table, verb) == ({"api", "admin"} if only == "both" else {only})
+
+
+async def test_nobody_writes_history(desk: Desk) -> None:
+    """It is shown, and has no rule: a trigger writes it."""
+    assert {view.model for view in VIEWS} - set(TABLES) == {Event}
+    assert [doors_of(desk, Event, verb) for verb in ("create", "change", "remove")] == [set()] * 3

@@ -1,0 +1,161 @@
+"""What `make bench` reads from its tools and concludes from it; running it is no part of the tests."""
+
+import json
+import sys
+
+import click
+import pytest
+
+from tests.conftest import ROOT
+
+sys.path.append(str(ROOT / "benchmarks"))
+
+from side_by_side import clients, recorded_sql, targets
+from side_by_side.comparison import BASELINE, BOOKIT, PGBENCH, PLAIN, Figure, middle
+from side_by_side.load import Load, of_pgbench, of_wrk
+from side_by_side.regression import Costs, compare
+from side_by_side.report import judged
+
+FROM_WRK = """\
+Running 2s test @ http://127.0.0.1:36321/bookings
+  1 threads and 32 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency    20.44ms    7.19ms  52.80ms   70.24%
+    Req/Sec   790.15    123.01     1.02k    60.00%
+  3152 requests in 2.00s, 1.91MB read
+  Non-2xx or 3xx responses: 16
+Requests/sec:   1573.61
+Transfer/sec:      0.95MB
+measured {"requests":3152,"duration":2003035,"refused":16,"lost":0,"p50":19470,"p99":39470,"worst":52803}
+"""
+FROM_PGBENCH = """\
+pgbench (18.6)
+transaction type: /tmp/script.sql
+scaling factor: 1
+query mode: prepared
+number of clients: 16
+number of threads: 1
+maximum number of tries: 1
+duration: 2 s
+number of transactions actually processed: 20491
+number of failed transactions: 0 (0.000%)
+latency average = 1.560 ms
+initial connection time = 23.951 ms
+tps = 10255.101330 (without initial connection time)
+"""
+KEPT = Costs({"server": 30, "postgres": 50}, {"one": {"server": 90, "postgres": 10}})
+
+
+def test_what_wrk_says_is_read() -> None:
+    load = of_wrk(FROM_WRK)
+
+    assert load == Load(3152, 2.003035, refused=16, p50=19.47, p99=39.47, worst=52.803)
+    assert (round(load.rate), round(load.kept, 4)) == (1574, 0.9949)
+
+
+def test_what_pgbench_says_is_read() -> None:
+    load = of_pgbench(FROM_PGBENCH)
+
+    assert (load.requests, load.p50, round(load.rate, 3), load.kept) == (20491, 1.56, 10255.101, 1)
+
+
+def test_what_is_no_report_is_said() -> None:
+    for read in (of_wrk, of_pgbench):
+        with pytest.raises(click.ClickException, match="unable to connect"):
+            read("unable to connect")
+
+
+def test_the_middle_of_the_rounds_is_taken_figure_by_figure() -> None:
+    rounds = [Figure(Load(count, 1, refused), cost, 2) for count, refused, cost in ((90, 0, 9), (30, 3, 5), (60, 0, 7))]
+
+    found = middle(rounds)
+
+    assert (found.rate, found.slowest, found.fastest, found.whole, found.kept) == (60, 30, 90, 9, 0.9)
+
+
+def of(rate: int, cost: float) -> Figure:
+    return Figure(Load(rate, 1), cost, 0)
+
+
+def test_a_ratio_is_of_requests_a_second_and_of_cpu() -> None:
+    middles = {
+        ("one", PLAIN): middle([of(1000, 50)]),
+        ("one", PGBENCH): middle([of(4000, 20)]),
+        ("one", BASELINE): middle([of(45, 900)]),
+        ("one", BOOKIT): middle([of(450, 100)]),
+    }
+
+    assert targets.compared(middles, "one", PLAIN) == (0.45, 0.5)
+    assert targets.compared(middles, "page", PLAIN) is None
+    assert [(v.measured, v.is_met) for v in targets.of_contest(middles)] == [
+        ("0.45", True),
+        ("0.50", True),
+        ("10.00", True),
+        ("9.00", False),
+    ]
+
+
+def test_the_report_counts_what_is_met() -> None:
+    verdicts = [targets.Verdict("starting", "≤ 1.5 s", "1.2 s", True), targets.Verdict("waiting", "0", "3", False)]
+
+    assert list(judged(verdicts)) == [
+        "## Targets: 1 of 2 met",
+        "",
+        "| what | target | measured |  |",
+        "|---|---|---|---|",
+        "| starting | ≤ 1.5 s | 1.2 s | pass |",
+        "| waiting | 0 | 3 | **miss** |",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("server", "postgres", "grown"),
+    [
+        (90, 10, set()),
+        (105, 10, set()),
+        (109, 10, {"server"}),
+        (115, 10, {"whole", "server"}),
+        (90, 19, set()),
+        (90, 25, {"postgres"}),
+        (50, 10, set()),
+    ],
+    ids=["as kept", "a little", "in Python", "in all", "a tenth of the whole", "in PostgreSQL", "less"],
+)
+def test_the_guard_says_what_grew(server: float, postgres: float, grown: set[str]) -> None:
+    now = Costs(KEPT.yardstick, {"one": {"server": server, "postgres": postgres}})
+
+    assert {found.part for found in compare(now, KEPT) if found.has_grown} == grown
+
+
+def test_the_guard_allows_for_a_slower_machine() -> None:
+    now = Costs({"server": 60, "postgres": 50}, {"one": {"server": 180, "postgres": 10}})
+
+    assert not any(found.has_grown for found in compare(now, KEPT))
+
+
+def test_what_is_kept_can_be_read_again() -> None:
+    assert Costs.read(json.loads(json.dumps(KEPT.kept))) == KEPT
+
+
+def test_what_bookit_was_heard_to_say_becomes_a_script() -> None:
+    said = [
+        recorded_sql.Heard("BEGIN; SET LOCAL bookit.door = 'api'", ()),
+        recorded_sql.Heard("SELECT 5 % $1, $2::text, $1", (7, "O'Neil")),
+        recorded_sql.Heard("COMMIT", ()),
+    ]
+
+    assert recorded_sql.script(said, {7: ":i"}).split("\n") == [
+        "",
+        "\\startpipeline",
+        "BEGIN;",
+        "SET LOCAL bookit.door = 'api';",
+        "\\endpipeline",
+        "SELECT 5 % :i, 'O''Neil'::text, :i;",
+        "COMMIT;",
+        "",
+    ]
+
+
+def test_a_percentile_is_a_value_there_was() -> None:
+    assert [clients.percentile([3, 1, 2, 4], percent) for percent in (50, 75, 99, 100)] == [2, 3, 4, 4]

@@ -1,0 +1,419 @@
+"""Asking when a service can be had, and why not then."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from bookit.db.pool import Database
+from bookit.schema.tables import Resource, Service
+from tests.conftest import Clock, Person, refused
+from tests.support.opening_hours import booked, changed, offer, once, opens, starts
+from tests.support.request_helpers import refusal
+
+FREE = "/services/1/availability"
+WHY = f"{FREE}/explain"
+TUESDAY = {"from_date": "2030-01-08", "to_date": "2030-01-08"}
+TEN = "2030-01-08T10:00:00Z"
+
+
+async def free(who: Person | httpx2.AsyncClient, path: str = FREE, **query: Any) -> list[dict[str, Any]]:
+    client = who.client if isinstance(who, Person) else who
+    answer = await client.get(path, params=query)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()
+    return found
+
+
+@pytest.fixture
+async def massage(database: Database) -> Service:
+    """A massage of an hour by Lea, one at a time, or Max, who has two places, on Tuesdays from nine to eleven."""
+    service = await offer(
+        database, {"name": "Lea", "timezone": "UTC"}, {"name": "Max", "timezone": "UTC", "capacity": 2}
+    )
+    for resource in (1, 2):
+        await opens(database, resource, "09:00-11:00", [2])
+    return service
+
+
+def slot(start: str, end: str, *resources: tuple[int, str, int]) -> dict[str, Any]:
+    times = {"start_time": f"2030-01-08T{start}:00Z", "end_time": f"2030-01-08T{end}:00Z"}
+    return {
+        **times,
+        **{f"local_{name}": time for name, time in times.items()},
+        "timezone": "UTC",
+        "free_places": sum(places for *_, places in resources),
+        "resources": [{"id": number, "name": name, "free_places": places} for number, name, places in resources],
+    }
+
+
+async def test_a_visitor_sees_what_is_free(visitor: httpx2.AsyncClient, tom: Person, massage: Service) -> None:
+    await booked(tom, TEN)
+
+    found = await free(visitor, **TUESDAY)
+
+    assert found == [
+        slot("09:00", "10:00", (1, "Lea", 1), (2, "Max", 2)),
+        slot("10:00", "11:00", (2, "Max", 2)),
+    ]
+
+
+async def test_one_resource_is_asked_about(visitor: httpx2.AsyncClient, massage: Service) -> None:
+    found = await free(visitor, **TUESDAY, resource_id=1)
+
+    assert found == [slot("09:00", "10:00", (1, "Lea", 1)), slot("10:00", "11:00", (1, "Lea", 1))]
+
+
+async def test_each_place_has_its_own_clock(visitor: httpx2.AsyncClient, database: Database) -> None:
+    zones = ("Europe/Berlin", "Asia/Kolkata", "America/New_York")
+    await offer(database, *({"name": zone, "timezone": zone} for zone in zones))
+    for resource, hours in ((1, "09:00-10:00"), (2, "13:30-14:30"), (3, "03:00-04:00")):
+        await opens(database, resource, hours)
+
+    found = await free(visitor, **TUESDAY)
+
+    assert [(one["start_time"], one["local_start_time"], one["local_end_time"], one["timezone"]) for one in found] == [
+        ("2030-01-08T08:00:00Z", "2030-01-08T03:00:00-05:00", "2030-01-08T04:00:00-05:00", "America/New_York"),
+        ("2030-01-08T08:00:00Z", "2030-01-08T13:30:00+05:30", "2030-01-08T14:30:00+05:30", "Asia/Kolkata"),
+        ("2030-01-08T08:00:00Z", "2030-01-08T09:00:00+01:00", "2030-01-08T10:00:00+01:00", "Europe/Berlin"),
+    ]
+
+
+async def test_who_asks_for_no_days_is_told_of_a_week_from_now(visitor: httpx2.AsyncClient, database: Database) -> None:
+    await offer(database)
+    await opens(database, 1, "08:00-11:00")
+
+    found = starts(await free(visitor))
+
+    assert (found[:2], found[-1], len(found)) == (["2030-01-07 10:00", "2030-01-08 08:00"], "2030-01-14 08:00", 20)
+
+
+@pytest.mark.parametrize(
+    ("query", "first", "last"),
+    [
+        ({"from_date": "2030-01-09"}, "2030-01-09 08:00", "2030-01-15 10:00"),
+        ({"to_date": "2030-01-08"}, "2030-01-07 10:00", "2030-01-08 10:00"),
+        ({"from_date": "2030-01-01", "to_date": "2030-01-08"}, "2030-01-07 10:00", "2030-01-08 10:00"),
+        ({"from_date": "2030-01-08T09:00:00Z", "to_date": "2030-01-09T09:00:00Z"}, "2030-01-08 09:00",
+         "2030-01-09 08:00"),
+        ({"from_date": "2030-01-08T09:00:00+01:00", "to_date": "2030-01-08T11:00:00+01:00"}, "2030-01-08 08:00",
+         "2030-01-08 09:00"),
+    ],
+)  # fmt: skip
+async def test_days_include_the_last_and_moments_do_not(
+    query: dict[str, str], first: str, last: str, visitor: httpx2.AsyncClient, database: Database
+) -> None:
+    await offer(database)
+    await opens(database, 1, "08:00-11:00")
+
+    found = starts(await free(visitor, **query))
+
+    assert (found[0], found[-1]) == (first, last)
+
+
+async def test_what_is_over_is_not_free(visitor: httpx2.AsyncClient, database: Database) -> None:
+    await offer(database)
+
+    assert await free(visitor, from_date="2029-12-01", to_date="2030-01-06") == []
+    assert starts(await free(visitor, to_date="2030-01-07"))[0] == "2030-01-07 10:00"
+
+
+async def test_hours_that_overlap_are_one_opening_with_the_starts_of_both(
+    visitor: httpx2.AsyncClient, database: Database
+) -> None:
+    await offer(database)
+    for hours in ("09:00-11:00", "10:30-12:30", "09:00-11:00"):
+        await opens(database, 1, hours)
+
+    found = starts(await free(visitor, **TUESDAY))
+
+    assert found == [f"2030-01-08 {clock}" for clock in ("09:00", "10:00", "10:30", "11:30")]
+
+
+async def test_closures_take_away_and_openings_add(visitor: httpx2.AsyncClient, database: Database) -> None:
+    await offer(database, {"name": "Lea"}, {"name": "Max"})
+    for resource in (1, 2):
+        await opens(database, resource, "09:00-12:00", [2])
+    await once(database, "2030-01-08T09:30Z", "2030-01-08T10:00Z")
+    await once(database, "2030-01-08T11:00Z", "2030-01-08T12:00Z", resource=2)
+    await once(database, "2030-01-08T20:00Z", "2030-01-08T21:00Z", resource=1, is_open=True)
+
+    found = {one["start_time"]: [by["name"] for by in one["resources"]] for one in await free(visitor, **TUESDAY)}
+
+    assert found == {
+        "2030-01-08T10:00:00Z": ["Lea", "Max"],
+        "2030-01-08T11:00:00Z": ["Lea"],
+        "2030-01-08T20:00:00Z": ["Lea"],
+    }
+
+
+async def test_what_another_service_takes_is_taken(
+    visitor: httpx2.AsyncClient, tom: Person, ada: Person, database: Database, massage: Service
+) -> None:
+    about = {"title": "Talk", "price": 0, "duration_minutes": 15, "cleanup_minutes": 5, "resource_ids": [1]}
+    talk = (await ada.asks("POST", "/services", json=about)).json()["id"]
+    await booked(tom, "2030-01-08T10:45:00Z", talk)
+    await booked(tom, "2030-01-08T09:00:00Z", resource_id=1)
+
+    massages = starts(await free(visitor, **TUESDAY, resource_id=1))
+    talks = starts(await free(visitor, f"/services/{talk}/availability", **TUESDAY))
+
+    assert massages == []
+    assert talks == ["2030-01-08 10:00", "2030-01-08 10:15"]
+
+
+async def test_a_client_that_knows_the_answer_is_not_sent_it_again(
+    visitor: httpx2.AsyncClient, tom: Person, massage: Service
+) -> None:
+    first = await visitor.get(FREE, params=TUESDAY)
+    etag = first.headers["etag"]
+
+    known = [
+        await visitor.get(FREE, params=TUESDAY, headers={"If-None-Match": tag}) for tag in (etag, f'"x", {etag}', "*")
+    ]
+    other = await visitor.get(FREE, params=TUESDAY, headers={"If-None-Match": '"x"'})
+    await booked(tom, TEN)
+    changed = await visitor.get(FREE, params=TUESDAY, headers={"If-None-Match": etag})
+
+    for answer in known:
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", etag)
+    assert (other.status_code, other.json()) == (200, first.json())
+    assert (changed.status_code, changed.headers["etag"] == etag) == (200, False)
+    about = {"cache-control": "public, max-age=0, s-maxage=5", "vary": "Authorization", "etag": etag}
+    assert {name: first.headers[name] for name in about} == about
+    assert {name: known[0].headers[name] for name in about} == about
+
+
+async def test_whoever_moves_a_booking_is_not_in_their_own_way(tom: Person, database: Database) -> None:
+    await offer(database, {"name": "Lea"}, {"name": "Max", "capacity": 2}, slot_step_minutes=30)
+    for resource in (1, 2):
+        await opens(database, resource, "09:00-11:00", [2])
+    mine = await booked(tom, TEN)
+    await changed(database, Service, 1, duration_minutes=30)
+
+    answer = await tom.asks("GET", FREE, params={**TUESDAY, "booking_id": mine["id"], "resource_id": 1})
+
+    assert answer.json() == [
+        slot("09:00", "10:00", (1, "Lea", 1)),
+        slot("09:30", "10:30", (1, "Lea", 1)),
+        slot("10:00", "11:00", (1, "Lea", 1)),
+    ]
+    assert answer.headers["cache-control"] == "private, no-cache"
+
+
+@pytest.mark.usefixtures("massage")
+async def test_a_booking_that_is_moved_is_ones_own(
+    tom: Person, eve: Person, mara: Person, visitor: httpx2.AsyncClient, database: Database
+) -> None:
+    mine = await booked(tom, TEN)
+    await offer(database, {"name": "Kim"})
+    for path in (FREE, WHY):
+        asked = f"{path}?start_time={TEN}&booking_id=" if path == WHY else f"{path}?booking_id="
+
+        answers = [
+            await refusal(database, visitor, "GET", f"{asked}{mine['id']}"),
+            await refusal(database, eve.client, "GET", f"{asked}{mine['id']}"),
+            await refusal(database, tom.client, "GET", f"{asked}99"),
+            await refusal(database, tom.client, "GET", f"{asked}{mine['id']}".replace("/1/", "/2/")),
+            await refusal(database, tom.client, "GET", f"{asked}0"),
+        ]
+
+        assert answers == [
+            (401, "unauthenticated", None),
+            (403, "not-your-booking", None),
+            (404, "missing", None),
+            (404, "missing", None),
+            (422, "wrong-shape", "booking_id"),
+        ]
+        assert (await mara.asks("GET", f"{asked}{mine['id']}")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("from_date=2030-01-09&to_date=2030-01-08", (400, "range-reversed", "to_date")),
+        ("from_date=2030-01-09T10:00:00Z&to_date=2030-01-09T10:00:00Z", (400, "range-reversed", "to_date")),
+        ("from_date=2030-02-01&to_date=2030-04-04", (400, "range-too-long", "to_date")),
+        ("from_date=2030-01-08&to_date=2040-01-08", (400, "range-too-long", "to_date")),
+        ("to_date=2030-03-12", (400, "range-too-long", "to_date")),
+        ("from_date=9999-01-01", (400, "outside-the-calendar", "from_date")),
+        ("to_date=9999-12-31", (400, "outside-the-calendar", "to_date")),
+        ("from_date=1999-12-31", (400, "outside-the-calendar", "from_date")),
+        ("from_date=tomorrow", (422, "wrong-shape", "from_date")),
+        ("to_date=2030-02-30", (422, "wrong-shape", "to_date")),
+        ("from_date=2030-01-08T10:00:00%2B25:00", (422, "wrong-shape", "from_date")),
+        ("from_date=2030-01-08T10:00:00[Mars/Phobos]", (422, "wrong-shape", "from_date")),
+        ("from_date=2030-01-08&from_date=2030-01-09", (422, "wrong-shape", "from_date")),
+        ("resource_id=0", (422, "wrong-shape", "resource_id")),
+        ("resource_id=Lea", (422, "wrong-shape", "resource_id")),
+        ("service_id=1", (422, "wrong-shape", "service_id")),
+    ],
+)
+async def test_a_range_that_makes_no_sense_is_refused(
+    query: str, expected: tuple[int, str, str], visitor: httpx2.AsyncClient, database: Database, massage: Service
+) -> None:
+    assert await refusal(database, visitor, "GET", f"{FREE}?{query}") == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ({"from_date": "2030-02-01", "to_date": "2030-04-03"}, 18),
+        ({"from_date": "2999-12-01", "to_date": "2999-12-31"}, 10),
+        ({"from_date": "2999-12-31T10:00:00Z"}, 1),
+        ({"from_date": "2020-01-01", "to_date": "2020-01-31"}, 0),
+    ],
+)
+async def test_62_days_at_once_and_the_ends_of_the_calendar_are_fine(
+    query: dict[str, str], count: int, visitor: httpx2.AsyncClient, massage: Service
+) -> None:
+    assert len(await free(visitor, **query)) == count
+
+
+async def test_more_slots_than_anybody_reads_are_refused(visitor: httpx2.AsyncClient, database: Database) -> None:
+    await offer(database, duration_minutes=1)
+
+    week = await refusal(database, visitor, "GET", FREE)
+    days = await free(visitor, from_date="2030-01-08", to_date="2030-01-13")
+
+    assert week == (400, "too-many-slots", "to_date")
+    assert len(days) == 6 * 24 * 60
+
+
+async def test_only_a_service_that_can_be_booked_has_slots(
+    visitor: httpx2.AsyncClient, database: Database, massage: Service
+) -> None:
+    await changed(database, Service, 1, is_active=False)
+
+    answers = [
+        await refusal(database, visitor, "GET", path.format(number))
+        for number in (1, 99)
+        for path in ("/services/{}/availability", "/services/{}/availability/explain?start_time=" + TEN)
+    ]
+
+    assert answers == [(400, "service-inactive", "service_id")] * 2 + [(404, "missing", None)] * 2
+
+
+async def test_where_nothing_can_serve_nothing_is_free(
+    visitor: httpx2.AsyncClient, tom: Person, database: Database, massage: Service
+) -> None:
+    mine = await booked(tom, TEN)
+    for resource in (1, 2):
+        await changed(database, Resource, resource, is_active=False)
+
+    assert await free(visitor, **TUESDAY) == []
+    assert await free(visitor, **TUESDAY, resource_id=1) == []
+    assert await free(visitor, **TUESDAY, resource_id=99) == []
+    explained = (await visitor.get(WHY, params={"start_time": TEN})).json()
+    assert explained == {"start_time": TEN, "end_time": None, "can_be_booked": False, "resources": []}
+    answer = await tom.asks("POST", "/bookings", json={"service_id": 1, "start_time": TEN})
+    assert refused(answer) == (400, "nothing-to-serve-it")
+    assert (await tom.asks("GET", f"/bookings/{mine['id']}")).json() == mine
+
+
+async def test_a_booking_on_a_resource_that_went_can_be_moved_to_another_or_cancelled(
+    tom: Person, database: Database, massage: Service
+) -> None:
+    mine = await booked(tom, TEN)
+    await changed(database, Resource, 1, is_active=False)
+    path = f"/bookings/{mine['id']}"
+    nine = "2030-01-08T09:00:00Z"
+
+    there = await tom.asks("PATCH", path, json={"start_time": nine})
+    slots = await free(tom, **TUESDAY, booking_id=mine["id"])
+    elsewhere = await tom.asks("PATCH", path, json={"start_time": nine, "resource_id": 2})
+    gone = await tom.asks("PATCH", path, json={"status": "cancelled"})
+
+    assert refused(there) == (400, "resource-unsuitable")
+    assert [[by["id"] for by in one["resources"]] for one in slots] == [[2], [2]]
+    assert (elsewhere.json()["resource_id"], elsewhere.json()["start_time"]) == (2, nine)
+    assert gone.json()["status"] == "cancelled"
+
+
+def obstacle(rule: str, code: str, detail: str) -> dict[str, str]:
+    return {"rule": rule, "code": code, "detail": detail}
+
+
+OUTSIDE = obstacle("hours", "outside-hours", "This is outside opening hours.")
+CLOSED = obstacle("closure", "closed", "It is closed at this time.")
+TAKEN = obstacle("taken", "slot-taken", "Booking conflict: time slot is not available")
+BETWEEN = obstacle("step", "between-slots", "Visits start every 30 minutes from opening on; this is in between.")
+SOON = obstacle("notice", "too-soon", "This is booked at least 2 hours ahead.")
+OVER = obstacle("notice", "in-the-past", "A booking starts in the future.")
+FAR = obstacle("horizon", "too-far-ahead", "This is booked at most 14 days ahead.")
+
+
+@pytest.mark.usefixtures("massage")
+@pytest.mark.parametrize(
+    ("start", "places", "ways"),
+    [
+        ("2030-01-08T09:00:00Z", (1, 2), ([], [])),
+        ("2030-01-08T10:00:00Z", (0, 2), ([TAKEN], [])),
+        ("2030-01-08T09:45:00Z", (0, 2), ([BETWEEN, TAKEN], [BETWEEN])),
+        ("2030-01-08T10:30:00Z", (0, 2), ([OUTSIDE, TAKEN], [OUTSIDE])),
+        ("2030-01-09T09:00:00Z", (1, 2), ([OUTSIDE], [OUTSIDE])),
+        ("2030-01-15T09:00:00Z", (1, 2), ([], [CLOSED])),
+        ("2030-01-07T10:30:00Z", (1, 2), ([SOON, OUTSIDE], [SOON, OUTSIDE])),
+        ("2030-01-07T09:00:00Z", (1, 2), ([OVER, OUTSIDE], [OVER, OUTSIDE])),
+        ("2030-01-22T09:00:00Z", (1, 2), ([FAR], [FAR])),
+    ],
+)
+async def test_everything_in_the_way_of_a_start_is_named(
+    start: str, places: tuple[int, int], ways: tuple[Any, Any], tom: Person, database: Database
+) -> None:
+    lea, max_ = ways
+    await booked(tom, TEN)
+    rules = {"slot_step_minutes": 30, "min_notice_minutes": 120, "horizon_days": 14}
+    await changed(database, Service, 1, **rules)
+    await once(database, "2030-01-15T09:30Z", "2030-01-15T10:30Z", resource=2)
+
+    explained = (await tom.asks("GET", WHY, params={"start_time": start})).json()
+
+    assert explained == {
+        "start_time": start,
+        "end_time": f"{start[:11]}{int(start[11:13]) + 1}{start[13:]}".replace("T9", "T09"),
+        "can_be_booked": not (lea and max_),
+        "resources": [
+            {"id": 1, "name": "Lea", "timezone": "UTC", "free_places": places[0], "in_the_way": lea},
+            {"id": 2, "name": "Max", "timezone": "UTC", "free_places": places[1], "in_the_way": max_},
+        ],
+    }
+
+
+async def test_why_not_is_told_of_a_booking_that_is_moved(tom: Person, massage: Service) -> None:
+    mine = await booked(tom, TEN)
+
+    explained = (
+        await tom.asks("GET", WHY, params={"start_time": TEN, "booking_id": mine["id"], "resource_id": 1})
+    ).json()
+
+    assert [(one["id"], one["free_places"], one["in_the_way"]) for one in explained["resources"]] == [(1, 1, [])]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", (422, "wrong-shape", "start_time")),
+        ("?start_time=", (422, "wrong-shape", "start_time")),
+        ("?start_time=2030-01-08", (422, "wrong-shape", "start_time")),
+        ("?start_time=9999-01-01T00:00:00Z", (400, "outside-the-calendar", "start_time")),
+        (f"?start_time={TEN}&resource_id=0", (422, "wrong-shape", "resource_id")),
+        (f"?start_time={TEN}&to_date=2030-01-08", (422, "wrong-shape", "to_date")),
+    ],
+)
+async def test_a_start_that_makes_no_sense_is_refused(
+    query: str, expected: tuple[int, str, str], visitor: httpx2.AsyncClient, database: Database, massage: Service
+) -> None:
+    assert await refusal(database, visitor, "GET", f"{WHY}{query}") == expected
+
+
+async def test_a_hold_is_taken_until_it_runs_out(
+    visitor: httpx2.AsyncClient, tom: Person, clock: Clock, massage: Service
+) -> None:
+    await booked(tom, TEN, resource_id=1, hold=True)
+
+    held = await free(visitor, **TUESDAY, resource_id=1)
+    clock.pass_by(minutes=10)
+    let_go = await free(visitor, **TUESDAY, resource_id=1)
+
+    assert (starts(held), starts(let_go)) == (["2030-01-08 09:00"], ["2030-01-08 09:00", "2030-01-08 10:00"])

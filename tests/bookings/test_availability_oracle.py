@@ -1,0 +1,247 @@
+"""What availability offers, booking accepts; what it does not offer, booking refuses: both against an oracle.
+
+Each case is a business of its own, made, asked and booked in one transaction that is taken back in the end.
+``BOOKIT_CASES=3000`` tries more of them than ``make test`` does, others each time; ``-s`` tells what was compared.
+"""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from api.schemas import slot_of
+from bookit import records
+from bookit import refusals as no
+from bookit.bookings import availability
+from bookit.bookings.availability import Visit
+from bookit.db.pool import Database
+from bookit.db.session import Session
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import Booking, Role
+from tests.support import oracle
+from tests.support.oracle import DAY, Sold
+from tests.support.strategies import MINUTE, Case, cases, open_up
+
+CASES = int(os.environ.get("BOOKIT_CASES", "150"))
+TOM = Actor("api", 1, Role.USER)
+MARA = Actor("api", 2, Role.STAFF)
+# What every run meets, however few its cases.
+MET = {"booked", "moved", "not moved", "another length", "not another length", "in-the-past", "too-soon",
+       "too-far-ahead", "outside-hours", "closed", "between-slots", "slot-taken", "resource-unsuitable",
+       "nothing-to-serve-it"}  # fmt: skip
+NEXT = 3 * DAY
+OF_ANOTHER_START = {"too-soon", "too-far-ahead", "between-slots"}
+SEEN: Counter[str] = Counter()
+
+AT_RANDOM = settings(
+    max_examples=CASES,
+    derandomize="BOOKIT_CASES" not in os.environ,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class TakenBack(Exception):
+    """The end of a case: nothing of it stays."""
+
+
+async def tried(session: Session, act: Callable[[], Awaitable[Booking]]) -> int | str:
+    """Do this and take it back; give the resource that would have served it, or the code of the refusal."""
+    done: Booking | None = None
+    try:
+        async with session.attempt():
+            done = await act()
+            raise no.Refusal  # noqa: TRY301 -- only what is refused is taken back
+    except no.Refusal as refusal:
+        return done.resource_id if done else refusal.code()
+
+
+def told(rows: list[Any]) -> list[oracle.Offer]:
+    """Give slots, as a client is sent them, in the way of the oracle."""
+    return [
+        (sent.start_time, sent.end_time, sent.timezone, sent.free_places,
+         [(one.id, one.free_places) for one in sent.resources])
+        for sent in map(slot_of, rows)
+    ]  # fmt: skip
+
+
+def edges(case: Case, rest: random.Random) -> list[datetime]:
+    """Give starts where something begins, ends or changes, a little before and after, and some anywhere."""
+    business, now = case.business, case.now
+    at = [case.change, now, now + business.notice, now + (business.horizon or 9 * DAY)]
+    for diary in oracle.diaries(business, now, case.since, case.until, None):
+        spans = [*diary.openings, *diary.closed, *(sold.blocks for sold in diary.busy)]
+        near = [moment for span in spans for moment in span if case.since - DAY < moment < case.until + DAY]
+        at += rest.sample(near, min(len(near), 6))
+    back = [
+        0 * MINUTE,
+        business.duration,
+        business.duration + business.cleanup,
+        -business.setup,
+        (business.step or business.duration),
+    ]
+    off = [0, 0, 0, 1, -1, 5, -5, 30, -30, 60, 7]
+    found = {moment - rest.choice(back) + rest.choice(off) * MINUTE for moment in at for _ in range(2)}
+    return rest.sample(sorted(found), min(len(found), 16))
+
+
+async def compare_slots(session: Session, case: Case, only: int | None, moves: Sold | None) -> list[oracle.Offer]:
+    business = replace(case.business, moves=moves)
+    visit = Visit(1, only, moves.id if moves else None)
+    since = max(case.since, case.now)
+
+    rows = await availability.slots(session, visit, since=since, until=case.until, now=case.now)
+
+    expected = oracle.slots(business, case.now, since, case.until, only)
+    found = told(rows)
+    assert {
+        "not offered": [one for one in expected if one not in found][:3],
+        "offered": [one for one in found if one not in expected][:3],
+    } == {"not offered": [], "offered": []}
+    assert found == expected
+    SEEN["slots"] += len(expected)
+    return expected
+
+
+async def compare_bookings(session: Session, case: Case, starts: list[datetime], rest: random.Random) -> None:
+    """Book each of these starts, as somebody, somewhere, and compare what comes of it."""
+    for at in starts:
+        only = rest.choice([None, None, rest.choice(case.business.resources).id])
+        by, reason = rest.choice([(TOM, None), (TOM, None), (MARA, None), (MARA, "A good friend.")])
+        asked: dict[str, Any] = {"service_id": 1, "start_time": at, "resource_id": only, "override_reason": reason}
+
+        outcome = await tried(session, partial(records.create, session, Booking, by=by, now=case.now, **asked))
+
+        expected = oracle.verdict(
+            case.business, case.now, at, only=only, is_staff=by.works_here, is_override=bool(reason)
+        )
+        assert (at, by.role, asked, outcome) == (at, by.role, asked, expected)
+        SEEN[expected if isinstance(expected, str) else "booked"] += 1
+
+
+async def compare_explanations(session: Session, case: Case, starts: list[datetime]) -> None:
+    for at in starts:
+        rows = await availability.standing(session, Visit(1), at=at, by=TOM, now=case.now, with_places=True)
+
+        told = {row["id"]: [why.code() for why in availability.in_the_way(row, now=case.now)] for row in rows}
+        expected = {
+            diary.resource.id: diary.obstacles(at) + ["slot-taken"] * (not diary.free_places(at))
+            for diary in oracle.diaries(case.business, case.now, at, at, None)
+        }
+        assert (at, told) == (at, expected)
+        SEEN["explained"] += 1
+
+
+async def compare_next(session: Session, case: Case, at: datetime) -> None:
+    """Ask for the next three from a start on; the oracle looks as far as the clocks of a case are difficult."""
+    since = max(at, case.now)
+
+    found = told(await availability.next_free(session, Visit(1), since=at, now=case.now))
+
+    known = oracle.slots(case.business, case.now, since, since + NEXT)[:3]
+    assert found[: len(known)] == known
+    assert all(later[0] >= since + NEXT for later in found[len(known) :])
+    SEEN["next free"] += len(known)
+
+
+async def compare_moves(session: Session, case: Case, moves: Sold, starts: list[datetime], rest: random.Random) -> None:
+    booking = await session.get(Booking, moves.id)
+    assert booking
+    business = replace(case.business, moves=moves)
+    for at in starts:
+        to = rest.choice(case.business.resources).id
+        by = rest.choice([TOM, MARA])
+        if by is TOM and moves.expires_at and moves.expires_at <= case.now:
+            continue
+        wanted = {"start_time": at, "resource_id": to}
+
+        outcome = await tried(session, partial(records.change, session, booking, by=by, now=case.now, **wanted))
+
+        expected = oracle.verdict(business, case.now, at, only=to, is_staff=by.works_here)
+        if at != booking.start_time:
+            assert (booking.id, at, to, by.role, outcome) == (booking.id, at, to, by.role, expected)
+            SEEN["moved" if isinstance(expected, int) else "not moved"] += 1
+
+
+async def compare_lengths(session: Session, case: Case, moves: Sold, rest: random.Random) -> None:
+    """Give a booking another length, where it is or also at another start, and compare what comes of it."""
+    booking = await session.get(Booking, moves.id)
+    assert booking
+    has = booking.end_time - booking.start_time
+    for at in (booking.start_time, *edges(case, rest)[:3]):
+        lasts = rest.choice([minutes for minutes in (5, 20, 45, 60, 75, 240, 1440) if minutes * MINUTE != has]) * MINUTE
+        wanted = {"start_time": at, "end_time": at + lasts}
+
+        outcome = await tried(session, partial(records.change, session, booking, by=MARA, now=case.now, **wanted))
+
+        business = replace(case.business, moves=moves, lasts=lasts)
+        expected = length_verdict(business, booking, case.now, at, gives_back=lasts < has)
+        assert (booking.id, at, lasts, outcome) == (booking.id, at, lasts, expected)
+        SEEN["another length" if isinstance(expected, int) else "not another length"] += 1
+
+
+def length_verdict(
+    business: oracle.Business, booking: Booking, now: datetime, at: datetime, *, gives_back: bool
+) -> int | str:
+    """Say what comes of another length; one that only gives time back asks no rule, only for a place that there is."""
+    room = next(one for one in business.resources if one.id == booking.resource_id)
+    if at != booking.start_time:
+        return oracle.verdict(business, now, at, only=room.id, is_staff=True)
+    if not gives_back:
+        return oracle.verdict(business, now, at, only=room.id, is_staff=True, but_for=OF_ANOTHER_START)
+    return room.id if oracle.Diary(business, room, now, at, at).free_places(at) else "slot-taken"
+
+
+def could_be_moved(case: Case) -> list[Sold]:
+    return [
+        sold for one in case.business.resources for sold in one.sold if sold.is_in_the_way(case.now)
+    ]  # fmt: skip
+
+
+async def play(database: Database, case: Case) -> None:
+    rest = random.Random(str(case))
+    with suppress(TakenBack):
+        async with database.transaction(by=TOM, now=case.now) as session:
+            await open_up(session, case)
+            offers = await compare_slots(session, case, None, None)
+            offered = [offer[0] for offer in rest.sample(offers, min(len(offers), 6))]
+            starts = [*offered, *edges(case, rest)]
+            assert all(isinstance(oracle.verdict(case.business, case.now, at), int) for at in offered)
+            await compare_bookings(session, case, starts, rest)
+            await compare_explanations(session, case, starts[::4])
+            await compare_next(session, case, starts[-1])
+            await compare_slots(session, case, rest.choice(case.business.resources).id, None)
+            if movable := could_be_moved(case):
+                moves = rest.choice(movable)
+                offers = await compare_slots(session, case, None, moves)
+                offered = [offer[0] for offer in rest.sample(offers, min(len(offers), 3))]
+                await compare_moves(session, case, moves, [*offered, *edges(case, rest)[:5]], rest)
+                await compare_lengths(session, case, moves, rest)
+            SEEN["cases"] += 1
+            raise TakenBack
+
+
+@pytest.fixture(scope="module")
+def tally(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Say what was compared, and fail a run that compared too little to mean anything."""
+    yield
+    reporter: Any = request.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter:
+        reporter.write_line(f" {dict(SEEN.most_common())}")
+    assert set(SEEN) >= MET
+    assert SEEN["slots"] > 50 * CASES
+
+
+@AT_RANDOM
+@given(case=cases())
+async def test_what_is_offered_is_accepted_and_nothing_else(tally: None, database: Database, case: Case) -> None:
+    await play(database, case)

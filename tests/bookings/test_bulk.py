@@ -1,0 +1,424 @@
+"""Many bookings at once: each with its own outcome, all or nothing or what works, rehearsed by the very same run."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from bookit import refusals as no
+from bookit.bookings import bulk
+from bookit.bookings.bulk import What
+from bookit.db.pool import Database
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import Role, Status
+from tests.conftest import NOW, Person
+from tests.support import bulk_scenario
+from tests.support.bulk_scenario import (
+    COLOUR,
+    HALF,
+    LEA,
+    MARA,
+    MAX,
+    NAILS,
+    TEN,
+    ZOE,
+    book,
+    everything,
+    refusals,
+    run,
+    starts,
+)
+
+QUARTER = timedelta(minutes=15)
+DONE = {
+    What.CONFIRM: Status.CONFIRMED,
+    What.CANCEL: Status.CANCELLED,
+    What.COMPLETE: Status.COMPLETED,
+    What.NO_SHOW: Status.NO_SHOW,
+}
+
+
+@pytest.fixture
+async def house(database: Database, tom: Person, eve: Person, mara: Person) -> Database:
+    """The business, with Tom (1), Eve (2) and Mara (3)."""
+    await bulk_scenario.open_house(database)
+    return database
+
+
+# Each act, whole.
+
+
+@pytest.mark.parametrize("what", DONE)
+async def test_many_are_led_to_a_status(house: Database, what: What) -> None:
+    numbers = await bulk_scenario.fill_afternoon(house, 3)
+    before = await bulk_scenario.rows_of(house)
+
+    outcomes = await run(house, numbers, what, reason="The power is out")
+
+    after = await bulk_scenario.rows_of(house)
+    assert after == {number: before[number] | {"status": DONE[what].value, "version": 2} for number in numbers}
+    assert [one.booking_id for one in outcomes] == numbers
+    for one in outcomes:
+        assert one.before is not None
+        assert one.after is not None
+        assert (one.before.status, one.after.status, one.refusal) == ("pending", DONE[what], None)
+    events = [await bulk_scenario.last_events(house, number) for number in numbers]
+    assert [(found[0]["reason"], found[0]["request_id"], found[0]["actor_id"]) for found in events] == [
+        ("The power is out", "an-act", 3)
+    ] * 3
+
+
+@pytest.mark.parametrize("minutes", [15, -15, 60, -600, 1440])
+async def test_a_full_afternoon_moves_although_each_overlaps_its_neighbour_half_way(
+    house: Database, minutes: int
+) -> None:
+    numbers = await bulk_scenario.fill_afternoon(house, 8)
+    before = await bulk_scenario.rows_of(house)
+
+    outcomes = await run(house, numbers, What.SHIFT, minutes=minutes, override_reason="We run late")
+
+    times = ("start_time", "end_time", "blocks_from", "blocks_until")
+    moved = {
+        number: row | {name: row[name] + timedelta(minutes=minutes) for name in times} | {"version": 2}
+        for number, row in before.items()
+    }
+    assert await bulk_scenario.rows_of(house) == moved
+    assert refusals(outcomes) == dict.fromkeys(numbers)
+
+
+async def test_there_and_back_again_is_where_it_was(house: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(house, 8)
+    before = await starts(house)
+
+    await run(house, numbers, What.SHIFT, minutes=15)
+    assert await starts(house) != before
+    await run(house, numbers, What.SHIFT, minutes=-15)
+
+    assert await starts(house) == before
+
+
+async def test_a_shift_leaves_places_to_those_who_come_after(house: Database) -> None:
+    """A chair of two places: whoever moves keeps theirs, and does not sit where the next is about to come."""
+    await house.fetch(text("UPDATE resources SET capacity = 2 WHERE id = 1"))
+    early = await book(house, TEN - HALF)
+    taken = await book(house, TEN - HALF)  # on the second place, and it stays
+    late = await book(house, TEN)
+    await house.fetch(text("UPDATE bookings SET lane = 2 WHERE id = 3"))
+    later = "end_time = end_time + interval '25 min', blocks_until = blocks_until + interval '25 min'"
+    await house.fetch(text(f"UPDATE bookings SET {later} WHERE id = 1"))
+
+    outcomes = await run(house, [early.id, late.id], What.SHIFT, minutes=29)
+
+    assert refusals(outcomes) == {early.id: None, late.id: None}
+    assert (await starts(house))[taken.id] == (TEN - HALF, LEA)
+    await bulk_scenario.require_no_overlap(house)
+
+
+async def test_many_are_given_to_somebody_else(house: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(house, 3)
+
+    outcomes = await run(house, numbers, What.REASSIGN, resource_id=MAX)
+
+    assert refusals(outcomes) == dict.fromkeys(numbers)
+    assert await starts(house) == {number: (TEN + HALF * at, MAX) for at, number in enumerate(numbers)}
+
+
+async def test_a_sick_colleagues_day_goes_to_whoever_is_free(house: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(house, 3)
+    busy = await book(house, TEN + HALF, resource=MAX)
+    nails = await book(house, TEN, resource=ZOE, service=NAILS)
+
+    outcomes = await run(house, [*numbers, nails.id], What.ELSEWHERE, is_all_or_nothing=False, reason="Lea is ill")
+
+    assert refusals(outcomes) == {1: None, 2: "NobodyElseFree", 3: None, nails.id: "NobodyElseFree"}
+    assert await starts(house) == {
+        1: (TEN, MAX),
+        2: (TEN + HALF, LEA),
+        3: (TEN + 2 * HALF, MAX),
+        busy.id: (TEN + HALF, MAX),
+        nails.id: (TEN, ZOE),
+    }
+
+
+async def test_whom_nobody_else_can_serve_is_cancelled_if_so_chosen(house: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(house, 2)
+    await book(house, TEN, resource=MAX)
+
+    outcomes = await run(house, numbers, What.ELSEWHERE, cancels_left_over=True, reason="Lea is ill")
+
+    assert [(one.after.status, one.after.resource_id) for one in outcomes if one.after] == [
+        ("cancelled", LEA),
+        ("pending", MAX),
+    ]
+    assert (await bulk_scenario.last_events(house, 1))[0]["reason"] == "Lea is ill"
+
+
+async def test_two_bookings_swap_their_times_and_resources(house: Database) -> None:
+    first, second = await book(house, TEN), await book(house, TEN + HALF, resource=MAX)
+
+    outcomes = await run(house, [first.id, second.id], What.SWAP)
+
+    assert await starts(house) == {first.id: (TEN + HALF, MAX), second.id: (TEN, LEA)}
+    assert refusals(outcomes) == {first.id: None, second.id: None}
+    assert [(one.before.resource_id, one.after.resource_id) for one in outcomes if one.before and one.after] == [
+        (LEA, MAX),
+        (MAX, LEA),
+    ]
+
+
+async def test_neighbours_of_one_resource_swap(house: Database) -> None:
+    first, second = await book(house, TEN), await book(house, TEN + HALF)
+
+    await run(house, [first.id, second.id], What.SWAP)
+
+    assert await starts(house) == {first.id: (TEN + HALF, LEA), second.id: (TEN, LEA)}
+
+
+async def test_a_swap_that_does_not_fit_is_refused_for_both(house: Database) -> None:
+    colour, nails = await book(house, TEN), await book(house, TEN, resource=ZOE, service=NAILS)
+    before = await everything(house)
+
+    outcomes = await run(house, [colour.id, nails.id], What.SWAP, is_all_or_nothing=False)
+
+    assert refusals(outcomes) == {colour.id: "ResourceUnsuitable", nails.id: "ResourceUnsuitable"}
+    assert await everything(house) == before
+
+
+async def test_a_visit_too_long_for_the_gap_is_not_swapped(house: Database) -> None:
+    (long, _, short) = await bulk_scenario.fill_afternoon(house, 3)
+    await house.fetch(
+        text("UPDATE bookings SET start_time = start_time - interval '1 hour', blocks_from = blocks_from -"
+                       " interval '1 hour' WHERE id = 1")
+    )  # fmt: skip
+    await book(house, TEN + 3 * HALF)
+    before = await everything(house)
+
+    outcomes = await run(house, [long, short], What.SWAP, is_all_or_nothing=False)
+
+    assert refusals(outcomes) == {long: "SlotTaken", short: "SlotTaken"}
+    assert await everything(house) == before
+
+
+# All or nothing, and what works.
+
+
+async def test_what_works_is_done_and_the_rest_says_why(house: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(house, 3)
+    await book(house, TEN + 3 * HALF)  # in the way of the last one, and so of all
+
+    outcomes = await run(house, [*numbers, 999], What.SHIFT, minutes=15, is_all_or_nothing=False)
+
+    assert refusals(outcomes) == {1: "SlotTaken", 2: "SlotTaken", 3: "SlotTaken", 999: "Missing"}
+    await bulk_scenario.lead(house, 4, Status.CANCELLED)
+    await bulk_scenario.lead(house, 2, Status.CANCELLED)
+    outcomes = await run(house, [*numbers, 4], What.SHIFT, minutes=15, is_all_or_nothing=False)
+    assert refusals(outcomes) == {1: None, 2: "NotOpen", 3: None, 4: "NotOpen"}
+    assert await starts(house) == {
+        1: (TEN + QUARTER, LEA),
+        2: (TEN + HALF, LEA),
+        3: (TEN + 2 * HALF + QUARTER, LEA),
+        4: (TEN + 3 * HALF, LEA),
+    }
+
+
+async def test_all_or_nothing_changes_nothing_and_says_what_each_would_have_been(house: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(house, 3)
+    await bulk_scenario.lead(house, 2, Status.CONFIRMED)
+    before = await everything(house)
+
+    with pytest.raises(no.NotAllPossible, match=r"^Nothing was changed: 1 of 3 cannot be\.$") as torn:
+        await run(house, numbers, What.CONFIRM)
+
+    assert refusals(torn.value.outcomes) == {1: None, 2: "AlreadySo", 3: None}
+    assert await everything(house) == before
+
+
+async def test_rules_bind_staff_unless_they_say_why_anyway(house: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(house, 4)
+    await bulk_scenario.open_from_to(house, LEA, "10:00", "12:00")
+
+    outcomes = await run(house, numbers, What.SHIFT, minutes=15, is_all_or_nothing=False)
+    assert refusals(outcomes) == {1: "SlotTaken", 2: "SlotTaken", 3: "SlotTaken", 4: "OutsideHours"}
+
+    outcomes = await run(house, numbers, What.SHIFT, minutes=15, override_reason="Overtime")
+    assert refusals(outcomes) == dict.fromkeys(numbers)
+    assert {(await bulk_scenario.last_events(house, number))[0]["reason"] for number in numbers} == {"Overtime"}
+
+
+async def test_nobody_stands_in_outside_their_hours_unless_staff_say_why(house: Database) -> None:
+    await book(house, TEN)
+    await bulk_scenario.open_from_to(house, MAX, "14:00", "18:00")
+
+    assert refusals(await run(house, [1], What.ELSEWHERE, is_all_or_nothing=False)) == {1: "NobodyElseFree"}
+    assert refusals(await run(house, [1], What.ELSEWHERE, override_reason="Max comes early")) == {1: None}
+
+
+async def test_what_is_there_already_is_told(house: Database) -> None:
+    await book(house, TEN)
+
+    assert refusals(await run(house, [1], What.REASSIGN, resource_id=LEA, is_all_or_nothing=False)) == {
+        1: "AlreadyThere"
+    }
+    for resource, why in ((ZOE, "ResourceUnsuitable"), (999, "UnknownResource"), (2**62, "UnknownResource")):
+        outcomes = await run(house, [1], What.REASSIGN, resource_id=resource, is_all_or_nothing=False)
+        assert refusals(outcomes) == {1: why}
+
+
+# Preview.
+
+EVERY_ACT: list[tuple[What, dict[str, Any]]] = [
+    *((what, {}) for what in DONE),
+    (What.SHIFT, {"minutes": 15}),
+    (What.REASSIGN, {"resource_id": MAX}),
+    (What.ELSEWHERE, {"cancels_left_over": True}),
+]
+
+
+@pytest.mark.parametrize("is_all_or_nothing", [True, False])
+@pytest.mark.parametrize(("what", "more"), EVERY_ACT, ids=[what for what, _ in EVERY_ACT])
+async def test_a_preview_changes_nothing_and_equals_the_run(
+    house: Database, what: What, more: dict[str, Any], is_all_or_nothing: bool
+) -> None:
+    numbers = await bulk_scenario.fill_afternoon(house, 4)
+    await book(house, TEN + HALF, resource=MAX)
+    if not is_all_or_nothing:
+        numbers += [999]
+        await bulk_scenario.lead(house, 3, Status.CANCELLED)
+    elif what == What.REASSIGN:
+        numbers.remove(2)
+    before = await everything(house)
+    facts = {**more, "is_all_or_nothing": is_all_or_nothing}
+
+    preview = await run(house, numbers, what, keep=False, **facts)
+    assert await everything(house) == before
+
+    seen = {one.booking_id: one.before.version if one.before else None for one in preview}
+    done = await run(house, numbers, what, seen=seen, **facts)
+    assert [whole(one) for one in done] == [whole(one) for one in preview]
+    assert (await everything(house) != before) == any(one.after for one in preview)
+    assert any(one.after for one in done)
+
+
+async def test_a_preview_of_a_swap_is_the_swap(house: Database) -> None:
+    await book(house, TEN)
+    await book(house, TEN, resource=MAX)
+    before = await everything(house)
+
+    preview = await run(house, [1, 2], What.SWAP, keep=False)
+
+    assert await everything(house) == before
+    assert [whole(one) for one in await run(house, [1, 2], What.SWAP)] == [whole(one) for one in preview]
+
+
+def whole(one: bulk.Outcome) -> tuple[object, ...]:
+    """Give all of an outcome, comparably."""
+    before, after = (
+        {name: getattr(row, name) for name in type(row).model_fields} if row else None
+        for row in (one.before, one.after)
+    )
+    return one.booking_id, before, after, str(one.refusal)
+
+
+async def test_what_changed_between_preview_and_run_is_stale(house: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(house, 3)
+    preview = await run(house, numbers, What.CANCEL, keep=False)
+    seen = {one.booking_id: one.before.version if one.before else None for one in preview}
+    await bulk_scenario.lead(house, 2, Status.CONFIRMED)
+
+    with pytest.raises(no.NotAllPossible) as torn:
+        await run(house, numbers, What.CANCEL, seen=seen)
+    assert refusals(torn.value.outcomes) == {1: None, 2: "Stale", 3: None}
+
+    outcomes = await run(house, numbers, What.CANCEL, seen=seen, is_all_or_nothing=False)
+    assert refusals(outcomes) == {1: None, 2: "Stale", 3: None}
+    assert {number: row["status"] for number, row in (await bulk_scenario.rows_of(house)).items()} == {
+        1: "cancelled",
+        2: "confirmed",
+        3: "cancelled",
+    }
+
+
+async def test_a_swap_with_a_stale_one_swaps_neither(house: Database) -> None:
+    await book(house, TEN)
+    await book(house, TEN, resource=MAX)
+    await bulk_scenario.lead(house, 2, Status.CONFIRMED)
+    before = await everything(house)
+
+    outcomes = await run(house, [], What.SWAP, seen={1: 1, 2: 1}, is_all_or_nothing=False)
+
+    assert refusals(outcomes) == {1: "Stale", 2: "Stale"}
+    assert await everything(house) == before
+
+
+# What is refused as a whole.
+
+
+@pytest.mark.parametrize(
+    ("numbers", "what", "more", "why"),
+    [
+        ([], What.CANCEL, {}, no.NothingChosen),
+        (range(1, 502), What.CANCEL, {}, no.TooManyAtOnce),
+        ([1], What.SWAP, {}, no.SwapNeedsTwo),
+        ([1, 2, 3], What.SWAP, {}, no.SwapNeedsTwo),
+        ([1], What.SHIFT, {"minutes": 0}, no.ShiftOutOfRange),
+        ([1], What.SHIFT, {"minutes": 1441}, no.ShiftOutOfRange),
+        ([1], What.SHIFT, {"minutes": -1441}, no.ShiftOutOfRange),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(
+    house: Database, numbers: list[int], what: What, more: dict[str, Any], why: type[no.Refusal]
+) -> None:
+    with pytest.raises(why):
+        await run(house, numbers, what, **more)
+
+
+async def test_five_hundred_go_at_once(house: Database) -> None:
+    numbers = [(await book(house, TEN + HALF * at)).id for at in range(3)]
+
+    outcomes = await run(house, [*numbers, *range(1000, 1497)], What.CONFIRM, is_all_or_nothing=False)
+
+    assert len(outcomes) == bulk.MOST
+    assert refusals(outcomes[:4]) == {1: None, 2: None, 3: None, 1000: "Missing"}
+
+
+@pytest.mark.parametrize("by", [Actor("api", 1, Role.USER), Actor("admin", 2, Role.USER)])
+async def test_a_customer_changes_one_booking_at_a_time(house: Database, by: Actor) -> None:
+    await book(house, TEN)
+    before = await everything(house)
+
+    with pytest.raises(no.Forbidden):
+        await run(house, [1], What.CANCEL, by=by)
+
+    assert await everything(house) == before
+
+
+async def test_a_visitor_changes_nothing(house: Database) -> None:
+    with pytest.raises(no.Unauthenticated):
+        await run(house, [1], What.CANCEL, by=Actor("admin"))
+
+
+async def test_a_move_out_of_the_calendar_is_refused(house: Database) -> None:
+    await book(house, datetime.fromisoformat("2999-12-31T23:00Z"))
+
+    outcomes = await run(house, [1], What.SHIFT, minutes=90, override_reason="x", is_all_or_nothing=False)
+
+    assert refusals(outcomes) == {1: "OutsideTheCalendar"}
+
+
+async def test_a_hold_that_has_run_out_takes_no_place_to_move(house: Database) -> None:
+    await book(house, TEN)
+    await house.fetch(text("UPDATE bookings SET expires_at = :at WHERE id = 1"), at=NOW)
+
+    for what, more in EVERY_ACT[len(DONE) :]:
+        outcomes = await run(house, [1], what, is_all_or_nothing=False, **more)
+        assert refusals(outcomes) == {1: "HoldExpired"}
+
+
+def test_the_sentences_are_sentences() -> None:
+    for why in (no.NotAllPossible, no.TooManyAtOnce, no.ShiftOutOfRange):
+        said = str(why(refused=1, chosen=2, most=3))
+        assert re.fullmatch(r"[A-Z].*\.", said)
+        assert "{" not in said
+    assert (MARA.works_here, COLOUR) == (True, 1)

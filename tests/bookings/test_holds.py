@@ -1,0 +1,316 @@
+"""Holds: a slot is kept for some minutes, then it is anybody's, and nothing has to run for that."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import BigInteger, bindparam
+from sqlmodel import col, select
+
+from bookit import cleanup
+from bookit.db.pool import Database
+from bookit.schema.tables import Booking, Event, Resource, Service, Status
+from bookit.settings import Settings
+from tests.conftest import Clock, Person, refused
+from tests.support.opening_hours import booked, changed, offer, opens
+
+TEN = "2030-01-08T10:00:00Z"
+NINE = "2030-01-08T09:00:00Z"
+SOON = "2030-01-07T09:10:00Z"  # When a hold of NOW runs out.
+OF_BOOKING = (
+    select(Event)
+    .where(Event.table_name == "bookings", col(Event.row_id) == bindparam("id", type_=BigInteger))
+    .order_by(col(Event.id))
+)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A sign-in outlasts these tests, in which a day goes by."""
+    return settings.model_copy(update={"access_token_expire_minutes": 3 * 24 * 60})
+
+
+@pytest.fixture
+async def massage(database: Database) -> Service:
+    """A massage of an hour by one person, from nine to noon."""
+    service = await offer(database, {"name": "Lea"})
+    await opens(database, 1, "09:00-12:00")
+    return service
+
+
+async def held(person: Person, start: str = TEN, **more: Any) -> dict[str, Any]:
+    return await booked(person, start, hold=True, **more)
+
+
+async def asks(person: Person, booking: dict[str, Any], **change: Any) -> tuple[int, Any]:
+    """Change a booking; give the status, and what it became or the code of the refusal."""
+    answer = await person.asks("PATCH", f"/bookings/{booking['id']}", json=change)
+    return refused(answer) if answer.is_error else (answer.status_code, answer.json())
+
+
+async def tries(person: Person, start: str = TEN, **more: Any) -> tuple[int, str | None]:
+    answer = await person.asks("POST", "/bookings", json={"service_id": 1, "start_time": start, **more})
+    return refused(answer)
+
+
+async def history(database: Database, booking: dict[str, Any]) -> list[tuple[Any, ...]]:
+    rows = await database.fetch(OF_BOOKING, id=booking["id"])
+    return [tuple(row[name] for name in ("actor", "door", "action", "new", "reason")) for row in rows[1:]]
+
+
+async def test_a_hold_is_a_pending_booking_that_expires(tom: Person, massage: Service) -> None:
+    mine = await held(tom)
+
+    assert (mine["status"], mine["start_time"], mine["expires_at"]) == ("pending", TEN, SOON)
+    assert (await tom.asks("GET", "/bookings")).json() == [mine]
+
+
+async def test_how_long_a_hold_lives_is_the_businesss_choice(settings: Settings, tom: Person, massage: Service) -> None:
+    business = settings.model_copy(update={"hold_minutes": 3})
+
+    assert (settings.hold_minutes, Database.of(settings).hold.seconds) == (10, 600)
+    assert Database.of(business).hold.seconds == 180
+
+
+async def test_while_it_lives_it_blocks(tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service) -> None:
+    await held(tom)
+    clock.pass_by(minutes=9, seconds=59)
+
+    answers = [
+        await tries(eve),
+        await tries(eve, hold=True),
+        await tries(tom),
+        await tries(mara, override_reason="A friend."),
+    ]
+
+    assert answers == [(409, "slot-taken")] * 4
+
+
+async def test_while_it_lives_its_owner_turns_it_into_a_booking(
+    tom: Person, eve: Person, clock: Clock, massage: Service
+) -> None:
+    mine = await held(tom)
+    clock.pass_by(minutes=9, seconds=59)
+
+    decided = await asks(tom, mine, hold=False)
+    clock.pass_by(hours=1)
+
+    assert decided == (200, mine | {"expires_at": None, "version": 2})
+    assert await tries(eve) == (409, "slot-taken")
+
+
+async def test_an_ordinary_booking_is_no_hold_already(tom: Person, massage: Service) -> None:
+    mine = await booked(tom, TEN)
+
+    assert await asks(tom, mine, hold=False) == (200, mine)
+
+
+async def test_a_booking_does_not_become_a_hold(tom: Person, massage: Service) -> None:
+    mine = await booked(tom, TEN)
+
+    assert await asks(tom, mine, hold=True) == (422, "wrong-shape")
+
+
+@pytest.mark.parametrize("minutes", [10, 11, 600])
+async def test_once_expired_it_can_be_nothing_but_let_go(
+    minutes: int, tom: Person, mara: Person, clock: Clock, massage: Service
+) -> None:
+    mine = await held(tom)
+    clock.pass_by(minutes=minutes)
+
+    decided = await asks(tom, mine, hold=False)
+    by_staff = await asks(mara, mine, hold=False)
+    moved = await asks(tom, mine, start_time=NINE)
+    deleted = await tom.asks("DELETE", f"/bookings/{mine['id']}")
+
+    assert (decided, by_staff, moved) == ((409, "hold-expired"),) * 3
+    assert deleted.status_code == 204
+
+
+async def test_once_expired_it_blocks_nobody_and_nothing_has_to_run(
+    tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
+) -> None:
+    mine = await held(tom)
+    clock.pass_by(minutes=10)
+
+    hers = await booked(eve, TEN)
+
+    assert (hers["resource_id"], hers["status"], hers["expires_at"]) == (1, "pending", None)
+    assert await asks(tom, mine, hold=False) == (400, "no-longer-open")
+    gone = (await tom.asks("GET", f"/bookings/{mine['id']}")).json()
+    assert gone == mine | {"status": "cancelled", "version": 2}
+    assert await history(database, mine) == [
+        ("nobody", "clock", "changed", {"status": "cancelled"}, "The hold ran out.")
+    ]
+    assert await history(database, hers) == []
+
+
+async def test_whoever_moves_there_takes_its_place_too(
+    tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
+) -> None:
+    mine = await held(tom)
+    hers = await booked(eve, NINE)
+    clock.pass_by(minutes=10)
+
+    moved = await asks(eve, hers, start_time="2030-01-08T10:30:00Z")
+
+    assert (moved[0], moved[1]["start_time"]) == (200, "2030-01-08T10:30:00Z")
+    assert [event[:2] for event in await history(database, hers)] == [(f"user {eve.id}", "api")]
+    assert await history(database, mine) == [
+        ("nobody", "clock", "changed", {"status": "cancelled"}, "The hold ran out.")
+    ]
+
+
+async def test_a_cancelled_booking_comes_back_over_an_expired_hold_and_not_over_one_that_lives(
+    tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service
+) -> None:
+    hers = await booked(eve, TEN)
+    await asks(eve, hers, status="cancelled")
+    await held(tom)
+
+    while_it_lives = await asks(mara, hers, status="confirmed")
+    clock.pass_by(minutes=10)
+    after = await asks(mara, hers, status="confirmed")
+
+    assert while_it_lives == (409, "slot-taken")
+    assert (after[0], after[1]["status"]) == (200, "confirmed")
+
+
+async def test_one_visit_takes_the_places_of_several_holds(
+    tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
+) -> None:
+    await changed(database, Service, 1, duration_minutes=30)
+    holds = [await held(tom, start) for start in (TEN, "2030-01-08T10:30:00Z")]
+    await changed(database, Service, 1, duration_minutes=60)
+    clock.pass_by(minutes=10)
+
+    await booked(eve, TEN)
+
+    found = [(await tom.asks("GET", f"/bookings/{hold['id']}")).json()["status"] for hold in holds]
+    assert found == ["cancelled", "cancelled"]
+
+
+async def test_a_hold_that_runs_out_later_is_left_alone(
+    tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
+) -> None:
+    await changed(database, Resource, 1, capacity=2)
+    first = await held(tom)
+    clock.pass_by(minutes=5)
+    second = await held(tom)
+    clock.pass_by(minutes=5)
+
+    await booked(eve, TEN)
+
+    found = [(await tom.asks("GET", f"/bookings/{hold['id']}")).json()["status"] for hold in (first, second)]
+    assert found == ["cancelled", "pending"]
+    assert await tries(eve) == (409, "slot-taken")
+
+
+async def test_the_same_customer_holds_again_what_they_let_run_out(tom: Person, clock: Clock, massage: Service) -> None:
+    first = await held(tom)
+    clock.pass_by(minutes=10)
+
+    second = await held(tom)
+
+    assert (second["id"] != first["id"], second["expires_at"]) == (True, "2030-01-07T09:20:00Z")
+
+
+async def test_a_hold_is_confirmed_by_staff_and_lives_on(
+    tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service
+) -> None:
+    mine = await held(tom)
+
+    confirmed = await asks(mara, mine, status="confirmed")
+    clock.pass_by(hours=1)
+
+    assert confirmed == (200, mine | {"status": "confirmed", "expires_at": None, "version": 2})
+    assert await tries(eve) == (409, "slot-taken")
+
+
+async def test_a_hold_that_ran_out_and_whose_time_is_free_can_still_be_confirmed_by_staff(
+    tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service
+) -> None:
+    mine = await held(tom)
+    clock.pass_by(minutes=10)
+
+    confirmed = await asks(mara, mine, status="confirmed")
+
+    assert (confirmed[0], confirmed[1]["status"]) == (200, "confirmed")
+    assert await tries(eve) == (409, "slot-taken")
+
+
+async def test_a_hold_is_cancelled_by_its_owner_at_any_time(
+    tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
+) -> None:
+    await changed(database, Service, 1, cancel_notice_minutes=7 * 24 * 60)
+    first, second = await held(tom), await held(tom, NINE)
+
+    cancelled = await asks(tom, first, status="cancelled")
+    deleted = await tom.asks("DELETE", f"/bookings/{second['id']}")
+
+    assert (cancelled[0], cancelled[1]["status"], deleted.status_code) == (200, "cancelled", 204)
+    assert await tries(eve) == (201, None)
+
+
+async def test_a_hold_is_moved_and_stays_a_hold(tom: Person, eve: Person, clock: Clock, massage: Service) -> None:
+    mine = await held(tom)
+
+    moved = await asks(tom, mine, start_time=NINE)
+    clock.pass_by(minutes=10)
+
+    assert moved == (
+        200,
+        mine | {"start_time": NINE, "end_time": TEN, "version": 2},
+    )
+    assert [await tries(eve, start) for start in (NINE, TEN)] == [(201, None)] * 2
+
+
+async def test_a_hold_is_moved_and_decided_on_at_once(tom: Person, eve: Person, clock: Clock, massage: Service) -> None:
+    mine = await held(tom)
+
+    moved = await asks(tom, mine, start_time=NINE, hold=False)
+    clock.pass_by(minutes=10)
+
+    assert (moved[1]["start_time"], moved[1]["expires_at"]) == (NINE, None)
+    assert await tries(eve, NINE) == (409, "slot-taken")
+
+
+@pytest.mark.parametrize("change", [{"hold": False}, {"start_time": NINE}, {"status": "cancelled"}])
+async def test_the_hold_of_somebody_else_is_theirs(
+    change: dict[str, Any], tom: Person, eve: Person, massage: Service
+) -> None:
+    mine = await held(tom)
+
+    assert await asks(eve, mine, **change) == (403, "not-your-booking")
+    assert (await tom.asks("GET", f"/bookings/{mine['id']}")).json() == mine
+
+
+@pytest.mark.parametrize("status", [Status.CANCELLED, Status.COMPLETED])
+async def test_what_is_over_is_decided_on_no_more(
+    status: Status, tom: Person, database: Database, massage: Service
+) -> None:
+    mine = await held(tom)
+    await changed(database, Booking, mine["id"], status=status)
+
+    assert await asks(tom, mine, hold=False) == (400, "no-longer-open")
+
+
+async def test_housekeeping_cancels_what_ran_out_and_history_says_so(
+    tom: Person, clock: Clock, database: Database, massage: Service
+) -> None:
+    over = await held(tom)
+    clock.pass_by(minutes=5)
+    living, ordinary = await held(tom, NINE), await booked(tom, "2030-01-08T11:00:00Z")
+    clock.pass_by(minutes=5)
+
+    for _ in range(2):
+        await cleanup.tidy(database, now=clock())
+
+    found = (await tom.asks("GET", "/bookings")).json()
+    assert found == [living, over | {"status": "cancelled", "version": 2}, ordinary]
+    cancelled = ("nobody", "worker", "changed", {"status": "cancelled"}, "The hold ran out.")
+    assert await history(database, over) == [cancelled]
+
+
+@pytest.mark.parametrize("hold", ["true", 1, "yes", None])
+async def test_hold_is_yes_or_no(hold: Any, tom: Person, massage: Service) -> None:
+    assert await tries(tom, hold=hold) == (422, "wrong-shape")

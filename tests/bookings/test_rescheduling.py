@@ -1,0 +1,181 @@
+"""Rescheduling: another time or another resource for the same booking."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bookit import records
+from bookit import refusals as no
+from bookit.db.pool import Database
+from bookit.schema.tables import Booking, Service, Status
+from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person, refused
+from tests.support.admin_client import desk, open_door, staff_settings
+from tests.support.doors import AT_BOTH_DOORS, Door, door
+from tests.support.refusal_assertions import Refused
+
+__all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
+
+TEN = TOMORROW_AT_TEN
+ELEVEN = TEN + timedelta(hours=1)
+HALF = timedelta(minutes=30)
+
+
+async def booked(person: Person, service: Service) -> dict[str, Any]:
+    answer = await person.asks("POST", "/bookings", json={"service_id": service.id, "start_time": TEN.isoformat()})
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+# Whoever reschedules, and wherever.
+
+
+@AT_BOTH_DOORS
+async def test_a_booking_moves_as_it_is(door: Door, tom: Person, haircut: Service) -> None:
+    booking = await door.book(tom, haircut, TEN)
+
+    moved = await door.reschedule(booking, start_time=ELEVEN)
+
+    end = ELEVEN + timedelta(minutes=45)
+    times = {"start_time": ELEVEN, "end_time": end, "blocks_from": ELEVEN, "blocks_until": end}
+    assert moved == booking | times | {"version": 2}
+
+
+@AT_BOTH_DOORS
+async def test_a_moved_booking_keeps_its_length_and_price(door: Door, tom: Person, haircut: Service) -> None:
+    booking = await door.book(tom, haircut, TEN)
+    await door.change(Service, haircut, price=99, duration_minutes=10, setup_minutes=5)
+
+    moved = await door.reschedule(booking, start_time=ELEVEN)
+
+    assert (moved["price"], moved["end_time"] - moved["start_time"]) == (35, timedelta(minutes=45))
+    assert moved["blocks_from"] == ELEVEN
+
+
+@AT_BOTH_DOORS
+async def test_moving_over_its_own_time_is_no_conflict(door: Door, tom: Person, haircut: Service) -> None:
+    booking = await door.book(tom, haircut, TEN)
+
+    moved = await door.reschedule(booking, start_time=TEN + HALF)
+
+    assert (moved["start_time"], moved["version"]) == (TEN + HALF, 2)
+
+
+@AT_BOTH_DOORS
+async def test_moving_to_the_same_time_changes_nothing(door: Door, tom: Person, haircut: Service) -> None:
+    booking = await door.book(tom, haircut, TEN)
+
+    assert await door.reschedule(booking, start_time=TEN, resource_id=1) == booking
+
+
+@AT_BOTH_DOORS
+async def test_moving_into_a_taken_slot_is_refused(door: Door, tom: Person, eve: Person, haircut: Service) -> None:
+    await door.book(tom, haircut, TEN)
+    booking = await door.book(eve, haircut, ELEVEN)
+
+    assert await door.reschedule(booking, start_time=TEN + HALF) == Refused(no.SlotTaken)
+    assert await door.row(Booking, booking["id"]) == booking
+
+
+@AT_BOTH_DOORS
+async def test_moving_outside_the_calendar_is_refused(door: Door, tom: Person, haircut: Service) -> None:
+    booking = await door.book(tom, haircut, TEN)
+
+    assert await door.reschedule(booking, start_time=TEN.replace(year=3000)) == Refused(no.OutsideTheCalendar)
+
+
+@AT_BOTH_DOORS
+async def test_another_resource_must_serve_the_service(
+    door: Door, tom: Person, shared: Service, haircut: Service
+) -> None:
+    booking = await door.book(tom, shared, TEN)
+
+    moved = await door.reschedule(booking, resource_id=2)
+
+    assert moved == booking | {"resource_id": 2, "version": 2}
+    assert await door.reschedule(moved, resource_id=3) == Refused(no.ResourceUnsuitable)
+    assert await door.reschedule(moved, resource_id=99) == Refused(no.UnknownResource)
+
+
+@AT_BOTH_DOORS
+@pytest.mark.parametrize("start", [TEN + timedelta(seconds=30), datetime(2030, 10, 27, 1, 30, tzinfo=UTC)])
+async def test_a_time_that_is_left_alone_stays_to_the_second(
+    door: Door, tom: Person, shared: Service, start: datetime
+) -> None:
+    """A form shows minutes, and of the hour that comes twice in Berlin's autumn it does not show which one it is."""
+    wanted = {"service_id": shared.id, "start_time": start.isoformat(), "resource_id": 1}
+    booked = (await tom.asks("POST", "/bookings", json=wanted)).json()
+
+    moved = await door.reschedule(booked, resource_id=2)
+
+    assert (moved["start_time"], moved["resource_id"], moved["version"]) == (start, 2, 2)
+
+
+@AT_BOTH_DOORS
+async def test_moving_to_a_resource_that_is_taken_is_refused(
+    door: Door, tom: Person, eve: Person, shared: Service
+) -> None:
+    await door.book(tom, shared, TEN)
+    booking = await door.book(eve, shared, TEN)
+
+    assert await door.reschedule(booking, resource_id=1) == Refused(no.SlotTaken)
+
+
+@AT_BOTH_DOORS
+async def test_what_somebody_changed_meanwhile_is_not_moved(door: Door, tom: Person, haircut: Service) -> None:
+    seen = await door.book(tom, haircut, TEN)
+    changed = await door.lead_to(seen, Status.CONFIRMED)
+
+    assert await door.reschedule(seen, start_time=ELEVEN) == Refused(no.Stale)
+    assert (await door.reschedule(changed, start_time=ELEVEN))["version"] == 3
+
+
+@AT_BOTH_DOORS
+async def test_a_booking_that_is_not_there_is_not_moved(door: Door) -> None:
+    assert await door.reschedule({"id": 99, "version": 1}, start_time=ELEVEN) == Refused(no.Missing)
+
+
+@AT_BOTH_DOORS
+@pytest.mark.parametrize("status", [Status.CANCELLED, Status.COMPLETED, Status.NO_SHOW])
+async def test_staff_put_right_a_visit_that_is_over(door: Door, tom: Person, haircut: Service, status: Status) -> None:
+    booking = await door.lead_to(await door.book(tom, haircut, TEN), status)
+    long_ago = NOW - timedelta(days=1)
+
+    moved = await door.reschedule(booking, start_time=long_ago)
+
+    assert (moved["start_time"], moved["status"], moved["version"]) == (long_ago, status, 3)
+
+
+# At the API alone: what customers may not, who do not enter the staff door.
+
+
+async def test_an_owner_moves_their_own(tom: Person, haircut: Service) -> None:
+    found = await booked(tom, haircut)
+
+    answer = await tom.asks("PATCH", f"/bookings/{found['id']}", json={"start_time": ELEVEN.isoformat()})
+
+    moved = {"start_time": "2030-01-08T11:00:00Z", "end_time": "2030-01-08T11:45:00Z", "version": 2}
+    assert (answer.status_code, answer.json()) == (200, found | moved)
+
+
+async def test_moving_into_the_past_is_refused(tom: Person, haircut: Service) -> None:
+    found = await booked(tom, haircut)
+
+    answer = await tom.asks("PATCH", f"/bookings/{found['id']}", json={"start_time": "2030-01-06T10:00:00Z"})
+
+    assert refused(answer) == (400, "in-the-past")
+
+
+@pytest.mark.parametrize("status", [Status.CANCELLED, Status.COMPLETED, Status.NO_SHOW])
+async def test_a_visit_that_is_over_is_not_its_owners_to_move(
+    tom: Person, haircut: Service, database: Database, status: Status
+) -> None:
+    found = await booked(tom, haircut)
+    async with database.transaction(by=OWNER) as session:
+        booking = await records.hold(session, Booking, found["id"])
+        await records.change(session, booking, by=OWNER, now=NOW, status=status)
+
+    answer = await tom.asks("PATCH", f"/bookings/{found['id']}", json={"start_time": ELEVEN.isoformat()})
+
+    assert refused(answer) == (400, "no-longer-open")

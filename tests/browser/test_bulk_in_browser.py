@@ -1,0 +1,142 @@
+"""Many bookings at once, as staff see it: in a real browser, on a wide screen and on a phone."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+from sqlalchemy import text
+
+from bookit import records
+from bookit.db.pool import Database
+from bookit.people import passwords
+from bookit.schema.tables import Booking, Role, User
+from tests.conftest import OWNER, PASSWORD
+from tests.support import bulk_scenario
+from tests.support.browser import Served, at_the_desk, browser, faults, fits, served
+from tests.support.bulk_scenario import HALF, MAX
+
+__all__ = ["browser", "served"]  # fixtures
+
+NOW = datetime.now(UTC)  # The server's clock goes.
+NEXT_WEEK = (NOW + timedelta(days=7)).replace(hour=10, minute=0, second=0, microsecond=0)
+
+
+@pytest.fixture(scope="module")
+async def kept(served: Served) -> AsyncIterator[Database]:
+    """The database that is served, with Mara (1) at the desk and Tom (2) who books."""
+    async with Database(served.database_url) as database:
+        async with database.transaction(by=OWNER) as session:
+            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+            await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
+            await records.create(session, User, name="Tom", email="tom@example.com", **who)
+        await bulk_scenario.open_house(database)
+        yield database
+
+
+async def fill(database: Database, start: datetime, count: int) -> list[int]:
+    """Book Lea's half hours back to back."""
+    numbers = []
+    async with database.transaction(by=OWNER) as session:
+        for at in range(count):
+            facts: dict[str, Any] = {"user_id": 2, "service_id": 1, "resource_id": 1, "start_time": start + HALF * at}
+            numbers.append((await records.create(session, Booking, by=OWNER, now=NOW, **facts)).id)
+    return numbers
+
+
+async def require_fit(page: Page) -> None:
+    """Refuse a page that is wider than its window, or that somebody cannot use."""
+    assert await fits(page)
+    assert await faults(page) == []
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+async def test_ticked_bookings_run_late_and_are_put_back(
+    browser: Browser, served: Served, kept: Database, width: int
+) -> None:
+    first = NEXT_WEEK + timedelta(days=width // 100)
+    numbers = await fill(kept, first, 3)
+    watched = await at_the_desk(browser, served.url, width=width)
+    page = watched.page
+    await page.goto(f"{served.url}/admin/booking/list")
+    for number in numbers[:2]:
+        await page.locator(f"td:has(input[type=hidden][value='{number}']) input.select-box").check()
+
+    await page.get_by_role("link", name="Change many…").click()
+    await expect(page).to_have_title("Change many bookings – BookIt")
+    await expect(page.locator("input[name=booking]")).to_have_count(2)
+    await expect(page.get_by_label("Minutes to move by")).to_be_hidden()
+    await require_fit(page)
+    await page.get_by_label("Do this").select_option("Move by minutes")
+    await page.get_by_label("Minutes to move by").fill("15")
+    await page.get_by_label("Earlier or later").select_option("earlier")
+    await page.get_by_label("Reason, kept").fill("Early bird")
+    await page.get_by_role("button", name="See what would come of it").click()
+
+    await expect(page.get_by_role("status").first).to_contain_text("2 of 2 would change. Nothing has been changed yet.")
+    await require_fit(page)
+    await page.get_by_role("button", name="Do it").click()
+    await expect(page.get_by_role("status").first).to_contain_text("2 of 2 changed.")
+    await require_fit(page)
+    await page.get_by_role("link", name="See it in the history, or undo it").click()
+    await expect(page).to_have_title("What one act changed – BookIt")
+    await require_fit(page)
+    await page.get_by_role("button", name="Undo all of this").click()
+    await expect(page.get_by_text("2 bookings are as they were.")).to_be_visible()
+
+    rows = await kept.fetch(text("SELECT id, start_time FROM bookings WHERE id = ANY (:ids) ORDER BY id"), ids=numbers)
+    assert [row["start_time"] for row in rows] == [first, first + HALF, first + 2 * HALF]
+    await page.goto(f"{served.url}/admin/booking/details/{numbers[0]}")
+    await expect(page.get_by_role("button", name="Undo: moved")).to_be_visible()
+    await require_fit(page)
+    assert (watched.errors, watched.elsewhere) == ([], [])
+    await page.close()
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+async def test_a_sick_colleagues_day_is_freed(browser: Browser, served: Served, kept: Database, width: int) -> None:
+    day = NEXT_WEEK + timedelta(days=30 + width // 100)
+    numbers = await fill(kept, day, 2)
+    watched = await at_the_desk(browser, served.url, width=width)
+    page = watched.page
+    await page.goto(f"{served.url}/admin/resource/details/1")
+
+    await page.get_by_role("link", name="Free a day…").click()
+    await expect(page).to_have_title("Free a day of Lea – BookIt")
+    await page.get_by_label("First day").fill(f"{day.date()}")
+    await page.get_by_label("Last day").fill(f"{day.date()}")
+    await page.get_by_role("button", name="Show these days").click()
+    await expect(page.locator("input[name=booking]")).to_have_count(2)
+    await require_fit(page)
+    await page.get_by_role("button", name="See what would come of it").press("Enter")
+    await expect(page.get_by_text("Lea → Max")).to_have_count(2)
+    await page.get_by_role("button", name="Do it").press("Enter")
+    await expect(page.get_by_role("status").first).to_contain_text("2 of 2 changed.")
+
+    rows = await kept.fetch(text("SELECT resource_id FROM bookings WHERE id = ANY (:ids)"), ids=numbers)
+    assert [row["resource_id"] for row in rows] == [MAX, MAX]
+    assert (watched.errors, watched.elsewhere) == ([], [])
+    await page.close()
+
+
+async def test_it_works_without_a_script(browser: Browser, served: Served, kept: Database) -> None:
+    start = NEXT_WEEK + timedelta(days=100)
+    numbers = await fill(kept, start, 2)
+    watched = await at_the_desk(browser, served.url)
+    kept_cookies = await watched.page.context.storage_state()
+    context = await browser.new_context(java_script_enabled=False, storage_state=kept_cookies)
+    page = await context.new_page()
+
+    await page.goto(f"{served.url}/admin/booking/list?start_time={start.date()}")
+    await page.get_by_role("link", name="Change many…").click()
+    await expect(page.locator("input[name=booking]")).to_have_count(2)
+    await page.locator(f"input[name=booking][value='{numbers[1]}']").uncheck()
+    await page.get_by_role("button", name="See what would come of it").click()
+    await page.get_by_role("button", name="Do it").click()
+    await expect(page.get_by_role("status").first).to_contain_text("1 of 1 changed.")
+
+    rows = await kept.fetch(text("SELECT status FROM bookings WHERE id = ANY (:ids) ORDER BY id"), ids=numbers)
+    assert [row["status"] for row in rows] == ["confirmed", "pending"]
+    await context.close()
+    await watched.page.close()

@@ -1,0 +1,175 @@
+"""The calendar in a real browser, whose clock is in Los Angeles while the business keeps Berlin's."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from playwright.async_api import Browser, expect
+from sqlalchemy import text
+
+from bookit import records
+from bookit.db.pool import Database
+from bookit.schema.tables import Booking, Resource, Service, User
+from tests.conftest import OWNER
+from tests.support.browser import Served, browser
+from tests.support.calendar_scenario import (
+    FITS,
+    MINUTE,
+    NOW,
+    PHONE,
+    WIDE,
+    at,
+    at_the_calendar,
+    berlin,
+    book,
+    box_of,
+    drag,
+    faults,
+    kept,
+    lasts,
+)
+
+__all__ = ["berlin", "browser", "kept"]  # fixtures, which pytest finds by their names here
+
+
+async def test_a_visit_s_length_is_reached_by_keyboard(browser: Browser, berlin: Served, kept: Database) -> None:
+    booking = await book(kept, at(11, 10))
+    page, errors, _ = await at_the_calendar(browser, berlin, at(11, 10), PHONE)
+
+    await page.locator(".cal-visit").focus()
+    await page.keyboard.press("Enter")
+    await page.get_by_role("dialog").get_by_role("link", name="Time and length by form").focus()
+    await page.keyboard.press("Enter")
+    await page.get_by_label("End").fill(f"{at(11, 11):%Y-%m-%dT%H:%M}")
+    await page.keyboard.press("Enter")
+
+    await expect(page).to_have_url(re.compile("/booking/(list|details)"))
+    assert (await lasts(kept, booking), errors) == (timedelta(hours=1), [])
+
+
+async def test_a_click_on_an_empty_slot_books_somebody_new(browser: Browser, berlin: Served, kept: Database) -> None:
+    await book(kept, at(2, 10))
+    page, errors, elsewhere = await at_the_calendar(browser, berlin, at(2, 10))
+    box = await box_of(page.locator(".cal-visit"))
+    column = await box_of(page.locator(".ec-col-head", has_text="Max"))
+
+    await page.mouse.click(column["x"] + 40, box["y"] + 120 * MINUTE + 2)
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_label("Start")).to_have_value(f"{at(2, 12):%Y-%m-%dT%H:%M}")
+    await expect(dialog.get_by_label("Resource")).to_have_value("2")
+    await dialog.get_by_label("Somebody new").check()
+    await dialog.get_by_label("Name", exact=True).fill("Nora New")
+    await dialog.get_by_label("E-mail", exact=True).fill("nora@example.com")
+    found = await faults(page)
+    await dialog.get_by_role("button", name="Book").click()
+
+    await expect(page.locator(".cal-visit", has_text="Nora New")).to_contain_text("12:00")
+    rows = await kept.fetch(
+        text(
+            "SELECT b.start_time, b.resource_id FROM bookings b JOIN users u ON u.id = b.user_id WHERE u.name = :name"
+        ),
+        name="Nora New",
+    )
+    assert rows == [{"start_time": at(2, 12), "resource_id": 2}]
+    assert (found, errors, elsewhere) == ([], [], [])
+
+
+async def test_all_of_it_goes_by_keyboard(browser: Browser, berlin: Served, kept: Database) -> None:
+    booking = await book(kept, at(3, 10))
+    page, errors, _ = await at_the_calendar(browser, berlin, at(3, 10))
+
+    await page.locator(".cal-visit").focus()
+    await page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("10:00 – 10:30")
+    found = await faults(page)
+    await dialog.get_by_role("button", name="Confirm").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".cal-visit")).to_contain_text("Confirmed")
+
+    await page.get_by_role("button", name="New booking").focus()
+    await page.keyboard.press("Enter")
+    await expect(dialog.get_by_label("Customer, by name or e-mail")).to_be_focused()
+    await page.keyboard.type("tom")
+    await expect(dialog.get_by_role("listbox").get_by_role("option")).to_have_text("Tom · tom@example.com")
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".cal-visit", has_text="09:00")).to_contain_text("Tom")
+
+    row = await kept.get(Booking, booking.id)
+    assert row is not None
+    assert (row.status, found, errors) == ("confirmed", [], [])
+
+
+async def test_a_phone_shows_one_resource_at_a_time(browser: Browser, berlin: Served, kept: Database) -> None:
+    for resource, hour in ((1, 10), (2, 11)):
+        await book(kept, at(4, hour), resource)
+    page, errors, elsewhere = await at_the_calendar(browser, berlin, at(4, 10), PHONE)
+    visits = page.locator(".cal-visit")
+    await expect(visits).to_contain_text(["10:00"])
+    fitted = [await page.evaluate(FITS)]
+
+    await page.get_by_label("Resource").first.select_option("Max")
+    await expect(visits).to_contain_text(["11:00"])
+    found = await faults(page)
+    await visits.click()
+    await expect(page.get_by_role("dialog")).to_contain_text("Max")
+    fitted.append(await page.evaluate(FITS))
+    await page.keyboard.press("Escape")
+    await page.get_by_label("Resource").first.select_option("All")
+    await page.get_by_role("button", name="List").click()
+    await expect(visits.first).to_be_visible()
+    fitted.append(await page.evaluate(FITS))
+    found += await faults(page)
+
+    assert (fitted, found, errors, elsewhere) == ([True, True, True], [], [], [])
+
+
+NAMES = ["Charlotte Fischer", "Björn Ostermann", "Frank Dietrich", "Selin Korkmaz", "Luca Moretti", "Katharina Busch",
+         "Diego Fernández", "Zeynep Aksoy", "Oliver Grant", "Lena Brandt"]  # fmt: skip
+CUT = """
+[...document.querySelectorAll(".cal-visit .cal-who")].filter((who) => {
+  const [name, visit] = [who, who.closest(".ec-event-body")].map((part) => part.getBoundingClientRect());
+  return name.right > visit.right + 1 || name.bottom > visit.bottom + 1 || !name.width;
+}).map((who) => who.textContent)
+"""
+
+
+async def test_a_class_is_read_name_by_name(browser: Browser, berlin: Served, kept: Database) -> None:
+    how: dict[str, Any] = {"by": OWNER, "now": NOW}
+    async with kept.transaction(by=OWNER) as session:
+        studio = await records.create(session, Resource, **how, name="Studio", capacity=12, timezone="Europe/Berlin")
+        facts: dict[str, Any] = {"title": "Yoga", "price": 15, "duration_minutes": 60, "resource_ids": [studio.id]}
+        yoga = await records.create(session, Service, **how, **facts)
+        for at_place, name in enumerate(NAMES):
+            known: dict[str, Any] = {"name": name, "email": f"yogi{at_place}@example.com", "password_hash": "-"}
+            yogi = await records.create(session, User, **how, **known)
+            visit: dict[str, Any] = {"user_id": yogi.id, "service_id": yoga.id, "start_time": at(20, 10)}
+            await records.create(session, Booking, **how, **visit)
+    found = []
+    looks = [(WIDE, "day", "light"), (WIDE, "week", "dark"), (PHONE, "day", "dark"), (PHONE, "week", "light")]
+    for width, view, scheme in looks:
+        where = f"&view={view}&resource={studio.id if width == PHONE else ''}"
+        page, errors, _ = await at_the_calendar(browser, berlin, at(20, 10), width, where)
+        await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        await page.reload()
+        await expect(page.locator(".cal-visit")).to_have_count(len(NAMES))
+        await box_of(page.locator(".cal-visit").last)
+        found.append((await page.evaluate(CUT), await page.evaluate(FITS), await faults(page), errors))
+        await page.close()
+
+    assert found == [([], True, [], [])] * 4
+
+
+async def test_two_at_the_desk_see_each_other_s_changes(browser: Browser, berlin: Served, kept: Database) -> None:
+    (one, _, _), (other, _, _) = [await at_the_calendar(browser, berlin, at(5, 10)) for _ in range(2)]
+
+    await book(kept, at(5, 10))
+    for page in (one, other):
+        await expect(page.locator(".cal-visit")).to_contain_text("10:00", timeout=2000)
+    await drag(one, one.locator(".cal-visit"), minutes=60, columns=1)
+
+    await expect(other.locator(".cal-visit")).to_contain_text("11:00", timeout=3000)
+    await kept.fetch(text("DELETE FROM bookings WHERE start_time = :start"), start=at(5, 11))
+    for page in (one, other):
+        await expect(page.locator(".cal-visit")).to_have_count(0, timeout=2000)

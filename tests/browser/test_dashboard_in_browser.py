@@ -1,0 +1,181 @@
+"""Today follows what happens, in a real browser: nobody loads it again, and nobody at it is disturbed."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import pytest
+from playwright.async_api import Browser, Locator, Page, expect
+
+from bookit import records
+from bookit.db.pool import Database
+from bookit.people import passwords
+from bookit.schema.tables import Booking, Resource, Role, Service, Status, User
+from tests.conftest import OWNER, PASSWORD
+from tests.support.browser import Served, Watched, browser, served, watch
+
+__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+
+NOW = datetime.now(UTC)  # The server's clock goes.
+DAYS_AHEAD = timedelta(days=3)
+HOW: dict[str, Any] = {"by": OWNER, "now": NOW}
+SOON = 3_000  # milliseconds: about a second, on a machine that does other things too
+
+
+@pytest.fixture
+async def kept(served: Served) -> AsyncIterator[Database]:
+    """The database that is served: Mara at the desk, Tom (2), and twelve chairs that are always open. No bookings."""
+    async with Database(served.database_url) as database:
+        async with database.transaction(by=OWNER) as session:
+            who: dict[str, Any] = {**HOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+            if await session.get(User, 1) is None:
+                await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
+                await records.create(session, User, name="Tom", email="tom@example.com", **who)
+                chairs = [await records.create(session, Resource, name=f"Chair {n:02}", **HOW) for n in range(12)]
+                facts: dict[str, Any] = {"title": "Haircut", "price": 35, "duration_minutes": 30}
+                await records.create(session, Service, **facts, resource_ids=[chair.id for chair in chairs], **HOW)
+        yield database
+        async with database.transaction(by=OWNER) as session:
+            for booking in range(1, 20):
+                if row := await session.get(Booking, booking):
+                    await records.remove(session, row, **HOW)
+
+
+@pytest.fixture
+async def today(browser: Browser, served: Served, kept: Database) -> AsyncIterator[Watched]:
+    """Today as Mara has it open."""
+    del kept  # It is there.
+    watched = await watch(browser, f"{served.url}/admin/login")
+    await watched.page.get_by_label("E-mail").fill("mara@example.com")
+    await watched.page.get_by_label("Password").fill(PASSWORD)
+    await watched.page.get_by_role("button", name="Sign in").click()
+    await follows(watched.page)
+    yield watched
+    await watched.page.close()
+
+
+async def follows(page: Page) -> None:
+    """Wait until the page follows what happens, and mark it, so that a page that was loaded again is known."""
+    await expect(page.locator("[data-bk-live]")).to_have_text("Live")
+    await page.wait_for_load_state("networkidle")
+    await page.evaluate("window.isAsItWas = true")
+
+
+def card(page: Page, name: str) -> Locator:
+    return page.get_by_role("region", name=name)
+
+
+async def book(database: Database, hours: int = 0) -> Booking:
+    """Have Tom ask for a visit in three days."""
+    async with database.transaction(by=OWNER) as session:
+        facts: dict[str, Any] = {"user_id": 2, "service_id": 1, "start_time": NOW + DAYS_AHEAD + timedelta(hours=hours)}
+        return await records.create(session, Booking, **facts, **HOW)
+
+
+async def become(database: Database, booking: Booking, status: Status) -> None:
+    async with database.transaction(by=OWNER) as session:
+        row = await session.get(Booking, booking.id)
+        assert row
+        await records.change(session, row, **HOW, status=status)
+
+
+async def test_what_is_booked_through_the_api_appears(today: Watched, served: Served) -> None:
+    page, errors, elsewhere = today
+    await expect(card(page, "To be confirmed")).to_contain_text("Nothing waits for confirmation.")
+
+    async with httpx2.AsyncClient(base_url=served.url) as tom:
+        answer = await tom.post("/auth/login", json={"email": "tom@example.com", "password": PASSWORD})
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        sent = {"service_id": 1, "start_time": (NOW + DAYS_AHEAD).isoformat()}
+        assert (await tom.post("/bookings", json=sent, headers=headers)).status_code == 201
+
+    await expect(card(page, "To be confirmed 1")).to_contain_text("Tom", timeout=SOON)
+    await expect(page.locator("[data-bk-told]")).to_have_text("To be confirmed 1")
+    assert await page.evaluate("window.isAsItWas")
+    assert (errors, elsewhere) == ([], [])
+
+
+async def test_whoever_is_at_the_page_is_not_disturbed(today: Watched, kept: Database) -> None:
+    page, errors, _ = today
+    await book(kept, hours=2)
+    row = card(page, "To be confirmed 1").get_by_role("link", name="Tom")
+    await row.focus(timeout=SOON)
+    more = page.locator("section", has_text="Free time left today").locator("details")
+    await more.evaluate("(details) => { details.open = true; }")
+    await page.evaluate("window.focused = document.activeElement")
+    height = await page.evaluate("window.scrollY")
+
+    await book(kept)
+
+    await expect(card(page, "To be confirmed 2")).to_be_visible(timeout=SOON)
+    assert await page.evaluate("document.activeElement === window.focused && window.focused.isConnected")
+    assert await more.evaluate("(details) => details.open")
+    assert await page.evaluate("window.scrollY") == height
+    assert errors == []
+
+
+async def test_whoever_stood_on_a_row_that_goes_stays_at_its_list(today: Watched, kept: Database) -> None:
+    page, errors, _ = today
+    booking = await book(kept)
+    await card(page, "To be confirmed 1").get_by_role("link", name="Tom").focus(timeout=SOON)
+
+    await become(kept, booking, Status.CONFIRMED)
+
+    await expect(card(page, "To be confirmed")).to_contain_text("Nothing waits for confirmation.", timeout=SOON)
+    assert await page.evaluate("document.activeElement.id") == "pending"
+    assert await page.evaluate("window.isAsItWas")
+    assert errors == []
+
+
+async def test_nothing_changes_under_a_finger_that_is_down(today: Watched, kept: Database) -> None:
+    page, errors, _ = today
+    box = await card(page, "To be confirmed").bounding_box()
+    assert box
+    await page.mouse.move(box["x"] + 20, box["y"] + 20)
+    await page.mouse.down()
+
+    await book(kept)
+    await page.wait_for_timeout(1_500)
+    meanwhile = await card(page, "To be confirmed").inner_text()
+    await page.mouse.up()
+
+    assert "Nothing waits for confirmation." in meanwhile
+    await expect(card(page, "To be confirmed 1")).to_be_visible(timeout=SOON)
+    assert errors == []
+
+
+async def test_what_is_missed_while_the_server_is_away_comes_with_it(today: Watched, kept: Database) -> None:
+    page = today.page
+    await page.route("**/admin/calendar/stream", lambda route: route.abort())
+    await page.reload()
+    await expect(page.locator("[data-bk-live]")).to_have_text("Reconnecting…", timeout=10_000)
+    await book(kept)
+
+    await page.unroute("**/admin/calendar/stream")
+
+    await expect(card(page, "To be confirmed 1")).to_be_visible(timeout=10_000)
+    await expect(page.locator("[data-bk-live]")).to_have_text("Live")
+
+
+async def test_time_passes_on_the_page_too(today: Watched) -> None:
+    page, errors, _ = today
+    await page.clock.install()
+    await page.reload()
+    await follows(page)
+
+    async with page.expect_response("**/admin/today") as asked:
+        await page.clock.run_for(62_000)
+
+    assert (await asked.value).status == 200
+    assert errors == []
+
+
+async def test_whoever_is_signed_out_is_told(today: Watched, kept: Database) -> None:
+    page = today.page
+    await page.context.clear_cookies()
+
+    await book(kept)
+
+    await expect(page.locator("[data-bk-live]")).to_have_text("Not live: load the page again", timeout=SOON)
+    await expect(card(page, "To be confirmed")).to_contain_text("Nothing waits for confirmation.")

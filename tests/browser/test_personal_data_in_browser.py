@@ -1,0 +1,119 @@
+"""The box for everything, and erasing a customer, in a real browser: with the keyboard, wide and on a phone."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from bookit import records
+from bookit.db.pool import Database
+from bookit.people import passwords
+from bookit.schema.tables import Booking, Role, Service, User
+from tests.conftest import OWNER, PASSWORD
+from tests.support.browser import Served, at_the_desk, browser, faults, fits, served, sign_in
+
+__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+
+WIDE, PHONE = 1400, 390
+NOW = datetime.now(UTC)  # The server's clock goes.
+PERSON = {WIDE: "Wanda", PHONE: "Phoebe"}
+
+
+@pytest.fixture(scope="module")
+async def kept(served: Served) -> AsyncIterator[Database]:
+    """The database that is served, with Ada (1), Wanda (2) and Phoebe (3), who each come next week."""
+    who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+    async with Database(served.database_url) as database:
+        async with database.transaction(by=OWNER) as session:
+            await records.create(session, User, name="Ada", email="ada@example.com", role=Role.ADMIN, **who)
+            facts: dict[str, Any] = {"title": "Haircut", "price": 35, "duration_minutes": 45}
+            await records.create(session, Service, by=OWNER, now=NOW, **facts)
+            for days, name in enumerate(PERSON.values(), start=7):
+                user = await records.create(session, User, name=name, email=f"{name.lower()}@example.com", **who)
+                start = NOW + timedelta(days=days)
+                await records.create(
+                    session, Booking, by=OWNER, now=NOW, user_id=user.id, service_id=1, start_time=start
+                )
+        yield database
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+async def test_a_customer_is_found_and_erased_with_the_keyboard(
+    width: int, browser: Browser, served: Served, kept: Database
+) -> None:
+    page, errors, elsewhere = await at_the_desk(browser, served.url, "ada@example.com", width=width)
+    name, box = PERSON[width], page.get_by_role("searchbox", name="Search everywhere")
+    await page.keyboard.press("/")
+    await expect(box).to_be_focused()
+    await page.keyboard.type(name.lower())
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_title(f"Search: {name.lower()} – BookIt")
+    await expect(box).to_have_value(name.lower())
+    assert await fits(page)
+
+    await page.get_by_role("link", name=name, exact=True).press("Enter")
+    await page.get_by_role("link", name="Erase…").press("Enter")
+    await expect(page.get_by_text("1 coming booking is cancelled.")).to_be_visible()
+    assert await fits(page)
+    await page.get_by_label("Type the e-mail of this customer").focus()
+    await page.keyboard.type(f"{name}@example.com")
+    await page.keyboard.press("Enter")
+
+    await expect(page.get_by_text("is erased. 1 booking was cancelled.")).to_be_visible()
+    await expect(page.get_by_role("link", name="Erase…")).to_have_count(0)
+    number = int(page.url.rsplit("/", 1)[1])
+    user = await kept.get(User, number)
+    assert user is not None
+    assert (user.name, user.email) == ("Erased customer", f"erased-{number}@erased.invalid")
+    assert (errors, elsewhere) == ([], [])
+    assert name.lower() not in served.log.read_text("utf-8").lower()
+    await page.close()
+
+
+async def test_a_slash_that_is_typed_stays_where_it_is(browser: Browser, served: Served, kept: Database) -> None:
+    del kept
+    page, errors, _ = await at_the_desk(browser, served.url, "ada@example.com")
+    await page.goto(f"{served.url}/admin/service/create")
+
+    await page.get_by_label("Title").focus()
+    await page.keyboard.type("Wash/cut")
+
+    await expect(page.get_by_label("Title")).to_have_value("Wash/cut")
+    assert errors == []
+    await page.close()
+
+
+async def test_the_box_needs_no_script(browser: Browser, served: Served, kept: Database) -> None:
+    del kept
+    context = await browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto(f"{served.url}/admin/login")
+    await sign_in(page, "ada@example.com")
+
+    await page.get_by_label("Search everywhere").fill("hair")
+    await page.get_by_role("button", name="Find").click()
+
+    await expect(page.get_by_role("link", name="Bookings of Haircut").first).to_be_visible()
+    await context.close()
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_everybody_can_use_these_pages(
+    width: int, theme: str, browser: Browser, served: Served, kept: Database
+) -> None:
+    async with kept.transaction(by=OWNER) as session:
+        facts = {"name": "Otto", "email": f"otto{width}{theme}@example.com", "password_hash": ""}
+        otto = await records.create(session, User, by=OWNER, now=NOW, **facts)
+    page, errors, elsewhere = await at_the_desk(browser, served.url, "ada@example.com", width=width, theme=theme)
+
+    found = {}
+    for path in ("search?q=a", "search?q=zzz", f"user/{otto.id}/erase", f"user/details/{otto.id}", "search?q=%231"):
+        await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
+        found[path] = (await faults(page), await fits(page))
+
+    assert found == dict.fromkeys(found, ([], True))
+    assert (errors, elsewhere) == ([], [])
+    await page.close()

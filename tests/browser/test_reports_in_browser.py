@@ -1,0 +1,102 @@
+"""Today and the reports, as staff see them: drawn, in words too, on a wide screen and on a phone, light and dark."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from bookit import records
+from bookit.db.pool import Database
+from bookit.people import passwords
+from bookit.schema.tables import Booking, Role, Service, Status, User
+from tests.conftest import OWNER, PASSWORD
+from tests.support.browser import Served, at_the_desk, browser, faults, fits, served
+
+__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+
+NOW = datetime.now(UTC)  # The server's clock goes, so visits are around now.
+IS_DRAWN = """(canvas) => {
+  const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  return canvas.width > 100 && pixels.some((value) => value > 0);
+}"""
+REPORTS = ("revenue", "utilisation", "no-shows", "repeat-customers")
+
+
+@pytest.fixture(scope="module")
+async def kept(served: Served) -> AsyncIterator[Database]:
+    """The database that is served, with Mara at the desk and three weeks of Tom's visits."""
+    async with Database(served.database_url) as database:
+        async with database.transaction(by=OWNER, now=NOW) as session:
+            asked: dict[str, Any] = {"by": OWNER, "now": NOW}
+            who = {**asked, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+            await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
+            await records.create(session, User, name="Tom Featherstonehaugh", email="tom@example.com", **who)
+            for title, price in (("Haircut", 35), ("Colour and a very long head massage", 60)):
+                facts: dict[str, Any] = {"title": title, "price": price, "duration_minutes": 45}
+                await records.create(session, Service, **asked, **facts)
+            for days in range(-20, 3):
+                for service in (1, 2):
+                    visit: dict[str, Any] = {"user_id": 2, "service_id": service}
+                    start = NOW + timedelta(days=days, hours=1 if days else service - 2, minutes=5)
+                    booking = await records.create(session, Booking, **asked, **visit, start_time=start)
+                    status = Status.NO_SHOW if days % 7 == 0 else Status.COMPLETED
+                    if start < NOW - timedelta(hours=5):
+                        await records.change(session, booking, **asked, status=status)
+                    elif start < NOW:
+                        await records.change(session, booking, **asked, status=Status.CONFIRMED)
+        yield database
+
+
+async def drawn(page: Page) -> list[bool]:
+    return [await canvas.evaluate(IS_DRAWN) for canvas in await page.locator("canvas").all()]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.usefixtures("kept")
+async def test_today_is_drawn_and_can_be_read(width: int, theme: str, browser: Browser, served: Served) -> None:
+    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width, theme=theme)
+
+    assert await page.evaluate("document.documentElement.dataset.bsTheme") == theme
+    assert await drawn(page) == [True] * 4
+    assert await fits(page)
+    assert await faults(page) == []
+    chart = page.locator("figure", has_text="Bookings a day")
+    await chart.locator("summary").click()
+    assert await chart.get_by_role("row").count() == 31
+    assert await chart.get_attribute("data-bk-points") == "30"
+    assert await fits(page)
+    await page.get_by_role("link", name="7 days", exact=True).click()
+    await expect(page.locator("figure", has_text="Bookings a day")).to_have_attribute("data-bk-points", "7")
+    assert (errors, elsewhere) == ([], [])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.usefixtures("kept")
+async def test_each_report_is_drawn_beside_its_table(width: int, theme: str, browser: Browser, served: Served) -> None:
+    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width, theme=theme)
+
+    for name in REPORTS:
+        await page.goto(f"{served.url}/admin/reports?report={name}&by=week", wait_until="networkidle")
+        await expect(page).to_have_title("Reports – BookIt")
+        assert await drawn(page) == [True]
+        assert await page.get_by_role("table").first.is_visible()
+        assert await fits(page), name
+        assert await faults(page) == []
+    assert (errors, elsewhere) == ([], [])
+
+
+@pytest.mark.usefixtures("kept")
+async def test_a_chart_takes_the_colours_of_the_other_theme(browser: Browser, served: Served) -> None:
+    page, errors, _ = await at_the_desk(browser, served.url)
+    canvas = page.locator("canvas").first
+    light = await canvas.evaluate("(canvas) => canvas.toDataURL()")
+
+    await page.get_by_role("button", name="Light or dark").click()
+    await page.wait_for_function("(before) => document.querySelector('canvas').toDataURL() !== before", arg=light)
+
+    assert await drawn(page) == [True] * 4
+    assert errors == []

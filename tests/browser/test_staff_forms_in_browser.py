@@ -1,0 +1,147 @@
+"""Forms, filters and one's own password in a real browser, with the keyboard, on a wide screen and on a phone."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, expect
+from sqlalchemy import text
+
+from bookit import records
+from bookit.db.pool import Database
+from bookit.people import passwords
+from bookit.schema.tables import Booking, Resource, Role, Service, User
+from tests.conftest import OWNER, PASSWORD
+from tests.support.browser import Served, at_the_desk, browser, faults, fits, served
+
+__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+
+WIDE, PHONE = 1400, 390
+NOW = datetime.now(UTC)  # The server's clock goes.
+PAGES = (
+    "booking/list", "booking/create", "booking/edit/1", "service/create", "service/edit/1", "service/details/1",
+    "resource/create", "opening-hours/create", "user/create", "password",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+async def kept(served: Served) -> AsyncIterator[Database]:
+    """The database that is served, with Ada (1), two Toms (2, 3), Lea and Max, and a visit of Lea's next week."""
+    who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+    how: dict[str, Any] = {"by": OWNER, "now": NOW}
+    async with Database(served.database_url) as database:
+        async with database.transaction(by=OWNER) as session:
+            await records.create(session, User, name="Ada", email="ada@example.com", role=Role.ADMIN, **who)
+            for email in ("tom@example.com", "thomas@work.example"):
+                await records.create(session, User, name="Tom", email=email, **who)
+            for name in ("Lea", "Max"):
+                await records.create(session, Resource, name=name, **how)
+            facts: dict[str, Any] = {"title": "Colour", "price": 60, "duration_minutes": 30, "resource_ids": [1]}
+            await records.create(session, Service, **facts, **how)
+            start = NOW + timedelta(days=7)
+            await records.create(session, Booking, user_id=2, service_id=1, start_time=start, **how)
+        yield database
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+async def test_who_serves_a_service_is_chosen_with_the_keyboard(
+    width: int, browser: Browser, served: Served, kept: Database
+) -> None:
+    page, errors, elsewhere = await at_the_desk(browser, served.url, "ada@example.com", width=width)
+    await page.goto(f"{served.url}/admin/service/create")
+    await page.get_by_label("Title").fill(f"Wash {width}")
+    await page.get_by_label("Price").fill("10.50")
+    await page.get_by_label("Duration").fill("15")
+    for name in ("Lea", "Max"):
+        await page.locator("#resources + .select2 .select2-search__field").focus()
+        await page.keyboard.type(name)
+        await expect(page.locator(".select2-results__option--highlighted")).to_have_text(name)
+        assert await fits(page)
+        await page.keyboard.press("Enter")
+
+    await page.get_by_role("button", name="Save", exact=True).click()
+
+    await expect(page).to_have_title("Services – BookIt")
+    rows = await kept.fetch(
+        text("SELECT r.resource_id FROM service_resources r JOIN services s ON s.id = r.service_id WHERE title = :t"),
+        t=f"Wash {width}",
+    )
+    assert (sorted(row["resource_id"] for row in rows), errors, elsewhere) == ([1, 2], [], [])
+
+
+async def test_a_form_saved_as_it_is_changes_nothing(browser: Browser, served: Served, kept: Database) -> None:
+    page, errors, _ = await at_the_desk(browser, served.url, "ada@example.com")
+
+    for path in ("service/edit/1", "booking/edit/1", "resource/edit/2", "user/edit/2"):
+        await page.goto(f"{served.url}/admin/{path}")
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page).to_have_title(
+            {"se": "Services", "bo": "Bookings", "re": "Resources", "us": "People"}[path[:2]] + " – BookIt"
+        )
+
+    changed = await kept.fetch(text("SELECT table_name, new FROM events WHERE action = 'changed'"))
+    assert (changed, errors) == ([], [])
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+async def test_a_list_is_narrowed_to_a_name_with_the_keyboard(
+    width: int, browser: Browser, served: Served, kept: Database
+) -> None:
+    page, errors, _ = await at_the_desk(browser, served.url, "ada@example.com", width=width)
+    await page.goto(f"{served.url}/admin/booking/list", wait_until="networkidle")
+    names = page.get_by_role("group", name="Resource")
+
+    await names.locator("summary").focus()
+    await page.keyboard.press("Enter")
+    await expect(names.get_by_role("link", name="Max")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(names.get_by_role("link", name="Max")).to_be_hidden()
+    await expect(names.locator("summary")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await names.get_by_role("link", name="Max").focus()
+    await page.keyboard.press("Enter")
+
+    await expect(names.locator("summary")).to_have_text("Max")
+    await expect(page.get_by_text("There is nothing to show here.")).to_be_visible()
+    await expect(page.get_by_text("What was before today is not shown.")).to_be_visible()
+    assert (errors, await fits(page)) == ([], True)
+
+
+async def test_days_that_are_emptied_are_all_days(browser: Browser, served: Served, kept: Database) -> None:
+    page, errors, _ = await at_the_desk(browser, served.url, "ada@example.com")
+    await page.goto(f"{served.url}/admin/booking/list", wait_until="networkidle")
+
+    await page.locator("[data-bk-first]").fill("")
+    await page.get_by_role("button", name="Show", exact=True).click()
+
+    await expect(page.get_by_role("group", name="Day").locator("[aria-current]")).to_have_text("All")
+    assert errors == []
+
+
+async def test_a_new_password_keeps_this_browser_signed_in(browser: Browser, served: Served, kept: Database) -> None:
+    page, errors, _ = await at_the_desk(browser, served.url, "ada@example.com")
+    await page.get_by_role("link", name="Change password").click()
+
+    for current, new in ((PASSWORD, "another secret"), ("another secret", PASSWORD)):
+        await page.goto(f"{served.url}/admin/password")
+        await page.get_by_label("Current password").fill(current)
+        await page.get_by_label("New password").fill(new)
+        await page.get_by_role("button", name="Change the password").click()
+        await expect(page.get_by_text("Your password is changed.")).to_be_visible()
+
+    assert errors == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+async def test_forms_leave_nobody_out(width: int, theme: str, browser: Browser, served: Served, kept: Database) -> None:
+    page, errors, elsewhere = await at_the_desk(browser, served.url, "ada@example.com", width=width, theme=theme)
+    found: dict[str, tuple[list[str], bool]] = {}
+
+    for path in PAGES:
+        await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
+        found[path] = (await faults(page), await fits(page))
+
+    assert found == dict.fromkeys(PAGES, ([], True))
+    assert (errors, elsewhere) == ([], [])

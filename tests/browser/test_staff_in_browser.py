@@ -1,0 +1,249 @@
+"""A day at the desk, as staff see it: in a real browser, from a real server, on a wide screen and on a phone."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+from sqlalchemy import text
+
+from bookit import records
+from bookit.db.pool import Database
+from bookit.people import passwords
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import Booking, Role, Service, Status, User
+from tests.conftest import OWNER, PASSWORD
+from tests.support.browser import Served, at_the_desk, browser, faults, fits, served
+
+__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+
+WIDE, PHONE = 1400, 390
+NOW = datetime.now(UTC)  # The server's clock goes, so these tests' visits are next week.
+NEXT_WEEK = (NOW + timedelta(days=7)).replace(hour=10, minute=0, second=0, microsecond=0)
+
+
+@pytest.fixture(scope="module")
+async def kept(served: Served) -> AsyncIterator[Database]:
+    """The database that is served, with Mara (1) at the desk, Tom (2) who books, and something to book."""
+    async with Database(served.database_url) as database:
+        async with database.transaction(by=OWNER) as session:
+            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+            await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
+            await records.create(session, User, name="Tom", email="tom@example.com", **who)
+            facts: dict[str, Any] = {"title": "Haircut", "price": 35, "duration_minutes": 45}
+            await records.create(session, Service, by=OWNER, now=NOW, **facts)
+        yield database
+
+
+async def book(database: Database, start: datetime) -> Booking:
+    """Have Tom book a haircut."""
+    async with database.transaction(by=OWNER) as session:
+        facts: dict[str, Any] = {"user_id": 2, "service_id": 1, "start_time": start}
+        return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
+
+
+async def look_up(page: Page, field: str, typed: str, wanted: str) -> None:
+    """Choose a row of another table by a part of its name, with the keyboard."""
+    await page.locator(f"#{field} + .select2 .select2-selection").click()
+    await page.keyboard.type(typed)
+    await expect(page.locator(".select2-results__option--highlighted")).to_have_text(re.compile(wanted))
+    await page.keyboard.press("Enter")
+
+
+async def status_of(booking: Booking, database: Database) -> object:
+    return (await database.fetch(text("SELECT status FROM bookings WHERE id = :id"), id=booking.id))[0]["status"]
+
+
+async def act(page: Page, label: str, reason: str, done: str) -> None:
+    """Press the button of an act, give a reason, say yes and be told."""
+    await page.get_by_role("link", name=f"{label}…").or_(page.get_by_role("button", name=f"{label}…")).click()
+    asked = page.get_by_role("dialog").filter(visible=True)
+    await asked.get_by_label("Reason").fill(reason)
+    await asked.get_by_role("button", name="Yes").click()
+    await expect(page.get_by_text(re.compile(rf"^Booking #\d+ is {done}\.$"))).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+async def test_a_visit_from_booking_to_cancelling(width: int, browser: Browser, served: Served, kept: Database) -> None:
+    start = NEXT_WEEK + timedelta(days=width == PHONE)  # Each width has a day of its own.
+    await book(kept, start)
+    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width)
+    fitted = [await fits(page)]
+
+    await page.get_by_role("link", name="New booking").click()
+    await expect(page).to_have_title("New booking – BookIt")
+    fitted.append(await fits(page))
+    await look_up(page, "user", "tom@", "Tom")
+    await look_up(page, "service", "hair", "Haircut")
+    time = page.locator("#start_time")
+    await time.fill(f"{start + timedelta(minutes=15):%Y-%m-%dT%H:%M}")
+    await page.get_by_role("button", name="Save", exact=True).click()
+    await expect(page.locator("#start_time-wrong")).to_contain_text("not available")
+    await expect(time).to_be_focused()
+    await expect(page.locator("#user + .select2")).to_contain_text("Tom")
+    fitted.append(await fits(page))
+
+    await time.fill(f"{start + timedelta(hours=1):%Y-%m-%dT%H:%M}")
+    await page.get_by_role("button", name="Save", exact=True).click()
+    await expect(page).to_have_title("Bookings – BookIt")
+
+    await page.goto(f"{served.url}/admin/booking/list?start_time={start:%Y-%m-%d}")
+    booked = page.locator("tbody tr", has_text=f"{start + timedelta(hours=1):%d %b %Y, %H:%M}")
+    await booked.get_by_role("link", name="View", exact=True).click()
+    await expect(page).to_have_title(re.compile(r"^Booking \d+ – BookIt$"))
+    await expect(page.locator("tr", has_text="Tom")).to_be_visible()
+    fitted.append(await fits(page))
+    await act(page, "Confirm", "They called", "confirmed")
+    await act(page, "Cancel", "They are ill", "cancelled")
+    history = page.locator(".bk-history")
+    await expect(history.locator("ins", has_text="Confirmed")).to_have_count(1)
+    await expect(history.locator("ins", has_text="Cancelled")).to_have_count(1)
+    await expect(history).to_contain_text("They called")
+    await expect(history).to_contain_text("They are ill")
+    fitted.append(await fits(page))
+
+    await page.goto(f"{served.url}/admin/booking/list?status=cancelled")
+    async with page.expect_download() as started:
+        await page.get_by_role("link", name="Export these rows").click()
+    rows = (await asyncio.to_thread((await (await started.value).path()).read_text, "utf-8")).splitlines()
+    assert len(rows) > 1
+    assert all("cancelled" in row for row in rows[1:])
+
+    if width == PHONE:
+        await page.get_by_role("button", name="Toggle navigation").click()
+        # While the menu unfolds its buttons move, and a click may fall beside them.
+        await expect(page.locator("#navbarSupportedContent.collapse.show")).to_be_visible()
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page).to_have_title("Sign in – BookIt")
+    await page.goto(f"{served.url}/admin/booking/list")
+    await expect(page).to_have_title("Sign in – BookIt")
+
+    unexpected = [error for error in errors if "409" not in error]  # The conflict, which the browser mentions too.
+    assert (unexpected, elsewhere, fitted) == ([], [], [True] * 5)
+
+
+async def test_acts_on_the_rows_that_are_ticked(browser: Browser, served: Served, kept: Database) -> None:
+    booked = await book(kept, NEXT_WEEK + timedelta(hours=4))
+    page, errors, _ = await at_the_desk(browser, served.url)
+
+    await page.goto(f"{served.url}/admin/booking/list?search={booked.id}")
+    await page.get_by_role("checkbox", name="Select item").check()
+    await page.get_by_role("button", name="Actions").click()
+    await act(page, "Confirm", "", "confirmed")
+
+    assert (await status_of(booked, kept), errors) == (Status.CONFIRMED, [])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+async def test_pages_leave_nobody_out(width: int, theme: str, browser: Browser, served: Served, kept: Database) -> None:
+    booked = await book(kept, NEXT_WEEK + timedelta(days=5 + (width == PHONE), hours=2 * (theme == "dark")))
+    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width, theme=theme)
+    found: dict[str, list[str]] = {}
+
+    for path in ("booking/list", f"booking/details/{booked.id}", "booking/create", "user/list", "login"):
+        await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
+        found[path] = await faults(page)
+
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}
+    assert (errors, elsewhere) == ([], [])
+
+
+async def test_an_act_that_cannot_be_says_why_to_the_keyboard(browser: Browser, served: Served, kept: Database) -> None:
+    booked = await book(kept, NEXT_WEEK + timedelta(days=8))
+    page, errors, _ = await at_the_desk(browser, served.url)
+    await page.goto(f"{served.url}/admin/booking/details/{booked.id}")
+    reopen = page.get_by_role("group", name="What can be done").get_by_role("button", name="Reopen")
+
+    await page.get_by_role("link", name="Delete").focus()
+    await page.keyboard.press("Tab")
+    await expect(reopen).to_be_focused()
+    await expect(reopen).to_be_disabled()
+    await expect(reopen).to_have_accessible_description("This booking is pending already.")
+    await page.keyboard.press("Enter")
+
+    await expect(page.get_by_role("dialog").filter(visible=True)).to_have_count(0)
+    assert (await status_of(booked, kept), errors) == (Status.PENDING, [])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+async def test_an_edit_that_comes_too_late_shows_both_versions(
+    width: int, theme: str, browser: Browser, served: Served, kept: Database
+) -> None:
+    start = NEXT_WEEK + timedelta(days=9 + (width == PHONE), hours=6 * (theme == "dark"))
+    booked = await book(kept, start)
+    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width, theme=theme)
+    await page.goto(f"{served.url}/admin/booking/edit/{booked.id}")
+    mara = Actor("admin", 1, Role.STAFF)
+    async with kept.transaction(by=mara) as session:
+        row = await records.hold(session, Booking, booked.id)
+        await records.change(session, row, by=mara, now=NOW, start_time=start + timedelta(hours=1))
+
+    time = page.locator("#start_time")
+    await time.fill(f"{start + timedelta(hours=2):%Y-%m-%dT%H:%M}")
+    await page.get_by_role("button", name="Save", exact=True).click()
+    await expect(page.locator("#bk-stale")).to_be_focused()
+    both = page.get_by_role("row", name="Start")
+    await expect(both).to_contain_text(f"{start + timedelta(hours=2):%H:%M}")
+    await expect(both).to_contain_text(f"{start + timedelta(hours=1):%H:%M}")
+    await expect(page.locator(".bk-stale")).to_contain_text("Mara (staff) changed it at the desk.")
+    await expect(page.get_by_role("alert").filter(visible=True)).to_have_count(1)
+    grave = await faults(page)
+    is_fitting = await fits(page)
+    await page.get_by_role("button", name="Save mine all the same").click()
+    await expect(page).to_have_title("Bookings – BookIt")
+
+    saved = await kept.fetch(text("SELECT start_time FROM bookings WHERE id = :id"), id=booked.id)
+    assert saved == [{"start_time": start + timedelta(hours=2)}]
+    unexpected = [error for error in errors if "412" not in error]
+    assert (grave, is_fitting, unexpected, elsewhere) == ([], True, [], [])
+
+
+class Lure(BaseHTTPRequestHandler):
+    """A page of somebody else, with a form that posts to the staff door."""
+
+    target = ""
+    number = 0
+
+    def do_GET(self) -> None:
+        """Show it."""
+        self.send_response(200)
+        self.send_header("content-type", "text/html")
+        self.end_headers()
+        fields = f'<input name="pks" value="{self.number}"><input name="reason" value="lured">'
+        self.wfile.write(f'<form method="post" action="{self.target}">{fields}<button>Win</button></form>'.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- its name in the standard library
+        """Say nothing."""
+
+
+@pytest.fixture
+def lure() -> Iterator[ThreadingHTTPServer]:
+    """A server of somebody else."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Lure) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        yield other
+        other.shutdown()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["a sibling, which gets the cookie", "another site"])
+async def test_a_form_elsewhere_changes_nothing(
+    host: str, lure: ThreadingHTTPServer, browser: Browser, served: Served, kept: Database
+) -> None:
+    booked = await book(kept, NEXT_WEEK + timedelta(days=3 if host == "localhost" else 4))
+    page, *_ = await at_the_desk(browser, served.url)
+    await page.goto(f"{served.url}/admin/booking/details/{booked.id}")
+    Lure.target = str(await page.locator("form[action$='/cancel']").get_attribute("action"))
+    Lure.number = booked.id
+
+    await page.goto(f"http://{host}:{lure.server_port}/")
+    async with page.expect_response(lambda answer: answer.url == Lure.target) as answered:
+        await page.get_by_role("button", name="Win").click()
+
+    assert ((await answered.value).status, await status_of(booked, kept)) == (403, Status.PENDING)

@@ -1,0 +1,165 @@
+"""Pages of a sibling, which the cookie of the desk goes to, and of strangers, in a real browser: they change nothing.
+
+Over plain HTTP a browser sends no Sec-Fetch-Site to such names, so that what is asked here is whether Origin suffices.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import Browser, Page, Request, expect
+from sqlalchemy import text
+
+from bookit import records
+from bookit.db.pool import Database
+from bookit.people import passwords
+from bookit.schema.tables import Booking, Role, Service, User
+from tests.conftest import OWNER, PASSWORD, TEMPLATE, make_database
+from tests.support.browser import browser, serving, sign_in
+
+__all__ = ["browser"]  # a fixture, which pytest finds by its name here
+
+NOW = datetime.now(UTC)
+ACT = "/admin/booking/action/cancel"
+FIELDS = '<input name="pks" value="1"><input name="reason" value="lured">'
+RESOURCE = '<input name="name" value="Evil"><input name="capacity" value="1"><input name="timezone" value="UTC">'
+SIGN_IN = f'<input name="username" value="eve@example.com"><input name="password" value="{PASSWORD}">'
+FORM = '<form method="{}" action="{}{}"{}>{}<button>Win</button></form>'
+LURES = {
+    "form": ("POST", ACT, FIELDS, ""),
+    "form-as-text": ("POST", ACT, FIELDS, ' enctype="text/plain"'),
+    "new-row": ("POST", "/admin/resource/create", RESOURCE, ""),
+    "sign-in": ("POST", "/admin/login", SIGN_IN, ""),
+    "sign-out": ("POST", "/admin/logout", "", ""),
+    "link": ("GET", ACT, FIELDS, ""),
+    "without-referrer": ("POST", ACT, FIELDS, ' rel="noreferrer"'),
+}
+
+HIDDEN = ("script", "picture")
+
+
+class Lure(BaseHTTPRequestHandler):
+    """Pages of somebody else: each has one form, or asks by script, as its address says."""
+
+    desk = ""
+
+    def do_GET(self) -> None:
+        """Show it."""
+        kind = self.path.strip("/")
+        method, path, fields, more = LURES.get(kind, ("GET", "/", "", ""))
+        page = FORM.format(method, self.desk, path, more, fields)
+        if kind == "script":
+            asked = f"fetch('{self.desk}{ACT}', {{method: 'POST', mode: 'no-cors', credentials: 'include', body}})"
+            page = f"<button onclick=\"const body = new URLSearchParams('pks=1'); {asked}\">Win</button>"
+        if kind == "picture":
+            page = f"<button onclick=\"new Image().src = '{self.desk}{ACT}?pks=1'\">Win</button>"
+        self.send_response(200)
+        self.send_header("content-type", "text/html")
+        self.end_headers()
+        self.wfile.write(page.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- its name in the standard library
+        """Say nothing."""
+
+
+class Street(NamedTuple):
+    """The desk, its database, and the port of everybody else on the street."""
+
+    desk: str
+    database: Database
+    port: int
+
+
+@pytest.fixture(scope="module")
+def others() -> Iterator[int]:
+    """A server of somebody else, by whatever name one calls it."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Lure) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        yield other.server_port
+        other.shutdown()
+
+
+@pytest.fixture(scope="module")
+async def street(
+    server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory, others: int
+) -> AsyncIterator[Street]:
+    """Serve the desk at desk.bookit.test, where Ada (1) is signed in later and Eve (2) wants in."""
+    url = make_database(server, f"street_{worker_id}", TEMPLATE)
+    async with Database(url) as database:
+        async with database.transaction(by=OWNER) as session:
+            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+            for name in ("Ada", "Eve"):
+                await records.create(
+                    session, User, name=name, email=f"{name}@example.com".lower(), role=Role.ADMIN, **who
+                )
+            facts: dict[str, Any] = {"title": "Haircut", "price": 35, "duration_minutes": 45}
+            await records.create(session, Service, by=OWNER, now=NOW, **facts)
+            visit: dict[str, Any] = {"user_id": 2, "service_id": 1, "start_time": NOW + timedelta(days=7)}
+            await records.create(session, Booking, by=OWNER, now=NOW, **visit)
+        # DEBUG lets the cookie go over plain HTTP, as a browser takes none with Secure from such a name.
+        with serving(tmp_path_factory.mktemp("street"), url, DEBUG="true") as address:
+            Lure.desk = f"http://desk.bookit.test:{urlsplit(address).port}"
+            yield Street(Lure.desk, database, others)
+
+
+@pytest.fixture(scope="module")
+async def page(browser: Browser, street: Street) -> AsyncIterator[Page]:
+    """A browser in which Ada has signed in."""
+    context = await browser.new_context()
+    page = await context.new_page()
+    await page.goto(f"{street.desk}/admin/login")
+    await sign_in(page, "ada@example.com")
+    await expect(page).to_have_title("Today – BookIt")
+    yield page
+    await context.close()
+
+
+async def state(street: Street) -> list[str]:
+    """Give everything that a lure could have changed."""
+    told = text("SELECT status, version FROM bookings UNION ALL SELECT name, version FROM resources ORDER BY 1")
+    return [str(row) for row in await street.database.fetch(told)]
+
+
+async def lured(street: Street, page: Page, name: str, kind: str) -> Request:
+    """Go to somebody else's page, do what it wants, and give what it had the browser ask."""
+    await page.goto(f"http://{name}:{street.port}/{kind}")
+    # What a page elsewhere asks for by script is kept from it by the desk's headers: to the browser, it failed.
+    over = "requestfailed" if kind in HIDDEN else "requestfinished"
+    wanted = street.desk + (ACT if kind in HIDDEN else LURES[kind][1])
+    async with page.expect_event(over, lambda request: request.url.startswith(wanted)) as asked:
+        await page.get_by_role("button", name="Win").click()
+    request: Request = await asked.value
+    return request
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [*(("evil.bookit.test", kind) for kind in [*LURES, *HIDDEN]), ("stranger.test", "form"), ("stranger.test", "link")],
+)
+async def test_a_page_elsewhere_changes_nothing(street: Street, page: Page, name: str, kind: str) -> None:
+    before = await state(street)
+
+    request = await lured(street, page, name, kind)
+
+    if kind not in HIDDEN:
+        answer = await request.response()
+        assert answer is not None
+        assert answer.status == (405 if kind == "link" else 403)
+        cookie = (await request.all_headers()).get("cookie", "")
+        assert ("bookit_staff" in cookie) == (name == "evil.bookit.test" or kind == "link")
+    assert await state(street) == before
+    await page.goto(f"{street.desk}/admin/")
+    await expect(page).to_have_title("Today – BookIt")  # Signed in, as before.
+
+
+async def test_a_form_of_the_desk_itself_does_what_it_says(street: Street, page: Page) -> None:
+    """Over the same plain HTTP, by the same name: it is the others that are refused."""
+    await page.goto(f"{street.desk}/admin/booking/details/1")
+    await page.get_by_role("link", name="Confirm…").or_(page.get_by_role("button", name="Confirm…")).click()
+    await page.get_by_role("dialog").filter(visible=True).get_by_role("button", name="Yes").click()
+
+    await expect(page.get_by_text("Booking #1 is confirmed.")).to_be_visible()

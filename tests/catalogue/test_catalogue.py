@@ -1,0 +1,250 @@
+"""Services: what the admin keeps, and what everybody finds."""
+
+from decimal import Decimal
+from typing import Any
+
+import httpx2
+import pytest
+
+from bookit import refusals as no
+from bookit.db.pool import Database
+from bookit.schema.tables import Resource, Service, ServiceResource, home
+from tests.conftest import NOW, TOMORROW_AT_TEN, Person, refused
+from tests.support.admin_client import desk, open_door, staff_settings
+from tests.support.doors import AT_BOTH_DOORS, Door, door
+from tests.support.refusal_assertions import Refused
+
+__all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
+
+MASSAGE: dict[str, Any] = {
+    "title": "Massage",
+    "description": "An hour of rest",
+    "price": Decimal("79.90"),
+    "duration_minutes": 60,
+}
+IN_JSON = MASSAGE | {"price": 79.9}
+
+
+# Whoever keeps the catalogue, and wherever.
+
+
+@AT_BOTH_DOORS
+async def test_an_admin_adds_a_service_with_a_resource_of_its_own(door: Door, database: Database) -> None:
+    service = await door.add(Service, **MASSAGE)
+
+    assert service == MASSAGE | {
+        "id": 1,
+        "setup_minutes": 0,
+        "cleanup_minutes": 0,
+        "slot_step_minutes": None,
+        "min_notice_minutes": 0,
+        "horizon_days": None,
+        "cancel_notice_minutes": 0,
+        "is_active": True,
+        "created_at": NOW,
+        "version": 1,
+    }
+    own = await database.fetch(home(Resource).select())
+    links = await database.fetch(home(ServiceResource).select())
+    assert [(row["name"], row["capacity"], row["timezone"]) for row in own] == [("Massage", 1, "UTC")]
+    assert links == [{"service_id": 1, "resource_id": 1}]
+
+
+@AT_BOTH_DOORS
+async def test_every_fact_of_a_service_is_kept(door: Door) -> None:
+    facts: dict[str, Any] = {
+        "setup_minutes": 5, "cleanup_minutes": 10, "slot_step_minutes": 15, "min_notice_minutes": 120,
+        "horizon_days": 90, "cancel_notice_minutes": 1440, "is_active": False,
+    }  # fmt: skip
+
+    service = await door.add(Service, **MASSAGE, **facts)
+
+    assert {name: service[name] for name in facts} == facts
+
+
+@AT_BOTH_DOORS
+async def test_a_change_leaves_the_rest_as_it_is(door: Door) -> None:
+    before = await door.add(Service, **MASSAGE)
+
+    after = await door.change(Service, before, price=Decimal("40.50"), is_active=False)
+
+    assert after == before | {"price": Decimal("40.50"), "is_active": False, "version": 2}
+
+
+@AT_BOTH_DOORS
+async def test_a_change_to_the_same_changes_nothing(door: Door) -> None:
+    before = await door.add(Service, **MASSAGE)
+
+    assert await door.change(Service, before, **MASSAGE) == before
+
+
+@AT_BOTH_DOORS
+async def test_what_somebody_changed_meanwhile_is_not_changed(door: Door) -> None:
+    seen = await door.add(Service, **MASSAGE)
+    changed = await door.change(Service, seen, price=80)
+
+    assert await door.change(Service, seen, title="Late") == Refused(no.Stale)
+    assert await door.row(Service, seen["id"]) == changed
+
+
+@AT_BOTH_DOORS
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("title", ""),
+        ("title", "   "),
+        ("title", "x" * 201),
+        ("description", "x" * 1001),
+        ("price", "-0.01"),
+        ("price", "1.005"),
+        ("price", "100000000"),
+        ("duration_minutes", 0),
+        ("duration_minutes", 1441),
+        ("setup_minutes", -1),
+        ("cleanup_minutes", 1441),
+        ("slot_step_minutes", 0),
+        ("min_notice_minutes", 527041),
+        ("horizon_days", 3661),
+        ("cancel_notice_minutes", -1),
+    ],
+)
+async def test_a_shape_that_is_wrong_is_told_of_its_field(door: Door, haircut: Service, field: str, value: Any) -> None:
+    wrong: dict[str, Any] = {field: Decimal(value) if field == "price" else value}
+
+    assert await door.add(Service, **MASSAGE | wrong) == Refused(no.Misshapen, field)
+    assert await door.change(Service, haircut, **wrong) == Refused(no.Misshapen, field)
+
+
+@AT_BOTH_DOORS
+async def test_bounds_belong_to_the_range(door: Door) -> None:
+    most: dict[str, Any] = {
+        "title": "é" * 200, "description": "x" * 1000, "price": Decimal("99999999.99"), "duration_minutes": 1440,
+        "setup_minutes": 1440, "slot_step_minutes": 1, "min_notice_minutes": 527040, "horizon_days": 3660,
+    }  # fmt: skip
+
+    service = await door.add(Service, **most)
+
+    assert {name: service[name] for name in most} == most
+
+
+@AT_BOTH_DOORS
+async def test_a_service_nobody_booked_goes_with_its_own_resource(
+    door: Door, haircut: Service, database: Database
+) -> None:
+    assert await door.remove(Service, haircut) is None
+    assert await database.fetch(home(Resource).select()) == []
+
+
+@AT_BOTH_DOORS
+async def test_resources_that_are_not_its_own_stay_when_a_service_goes(
+    door: Door, shared: Service, database: Database
+) -> None:
+    assert await door.remove(Service, shared) is None
+    assert [row["name"] for row in await database.fetch(home(Resource).select())] == ["Lea", "Max"]
+
+
+@AT_BOTH_DOORS
+async def test_a_service_somebody_booked_stays(door: Door, tom: Person, haircut: Service) -> None:
+    await door.book(tom, haircut, TOMORROW_AT_TEN)
+
+    assert await door.remove(Service, haircut) == Refused(no.StillInUse)
+
+
+@AT_BOTH_DOORS
+async def test_a_service_that_is_not_there_is_refused(door: Door) -> None:
+    nothing = {"id": 99, "version": 1}
+
+    assert await door.change(Service, nothing, price=1) == Refused(no.Missing)
+    assert await door.remove(Service, nothing) == Refused(no.Missing)
+
+
+@AT_BOTH_DOORS
+async def test_only_an_admin_writes_the_catalogue(door: Door, mara: Person, haircut: Service) -> None:
+    answers = [
+        await door.add(Service, by=mara, **MASSAGE),
+        await door.change(Service, haircut, by=mara, price=1),
+        await door.remove(Service, haircut, by=mara),
+    ]
+
+    assert answers == [Refused(no.Forbidden)] * 3
+
+
+# At the API alone: customers do not enter the staff door.
+
+
+async def test_customers_do_not_write_the_catalogue(tom: Person, haircut: Service) -> None:
+    answers = [
+        await tom.asks("POST", "/services", json=IN_JSON),
+        await tom.asks("PATCH", f"/services/{haircut.id}", json={"price": 1}),
+        await tom.asks("DELETE", f"/services/{haircut.id}"),
+    ]
+
+    assert [refused(answer) for answer in answers] == [(403, "forbidden")] * 3
+
+
+async def test_everybody_finds_services(visitor: httpx2.AsyncClient, ada: Person, haircut: Service) -> None:
+    await ada.asks("POST", "/services", json=IN_JSON)
+    await ada.asks("POST", "/services", json=IN_JSON | {"title": "100% Relaxed_", "price": 120, "is_active": False})
+
+    async def found(**query: Any) -> list[str]:
+        return [row["title"] for row in (await visitor.get("/services", params=query)).json()]
+
+    assert await found() == ["Haircut", "Massage", "100% Relaxed_"]
+    assert await found(q="MASS") == ["Massage"]
+    assert await found(q="hour of") == ["Massage", "100% Relaxed_"]
+    assert await found(q="0%") == ["100% Relaxed_"]
+    assert await found(q="d_") == ["100% Relaxed_"]
+    assert await found(q="\\") == []
+    assert await found(price_min=79.9) == ["Massage", "100% Relaxed_"]
+    assert await found(price_min=35, price_max=79.9) == ["Haircut", "Massage"]
+    assert await found(active="true") == ["Haircut", "Massage"]
+    assert await found(active="false") == ["100% Relaxed_"]
+
+
+async def test_one_service_is_shown_with_its_version(visitor: httpx2.AsyncClient, haircut: Service) -> None:
+    answer = await visitor.get(f"/services/{haircut.id}")
+
+    assert (answer.status_code, answer.json()["title"], answer.headers["etag"]) == (200, "Haircut", '"1"')
+    assert refused(await visitor.get("/services/99")) == (404, "missing")
+    assert (await visitor.get(f"/v1/services/{haircut.id}")).json() == answer.json()
+
+
+async def test_a_new_service_is_told_with_its_place(ada: Person) -> None:
+    answer = await ada.asks("POST", "/services", json=IN_JSON)
+
+    assert (answer.status_code, answer.headers["location"], answer.headers["etag"]) == (201, "/services/1", '"1"')
+
+
+async def test_money_is_exact(ada: Person, visitor: httpx2.AsyncClient, database: Database) -> None:
+    """A JSON number may not hold a price exactly; a form's text always does."""
+    await ada.asks("POST", "/services", json=IN_JSON | {"price": 35 * 0.01})
+
+    rows = await database.fetch(home(Service).select())
+    assert rows[0]["price"] == Decimal("0.35")
+    assert '"price":0.35,' in (await visitor.get("/services/1")).text
+
+
+# At the API alone: the form of a service does not ask who serves it.
+
+
+async def test_a_service_is_served_by_the_resources_chosen(ada: Person, shared: Service, database: Database) -> None:
+    answer = await ada.asks("POST", "/services", json=IN_JSON | {"resource_ids": [2, 1, 2]})
+
+    links = await database.fetch(home(ServiceResource).select())
+    assert answer.status_code == 201
+    assert [row["resource_id"] for row in links if row["service_id"] == answer.json()["id"]] == [1, 2]
+
+
+async def test_who_serves_a_service_can_be_changed(ada: Person, shared: Service, database: Database) -> None:
+    answer = await ada.asks("PATCH", f"/services/{shared.id}", json={"resource_ids": [2]})
+
+    links = await database.fetch(home(ServiceResource).select())
+    assert answer.status_code == 200
+    assert [row["resource_id"] for row in links] == [2]
+
+
+async def test_a_resource_that_is_not_there_cannot_serve(ada: Person) -> None:
+    answer = await ada.asks("POST", "/services", json=IN_JSON | {"resource_ids": [99]})
+
+    assert refused(answer) == (404, "unknown-resource")
+    assert (await ada.asks("GET", "/services")).json() == []

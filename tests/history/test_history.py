@@ -1,0 +1,327 @@
+"""History: every change of a row is remembered, whoever made it and however, and stays as it was written."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from typing import Any, LiteralString
+
+import httpx2
+import psycopg
+import pytest
+from psycopg.rows import TupleRow
+from sqlalchemy import BigInteger, bindparam, text
+from sqlmodel import SQLModel, col, select
+
+from bookit import refusals as no
+from bookit.db.pool import Database
+from bookit.db.statements import Row
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import (
+    Booking,
+    CalendarException,
+    Event,
+    OpeningHours,
+    Resource,
+    Review,
+    Role,
+    Service,
+    Status,
+    User,
+    home,
+    number_of,
+)
+from tests.conftest import OWNER, PASSWORD, TOMORROW_AT_TEN, Person
+
+Console = psycopg.Connection[TupleRow]
+
+ADA = Actor("admin", 3, Role.ADMIN)
+LAST = select(Event).order_by(col(Event.id).desc()).limit(bindparam("most", type_=BigInteger))
+BUSINESS = """
+    INSERT INTO users (name, email, password_hash) VALUES ('Tom', 'tom@example.com', 'none');
+    INSERT INTO services (title, price, duration_minutes) VALUES ('Haircut', 35, 45);
+    INSERT INTO resources (name, timezone) VALUES ('Chair', 'UTC');
+    INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price)
+      VALUES (1, 1, 1, '2030-01-07 10:00Z', '2030-01-07 11:00Z', '2030-01-07 10:00Z', '2030-01-07 11:00Z', 35);
+"""
+VISIT = Booking(
+    user_id=1,
+    service_id=1,
+    resource_id=1,
+    start_time=TOMORROW_AT_TEN,
+    end_time=TOMORROW_AT_TEN.replace(hour=11),
+    blocks_from=TOMORROW_AT_TEN,
+    blocks_until=TOMORROW_AT_TEN.replace(hour=11),
+    price=Decimal(35),
+)
+HOLIDAY = CalendarException(start_time=datetime(2030, 1, 9, tzinfo=UTC), end_time=datetime(2030, 1, 10, tzinfo=UTC))
+# A row of each table that is remembered, a change of it, and what history keeps of that change.
+CHANGES: list[tuple[SQLModel, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+    (
+        User(name="Eve", email="eve@example.com", password_hash="none"),
+        {"name": "Eva", "email": "eve@example.com", "role": Role.STAFF},
+        {"name": "Eve", "role": "user"},
+        {"name": "Eva", "role": "staff"},
+    ),
+    (
+        Service(title="Massage", price=Decimal(60), duration_minutes=60),
+        {"price": 65, "is_active": False},
+        {"price": 60, "is_active": True},
+        {"price": 65, "is_active": False},
+    ),
+    (Resource(name="Room", timezone="UTC"), {"capacity": 12}, {"capacity": 1}, {"capacity": 12}),
+    (VISIT, {"status": Status.CONFIRMED, "user_id": 1}, {"status": "pending"}, {"status": "confirmed"}),
+    (Review(booking_id=1, rating=4, comment="Good"), {"rating": 5}, {"rating": 4}, {"rating": 5}),
+    (
+        OpeningHours(resource_id=1, weekday=1, opens=time(9), closes=time(17)),
+        {"closes": time(18)},
+        {"closes": "17:00:00"},
+        {"closes": "18:00:00"},
+    ),
+    (
+        HOLIDAY,
+        {"resource_id": 1, "reason": "Leave"},
+        {"resource_id": None, "reason": ""},
+        {"resource_id": 1, "reason": "Leave"},
+    ),
+]
+
+
+@pytest.fixture
+def console(empty: str) -> Iterator[Console]:
+    """Open an SQL console of a business with one visit."""
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute(BUSINESS)
+        yield connection
+
+
+@pytest.fixture
+def business(console: Console, database: Database) -> Database:
+    """Give the database of that business."""
+    del console
+    return database
+
+
+@pytest.fixture
+async def single(console: Console, database_url: str) -> AsyncIterator[Database]:
+    """Give it with a single connection, which everybody uses in turn."""
+    database = Database(database_url, size=1)
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def last(database: Database, most: int, *columns: str) -> list[tuple[Any, ...]]:
+    """Give these columns of the last events, oldest first."""
+    rows = await database.fetch(LAST, most=most)
+    return [tuple(row[name] for name in columns) for row in reversed(rows)]
+
+
+def as_kept(table: SQLModel) -> Any:
+    """Ask for a row as history would write it down."""
+    name = home(type(table)).name
+    return text(f"SELECT to_jsonb(t) - 'password_hash' AS row FROM {name} t ORDER BY id DESC LIMIT 1")
+
+
+# What is remembered.
+
+
+@pytest.mark.parametrize(("row", "change", "old", "new"), CHANGES, ids=[type(row).__name__ for row, *_ in CHANGES])
+async def test_every_change_of_a_row_is_remembered(
+    business: Database, row: SQLModel, change: Row, old: Row, new: Row
+) -> None:
+    async with business.transaction(by=ADA, request_id="r-1") as session:
+        await session.because("As agreed")
+        row = await session.insert(row)
+        [first] = await session.fetch(as_kept(row))
+        await session.update(row, **change)
+        [final] = await session.fetch(as_kept(row))
+        await session.delete(row)
+
+    kept = await last(business, 3, "table_name", "row_id", "action", "old", "new")
+    about = (home(type(row)).name, number_of(row))
+    assert kept == [
+        (*about, "created", None, first["row"]),
+        (*about, "changed", old, new),
+        (*about, "deleted", final["row"], None),
+    ]
+    who = await last(business, 3, "actor_id", "actor", "door", "request_id", "reason")
+    assert who == [(3, "admin 3", "admin", "r-1", "As agreed")] * 3
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO users (name, email, password_hash) VALUES ('Eve', 'eve@example.com', 'none')",
+        "UPDATE users SET name = 'Thomas'",
+        "DELETE FROM bookings",
+    ],
+)
+async def test_a_console_is_remembered_as_nobody_known(
+    console: Console, database: Database, statement: LiteralString
+) -> None:
+    console.execute(statement)
+
+    who = await last(database, 1, "actor_id", "actor", "door", "request_id", "reason")
+    assert who == [(None, "unknown", "sql", None, None)]
+
+
+async def test_a_request_is_remembered_with_its_person_and_number(tom: Person, database: Database) -> None:
+    await tom.asks("PATCH", "/me", json={"name": "Thomas"}, headers={"X-Request-Id": "r-42"})
+
+    kept = await last(database, 1, "actor_id", "actor", "door", "request_id", "table_name", "row_id", "old", "new")
+    assert kept == [(tom.id, f"user {tom.id}", "api", "r-42", "users", tom.id, {"name": "Tom"}, {"name": "Thomas"})]
+
+
+async def test_one_transaction_may_speak_for_several_people(business: Database) -> None:
+    async with business.transaction(by=OWNER) as session:
+        await session.speak_for(ADA)
+        await session.insert(Resource(name="Room", timezone="UTC"))
+        await session.speak_for(OWNER)
+        await session.insert(Resource(name="Hall", timezone="UTC"))
+
+    assert await last(business, 2, "actor_id", "actor", "door") == [(3, "admin 3", "admin"), (None, "admin", "seed")]
+
+
+async def test_many_rows_added_at_once_are_remembered_one_by_one(business: Database) -> None:
+    async with business.transaction(by=ADA) as session:
+        await session.load(Resource, ["name", "timezone"], [("Room", "UTC"), ("Hall", "UTC")])
+
+    assert await last(business, 2, "action", "row_id", "actor") == [
+        ("created", 2, "admin 3"),
+        ("created", 3, "admin 3"),
+    ]
+
+
+# What is not.
+
+
+async def test_a_change_of_nothing_is_not_remembered(console: Console, database: Database) -> None:
+    before = await last(database, 100, "id")
+
+    console.execute("UPDATE users SET name = name; UPDATE bookings SET status = 'pending', lane = 1")
+
+    assert await last(database, 100, "id") == before
+
+
+async def test_what_is_rolled_back_is_not_remembered(business: Database) -> None:
+    before = await last(business, 100, "id")
+
+    with suppress(no.Forbidden):
+        async with business.transaction(by=ADA) as session:
+            await session.insert(Resource(name="Room", timezone="UTC"))
+            raise no.Forbidden
+
+    assert await last(business, 100, "id") == before
+
+
+async def test_a_refused_attempt_is_not_remembered_and_the_rest_is(business: Database) -> None:
+    async with business.transaction(by=ADA) as session:
+        await session.insert(Resource(name="Room", timezone="UTC"))
+        with suppress(no.Forbidden):
+            async with session.attempt():
+                await session.insert(Resource(name="Hall", timezone="UTC"))
+                raise no.Forbidden
+        await session.insert(Resource(name="Yard", timezone="UTC"))
+
+    kept = await last(business, 2, "action", "new")
+    assert [(action, new["name"]) for action, new in kept] == [("created", "Room"), ("created", "Yard")]
+
+
+async def test_no_password_and_no_token_is_written_down_anywhere(
+    visitor: httpx2.AsyncClient, console: Console, database: Database
+) -> None:
+    eve = {"email": "eve@example.com", "password": PASSWORD}
+    await visitor.post("/auth/register", json={"name": "Eve", **eve})
+    tokens = (await visitor.post("/auth/login", json=eve)).json()
+    again = (await visitor.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})).json()
+    first = console.execute("SELECT password_hash FROM users WHERE id = 2").fetchall()[0][0]
+    hashes = [row[0] for row in console.execute("SELECT token_hash FROM refresh_tokens")]
+
+    answer = await visitor.patch(
+        "/me",
+        json={"name": "Eva", "password": "battery staple", "current_password": PASSWORD},
+        headers={"Authorization": f"Bearer {again['access_token']}"},
+    )
+
+    second = console.execute("DELETE FROM users WHERE id = 2 RETURNING password_hash").fetchall()[0][0]
+    kept = await last(database, 3, "action", "old", "new")
+    everything = "\n".join(row[0] for row in console.execute("SELECT events::text FROM events"))
+    secrets = [PASSWORD, "battery staple", first, second, *hashes, *tokens.values(), *again.values()]
+    assert answer.status_code == 200
+    assert first != second
+    assert len(hashes) == 2
+    assert [secret for secret in secrets if secret != "bearer" and secret in everything] == []
+    assert "$2b$" not in everything
+    assert kept[1] == (
+        "changed",
+        {"name": "Eve", "password_hash": "hidden"},
+        {"name": "Eva", "password_hash": "changed"},
+    )
+    assert ["password_hash" in (old or new) for _, old, new in kept] == [False, True, False]
+
+
+# Why.
+
+
+async def test_a_reason_is_kept_beside_what_follows_and_no_longer_than_the_transaction(single: Database) -> None:
+    async with single.transaction(by=ADA) as session:
+        await session.insert(Resource(name="Room", timezone="UTC"))
+        await session.because('The flood; it\'s "wet"')
+        await session.insert(Resource(name="Hall", timezone="UTC"))
+    async with single.transaction(by=OWNER) as session:
+        await session.insert(Resource(name="Yard", timezone="UTC"))
+
+    kept = await last(single, 3, "actor", "reason")
+    assert kept == [("admin 3", None), ("admin 3", 'The flood; it\'s "wet"'), ("admin", None)]
+
+
+async def test_who_acted_is_forgotten_with_the_transaction(single: Database) -> None:
+    async with single.transaction(by=ADA, request_id="r-1") as session:
+        await session.insert(Resource(name="Room", timezone="UTC"))
+    await single.fetch(text("INSERT INTO resources (name, timezone) VALUES ('Hall', 'UTC')"))
+
+    kept = await last(single, 2, "actor_id", "actor", "door", "request_id")
+    assert kept == [(3, "admin 3", "admin", "r-1"), (None, "unknown", "sql", None)]
+
+
+# For good.
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE events SET actor = 'nobody'",
+        "UPDATE events SET actor = 'nobody' WHERE false",
+        "DELETE FROM events",
+        "TRUNCATE events",
+        "INSERT INTO events SELECT * FROM events ON CONFLICT (id) DO UPDATE SET actor = 'nobody'",
+        "MERGE INTO events USING users ON true WHEN MATCHED THEN DELETE",
+    ],
+)
+def test_history_is_kept_from_a_console_too(console: Console, statement: LiteralString) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation) as caught:
+        console.execute(statement)
+
+    assert (caught.value.diag.table_name, caught.value.diag.constraint_name) == ("events", "event_is_kept")
+
+
+@pytest.mark.parametrize("act", ["update", "delete"])
+async def test_an_act_that_would_rewrite_history_is_refused(business: Database, act: str) -> None:
+    event = Event(**(await business.fetch(LAST, most=1))[0])
+
+    with pytest.raises(no.HistoryIsKept):
+        async with business.transaction(by=ADA) as session:
+            await (session.update(event, actor="nobody") if act == "update" else session.delete(event))
+
+    assert await business.fetch(LAST, most=1) == [event.model_dump()]
+
+
+@pytest.mark.parametrize(
+    "table", ["users", "services", "resources", "bookings", "reviews", "opening_hours", "calendar_exceptions"]
+)
+def test_a_table_that_is_remembered_cannot_be_emptied_at_one_blow(empty: str, table: str) -> None:
+    with psycopg.connect(empty) as console, pytest.raises(psycopg.errors.CheckViolation) as caught:
+        console.execute(f"TRUNCATE {table} CASCADE")
+
+    assert caught.value.diag.constraint_name == "rows_go_one_by_one"

@@ -1,0 +1,195 @@
+"""Signing in and out, and rights that end at once. What may change of an account is in ``test_people.py``."""
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import httpx2
+import pytest
+
+from bookit import records
+from bookit.db.pool import Database
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import Role, User
+from tests.conftest import NOW, OWNER, PASSWORD, ROOT, Clock, Person, refused
+
+
+async def changed(database: Database, person: Person, **facts: Any) -> None:
+    """Let the admin change somebody."""
+    async with database.transaction(by=OWNER) as session:
+        user = await records.hold(session, User, person.id)
+        await records.change(session, user, by=OWNER, now=NOW, **facts)
+
+
+async def signed_in(client: httpx2.AsyncClient, email: str = "tom@example.com") -> dict[str, str]:
+    answer = await client.post("/auth/login", json={"email": email, "password": PASSWORD})
+    assert answer.status_code == 200, answer.text
+    tokens: dict[str, str] = answer.json()
+    return tokens
+
+
+async def me(client: httpx2.AsyncClient, token: str) -> httpx2.Response:
+    return await client.get("/me", headers={"Authorization": f"Bearer {token}"})
+
+
+async def test_a_customer_signs_in_whatever_the_case_of_their_email(tom: Person, visitor: httpx2.AsyncClient) -> None:
+    tokens = await signed_in(visitor, "TOM@example.com")
+
+    answer = await me(visitor, tokens["access_token"])
+
+    assert tokens["token_type"] == "bearer"
+    assert answer.json()["id"] == tom.id
+
+
+@pytest.mark.parametrize(
+    ("email", "password"),
+    [("tom@example.com", "wrong horse"), ("nobody@example.com", PASSWORD), ("tom@example.com", "x" * 100), ("", "")],
+)
+async def test_a_wrong_email_and_a_wrong_password_look_alike(
+    tom: Person, visitor: httpx2.AsyncClient, email: str, password: str
+) -> None:
+    answer = await visitor.post("/auth/login", json={"email": email, "password": password})
+
+    assert refused(answer) == (401, "wrong-password")
+    assert answer.json()["detail"] == "The e-mail or the password is wrong."
+
+
+async def test_somebody_inactive_cannot_sign_in(tom: Person, visitor: httpx2.AsyncClient, database: Database) -> None:
+    await changed(database, tom, is_active=False)
+
+    answer = await visitor.post("/auth/login", json={"email": "tom@example.com", "password": PASSWORD})
+
+    assert refused(answer) == (401, "wrong-password")
+
+
+async def test_an_access_token_lives_for_half_an_hour(tom: Person, visitor: httpx2.AsyncClient, clock: Clock) -> None:
+    token = (await signed_in(visitor))["access_token"]
+
+    clock.pass_by(minutes=29, seconds=59)
+    before = await me(visitor, token)
+    clock.pass_by(seconds=1)
+    after = await me(visitor, token)
+
+    assert (before.status_code, refused(after)) == (200, (401, "sign-in-ended"))
+
+
+async def test_a_refresh_token_gives_the_next_pair(tom: Person, visitor: httpx2.AsyncClient, clock: Clock) -> None:
+    first = await signed_in(visitor)
+    clock.pass_by(days=6, hours=23)
+
+    answer = await visitor.post("/auth/refresh", json={"refresh_token": first["refresh_token"]})
+
+    assert answer.status_code == 200
+    assert answer.json()["refresh_token"] != first["refresh_token"]
+    assert (await me(visitor, answer.json()["access_token"])).status_code == 200
+
+
+async def test_a_refresh_token_lives_for_a_week(tom: Person, visitor: httpx2.AsyncClient, clock: Clock) -> None:
+    first = await signed_in(visitor)
+    clock.pass_by(days=7)
+
+    answer = await visitor.post("/auth/refresh", json={"refresh_token": first["refresh_token"]})
+
+    assert refused(answer) == (401, "sign-in-ended")
+
+
+async def test_a_spent_refresh_token_ends_its_whole_family(tom: Person, visitor: httpx2.AsyncClient) -> None:
+    first = await signed_in(visitor)
+    other = await signed_in(visitor)
+    second = (await visitor.post("/auth/refresh", json={"refresh_token": first["refresh_token"]})).json()
+
+    stolen = await visitor.post("/auth/refresh", json={"refresh_token": first["refresh_token"]})
+    rightful = await visitor.post("/auth/refresh", json={"refresh_token": second["refresh_token"]})
+    elsewhere = await visitor.post("/auth/refresh", json={"refresh_token": other["refresh_token"]})
+
+    assert (refused(stolen), refused(rightful)) == ((401, "sign-in-ended"), (401, "sign-in-ended"))
+    assert elsewhere.status_code == 200
+
+
+async def test_a_refresh_token_sent_twice_at_once_is_spent_once(tom: Person, visitor: httpx2.AsyncClient) -> None:
+    token = (await signed_in(visitor))["refresh_token"]
+
+    answers = await asyncio.gather(*(visitor.post("/auth/refresh", json={"refresh_token": token}) for _ in range(8)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] + [401] * 7
+
+
+async def test_signing_out_ends_the_sign_in(tom: Person, visitor: httpx2.AsyncClient) -> None:
+    token = (await signed_in(visitor))["refresh_token"]
+
+    out = await visitor.post("/auth/logout", json={"refresh_token": token})
+    again = await visitor.post("/auth/logout", json={"refresh_token": token})
+    unknown = await visitor.post("/auth/logout", json={"refresh_token": "never given"})
+    after = await visitor.post("/auth/refresh", json={"refresh_token": token})
+
+    assert [out.status_code, again.status_code, unknown.status_code] == [200, 200, 200]
+    assert refused(after) == (401, "sign-in-ended")
+
+
+async def test_somebody_made_inactive_is_out_at_once(
+    tom: Person, visitor: httpx2.AsyncClient, database: Database
+) -> None:
+    tokens = await signed_in(visitor)
+    await changed(database, tom, is_active=False)
+
+    answers = [
+        await me(visitor, tokens["access_token"]),
+        await visitor.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]}),
+    ]
+
+    assert [refused(answer) for answer in answers] == [(401, "sign-in-ended")] * 2
+
+
+async def test_somebody_demoted_loses_their_rights_at_once(mara: Person, database: Database) -> None:
+    before = await mara.asks("GET", "/bookings")
+    await changed(database, mara, role=Role.USER)
+
+    after = await mara.asks("POST", "/services", json={"title": "Mine", "price": 1, "duration_minutes": 1})
+
+    assert before.status_code == 200
+    assert refused(after) == (403, "forbidden")
+
+
+async def test_a_person_nothing_refers_to_can_be_removed(tom: Person, ada: Person, database: Database) -> None:
+    by = Actor("admin", ada.id, Role.ADMIN)
+    async with database.transaction(by=by) as session:
+        await records.remove(session, await records.hold(session, User, tom.id), by=by, now=NOW)
+
+    assert refused(await tom.asks("GET", "/me")) == (401, "sign-in-ended")
+
+
+async def test_guessing_a_password_takes_time(tom: Person, eve: Person, visitor: httpx2.AsyncClient) -> None:
+    async def tries(email: str, password: str) -> httpx2.Response:
+        return await visitor.post("/auth/login", json={"email": email, "password": password})
+
+    guesses = [await tries("TOM@example.com", f"guess {number}") for number in range(10)]
+    right, other = await tries("tom@example.com", PASSWORD), await tries("eve@example.com", PASSWORD)
+
+    assert [guess.status_code for guess in guesses] == [401] * 10
+    assert refused(right) == (429, "too-many-guesses")
+    assert 0 < int(right.headers["retry-after"]) <= 30
+    assert right.json()["detail"] == "Too many wrong sign-ins. Please try again in a minute."
+    assert other.status_code == 200
+
+
+async def test_a_right_password_starts_the_count_anew(tom: Person, visitor: httpx2.AsyncClient) -> None:
+    async def tries(password: str) -> int:
+        sent = {"email": "tom@example.com", "password": password}
+        return (await visitor.post("/auth/login", json=sent)).status_code
+
+    first = [await tries("wrong guess") for _ in range(9)] + [await tries(PASSWORD)]
+    second = [await tries("wrong guess") for _ in range(9)] + [await tries(PASSWORD)]
+
+    assert first == second == [401] * 9 + [200]
+
+
+def test_passwords_are_hashed_at_cost_12() -> None:
+    """In a process of its own, since these tests hash more cheaply."""
+    program = "from bookit.people import passwords; print(passwords.PASSWORDS.hash('8 chars!'))"
+
+    hashed = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+
+    assert hashed.startswith("$2b$12$")

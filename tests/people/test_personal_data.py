@@ -1,0 +1,494 @@
+"""What BookIt holds of a person: handed to them whole, and taken away whole, from history too."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString
+
+import httpx2
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import TupleRow
+from sqlalchemy import text
+
+from bookit import idempotency, records
+from bookit import refusals as no
+from bookit.bookings import acts
+from bookit.db.pool import Database
+from bookit.db.statements import Row
+from bookit.people import data_export, erasure, sign_in
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import Booking, Review, Role, Service, User
+from tests.conftest import NOW, OWNER, PASSWORD, Join, Person
+from tests.support.admin_client import Answer, Desk, desk, fill, open_door, send, staff_settings, words
+
+__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+
+Console = psycopg.Connection[TupleRow]
+
+NAME, EMAIL, OLD_NAME, OLD_EMAIL = "Tamsin Quill", "Tamsin@Quill.example", "Tamsyn", "feder@old.example"
+COMMENT, FORMER_COMMENT, GONE_COMMENT = "Scissors were blunt", "Scissors were awful", "Never again, says T."
+REASON, GONE_REASON = "She rang and sneezed", "Booked by mistake, she said"
+TRACES = (NAME, EMAIL, OLD_NAME, OLD_EMAIL, COMMENT, FORMER_COMMENT, GONE_COMMENT, REASON, GONE_REASON)
+FACTS = text("SELECT id, user_id, service_id, resource_id, start_time, end_time, price FROM bookings ORDER BY id")
+REPORT = text("""
+  SELECT b.service_id, b.status, count(*), sum(b.price), avg(r.rating)
+    FROM bookings b LEFT JOIN reviews r ON r.booking_id = b.id WHERE b.start_time < :now GROUP BY 1, 2 ORDER BY 1, 2
+""")
+OF_HISTORY = text("SELECT * FROM events ORDER BY id")
+
+
+@pytest.fixture
+async def tamsin(database: Database, join: Join, mara: Person, haircut: Service) -> Person:
+    """A customer with a past: two names, visits had, cancelled, deleted and to come, words said and taken back."""
+    person: Person = await join(OLD_NAME)
+    desk, herself = Actor("admin", mara.id, Role.STAFF), Actor("api", person.id, Role.USER)
+    async with database.transaction(by=desk, now=NOW) as session:
+        user = await records.hold(session, User, person.id)
+        user = await records.change(session, user, by=desk, now=NOW, email=OLD_EMAIL)
+        await records.change(session, user, by=desk, now=NOW, name=NAME, email=EMAIL)
+    for day, comment in ((-3, FORMER_COMMENT), (-2, GONE_COMMENT), (-1, GONE_COMMENT), (1, ""), (2, ""), (3, "")):
+        await visit(database, desk, herself, NOW + timedelta(days=day), comment)
+    async with database.transaction(by=herself, now=NOW) as session:
+        how: Any = {"by": herself, "now": NOW}
+        await records.change(session, await records.hold(session, Review, 1), **how, comment=COMMENT)
+        await records.remove(session, await records.hold(session, Review, 2), **how)
+        await sign_in.start_sign_in(session, user, now=NOW, lasts=timedelta(days=1))
+        await idempotency.claim(session, user_id=user.id, key="k-1", request_hash="h", now=NOW)
+    async with database.transaction(by=desk, now=NOW) as session:
+        await session.because(GONE_REASON)
+        await records.remove(session, await records.hold(session, Review, 3), by=OWNER, now=NOW)
+        await records.remove(session, await records.hold(session, Booking, 3), by=desk, now=NOW)
+        await session.because(REASON)
+        await acts.confirm(session, await records.hold(session, Booking, 4), by=desk, now=NOW)
+        await acts.cancel(session, await records.hold(session, Booking, 6), by=desk, now=NOW)
+    with pytest.raises(no.WrongPassword):
+        await sign_in.recognise(database, email=EMAIL, password="wrong")
+    return Person(await sign_in.signed_in(database, person.id), person.client)
+
+
+async def visit(database: Database, desk: Actor, herself: Actor, start: datetime, comment: str) -> None:
+    """Have her come, and say something of it."""
+    async with database.transaction(by=desk, now=NOW) as session:
+        facts: dict[str, Any] = {"service_id": 1, "start_time": start, "user_id": herself.id}
+        booking = await records.create(session, Booking, by=desk, now=NOW, **facts)
+        if comment:
+            await acts.complete(session, booking, by=desk, now=NOW)
+    if comment:
+        async with database.transaction(by=herself, now=NOW) as session:
+            words = {"booking_id": booking.id, "rating": 4, "comment": comment}
+            await records.create(session, Review, by=herself, now=NOW, **words)
+
+
+@pytest.fixture
+def console(database: Database) -> Iterator[Console]:
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        yield connection
+
+
+def everything(console: Console) -> str:
+    """Give every value of every row of every table as one text."""
+    tables = console.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").fetchall()
+    every_row = sql.SQL("SELECT t::text FROM {} t ORDER BY 1")
+    return "\n".join(row for (name,) in tables for (row,) in console.execute(every_row.format(sql.Identifier(name))))
+
+
+def kept_of(console: Console, *traces: str) -> list[str]:
+    """Give which of these texts are anywhere in the database, in any letters."""
+    kept = everything(console).lower()
+    return [trace for trace in traces if trace.lower() in kept]
+
+
+async def press_erase(client: httpx2.AsyncClient, number: int, email: str = EMAIL) -> Answer:
+    """Type this e-mail on the page that asks for it."""
+    return await send(client, f"/admin/user/{number}/erase", {"email": email})
+
+
+# Erasing.
+
+
+async def test_erasing_leaves_no_trace_of_a_person_anywhere(
+    desk: Desk, tamsin: Person, tom: Person, console: Console
+) -> None:
+    others = [tom.user.name, tom.user.email, "Mara", "mara@example.com"]
+    assert kept_of(console, *TRACES, *others) == [*TRACES, *others]
+
+    answer = await press_erase(desk.ada, tamsin.id)
+
+    assert (answer.status, answer.where.endswith(f"/admin/user/details/{tamsin.id}")) == (303, True)
+    assert kept_of(console, *TRACES, *others) == others
+    told = words((await desk.ada.get(answer.where)).text)
+    assert f"Customer {tamsin.id} is erased. 2 bookings were cancelled." in told
+    assert "Erased customer" in told
+    assert f"erased-{tamsin.id}@erased.invalid" in told
+
+
+async def test_erasing_keeps_what_the_business_counts(desk: Desk, tamsin: Person) -> None:
+    facts, report = await desk.database.fetch(FACTS), await desk.database.fetch(REPORT, now=NOW)
+
+    await press_erase(desk.ada, tamsin.id)
+
+    assert await desk.database.fetch(FACTS) == facts
+    assert await desk.database.fetch(REPORT, now=NOW) == report
+    assert [row["status"] for row in await desk.database.fetch(text("SELECT status FROM bookings ORDER BY id"))] == [
+        "completed", "completed", "cancelled", "cancelled", "cancelled",
+    ]  # fmt: skip
+    reviews = await desk.database.fetch(text("SELECT id, booking_id, rating, comment FROM reviews"))
+    assert reviews == [{"id": 1, "booking_id": 1, "rating": 4, "comment": "(erased)"}]
+
+
+async def test_history_forgets_the_words_and_nothing_else_and_remembers_that(
+    desk: Desk, tamsin: Person, ada: Person
+) -> None:
+    before = await desk.database.fetch(OF_HISTORY)
+
+    await press_erase(desk.ada, tamsin.id)
+
+    after = await desk.database.fetch(OF_HISTORY)
+    assert [without_words(row) for row in after[: len(before)]] == [without_words(row) for row in before]
+    theirs = {("users", tamsin.id), *(("bookings", n) for n in range(1, 7)), *(("reviews", n) for n in range(1, 4))}
+    for was, became in zip(before, after, strict=False):
+        if (was["table_name"], was["row_id"]) not in theirs:
+            assert became == was
+    last = [(row["table_name"], row["row_id"], row["action"], row["actor"], row["actor_id"]) for row in after][-1]
+    assert last == ("users", tamsin.id, "erased", f"admin {ada.id}", ada.id)
+    assert (after[-1]["old"], after[-1]["new"], after[-1]["reason"]) == (None, None, None)
+    assert "erased it at the desk" in words((await desk.ada.get(f"/admin/user/details/{tamsin.id}")).text)
+
+
+def without_words(event: Row) -> Row:
+    """Give an event but for the values that erasing takes."""
+    personal = {"name", "email", "comment"}
+    cleaned = {
+        side: {name: "words" if name in personal else value for name, value in (event[side] or {}).items()}
+        for side in ("old", "new")
+    }
+    return {**event, **cleaned, "reason": event["reason"] and "words"}
+
+
+async def test_an_erased_customer_can_do_nothing_and_is_changed_by_nobody(
+    desk: Desk, tamsin: Person, visitor: httpx2.AsyncClient
+) -> None:
+    await press_erase(desk.ada, tamsin.id)
+
+    email = f"erased-{tamsin.id}@erased.invalid"
+    for typed in (PASSWORD, "", "erased"):
+        answer = await visitor.post("/auth/login", json={"email": email, "password": typed})
+        assert (answer.status_code, answer.json()["code"]) == (401, "wrong-password")
+    assert (await tamsin.asks("GET", "/me")).status_code == 401
+    changed = await fill(desk.ada, f"/admin/user/edit/{tamsin.id}", name="Tamsin")
+    assert "This customer has been erased." in changed.page
+    rows = text("SELECT (SELECT count(*) FROM refresh_tokens) + (SELECT count(*) FROM idempotency_keys) AS left")
+    assert await desk.database.fetch(rows) == [{"left": 0}]
+
+
+async def test_nobody_joins_or_moves_to_where_the_erased_are(
+    visitor: httpx2.AsyncClient, tom: Person, desk: Desk
+) -> None:
+    email = "Erased-1@Erased.invalid"
+
+    joined = await visitor.post("/auth/register", json={"name": "Eve", "email": email, "password": PASSWORD})
+    moved = await tom.asks("PATCH", "/me", json={"email": email})
+    written = await fill(desk.ada, f"/admin/user/edit/{tom.id}", email=email)
+
+    assert [answer.json()["code"] for answer in (joined, moved)] == ["not-an-email", "not-an-email"]
+    assert "This does not look like an e-mail address." in written.page
+
+
+async def test_the_page_says_what_erasing_does_before_it_does_it(desk: Desk, tamsin: Person, tom: Person) -> None:
+    of_her = words((await desk.ada.get(f"/admin/user/{tamsin.id}/erase")).text)
+    of_him = words((await desk.ada.get(f"/admin/user/{tom.id}/erase")).text)
+
+    assert "2 coming bookings are cancelled." in of_her
+    assert "No coming booking is cancelled: there is none." in of_him
+    assert (await desk.row("users", tamsin.id) or {})["name"] == NAME
+
+
+@pytest.mark.parametrize("email", ["", "tom@example.com", f"{EMAIL}x", "%", "a\0b", "<b>", "x" * 10_000])
+async def test_another_email_erases_nobody(desk: Desk, tamsin: Person, email: str) -> None:
+    before = await desk.row("users", tamsin.id)
+
+    answer = await press_erase(desk.ada, tamsin.id, email)
+
+    assert (answer.status, "This is not the e-mail of this customer." in answer.page) == (400, True)
+    assert await desk.row("users", tamsin.id) == before
+
+
+async def test_the_email_may_be_typed_in_any_letters(desk: Desk, tamsin: Person) -> None:
+    assert (await press_erase(desk.ada, tamsin.id, f" {EMAIL.upper()} ")).status == 303
+
+
+async def test_who_works_here_is_not_erased(desk: Desk, mara: Person, ada: Person) -> None:
+    for person in (mara, ada):
+        answer = await press_erase(desk.ada, person.id, person.user.email)
+
+        assert (answer.status, "Only a customer can be erased." in answer.page) == (403, True)
+        assert (await desk.row("users", person.id) or {})["email"] == person.user.email
+        assert "Erase…" not in words((await desk.ada.get(f"/admin/user/details/{person.id}")).text)
+
+
+async def test_nobody_is_erased_twice(desk: Desk, tamsin: Person) -> None:
+    await press_erase(desk.ada, tamsin.id)
+    before = await desk.database.fetch(OF_HISTORY)
+
+    for email in (EMAIL, f"erased-{tamsin.id}@erased.invalid"):
+        answer = await press_erase(desk.ada, tamsin.id, email)
+        assert (answer.status, "This customer has been erased." in answer.page) == (409, True)
+    assert await desk.database.fetch(OF_HISTORY) == before
+
+
+async def test_of_two_who_erase_at_once_one_is_told_that_it_is_done(desk: Desk, tamsin: Person) -> None:
+    both = await asyncio.gather(press_erase(desk.ada, tamsin.id), press_erase(desk.ada, tamsin.id))
+
+    assert sorted(answer.status for answer in both) == [303, 409]
+    told = text("SELECT count(*) FROM events WHERE action = 'erased'")
+    assert await desk.database.fetch(told) == [{"count": 1}]
+
+
+async def test_only_an_admin_erases(desk: Desk, tamsin: Person) -> None:
+    before = await desk.row("users", tamsin.id)
+
+    assert (await desk.mara.get(f"/admin/user/{tamsin.id}/erase")).status_code == 403
+    assert (await press_erase(desk.mara, tamsin.id)).status == 403
+    assert (await press_erase(desk.visitor, tamsin.id)).status == 302
+    assert await desk.row("users", tamsin.id) == before
+    for by in (Actor("admin", 2, Role.STAFF), Actor("api", tamsin.id, Role.USER)):
+        with pytest.raises(no.Forbidden):
+            async with desk.database.transaction(by=by) as session:
+                await records.erase(session, tamsin.id, email=EMAIL, by=by, now=NOW)
+
+
+@pytest.mark.parametrize("number", ["0", "999", "x", "9" * 30])
+async def test_nobody_there_is_not_found(desk: Desk, number: str) -> None:
+    assert (await desk.ada.get(f"/admin/user/{number}/erase")).status_code == 404
+    assert (await desk.ada.get(f"/admin/user/{number}/data")).status_code == 404
+    assert (await press_erase(desk.ada, 999)).status == 404
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("at", range(8))
+async def test_an_erasure_that_is_cut_short_changes_nothing(
+    database: Database, tamsin: Person, console: Console, at: int
+) -> None:
+    ada, before = Actor("admin", 99, Role.ADMIN), everything(console)
+    left = iter(range(at + 1))
+
+    async def erase_until_killed() -> None:
+        async with database.transaction(by=ada, now=NOW) as session:
+            fetch = session.fetch
+
+            async def fetch_until_killed(statement: Any, **values: Any) -> list[Row]:
+                rows = await fetch(statement, **values)
+                if next(left, None) is None:
+                    raise Killed
+                return rows
+
+            session.fetch = fetch_until_killed  # type: ignore[method-assign]  # cut short after so many statements
+            await records.erase(session, tamsin.id, email=EMAIL, by=ada, now=NOW)
+
+    with pytest.raises(Killed):
+        await erase_until_killed()
+
+    assert everything(console) == before
+
+
+# History stays closed to everybody else.
+
+
+FORGED = "SELECT set_config('bookit.erasing', '{}', false)"
+REWRITES: list[LiteralString] = [
+    "UPDATE events SET actor = 'nobody'",
+    "UPDATE events SET old = NULL",
+    "UPDATE events SET new = '{}' WHERE new IS NOT NULL",
+    "UPDATE events SET reason = 'It was agreed'",
+    "UPDATE events SET reason = NULL WHERE reason IS NOT NULL",
+    "UPDATE events SET at = at - interval '1 day'",
+    "UPDATE events SET (old, new) = (without_person(old), without_person(new))",
+    "DELETE FROM events",
+    "TRUNCATE events",
+    "INSERT INTO events SELECT * FROM events ON CONFLICT (id) DO UPDATE SET actor = 'nobody'",
+    "MERGE INTO events USING users ON true WHEN MATCHED THEN DELETE",
+]
+
+
+@pytest.mark.parametrize("of", ["living", "erased", "nobody", "nonsense"])
+async def test_forging_the_setting_changes_no_history(
+    desk: Desk, tamsin: Person, tom: Person, console: Console, of: str
+) -> None:
+    await press_erase(desk.ada, tamsin.id)
+    before = await desk.database.fetch(OF_HISTORY)
+    person = {"living": tom.id, "erased": tamsin.id, "nobody": 999, "nonsense": "1; --"}[of]
+    console.execute(FORGED.format(person).encode())
+
+    for statement in REWRITES:
+        with pytest.raises(psycopg.errors.CheckViolation) as caught:
+            console.execute(statement)
+        assert (caught.value.diag.table_name, caught.value.diag.constraint_name) == ("events", "event_is_kept")
+
+    assert await desk.database.fetch(OF_HISTORY) == before
+
+
+async def test_the_function_alone_erases_nobody_who_is_not_erased(console: Console, tom: Person) -> None:
+    before = console.execute("SELECT * FROM events ORDER BY id").fetchall()
+
+    with pytest.raises(psycopg.errors.CheckViolation):
+        console.execute("SELECT erase_from_history(%s)", (tom.id,))
+
+    assert console.execute("SELECT * FROM events ORDER BY id").fetchall() == before
+
+
+async def test_what_the_database_itself_says_as_a_reason_stays(
+    desk: Desk, tamsin: Person, console: Console, haircut: Service
+) -> None:
+    herself = Actor("api", tamsin.id, Role.USER)
+    async with desk.database.transaction(by=herself, now=NOW) as session:
+        start = NOW + timedelta(days=9)
+        await records.create(session, Booking, by=herself, now=NOW, service_id=haircut.id, start_time=start, hold=True)
+    async with desk.database.transaction(by=Actor("worker"), now=NOW + timedelta(hours=1)) as session:
+        await acts.let_go(session, now=NOW + timedelta(hours=1))
+
+    await press_erase(desk.ada, tamsin.id)
+
+    reasons = console.execute("SELECT DISTINCT reason FROM events WHERE reason IS NOT NULL ORDER BY 1").fetchall()
+    assert reasons == [("The hold ran out.",), ("erased",)]
+
+
+# The export.
+
+
+def hers(number: int, day: int, status: str) -> Row:
+    """Give a booking of hers as the export tells it."""
+    start = NOW + timedelta(days=day)
+    return {
+        "number": number, "service": "Haircut", "resource": "Haircut", "status": status, "starts_at": said(start),
+        "ends_at": said(start + timedelta(minutes=45)), "price": 35.0, "booked_at": said(NOW), "held_until": None,
+    }  # fmt: skip
+
+
+def said(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
+
+
+async def test_the_export_is_everything_of_one_person(desk: Desk, tamsin: Person) -> None:
+    answer = await desk.ada.get(f"/admin/user/{tamsin.id}/data")
+
+    assert answer.headers["content-disposition"] == f'attachment; filename="bookit-person-{tamsin.id}.json"'
+    assert (answer.headers["content-type"], answer.headers["cache-control"]) == ("application/json", "no-store")
+    document = answer.json()
+    history = document.pop("history")
+    (tries,) = document.pop("wrong_sign_ins")
+    assert datetime.fromisoformat(tries["forgotten_at"]).tzinfo
+    assert document == {
+        "as_of": said(NOW),
+        "account": {
+            "number": tamsin.id, "name": NAME, "email": EMAIL, "role": "user", "is_active": True,
+            "joined_at": said(NOW),
+        },
+        "bookings": [
+            hers(1, -3, "completed"), hers(2, -2, "completed"), hers(4, 1, "confirmed"), hers(5, 2, "pending"),
+            hers(6, 3, "cancelled"),
+        ],
+        "reviews": [{"number": 1, "booking": 1, "rating": 4, "comment": COMMENT, "written_at": said(NOW)}],
+        "sign_ins": [{"began_at": said(NOW), "last_used_at": said(NOW), "ends_at": said(NOW + timedelta(days=1))}],
+        "requests_sent_with_a_key": [{"key": "k-1", "sent_at": said(NOW), "answered_with": None}],
+    }  # fmt: skip
+    told = [{name: value for name, value in event.items() if name != "at"} for event in history]
+    assert told[1] == {
+        "by": "staff", "door": "admin", "what": f"account {tamsin.id} changed", "reason": None,
+        "before": {"E-mail": f"{OLD_NAME.lower()}@example.com"}, "after": {"E-mail": OLD_EMAIL},
+    }  # fmt: skip
+    assert told[-1] == {
+        "by": "staff", "door": "admin", "what": "booking 6 changed", "reason": REASON,
+        "before": {"Status": "pending"}, "after": {"Status": "cancelled"},
+    }  # fmt: skip
+    first = next(event for event in told if event["what"] == "booking 1 created")
+    assert (first["after"]["Service"], first["after"]["Resource"]) == ("Haircut", "Haircut")
+    assert [event["what"] for event in told if event["by"] == "this person"] == [
+        "review 1 created", "review 2 created", "review 3 created", "review 1 changed", "review 2 deleted",
+    ]  # fmt: skip
+
+
+async def test_the_export_says_nothing_of_anybody_else(
+    desk: Desk, tamsin: Person, console: Console, tom: Person
+) -> None:
+    """Not even if she worked here once, and wrote to another's account."""
+    herself = Actor("admin", tamsin.id, Role.STAFF)
+    async with desk.database.transaction(by=herself) as session:
+        await records.change(session, await records.hold(session, User, tom.id), by=herself, now=NOW, name="Tommy")
+
+    document = (await desk.ada.get(f"/admin/user/{tamsin.id}/data")).text
+
+    secrets = [row[0] for row in console.execute("SELECT token_hash FROM refresh_tokens").fetchall()]
+    secrets += [row[0] for row in console.execute("SELECT password_hash FROM users").fetchall()]
+    others = ["Mara", "mara@example.com", "Ada", "ada@example.com", "Tom", "tom@example.com", "password", *secrets]
+    assert [word for word in others if word in document] == []
+    last = json.loads(document)["history"][-1]
+    assert {name: last[name] for name in last if name != "at"} == {
+        "by": "this person", "door": "admin", "what": f"account {tom.id} changed",
+    }  # fmt: skip
+
+
+async def test_a_customer_has_the_same_document_at_the_api(desk: Desk, tamsin: Person) -> None:
+    own = await tamsin.asks("GET", "/me/export")
+    handed = await desk.ada.get(f"/admin/user/{tamsin.id}/data")
+
+    assert own.status_code == 200
+    assert own.headers["content-disposition"] == 'attachment; filename="bookit-export.json"'
+    assert alike(own.json()) == alike(handed.json())
+
+
+def alike(value: Any) -> Any:
+    """Give a document with each time as the moment it is, however written."""
+    if isinstance(value, dict):
+        return {name: alike(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [alike(part) for part in value]
+    try:
+        return datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+async def test_nobody_has_anothers_document(
+    desk: Desk, tamsin: Person, visitor: httpx2.AsyncClient, mara: Person
+) -> None:
+    assert (await visitor.get("/me/export")).status_code == 401
+    assert (await desk.visitor.get(f"/admin/user/{tamsin.id}/data")).status_code == 302
+    assert (await desk.mara.get(f"/admin/user/{tamsin.id}/data")).status_code == 403
+    assert "Export their data" not in words((await desk.mara.get(f"/admin/user/details/{tamsin.id}")).text)
+    assert (await desk.mara.get(f"/admin/user/{mara.id}/data")).status_code == 200
+
+
+async def test_an_erased_customers_document_holds_no_person(desk: Desk, tamsin: Person) -> None:
+    await press_erase(desk.ada, tamsin.id)
+
+    document = json.dumps(await data_export.draw(desk.database, tamsin.user, now=NOW), default=str)
+
+    own = json.dumps({"name": NAME, "email": EMAIL})
+    assert [trace for trace in TRACES if trace in document and trace not in own] == []
+
+
+async def test_history_is_looked_up_and_never_read_through(
+    database: Database, tamsin: Person, console: Console
+) -> None:
+    console.execute("""
+        INSERT INTO events (actor, door, table_name, row_id, action, new)
+        SELECT 'unknown', 'sql', 'bookings', 1000 + n, 'created', '{"user_id": 1}' FROM generate_series(1, 20000) AS n
+    """)
+    console.execute("ANALYZE")
+    read_through = text("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'events'")
+
+    async with database.transaction(by=OWNER, now=NOW) as session:
+        before = await session.fetch(read_through)  # PostgreSQL counts together what it has not reported yet.
+        told = await data_export.draw(session, tamsin.user, now=NOW)
+        after_export = await session.fetch(read_through)
+        await erasure.erase(session, tamsin.user, email=EMAIL, by=OWNER, now=NOW)
+        after_erasing = await session.fetch(read_through)
+
+    assert len(told["history"]) > 20
+    assert before == after_export == after_erasing

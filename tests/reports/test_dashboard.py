@@ -1,0 +1,277 @@
+"""The page a day at the desk begins with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import ClauseElement
+
+from bookit import records
+from bookit.db.pool import Database
+from bookit.db.statements import Row
+from bookit.policy import limits, permissions
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service, Status
+from tests.conftest import NOW, OWNER, Clock, Person
+from tests.support.admin_client import Desk, desk, open_door, sign_in, staff_settings, words
+
+__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+
+STATEMENTS = 5  # who is signed in, the lists, what is free, the visits, and the use of time
+
+
+@pytest.fixture
+async def chair(database: Database) -> Resource:
+    """Open Mondays from nine to five, by the clock of Berlin."""
+    async with database.transaction(by=OWNER) as session:
+        asked: dict[str, Any] = {"by": OWNER, "now": NOW}
+        chair = await records.create(session, Resource, **asked, name="Lea", timezone="Europe/Berlin")
+        hours: dict[str, Any] = {"weekday": 1, "opens": time(9), "closes": time(17)}
+        await records.create(session, OpeningHours, **asked, resource_id=chair.id, **hours)
+        facts: dict[str, Any] = {"title": "Haircut", "price": 35, "duration_minutes": 45, "resource_ids": [chair.id]}
+        await records.create(session, Service, **asked, **facts)
+    return chair
+
+
+async def book(database: Database, person: Person, start: datetime, status: Status, **more: Any) -> Booking:
+    """Write down a visit that begins then."""
+    here: dict[str, Any] = {"by": OWNER, "now": NOW}
+    async with database.transaction(by=OWNER, now=NOW) as session:
+        facts = {"user_id": person.id, "service_id": 1, "start_time": start, **more}
+        booking = await records.create(session, Booking, **here, **facts)
+        return booking if status == Status.PENDING else await records.change(session, booking, **here, status=status)
+
+
+def part(html: str, name: str) -> str:
+    """Give what one section of the page says."""
+    return words(html[html.index(f'aria-labelledby="{name}"') :].split("</section>", 1)[0])
+
+
+async def test_an_empty_business_is_told_so(desk: Desk) -> None:
+    answer = await desk.mara.get("/admin/")
+
+    assert answer.status_code == 200
+    said = words(answer.text)
+    for sentence in ("Nobody else is booked today.", "Nothing waits for confirmation.", "Nothing in these days.",
+                     "Everybody who was to be here has been seen to.", "Nothing is open any more today."):  # fmt: skip
+        assert sentence in said
+    assert "<canvas" not in answer.text
+    assert "Holds" not in said
+
+
+async def test_today_says_what_is_next_what_waits_and_who_has_not_come(
+    desk: Desk, database: Database, tom: Person, eve: Person, chair: Resource
+) -> None:
+    await book(database, tom, NOW + timedelta(hours=2), Status.CONFIRMED)
+    await book(database, eve, NOW + timedelta(hours=4), Status.PENDING)
+    await book(database, tom, NOW + timedelta(days=7, hours=1), Status.PENDING)
+    await book(database, eve, NOW - timedelta(minutes=50), Status.CONFIRMED)
+    await book(database, tom, NOW, Status.CONFIRMED)  # They may still come.
+    await book(database, tom, NOW + timedelta(hours=3), Status.CANCELLED)
+
+    html = (await desk.mara.get("/admin/")).text
+
+    nexts = part(html, "next")
+    assert "Next today 3" in nexts
+    assert [time for time in ("10:00", "12:00", "13:00", "14:00") if time in nexts] == ["10:00", "12:00", "14:00"]
+    assert "Tom Haircut · Lea" in nexts
+    assert "Eve Pending Haircut · Lea" in nexts
+    assert words(html).count("Pending") == 1
+    pending = part(html, "pending")
+    assert "To be confirmed 2" in pending
+    assert pending.index("14:00") < pending.index("Mon 14 Jan, 11:00")
+    late = part(html, "late")
+    assert "Not closed yet 1" in late
+    assert "more than 15 minutes ago" in late
+    assert "09:10" in late
+    assert "10:00" not in late
+    for link in ("booking/list?status=pending&amp;start_time=2030-01-07..", "booking/list?start_time=2030-01-07",
+                 "booking/details/1", f"user/details/{tom.id}", f"resource/details/{chair.id}"):  # fmt: skip
+        assert f'href="http://bookit.test/admin/{link}"' in html
+
+
+@pytest.mark.usefixtures("chair")
+async def test_the_links_lead_to_what_was_counted(desk: Desk, database: Database, tom: Person) -> None:
+    await book(database, tom, NOW + timedelta(hours=4), Status.PENDING)
+    await book(database, tom, NOW - timedelta(minutes=50), Status.CONFIRMED)
+
+    waiting = words((await desk.mara.get("/admin/booking/list?status=pending&start_time=2030-01-07..")).text)
+    late = words((await desk.mara.get("/admin/booking/list?status=confirmed&start_time=..2030-01-07")).text)
+
+    assert ("14:00" in waiting, "09:10" in waiting) == (True, False)
+    assert ("14:00" in late, "09:10" in late) == (False, True)
+
+
+async def test_free_time_is_what_is_open_and_not_taken(
+    desk: Desk, database: Database, tom: Person, chair: Resource
+) -> None:
+    await book(database, tom, NOW + timedelta(hours=2), Status.CONFIRMED)
+
+    free = part((await desk.mara.get("/admin/")).text, "free")
+
+    assert chair.name in free
+    assert "6 h 15 min of 7 h" in free  # From ten to five, but for 45 minutes.
+
+
+@pytest.mark.usefixtures("chair")
+async def test_a_hold_is_shown_while_it_lives(desk: Desk, database: Database, tom: Person, clock: Clock) -> None:
+    await book(database, tom, NOW + timedelta(hours=2), Status.PENDING, hold=True)
+
+    html = (await desk.mara.get("/admin/")).text
+    held = part(html, "holds")
+    clock.pass_by(minutes=11)
+    after = (await desk.mara.get("/admin/")).text
+
+    assert "Holds 1" in held
+    assert "kept until 10:10" in held
+    assert "Nothing waits for confirmation." in part(html, "pending")
+    assert 'aria-labelledby="holds"' not in after
+    assert "Nobody else is booked today." in part(after, "next")
+
+
+@pytest.mark.usefixtures("chair")
+async def test_long_lists_are_cut_and_counted(desk: Desk, database: Database, tom: Person) -> None:
+    for day in range(limits.MOST_SHOWN + 2):
+        await book(database, tom, NOW + timedelta(days=7 * (day + 1), hours=1), Status.PENDING)
+
+    pending = part((await desk.mara.get("/admin/")).text, "pending")
+
+    assert f"To be confirmed {limits.MOST_SHOWN + 2}" in pending
+    assert pending.count("Haircut") == limits.MOST_SHOWN
+
+
+@pytest.mark.usefixtures("chair")
+async def test_the_charts_are_drawn_from_tables(desk: Desk, database: Database, tom: Person) -> None:
+    await book(database, tom, NOW - timedelta(days=7), Status.COMPLETED)
+    await book(database, tom, NOW - timedelta(days=7, hours=-2), Status.NO_SHOW)
+
+    html = (await desk.mara.get("/admin/")).text
+
+    assert '<th scope="row">31 Dec 2029</th><td data-value="2">2</td>' in html
+    assert '<th scope="row">Haircut</th><td data-value="35.00">35.00</td>' in html
+    assert '<td data-value="50.0">50.0%</td>' in html
+    assert html.count('scope="row">') == 30 + 1 + 1 + 6
+    said = words(html)
+    assert "Visits 2 Revenue 35.00 Utilisation" in said
+    assert "No-show rate 50.0%" in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "bars"),
+    [("days=1", 1), ("days=7", 7), ("", 30), ("days=90", 90), ("from_date=2029-12-30&to_date=2030-01-03", 5)],
+)
+@pytest.mark.usefixtures("chair")
+async def test_the_charts_are_of_the_days_that_are_asked_for(desk: Desk, tom: Person, asked: str, bars: int) -> None:
+    await book(desk.database, tom, NOW + timedelta(hours=1), Status.CONFIRMED)
+    await book(desk.database, tom, NOW - timedelta(days=7), Status.COMPLETED)
+
+    html = (await desk.mara.get(f"/admin/?{asked}")).text
+
+    chart = html[html.index('id="chart-visits"') :].split("</figure>")[0]
+    assert chart.count('scope="row">') == bars
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "said"),
+    [
+        ("from_date=2030-02-01&to_date=2030-01-01", 400, "The end of a range comes after its beginning."),
+        ("from_date=2020-01-01&to_date=2030-01-01", 400, "Please ask for at most 366 days at once."),
+        ("from_date=9999-12-31&to_date=9999-12-31", 400, "A time lies between the years 2000 and 2999."),
+        ("to_date=0001-01-01", 400, "A time lies between the years 2000 and 2999."),
+        ("from_date=yesterday", 422, "This cannot be read: a day is written as 2026-05-04."),
+        ("days=12", 422, "This cannot be read"),
+        ("days=x", 422, "This cannot be read"),
+        ("days=%00", 422, "This cannot be read"),
+        ("by=year", 422, "This cannot be read"),
+    ],
+)
+async def test_days_that_make_no_sense_are_refused_in_a_sentence(
+    desk: Desk, asked: str, status: int, said: str
+) -> None:
+    answer = await desk.mara.get(f"/admin/?{asked}")
+
+    assert (answer.status_code, said in words(answer.text)) == (status, True)
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ClauseElement]]:
+    """Collect the statements that are read through BookIt's own pool."""
+    seen: list[ClauseElement] = []
+    read = Database._read
+
+    async def note(self: Database, statement: ClauseElement, values: Row) -> list[Row]:
+        seen.append(statement)
+        return await read(self, statement, values)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "_read", note)
+        yield seen
+
+
+@pytest.mark.usefixtures("chair")
+async def test_the_page_asks_few_questions_however_much_there_is(
+    desk: Desk, database: Database, tom: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    for day in (0, 7, 14):
+        await book(database, tom, NOW + timedelta(days=day, hours=1), Status.PENDING)
+        with counted(monkeypatch) as seen, desk.counting() as others:
+            assert (await desk.mara.get("/admin/?days=90")).status_code == 200
+        counts.append(len(seen) + len(others))
+
+    assert counts == [STATEMENTS] * 3
+
+
+@pytest.mark.usefixtures("chair")
+async def test_the_lists_are_asked_for_by_themselves_and_keep_nobody_signed_in(
+    desk: Desk, database: Database, tom: Person, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await book(database, tom, NOW + timedelta(hours=2), Status.CONFIRMED)
+    page = (await desk.mara.get("/admin/")).text
+    clock.pass_by(minutes=6)
+
+    with counted(monkeypatch) as seen, desk.counting() as others:
+        answer = await desk.mara.get("/admin/today")
+
+    assert (answer.status_code, "set-cookie" in answer.headers) == (200, False)
+    assert answer.headers["cache-control"] == "no-store"
+    assert part(answer.text, "next") == part(page, "next")
+    assert "<html" not in answer.text
+    assert "Monday, 07 January 2030, 10:06" in words(answer.text)
+    assert len(seen) + len(others) == STATEMENTS - 2  # without the figures
+    assert (await desk.visitor.get("/admin/today")).status_code == 401
+
+
+async def test_sign_in_leads_to_today_and_the_menu_begins_with_it(desk: Desk) -> None:
+    answer = await sign_in(desk.visitor, "mara@example.com")
+    page = await desk.visitor.get(answer.headers["location"])
+
+    assert "<title>Today – BookIt</title>" in page.text
+    menu = page.text[page.text.index('<ul class="navbar-nav bk-menu"') :]
+    assert words(menu).startswith("Today Reports Desk Calendar Bookings")
+    assert 'aria-current="page"' in menu[: menu.index("Reports")]
+
+
+async def test_a_visitor_is_sent_to_sign_in(desk: Desk) -> None:
+    for path in ("/admin/", "/admin/reports"):
+        answer = await desk.visitor.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (302, "http://bookit.test/admin/login")
+
+
+def test_only_who_works_here_sees_figures() -> None:
+    may = {role: permissions.may_see_figures(Actor("admin", 1, role)) for role in (None, *Role)}
+
+    assert may == {None: False, Role.USER: False, Role.STAFF: True, Role.ADMIN: True}
+
+
+@pytest.mark.parametrize("hour", [0, 23])
+@pytest.mark.usefixtures("chair")
+async def test_today_is_a_day_of_the_business(desk: Desk, tom: Person, clock: Clock, hour: int) -> None:
+    clock.now = datetime(2030, 1, 6, hour, 30, tzinfo=UTC)  # In Berlin 1:30, and 0:30 of the next day.
+    await book(desk.database, tom, NOW + timedelta(hours=1), Status.CONFIRMED)
+
+    page = words((await desk.mara.get("/admin/")).text)
+
+    assert ("Monday, 07 January 2030, 00:30" in page, "Tom" in page) == (hour == 23, hour == 23)

@@ -1,0 +1,321 @@
+"""Every constraint has a name and a refusal, and speaks it to whoever breaks it, whatever they break it with."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import ForeignKeyConstraint, PrimaryKeyConstraint, text
+from sqlmodel import SQLModel, select
+
+from bookit import refusals as no
+from bookit.db.pool import Database
+from bookit.schema.tables import Booking, Resource, Service, User, home, spoken
+from tests.conftest import OWNER, every_table
+
+# One business with a row in every table: a visit that took place and was reviewed, and one to come.
+BUSINESS = """
+    INSERT INTO users (name, email, password_hash) VALUES ('Tom', 'tom@example.com', '-'), ('Eve', 'eve@example.com', '-');
+    INSERT INTO services (title, price, duration_minutes) VALUES ('Haircut', 35, 45);
+    INSERT INTO resources (name, timezone) VALUES ('Chair', 'UTC');
+    INSERT INTO service_resources (service_id, resource_id) VALUES (1, 1);
+    INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, status, price)
+      VALUES (1, 1, 1, '2030-01-07 10:00Z', '2030-01-07 11:00Z', '2030-01-07 10:00Z', '2030-01-07 11:00Z', 'completed', 35),
+             (1, 1, 1, '2030-01-08 10:00Z', '2030-01-08 11:00Z', '2030-01-08 10:00Z', '2030-01-08 11:00Z', 'pending', 35);
+    INSERT INTO reviews (booking_id, rating, comment) VALUES (1, 5, 'Good');
+    INSERT INTO opening_hours (resource_id, weekday, opens, closes) VALUES (1, 1, '09:00', '17:00');
+    INSERT INTO calendar_exceptions (resource_id, start_time, end_time) VALUES (1, '2030-01-09Z', '2030-01-10Z');
+    INSERT INTO refresh_tokens (user_id, family, token_hash, expires_at) VALUES (1, 'f', 'h', '2030-02-01Z');
+    INSERT INTO idempotency_keys (user_id, key, request_hash, created_at) VALUES (1, 'k', 'h', '2030-01-07Z');
+    INSERT INTO tries (name, due_at) VALUES ('account tom@example.com', '2030-01-07Z');
+"""  # noqa: E501 -- rows read best as rows
+SAME_SLOT = """
+    INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price)
+    SELECT 2, 1, 1, start_time, end_time, blocks_from, blocks_until, 35 FROM bookings WHERE id = 2
+"""
+ANOTHER_KEY = "INSERT INTO idempotency_keys (user_id, key, request_hash, created_at) VALUES ({}, 'k', 'h', now())"
+
+# Each constraint, the refusal it speaks, and ways to break it and nothing else.
+WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
+    ("users", "user_name_has_1_to_100_characters"): (
+        no.NameNeeded,
+        ["UPDATE users SET name = ''", "UPDATE users SET name = repeat('é', 101)"],
+    ),
+    ("users", "user_email_looks_like_one"): (
+        no.NotAnEmail,
+        [
+            "UPDATE users SET email = 'tom' WHERE id = 1",
+            "UPDATE users SET email = 'tom@localhost' WHERE id = 1",
+            "UPDATE users SET email = repeat('t', 244) || '@example.com' WHERE id = 1",
+        ],
+    ),
+    ("users", "user_role_is_known"): (no.UnknownRole, ["UPDATE users SET role = 'owner'"]),
+    ("users", "user_email_is_unique"): (no.EmailTaken, ["UPDATE users SET email = 'EVE@Example.com' WHERE id = 1"]),
+    ("services", "service_title_has_1_to_200_characters"): (
+        no.TitleNeeded,
+        ["UPDATE services SET title = ''", "UPDATE services SET title = repeat('é', 201)"],
+    ),
+    ("services", "service_description_has_at_most_1000_characters"): (
+        no.DescriptionTooLong,
+        ["UPDATE services SET description = repeat('é', 1001)"],
+    ),
+    ("services", "service_price_is_zero_or_more"): (
+        no.PriceBelowZero,
+        ["UPDATE services SET price = -0.01", "UPDATE services SET price = 'NaN'"],
+    ),
+    ("services", "service_lasts_up_to_a_day"): (
+        no.DurationNotPositive,
+        ["UPDATE services SET duration_minutes = 0", "UPDATE services SET duration_minutes = 1441"],
+    ),
+    ("services", "service_minutes_stay_in_range"): (
+        no.MinutesOutOfRange,
+        [
+            "UPDATE services SET setup_minutes = -1",
+            "UPDATE services SET cleanup_minutes = 1441",
+            "UPDATE services SET slot_step_minutes = 0",
+            "UPDATE services SET horizon_days = 3661",
+            "UPDATE services SET min_notice_minutes = 527041",
+            "UPDATE services SET cancel_notice_minutes = -1",
+        ],
+    ),
+    ("resources", "resource_name_has_1_to_200_characters"): (
+        no.ResourceNameNeeded,
+        ["UPDATE resources SET name = ''", "UPDATE resources SET name = repeat('é', 201)"],
+    ),
+    ("resources", "resource_has_1_to_1000_places"): (
+        no.CapacityOutOfRange,
+        ["UPDATE resources SET capacity = 0", "UPDATE resources SET capacity = 1001"],
+    ),
+    ("resources", "resource_timezone_is_known"): (
+        no.UnknownTimezone,
+        ["UPDATE resources SET timezone = 'Europe/Atlantis'", "UPDATE resources SET timezone = ''"],
+    ),
+    ("service_resources", "link_is_of_a_service"): (
+        no.UnknownService,
+        ["INSERT INTO service_resources VALUES (999, 1)"],
+    ),
+    ("service_resources", "link_is_to_a_resource"): (
+        no.UnknownResource,
+        ["INSERT INTO service_resources VALUES (1, 999)"],
+    ),
+    ("service_resources", "service_resources_pkey"): (
+        no.AlreadyLinked,
+        ["INSERT INTO service_resources VALUES (1, 1)"],
+    ),
+    ("bookings", "booking_slot_free"): (
+        no.SlotTaken,
+        [
+            SAME_SLOT,
+            "UPDATE bookings SET blocks_from = '2030-01-07Z', blocks_until = '2030-01-09Z', status = 'pending'",
+        ],
+    ),
+    ("bookings", "booking_is_for_a_user"): (no.UnknownUser, ["UPDATE bookings SET user_id = 999"]),
+    ("bookings", "booking_is_of_a_service"): (no.UnknownService, ["UPDATE bookings SET service_id = 999"]),
+    ("bookings", "booking_is_on_a_resource"): (no.UnknownResource, ["UPDATE bookings SET resource_id = 999"]),
+    ("bookings", "booking_ends_after_start"): (no.EndsBeforeStart, ["UPDATE bookings SET end_time = start_time"]),
+    ("bookings", "booking_blocks_its_own_time"): (
+        no.PlaceOutOfRange,
+        [
+            "UPDATE bookings SET blocks_from = start_time + interval '1 min'",
+            "UPDATE bookings SET blocks_until = end_time - interval '1 min'",
+        ],
+    ),
+    ("bookings", "booking_lies_in_the_calendar"): (
+        no.OutsideTheCalendar,
+        [
+            "UPDATE bookings SET blocks_from = '1999-12-29Z' WHERE id = 1",
+            "UPDATE bookings SET blocks_from = '-infinity' WHERE id = 1",
+            "UPDATE bookings SET blocks_until = '3000-01-03Z' WHERE id = 2",
+            "UPDATE bookings SET blocks_until = 'infinity' WHERE id = 2",
+        ],
+    ),
+    ("bookings", "booking_place_is_numbered_from_1"): (
+        no.PlaceOutOfRange,
+        ["UPDATE bookings SET lane = 0 WHERE id = 1"],
+    ),
+    ("bookings", "booking_status_is_known"): (no.UnknownStatus, ["UPDATE bookings SET status = 'maybe'"]),
+    ("bookings", "booking_price_is_zero_or_more"): (
+        no.PriceBelowZero,
+        ["UPDATE bookings SET price = -0.01", "UPDATE bookings SET price = 'NaN'"],
+    ),
+    ("bookings", "booking_expires_only_while_pending"): (
+        no.HoldOutlivesPending,
+        [
+            "UPDATE bookings SET expires_at = now() WHERE id = 1",
+            "UPDATE bookings SET expires_at = now(), status = 'confirmed' WHERE id = 2",
+        ],
+    ),
+    ("reviews", "review_is_of_a_booking"): (no.UnknownBooking, ["UPDATE reviews SET booking_id = 999"]),
+    ("reviews", "review_is_the_only_one"): (
+        no.AlreadyReviewed,
+        ["INSERT INTO reviews (booking_id, rating, comment) VALUES (1, 1, 'Bad')"],
+    ),
+    ("reviews", "review_rating_is_1_to_5"): (
+        no.RatingOutOfRange,
+        ["UPDATE reviews SET rating = 0", "UPDATE reviews SET rating = 6"],
+    ),
+    ("reviews", "review_comment_has_1_to_1000_characters"): (
+        no.CommentNeeded,
+        ["UPDATE reviews SET comment = ''", "UPDATE reviews SET comment = repeat('é', 1001)"],
+    ),
+    ("opening_hours", "opening_hours_are_of_a_resource"): (
+        no.UnknownResource,
+        ["UPDATE opening_hours SET resource_id = 999"],
+    ),
+    ("opening_hours", "opening_hours_weekday_is_1_to_7"): (
+        no.WeekdayOutOfRange,
+        ["UPDATE opening_hours SET weekday = 0", "UPDATE opening_hours SET weekday = 8"],
+    ),
+    ("opening_hours", "opening_hours_season_ends_after_start"): (
+        no.SeasonEndsBeforeStart,
+        ["UPDATE opening_hours SET valid_from = '2030-02-01', valid_until = '2030-01-31'"],
+    ),
+    ("calendar_exceptions", "exception_is_of_a_resource"): (
+        no.UnknownResource,
+        ["UPDATE calendar_exceptions SET resource_id = 999"],
+    ),
+    ("calendar_exceptions", "exception_ends_after_start"): (
+        no.EndsBeforeStart,
+        ["UPDATE calendar_exceptions SET end_time = start_time"],
+    ),
+    ("calendar_exceptions", "exception_lies_in_the_calendar"): (
+        no.OutsideTheCalendar,
+        [
+            "UPDATE calendar_exceptions SET start_time = '1999-12-29Z'",
+            "UPDATE calendar_exceptions SET end_time = '3000-01-03Z'",
+        ],
+    ),
+    ("calendar_exceptions", "exception_reason_has_at_most_200_characters"): (
+        no.ReasonTooLong,
+        ["UPDATE calendar_exceptions SET reason = repeat('é', 201)"],
+    ),
+    ("events", "event_is_kept"): (
+        no.HistoryIsKept,
+        ["UPDATE events SET actor = 'nobody'", "DELETE FROM events", "TRUNCATE events"],
+    ),
+    ("refresh_tokens", "refresh_token_is_of_a_user"): (no.UnknownUser, ["UPDATE refresh_tokens SET user_id = 999"]),
+    ("refresh_tokens", "refresh_token_is_unique"): (
+        no.Interrupted,
+        ["INSERT INTO refresh_tokens (user_id, family, token_hash, expires_at) VALUES (1, 'g', 'h', now())"],
+    ),
+    ("idempotency_keys", "idempotency_key_is_of_a_user"): (no.UnknownUser, [ANOTHER_KEY.format(999)]),
+    ("idempotency_keys", "idempotency_keys_pkey"): (no.Interrupted, [ANOTHER_KEY.format(1)]),
+}
+BREAKING = [
+    pytest.param(table, name, refusal, statement, id=f"{name}-{n}")
+    for (table, name), (refusal, statements) in WAYS_TO_BREAK.items()
+    for n, statement in enumerate(statements, start=1)
+]
+# Columns that a trigger fills in whatever is written to them.
+FILLED_IN = {"version", "lane"}
+NEEDED = [
+    (column.table.name, column.name)
+    for table in every_table()
+    for column in home(table).columns
+    if not (column.nullable or column.primary_key or column.name in FILLED_IN or column.table.name == "events")
+]
+PROMISES = """
+    SELECT conrelid::regclass::text, conname FROM pg_constraint
+     WHERE connamespace = 'public'::regnamespace AND contype IN ('c', 'f', 'u', 'x')
+  UNION ALL
+    SELECT indrelid::regclass::text, indexrelid::regclass::text FROM pg_index JOIN pg_class c ON c.oid = indexrelid
+     WHERE indisunique AND c.relnamespace = 'public'::regnamespace
+       AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+"""
+
+
+def declared() -> list[tuple[str, Any]]:
+    """Give every constraint and unique index that the tables declare, primary keys aside."""
+    return [
+        (table.name, item)
+        for table in SQLModel.metadata.sorted_tables
+        for item in [*table.constraints, *(index for index in table.indexes if index.unique)]
+        if not isinstance(item, PrimaryKeyConstraint)
+    ]
+
+
+@pytest.fixture
+def business(database: Database) -> Database:
+    """Give the database with a row in every table."""
+    with psycopg.connect(database.url) as console:
+        console.execute(BUSINESS)
+    return database
+
+
+# Every constraint speaks.
+
+
+def test_every_constraint_is_named_and_carries_its_refusal() -> None:
+    silent = [
+        (table, item.name)
+        for table, item in declared()
+        if not (isinstance(item.name, str) and issubclass(item.info.get("refusal", object), no.Refusal))
+    ]
+
+    assert silent == []
+
+
+def test_the_database_keeps_exactly_the_declared_constraints(database_url: str) -> None:
+    with psycopg.connect(database_url) as console:
+        kept = console.execute(PROMISES).fetchall()
+
+    assert sorted(kept) == sorted((table, str(item.name)) for table, item in declared())
+
+
+def test_every_constraint_is_broken_below() -> None:
+    assert {key: refusal for key, (refusal, _) in WAYS_TO_BREAK.items()} == spoken()
+
+
+@pytest.mark.parametrize(("table", "constraint", "refusal", "statement"), BREAKING)
+async def test_a_broken_constraint_speaks_its_refusal_in_words_for_people(
+    business: Database, table: str, constraint: str, refusal: type[no.Refusal], statement: str
+) -> None:
+    with pytest.raises(no.Refusal) as caught:
+        async with business.transaction(by=OWNER) as session:
+            await session.fetch(text(statement))
+
+    broken, sentence = caught.value.__cause__, str(caught.value)
+    assert type(caught.value) is refusal
+    assert isinstance(broken, psycopg.IntegrityError)
+    assert (broken.diag.table_name, broken.diag.constraint_name) == (table, constraint)
+    assert not re.search(r"[{}\"]|violat|constraint|relation|duplicate", sentence)
+    assert set(re.findall(r"\d+", constraint)) <= set(re.findall(r"\d+", sentence))
+
+
+@pytest.mark.parametrize(("table", "constraint"), WAYS_TO_BREAK)
+def test_a_refusal_is_about_a_column_of_its_table(table: str, constraint: str) -> None:
+    refusal, _ = WAYS_TO_BREAK[table, constraint]
+
+    assert refusal.field is None or refusal.field in SQLModel.metadata.tables[table].columns
+
+
+# What is needed, and what is still needed by others.
+
+
+@pytest.mark.parametrize(("table", "column"), NEEDED)
+async def test_what_must_be_filled_in_is_asked_for_by_name(business: Database, table: str, column: str) -> None:
+    with pytest.raises(no.Required) as caught:
+        async with business.transaction(by=OWNER) as session:
+            await session.fetch(text(f"UPDATE {table} SET {column} = NULL"))
+
+    assert (caught.value.field, str(caught.value)) == (column, f"Please fill in {column}.")
+
+
+@pytest.mark.parametrize("table", [User, Service, Resource, Booking])
+async def test_what_something_refers_to_is_still_in_use(business: Database, table: type[SQLModel]) -> None:
+    row = table(**(await business.fetch(select(table).where(home(table).c.id == 1)))[0])
+
+    with pytest.raises(no.StillInUse):
+        async with business.transaction(by=OWNER) as session:
+            await session.delete(row)
+
+
+def test_every_table_that_keeps_its_rows_from_being_deleted_is_tested_above() -> None:
+    keeping = {
+        foreign.referred_table.name
+        for _, foreign in declared()
+        if isinstance(foreign, ForeignKeyConstraint) and foreign.ondelete is None
+    }
+
+    assert keeping == {"users", "services", "resources", "bookings"}

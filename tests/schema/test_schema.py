@@ -1,0 +1,265 @@
+"""The migrations build what the tables say, there and back again, one at a time and never waiting for ever."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from psycopg.rows import TupleRow
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.pool import NullPool
+from sqlmodel import SQLModel
+
+from bookit.schema import revisions
+from tests.conftest import TEMPLATE, make_database
+
+Console = psycopg.Connection[TupleRow]
+Schema = dict[tuple[str, ...], str]
+MakeScratch = Callable[[str], str]
+
+MIGRATIONS = sorted((revisions.FOLDER / "versions").glob("*.py"))
+ALEMBICS_OWN = "alembic_version"
+NOT_OF_AN_EXTENSION = "NOT EXISTS (SELECT FROM pg_depend WHERE objid = {}.oid AND deptype = 'e')"
+# Each gives the kind, two names and a text. Alembic itself compares none of these texts.
+EVERYTHING = f"""
+    SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+      FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+  UNION ALL
+    SELECT 'function', proname, pg_get_function_identity_arguments(oid), pg_get_functiondef(oid)
+      FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND {NOT_OF_AN_EXTENSION.format("pg_proc")}
+  UNION ALL
+    SELECT 'trigger', tgrelid::regclass::text, tgname, pg_get_triggerdef(oid)
+      FROM pg_trigger WHERE NOT tgisinternal
+  UNION ALL
+    SELECT 'index', tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+  UNION ALL
+    SELECT 'column', table_name, column_name,
+           concat_ws(' ', data_type, character_maximum_length, numeric_precision, numeric_scale, datetime_precision,
+                     collation_name, 'null ' || is_nullable, 'default ' || column_default,
+                     identity_generation || ' identity')
+      FROM information_schema.columns WHERE table_schema = 'public'
+  UNION ALL
+    SELECT 'relation', relname, relkind::text, ''
+      FROM pg_class WHERE relnamespace = 'public'::regnamespace
+"""
+
+
+def described(console: Console) -> Schema:
+    """Tell everything BookIt made in a database, each thing by its kind and names."""
+    rows = console.execute(EVERYTHING).fetchall()
+    return {row[:3]: row[3] for row in rows if not row[1].startswith(ALEMBICS_OWN)}
+
+
+def differing(one: Schema, other: Schema) -> set[tuple[str, ...]]:
+    """Name what is not the same in both."""
+    return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
+
+
+@pytest.fixture(scope="module")
+def scratch(server: str, worker_id: str) -> Iterator[MakeScratch]:
+    """Make databases for one test or two; they go when the tests of this file are over."""
+    made: list[str] = []
+
+    def make(template: str) -> str:
+        made.append(f"scratch_{worker_id}_{len(made)}")
+        return make_database(server, made[-1], template)
+
+    yield make
+    with psycopg.connect(server, autocommit=True) as connection:
+        for name in made:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def migrated(scratch: MakeScratch) -> Iterator[Console]:
+    with psycopg.connect(scratch(TEMPLATE)) as console:
+        yield console
+
+
+@pytest.fixture(scope="module")
+def declared(scratch: MakeScratch) -> Schema:
+    """Tell the schema of a database made straight from the tables."""
+    url = scratch("template0")
+    engine = create_engine(revisions.dialect_url(url), poolclass=NullPool)
+    SQLModel.metadata.create_all(engine)
+    with psycopg.connect(url) as console:
+        return described(console)
+
+
+@contextmanager
+def impatient() -> Iterator[list[str]]:
+    """Have every migration wait only a moment for a lock; gives how long it would have waited."""
+    waits: list[str] = []
+    short = {"lock": "100ms", "statement": "5s"}
+
+    def shorten(_: Any, __: Any, statement: str, values: Any, *___: Any) -> tuple[str, Any]:
+        waits.extend(re.findall(r"lock_timeout = '(\w+)'", statement))
+        return re.sub(
+            r"(lock|statement)(_timeout = )'\w+'", lambda m: f"{m[1]}{m[2]}'{short[m[1]]}'", statement
+        ), values
+
+    event.listen(Engine, "before_cursor_execute", shorten, retval=True)
+    try:
+        yield waits
+    finally:
+        event.remove(Engine, "before_cursor_execute", shorten)
+
+
+# What the tables say.
+
+
+def test_the_migrations_build_what_the_tables_say(migrated: Console, declared: Schema) -> None:
+    found = described(migrated)
+
+    assert found == declared
+    assert {name[0] for name in found} == {"constraint", "function", "trigger", "index", "column", "relation"}
+
+
+DRIFT: dict[str, tuple[LiteralString, set[tuple[str, ...]]]] = {
+    "the text of a CHECK": (
+        """
+        ALTER TABLE reviews DROP CONSTRAINT review_rating_is_1_to_5,
+          ADD CONSTRAINT review_rating_is_1_to_5 CHECK (rating BETWEEN 0 AND 5)
+        """,
+        {("constraint", "reviews", "review_rating_is_1_to_5")},
+    ),
+    "an EXCLUDE that cannot wait": (
+        """
+        ALTER TABLE bookings DROP CONSTRAINT booking_slot_free, ADD CONSTRAINT booking_slot_free
+          EXCLUDE USING gist (resource_id WITH =, lane WITH =, tstzrange(blocks_from, blocks_until) WITH &&)
+          WHERE (status IN ('pending', 'confirmed'))
+        """,
+        {("constraint", "bookings", "booking_slot_free")},
+    ),
+    "what a foreign key does": (
+        """
+        ALTER TABLE reviews DROP CONSTRAINT review_is_of_a_booking,
+          ADD CONSTRAINT review_is_of_a_booking FOREIGN KEY (booking_id) REFERENCES bookings ON DELETE CASCADE
+        """,
+        {("constraint", "reviews", "review_is_of_a_booking")},
+    ),
+    "the body of a function": (
+        "CREATE OR REPLACE FUNCTION history_is_kept() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        {("function", "history_is_kept", "")},
+    ),
+    "when a trigger fires": (
+        """
+        CREATE OR REPLACE TRIGGER history_is_kept BEFORE UPDATE ON events
+          FOR EACH STATEMENT EXECUTE FUNCTION history_is_kept()
+        """,
+        {("trigger", "events", "history_is_kept")},
+    ),
+    "the columns of an index": (
+        "DROP INDEX bookings_by_user; CREATE INDEX bookings_by_user ON bookings (user_id)",
+        {("index", "bookings", "bookings_by_user")},
+    ),
+    "a default": ("ALTER TABLE resources ALTER capacity SET DEFAULT 2", {("column", "resources", "capacity")}),
+    "digits": ("ALTER TABLE services ALTER price TYPE numeric(11, 2)", {("column", "services", "price")}),
+    "fractions of a second": ("ALTER TABLE events ALTER at TYPE timestamptz(3)", {("column", "events", "at")}),
+    "a length": ("ALTER TABLE users ALTER name TYPE varchar(100)", {("column", "users", "name")}),
+    "an identity": ("ALTER TABLE users ALTER id SET GENERATED ALWAYS", {("column", "users", "id")}),
+    "a NOT NULL": (
+        "ALTER TABLE bookings ALTER expires_at SET NOT NULL",
+        {("column", "bookings", "expires_at"), ("constraint", "bookings", "bookings_expires_at_not_null")},
+    ),
+    "a view": ("CREATE VIEW busy AS SELECT 1 AS a", {("relation", "busy", "v"), ("column", "busy", "a")}),
+}
+
+
+@pytest.mark.parametrize("change", DRIFT)
+def test_no_drift_goes_unseen(migrated: Console, declared: Schema, change: str) -> None:
+    statements, seen = DRIFT[change]
+    with migrated.transaction(force_rollback=True):
+        migrated.execute(statements)
+
+        found = differing(described(migrated), declared)
+
+    assert found == seen
+
+
+# There and back again.
+
+
+def test_up_down_and_up_again_leaves_nothing_behind(scratch: MakeScratch) -> None:
+    url = scratch("template0")
+    with psycopg.connect(url, autocommit=True) as console:
+        revisions.migrate(url)
+        first, number = described(console), revisions.current(url)
+        revisions.migrate(url, "base")
+        base, no_number = described(console), revisions.current(url)
+        revisions.migrate(url)
+        again = described(console)
+
+    assert (number, no_number) == (revisions.newest(), None)
+    assert base == {}
+    assert again == first
+
+
+def test_a_migration_that_is_not_needed_changes_nothing(scratch: MakeScratch, declared: Schema) -> None:
+    url = scratch(TEMPLATE)
+
+    revisions.migrate(url)
+
+    with psycopg.connect(url) as console:
+        assert described(console) == declared
+
+
+# In turn, and not for ever.
+
+
+def test_two_migrations_at_once_take_turns(scratch: MakeScratch) -> None:
+    url = scratch("template0")
+    command = [sys.executable, "-c", f"from bookit.schema import revisions; revisions.migrate({url!r})"]
+
+    with ThreadPoolExecutor(2) as threads:
+        both = list(threads.map(lambda _: subprocess.run(command, capture_output=True, check=False), range(2)))
+
+    assert [(done.returncode, done.stderr) for done in both] == [(0, b""), (0, b"")]
+    assert revisions.current(url) == revisions.newest()
+
+
+@pytest.mark.parametrize(
+    "lock", ["SELECT pg_advisory_xact_lock(4207, 0)", "LOCK TABLE bookings IN ACCESS SHARE MODE"], ids=["turn", "table"]
+)
+def test_a_migration_that_cannot_have_its_lock_gives_up_and_changes_nothing(scratch: MakeScratch, lock: str) -> None:
+    url = scratch(TEMPLATE)
+    with psycopg.connect(url) as somebody, impatient() as waits:
+        before = described(somebody)
+        somebody.execute(lock)
+
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            revisions.migrate(url, "base")
+
+        assert waits == ["10s"]
+        assert described(somebody) == before
+
+
+# The files.
+
+
+def test_the_newest_migration_is_the_one_alembic_goes_to() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(revisions.FOLDER))
+
+    assert revisions.newest() == ScriptDirectory.from_config(config).get_current_head()
+
+
+@pytest.mark.parametrize("path", MIGRATIONS, ids=lambda path: path.stem)
+def test_a_migration_is_a_numbered_sentence_that_says_why(path: Path) -> None:
+    written = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+    assert re.fullmatch(r"\d{4}(_[a-z0-9]+){2,}\.py", path.name)
+    assert re.search(r"^Why: ", written, re.MULTILINE)
+
+
+def test_the_migrations_are_numbered_without_a_gap() -> None:
+    assert [path.name[:4] for path in MIGRATIONS] == [f"{n:04}" for n in range(1, len(MIGRATIONS) + 1)]

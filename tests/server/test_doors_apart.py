@@ -1,0 +1,104 @@
+"""`bookit serve --only api` and `--only admin`: two processes on one database, as in production."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import httpx2
+import psycopg
+import pytest
+
+from bookit.people import passwords
+from tests.conftest import PASSWORD, TEMPLATE, make_database
+from tests.support.admin_client import words
+from tests.support.browser import serving
+
+TOM = {"name": "Tom", "email": "tom@example.com", "password": PASSWORD}
+HAIRCUT = {"title": "Haircut", "price": "35", "duration_minutes": "45", "setup_minutes": "0", "cleanup_minutes": "0"}
+NOTICE = {"min_notice_minutes": "0", "cancel_notice_minutes": "0", "is_active": "y", "save": "Save"}
+TOMORROW = (datetime.now(UTC) + timedelta(days=1)).replace(hour=10, minute=0, second=0, microsecond=0)
+
+
+class Apart(NamedTuple):
+    """Both doors, each in a process of its own: Ada at the desk's, and a customer's client."""
+
+    desk: httpx2.Client
+    customers: httpx2.Client
+
+
+@pytest.fixture(scope="module")
+def apart(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
+    """Open the doors apart, on a database where Ada is admin."""
+    url = make_database(server, f"apart_{worker_id}", TEMPLATE)
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO users (name, email, role, password_hash) VALUES ('Ada', 'ada@example.com', 'admin', %s)",
+            (passwords.PASSWORDS.hash(PASSWORD),),
+        )
+    with ExitStack() as opened:
+
+        def client(door: str) -> httpx2.Client:
+            address = opened.enter_context(serving(tmp_path_factory.mktemp(door), url, "--only", door, DEBUG="true"))
+            return opened.enter_context(httpx2.Client(base_url=address, headers={"origin": address}, trust_env=False))
+
+        desk, customers = client("admin"), client("api")
+        signed_in = desk.post("/admin/login", data={"username": "ada@example.com", "password": PASSWORD})
+        assert signed_in.status_code == 303
+        yield Apart(desk, customers)
+
+
+def test_what_one_door_writes_the_other_shows(apart: Apart) -> None:
+    desk, customers = apart
+    assert desk.post("/admin/service/create", data=HAIRCUT | NOTICE).status_code == 302
+    customers.post("/auth/register", json=TOM).raise_for_status()
+    signed_in = customers.post("/auth/login", json={"email": TOM["email"], "password": PASSWORD}).json()
+    bearer = {"Authorization": f"Bearer {signed_in['access_token']}"}
+
+    (service,) = customers.get("/services").json()
+    wanted = {"service_id": service["id"], "start_time": TOMORROW.isoformat()}
+    booking = customers.post("/bookings", json=wanted, headers=bearer).raise_for_status().json()
+    listed = words(desk.get("/admin/booking/list").text)
+    desk.post("/admin/booking/action/confirm", data={"pks": str(booking["id"])})
+    confirmed = customers.get(f"/bookings/{booking['id']}", headers=bearer).json()
+
+    assert (service["title"], booking["status"], confirmed["status"]) == ("Haircut", "pending", "confirmed")
+    assert "Tom Haircut" in listed
+    history = words(desk.get(f"/admin/booking/details/{booking['id']}").text)
+    assert "created it through the API." in history
+    assert "changed it at the desk." in history
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/services"), ("POST", "/bookings"), ("POST", "/auth/login"), ("GET", "/docs"),
+        ("GET", "/openapi.json"), ("GET", "/v1/services"), ("GET", "/me"),
+    ],
+)  # fmt: skip
+def test_the_desks_door_has_none_of_the_customers_addresses(apart: Apart, method: str, path: str) -> None:
+    at_desk, at_customers = (door.request(method, path, json={}).status_code for door in apart)
+
+    assert at_desk == 404
+    assert at_customers != 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/admin/"), ("GET", "/admin/login"), ("POST", "/admin/login"), ("GET", "/admin/booking/list"),
+        ("POST", "/admin/booking/action/cancel"), ("GET", "/admin/static/staff.js"),
+    ],
+)  # fmt: skip
+def test_the_customers_door_has_none_of_the_desks_addresses(apart: Apart, method: str, path: str) -> None:
+    cookies = dict(apart.desk.cookies)
+    at_customers = apart.customers.request(method, path, headers={"cookie": f"bookit_staff={cookies['bookit_staff']}"})
+
+    assert at_customers.status_code == 404
+    assert "set-cookie" not in at_customers.headers
+    assert apart.desk.request(method, path).status_code != 404
+
+
+@pytest.mark.parametrize("door", ["desk", "customers"])
+def test_each_door_says_that_it_is_well(apart: Apart, door: str) -> None:
+    assert getattr(apart, door).get("/readyz").json() == {"status": "ok"}

@@ -1,0 +1,1 @@
+"""What tests share: doors, clients, servers, scenarios. Holds no test."""

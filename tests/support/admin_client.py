@@ -1,0 +1,236 @@
+"""The staff door as a browser sees it: who is signed in, what a page says, and forms as they are sent."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import event, text
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+
+from admin.record_view import RecordView
+from admin.site import StaffSite
+from bookit import records
+from bookit.db.pool import Database
+from bookit.db.statements import Row
+from bookit.schema.tables import Booking, Service
+from bookit.settings import Settings
+from server.app import build
+from tests.conftest import NOW, OWNER, PASSWORD, TOMORROW_AT_TEN, Clock, Person
+
+PLACE = "http://bookit.test"
+ALL = ("booking", "review", "service", "resource", "opening-hours", "calendar-exception", "user", "event")
+DATABASE_TEXT = re.compile(
+    r"psycopg|sqlalchemy|\b(SELECT|INSERT|UPDATE|DELETE)\b|constraint|violates|password_hash|Traceback|invalid literal"
+    r"|out of range for|invalid input|sqlalche\.me|\[SQL"
+)
+
+
+def browser(app: Starlette, place: str = PLACE) -> httpx2.AsyncClient:
+    """Make a browser with cookies of its own, which says where its forms come from."""
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=place, headers={"origin": place})
+
+
+async def sign_in(client: httpx2.AsyncClient, email: str, password: str = PASSWORD) -> httpx2.Response:
+    return await client.post("/admin/login", data={"username": email, "password": password})
+
+
+@dataclass
+class Desk:
+    """The staff door, with Mara and Ada signed in, and a visitor who is not."""
+
+    app: Starlette
+    site: StaffSite
+    database: Database
+    mara: httpx2.AsyncClient
+    ada: httpx2.AsyncClient
+    visitor: httpx2.AsyncClient
+
+    @contextmanager
+    def counting(self) -> Iterator[list[str]]:
+        """Collect the statements that pages read with."""
+        seen: list[str] = []
+
+        def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            seen.append(statement)
+
+        engine = self.site.session_maker.kw["bind"].sync_engine
+        event.listen(engine, "before_cursor_execute", note)
+        try:
+            yield seen
+        finally:
+            event.remove(engine, "before_cursor_execute", note)
+
+    async def row(self, table: str, number: int) -> Row | None:
+        """Give a row as the database has it."""
+        rows = await self.database.fetch(text(f"SELECT * FROM {table} WHERE id = :id"), id=number)
+        return rows[0] if rows else None
+
+    async def told(self, client: httpx2.AsyncClient, identity: str = "booking") -> str:
+        """Give what the next page of a list says."""
+        return words((await client.get(f"/admin/{identity}/list")).text)
+
+
+@pytest.fixture
+def staff_settings(settings: Settings) -> Settings:
+    """Have the cookie without Secure, as a demo has it, and the clock of Berlin."""
+    return settings.model_copy(update={"bookit_demo": True, "timezone": "Europe/Berlin"})
+
+
+OpenDoor = Callable[[Settings], Starlette]
+
+
+@pytest.fixture
+async def open_door(database: Database, clock: Clock) -> AsyncIterator[OpenDoor]:
+    """Build applications whose staff door is on this test's database."""
+    opened: list[StaffSite] = []
+
+    def make(settings: Settings) -> Starlette:
+        app = build(settings, clock=clock)
+        site: StaffSite = app.state.staff_site
+        app.state.database = RecordView.database = database
+        site.authentication_backend.database = database  # type: ignore[union-attr]  # ours
+        opened.append(site)
+        return app
+
+    yield make
+    for site in opened:
+        await site.close()
+
+
+@pytest.fixture
+async def desk(
+    open_door: OpenDoor, staff_settings: Settings, database: Database, mara: Person, ada: Person
+) -> AsyncIterator[Desk]:
+    """The staff door, open."""
+    app = open_door(staff_settings)
+    clients = [browser(app) for _ in range(3)]
+    for client, person in zip(clients, (mara, ada), strict=False):
+        answer = await sign_in(client, person.user.email)
+        assert answer.status_code == 303, answer.text
+    yield Desk(app, app.state.staff_site, database, *clients)
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.fixture
+async def visit(database: Database, tom: Person, haircut: Service) -> Booking:
+    """Tom's visit tomorrow at ten."""
+    async with database.transaction(by=OWNER) as session:
+        facts: dict[str, Any] = {"user_id": tom.id, "service_id": haircut.id, "start_time": TOMORROW_AT_TEN}
+        return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
+
+
+class Page(HTMLParser):
+    """What a page says, and what its forms would send as they stand."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        self.fields: dict[str, str] = {}
+        self.selects: dict[str, list[str]] = {}
+        self._in: list[str] = []
+        self._select = self._area = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a field."""
+        given = {name: value or "" for name, value in attrs}
+        name = given.get("name", "")
+        if tag in {"script", "style"}:
+            self._in.append(tag)
+        elif tag == "input" and name and given.get("type") not in {"submit", "button"}:
+            is_sent = given.get("type") not in {"checkbox", "radio"} or "checked" in given
+            if is_sent:
+                self.fields[name] = given.get("value", "y")
+        elif tag == "textarea":
+            self._area = name
+            self.fields[name] = ""
+        elif tag == "select" and name:
+            self._select = name
+            self.selects[name] = []
+            chosen = json.loads(given.get("data-json") or "[]")  # What the page's script fills a look-up with.
+            self.fields[name] = str(chosen[0]["id"]) if chosen else ""
+        elif tag == "option" and self._select:
+            self.selects[self._select].append(given.get("value", ""))
+            if "selected" in given:
+                self.fields[self._select] = given.get("value", "")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Leave a tag."""
+        if tag in {"script", "style"} and self._in:
+            self._in.pop()
+        if tag == "textarea":
+            self.fields[self._area] = self.fields[self._area].removeprefix("\r").removeprefix("\n")  # As browsers do.
+            self._area = ""
+        if tag == "select":
+            self._select = ""
+
+    def handle_data(self, data: str) -> None:
+        """Note what is said."""
+        if self._area:
+            self.fields[self._area] += data
+        if not self._in and data.strip():
+            self.said.append(" ".join(data.split()))
+
+
+def words(html: str) -> str:
+    """Give what a page says, without its tags."""
+    return " ".join(Page(html).said)
+
+
+@dataclass
+class Answer:
+    """What came of a form."""
+
+    status: int
+    page: str
+    html: str = field(repr=False)
+    where: str = ""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the form came back with a reason."""
+        return self.status in {400, 403, 404, 409, 412, 422}
+
+
+async def fill(client: httpx2.AsyncClient, path: str, *without: str, **changed: Any) -> Answer:
+    """Open a form, change some of its fields, and send it as a browser does."""
+    opened = await client.get(path)
+    assert opened.status_code == 200, (path, opened.status_code, opened.headers.get("location"))
+    fields = {**Page(opened.text).fields, **{name: str(value) for name, value in changed.items()}}
+    sent = {name: value for name, value in fields.items() if name not in without}
+    return await send(client, path, sent)
+
+
+async def send(client: httpx2.AsyncClient, path: str, fields: dict[str, Any]) -> Answer:
+    """Send a form with these fields and no others."""
+    answer = await client.post(path, data={"save": "Save", **fields})
+    return Answer(answer.status_code, words(answer.text), answer.text, answer.headers.get("location", ""))
+
+
+def brief(value: object) -> str:
+    """Name a case without its five thousand nines."""
+    return f"{value!r:.25} of {len(str(value))}"
+
+
+def routes_of(desk: Desk) -> list[tuple[str, str]]:
+    """Give every method and address of the admin but its files and its sign-in, for a view and a row that exist."""
+    found = []
+    for route in desk.site.admin.router.routes:
+        if isinstance(route, Mount):
+            continue
+        assert isinstance(route, Route)
+        if route.name in {"login", "logout"}:
+            continue
+        path = route.path
+        for name, value in {"identity": "booking", "pk:path": "1", "export_type": "csv"}.items():
+            path = path.replace(f"{{{name}}}", value)
+        found += [(method, f"/admin{path}") for method in sorted(route.methods or {"GET"}) if method != "HEAD"]
+    return found

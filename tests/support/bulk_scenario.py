@@ -1,0 +1,119 @@
+"""A business with two colleagues who can stand in for each other, a third who cannot, and full books."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import text
+
+from bookit import records
+from bookit.bookings import bulk
+from bookit.bookings.bulk import Change, Outcome, What
+from bookit.db.pool import Database
+from bookit.db.statements import Row
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service, Status
+from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN
+
+MARA = Actor("admin", 3, Role.STAFF)
+TEN = TOMORROW_AT_TEN
+HALF = timedelta(minutes=30)
+LEA, MAX, ZOE = 1, 2, 3
+COLOUR, NAILS = 1, 2
+# Everything that an act could leave behind.
+EVERYTHING = """
+SELECT (SELECT jsonb_agg(b ORDER BY id) FROM bookings b) AS bookings,
+       (SELECT count(*) FROM events) AS events, (SELECT sum(version) FROM resources) AS versions
+"""
+OVERLAPPING = """
+SELECT a.id AS a, b.id AS b FROM bookings a JOIN bookings b
+    ON a.id < b.id AND a.resource_id = b.resource_id AND a.lane = b.lane
+   AND tstzrange(a.blocks_from, a.blocks_until) && tstzrange(b.blocks_from, b.blocks_until)
+ WHERE a.status IN ('pending', 'confirmed') AND b.status IN ('pending', 'confirmed')
+"""
+
+
+async def open_house(database: Database) -> None:
+    """Have Lea (1) and Max (2) do colours (1), half an hour each, and Zoe (3) nails (2)."""
+    async with database.transaction(by=OWNER) as session:
+        for name in ("Lea", "Max", "Zoe"):
+            await records.create(session, Resource, by=OWNER, now=NOW, name=name)
+        for title, ids in (("Colour", [LEA, MAX]), ("Nails", [ZOE])):
+            facts: dict[str, Any] = {"title": title, "price": 60, "duration_minutes": 30, "resource_ids": ids}
+            await records.create(session, Service, by=OWNER, now=NOW, **facts)
+
+
+async def book(
+    database: Database, start: datetime, *, resource: int = LEA, service: int = COLOUR, user: int = 1
+) -> Booking:
+    """Book Tom, or somebody else."""
+    async with database.transaction(by=OWNER) as session:
+        facts: dict[str, Any] = {"service_id": service, "resource_id": resource, "start_time": start, "user_id": user}
+        return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
+
+
+async def fill_afternoon(database: Database, count: int = 8, *, resource: int = LEA) -> list[int]:
+    """Book half hours back to back from ten on."""
+    return [(await book(database, TEN + HALF * at, resource=resource)).id for at in range(count)]
+
+
+async def open_from_to(database: Database, resource: int, opens: str, closes: str) -> None:
+    """Have a resource keep hours on Tuesdays, which tomorrow is."""
+    async with database.transaction(by=OWNER) as session:
+        facts: dict[str, Any] = {"resource_id": resource, "weekday": 2}
+        times = {"opens": datetime.strptime(opens, "%H:%M").time(), "closes": datetime.strptime(closes, "%H:%M").time()}  # noqa: DTZ007 -- a time of the wall
+        await records.create(session, OpeningHours, by=OWNER, now=NOW, **facts, **times)
+
+
+async def run(
+    database: Database,
+    numbers: Sequence[int],
+    what: What,
+    *,
+    keep: bool = True,
+    by: Actor = MARA,
+    seen: dict[int, int | None] | None = None,
+    request_id: str = "an-act",
+    now: datetime = NOW,
+    **more: Any,
+) -> list[Outcome]:
+    """Do something to many bookings, or rehearse it."""
+    chosen: dict[int, int | None] = seen if seen is not None else dict.fromkeys(numbers)
+    async with database.transaction(by=by, now=now, request_id=request_id, keep=keep) as session:
+        return await bulk.run(session, chosen, Change(what, **more), by=by, now=now)
+
+
+def refusals(outcomes: Sequence[Outcome]) -> dict[int, str | None]:
+    """Give for each booking why not."""
+    return {one.booking_id: type(one.refusal).__name__ if one.refusal else None for one in outcomes}
+
+
+async def everything(database: Database) -> Row:
+    return (await database.fetch(text(EVERYTHING)))[0]
+
+
+async def rows_of(database: Database) -> dict[int, Row]:
+    """Give every booking as it is kept."""
+    return {row["id"]: row for row in await database.fetch(text("SELECT * FROM bookings ORDER BY id"))}
+
+
+async def starts(database: Database) -> dict[int, tuple[datetime, int]]:
+    """Give when and on which resource every booking is."""
+    return {number: (row["start_time"], row["resource_id"]) for number, row in (await rows_of(database)).items()}
+
+
+async def require_no_overlap(database: Database) -> None:
+    assert await database.fetch(text(OVERLAPPING)) == []
+
+
+async def last_events(database: Database, number: int) -> list[Row]:
+    """Give what happened to a booking, newest first."""
+    statement = "SELECT * FROM events WHERE table_name = 'bookings' AND row_id = :id ORDER BY id DESC"
+    return await database.fetch(text(statement), id=number)
+
+
+async def lead(database: Database, number: int, status: Status) -> None:
+    """Lead a booking to a status, as somebody else does."""
+    async with database.transaction(by=OWNER, request_id="elsewhere") as session:
+        row = await records.hold(session, Booking, number)
+        await records.change(session, row, by=OWNER, now=NOW, status=status)

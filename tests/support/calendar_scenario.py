@@ -1,0 +1,136 @@
+"""A business in Berlin that is served, and its calendar in a browser whose clock is in Los Angeles."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
+from playwright.async_api import Browser, FloatRect, Locator, Page, expect
+
+from bookit import records
+from bookit.db.pool import Database
+from bookit.people import passwords
+from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service, User
+from tests.conftest import OWNER, PASSWORD, TEMPLATE, make_database
+from tests.support.browser import PATIENCE_SECONDS, Served, Watched, serving, watch
+
+WIDE, PHONE = 1400, 390
+BERLIN = ZoneInfo("Europe/Berlin")
+NOW = datetime.now(UTC)  # The server's clock goes.
+NEXT_WEEK = NOW.astimezone(BERLIN).date() + timedelta(days=7)
+MINUTE = 1  # A minute is a pixel high.
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+FITS = "document.documentElement.scrollWidth <= window.innerWidth"
+
+
+@pytest.fixture(scope="module")
+def berlin(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Run a business in Berlin."""
+    url = make_database(server, f"berlin_{worker_id}", TEMPLATE)
+    home = tmp_path_factory.mktemp("berlin")
+    with serving(home, url, TIMEZONE="Europe/Berlin") as address:
+        yield Served(address, url, home / "log")
+
+
+@pytest.fixture(scope="module")
+async def kept(berlin: Served) -> AsyncIterator[Database]:
+    """The database that is served: Mara (1) at the desk, Tom (2), and Lea and Max, who colour; Max until 13:00."""
+    who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+    how: dict[str, Any] = {"by": OWNER, "now": NOW}
+    async with Database(berlin.database_url, timezone="Europe/Berlin") as database:
+        async with database.transaction(by=OWNER) as session:
+            await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
+            await records.create(session, User, name="Tom", email="tom@example.com", **who)
+            for name in ("Lea", "Max"):
+                await records.create(session, Resource, name=name, timezone="Europe/Berlin", **how)
+            facts: dict[str, Any] = {"title": "Colour", "price": 60, "duration_minutes": 30, "resource_ids": [1, 2]}
+            await records.create(session, Service, **facts, **how)
+            for weekday in range(1, 8):
+                hours: dict[str, Any] = {"weekday": weekday, "opens": time(8), "closes": time(13)}
+                await records.create(session, OpeningHours, resource_id=2, **hours, **how)
+        yield database
+
+
+def at(days: int, hour: int, minute: int = 0) -> datetime:
+    """Give a time by Berlin's clock, so many days after next week begins."""
+    return datetime.combine(NEXT_WEEK + timedelta(days=days), time(hour, minute), BERLIN)
+
+
+async def book(database: Database, start: datetime, resource: int = 1) -> Booking:
+    """Have Tom come."""
+    async with database.transaction(by=OWNER) as session:
+        facts: dict[str, Any] = {"user_id": 2, "service_id": 1, "start_time": start, "resource_id": resource}
+        return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
+
+
+async def stands(database: Database, booking: Booking) -> tuple[datetime, int]:
+    """Give when and where a booking is by now."""
+    row = await database.get(Booking, booking.id)
+    assert row is not None
+    return row.start_time.astimezone(BERLIN), row.resource_id
+
+
+async def lasts(database: Database, booking: Booking) -> timedelta:
+    row = await database.get(Booking, booking.id)
+    assert row is not None
+    return row.end_time - row.start_time
+
+
+async def at_the_calendar(
+    browser: Browser, berlin: Served, day: datetime, width: int = WIDE, more: str = "", *, is_touched: bool = False
+) -> Watched:
+    """Open the calendar at a day, as Mara, in Los Angeles."""
+    address = f"{berlin.url}/admin/calendar?date={day:%Y-%m-%d}{more}"
+    watched = await watch(browser, address, width=width, timezone="America/Los_Angeles", is_touched=is_touched)
+    await watched.page.get_by_label("E-mail").fill("mara@example.com")
+    await watched.page.get_by_label("Password").fill(PASSWORD)
+    await watched.page.get_by_role("button", name="Sign in").click()
+    await expect(watched.page).to_have_title("Calendar – BookIt")
+    await expect(watched.page.locator("#cal-live")).to_have_text("Live")
+    return watched
+
+
+async def box_of(place: Locator) -> FloatRect:
+    """Give where something is on the page, once it stays there: the calendar may draw it anew while it loads."""
+    before = None
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (box := await place.bounding_box()) is None or box != before:
+            before = box
+            await asyncio.sleep(0.1)
+    return box
+
+
+async def drag(page: Page, visit: Locator, *, minutes: int, columns: int = 0) -> None:
+    """Drag a visit so many minutes down and columns to the right."""
+    box = await box_of(visit)
+    column = await box_of(page.locator(".ec-col-head", has_text="Lea"))
+    x, y = box["x"] + 30, box["y"] + 5
+    await page.mouse.move(x, y)
+    await page.mouse.down()
+    await page.mouse.move(x + 10, y + 10, steps=2)
+    await page.mouse.move(x + columns * column["width"], y + minutes * MINUTE, steps=8)
+    await page.mouse.up()
+
+
+async def pull(page: Page, visit: Locator, *, minutes: int) -> None:
+    """Drag the lower edge of a visit so many minutes down."""
+    box = await box_of(visit)
+    x, y = box["x"] + 30, box["y"] + box["height"] - 2
+    await page.mouse.move(x, y)
+    await page.mouse.down()
+    await page.mouse.move(x, y + 8, steps=2)
+    await page.mouse.move(x, y + minutes * MINUTE, steps=8)
+    await page.mouse.up()
+
+
+async def faults(page: Page) -> list[Any]:
+    """Give what somebody who sees or hears little would stumble over."""
+    result = await Axe().run(page, options=AXE)
+    return [
+        (fault["id"], [node["html"][:200] for node in fault["nodes"]][:3])
+        for fault in result.response["violations"]
+        if fault["impact"] in {"serious", "critical"}
+    ]

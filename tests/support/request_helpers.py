@@ -1,0 +1,69 @@
+"""What every refusal owes: its status, a plain sentence, nothing of what is inside, and a database left as it was."""
+
+import json
+import re
+from typing import Any
+
+import httpx2
+from sqlalchemy import text
+
+from bookit.db.pool import Database
+from bookit.schema.tables import home
+from tests.conftest import PASSWORD, Person, every_table
+
+Told = tuple[int, str, str | None]  # The status, the code, and the field it is about.
+
+JSON = {"content-type": "application/json"}
+# A good body for every address that takes one.
+GOOD: dict[str, dict[str, Any]] = {
+    "POST /auth/register": {"name": "New", "email": "new@example.com", "password": PASSWORD},
+    "POST /auth/login": {"email": "ada@example.com", "password": PASSWORD},
+    "POST /auth/refresh": {"refresh_token": "none"},
+    "POST /auth/logout": {"refresh_token": "none"},
+    "PATCH /me": {"name": "Ada", "email": "a@example.com", "password": PASSWORD, "current_password": PASSWORD},
+    "POST /services": {"title": "Massage", "description": "", "price": 10, "duration_minutes": 60, "resource_ids": [1]},
+    "PATCH /services/1": {"title": "Massage", "description": "", "price": 10, "duration_minutes": 60},
+    "POST /bookings": {"service_id": 1, "start_time": "2030-01-08T10:00:00Z", "resource_id": 1},
+    "PATCH /bookings/1": {"start_time": "2030-01-08T10:00:00Z", "resource_id": 1, "status": "confirmed"},
+    "POST /reviews": {"booking_id": 1, "rating": 5, "comment": "Good."},
+    "PATCH /reviews/1": {"rating": 5, "comment": "Good."},
+}
+TABLES = [home(table).name for table in every_table()]
+COUNTS = text(" UNION ALL ".join(f"SELECT '{name}' AS name, count(*) FROM {name}" for name in TABLES))
+SENTENCE = re.compile(r"[^\n\\^]{8,}\.")
+INSIDE = re.compile(
+    r"Traceback|psycopg|sqlalchemy|pydantic|starlette|\b(SELECT|INSERT|UPDATE|WHERE)\b|constraint|violat|pattern|codec"
+    r"|Exception|Error\b|None\b|<class|\b0x|site-packages|\.py\b|\b(New|Changed)[A-Z]\w+|Query\b|\bjwt|Decimal\("
+)
+
+
+async def rows(database: Database) -> dict[str, int]:
+    """Count the rows of every table; history counts every write. That a guess was made is meant to be counted."""
+    return {row["name"]: row["count"] for row in await database.fetch(COUNTS) if row["name"] != "tries"}
+
+
+async def refusal(database: Database, who: httpx2.AsyncClient, method: str, path: str, **more: Any) -> Told:
+    """Ask for what will be refused; give its status, its code and its field."""
+    before = await rows(database)
+
+    answer = await who.request(method, path, **more)
+
+    assert await rows(database) == before, answer.text
+    return told(answer)
+
+
+def told(answer: httpx2.Response) -> Told:
+    """Give the status, the code and the field of a refusal, which is told plainly."""
+    assert answer.headers.get("content-type") == "application/problem+json", (answer.status_code, answer.text[:500])
+    problem = answer.json()
+    assert (problem["status"], problem["type"]) == (answer.status_code, f"/problems/{problem['code']}")
+    assert SENTENCE.fullmatch(problem["detail"]), problem["detail"]
+    assert not INSIDE.search(answer.text), answer.text[:500]
+    assert (answer.headers.get("www-authenticate") == "Bearer") == (answer.status_code == 401)
+    return answer.status_code, problem["code"], problem.get("field")
+
+
+async def with_field(database: Database, ada: Person, where: str, field: str, value: str) -> Told:
+    """Send a good body with one bad value, which is given as it is written in JSON."""
+    content = json.dumps({**GOOD[where], field: "HERE"}).replace('"HERE"', value)
+    return await refusal(database, ada.client, *where.split(), content=content, headers=JSON)
