@@ -51,7 +51,7 @@ ASKED = {"1 resource × 7 days": (7, True), "5 resources × 31 days": (31, False
 OPENINGS = text("SELECT resource_id, weekday, opens, closes FROM opening_hours WHERE resource_id = ANY(:resources)")
 VISITS = text("""
     SELECT resource_id, blocks_from, blocks_until FROM bookings
-     WHERE resource_id = ANY(:resources) AND status IN ('pending', 'confirmed')
+     WHERE resource_id = ANY(:resources) AND is_live(status)
        AND tstzrange(blocks_from, blocks_until) && tstzrange(:since, :until) ORDER BY resource_id, blocks_from
 """)
 

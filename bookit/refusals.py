@@ -476,8 +476,8 @@ class HoldOutlivesPending(Invalid):
     field = "expires_at"
 
 
-class PlaceOutOfRange(Invalid):
-    """A place is numbered from 1, and a booking keeps its own time blocked."""
+class SeatOutOfRange(Invalid):
+    """Seats are numbered from 1, and a booking blocks its own time."""
 
 
 class KeyReused(Misshapen):

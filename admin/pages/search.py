@@ -185,9 +185,7 @@ def whose(asked: Asked) -> Select[Any]:
 def nearest(customers: Sequence[int], now: datetime) -> Any:
     """Find the last visit of each that was not cancelled, and the next that stands."""
     whose = func.unnest(literal(list(customers), ARRAY(BigInteger))).table_valued("id").render_derived("customer")
-    stands = BOOKINGS.status.in_([Status.PENDING, Status.CONFIRMED]) & (
-        BOOKINGS.expires_at.is_(None) | (BOOKINGS.expires_at > now)
-    )
+    stands = func.blocks_at(BOOKINGS.status, BOOKINGS.expires_at, now)
     kinds: Mapping[str, tuple[Any, Any]] = {
         "Next": ((BOOKINGS.start_time >= now) & stands, BOOKINGS.start_time.asc()),
         "Last": ((BOOKINGS.start_time < now) & (BOOKINGS.status != Status.CANCELLED), BOOKINGS.start_time.desc()),

@@ -96,7 +96,7 @@ def distinct(stage: Stage, first: datetime) -> int:
     """Count the places of this day that are sold, each once; those sold twice, had there been any, count less."""
     with psycopg.connect(stage.url) as console:
         row = console.execute(
-            "SELECT 2 * count(DISTINCT (resource_id, lane, start_time)) - count(*) FROM bookings"
+            "SELECT 2 * count(DISTINCT (resource_id, seat, start_time)) - count(*) FROM bookings"
             " WHERE service_id = %s AND start_time >= %s AND start_time < %s AND status = 'pending'",
             (stage.day_service, first, first + timedelta(days=1)),
         ).fetchone()

@@ -180,7 +180,7 @@ async def reschedule(
     await require_fit(session, booking, start, end, resource_id, by=by, now=now, is_override=bool(override_reason))
     new_times = moved(booking, start, end)
     if keeps_place:
-        new_times.pop("lane", None)
+        new_times.pop("seat", None)
     row = await session.update(booking, **new_times, **({"resource_id": resource_id} if resource_id else {}))
     if new_times.keys() == {
         "end_time",
@@ -224,7 +224,7 @@ def moved(booking: Booking, start: datetime, end: datetime) -> dict[str, Any]:
     """
     new_times: dict[str, Any] = {}
     if later := start - booking.start_time:
-        new_times |= {"start_time": start, "blocks_from": booking.blocks_from + later, "lane": None}
+        new_times |= {"start_time": start, "blocks_from": booking.blocks_from + later, "seat": None}
     if longer := end - booking.end_time:
         new_times |= {"end_time": end, "blocks_until": booking.blocks_until + longer}
     return new_times
@@ -298,10 +298,10 @@ async def remove(session: Session, booking: Booking, *, by: Actor, now: datetime
 
 THEIR_TURN = text("""
 SELECT pg_advisory_xact_lock(over.resource_id) FROM (
-  SELECT DISTINCT resource_id FROM bookings WHERE status = 'pending' AND expires_at <= :now ORDER BY 1
+  SELECT DISTINCT resource_id FROM bookings WHERE status = 'pending' AND is_expired(expires_at, :now) ORDER BY 1
 ) AS over
 """)
-LET_GO = text("UPDATE bookings SET status = 'cancelled' WHERE status = 'pending' AND expires_at <= :now")
+LET_GO = text("UPDATE bookings SET status = 'cancelled' WHERE status = 'pending' AND is_expired(expires_at, :now)")
 
 
 async def let_go(session: Session, *, now: datetime) -> None:

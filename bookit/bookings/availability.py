@@ -116,41 +116,40 @@ SELECT p.id AS resource_id, lower(o) AS start_time, upper(o) AS end_time
   FROM plan p CROSS JOIN LATERAL unnest(p.open * tstzmultirange(tstzrange(:since, :until))) AS o
  ORDER BY p.id, lower(o)
 """)
-# What is taken, place by place; a hold that has run out takes nothing.
+# What is taken, seat by seat; an expired hold takes nothing.
 BUSY = """, busy AS MATERIALIZED (
-  SELECT c.id, taken.lane, taken.times
+  SELECT c.id, taken.seat, taken.times
     FROM rule CROSS JOIN candidate c
    CROSS JOIN LATERAL (
-     SELECT b.lane, range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS times
+     SELECT b.seat, range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS times
        FROM bookings b
-      WHERE b.resource_id = c.id AND b.lane <= c.capacity AND b.status IN ('pending', 'confirmed')
+      WHERE b.resource_id = c.id AND b.seat <= c.capacity AND blocks_at(b.status, b.expires_at, :now)
         AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(
               :since - rule.setup, :until + rule.lasts + rule.cleanup, '[]')
-        AND (b.expires_at IS NULL OR b.expires_at > :now)
         AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
-      GROUP BY b.lane
+      GROUP BY b.seat
    ) AS taken
 )"""
-# Places that are taken alike make a lane: one that is busy by itself, and all that are empty together. A room is when a
-# visit could start in a lane, as a set of times: open time without its end, less what is taken and what leads up to it.
+# Seats that are taken alike make a group: each busy seat by itself, and all empty seats together. A room is when a
+# visit could start in a group, a set of times: open time without its end, less what is taken and what leads up to it.
 SLOTS = text(f"""
-WITH {PLANS}{BUSY}, lane AS MATERIALIZED (
-  SELECT id, lane, 1 AS places, times FROM busy
+WITH {PLANS}{BUSY}, seat_group AS MATERIALIZED (
+  SELECT id, seat, 1 AS seats, times FROM busy
   UNION ALL
   SELECT c.id, 0, c.capacity - count(b.id), '{{}}'
     FROM candidate c LEFT JOIN busy b ON b.id = c.id
    GROUP BY c.id, c.capacity HAVING c.capacity > count(b.id)
 ), room AS MATERIALIZED (
-  SELECT lane.id, lane.lane, lane.places, rule.step,
+  SELECT g.id, g.seat, g.seats, rule.step,
          ((SELECT range_agg(tstzrange(lower(o), upper(o) - rule.lasts, '[]'))
              FROM unnest(p.open) AS o WHERE upper(o) - rule.lasts >= lower(o))
           - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.lasts - rule.cleanup, upper(t) + rule.setup, '()'))
-                        FROM unnest(lane.times) AS t), '{{}}'))
+                        FROM unnest(g.times) AS t), '{{}}'))
          * tstzmultirange(tstzrange(:since, :until) * tstzrange(rule.earliest, NULL)
                           * tstzrange(:now, rule.latest, '(]')) AS starts
-    FROM rule CROSS JOIN lane JOIN plan p USING (id)
+    FROM rule CROSS JOIN seat_group g JOIN plan p USING (id)
 ), start AS (
-  SELECT DISTINCT at, room.id, room.lane, room.places
+  SELECT DISTINCT at, room.id, room.seat, room.seats
     FROM room JOIN span s USING (id)
    CROSS JOIN LATERAL unnest(room.starts * tstzmultirange(tstzrange(s.since, s.until))) AS gap
    CROSS JOIN LATERAL generate_series(
@@ -158,7 +157,7 @@ WITH {PLANS}{BUSY}, lane AS MATERIALIZED (
      upper(gap), room.step) AS at
    WHERE gap @> at
 ), free AS (
-  SELECT at, id, CAST(sum(places) AS integer) AS places FROM start GROUP BY at, id
+  SELECT at, id, CAST(sum(seats) AS integer) AS places FROM start GROUP BY at, id
 )
 SELECT free.at AS start_time, free.at + rule.lasts AS end_time, c.timezone,
        array_agg(c.id ORDER BY c.id) AS ids, array_agg(c.name ORDER BY c.id) AS names,
@@ -198,9 +197,9 @@ TOUCHED = text("""
 SELECT b.id, b.start_time, b.status, u.name AS customer, s.title AS service, r.name AS resource
   FROM bookings b JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
   JOIN resources r ON r.id = b.resource_id
- WHERE b.status IN ('pending', 'confirmed') AND (b.expires_at IS NULL OR b.expires_at > :now)
+ WHERE blocks_at(b.status, b.expires_at, :now)
    AND tstzrange(b.start_time, b.end_time) && tstzrange(:since, :until)
-   AND b.start_time >= :since - interval '2 days' AND b.start_time < :until
+   AND b.start_time >= earliest_start(:since) AND b.start_time < :until
    AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
  ORDER BY b.start_time, b.id
  LIMIT :limit

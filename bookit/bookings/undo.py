@@ -30,8 +30,8 @@ SELECT row_id, max(id) AS event_id FROM events
  GROUP BY row_id ORDER BY row_id LIMIT :limit
 """)
 TIMES = {"start_time", "end_time", "blocks_from", "blocks_until"}
-# What can be taken back; a lane is found anew, and a hold that was decided on stays so.
-KNOWN = TIMES | {"resource_id", "lane", "status", "expires_at"}
+# What can be taken back; a seat is found anew, and a hold that was decided on stays so.
+KNOWN = TIMES | {"resource_id", "seat", "status", "expires_at"}
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ UNION ALL SELECT 'resource_id', id, name FROM resources WHERE id = ANY (:resourc
 """)
 
 SEEN = (User, Booking, Review, Event)
-UNTOLD = {"id", "version", "user_id", "lane", "blocks_from", "blocks_until", "password_hash"}
+UNTOLD = {"id", "version", "user_id", "seat", "blocks_from", "blocks_until", "password_hash"}
 WORDS: Mapping[str, type[SQLModel]] = {home(table).name: table for table in (User, Booking, Review, Service)}
 Names = Mapping[tuple[str, int], str]
 

@@ -16,12 +16,12 @@ ERASED_COMMENT = "(erased)"
 
 COUNT_COMING = text("""
 SELECT count(*) FROM bookings
- WHERE user_id = :user_id AND status IN ('pending', 'confirmed') AND start_time > :now
+ WHERE user_id = :user_id AND is_live(status) AND start_time > :now
 """)
 # In the order of resources, whose locks every writer of several takes so.
 HOLD_COMING = text("""
 SELECT * FROM bookings
- WHERE user_id = :user_id AND status IN ('pending', 'confirmed') AND start_time > :now
+ WHERE user_id = :user_id AND is_live(status) AND start_time > :now
  ORDER BY resource_id, id FOR UPDATE
 """)
 # A review keeps its rating, which the business's averages rest on and which says nothing of anybody by itself.

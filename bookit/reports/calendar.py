@@ -10,7 +10,6 @@ from bookit.db.session import Reads
 from bookit.db.statements import Row
 
 MOST_VISITS = 2_000  # at once; more is no calendar any more
-# A visit lasts a day at most, so one that meets a time begins no earlier than that before it.
 VISIT = """
 SELECT b.id, b.start_time, b.end_time, b.status, b.expires_at, b.version, b.user_id, b.service_id, b.resource_id,
        u.name AS customer, s.title AS service, r.name AS resource
@@ -18,10 +17,10 @@ SELECT b.id, b.start_time, b.end_time, b.status, b.expires_at, b.version, b.user
   JOIN resources r ON r.id = b.resource_id
 """
 IN_TIME = text(f"""{VISIT}
- WHERE b.start_time < :until AND b.start_time > :since - interval '2 days' AND b.end_time > :since
+ WHERE b.start_time < :until AND b.start_time > earliest_start(:since) AND b.end_time > :since
    AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
    AND (CAST(:service_id AS bigint) IS NULL OR b.service_id = CAST(:service_id AS bigint))
-   AND (:with_cancelled OR (b.status <> 'cancelled' AND (b.expires_at IS NULL OR b.expires_at > :now)))
+   AND (:with_cancelled OR (b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)))
  ORDER BY b.start_time, b.id
  LIMIT {MOST_VISITS + 1}
 """)

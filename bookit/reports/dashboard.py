@@ -26,8 +26,8 @@ SELECT p.id, p.name, p.capacity, NOT p.keeps_hours AS is_always_open,
 """)
 # Each list by itself, its rows by name, and how many there are.
 WAITS = {
-    "next": "b.status IN ('pending', 'confirmed') AND b.start_time >= :now AND b.start_time < :until"
-    " AND (b.expires_at IS NULL OR b.expires_at > :now) ORDER BY b.start_time, b.id",
+    "next": "blocks_at(b.status, b.expires_at, :now) AND b.start_time >= :now AND b.start_time < :until"
+    " ORDER BY b.start_time, b.id",
     "pending": "b.status = 'pending' AND b.start_time >= :now AND b.expires_at IS NULL ORDER BY b.start_time, b.id",
     "late": "b.status = 'confirmed' AND b.start_time < :late ORDER BY b.start_time DESC, b.id DESC",
     "holds": "b.status = 'pending' AND b.expires_at > :now ORDER BY b.expires_at, b.id",

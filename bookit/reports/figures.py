@@ -34,7 +34,7 @@ MEANS = {
 MEANS = {report: " ".join(words.split()) for report, words in MEANS.items()}
 
 
-LIVE = "b.status <> 'cancelled' AND (b.expires_at IS NULL OR b.expires_at > :now)"
+COUNTS = "b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)"
 
 
 # Bookings are read period by period, each by the index on starts, and added up where they are few.
@@ -47,16 +47,16 @@ PERIOD = """period AS MATERIALIZED (
 # By period, by service, and in all, from one reading of the bookings.
 TALLY = text(f"""
 WITH {PERIOD}, tally AS (
-  SELECT period.n AS period, b.*, is_live AND is_coming AND status IN ('pending', 'confirmed') AS is_to_come
+  SELECT period.n AS period, b.*, counts AND is_coming AND is_live(status) AS is_to_come
     FROM period CROSS JOIN LATERAL (
-      SELECT b.service_id, b.status, {LIVE} AS is_live, b.start_time > :now AS is_coming,
+      SELECT b.service_id, b.status, {COUNTS} AS counts, b.start_time > :now AS is_coming,
              count(*) AS visits, sum(b.price) AS price
         FROM bookings b WHERE b.start_time >= period.since AND b.start_time < period.until
        GROUP BY 1, 2, 3, 4
     ) AS b
 )
 SELECT period, service_id, s.title, GROUPING(period, service_id) AS level,
-       coalesce(sum(visits) FILTER (WHERE is_live), 0)::bigint AS visits,
+       coalesce(sum(visits) FILTER (WHERE counts), 0)::bigint AS visits,
        coalesce(sum(visits) FILTER (WHERE status = 'completed'), 0)::bigint AS completed,
        coalesce(sum(visits) FILTER (WHERE status = 'no_show'), 0)::bigint AS no_shows,
        coalesce(sum(visits) FILTER (WHERE is_to_come), 0)::bigint AS coming,
@@ -68,8 +68,7 @@ SELECT period, service_id, s.title, GROUPING(period, service_id) AS level,
 """)
 
 
-# A visit, and what it blocks before and after it, last a day each at most.
-NEAR = f"b.start_time >= :since - interval '2 days' AND b.start_time < :until + interval '1 day' AND {LIVE}"
+NEAR = f"b.start_time >= earliest_start(:since) AND b.start_time < :until + interval '1 day' AND {COUNTS}"
 
 
 VISITS = "range_agg(tstzrange(b.start_time, b.end_time)) AS visits"
@@ -81,20 +80,20 @@ BLOCKS = "range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS blocks"
 def taken(*ranges: LiteralString) -> LiteralString:
     """Give the start of a statement that has what is taken, place by place."""
     return f"""{HOURS}, taken AS MATERIALIZED (
-  SELECT b.resource_id AS id, b.lane, {", ".join(ranges)}
+  SELECT b.resource_id AS id, b.seat, {", ".join(ranges)}
     FROM bookings b WHERE {NEAR}
-   GROUP BY b.resource_id, b.lane
+   GROUP BY b.resource_id, b.seat
 )"""
 
 
 # What is free: in each place that anything takes, and in all the others together.
 FREE = """free AS (
   SELECT p.id, 1 AS places, p.open - t.blocks AS times
-    FROM plan p JOIN taken t ON t.id = p.id AND t.lane <= p.capacity
+    FROM plan p JOIN taken t ON t.id = p.id AND t.seat <= p.capacity
   UNION ALL
   SELECT p.id, p.capacity - coalesce(busy.places, 0), p.open
     FROM plan p LEFT JOIN (
-      SELECT t.id, count(*) AS places FROM plan p JOIN taken t ON t.id = p.id AND t.lane <= p.capacity GROUP BY t.id
+      SELECT t.id, count(*) AS places FROM plan p JOIN taken t ON t.id = p.id AND t.seat <= p.capacity GROUP BY t.id
     ) AS busy USING (id)
    WHERE p.capacity > coalesce(busy.places, 0)
 )"""

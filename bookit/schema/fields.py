@@ -52,6 +52,11 @@ def remarks(most: int, title: str) -> Any:
     return kept("", max_length=most, sa_type=String, title=title)
 
 
+def secret(**more: Any) -> Any:
+    """Text that no history, page or export may show; history stores only that it changed."""
+    return Field(sa_type=String, sa_column_kwargs={"info": {"secret": True}}, **more)
+
+
 def kept(default: object, **more: Any) -> Any:
     """A default that the database fills in, for every writer; SQLAlchemy's own would reach only its own inserts."""
     written = str(default).lower() if isinstance(default, bool) else str(default)

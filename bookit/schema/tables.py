@@ -13,11 +13,25 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import DDL, Constraint, Index, SmallInteger, String, Table, UniqueConstraint, event, inspect, text
+from sqlalchemy import (
+    DDL,
+    Connection,
+    Constraint,
+    Index,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    UniqueConstraint,
+    event,
+    inspect,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
 from sqlmodel import Field, Relationship, SQLModel
 
 from bookit import refusals as no
+from bookit.schema import triggers
 from bookit.schema.fields import (
     DAY_MINUTES,
     EMAIL_IN_SQL,
@@ -36,6 +50,7 @@ from bookit.schema.fields import (
     optional,
     refers_to,
     remarks,
+    secret,
     speaks,
     stamped,
     words,
@@ -82,7 +97,7 @@ class User(SQLModel, table=True):
     id: int = key()
     name: Words = words(100, title="Name")
     email: Email = words(255, least=3, title="E-mail")
-    password_hash: str = Field(sa_type=String, title="Password")
+    password_hash: str = secret(title="Password")
     role: Role = kept(Role.USER.value, sa_type=String, title="Role")
     is_active: bool = kept(default=True, title="Active", description="Somebody inactive cannot sign in.")
     created_at: datetime = stamped()
@@ -142,12 +157,12 @@ class Resource(SQLModel, table=True):
     __tablename__ = "resources"
     __table_args__ = (
         check("resource_name_has_1_to_200_characters", "char_length(name) BETWEEN 1 AND 200", no.ResourceNameNeeded),
-        check("resource_has_1_to_1000_places", "capacity BETWEEN 1 AND 1000", no.CapacityOutOfRange),
+        check("resource_has_1_to_1000_seats", "capacity BETWEEN 1 AND 1000", no.CapacityOutOfRange),
         check("resource_timezone_is_known", "timezone_is_known(timezone)", no.UnknownTimezone),
     )
     id: int = key()
     name: Words = words(200, title="Name")
-    capacity: int = kept(1, ge=1, le=1000, title="Places", description="How many bookings it takes at one time.")
+    capacity: int = kept(1, ge=1, le=1000, title="Seats", description="How many bookings it takes at one time.")
     timezone: Words = words(64, title="Time zone", description="An IANA name, such as Europe/Berlin.")
     is_active: bool = kept(default=True, title="Active")
     created_at: datetime = stamped()
@@ -178,9 +193,9 @@ class Booking(SQLModel, table=True):
     __table_args__ = (
         ExcludeConstraint(
             ("resource_id", "="),
-            ("lane", "="),
+            ("seat", "="),
             (text("tstzrange(blocks_from, blocks_until)"), "&&"),
-            where=text("status IN ('pending', 'confirmed')"),
+            where=text("is_live(status)"),
             using="gist",
             name="booking_slot_free",
             deferrable=True,
@@ -192,14 +207,14 @@ class Booking(SQLModel, table=True):
         link("booking_is_on_a_resource", "resource_id", "resources", no.UnknownResource),
         check("booking_ends_after_start", "end_time > start_time", no.EndsBeforeStart),
         check(
-            "booking_blocks_its_own_time", "blocks_from <= start_time AND end_time <= blocks_until", no.PlaceOutOfRange
+            "booking_blocks_its_own_time", "blocks_from <= start_time AND end_time <= blocks_until", no.SeatOutOfRange
         ),
         check(
             "booking_lies_in_the_calendar",
             "blocks_from >= '1999-12-30Z' AND blocks_until < '3000-01-03Z'",
             no.OutsideTheCalendar,
         ),
-        check("booking_place_is_numbered_from_1", "lane >= 1", no.PlaceOutOfRange),
+        check("booking_seat_is_numbered_from_1", "seat >= 1", no.SeatOutOfRange),
         check("booking_status_is_known", one_of("status", Status), no.UnknownStatus),
         check("booking_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
         check(
@@ -224,7 +239,7 @@ class Booking(SQLModel, table=True):
     user_id: int = refers_to("Customer")
     service_id: int = refers_to("Service")
     resource_id: int = refers_to("Resource")
-    lane: int = Field(default=None, nullable=False, sa_type=SmallInteger, title="Place")
+    seat: int = Field(default=None, nullable=False, sa_type=SmallInteger, title="Seat")
     start_time: datetime = Field(title="Start")
     end_time: datetime = Field(
         title="End", description="A visit that is moved keeps its length, unless staff give it another end."
@@ -361,7 +376,7 @@ class RefreshToken(SQLModel, table=True):
     id: int = key()
     user_id: int = refers_to("User")
     family: str = Field(sa_type=String)
-    token_hash: str = Field(sa_type=String, description="SHA-256 of the token, which itself is kept nowhere.")
+    token_hash: str = secret(description="SHA-256 of the token, which itself is kept nowhere.")
     created_at: datetime = stamped()
     expires_at: datetime
     spent_at: datetime | None = None
@@ -421,7 +436,7 @@ def spoken() -> dict[tuple[str, str], type[no.Refusal]]:
         for item in cast("list[Constraint]", [*table.constraints, *table.indexes])
         if "refusal" in item.info
     }
-    by_trigger = {("events", "event_is_kept"): no.HistoryIsKept}
+    by_trigger = {("events", "history_is_append_only"): no.HistoryIsKept}
     by_key = {
         ("service_resources", "service_resources_pkey"): no.AlreadyLinked,
         ("idempotency_keys", "idempotency_keys_pkey"): no.Interrupted,
@@ -429,18 +444,19 @@ def spoken() -> dict[tuple[str, str], type[no.Refusal]]:
     return declared | by_trigger | by_key
 
 
-FUNCTIONS = Path(__file__).with_name("functions.sql").read_text(encoding="utf-8")
-# What the tables need themselves: whole numbers in a GiST index, parts of words in a GIN one, a check of zones.
-BEFORE_TABLES = """
-CREATE EXTENSION IF NOT EXISTS btree_gist;
-CREATE EXTENSION IF NOT EXISTS pg_trgm;
-CREATE FUNCTION timezone_is_known(zone text) RETURNS boolean LANGUAGE plpgsql AS $$
-BEGIN
-  PERFORM now() AT TIME ZONE zone;
-  RETURN true;
-EXCEPTION WHEN invalid_parameter_value THEN
-  RETURN false;
-END $$;
-"""
+FOLDER = Path(__file__).parent
+BEFORE_TABLES, FUNCTIONS = (
+    (FOLDER / f"{name}.sql").read_text(encoding="utf-8") for name in ("before_tables", "functions")
+)
+
+
+def create_triggers(metadata: MetaData, connection: Connection, **_: object) -> None:
+    """Give every audited table its triggers."""
+    for table in triggers.audited(metadata):
+        for statement in triggers.create_triggers(table):
+            connection.exec_driver_sql(statement)
+
+
 for moment, script in (("before_create", BEFORE_TABLES), ("after_create", FUNCTIONS)):
     event.listen(SQLModel.metadata, moment, DDL(script.replace("%", "%%")))  # type: ignore[no-untyped-call]
+event.listen(SQLModel.metadata, "after_create", create_triggers)

@@ -210,7 +210,7 @@ async def test_what_is_in_no_form_is_not_written(
     number = tom.id if identity == "user" else 1
     kept = await desk.row(table, number) or {}
     names = {"name": "New", "title": "New", "email": "new@example.com", "role": "user", "is_active": "y"}
-    forged = {"id": "77", "created_at": "2001-01-01 00:00:00", "password_hash": "x", "lane": "3", "status": "completed"}
+    forged = {"id": "77", "created_at": "2001-01-01 00:00:00", "password_hash": "x", "seat": "3", "status": "completed"}
     others = {
         "price": "35",
         "duration_minutes": "45",

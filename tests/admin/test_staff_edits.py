@@ -54,7 +54,7 @@ async def test_a_form_changes_only_its_own_fields(desk: Desk, visit: Booking, ev
     """D18: price, status, place and customer of a booking are no fields of its form."""
     before = await desk.row("bookings", 1)
     extra = {
-        "price": "1", "status": "completed", "lane": "7", "user": eve.id, "user_id": eve.id, "service": shared.id,
+        "price": "1", "status": "completed", "seat": "7", "user": eve.id, "user_id": eve.id, "service": shared.id,
         "service_id": shared.id, "id": "9", "end_time": "2031-01-01T10:00", "blocks_from": "2031-01-01T10:00",
         "created_at": "2031-01-01T10:00", "expires_at": "2031-01-01T10:00",
     }  # fmt: skip
@@ -71,7 +71,7 @@ async def test_a_new_booking_has_the_price_and_status_of_the_rule(desk: Desk, to
     extra = {
         "price": "1",
         "status": "completed",
-        "lane": "7",
+        "seat": "7",
         "version": "9",
         "id": "77",
         "end_time": "2031-01-01T10:00",
@@ -81,7 +81,7 @@ async def test_a_new_booking_has_the_price_and_status_of_the_rule(desk: Desk, to
 
     row = await desk.row("bookings", 1)
     assert row is not None
-    assert (row["price"], row["status"], row["lane"], row["version"]) == (35, "pending", 1, 1)
+    assert (row["price"], row["status"], row["seat"], row["version"]) == (35, "pending", 1, 1)
 
 
 @pytest.mark.parametrize("who", ["mara", "ada"])

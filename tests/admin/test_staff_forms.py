@@ -48,7 +48,7 @@ ASKED = {"Why anyway": False, "Tell the customer": False}
         ),
         ("user/create", {"Name": True, "E-mail": True, "Role": True, "Password": True}),
         ("user/edit/1", {"Name": True, "E-mail": True, "Role": True, "Active": False, "Password": False}),
-        ("resource/create", {"Name": True, "Places": True, "Time zone": True, "Active": False}),
+        ("resource/create", {"Name": True, "Seats": True, "Time zone": True, "Active": False}),
         (
             "opening-hours/create",
             {"Resource": True, "Weekday": True, "Opens": True, "Closes": True, "From": False, "Until": False},

@@ -115,7 +115,7 @@ async def test_of_a_key_given_twice_the_last_counts(ada: Person, database: Datab
 
 
 @pytest.mark.parametrize(
-    "key", ["id", "user_id", "created_at", "lane", "role", "password_hash", "__class__", "", "ключ"]
+    "key", ["id", "user_id", "created_at", "seat", "role", "password_hash", "__class__", "", "ключ"]
 )
 async def test_an_unknown_key_is_refused(key: str, ada: Person, database: Database) -> None:
     answers = {where: await with_field(database, ada, where, key, "1") for where in GOOD}

@@ -118,7 +118,7 @@ def test_every_status_is_described() -> None:
 
 
 def test_what_must_stay_inside_is_not_named() -> None:
-    inside = {"password_hash", "lane", "blocks_from", "blocks_until", "token_hash", "request_hash", "family", "pwd"}
+    inside = {"password_hash", "seat", "blocks_from", "blocks_until", "token_hash", "request_hash", "family", "pwd"}
 
     assert set(re.findall(r"\w+", json.dumps(DOCUMENT))) & inside == set()
 

@@ -43,7 +43,7 @@ async def test_a_free_slot_is_booked(door: Door, tom: Person, haircut: Service) 
         "user_id": tom.id,
         "service_id": haircut.id,
         "resource_id": 1,
-        "lane": 1,
+        "seat": 1,
         "start_time": TEN,
         "end_time": TEN + 45 * MINUTE,
         "blocks_from": TEN,
@@ -98,7 +98,7 @@ async def test_what_is_over_takes_no_slot(
 
     second = await door.book(eve, haircut, TEN)
 
-    assert (second["start_time"], second["lane"]) == (TEN, 1)
+    assert (second["start_time"], second["seat"]) == (TEN, 1)
 
 
 @AT_BOTH_DOORS
@@ -202,7 +202,7 @@ async def test_a_resource_of_two_places_takes_two(
 
     found = [await door.book(person, haircut, TEN) for person in (tom, eve)]
 
-    assert [booking["lane"] for booking in found] == [1, 2]
+    assert [booking["seat"] for booking in found] == [1, 2]
     assert await door.book(tom, haircut, TEN) == Refused(no.SlotTaken)
 
 

@@ -105,7 +105,7 @@ async def test_a_shift_leaves_places_to_those_who_come_after(house: Database) ->
     early = await book(house, TEN - HALF)
     taken = await book(house, TEN - HALF)  # on the second place, and it stays
     late = await book(house, TEN)
-    await house.fetch(text("UPDATE bookings SET lane = 2 WHERE id = 3"))
+    await house.fetch(text("UPDATE bookings SET seat = 2 WHERE id = 3"))
     later = "end_time = end_time + interval '25 min', blocks_until = blocks_until + interval '25 min'"
     await house.fetch(text(f"UPDATE bookings SET {later} WHERE id = 1"))
 

@@ -40,7 +40,7 @@ async def test_a_deleted_booking_frees_its_slot(door: Door, tom: Person, eve: Pe
 
     booking = await door.book(eve, haircut, TOMORROW_AT_TEN)
 
-    assert (booking["user_id"], booking["lane"]) == (eve.id, 1)
+    assert (booking["user_id"], booking["seat"]) == (eve.id, 1)
 
 
 @AT_BOTH_DOORS

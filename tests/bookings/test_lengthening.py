@@ -157,12 +157,12 @@ async def test_a_visit_goes_to_a_free_place_where_its_own_is_not_free_so_long(
     booking = await door.book(tom, haircut, TEN)
     await door.book(eve, haircut, TEN + 2 * HALF)
     await door.desk.database.fetch(text("UPDATE resources SET capacity = 2"))
-    assert booking["lane"] == 1
+    assert booking["seat"] == 1
 
-    assert (await door.reschedule(booking, end_time=TEN + 2 * HALF))["lane"] == 1
+    assert (await door.reschedule(booking, end_time=TEN + 2 * HALF))["seat"] == 1
     longer = await door.reschedule({"id": booking["id"], "version": 2}, end_time=TEN + 3 * HALF)
 
-    assert (longer["lane"], longer["end_time"]) == (2, TEN + 3 * HALF)
+    assert (longer["seat"], longer["end_time"]) == (2, TEN + 3 * HALF)
 
 
 @AT_BOTH_DOORS
@@ -263,7 +263,7 @@ async def test_the_version_that_is_answered_is_the_one_to_go_on_from(
     answer = await ask(mara, number, end_time=END + HALF)
 
     rows = await bulk_scenario.rows_of(database)
-    assert (rows[number]["lane"], rows[number]["version"]) == (2, 3)
+    assert (rows[number]["seat"], rows[number]["version"]) == (2, 3)
     assert (answer.json()["version"], answer.headers["ETag"]) == (3, '"3"')
 
 

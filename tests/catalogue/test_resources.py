@@ -83,7 +83,7 @@ async def test_fewer_places_than_are_sold_leave_bookings_where_they_are(
 
     await door.change(Resource, own, capacity=1)
 
-    assert [booking["lane"] for booking in sold] == [1, 2]
+    assert [booking["seat"] for booking in sold] == [1, 2]
     assert await door.book(tom, haircut, TOMORROW_AT_TEN) == Refused(no.SlotTaken)
 
 

@@ -199,7 +199,7 @@ async def test_many_rows_added_at_once_are_remembered_one_by_one(business: Datab
 async def test_a_change_of_nothing_is_not_remembered(console: Console, database: Database) -> None:
     before = await last(database, 100, "id")
 
-    console.execute("UPDATE users SET name = name; UPDATE bookings SET status = 'pending', lane = 1")
+    console.execute("UPDATE users SET name = name; UPDATE bookings SET status = 'pending', seat = 1")
 
     assert await last(database, 100, "id") == before
 
@@ -303,7 +303,7 @@ def test_history_is_kept_from_a_console_too(console: Console, statement: Literal
     with pytest.raises(psycopg.errors.CheckViolation) as caught:
         console.execute(statement)
 
-    assert (caught.value.diag.table_name, caught.value.diag.constraint_name) == ("events", "event_is_kept")
+    assert (caught.value.diag.table_name, caught.value.diag.constraint_name) == ("events", "history_is_append_only")
 
 
 @pytest.mark.parametrize("act", ["update", "delete"])
@@ -324,4 +324,4 @@ def test_a_table_that_is_remembered_cannot_be_emptied_at_one_blow(empty: str, ta
     with psycopg.connect(empty) as console, pytest.raises(psycopg.errors.CheckViolation) as caught:
         console.execute(f"TRUNCATE {table} CASCADE")
 
-    assert caught.value.diag.constraint_name == "rows_go_one_by_one"
+    assert caught.value.diag.constraint_name == "rows_are_not_truncated"

@@ -328,7 +328,7 @@ async def test_forging_the_setting_changes_no_history(
     for statement in REWRITES:
         with pytest.raises(psycopg.errors.CheckViolation) as caught:
             console.execute(statement)
-        assert (caught.value.diag.table_name, caught.value.diag.constraint_name) == ("events", "event_is_kept")
+        assert (caught.value.diag.table_name, caught.value.diag.constraint_name) == ("events", "history_is_append_only")
 
     assert await desk.database.fetch(OF_HISTORY) == before
 

@@ -169,19 +169,19 @@ class Counted:
             for minute in open_minutes:
                 if (period := self.period(minute)) is not None:
                     yield resource["name"], period, "open_minutes", resource["capacity"]
-            lanes: dict[int, set[datetime]] = {lane: set() for lane in range(1, resource["capacity"] + 1)}
+            seats: dict[int, set[datetime]] = {seat: set() for seat in range(1, resource["capacity"] + 1)}
             for row in self.rows["bookings"]:
                 if row["resource_id"] == resource["id"] and row["status"] != "cancelled":
-                    lanes[row["lane"]] |= set(between(row["blocks_from"], row["blocks_until"]))
-            for lane, blocked in lanes.items():
-                yield from self.lane(resource, lane, open_minutes, blocked)
+                    seats[row["seat"]] |= set(between(row["blocks_from"], row["blocks_until"]))
+            for seat, blocked in seats.items():
+                yield from self.seat(resource, seat, open_minutes, blocked)
 
-    def lane(self, resource: Row, lane: int, open_minutes: set[datetime], blocked: set[datetime]) -> Iterator[Any]:
+    def seat(self, resource: Row, seat: int, open_minutes: set[datetime], blocked: set[datetime]) -> Iterator[Any]:
         """Give minutes of one place."""
         visits = {
             minute
             for row in self.rows["bookings"]
-            if (row["resource_id"], row["lane"]) == (resource["id"], lane) and row["status"] != "cancelled"
+            if (row["resource_id"], row["seat"]) == (resource["id"], seat) and row["status"] != "cancelled"
             for minute in between(row["start_time"], row["end_time"])
         }
         for minute in visits & open_minutes:

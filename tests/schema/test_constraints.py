@@ -83,7 +83,7 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
         no.ResourceNameNeeded,
         ["UPDATE resources SET name = ''", "UPDATE resources SET name = repeat('é', 201)"],
     ),
-    ("resources", "resource_has_1_to_1000_places"): (
+    ("resources", "resource_has_1_to_1000_seats"): (
         no.CapacityOutOfRange,
         ["UPDATE resources SET capacity = 0", "UPDATE resources SET capacity = 1001"],
     ),
@@ -115,7 +115,7 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
     ("bookings", "booking_is_on_a_resource"): (no.UnknownResource, ["UPDATE bookings SET resource_id = 999"]),
     ("bookings", "booking_ends_after_start"): (no.EndsBeforeStart, ["UPDATE bookings SET end_time = start_time"]),
     ("bookings", "booking_blocks_its_own_time"): (
-        no.PlaceOutOfRange,
+        no.SeatOutOfRange,
         [
             "UPDATE bookings SET blocks_from = start_time + interval '1 min'",
             "UPDATE bookings SET blocks_until = end_time - interval '1 min'",
@@ -130,9 +130,9 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
             "UPDATE bookings SET blocks_until = 'infinity' WHERE id = 2",
         ],
     ),
-    ("bookings", "booking_place_is_numbered_from_1"): (
-        no.PlaceOutOfRange,
-        ["UPDATE bookings SET lane = 0 WHERE id = 1"],
+    ("bookings", "booking_seat_is_numbered_from_1"): (
+        no.SeatOutOfRange,
+        ["UPDATE bookings SET seat = 0 WHERE id = 1"],
     ),
     ("bookings", "booking_status_is_known"): (no.UnknownStatus, ["UPDATE bookings SET status = 'maybe'"]),
     ("bookings", "booking_price_is_zero_or_more"): (
@@ -190,7 +190,7 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
         no.ReasonTooLong,
         ["UPDATE calendar_exceptions SET reason = repeat('é', 201)"],
     ),
-    ("events", "event_is_kept"): (
+    ("events", "history_is_append_only"): (
         no.HistoryIsKept,
         ["UPDATE events SET actor = 'nobody'", "DELETE FROM events", "TRUNCATE events"],
     ),
@@ -208,7 +208,7 @@ BREAKING = [
     for n, statement in enumerate(statements, start=1)
 ]
 # Columns that a trigger fills in whatever is written to them.
-FILLED_IN = {"version", "lane"}
+FILLED_IN = {"version", "seat"}
 NEEDED = [
     (column.table.name, column.name)
     for table in every_table()

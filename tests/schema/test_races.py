@@ -59,10 +59,10 @@ SHIFT = """
     UPDATE bookings SET start_time = start_time + '15 min', end_time = end_time + '15 min',
                         blocks_from = blocks_from + '15 min', blocks_until = blocks_until + '15 min'
 """
-SOLD = "SELECT lane FROM bookings WHERE status IN ('pending', 'confirmed') AND start_time = %s ORDER BY lane"
+SOLD = "SELECT seat FROM bookings WHERE status IN ('pending', 'confirmed') AND start_time = %s ORDER BY seat"
 OVERLAPPING = """
     SELECT a.id, b.id FROM bookings a JOIN bookings b
-        ON a.id < b.id AND a.resource_id = b.resource_id AND a.lane = b.lane
+        ON a.id < b.id AND a.resource_id = b.resource_id AND a.seat = b.seat
        AND tstzrange(a.blocks_from, a.blocks_until) && tstzrange(b.blocks_from, b.blocks_until)
      WHERE a.status IN ('pending', 'confirmed') AND b.status IN ('pending', 'confirmed')
 """
@@ -70,8 +70,8 @@ OVERSOLD = """
     SELECT a.id, count(*) FROM bookings a JOIN resources r ON r.id = a.resource_id
       JOIN bookings b ON b.resource_id = a.resource_id
        AND tstzrange(b.blocks_from, b.blocks_until) @> a.blocks_from AND b.status IN ('pending', 'confirmed')
-     WHERE a.status IN ('pending', 'confirmed') GROUP BY a.id, a.lane, r.capacity
-    HAVING count(*) > r.capacity OR a.lane > r.capacity
+     WHERE a.status IN ('pending', 'confirmed') GROUP BY a.id, a.seat, r.capacity
+    HAVING count(*) > r.capacity OR a.seat > r.capacity
 """
 
 
@@ -284,9 +284,9 @@ async def test_three_rooms_of_two_places_sell_six_when_nobody_names_a_room(
 
     answers = await asked(customers, "POST", ["/bookings"] * WRITERS, [wanted] * WRITERS)
 
-    places = console.execute("SELECT resource_id, lane FROM bookings ORDER BY resource_id, lane").fetchall()
+    places = console.execute("SELECT resource_id, seat FROM bookings ORDER BY resource_id, seat").fetchall()
     assert codes(answers) == {"201": 6, "slot-taken": WRITERS - 6}
-    assert places == [(room, lane) for room in rooms for lane in (1, 2)]
+    assert places == [(room, seat) for room in rooms for seat in (1, 2)]
 
 
 OPEN_AT_TEN = """
@@ -294,13 +294,13 @@ OPEN_AT_TEN = """
     SELECT id, weekday, '09:00', '12:00' FROM resources, generate_series(1, 7) AS weekday
 """
 EXPIRED_HOLDS = """
-    INSERT INTO bookings (user_id, service_id, resource_id, lane, start_time, end_time, blocks_from, blocks_until,
+    INSERT INTO bookings (user_id, service_id, resource_id, seat, start_time, end_time, blocks_from, blocks_until,
                           price, expires_at)
-    SELECT 1, 1, id, lane, %(start)s, %(end)s, %(start)s, %(end)s, 60, %(start)s::timestamptz - interval '25 hours'
-      FROM resources, generate_series(1, 2) AS lane
+    SELECT 1, 1, id, seat, %(start)s, %(end)s, %(start)s, %(end)s, 60, %(start)s::timestamptz - interval '25 hours'
+      FROM resources, generate_series(1, 2) AS seat
 """
 BUSY_PLACES = """
-    SELECT resource_id, lane FROM bookings WHERE status IN ('pending', 'confirmed') ORDER BY resource_id, lane
+    SELECT resource_id, seat FROM bookings WHERE status IN ('pending', 'confirmed') ORDER BY resource_id, seat
 """
 
 
@@ -324,7 +324,7 @@ async def test_three_open_rooms_of_two_places_sell_six_and_the_others_are_told_w
 
     assert Counter(answer.status_code for answer in answers) == {201: 6, 409: WRITERS - 6}
     assert codes(answers) == {"201": 6, "slot-taken": WRITERS - 6}
-    assert console.execute(BUSY_PLACES).fetchall() == [(room, lane) for room in rooms for lane in (1, 2)]
+    assert console.execute(BUSY_PLACES).fetchall() == [(room, seat) for room in rooms for seat in (1, 2)]
     next_free = {answer.json()["next_free"][0]["start_time"] for answer in answers if answer.is_error}
     assert next_free == {"2030-01-08T11:00:00Z"}
     gone = console.execute("SELECT count(*) FROM bookings WHERE status = 'cancelled'").fetchall()[0][0]
@@ -602,7 +602,7 @@ def test_a_place_beyond_the_capacity_cannot_be_asked_for(console: Console) -> No
     book(console, room, TEN)
 
     outcome = tried(
-        console, INSERT.replace("(user_id", "(lane, user_id").replace("VALUES (", "VALUES (2, "), visit(room, TEN)
+        console, INSERT.replace("(user_id", "(seat, user_id").replace("VALUES (", "VALUES (2, "), visit(room, TEN)
     )
 
     assert outcome == "23P01"

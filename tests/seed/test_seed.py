@@ -62,12 +62,12 @@ async def everything(database: Database) -> dict[str, list[Row]]:
 def meetings(bookings: list[Row], places: dict[int, int]) -> list[tuple[Row, Row]]:
     """Give the pairs of visits that took place, or will, on one seat at one time."""
     kept = [row for row in bookings if row["status"] != Status.CANCELLED]
-    kept.sort(key=lambda row: (row["resource_id"], row["lane"], row["blocks_from"]))
-    assert all(row["lane"] <= places[row["resource_id"]] for row in kept)
+    kept.sort(key=lambda row: (row["resource_id"], row["seat"], row["blocks_from"]))
+    assert all(row["seat"] <= places[row["resource_id"]] for row in kept)
     return [
         (one, next_one)
         for one, next_one in pairwise(kept)
-        if (one["resource_id"], one["lane"]) == (next_one["resource_id"], next_one["lane"])
+        if (one["resource_id"], one["seat"]) == (next_one["resource_id"], next_one["seat"])
         and next_one["blocks_from"] < one["blocks_until"]
     ]
 

@@ -27,7 +27,7 @@ SELECT (SELECT jsonb_agg(b ORDER BY id) FROM bookings b) AS bookings,
 """
 OVERLAPPING = """
 SELECT a.id AS a, b.id AS b FROM bookings a JOIN bookings b
-    ON a.id < b.id AND a.resource_id = b.resource_id AND a.lane = b.lane
+    ON a.id < b.id AND a.resource_id = b.resource_id AND a.seat = b.seat
    AND tstzrange(a.blocks_from, a.blocks_until) && tstzrange(b.blocks_from, b.blocks_until)
  WHERE a.status IN ('pending', 'confirmed') AND b.status IN ('pending', 'confirmed')
 """

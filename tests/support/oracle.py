@@ -27,7 +27,7 @@ class Sold:
     """A booking, in its place."""
 
     id: int
-    lane: int
+    seat: int
     visit: Span
     blocks: Span
     status: str
@@ -143,7 +143,7 @@ class Diary:
     def free_places(self, at: datetime) -> int:
         """Count the places that nobody sits in while a visit from this moment on, setup and cleanup, takes one."""
         wants = at - self.before, at + self.lasts + self.after
-        taken = {sold.lane for sold in self.busy if meet(sold.blocks, wants)}
+        taken = {sold.seat for sold in self.busy if meet(sold.blocks, wants)}
         return len(set(range(1, self.resource.capacity + 1)) - taken)
 
     def obstacles(self, at: datetime, *, is_staff: bool = False) -> list[str]:

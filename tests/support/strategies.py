@@ -85,10 +85,10 @@ def sold(draw: st.DrawFn, number: int, base: datetime, now: datetime, places: in
         kind = draw(st.sampled_from(kinds[:4] * 2 + kinds))
         expires = {"hold": now + draw(minutes(1, 10)), "dead hold": now - draw(minutes(0, 1, 900))}.get(kind)
         status = "pending" if expires else kind
-        taken = {other.lane for other in found if oracle.meet(other.blocks, blocks)}
-        free = [lane for lane in range(1, places + 1) if lane not in taken]
-        for lane in free[: draw(st.sampled_from([1, 1, 2, 20]))]:
-            found.append(Sold(FIRST_BOOKING + 10**6 * number + len(found), lane, (start, end), blocks, status, expires))
+        taken = {other.seat for other in found if oracle.meet(other.blocks, blocks)}
+        free = [seat for seat in range(1, places + 1) if seat not in taken]
+        for seat in free[: draw(st.sampled_from([1, 1, 2, 20]))]:
+            found.append(Sold(FIRST_BOOKING + 10**6 * number + len(found), seat, (start, end), blocks, status, expires))
     return found
 
 
@@ -141,7 +141,7 @@ SERVICE = ("id", "title", "price", "duration_minutes", "setup_minutes", "cleanup
            "min_notice_minutes", "horizon_days")  # fmt: skip
 PERSON = ("id", "name", "email", "password_hash", "role")
 OPENING_HOURS = ("resource_id", "weekday", "opens", "closes", "valid_from", "valid_until")
-BOOKING = ("id", "user_id", "service_id", "resource_id", "lane", "start_time", "end_time", "blocks_from",
+BOOKING = ("id", "user_id", "service_id", "resource_id", "seat", "start_time", "end_time", "blocks_from",
            "blocks_until", "status", "price", "expires_at")  # fmt: skip
 
 
@@ -168,7 +168,7 @@ async def open_up(session: Session, case: Case) -> None:
     exceptions += [(n, *span, False) for n, one in whom for span in one.closed]
     await session.load(CalendarException, ("resource_id", "start_time", "end_time", "is_open"), exceptions)
     bookings = [
-        (sold.id, 1, 1, one.id, sold.lane, *sold.visit, *sold.blocks, sold.status, 60, sold.expires_at)
+        (sold.id, 1, 1, one.id, sold.seat, *sold.visit, *sold.blocks, sold.status, 60, sold.expires_at)
         for one in resources
         for sold in one.sold
     ]
