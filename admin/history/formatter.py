@@ -16,6 +16,7 @@ from starlette.requests import Request
 from admin.framework.formatting import local_time, spoken
 from admin.framework.parsing import BIGGEST
 from bookit.policy import permissions
+from bookit.schema.fields import secret_columns
 from bookit.schema.tables import Booking, Event, Resource, Service, User, home
 
 MOST_TOLD = 50
@@ -41,7 +42,7 @@ READ: Mapping[type, Callable[[str], Any]] = {
 }
 # What blocks time moves with what it stands beside; and so does the end, where a visit is moved and keeps its length.
 FOLLOWS = {"start_time": {"blocks_from", "blocks_until"}, "end_time": {"blocks_until"}}
-SECRET = {"password_hash"}  # Of these, history says only that they changed.
+SECRET = secret_columns(*SQLModel.metadata.tables.values())  # Of these, history says only that they changed.
 
 Names = Mapping[tuple[str, int], str]
 Others = Mapping[str, int]

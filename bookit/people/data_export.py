@@ -15,6 +15,7 @@ from bookit.db.session import Reads
 from bookit.db.statements import Row
 from bookit.policy import permissions
 from bookit.policy.permissions import Actor
+from bookit.schema.fields import secret_columns
 from bookit.schema.tables import Booking, Event, Review, Service, User, home
 
 Portrait = dict[str, Any]
@@ -58,8 +59,10 @@ UNION ALL SELECT 'resource_id', id, name FROM resources WHERE id = ANY (:resourc
 """)
 
 SEEN = (User, Booking, Review, Event)
-UNTOLD = {"id", "version", "user_id", "seat", "blocks_from", "blocks_until", "password_hash"}
 WORDS: Mapping[str, type[SQLModel]] = {home(table).name: table for table in (User, Booking, Review, Service)}
+UNTOLD = {"id", "version", "user_id", "seat", "blocks_from", "blocks_until"} | secret_columns(
+    *map(home, WORDS.values())
+)
 Names = Mapping[tuple[str, int], str]
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import StringConstraints
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Identity, Numeric, String, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Identity, Numeric, String, Table, text
 from sqlmodel import Field
 
 from bookit import refusals as no
@@ -55,6 +55,11 @@ def remarks(most: int, title: str) -> Any:
 def secret(**more: Any) -> Any:
     """Text that no history, page or export may show; history stores only that it changed."""
     return Field(sa_type=String, sa_column_kwargs={"info": {"secret": True}}, **more)
+
+
+def secret_columns(*tables: Table) -> set[str]:
+    """Return the names of the secret columns of these tables."""
+    return {column.name for table in tables for column in table.columns if column.info.get("secret")}
 
 
 def kept(default: object, **more: Any) -> Any:

@@ -3,9 +3,11 @@
 A table gets all three by being a table. One that must not is named in ``NOT_AUDITED``, with the reason.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from sqlalchemy import MetaData, Table
+
+from bookit.schema.fields import secret_columns
 
 NOT_AUDITED = {
     "events": "It is the history itself; forbid_history_change and check_erasure protect it.",
@@ -30,17 +32,12 @@ def audited(metadata: MetaData) -> list[Table]:
     return [table for table in metadata.sorted_tables if table.name not in NOT_AUDITED]
 
 
-def secret_columns(tables: Iterable[Table]) -> set[str]:
-    """Return the columns of which history says that they changed, and never what they hold."""
-    return {column.name for table in tables for column in table.columns if column.info.get("secret")}
-
-
 def create_triggers(table: Table) -> Iterator[str]:
     """Return the statements that give a table its triggers. Raise TypeError if it cannot have them."""
     missing = {"id", "version"} - set(table.columns.keys())
     if missing:
-        columns = " and ".join(sorted(missing))
-        raise TypeError(f"{table.name} has no {columns}: history needs them. Add them, or name it in NOT_AUDITED.")
-    secrets = ", ".join(f"'{name}'" for name in sorted(secret_columns([table])))
+        columns = " and no ".join(sorted(missing))
+        raise TypeError(f"{table.name} has no {columns}: history needs it. Add it, or name the table in NOT_AUDITED.")
+    secrets = ", ".join(f"'{name}'" for name in sorted(secret_columns(table)))
     for statement in (AUDIT, VERSION, TRUNCATE_GUARD):
         yield statement.format(table=table.name, secrets=secrets)

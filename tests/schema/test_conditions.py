@@ -1,0 +1,83 @@
+"""What a live booking is, when a hold has expired, how far back a visit can start: each is said once, and is free."""
+
+import re
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.conftest import ROOT
+
+HOME = "bookit/schema/before_tables.sql"
+SOURCES = ("bookit", "api", "admin", "seed", "server", "benchmarks")
+# Tests say them in their own words, and migrations stay as they were.
+CONDITIONS = {
+    "live": r"'pending', 'confirmed'\)|PENDING, Status\.CONFIRMED\]",
+    "expired": r"expires_at (IS NOT NULL AND \w*\.?expires_at <= |IS NULL OR \w*\.?expires_at)|expires_at\.is_\(None\)",
+    "how far back": r"(start_time >=? ?:\w+|RETURN \w+) - interval",
+}
+OVERLAPPING = """
+    SELECT id FROM bookings b
+     WHERE resource_id = 1 AND tstzrange(blocks_from, blocks_until) && tstzrange('2030-01-01', '2030-01-02')
+"""
+STARTING = "SELECT id FROM bookings WHERE start_time < '2030-01-02' AND start_time >= "
+EXPIRED = "SELECT id FROM bookings WHERE resource_id = 1 AND status = 'pending' AND "
+
+
+def sources() -> Iterator[tuple[str, str]]:
+    for folder in SOURCES:
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in {".py", ".sql"}:
+                yield str(path.relative_to(ROOT)), " ".join(path.read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_condition_stands_in_one_place(condition: str) -> None:
+    places = [name for name, text in sources() for _ in re.finditer(CONDITIONS[condition], text)]
+
+    assert places == [HOME]
+
+
+@pytest.mark.parametrize(
+    ("by_name", "in_full", "index"),
+    [
+        (
+            f"{OVERLAPPING} AND blocks_at(status, expires_at, now())",
+            f"{OVERLAPPING} AND status IN ('pending', 'confirmed') AND (expires_at IS NULL OR expires_at > now())",
+            "booking_slot_free",
+        ),
+        (f"{STARTING} earliest_start(now())", f"{STARTING} now() - interval '2 days'", "bookings_by_start"),
+        (f"{EXPIRED} is_expired(expires_at, now())", f"{EXPIRED} expires_at <= now()", "bookings_that_expire"),
+    ],
+    ids=["live", "how far back", "expired"],
+)
+def test_a_condition_by_name_is_planned_as_if_written_out(
+    database_url: str, by_name: str, in_full: str, index: str
+) -> None:
+    with psycopg.connect(database_url) as console:
+        console.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+        one, other = (
+            "\n".join(line for (line,) in console.execute(f"EXPLAIN (COSTS off) {query}").fetchall())
+            for query in (by_name, in_full)
+        )
+
+    assert f"using {index}" in one
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("array_agg(status) FILTER (WHERE is_live(status))", ["pending", "confirmed"]),
+        ("array_agg(status) FILTER (WHERE blocks_at(status, now(), now()))", None),
+        ("array_agg(status) FILTER (WHERE blocks_at(status, now() + interval '1 s', now()))", ["pending", "confirmed"]),
+        ("array_agg(status) FILTER (WHERE NOT is_expired(NULL, now()))", ["pending", "confirmed", "completed"]),
+        ("bool_and(is_expired(now(), now()))", True),
+    ],
+)
+def test_a_condition_means_what_it_says(database_url: str, expression: str, value: object) -> None:
+    query = f"SELECT {expression} FROM unnest(ARRAY['pending', 'confirmed', 'completed']) AS status"
+    with psycopg.connect(database_url) as console:
+        row = console.execute(query.encode()).fetchone()
+
+    assert row == (value,)
