@@ -13,11 +13,18 @@ from wtforms import HiddenField
 
 from admin.framework.csv_export import stream_rows
 from admin.framework.filters import ListFilter
-from admin.framework.formatting import by_type
-from admin.framework.forms import DeskConverter, DeskForm, as_sent, drop_times_shown_alike, field_args, put_on_field
-from admin.framework.list_pages import ListPages
-from admin.framework.lookups import LookUp, LookUpField, LookUpsField
-from admin.framework.parsing import BIGGEST, number
+from admin.framework.formatting import type_formatters
+from admin.framework.forms import (
+    AdminForm,
+    AdminModelConverter,
+    add_field_error,
+    build_form_args,
+    drop_unchanged_times,
+    drop_unsubmitted,
+)
+from admin.framework.list_pages import ListView
+from admin.framework.lookups import LookupField, LookupLoader, MultiLookupField
+from admin.framework.parsing import MAX_BIGINT, parse_id
 from admin.history import edit_conflicts, formatter
 from bookit import records
 from bookit import refusals as no
@@ -30,17 +37,17 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 log = logging.getLogger("bookit.admin")
-EXPLICIT = ("column_list", "column_details_list", "form_columns")
+REQUIRED_ATTRIBUTES = ("column_list", "column_details_list", "form_columns")
 
 
-class Unsaved(Exception):
+class SaveFailed(Exception):
     """It could not be saved. This has been written down."""
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)
 
 
-class RecordView(ListPages):
+class RecordView(ListView):
     """Every table's page. A class names its columns; this one does the rest."""
 
     database: ClassVar[Database]
@@ -49,17 +56,19 @@ class RecordView(ListPages):
 
     column_filters: ClassVar[Sequence[ListFilter]] = []  # type: ignore[assignment]  # SQLAdmin knows its own alone
     form_args: dict[str, Any]  # type: ignore[misc]  # made anew for each form
-    form_base_class = DeskForm
-    form_converter = DeskConverter
+    form_base_class = AdminForm
+    form_converter = AdminModelConverter
     can_import = False
     show_compact_lists = False
     export_types: ClassVar[list[str]] = ["csv"]
-    left_open: ClassVar[Mapping[str, str]] = {}  # relations that a new row may leave to the rule, and what it does then
-    several: ClassVar[Mapping[str, tuple[str, str]]] = {}  # relations to many rows: label and help
+    optional_relations: ClassVar[
+        Mapping[str, str]
+    ] = {}  # relations that a new row may leave to the rule, and what it does then
+    many_relations: ClassVar[Mapping[str, tuple[str, str]]] = {}  # relations to many rows: label and help
 
     def __init__(self) -> None:
         """Take labels from the table; refuse a page that leaves SQLAdmin to offer every column and every relation."""
-        missing = [name for name in EXPLICIT if name not in vars(type(self))]
+        missing = [name for name in REQUIRED_ATTRIBUTES if name not in vars(type(self))]
         if missing:
             message = f"{type(self).__name__} does not say its {', '.join(missing)}"
             raise TypeError(message)
@@ -71,45 +80,45 @@ class RecordView(ListPages):
         if "form_edit_rules" not in vars(cls):
             cls.form_edit_rules = fields
         cls.column_labels = {name: field.title or name for name, field in table.model_fields.items()} | {
-            relation: table.model_fields[f"{relation}_id"].title for relation in relations(table)
+            relation: table.model_fields[f"{relation}_id"].title for relation in to_one_relations(table)
         }
-        cls.column_labels |= {name: label for name, (label, _) in self.several.items()}
+        cls.column_labels |= {name: label for name, (label, _) in self.many_relations.items()}
         cls.form_overrides = {"version": HiddenField} | {
-            name: LookUpsField if name in self.several else LookUpField for name in self.form_ajax_refs
+            name: MultiLookupField if name in self.many_relations else LookupField for name in self.form_ajax_refs
         }
         super().__init__()
         self._form_ajax_refs = {
-            name: LookUp(name, self._mapper.relationships[name].mapper.class_, self, **options)
+            name: LookupLoader(name, self._mapper.relationships[name].mapper.class_, self, **options)
             for name, options in self.form_ajax_refs.items()
         }
 
     @property
     def column_type_formatters(self) -> Mapping[type, Callable[[Any], Any]]:  # type: ignore[override]  # a class attribute there
         """Show values as people write them."""
-        return by_type(self.zone)
+        return type_formatters(self.zone)
 
     column_type_formatters_detail = column_type_formatters  # type: ignore[assignment]  # as above
 
     # Reading.
 
     @property
-    def pages(self) -> dict[str, "RecordView"]:
+    def views_by_table(self) -> dict[str, "RecordView"]:
         """The page of each table that has one."""
         return {home(page.model).name: page for page in self._admin_ref.views if isinstance(page, RecordView)}
 
-    async def read(self, statement: Any) -> Sequence[Any]:
+    async def fetch_rows(self, statement: Any) -> Sequence[Any]:
         """Run a statement and give its rows."""
         rows: Sequence[Any] = await self._run_arbitrary_query(statement)
         return rows
 
     def _stmt_by_identifier(self, identifier: str) -> Select[Any]:
-        if not (identifier.isascii() and identifier.isdigit() and 0 < int(identifier[:20]) <= BIGGEST):
+        if not (identifier.isascii() and identifier.isdigit() and 0 < int(identifier[:20]) <= MAX_BIGINT):
             raise HTTPException(404)
         return super()._stmt_by_identifier(identifier)
 
     def details_query(self, request: Request) -> Select[Any]:
         """Read a row together with each one it refers to, in one statement."""
-        to_one = relations(self.model)
+        to_one = to_one_relations(self.model)
         load: Any = [joinedload(to) if to.key in to_one else selectinload(to) for to in self._details_relations]
         return self._stmt_by_identifier(request.path_params["pk"]).options(*load)
 
@@ -128,12 +137,12 @@ class RecordView(ListPages):
     async def get_model_objects(self, request: Request, limit: int | None = 0) -> Any:
         """Give the export its statement rather than its rows."""
         del limit
-        return await self.shown_rows(request)
+        return await self.export_query(request)
 
     async def export_data(self, data: Any, export_type: str = "csv", request: Request | None = None) -> Any:
         """Stream the rows that the list shows."""
         del export_type, request
-        of = relations(self.model)
+        of = to_one_relations(self.model)
         columns = [home(self.model).c[f"{name}_id" if name in of else name] for name in self._export_prop_names]
         return stream_rows(self.session_maker, data, columns, self._column_labels, self.get_export_name("csv"))
 
@@ -144,16 +153,16 @@ class RecordView(ListPages):
 
     async def details_context(self, request: Request) -> dict[str, Any]:
         """Show the history of a row beside it."""
-        events = await formatter.of_row(self, int(request.path_params["pk"]))
-        return {"history": await formatter.Teller(self, request).tell(events)}
+        events = await formatter.load_row_events(self, int(request.path_params["pk"]))
+        return {"history": await formatter.EventFormatter(self, request).format_events(events)}
 
     async def get_form_data_for_edit(self, obj: Any) -> dict[str, Any]:
         """Give what the fields of the edit form begin with, looking up only the relations it has."""
         found: dict[str, Any] = {}
         for name in self.form_edit_rules:
-            if name in self.several:
+            if name in self.many_relations:
                 found[name] = list(getattr(obj, name))
-            elif name in relations(self.model):
+            elif name in to_one_relations(self.model):
                 target = self._mapper.relationships[name].mapper.class_
                 rows = await self._run_query(select(target).where(target.id == getattr(obj, f"{name}_id")))
                 found[name] = rows[0] if rows else None
@@ -166,16 +175,16 @@ class RecordView(ListPages):
     async def scaffold_form(self, rules: list[str] | None = None) -> Any:
         """Make a form whose fields know the table's bounds."""
         is_new = rules == self._form_create_rules
-        self.form_args = field_args(self.model, self.zone, is_new=is_new)
-        for name, words in self.left_open.items() if is_new else ():
+        self.form_args = build_form_args(self.model, self.zone, is_new=is_new)
+        for name, words in self.optional_relations.items() if is_new else ():
             self.form_args[name] = {"description": words, "allow_blank": True}
-        for name, (_, words) in self.several.items():
+        for name, (_, words) in self.many_relations.items():
             self.form_args[name] = {"description": words}
         return await super().scaffold_form(rules)
 
     async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
         """Create a row by the table's rule."""
-        facts = self.facts(data)
+        facts = self.to_record_values(data)
         facts.pop("version", None)
 
         async def create(session: Session, **who: Any) -> Any:
@@ -185,17 +194,17 @@ class RecordView(ListPages):
 
     async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
         """Change a row by the table's rule, unless somebody changed it meanwhile."""
-        facts = self.facts(as_sent(data))
-        seen = number(facts.pop("version", None) or "0")
+        facts = self.to_record_values(drop_unsubmitted(data))
+        seen = parse_id(facts.pop("version", None) or "0")
 
         async def change(session: Session, **who: Any) -> Any:
             row: Any = await records.hold(session, self.model, int(pk), version=seen)
-            return await records.change(session, row, **who, **drop_times_shown_alike(facts, row, self.zone))
+            return await records.change(session, row, **who, **drop_unchanged_times(facts, row, self.zone))
 
         try:
             return await self.write(request, change)
         except no.Stale:
-            await edit_conflicts.show_both(self, request, int(pk), facts, seen=seen)
+            await edit_conflicts.show_conflict(self, request, int(pk), facts, base_version=seen)
             raise
 
     async def delete_model(self, request: Request, pk: Any) -> None:
@@ -218,31 +227,31 @@ class RecordView(ListPages):
         try:
             return await retrying(once)
         except no.Refusal as refusal:
-            tell_refusal(request, refusal)
+            show_refusal(request, refusal)
             raise
         except Exception as error:
             log.exception("bug", extra={"request_id": request.scope.get("request_id")})
-            raise Unsaved from error
+            raise SaveFailed from error
 
-    def facts(self, data: dict[str, Any]) -> dict[str, Any]:
+    def to_record_values(self, data: dict[str, Any]) -> dict[str, Any]:
         """Give what a form says as the rule takes it: a form names relations, a rule takes numbers."""
         found: dict[str, Any] = {}
         for name, value in data.items():
-            if name in self.several:
-                found[f"{name.removesuffix('s')}_ids"] = sorted(number(one) for one in value if one)
-            elif name in relations(self.model):
-                found[f"{name}_id"] = number(value) if value else None
+            if name in self.many_relations:
+                found[f"{name.removesuffix('s')}_ids"] = sorted(parse_id(one) for one in value if one)
+            elif name in to_one_relations(self.model):
+                found[f"{name}_id"] = parse_id(value) if value else None
             elif name in self._form_prop_names:
                 found[name] = value
         return found
 
 
-def tell_refusal(request: Request, refusal: no.Refusal) -> None:
+def show_refusal(request: Request, refusal: no.Refusal) -> None:
     """Have the form come back with the status of this refusal, and with its sentence on its field."""
     request.state.refusal = refusal
-    put_on_field(refusal.field, str(refusal))
+    add_field_error(refusal.field, str(refusal))
 
 
-def relations(table: Any) -> list[str]:
+def to_one_relations(table: Any) -> list[str]:
     """Name the relations of a table to one row of another."""
     return [relation.key for relation in table.__mapper__.relationships if not relation.uselist]

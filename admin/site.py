@@ -22,19 +22,19 @@ from starlette.staticfiles import StaticFiles
 from admin.bookings import bulk
 from admin.calendar import actions, feed
 from admin.calendar.page import CalendarPage
-from admin.framework.custom_page import OwnPage
+from admin.framework.custom_page import CustomPage
 from admin.framework.filters import DayFilter
-from admin.framework.lookups import ANYTHING
+from admin.framework.lookups import MATCH_ALL
 from admin.framework.menu import PageMenu
-from admin.framework.middleware import ModestRequests, SameOriginOnly, StaffHeaders, sent_form
-from admin.framework.parsing import escaped
+from admin.framework.middleware import BodyLimitMiddleware, SameOriginMiddleware, SecurityHeadersMiddleware, read_form
+from admin.framework.parsing import escape_like
 from admin.framework.permissions import Permissions
 from admin.framework.sign_in import StaffSignIn, actor_of
-from admin.framework.url_cache import KnownAddresses
+from admin.framework.url_cache import UrlCacheMiddleware
 from admin.history import undo_pages
 from admin.pages import opening_hours, password, personal_data, reports, search
-from admin.pages.dashboard import show_present, show_today
-from admin.record_view import RecordView, Unsaved
+from admin.pages.dashboard import show_dashboard, show_live_section
+from admin.record_view import RecordView, SaveFailed
 from admin.views import VIEWS
 from bookit import refusals as no
 from bookit.change_feed import Newsroom
@@ -44,7 +44,7 @@ from bookit.schema.revisions import dialect_url
 from bookit.settings import Settings
 
 HERE = Path(__file__).parent
-STATUS: dict[type[no.Refusal], int] = {
+STATUS_BY_REFUSAL: dict[type[no.Refusal], int] = {
     no.Forbidden: 403,
     no.Missing: 404,
     no.Conflict: 409,
@@ -54,44 +54,44 @@ STATUS: dict[type[no.Refusal], int] = {
     no.TooMany: 429,
     no.Busy: 503,
 }
-PAGES: list[OwnPage] = [
+CUSTOM_PAGES: list[CustomPage] = [
     reports.PAGE, search.PAGE, bulk.PAGE, opening_hours.PAGE, password.PAGE, *personal_data.PAGES, *undo_pages.PAGES,
 ]  # fmt: skip
 # Routes of SQLAdmin that BookIt does without: they serve whichever file a column names, and write past the rules.
-SHUT = {"file_download", "file_preview", "import"}
+DISABLED_ROUTES = {"file_download", "file_preview", "import"}
 
 
 class StaffSite(Admin):
     """SQLAdmin as a back office can trust it."""
 
-    def __init__(self, app: Starlette, **given: Any) -> None:
-        super().__init__(app, **given)
+    def __init__(self, app: Starlette, **kwargs: Any) -> None:
+        super().__init__(app, **kwargs)
         router = self.admin.router
-        router.routes = [route for route in router.routes if getattr(route, "name", None) not in SHUT]
-        only_post(router.routes, "logout")
+        router.routes = [route for route in router.routes if getattr(route, "name", None) not in DISABLED_ROUTES]
+        allow_only_post(router.routes, "logout")
         self.templates.env.globals["min"] = lambda *some: int(min(some))  # where a page ends, though more may follow
-        for page in PAGES:
-            self.admin.add_route(page.path, self.showing(page), methods=[*page.methods], name=page.name)
+        for page in CUSTOM_PAGES:
+            self.admin.add_route(page.path, self.wrap_page(page), methods=[*page.methods], name=page.name)
         self._menu.items[:0] = [
             PageMenu("Today", "fa-solid fa-sun", route="admin:index"),
-            *(PageMenu(*page.menu, route=f"admin:{page.name}") for page in PAGES if page.menu),
+            *(PageMenu(*page.menu, route=f"admin:{page.name}") for page in CUSTOM_PAGES if page.menu),
         ]
         router.routes = [Mount("/static", StaticFiles(directory=HERE / "static"), name="static"), *router.routes]
-        self.admin.exception_handlers[DataError] = self.not_readable
-        self.newsroom: Newsroom | None = None
+        self.admin.exception_handlers[DataError] = self.handle_data_error
+        self.change_feed: Newsroom | None = None
         for path, answer, method in (
-            ("feed", feed.feed, "GET"),
-            ("visit/{pk}", feed.visit_of, "GET"),
+            ("feed", feed.get_calendar, "GET"),
+            ("visit/{pk}", feed.get_visit, "GET"),
             ("move/{pk}", actions.move, "POST"),
-            ("act/{pk}", actions.lead, "POST"),
+            ("act/{pk}", actions.set_status, "POST"),
             ("book", actions.book, "POST"),
         ):
             name = f"calendar-{path.partition('/')[0]}"
-            self.admin.add_route(f"/calendar/{path}", self.for_calendar(answer), methods=[method], name=name)
+            self.admin.add_route(f"/calendar/{path}", self.wrap_calendar_handler(answer), methods=[method], name=name)
         self.admin.add_route("/calendar/stream", self.stream, methods=["GET"], name="calendar-stream")
         self.admin.add_route("/today", self.today, methods=["GET"], name="today")
 
-    def showing(self, page: OwnPage) -> Any:
+    def wrap_page(self, page: CustomPage) -> Any:
         """Have a page of ours shown to whoever is signed in; a refusal has the status of its kind."""
 
         @login_required
@@ -103,29 +103,29 @@ class StaffSite(Admin):
                 "zone": RecordView.zone,
                 "now": RecordView.clock(),
             }
-            return with_status(request, await page.show(request, **offered))
+            return apply_refusal_status(request, await page.respond(request, **offered))
 
         return MethodType(shown, self)
 
-    def for_calendar(self, answer: Any) -> Any:
+    def wrap_calendar_handler(self, handler: Any) -> Any:
         """Answer the calendar's script: whoever is not signed in is told so, rather than led to a page."""
 
         async def asked(request: Request) -> Response:
-            if not await self.is_here(request):
+            if not await self.is_signed_in(request):
                 request.session.pop("next", None)  # It is no page to come back to.
                 return JSONResponse({"sentence": str(no.SignInEnded())}, 401)
-            return with_status(request, await answer(request))
+            return apply_refusal_status(request, await handler(request))
 
         return asked
 
-    async def is_here(self, request: Request) -> bool:
+    async def is_signed_in(self, request: Request) -> bool:
         """Whether the person of a request may still come in."""
         return await self.authentication_backend.authenticate(request) is True  # type: ignore[union-attr]  # ours
 
-    async def lets_in(self, request: Request) -> bool:
+    async def allows_polling(self, request: Request) -> bool:
         """Let in a script that asks by itself, which keeps nobody signed in."""
         backend: Any = self.authentication_backend
-        user = await backend.still_here(request.session)
+        user = await backend.get_session_user(request.session)
         if user is not None:
             request.state.user, request.state.actor = user, actor_of(user)
             request.scope["actor"] = request.state.actor
@@ -133,34 +133,36 @@ class StaffSite(Admin):
 
     async def stream(self, request: Request) -> Response:
         """Tell the calendar, and Today, what changes."""
-        if not await self.lets_in(request):
+        if not await self.allows_polling(request):
             return JSONResponse({"sentence": str(no.SignInEnded())}, 401)
-        self.newsroom = self.newsroom or Newsroom(RecordView.database)
-        return await feed.stream(request, self.newsroom, lambda: self.lets_in(request))
+        self.change_feed = self.change_feed or Newsroom(RecordView.database)
+        return await feed.stream(request, self.change_feed, lambda: self.allows_polling(request))
 
     async def today(self, request: Request) -> Response:
         """Show what is next, what waits and what is free, as it is by now."""
-        if not await self.lets_in(request):
+        if not await self.allows_polling(request):
             return JSONResponse({"sentence": str(no.SignInEnded())}, 401)
         database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
-        return await show_present(request, database, self.templates, zone=zone, now=now)
+        return await show_live_section(request, database, self.templates, zone=zone, now=now)
 
     def _handle_action_decorated_func(self, func: MethodType, view: Any, view_instance: Any) -> None:
         """Have actions by POST: SQLAdmin's are links, which a page of another site can follow."""
         if not hasattr(func, "_action"):
             return
         super()._handle_action_decorated_func(func, view, view_instance)
-        only_post(self.admin.router.routes, f"action-{view_instance.identity}-{vars(func.__func__)['_slug']}")
+        allow_only_post(self.admin.router.routes, f"action-{view_instance.identity}-{vars(func.__func__)['_slug']}")
 
     @login_required
     async def index(self, request: Request) -> Response:
         """Begin at today."""
         database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
-        return with_status(request, await show_today(request, database, self.templates, zone=zone, now=now))
+        return apply_refusal_status(
+            request, await show_dashboard(request, database, self.templates, zone=zone, now=now)
+        )
 
     async def login(self, request: Request) -> Response:
         """Let somebody sign in; a refusal has the status of its kind, and the page keeps what was typed."""
-        return with_status(request, await super().login(request))
+        return apply_refusal_status(request, await super().login(request))
 
     @login_required
     async def list(self, request: Request) -> Response:
@@ -172,13 +174,13 @@ class StaffSite(Admin):
 
     async def create(self, request: Request) -> Response:
         """Create a row; a refusal has the status of its kind."""
-        await sent_form(request)  # SQLAdmin reads it again from here.
-        return with_status(request, await super().create(request))
+        await read_form(request)  # SQLAdmin reads it again from here.
+        return apply_refusal_status(request, await super().create(request))
 
     async def edit(self, request: Request) -> Response:
         """Change a row; a refusal has the status of its kind."""
-        await sent_form(request)
-        return with_status(request, await super().edit(request))
+        await read_form(request)
+        return apply_refusal_status(request, await super().edit(request))
 
     @login_required
     async def delete(self, request: Request) -> Response:
@@ -191,54 +193,54 @@ class StaffSite(Admin):
         for number in numbers.split(","):
             try:
                 await view.delete_model(request, number)
-            except (no.Refusal, Unsaved) as refusal:
+            except (no.Refusal, SaveFailed) as refusal:
                 Flash.error(request, f"#{number}: {refusal}")
         return PlainTextResponse(str(request.url_for("admin:list", identity=identity)))
 
     @login_required
     async def ajax_lookup(self, request: Request) -> Response:
         """Look up a relation by a part of a name, in which % and _ mean themselves; nothing typed means anything."""
-        asked = {**request.query_params, "term": escaped(request.query_params.get("term", "")) or ANYTHING}
+        asked = {**request.query_params, "term": escape_like(request.query_params.get("term", "")) or MATCH_ALL}
         scope = {**request.scope, "query_string": urlencode(asked).encode()}
         answer: Response = await super().ajax_lookup(Request(scope, request.receive))
         return answer
 
     async def close(self) -> None:
         """Let go of the connections that pages were read through, and of whoever watches."""
-        self.send_away()
+        self.close_streams()
         if isinstance(self.engine, AsyncEngine):
             await self.engine.dispose()
 
-    def send_away(self) -> None:
+    def close_streams(self) -> None:
         """End every stream, so that the server can stop."""
-        if self.newsroom:
-            self.newsroom.close()
+        if self.change_feed:
+            self.change_feed.close()
 
-    async def not_readable(self, request: Request, error: Exception) -> Response:
+    async def handle_data_error(self, request: Request, error: Exception) -> Response:
         """Answer what the database cannot read, such as a number too large for it."""
         del error
         told = {"status_code": 400, "message": "This address does not make sense."}
         return await self.templates.TemplateResponse(request, "sqladmin/error.html", told, status_code=400)
 
 
-def with_status(request: Request, answer: Response) -> Response:
+def apply_refusal_status(request: Request, response: Response) -> Response:
     """Give a page that shows a refusal the status of its kind."""
     refusal = getattr(request.state, "refusal", None)
-    for kind, status in STATUS.items():
+    for kind, status in STATUS_BY_REFUSAL.items():
         if isinstance(refusal, kind):
-            answer.status_code = status
+            response.status_code = status
     if isinstance(refusal, no.TooMany | no.Busy):
-        answer.headers["Retry-After"] = str(refusal.retry_after_seconds)
-    return answer
+        response.headers["Retry-After"] = str(refusal.retry_after_seconds)
+    return response
 
 
-def only_post(routes: Any, name: str) -> None:
+def allow_only_post(routes: Any, name: str) -> None:
     for route in routes:
         if isinstance(route, Route) and route.name == name:
             route.methods = {"POST"}
 
 
-class QuietRefusals(logging.Filter):
+class RefusalLogFilter(logging.Filter):
     """Keeps refusals out of the log: they are answers, and SQLAdmin logs them as errors."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -246,16 +248,16 @@ class QuietRefusals(logging.Filter):
         return not (record.exc_info and isinstance(record.exc_info[1], no.Refusal))
 
 
-QUIET = QuietRefusals()
+REFUSAL_LOG_FILTER = RefusalLogFilter()
 
 
-def bind(connection: Any, _record: Any) -> None:
+def configure_connection(connection: Any, _record: Any) -> None:
     """Bind a new connection as all of BookIt's are: how long a statement may take, and the like."""
     connection.run_async(configure)
     connection.commit()
 
 
-def open_admin(app: Starlette, settings: Settings, database: Database, *, clock: Clock) -> StaffSite:
+def mount_admin(app: Starlette, settings: Settings, database: Database, *, clock: Clock) -> StaffSite:
     """Mount the staff door at /admin. Its pages read through an engine of their own, which nothing writes with."""
     engine = create_async_engine(
         dialect_url(database.url),
@@ -264,7 +266,7 @@ def open_admin(app: Starlette, settings: Settings, database: Database, *, clock:
         hide_parameters=True,
         connect_args={"prepare_threshold": None},
     )
-    event.listen(engine.sync_engine, "connect", bind)
+    event.listen(engine.sync_engine, "connect", configure_connection)
     permissions = Permissions()
     site = StaffSite(
         app,
@@ -276,10 +278,10 @@ def open_admin(app: Starlette, settings: Settings, database: Database, *, clock:
         authentication_backend=StaffSignIn(settings, database, clock=clock),
         authorization_backend=permissions,
         middlewares=[
-            Middleware(StaffHeaders),
-            Middleware(SameOriginOnly),
-            Middleware(ModestRequests),
-            Middleware(KnownAddresses),
+            Middleware(SecurityHeadersMiddleware),
+            Middleware(SameOriginMiddleware),
+            Middleware(BodyLimitMiddleware),
+            Middleware(UrlCacheMiddleware),
         ],
     )
     RecordView.database = database
@@ -289,6 +291,6 @@ def open_admin(app: Starlette, settings: Settings, database: Database, *, clock:
     for view in VIEWS:
         site.add_view(view)
         permissions.tables[view.identity] = view.model
-    logging.getLogger("sqladmin.application").addFilter(QUIET)
+    logging.getLogger("sqladmin.application").addFilter(REFUSAL_LOG_FILTER)
     app.state.staff_site = site
     return site

@@ -7,17 +7,17 @@ from starlette.requests import Request
 from wtforms import PasswordField
 from wtforms.validators import InputRequired
 
-from admin.bookings.actions import StatusActs, warn_of_past
-from admin.bookings.form import OffersSlots
+from admin.bookings.actions import BookingActions, warn_of_past
+from admin.bookings.form import SuggestsSlots
 from admin.framework import list_pages
 from admin.framework.filters import ChoiceFilter, DayFilter, RowFilter, YesNoFilter
-from admin.framework.formatting import badge, weekday, word
-from admin.framework.list_pages import Sorting, among, says
-from admin.framework.lookups import PERSON, RESOURCE, SERVICE
-from admin.framework.parsing import number
-from admin.history.event_list import IN_BRIEF, IN_WORDS, ToldEvents
-from admin.pages.closures import NamesTouched
-from admin.record_view import RecordView, tell_refusal
+from admin.framework.formatting import format_enum, format_status, format_weekday
+from admin.framework.list_pages import Sorting, any_of, matches
+from admin.framework.lookups import RESOURCE_LOOKUP, SERVICE_LOOKUP, USER_LOOKUP
+from admin.framework.parsing import parse_id
+from admin.history.event_list import DETAIL_FORMATTERS, LIST_FORMATTERS, FormatsEvents
+from admin.pages.closures import ListsAffectedBookings
+from admin.record_view import RecordView, show_refusal
 from bookit import refusals as no
 from bookit.people import data_export, erasure, passwords
 from bookit.policy import permissions
@@ -35,25 +35,25 @@ from bookit.schema.tables import (
     home,
 )
 
-LONG_ENOUGH = "8 characters or more."
-AN_EDIT = "Empty: it stays as it is. A new one ends every sign-in."
-MOST_PEOPLE = 5_000  # whose bookings are found before they are sorted
+LENGTH_HELP = "8 characters or more."
+KEEP_EMPTY_HELP = "Empty: it stays as it is. A new one ends every sign-in."
+MAX_MATCHED_PEOPLE = 5_000  # whose bookings are found before they are sorted
 
 
-class BookingView(StatusActs, OffersSlots, RecordView, model=Booking):
+class BookingView(BookingActions, SuggestsSlots, RecordView, model=Booking):
     """The desk's bookings."""
 
     category, icon, name, name_plural = "Desk", "fa-solid fa-calendar-check", "Booking", "Bookings"
     column_list = ["id", "start_time", "user", "service", "resource", "status", "price"]
     column_details_list = [*column_list, "end_time", "expires_at", "created_at"]
-    column_formatters = {"status": badge}
-    column_formatters_detail = {"status": badge}
+    column_formatters = {"status": format_status}
+    column_formatters_detail = {"status": format_status}
     column_sortable_list = ["start_time"]  # By number, an index serves no filter.
     column_default_sort = ("start_time", True)
     column_searchable_list = ["id"]
-    days = DayFilter(Booking.start_time, "Day", begins_today=True)
+    day_filter = DayFilter(Booking.start_time, "Day", hides_past_by_default=True)
     column_filters = [
-        days,
+        day_filter,
         ChoiceFilter(Booking.status, "Status", Status),
         RowFilter(Booking.service_id, "Service", Service, "title"),
         RowFilter(Booking.resource_id, "Resource", Resource, "name"),
@@ -71,19 +71,23 @@ class BookingView(StatusActs, OffersSlots, RecordView, model=Booking):
     form_columns = ["user", "service", "resource", "start_time", "end_time", "version"]
     form_create_rules = ["user", "service", "resource", "start_time"]
     form_edit_rules = ["resource", "start_time", "end_time", "version"]
-    form_ajax_refs = {"user": PERSON, "service": SERVICE, "resource": RESOURCE}
-    left_open = {"resource": "Empty: any that is free."}
+    form_ajax_refs = {"user": USER_LOOKUP, "service": SERVICE_LOOKUP, "resource": RESOURCE_LOOKUP}
+    optional_relations = {"resource": "Empty: any that is free."}
 
     def list_query(self, request: Request) -> Select[Any]:
         """Begin at today, unless somebody asks for other days or searches for something."""
         rows = super().list_query(request)
-        return self.days.narrow(rows, self.days.value(request)) if self.days.begins_today(request) else rows
+        return (
+            self.day_filter.apply_days(rows, self.day_filter.value(request))
+            if self.day_filter.hides_past(request)
+            else rows
+        )
 
-    def sorting(self, request: Request) -> Sorting:
+    def get_sorting(self, request: Request) -> Sorting:
         """Show days as they come, and all of them with the latest first."""
-        if self.days.value(request) and not request.query_params.get("sortBy"):
+        if self.day_filter.value(request) and not request.query_params.get("sortBy"):
             return [("start_time", False), ("id", False)]
-        return super().sorting(request)
+        return super().get_sorting(request)
 
     async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
         """Book, and say so if that lies in the past: staff may, but rarely mean it."""
@@ -99,21 +103,21 @@ class BookingView(StatusActs, OffersSlots, RecordView, model=Booking):
         """Say what can be searched."""
         return "number, customer or e-mail"
 
-    async def search(self, statement: Select[Any], term: str) -> tuple[Select[Any], int]:
+    async def apply_search(self, statement: Select[Any], term: str) -> tuple[Select[Any], int]:
         """Find by number, or by who comes: these first, and then their bookings.
 
         Where the words are those of too many people, each booking along the order is asked whether it is of one.
         """
         bookings, people = home(Booking).c, home(User).c
-        asked = number(term.removeprefix("#"))
+        asked = parse_id(term.removeprefix("#"))
         if asked > 0:
             return statement.where(bookings.id == asked), 1
-        is_meant = says(term, people.name, people.email)
-        found = await self._run_query(select(people.id).where(is_meant).limit(MOST_PEOPLE + 1))
-        if len(found) <= MOST_PEOPLE:
-            return statement.where(among(bookings.user_id, found)), MOST_PEOPLE * 10
+        is_meant = matches(term, people.name, people.email)
+        found = await self._run_query(select(people.id).where(is_meant).limit(MAX_MATCHED_PEOPLE + 1))
+        if len(found) <= MAX_MATCHED_PEOPLE:
+            return statement.where(any_of(bookings.user_id, found)), MAX_MATCHED_PEOPLE * 10
         is_theirs = select(is_meant).where(people.id == bookings.user_id).correlate(home(Booking)).scalar_subquery()
-        return statement.where(is_theirs), list_pages.MOST_OF_MANY
+        return statement.where(is_theirs), list_pages.MAX_SCANNED
 
 
 class ReviewView(RecordView, model=Review):
@@ -146,8 +150,8 @@ class ServiceView(RecordView, model=Service):
         "title", "description", "price", "duration_minutes", "resources", "setup_minutes", "cleanup_minutes",
         "slot_step_minutes", "min_notice_minutes", "horizon_days", "cancel_notice_minutes", "is_active", "version",
     ]  # fmt: skip
-    form_ajax_refs = {"resources": RESOURCE}
-    several = {"resources": ("Served by", "None chosen: it gets a resource of its own.")}
+    form_ajax_refs = {"resources": RESOURCE_LOOKUP}
+    many_relations = {"resources": ("Served by", "None chosen: it gets a resource of its own.")}
 
 
 class ResourceView(RecordView, model=Resource):
@@ -156,7 +160,7 @@ class ResourceView(RecordView, model=Resource):
     category, icon, name, name_plural = "Catalogue", "fa-solid fa-chair", "Resource", "Resources"
     column_list = ["id", "name", "capacity", "timezone", "is_active"]
     column_details_list = [*column_list, "services", "created_at"]
-    several = {"services": ("Serves", "")}
+    many_relations = {"services": ("Serves", "")}
     column_sortable_list = ["id", "name", "capacity"]
     column_searchable_list = ["name"]
     column_filters = [YesNoFilter(Resource.is_active, "Active")]
@@ -176,13 +180,13 @@ class OpeningHoursView(RecordView, model=OpeningHours):
     category, icon, name, name_plural = "Catalogue", "fa-solid fa-clock", "Opening hours", "Opening hours"
     column_list = ["id", "resource", "weekday", "opens", "closes", "valid_from", "valid_until"]
     column_details_list = column_list
-    column_formatters = column_formatters_detail = {"weekday": weekday}
+    column_formatters = column_formatters_detail = {"weekday": format_weekday}
     column_sortable_list = ["id", "weekday"]
     form_columns = ["resource", "weekday", "opens", "closes", "valid_from", "valid_until", "version"]
-    form_ajax_refs = {"resource": RESOURCE}
+    form_ajax_refs = {"resource": RESOURCE_LOOKUP}
 
 
-class ExceptionView(NamesTouched, RecordView, model=CalendarException):
+class ExceptionView(ListsAffectedBookings, RecordView, model=CalendarException):
     """Holidays, leaves and extra openings."""
 
     category, icon, name, name_plural = "Catalogue", "fa-solid fa-umbrella-beach", "Exception", "Exceptions"
@@ -193,7 +197,7 @@ class ExceptionView(NamesTouched, RecordView, model=CalendarException):
     column_searchable_list = ["reason"]
     column_filters = [DayFilter(CalendarException.start_time, "Day")]
     form_columns = ["resource", "start_time", "end_time", "is_open", "reason", "version"]
-    form_ajax_refs = {"resource": RESOURCE}
+    form_ajax_refs = {"resource": RESOURCE_LOOKUP}
 
 
 class UserView(RecordView, model=User):
@@ -202,7 +206,7 @@ class UserView(RecordView, model=User):
     category, icon, name, name_plural = "People", "fa-solid fa-user", "Person", "People"
     column_list = ["id", "name", "email", "role", "is_active", "created_at"]
     column_details_list = column_list
-    column_formatters = column_formatters_detail = {"role": word}
+    column_formatters = column_formatters_detail = {"role": format_enum}
     column_sortable_list = ["id"]
     column_default_sort = ("id", True)
     column_searchable_list = ["name", "email"]
@@ -218,18 +222,18 @@ class UserView(RecordView, model=User):
         field = PasswordField(
             "Password",
             [InputRequired(no.PasswordTooShort.__doc__)] if is_new else [],
-            description=LONG_ENOUGH if is_new else f"{LONG_ENOUGH} {AN_EDIT}",
+            description=LENGTH_HELP if is_new else f"{LENGTH_HELP} {KEEP_EMPTY_HELP}",
             render_kw={"class": "form-control", "autocomplete": "new-password"},
         )
         return type("PersonForm", (form,), {"password": field})
 
     async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
         """Give somebody an account."""
-        return await super().insert_model(request, await self.with_password(request, data, is_needed=True))
+        return await super().insert_model(request, await self.with_password(request, data, is_required=True))
 
     async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
         """Change an account, and its password only if one was typed."""
-        return await super().update_model(request, pk, await self.with_password(request, data, is_needed=False))
+        return await super().update_model(request, pk, await self.with_password(request, data, is_required=False))
 
     async def details_context(self, request: Request) -> dict[str, Any]:
         """Offer to hand over what is held of this person, and to erase a customer."""
@@ -241,31 +245,31 @@ class UserView(RecordView, model=User):
             ways["erase_address"] = request.url_for("admin:erase", pk=user.id)
         return {**context, **ways}
 
-    async def with_password(self, request: Request, data: dict[str, Any], *, is_needed: bool) -> dict[str, Any]:
+    async def with_password(self, request: Request, data: dict[str, Any], *, is_required: bool) -> dict[str, Any]:
         """Put the hash of what was typed in its place."""
         typed = str(data.pop("password", "") or "")
-        if not (typed or is_needed):
+        if not (typed or is_required):
             return data
         try:
             return data | {"password_hash": await passwords.hash_password(typed)}
         except no.Refusal as refusal:
-            tell_refusal(request, refusal)
+            show_refusal(request, refusal)
             raise
 
-    def facts(self, data: dict[str, Any]) -> dict[str, Any]:
+    def to_record_values(self, data: dict[str, Any]) -> dict[str, Any]:
         """Give what the form says, and the password's hash, which is no field of it."""
         kept = {name: value for name, value in data.items() if name == "password_hash"}
-        return super().facts(data) | kept
+        return super().to_record_values(data) | kept
 
 
-class EventView(ToldEvents, RecordView, model=Event):
+class EventView(FormatsEvents, RecordView, model=Event):
     """What happened, to whom it may concern."""
 
     category, icon, name, name_plural = "History", "fa-solid fa-clock-rotate-left", "Event", "History"
     can_create = can_edit = can_delete = False
     column_list = ["id", "at", "actor", "door", "action", "row_id", "changes"]
     column_details_list = [*column_list, "reason", "tells_customer", "request_id"]
-    column_formatters, column_formatters_detail = IN_BRIEF, IN_WORDS
+    column_formatters, column_formatters_detail = LIST_FORMATTERS, DETAIL_FORMATTERS
     column_export_list = ["id", "at", "actor", "door", "table_name", "row_id", "action", "reason", "tells_customer"]
     column_sortable_list = ["id"]
     column_default_sort = ("id", True)

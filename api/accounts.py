@@ -14,7 +14,7 @@ from bookit import records
 from bookit import refusals as no
 from bookit.people import data_export, passwords, sign_in
 from bookit.policy import limits
-from bookit.schema.fields import TEXT
+from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
 from bookit.schema.tables import User
 
 api = Api()
@@ -32,11 +32,11 @@ A_PASSWORD = {
 }
 NewPassword = Annotated[
     str,
-    Field(min_length=limits.PASSWORD_LEAST, max_length=limits.PASSWORD_BYTES, pattern=TEXT),
+    Field(min_length=limits.PASSWORD_LEAST, max_length=limits.PASSWORD_BYTES, pattern=OPTIONAL_TEXT_PATTERN),
     WithJsonSchema(A_PASSWORD),
 ]
 # What somebody types to sign in is looked up as it is: only what is kept has to have a shape.
-Typed = Annotated[str, Field(max_length=1000, pattern=TEXT)]
+Typed = Annotated[str, Field(max_length=1000, pattern=OPTIONAL_TEXT_PATTERN)]
 Name: Any = field_of(User, "name", is_sent=True)[0]
 Email: Any = field_of(User, "email", is_sent=True)[0]
 

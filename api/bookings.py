@@ -17,7 +17,7 @@ from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit
 from bookit.policy import permissions
-from bookit.schema.fields import Reason
+from bookit.schema.fields import ReasonText
 from bookit.schema.tables import Booking, Status, home
 
 api = Api()
@@ -41,7 +41,7 @@ Bookings: Any = list[BookingAnswer]
 
 
 WhyAnyway = Annotated[
-    Reason,
+    ReasonText,
     Field(description="Staff: why notice, horizon and opening hours do not count this time. History keeps it."),
 ]
 

@@ -20,8 +20,8 @@ from api.problems import Unreadable
 from api.schemas import Answer, PathNumber, Shape, changed_row, new_row, row_answer, sent
 from bookit import records
 from bookit import refusals as no
-from bookit.schema.fields import TEXT
-from bookit.schema.tables import home, number_of
+from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
+from bookit.schema.tables import home, id_of
 
 NOT_SENT = {"id", "created_at", "version"}
 Part = Literal["list", "get", "create", "change", "delete"]
@@ -55,7 +55,7 @@ def less_than(kind: Any, column: ColumnElement[Any]) -> Filter:
 
 def contains(*columns: ColumnElement[str]) -> Filter:
     """Match any of these texts, ignoring case; the person's % and _ mean themselves."""
-    kind = Annotated[str, Field(max_length=200, pattern=TEXT)]
+    kind = Annotated[str, Field(max_length=200, pattern=OPTIONAL_TEXT_PATTERN)]
     return Filter(kind, lambda value: or_(*(column.ilike(value) for column in columns)), like)
 
 
@@ -203,7 +203,7 @@ def make_create(api: Api, crud: Crud) -> None:
     async def handler(call: Call, body: Any) -> Any:
         async with call.transaction() as session:
             row = await records.create(session, crud.table, **call.asking, **sent(body))
-        return Sent(row, {"Location": f"{call.request.url.path}/{number_of(row)}"})
+        return Sent(row, {"Location": f"{call.request.url.path}/{id_of(row)}"})
 
     handler.__annotations__ = {"body": crud.new, "return": crud.answer}
     access = allowed_to("create", crud.table)

@@ -26,7 +26,7 @@ from typing_extensions import TypedDict
 
 from bookit import refusals as no
 from bookit.policy import times
-from bookit.schema.fields import MONEY
+from bookit.schema.fields import MAX_AMOUNT
 
 BIGGEST = 2**63 - 1
 A_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -90,7 +90,7 @@ def to_the_cent(value: object) -> object:
         message = "An amount is a number"
         raise ValueError(message)  # noqa: TRY004 -- Pydantic turns a ValueError into an answer
     exact = Decimal(str(value))
-    if exact.is_finite() and abs(exact) <= MONEY:
+    if exact.is_finite() and abs(exact) <= MAX_AMOUNT:
         cents = exact.quantize(Decimal("0.01"))
         return cents if abs(exact - cents) < Decimal("1e-9") else exact
     return exact
@@ -114,11 +114,11 @@ Moment = Annotated[datetime, AfterValidator(in_business_time), BeforeValidator(a
 A_DAY = {"anyOf": [{"type": "string", "format": "date"}, A_TIME]}
 Since = Annotated[datetime, BeforeValidator(first_of_day), WithJsonSchema(A_DAY)]
 Until = Annotated[datetime, BeforeValidator(end_of_day), WithJsonSchema(A_DAY)]
-AN_AMOUNT = {"type": "number", "minimum": 0, "maximum": float(MONEY), "multipleOf": 0.01}
-Amount = Annotated[Decimal, BeforeValidator(to_the_cent), Field(ge=0, le=MONEY, decimal_places=2),
+AN_AMOUNT = {"type": "number", "minimum": 0, "maximum": float(MAX_AMOUNT), "multipleOf": 0.01}
+Amount = Annotated[Decimal, BeforeValidator(to_the_cent), Field(ge=0, le=MAX_AMOUNT, decimal_places=2),
                    WithJsonSchema(AN_AMOUNT, mode="validation"),
                    PlainSerializer(float, return_type=float)]  # fmt: skip
-QueryAmount = Annotated[Decimal, Field(ge=0, le=MONEY, decimal_places=2), WithJsonSchema(AN_AMOUNT)]
+QueryAmount = Annotated[Decimal, Field(ge=0, le=MAX_AMOUNT, decimal_places=2), WithJsonSchema(AN_AMOUNT)]
 A_NUMBER = {"type": "integer", "minimum": 1, "maximum": BIGGEST}
 Number = Annotated[int, Field(ge=1, le=BIGGEST), BeforeValidator(whole)]
 PathNumber = Annotated[int, BeforeValidator(digits), Field(ge=1, le=BIGGEST), WithJsonSchema(A_NUMBER)]

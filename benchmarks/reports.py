@@ -36,7 +36,7 @@ from admin_pages import Page, opened
 from fill_database import fill, one, tell
 from sqlalchemy import text
 
-from admin.pages.reports import SHEETS
+from admin.pages.reports import REPORTS
 from bookit.db.embedded import postgres
 from bookit.db.pool import Database
 from bookit.policy import times
@@ -131,7 +131,7 @@ def pages() -> Iterator[Page]:
     for count in RANGES:
         asked = f"from_date={last - timedelta(days=count - 1)}&to_date={last}&by="
         yield Page(f"Today, {count} days", f"/admin/?{asked}day")
-        for name in SHEETS:
+        for name in REPORTS:
             yield Page(f"{name}: page, {count} days", f"/admin/reports?report={name}&{asked}week")
             yield Page(f"{name}: CSV, {count} days", f"/admin/reports?report={name}&{asked}week&as=csv")
             yield Page(f"{name}: API, {count} days", f"/reports/{name}?{asked}week")

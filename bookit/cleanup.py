@@ -16,10 +16,10 @@ from bookit.people import sign_in
 from bookit.policy.permissions import Actor
 
 log = logging.getLogger("bookit.housekeeping")
-EVERY_SECONDS = 3600
+INTERVAL_SECONDS = 3600
 
 
-async def tidy(database: Database, *, now: datetime) -> None:
+async def clean_up(database: Database, *, now: datetime) -> None:
     """Forget keys a day old and expired tokens, and cancel holds that ran out. Harmless to run twice at once."""
     async with database.transaction(by=Actor("worker"), now=now) as session:
         await acts.let_go(session, now=now)
@@ -27,23 +27,23 @@ async def tidy(database: Database, *, now: datetime) -> None:
         await sign_in.forget_sign_ins(session, now=now)
 
 
-async def keep_tidy(database: Database, *, clock: Clock) -> None:
+async def clean_up_periodically(database: Database, *, clock: Clock) -> None:
     """Tidy now and every hour, for as long as this runs."""
     while True:
         try:
-            await tidy(database, now=clock())
+            await clean_up(database, now=clock())
         except no.Busy:
             log.warning("The database was busy; tidying up is left for the next hour.")
         except Exception:
             # What nobody waits for may fail, but must not take the server down with it.
             log.exception("Tidying up failed; it is left for the next hour.")
-        await anyio.sleep(EVERY_SECONDS)
+        await anyio.sleep(INTERVAL_SECONDS)
 
 
 @asynccontextmanager
-async def going_on(database: Database, *, clock: Clock) -> AsyncIterator[None]:
+async def run_in_background(database: Database, *, clock: Clock) -> AsyncIterator[None]:
     """Keep tidy in the background while the block runs."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: keep_tidy(database, clock=clock))
+        tasks.start_soon(lambda: clean_up_periodically(database, clock=clock))
         yield
         tasks.cancel_scope.cancel()

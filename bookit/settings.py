@@ -14,18 +14,18 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-SECRET_BYTES = 32
-NO_ADDRESS = (
+MIN_SECRET_BYTES = 32
+URL_SYNTAX_HINT = (
     "it is no address such as postgresql://user:password@host:5432/name;"
     " in the password, write %40 for @, %2F for /, %3A for :, %25 for %, %20 for a space"
 )
 
 
-class SettingsRefused(Exception):
+class SettingsError(Exception):
     """The environment does not make sense; the text says what to change."""
 
 
-def known_zone(name: object) -> object:
+def validate_timezone(name: object) -> object:
     """Refuse a name that is no IANA time zone."""
     try:
         ZoneInfo(str(name))
@@ -35,7 +35,7 @@ def known_zone(name: object) -> object:
     return name
 
 
-def libpq_url(url: object) -> object:
+def normalise_url(url: object) -> object:
     """Read every usual spelling of a PostgreSQL address as libpq's own.
 
     Refuses what libpq would misread, in words of ours: libpq's quote the place, and so the password.
@@ -57,7 +57,7 @@ def libpq_url(url: object) -> object:
         parts = {"port": "unreadable"}
     ports = str(parts.get("port", "")).split(",")
     if not all(re.fullmatch(r"\d{0,5}", port) for port in ports) or spelled.partition("?")[0].count("@") > 1:
-        raise ValueError(NO_ADDRESS)
+        raise ValueError(URL_SYNTAX_HINT)
     return spelled
 
 
@@ -65,11 +65,11 @@ def none_if_empty(value: object) -> object:
     return value or None
 
 
-def split_list(origins: object) -> object:
+def split_list(value: object) -> object:
     return (
-        [part.strip().rstrip("/") for part in origins.split(",") if part.strip()]
-        if isinstance(origins, str)
-        else origins
+        [part.strip().rstrip("/") for part in value.split(",") if part.strip()]
+        if isinstance(value, str)
+        else value
     )
 
 
@@ -78,7 +78,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
 
-    database_url: Annotated[str | None, BeforeValidator(libpq_url)] = None
+    database_url: Annotated[str | None, BeforeValidator(normalise_url)] = None
     database_pool_size: int = Field(default=16, ge=1, le=200)
     database_prepared: bool = True
     secret_key: SecretStr = SecretStr("")
@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     bookit_only: Annotated[Literal["api", "admin"] | None, BeforeValidator(none_if_empty)] = None
     allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(split_list)] = []
     bookit_home: Path = Path(".bookit")
-    timezone: Annotated[str, BeforeValidator(known_zone)] = "UTC"
+    timezone: Annotated[str, BeforeValidator(validate_timezone)] = "UTC"
 
     @property
     def zone(self) -> ZoneInfo:
@@ -110,33 +110,33 @@ class Settings(BaseSettings):
         """
         given = self.secret_key.get_secret_value()
         if not given and self.is_embedded:
-            return self.model_copy(update={"secret_key": SecretStr(kept_secret(self.bookit_home))})
-        if len(given.encode()) < SECRET_BYTES:
+            return self.model_copy(update={"secret_key": SecretStr(load_or_create_secret(self.bookit_home))})
+        if len(given.encode()) < MIN_SECRET_BYTES:
             found = "is missing" if not given else f"has only {len(given.encode())} bytes"
             message = (
-                f"SECRET_KEY {found}. It signs the sign-ins, so it needs {SECRET_BYTES} bytes or more. Make one with:\n"
+                f"SECRET_KEY {found}. It signs the sign-ins, so it needs {MIN_SECRET_BYTES} bytes or more. Make one with:\n"
                 '  python3 -c "import secrets; print(secrets.token_hex(32))"'
             )
-            raise SettingsRefused(message)
+            raise SettingsError(message)
         return self
 
 
-def kept_secret(home: Path) -> str:
+def load_or_create_secret(home: Path) -> str:
     """Give the secret kept in this folder, making it the first time; two makers at once get the same one."""
     path = home / "secret_key"
     try:
-        make_secret(path)
+        create_secret_file(path)
         secret = path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
         message = f"BookIt cannot keep its secret in {path}: {error.strerror}. Set BOOKIT_HOME to another folder."
-        raise SettingsRefused(message) from None
-    if len(secret) < SECRET_BYTES:
-        message = f"{path} holds no secret of {SECRET_BYTES} bytes. Remove it to have a new one made."
-        raise SettingsRefused(message)
+        raise SettingsError(message) from None
+    if len(secret) < MIN_SECRET_BYTES:
+        message = f"{path} holds no secret of {MIN_SECRET_BYTES} bytes. Remove it to have a new one made."
+        raise SettingsError(message)
     return secret
 
 
-def make_secret(path: Path) -> None:
+def create_secret_file(path: Path) -> None:
     """Write a secret to this file unless there is one; whole or not at all."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists():
@@ -144,26 +144,26 @@ def make_secret(path: Path) -> None:
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     draft.touch(mode=0o600)
     try:
-        draft.write_text(secrets.token_hex(SECRET_BYTES), encoding="ascii")
+        draft.write_text(secrets.token_hex(MIN_SECRET_BYTES), encoding="ascii")
         with suppress(FileExistsError):
             path.hardlink_to(draft)
     finally:
         draft.unlink()
 
 
-def read_settings(**given: Any) -> Settings:
+def read_settings(**overrides: Any) -> Settings:
     """Read the environment and ``.env``.
 
     Raises ``SettingsRefused`` with one line for each variable that makes no sense.
     """
     try:
-        return Settings(**given)
+        return Settings(**overrides)
     except ValidationError as error:
         lines = [
             f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
         ]
-        raise SettingsRefused("\n".join(lines)) from None
+        raise SettingsError("\n".join(lines)) from None
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         message = f"BookIt cannot read .env: {reason}."
-        raise SettingsRefused(message) from None
+        raise SettingsError(message) from None

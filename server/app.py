@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from admin.site import open_admin
+from admin.site import mount_admin
 from api.docs import health
 from api.middleware import AnswersBugs, Front
 from api.problems import on_http_error, on_refusal
@@ -47,11 +47,11 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
         # often than its 700 new objects, which is every tenth request.
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
-        async with database, cleanup.going_on(database, clock=app.state.clock):
+        async with database, cleanup.run_in_background(database, clock=app.state.clock):
             if settings.bookit_only == "api":
                 yield
                 return
-            with leaving(app.state.staff_site.send_away):
+            with leaving(app.state.staff_site.close_streams):
                 yield
         await app.state.staff_site.close()
 
@@ -65,7 +65,7 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
     app.state.settings = settings
     app.state.clock = clock
     if settings.bookit_only != "api":
-        open_admin(app, settings, database, clock=clock)
+        mount_admin(app, settings, database, clock=clock)
     return app
 
 

@@ -99,7 +99,7 @@ def worker() -> None:
     async def run(settings: Settings) -> None:
         database = Database.of(settings, size=1)
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as told_to_stop:
-            async with database, cleanup.going_on(database, clock=system_clock):
+            async with database, cleanup.run_in_background(database, clock=system_clock):
                 click.echo("BookIt's worker is at work. Ctrl-C ends it.", err=True)
                 await anext(told_to_stop)
         click.echo("BookIt's worker has stopped.", err=True)

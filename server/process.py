@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from bookit.settings import Settings, SettingsRefused, read_settings
+from bookit.settings import Settings, SettingsError, read_settings
 
 if TYPE_CHECKING:
     import psycopg
@@ -34,7 +34,7 @@ def plainly() -> Iterator[None]:
 
     try:
         yield
-    except (SettingsRefused, DatabaseWillNotStart, Refusal) as error:
+    except (SettingsError, DatabaseWillNotStart, Refusal) as error:
         raise Stop(str(error)) from None
     except psycopg.Error as error:
         raise Stop(unusable(error)) from None

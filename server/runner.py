@@ -20,11 +20,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from bookit.clock import system_clock
-from bookit.settings import Settings, SettingsRefused
+from bookit.settings import Settings, SettingsError
 from server.logs import write_logs
 
 
-class CannotServe(SettingsRefused):
+class CannotServe(SettingsError):
     """BookIt cannot serve there; the text says why."""
 
 

@@ -10,48 +10,54 @@ from wtforms import BooleanField, HiddenField, StringField
 from wtforms.validators import Optional
 
 from admin.framework.formatting import next_free_text
-from admin.framework.forms import SPELLINGS, drop_times_shown_alike, in_shape, put_on_field
+from admin.framework.forms import TIME_FORMATS, add_field_error, drop_unchanged_times, make_field_validator
 from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit, to_be
-from bookit.schema.fields import Reason
+from bookit.schema.fields import ReasonText
 
-WHY_ANYWAY = "Only where notice, horizon, opening hours or a closure stand in the way. History keeps it."
-
-
-OF_PAST = "Nobody is told of a visit that is over."
+OVERRIDE_HELP = "Only where notice, horizon, opening hours or a closure stand in the way. History keeps it."
 
 
-def override_field() -> StringField:
+PAST_VISIT_HELP = "Nobody is told of a visit that is over."
+
+
+def build_override_field() -> StringField:
     """Make the field in which staff say why the rules do not count this time."""
     drawn = {"class": "form-control", "maxlength": 200}
     return StringField(
-        "Why anyway", [Optional(), in_shape(FieldInfo.from_annotation(Reason))], description=WHY_ANYWAY, render_kw=drawn
+        "Why anyway",
+        [Optional(), make_field_validator(FieldInfo.from_annotation(ReasonText))],
+        description=OVERRIDE_HELP,
+        render_kw=drawn,
     )
 
 
-def tell_field(said: str) -> BooleanField:
+def build_notify_field(description: str) -> BooleanField:
     """Make the box that says whether the customer is to be told; ticked, unless the visit is over."""
     drawn = {"class": "form-check-input"}
-    return BooleanField("Tell the customer", default=True, description=said, render_kw=drawn)
+    return BooleanField("Tell the customer", default=True, description=description, render_kw=drawn)
 
 
-def shown_minute(moment: datetime, zone: ZoneInfo) -> str:
+def format_form_time(moment: datetime, zone: ZoneInfo) -> str:
     """Write a time as a form shows it."""
-    return moment.astimezone(zone).strftime(SPELLINGS[0])
+    return moment.astimezone(zone).strftime(TIME_FORMATS[0])
 
 
-class OffersSlots:
+class SuggestsSlots:
     """Has a page of bookings tell the next free slots when a time is refused."""
 
     async def scaffold_form(self, rules: list[str] | None = None) -> Any:
         """Ask too why the rules do not count this time, if they do not."""
         page: Any = super()
         ours: Any = self
-        of_new = OF_PAST if rules == ours.form_create_rules else ""
+        of_new = PAST_VISIT_HELP if rules == ours.form_create_rules else ""
         form = await page.scaffold_form(rules)
         # Made last, they come last.
-        asked: dict[str, Any] = {"override_reason": override_field(), "tells_customer": tell_field(of_new)}
+        asked: dict[str, Any] = {
+            "override_reason": build_override_field(),
+            "tells_customer": build_notify_field(of_new),
+        }
         if rules == ours.form_edit_rules:
             asked["end_seen"] = HiddenField()
         return type("BookingForm", (form,), asked)
@@ -63,16 +69,16 @@ class OffersSlots:
         clock: Any = self
         return found | {
             "tells_customer": obj.start_time > clock.clock(),
-            "end_seen": shown_minute(obj.end_time, clock.zone),
+            "end_seen": format_form_time(obj.end_time, clock.zone),
         }
 
-    def facts(self, data: dict[str, Any]) -> dict[str, Any]:
+    def to_record_values(self, data: dict[str, Any]) -> dict[str, Any]:
         """Give what the form says, and why anyway if that was said."""
         page: Any = super()
-        facts: dict[str, Any] = page.facts(data)
+        facts: dict[str, Any] = page.to_record_values(data)
         view: Any = self
         end = facts.get("end_time")
-        if end and shown_minute(end, view.zone) == data.get("end_seen"):
+        if end and format_form_time(end, view.zone) == data.get("end_seen"):
             del facts["end_time"]  # Nobody touched it: the visit keeps its length, whatever others made of it since.
         reason = str(data.get("override_reason") or "").strip()
         told = {"tells_customer": bool(data.get("tells_customer"))}
@@ -81,28 +87,29 @@ class OffersSlots:
     async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
         """Book, or say when that would be free."""
         page: Any = self
-        facts = page.facts(data)
+        facts = page.to_record_values(data)
         visit = Visit(facts.get("service_id") or 0, facts.get("resource_id"))
-        return await self.offering(request, visit, facts.get("start_time"), super().insert_model(request, data))  # type: ignore[misc]  # the page's own
+        insert = super().insert_model(request, data)  # type: ignore[misc]  # the page's own
+        return await self.run_with_suggestions(request, visit, facts.get("start_time"), insert)
 
     async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
         """Move a booking or give it another length, or say when that could be."""
         page: Any = self
-        booking, facts = await page.get_object_for_edit(request), page.facts(data)
-        facts = drop_times_shown_alike(facts, booking, page.zone)
+        booking, facts = await page.get_object_for_edit(request), page.to_record_values(data)
+        facts = drop_unchanged_times(facts, booking, page.zone)
         visit = to_be(booking, **{name: facts.get(name) for name in ("start_time", "end_time", "resource_id")})
         since = facts.get("start_time") or booking.start_time
-        return await self.offering(request, visit, since, super().update_model(request, pk, data))  # type: ignore[misc]  # as above
+        return await self.run_with_suggestions(request, visit, since, super().update_model(request, pk, data))  # type: ignore[misc]  # as above
 
-    async def offering(self, request: Request, visit: Visit, since: datetime | None, act: Any) -> Any:
+    async def run_with_suggestions(self, request: Request, visit: Visit, search_from: datetime | None, act: Any) -> Any:
         """Run an act; beside a refusal of its time, tell the next free slots."""
         del request
         page: Any = self
         try:
             return await act
         except no.Refusal as refusal:
-            if since:
-                await availability.offer_next(page.database, refusal, visit, since=since, now=page.clock())
+            if search_from:
+                await availability.offer_next(page.database, refusal, visit, since=search_from, now=page.clock())
             if refusal.next_free:
-                put_on_field("start_time", next_free_text(refusal, page.zone))
+                add_field_error("start_time", next_free_text(refusal, page.zone))
             raise

@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, Response
 
 from admin.bookings.actions import slug
 from admin.calendar import wall_clock
-from admin.calendar.feed import tell, when
-from admin.framework.parsing import BIGGEST, number
-from admin.framework.permissions import require
+from admin.calendar.feed import format_when, visit_as_dict
+from admin.framework.parsing import MAX_BIGINT, parse_id
+from admin.framework.permissions import require_permission
 from admin.record_view import RecordView
 from bookit import records
 from bookit import refusals as no
@@ -26,68 +26,68 @@ from bookit.db.session import Session
 from bookit.people import passwords
 from bookit.policy import times
 from bookit.reports import calendar
-from bookit.schema.fields import Reason, Text, Words
+from bookit.schema.fields import ReasonText, OptionalText, RequiredText
 from bookit.schema.tables import Booking, User
 
-AnyReason = Reason | Literal[""]
-RowNumber = Annotated[int, Field(ge=1, le=BIGGEST)]
+OptionalReason = ReasonText | Literal[""]
+RowId = Annotated[int, Field(ge=1, le=MAX_BIGINT)]
 
 
-class Sent(BaseModel):
+class CalendarRequest(BaseModel):
     """What the calendar's script sends."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
 
-class Newcomer(Sent):
+class NewCustomer(CalendarRequest):
     """Somebody who has not been here before."""
 
-    name: Annotated[Words, Field(min_length=1, max_length=100)]
-    email: Annotated[Text, Field(min_length=3, max_length=255)]
+    name: Annotated[RequiredText, Field(min_length=1, max_length=100)]
+    email: Annotated[OptionalText, Field(min_length=3, max_length=255)]
 
 
-class NewVisit(Sent):
+class NewBooking(CalendarRequest):
     """A booking: what, when, for whom."""
 
-    service_id: RowNumber
+    service_id: RowId
     start: str
-    resource_id: RowNumber | None = None
-    user_id: RowNumber | None = None
-    newcomer: Newcomer | None = None
+    resource_id: RowId | None = None
+    user_id: RowId | None = None
+    newcomer: NewCustomer | None = None
     is_hold: bool = False
-    override_reason: AnyReason = ""
+    override_reason: OptionalReason = ""
 
 
-class Move(Sent):
+class MoveBooking(CalendarRequest):
     """A booking that was dragged: to another time, resource or both, or by its end; from the version that was seen."""
 
     version: int
     start: str | None = None
     end: str | None = None
-    resource_id: RowNumber | None = None
-    override_reason: AnyReason = ""
+    resource_id: RowId | None = None
+    override_reason: OptionalReason = ""
 
 
-class Deed(Sent):
+class StatusChange(CalendarRequest):
     """An act on a booking, from the version that was seen."""
 
     version: int
     act: str
-    reason: AnyReason = ""
+    reason: OptionalReason = ""
 
 
-async def sent_as(kind: type[Sent], request: Request) -> Any:
+async def parse_body(model: type[CalendarRequest], request: Request) -> Any:
     """Read what the script sent."""
     try:
-        return kind.model_validate(json.loads(await request.body() or b"null"))
+        return model.model_validate(json.loads(await request.body() or b"null"))
     except (ValueError, ValidationError, RecursionError):
         raise HTTPException(422, "This was not sent by the calendar.") from None
 
 
-async def done(
+async def run_and_respond(
     request: Request,
     visit: Visit,
-    since: datetime | None,
+    search_from: datetime | None,
     act: Callable[..., Awaitable[Booking]],
     *,
     warns_of_past: bool = False,
@@ -103,20 +103,21 @@ async def done(
     try:
         booking = await retrying(once)
     except no.Refusal as refusal:
-        if since:
-            await availability.offer_next(database, refusal, visit, since=since, now=RecordView.clock())
-        return refused(request, refusal)
+        if search_from:
+            await availability.offer_next(database, refusal, visit, since=search_from, now=RecordView.clock())
+        return refusal_response(request, refusal)
     (row,) = await calendar.visits_of(database, [booking.id])
     is_past = warns_of_past and times.has_begun(booking.start_time, now=RecordView.clock())
-    return JSONResponse({"visit": tell(row), "warning": "This visit lies in the past." if is_past else ""})
+    return JSONResponse({"visit": visit_as_dict(row), "warning": "This visit lies in the past." if is_past else ""})
 
 
-def refused(request: Request, refusal: no.Refusal) -> Response:
+def refusal_response(request: Request, refusal: no.Refusal) -> Response:
     """Say why not: the sentence, the field it is about, the next free slots, and whether staff may set it aside."""
     request.state.refusal = refusal
     free = [
-        {"start": wall_clock.on_wall(slot["start_time"], RecordView.zone), "words": when(slot["start_time"]),
-         "ends_at": slot["end_time"].isoformat(), "resource_id": slot["ids"][0], "resource": slot["names"][0]}
+        {"start": wall_clock.to_wall_clock(slot["start_time"], RecordView.zone),
+         "words": format_when(slot["start_time"]), "ends_at": slot["end_time"].isoformat(),
+         "resource_id": slot["ids"][0], "resource": slot["names"][0]}
         for slot in refusal.next_free or ()
     ]  # fmt: skip
     told = {
@@ -130,17 +131,17 @@ def refused(request: Request, refusal: no.Refusal) -> Response:
 
 async def move(request: Request) -> Response:
     """Move a booking to another time, another resource, or both; or have it end at another time."""
-    require(request, "change", Booking)
-    sent: Move = await sent_as(Move, request)
-    booking = await RecordView.database.get(Booking, number(request.path_params["pk"]))
+    require_permission(request, "change", Booking)
+    sent: MoveBooking = await parse_body(MoveBooking, request)
+    booking = await RecordView.database.get(Booking, parse_id(request.path_params["pk"]))
     if booking is None:
-        return refused(request, no.Missing(what="booking"))
+        return refusal_response(request, no.Missing(what="booking"))
     zone = RecordView.zone
     try:
-        start = wall_clock.moment_of(sent.start, zone, like=booking.start_time) if sent.start else None
-        end = wall_clock.end_of(sent.end, booking.start_time, booking.end_time, zone) if sent.end else None
+        start = wall_clock.from_wall_clock(sent.start, zone, like=booking.start_time) if sent.start else None
+        end = wall_clock.end_from_wall_clock(sent.end, booking.start_time, booking.end_time, zone) if sent.end else None
     except no.Refusal as refusal:
-        return refused(request, refusal)
+        return refusal_response(request, refusal)
     facts: dict[str, Any] = {"start_time": start, "end_time": end, "resource_id": sent.resource_id}
     visit = availability.to_be(booking, **facts)
     facts["override_reason"] = sent.override_reason
@@ -150,13 +151,13 @@ async def move(request: Request) -> Response:
         return await records.change(session, row, **who, **facts)
 
     since = start or booking.start_time
-    return await done(request, visit, since, act, warns_of_past=bool(start or sent.resource_id))
+    return await run_and_respond(request, visit, since, act, warns_of_past=bool(start or sent.resource_id))
 
 
-async def lead(request: Request) -> Response:
+async def set_status(request: Request) -> Response:
     """Lead a booking to another status."""
-    require(request, "change", Booking)
-    sent: Deed = await sent_as(Deed, request)
+    require_permission(request, "change", Booking)
+    sent: StatusChange = await parse_body(StatusChange, request)
     known = {slug(act): act for act in acts.LEADS.values()}
     if sent.act not in known:
         raise HTTPException(422, "There is no such act.")
@@ -164,24 +165,24 @@ async def lead(request: Request) -> Response:
     async def act(session: Session, **who: Any) -> Booking:
         if sent.reason:
             await session.because(sent.reason)
-        row = await records.hold(session, Booking, number(request.path_params["pk"]), version=sent.version)
+        row = await records.hold(session, Booking, parse_id(request.path_params["pk"]), version=sent.version)
         return await known[sent.act](session, row, **who)
 
-    return await done(request, Visit(0), None, act)
+    return await run_and_respond(request, Visit(0), None, act)
 
 
 async def book(request: Request) -> Response:
     """Book for a customer, or for somebody new, who is written down in the same breath or not at all."""
-    require(request, "create", Booking)
-    sent: NewVisit = await sent_as(NewVisit, request)
+    require_permission(request, "create", Booking)
+    sent: NewBooking = await parse_body(NewBooking, request)
     try:
-        start = wall_clock.moment_of(sent.start, RecordView.zone)
+        start = wall_clock.from_wall_clock(sent.start, RecordView.zone)
         if not (sent.user_id or sent.newcomer):
             raise no.UnknownUser(what="customer")
         # Nobody knows this password: who came by the desk gets a real one from an admin, when they ask for it.
         unknown = await passwords.hash_password(secrets.token_urlsafe(32)) if sent.newcomer else ""
     except no.Refusal as refusal:
-        return refused(request, refusal)
+        return refusal_response(request, refusal)
     facts: dict[str, Any] = {
         "service_id": sent.service_id,
         "start_time": start,
@@ -197,4 +198,4 @@ async def book(request: Request) -> Response:
             user_id = new.id
         return await records.create(session, Booking, **who, **facts, user_id=user_id)
 
-    return await done(request, Visit(sent.service_id, sent.resource_id), start, act, warns_of_past=True)
+    return await run_and_respond(request, Visit(sent.service_id, sent.resource_id), start, act, warns_of_past=True)

@@ -13,70 +13,80 @@ from bookit.db.statements import Row
 HEARTBEAT_SECONDS = 15
 # A stream ends after this, and the browser comes back with its cookie as it now is: who signed out, or works here no
 # longer, is sent away then, and the others miss nothing.
-LASTS_SECONDS = 50
-COME_BACK_MS = 700
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+STREAM_SECONDS = 50
+RETRY_MS = 700
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 # What moves or shades what is shown; anything else that changes is no news here.
-NOTABLE = {"services", "resources", "service_resources", "opening_hours", "calendar_exceptions"}
-Tell = Callable[[Row], dict[str, Any]]
-IsHere = Callable[[], Awaitable[bool]]
+WATCHED_TABLES = {"services", "resources", "service_resources", "opening_hours", "calendar_exceptions"}
+Serialize = Callable[[Row], dict[str, Any]]
+IsSignedIn = Callable[[], Awaitable[bool]]
 
 
-async def stream(request: Request, newsroom: Newsroom, tell: Tell, *, is_here: IsHere) -> AsyncIterator[str]:
+async def stream_messages(
+    request: Request, change_feed: Newsroom, serialize: Serialize, *, is_signed_in: IsSignedIn
+) -> AsyncIterator[str]:
     """Write news, those first that somebody who was here before has missed, until it is time to come back."""
-    async with newsroom.watching() as reader:
+    async with change_feed.watching() as reader:
         asked = Unseen.read(request.headers.get("last-event-id", ""))
-        unseen = asked or newsroom.unseen
-        yield f"retry: {COME_BACK_MS}\n\n"
+        unseen = asked or change_feed.unseen
+        yield f"retry: {RETRY_MS}\n\n"
         if asked:
-            news, _ = await read_on(newsroom.database, asked)
-            unseen = newsroom.unseen if news.is_too_much else news.unseen
-            if missed := told(news, asked, tell):
-                yield message("news", unseen, missed)
+            news, _ = await read_on(change_feed.database, asked)
+            unseen = change_feed.unseen if news.is_too_much else news.unseen
+            if missed := build_payload(news, asked, serialize):
+                yield format_message("news", unseen, missed)
         else:
-            yield message("begin", unseen, {})
-        async for part in listen(reader, unseen, tell, is_here=is_here):
+            yield format_message("begin", unseen, {})
+        async for part in follow_changes(reader, unseen, serialize, is_signed_in=is_signed_in):
             yield part
 
 
-async def listen(reader: Reader, unseen: Unseen, tell: Tell, *, is_here: IsHere) -> AsyncIterator[str]:
+async def follow_changes(
+    subscriber: Reader, cursor: Unseen, serialize: Serialize, *, is_signed_in: IsSignedIn
+) -> AsyncIterator[str]:
     """Write what a reader is told, each event once, and now and then a sign of life."""
-    until = asyncio.get_running_loop().time() + LASTS_SECONDS
+    until = asyncio.get_running_loop().time() + STREAM_SECONDS
     while (left := until - asyncio.get_running_loop().time()) > 0:
         try:
-            news = await asyncio.wait_for(reader.queue.get(), min(left, HEARTBEAT_SECONDS))
+            news = await asyncio.wait_for(subscriber.queue.get(), min(left, HEARTBEAT_SECONDS))
         except TimeoutError:
-            if not await is_here():
+            if not await is_signed_in():
                 return
             yield ": still here\n\n"
             continue
         if news is None:
             return
-        new = told(news, unseen, tell)
-        unseen = unseen.without(event["id"] for event in news.events).both(news.unseen)
+        new = build_payload(news, cursor, serialize)
+        cursor = cursor.without(event["id"] for event in news.events).both(news.unseen)
         if new:
-            yield message("news", unseen, new)
+            yield format_message("news", cursor, new)
 
 
-def told(news: News, unseen: Unseen, tell: Tell) -> dict[str, Any]:
+def build_payload(changes: News, cursor: Unseen, serialize: Serialize) -> dict[str, Any]:
     """Give what is new to somebody: events by number, the visits as they are now, and those that are gone.
 
     Nothing when all of it was seen, or none is of note. Where it is too much, or is about more than visits, they are to
     look at all anew.
     """
-    events = [event for event in news.events if event["id"] in unseen and event["table_name"] in {"bookings", *NOTABLE}]
+    events = [
+        event
+        for event in changes.events
+        if event["id"] in cursor and event["table_name"] in {"bookings", *WATCHED_TABLES}
+    ]
     if not events:
         return {}
     of_visits = [event["row_id"] for event in events if event["table_name"] == "bookings"]
     return {
         "events": [event["id"] for event in events],
-        "visits": [tell(news.visits[number]) for number in dict.fromkeys(of_visits) if number in news.visits],
-        "gone": sorted({number for number in of_visits if number not in news.visits}),
-        "is_all_new": news.is_too_much or len(of_visits) < len(events),
+        "visits": [
+            serialize(changes.visits[number]) for number in dict.fromkeys(of_visits) if number in changes.visits
+        ],
+        "gone": sorted({number for number in of_visits if number not in changes.visits}),
+        "is_all_new": changes.is_too_much or len(of_visits) < len(events),
     }
 
 
-def message(kind: str, unseen: Unseen, said: dict[str, Any]) -> str:
+def format_message(kind: str, cursor: Unseen, payload: dict[str, Any]) -> str:
     """Write one message; its id is what somebody who has it has not seen."""
-    body = bytes(JSONResponse(said).body).decode()
-    return f"event: {kind}\nid: {unseen}\ndata: {body}\n\n"
+    body = bytes(JSONResponse(payload).body).decode()
+    return f"event: {kind}\nid: {cursor}\ndata: {body}\n\n"

@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from admin.bookings.actions import WORDS, slug
+from admin.bookings.actions import ACTION_TEXTS, slug
 from admin.calendar import event_stream, wall_clock
-from admin.framework.formatting import spoken
-from admin.framework.parsing import number
-from admin.framework.permissions import require
+from admin.framework.formatting import humanize
+from admin.framework.parsing import parse_id
+from admin.framework.permissions import require_permission
 from admin.record_view import RecordView
 from bookit import refusals as no
 from bookit.bookings import acts, availability
@@ -26,70 +26,76 @@ from bookit.reports import calendar
 from bookit.reports.calendar import Wanted
 from bookit.schema.tables import Booking, Status
 
-MOST_DAYS = 45  # A month with the days around it.
+MAX_DAYS = 45  # A month with the days around it.
 
 
-async def feed(request: Request) -> Response:
+async def get_calendar(request: Request) -> Response:
     """Give what some time holds: visits, when nobody serves, and closures by name."""
-    require(request, "see", Booking)
+    require_permission(request, "see", Booking)
     database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
     asked = request.query_params
-    since, until = (edge(asked.get(name, "")) for name in ("start", "end"))
-    if not timedelta() < until - since <= timedelta(days=MOST_DAYS):
-        raise HTTPException(400, f"A calendar shows between one and {MOST_DAYS} days.")
-    wanted = Wanted(chosen(asked.get("resource")), chosen(asked.get("service")), asked.get("cancelled") == "1")
+    since, until = (parse_day(asked.get(name, "")) for name in ("start", "end"))
+    if not timedelta() < until - since <= timedelta(days=MAX_DAYS):
+        raise HTTPException(400, f"A calendar shows between one and {MAX_DAYS} days.")
+    wanted = Wanted(
+        parse_optional_id(asked.get("resource")), parse_optional_id(asked.get("service")), asked.get("cancelled") == "1"
+    )
     visits = await calendar.visits(database, wanted, since=since, until=until, now=now)
     places = [wanted.resource_id] if wanted.resource_id else [place["id"] for place in await calendar.places(database)]
     opens = await availability.open_times(database, places, since=since, until=until)
     is_too_much = len(visits) > calendar.MOST_VISITS
     told = {
-        "visits": [] if is_too_much else [tell(visit) for visit in visits],
-        "shut": [*shut(opens, places, since, until)],
-        "shut_everywhere": [shown(gap) for gap in gaps(opens, since, until)],
+        "visits": [] if is_too_much else [visit_as_dict(visit) for visit in visits],
+        "shut": [*closed_times(opens, places, since, until)],
+        "shut_everywhere": [wall_times(gap) for gap in gaps(opens, since, until)],
         "closures": [
-            {"id": one["id"], "resource_id": one["resource_id"], "reason": one["reason"], **shown(one)}
+            {"id": one["id"], "resource_id": one["resource_id"], "reason": one["reason"], **wall_times(one)}
             for one in await calendar.closures(database, since=since, until=until, resource_id=wanted.resource_id)
         ],
-        "sentence": TOO_MANY if is_too_much else "",
-        "now": wall_clock.on_wall(now, zone),
-        "offset": wall_clock.offset(now, zone),
+        "sentence": TOO_MANY_BOOKINGS if is_too_much else "",
+        "now": wall_clock.to_wall_clock(now, zone),
+        "offset": wall_clock.utc_offset(now, zone),
     }
     return JSONResponse(told)
 
 
-TOO_MANY = (
+TOO_MANY_BOOKINGS = (
     f"More than {calendar.MOST_VISITS:,} bookings lie in this time, so none are shown."
     " Look at fewer days, or choose a resource or a service."
 )
 
 
-def edge(shown_day: str) -> datetime:
+def parse_day(text: str) -> datetime:
     """Read where a range begins or ends: the beginning of a day."""
     try:
-        return times.midnight(datetime.fromisoformat(shown_day).date(), RecordView.zone)
+        return times.midnight(datetime.fromisoformat(text).date(), RecordView.zone)
     except (ValueError, no.Refusal):
         raise HTTPException(400, "This address does not make sense.") from None
 
 
-def chosen(sent: str | None) -> int | None:
-    return number(sent) if sent else None
+def parse_optional_id(text: str | None) -> int | None:
+    return parse_id(text) if text else None
 
 
-def shown(row: Row) -> dict[str, str]:
+def wall_times(row: Row) -> dict[str, str]:
     """Give both ends of something by the clock on the wall."""
-    start, end = wall_clock.span(row["start_time"], row["end_time"], RecordView.zone)
+    start, end = wall_clock.wall_span(row["start_time"], row["end_time"], RecordView.zone)
     return {"start": start, "end": end}
 
 
-def tell(visit: Row) -> dict[str, Any]:
+def visit_as_dict(visit: Row) -> dict[str, Any]:
     """Give a visit as the calendar takes it: by the clock on the wall, with the exact moments beside."""
     zone = RecordView.zone
     start, end = (visit[name].astimezone(zone) for name in ("start_time", "end_time"))
-    is_odd = wall_clock.is_twice(start, zone) or wall_clock.is_twice(end, zone) or start.utcoffset() != end.utcoffset()
+    is_odd = (
+        wall_clock.is_ambiguous(start, zone)
+        or wall_clock.is_ambiguous(end, zone)
+        or start.utcoffset() != end.utcoffset()
+    )
     spelled = "%H:%M %Z" if is_odd else "%H:%M"
     is_hold = visit["status"] == Status.PENDING and visit["expires_at"] is not None
     return {
-        **shown(visit),
+        **wall_times(visit),
         **{name: visit[name] for name in ("id", "version", "customer", "service", "resource", "service_id")},
         "resource_id": visit["resource_id"],
         "starts_at": visit["start_time"].isoformat(),
@@ -97,17 +103,19 @@ def tell(visit: Row) -> dict[str, Any]:
         "times": f"{start:{spelled}} – {end:{spelled}}",
         "status": visit["status"],
         "is_hold": is_hold,
-        "words": f"Hold until {visit['expires_at'].astimezone(zone):%H:%M}" if is_hold else spoken(visit["status"]),
+        "words": f"Hold until {visit['expires_at'].astimezone(zone):%H:%M}" if is_hold else humanize(visit["status"]),
         "is_movable": visit["status"] in lifecycle.OPEN,
         "expires_at": visit["expires_at"].isoformat() if is_hold else None,
     }
 
 
-def shut(open_times: list[Row], places: list[int], since: datetime, until: datetime) -> Iterable[dict[str, Any]]:
+def closed_times(
+    open_times: list[Row], resource_ids: list[int], since: datetime, until: datetime
+) -> Iterable[dict[str, Any]]:
     """Give when each resource does not serve: what its open times leave of the whole."""
-    for place in places:
+    for place in resource_ids:
         for gap in gaps([one for one in open_times if one["resource_id"] == place], since, until):
-            yield {"resource_id": place, **shown(gap)}
+            yield {"resource_id": place, **wall_times(gap)}
 
 
 def gaps(open_times: list[Row], since: datetime, until: datetime) -> Iterable[Row]:
@@ -121,18 +129,22 @@ def gaps(open_times: list[Row], since: datetime, until: datetime) -> Iterable[Ro
         yield {"start_time": end, "end_time": until}
 
 
-async def visit_of(request: Request) -> Response:
+async def get_visit(request: Request) -> Response:
     """Give one visit with what can be done to it; an act that cannot be says why."""
-    require(request, "see", Booking)
-    (visit,) = await calendar.visits_of(RecordView.database, [number(request.path_params["pk"])]) or (None,)
+    require_permission(request, "see", Booking)
+    (visit,) = await calendar.visits_of(RecordView.database, [parse_id(request.path_params["pk"])]) or (None,)
     if visit is None:
         raise HTTPException(404)
     return JSONResponse(
-        {"visit": tell(visit), "acts": available_actions(request, visit), "when": when(visit["start_time"])}
+        {
+            "visit": visit_as_dict(visit),
+            "acts": available_actions(request, visit),
+            "when": format_when(visit["start_time"]),
+        }
     )
 
 
-def when(moment: datetime) -> str:
+def format_when(moment: datetime) -> str:
     return f"{moment.astimezone(RecordView.zone):%a %d %b %Y, %H:%M}"
 
 
@@ -144,16 +156,16 @@ def available_actions(request: Request, visit: Row) -> list[dict[str, str]]:
     return [
         {
             "name": slug(act),
-            "label": WORDS[status].label,
-            "question": WORDS[status].of_one,
+            "label": ACTION_TEXTS[status].label,
+            "question": ACTION_TEXTS[status].question_one,
             "refusal": str(lifecycle.why_not(booking, status, by=request.state.actor) or ""),
         }
         for status, act in acts.LEADS.items()
     ]
 
 
-async def stream(request: Request, newsroom: Newsroom, is_here: event_stream.IsHere) -> Response:
+async def stream(request: Request, change_feed: Newsroom, is_signed_in: event_stream.IsSignedIn) -> Response:
     """Tell what changes, as it does."""
-    require(request, "see", Booking)
-    parts = event_stream.stream(request, newsroom, tell, is_here=is_here)
-    return StreamingResponse(parts, media_type="text/event-stream", headers=event_stream.HEADERS)
+    require_permission(request, "see", Booking)
+    parts = event_stream.stream_messages(request, change_feed, visit_as_dict, is_signed_in=is_signed_in)
+    return StreamingResponse(parts, media_type="text/event-stream", headers=event_stream.STREAM_HEADERS)

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin.calendar import wall_clock
-from admin.framework.permissions import require
+from admin.framework.permissions import require_permission
 from admin.record_view import RecordView
 from bookit.policy import permissions
 from bookit.reports import calendar
@@ -34,14 +34,14 @@ class CalendarPage(BaseView):
 
 async def show(request: Request, templates: Any) -> Response:
     """Give the page, with what there is to choose from."""
-    require(request, "see", Booking)
+    require_permission(request, "see", Booking)
     database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
     told = {
         "places": await calendar.places(database),
         "offers": await calendar.offers(database),
         "zone": zone.key,
-        "now": wall_clock.on_wall(now, zone),
-        "offset": wall_clock.offset(now, zone),
+        "now": wall_clock.to_wall_clock(now, zone),
+        "offset": wall_clock.utc_offset(now, zone),
         "may_book": permissions.may(request.state.actor, "create", Booking),
         "may_change": permissions.may(request.state.actor, "change", Booking),
         "may_add_people": permissions.may(request.state.actor, "create", User),

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 
 @dataclass(frozen=True)
-class OwnPage:
+class CustomPage:
     """A page that whoever is signed in may ask for. What they may see or do there, its answer decides.
 
     ``answer`` takes the request and, by these names, whichever it needs of ``database``, ``templates``, ``view`` (the
@@ -19,11 +19,11 @@ class OwnPage:
 
     path: str
     name: str
-    answer: Callable[..., Awaitable[Response]]
+    handler: Callable[..., Awaitable[Response]]
     methods: tuple[str, ...] = ("GET",)
     menu: tuple[str, str] | None = None
 
-    async def show(self, request: Request, **offered: Any) -> Response:
+    async def respond(self, request: Request, **available: Any) -> Response:
         """Answer a request, with what the answer needs of what is offered."""
-        needed = signature(self.answer).parameters
-        return await self.answer(request, **{name: value for name, value in offered.items() if name in needed})
+        needed = signature(self.handler).parameters
+        return await self.handler(request, **{name: value for name, value in available.items() if name in needed})

@@ -11,8 +11,8 @@ from sqlalchemy import Select, select
 from sqlmodel import SQLModel
 from starlette.requests import Request
 
-from admin.framework.formatting import spoken
-from admin.framework.parsing import number
+from admin.framework.formatting import humanize
+from admin.framework.parsing import parse_id
 from bookit import refusals as no
 from bookit.policy import times
 from bookit.schema.tables import home
@@ -20,7 +20,7 @@ from bookit.schema.tables import home
 Choices = list[tuple[str, str]]
 RunQuery = Callable[..., Awaitable[Any]]
 ALL = "all"
-MOST_NAMES = 200
+MAX_CHOICES = 200
 
 
 class ListFilter(ABC):
@@ -28,7 +28,7 @@ class ListFilter(ABC):
 
     has_operator = False
     template = "sqladmin/filters/lookup_filter.html"
-    is_left_out_for_all = True  # Whether an address without the parameter shows everything.
+    shows_all_by_default = True  # Whether an address without the parameter shows everything.
 
     def __init__(self, column: Any, title: str) -> None:
         self.column, self.title = column, title
@@ -58,7 +58,7 @@ class ChoiceFilter(ListFilter):
     async def lookups(self, request: Request, model: Any, run_query: RunQuery) -> Choices:
         """Give the choices."""
         del request, model, run_query
-        return [(choice.value, spoken(choice.value)) for choice in self.choices]
+        return [(choice.value, humanize(choice.value)) for choice in self.choices]
 
     async def get_filtered_query(self, query: Select[Any], value: str, model: Any) -> Select[Any]:
         """Narrow to a choice; a word that is none narrows to nothing."""
@@ -85,23 +85,27 @@ class RowFilter(ListFilter):
 
     template = "sqladmin/filters/row_filter.html"
 
-    most = MOST_NAMES
+    max_choices = MAX_CHOICES
 
-    def __init__(self, column: Any, title: str, table: type[SQLModel], name: str) -> None:
+    def __init__(self, column: Any, title: str, table: type[SQLModel], name_column: str) -> None:
         super().__init__(column, title)
-        self.named = home(table).c[name]
-        self.number = home(table).c.id
+        self.label_column = home(table).c[name_column]
+        self.id_column = home(table).c.id
 
     async def lookups(self, request: Request, model: Any, run_query: RunQuery) -> Choices:
         """Give the rows by name, and one more than are shown, so that the page can say that there are more."""
         del request, model
-        rows = await run_query(select(self.number, self.named).order_by(self.named, self.number).limit(self.most + 1))
+        rows = await run_query(
+            select(self.id_column, self.label_column)
+            .order_by(self.label_column, self.id_column)
+            .limit(self.max_choices + 1)
+        )
         return [(str(found), name) for found, name in rows]
 
     async def get_filtered_query(self, query: Select[Any], value: str, model: Any) -> Select[Any]:
         """Narrow to what belongs to this row; a number of none narrows to nothing."""
         del model
-        return query if value == ALL else query.where(self.column == number(value))
+        return query if value == ALL else query.where(self.column == parse_id(value))
 
 
 class DayFilter(ListFilter):
@@ -111,23 +115,23 @@ class DayFilter(ListFilter):
     zone: ClassVar[ZoneInfo]
     clock: ClassVar["staticmethod[[], datetime]"]
 
-    def __init__(self, column: Any, title: str, *, begins_today: bool = False) -> None:
+    def __init__(self, column: Any, title: str, *, hides_past_by_default: bool = False) -> None:
         super().__init__(column, title)
-        self.is_left_out_for_all = not begins_today
+        self.shows_all_by_default = not hides_past_by_default
 
     @property
     def today(self) -> date:
         """Today, where the business is."""
         return self.clock().astimezone(self.zone).date()
 
-    def begins_today(self, request: Request) -> bool:
+    def hides_past(self, request: Request) -> bool:
         """Whether this list leaves out what was before today without having been asked to; a search never does."""
         asked = {"search", self.parameter_name}
-        return not (self.is_left_out_for_all or any(request.query_params.get(name) for name in asked))
+        return not (self.shows_all_by_default or any(request.query_params.get(name) for name in asked))
 
     def value(self, request: Request) -> str:
         """Give the days that are shown; from today where nothing else is asked for."""
-        return f"{self.today}.." if self.begins_today(request) else super().value(request)
+        return f"{self.today}.." if self.hides_past(request) else super().value(request)
 
     async def lookups(self, request: Request, model: Any, run_query: RunQuery) -> Choices:
         """Give the days a desk asks for most."""
@@ -141,7 +145,7 @@ class DayFilter(ListFilter):
             (f"{monday + timedelta(days=7)}..{monday + timedelta(days=13)}", "Next week"),
         ]
 
-    def narrow(self, query: Select[Any], value: str) -> Select[Any]:
+    def apply_days(self, query: Select[Any], value: str) -> Select[Any]:
         """Narrow to these days; what is no day narrows nothing."""
         first, dots, last = value.partition("..")
         try:
@@ -156,4 +160,4 @@ class DayFilter(ListFilter):
     async def get_filtered_query(self, query: Select[Any], value: str, model: Any) -> Select[Any]:
         """Narrow to these days."""
         del model
-        return self.narrow(query, value)
+        return self.apply_days(query, value)

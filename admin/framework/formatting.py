@@ -14,7 +14,7 @@ from bookit.policy import lifecycle
 from bookit.schema.tables import Service, Status, User
 
 WEEKDAYS = dict(enumerate(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"), start=1))
-COLOURS = {
+STATUS_COLOURS = {
     Status.PENDING: "yellow",
     Status.CONFIRMED: "blue",
     Status.COMPLETED: "green",
@@ -23,32 +23,32 @@ COLOURS = {
 }
 
 
-def spoken(word: str) -> str:
+def humanize(value: str) -> str:
     """Write a word that the database keeps as a page says it: no_show is "No-show"."""
-    return lifecycle.spoken_status(word).capitalize()
+    return lifecycle.spoken_status(value).capitalize()
 
 
-def word(row: Any, column: str) -> str:
+def format_enum(row: Any, column: str) -> str:
     """Show a word of a row."""
-    return spoken(getattr(row, column))
+    return humanize(getattr(row, column))
 
 
-def weekday(row: Any, column: str) -> str:
+def format_weekday(row: Any, column: str) -> str:
     """Show a weekday, 1 to 7, by its name."""
     return WEEKDAYS[getattr(row, column)]
 
 
-def badge(row: Any, column: str) -> Markup:
+def format_status(row: Any, column: str) -> Markup:
     """Show a row's status."""
     return status_badge(getattr(row, column))
 
 
 def status_badge(status: str) -> Markup:
     """Show a status in its colour, and in words for whoever sees no colour."""
-    return Markup('<span class="badge bg-{}-lt">{}</span>').format(COLOURS[Status(status)], spoken(status))
+    return Markup('<span class="badge bg-{}-lt">{}</span>').format(STATUS_COLOURS[Status(status)], humanize(status))
 
 
-def in_full(row: Any) -> str:
+def full_label(row: Any) -> str:
     """Name a row so that it cannot be taken for another: people by their e-mail too, services by their length."""
     said = [str(row)]
     if isinstance(row, User):
@@ -60,7 +60,7 @@ def in_full(row: Any) -> str:
     return " · ".join(said)
 
 
-def local_time(zone: ZoneInfo, value: datetime) -> Markup:
+def format_local_time(zone: ZoneInfo, value: datetime) -> Markup:
     """Show a time by the business's clock; where the clocks say it twice, with the name of the zone: CET or CEST."""
     local = value.astimezone(zone)
     is_twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
@@ -68,28 +68,28 @@ def local_time(zone: ZoneInfo, value: datetime) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), shown)
 
 
-def spoken_minutes(count: int) -> str:
+def format_minutes(count: int) -> str:
     """Say minutes as hours and minutes: 3 h 30 min."""
     hours, rest = divmod(count, 60)
     said = [f"{hours:,} h"] * bool(hours) + [f"{rest} min"] * bool(rest)
     return " ".join(said) or "none"
 
 
-def short_time(zone: ZoneInfo, year: int, value: datetime) -> Markup:
+def format_short_time(zone: ZoneInfo, year: int, value: datetime) -> Markup:
     """Show a time by the business's clock, and of another year than this with that."""
     local = value.astimezone(zone)
     if local.year != year:
-        return local_time(zone, value)
+        return format_local_time(zone, value)
     day = f"{local:%a %d %b}".replace(" ", "\N{NO-BREAK SPACE}")
     return Markup('<time datetime="{}">{}, {:%H:%M}</time>').format(value.isoformat(), day, local)
 
 
-def by_type(zone: ZoneInfo) -> Mapping[type, Callable[[Any], Any]]:
+def type_formatters(zone: ZoneInfo) -> Mapping[type, Callable[[Any], Any]]:
     """Say how values of each type are written."""
     return {
         type(None): lambda _: "–",
         bool: lambda value: "Yes" if value else "No",
-        datetime: partial(local_time, zone),
+        datetime: partial(format_local_time, zone),
         date: lambda value: f"{value:%d %b %Y}",
         time: lambda value: f"{value:%H:%M}",
         Decimal: lambda value: f"{value:,.2f}",

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from markupsafe import Markup
 from pydantic import TypeAdapter
-from pydantic import ValidationError as ShapeError
+from pydantic import ValidationError as PydanticError
 from pydantic_core import PydanticUndefined
 from sqladmin.fields import TimezoneAwareDateTimeField
 from sqladmin.forms import ModelConverter, converts
@@ -30,27 +30,27 @@ from wtforms import (
 from wtforms.validators import InputRequired
 from wtforms.widgets import DateTimeLocalInput, TextInput
 
-from admin.framework.formatting import WEEKDAYS, spoken
+from admin.framework.formatting import WEEKDAYS, humanize
 from bookit import refusals as no
 from bookit.policy import times
 from bookit.schema.tables import Role
 from bookit.validation_messages import sentence
 
 current_form: ContextVar[Form | None] = ContextVar("current_form", default=None)
-SPELLINGS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]
-CHOICES: Mapping[str, Mapping[Any, str]] = {"role": {role: spoken(role) for role in Role}, "weekday": WEEKDAYS}
-LONG = 1000  # A text that may be as long as this gets an area of several lines.
+TIME_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]
+CHOICES: Mapping[str, Mapping[Any, str]] = {"role": {role: humanize(role) for role in Role}, "weekday": WEEKDAYS}
+TEXTAREA_MIN_LENGTH = 1000  # A text that may be as long as this gets an area of several lines.
 
 
-class DeskForm(Form):  # type: ignore[misc]  # WTForms has no types
+class AdminForm(Form):  # type: ignore[misc]  # WTForms has no types
     """A form that remembers itself while its request lasts, so that a refusal can be put on its field."""
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         current_form.set(self)
 
 
-def put_on_field(name: str | None, sentence: str) -> None:
+def add_field_error(name: str | None, message: str) -> None:
     """Show a refusal on the field it is about, if the form has it."""
     form = current_form.get()
     if form is None or name is None:
@@ -58,11 +58,11 @@ def put_on_field(name: str | None, sentence: str) -> None:
     plain = name.removesuffix("_id")
     for candidate in (name, plain, f"{plain}s"):
         if candidate in form:
-            form[candidate].errors = [*form[candidate].errors, sentence]
+            form[candidate].errors = [*form[candidate].errors, message]
             return
 
 
-def as_sent(data: dict[str, Any]) -> dict[str, Any]:
+def drop_unsubmitted(data: dict[str, Any]) -> dict[str, Any]:
     """Give what was sent of a form: a field that is missing was not emptied. A box without its tick is never sent."""
     form = current_form.get()
     return {
@@ -77,9 +77,9 @@ class BusinessTimeField(TimezoneAwareDateTimeField):
 
     widget = DateTimeLocalInput()
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        named.setdefault("format", SPELLINGS)
-        super().__init__(*given, **named)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("format", TIME_FORMATS)
+        super().__init__(*args, **kwargs)
 
     def _localize(self, value: datetime) -> datetime:
         try:
@@ -88,7 +88,7 @@ class BusinessTimeField(TimezoneAwareDateTimeField):
             raise ValueError(str(refusal)) from None
 
 
-def drop_times_shown_alike(facts: Mapping[str, Any], row: SQLModel, zone: ZoneInfo) -> dict[str, Any]:
+def drop_unchanged_times(values: Mapping[str, Any], row: SQLModel, zone: ZoneInfo) -> dict[str, Any]:
     """Leave out times that a form gives back as it showed them.
 
     A form shows minutes, and the hour that the clocks say twice it shows like the first: what nobody touched would
@@ -96,11 +96,11 @@ def drop_times_shown_alike(facts: Mapping[str, Any], row: SQLModel, zone: ZoneIn
     """
 
     def shown(moment: datetime) -> str:
-        return moment.astimezone(zone).strftime(SPELLINGS[0])
+        return moment.astimezone(zone).strftime(TIME_FORMATS[0])
 
     return {
         name: value
-        for name, value in facts.items()
+        for name, value in values.items()
         if not (isinstance(value, datetime) and (kept := getattr(row, name)) and shown(kept) == shown(value))
     }
 
@@ -108,11 +108,11 @@ def drop_times_shown_alike(facts: Mapping[str, Any], row: SQLModel, zone: ZoneIn
 class ChoiceField(SelectField):  # type: ignore[misc]  # as above
     """One of a few words, which the database keeps as it likes."""
 
-    def __init__(self, *given: Any, choices: Mapping[Any, str], **named: Any) -> None:
-        named["choices"] = list(choices.items())
-        named["coerce"] = type(next(iter(choices)))
-        named["render_kw"] = {**named.get("render_kw", {}), "class": "form-select"}
-        super().__init__(*given, **named)
+    def __init__(self, *args: Any, choices: Mapping[Any, str], **kwargs: Any) -> None:
+        kwargs["choices"] = list(choices.items())
+        kwargs["coerce"] = type(next(iter(choices)))
+        kwargs["render_kw"] = {**kwargs.get("render_kw", {}), "class": "form-select"}
+        super().__init__(*args, **kwargs)
 
 
 @cache
@@ -124,10 +124,10 @@ def zone_names() -> list[str]:
 class ZoneInput(TextInput):  # type: ignore[misc]  # as above
     """A box that offers the names of time zones while one types."""
 
-    def __call__(self, field: Any, **given: Any) -> Markup:
+    def __call__(self, field: Any, **kwargs: Any) -> Markup:
         """Draw it."""
         known = Markup().join(Markup('<option value="{}">').format(name) for name in zone_names())
-        box = super().__call__(field, list=f"{field.id}-known", autocomplete="off", **given)
+        box = super().__call__(field, list=f"{field.id}-known", autocomplete="off", **kwargs)
         return Markup('{}<datalist id="{}-known">{}</datalist>').format(box, field.id, known)
 
 
@@ -137,12 +137,12 @@ class ZoneField(StringField):  # type: ignore[misc]  # as above
     widget = ZoneInput()
 
 
-def with_plain_line_ends(text: str | None) -> str | None:
+def normalize_newlines(text: str | None) -> str | None:
     """Give a text as it was before a browser sent it: browsers end lines with two characters."""
     return text.replace("\r\n", "\n") if text else text
 
 
-class DeskConverter(ModelConverter):
+class AdminModelConverter(ModelConverter):
     """Which field a column gets. The methods have SQLAdmin's names, since it asks whichever comes last by name."""
 
     @converts("DateTime")  # type: ignore[untyped-decorator]  # SQLAdmin's
@@ -162,47 +162,47 @@ class DeskConverter(ModelConverter):
         """Give a number field with the table's bounds, or a choice where numbers stand for words."""
         if prop.key in CHOICES:
             return ChoiceField(choices=CHOICES[prop.key], **kwargs)
-        return IntegerField(**with_bounds(model, prop, kwargs, step=1))
+        return IntegerField(**add_bounds(model, prop, kwargs, step=1))
 
     @converts("Numeric")  # type: ignore[untyped-decorator]  # as above
     def conv_decimal(self, model: Any, prop: Any, kwargs: dict[str, Any]) -> Any:
         """Give a field for money."""
-        return DecimalField(places=None, **with_bounds(model, prop, kwargs, step="0.01"))
+        return DecimalField(places=None, **add_bounds(model, prop, kwargs, step="0.01"))
 
     @converts("String")  # type: ignore[untyped-decorator]  # as above
     def conv_string(self, model: Any, prop: Any, kwargs: dict[str, Any]) -> Any:
         """Give a field for a text, or a choice where there are few words."""
         if prop.key in CHOICES:
             return ChoiceField(choices=CHOICES[prop.key], **kwargs)
-        kwargs = with_bounds(model, prop, kwargs)
-        if int(kwargs["render_kw"].get("maxlength", 0)) >= LONG:
-            kwargs["filters"] = [*kwargs["filters"], with_plain_line_ends]
+        kwargs = add_bounds(model, prop, kwargs)
+        if int(kwargs["render_kw"].get("maxlength", 0)) >= TEXTAREA_MIN_LENGTH:
+            kwargs["filters"] = [*kwargs["filters"], normalize_newlines]
             kwargs["render_kw"] |= {"rows": 4}
             return TextAreaField(**kwargs)
         return {"email": EmailField, "timezone": ZoneField}.get(prop.key, StringField)(**kwargs)
 
 
-BOUNDS = {"ge": "min", "le": "max", "max_length": "maxlength"}
+HTML_BOUNDS = {"ge": "min", "le": "max", "max_length": "maxlength"}
 
 
-def with_bounds(model: Any, prop: Any, kwargs: dict[str, Any], **more: Any) -> dict[str, Any]:
+def add_bounds(model: Any, prop: Any, kwargs: dict[str, Any], **attributes: Any) -> dict[str, Any]:
     """Tell a browser the bounds that the table's field has."""
     found = {
         said: f"{getattr(bound, name)}"
         for bound in model.model_fields[prop.key].metadata
-        for name, said in BOUNDS.items()
+        for name, said in HTML_BOUNDS.items()
         if getattr(bound, name, None) is not None
     }
-    return kwargs | {"render_kw": kwargs["render_kw"] | found | more}
+    return kwargs | {"render_kw": kwargs["render_kw"] | found | attributes}
 
 
-def is_needed(declared: Any) -> bool:
+def is_required(field_info: Any) -> bool:
     """Whether a field must be filled in: a number that may be absent, a tick and a remark need not be."""
-    may_be_absent = type(None) in getattr(declared.annotation, "__args__", ())
-    return not (may_be_absent or declared.annotation is bool or declared.default == "")
+    may_be_absent = type(None) in getattr(field_info.annotation, "__args__", ())
+    return not (may_be_absent or field_info.annotation is bool or field_info.default == "")
 
 
-def field_args(table: type[SQLModel], zone: ZoneInfo, *, is_new: bool) -> dict[str, dict[str, Any]]:
+def build_form_args(table: type[SQLModel], zone: ZoneInfo, *, is_new: bool) -> dict[str, dict[str, Any]]:
     """Give what each field is told: its help, its zone, whether it is needed, and the shape of the table's own field.
 
     Made anew for each form, since SQLAdmin adds to the lists it is given. Only a new row begins with defaults: in an
@@ -211,8 +211,8 @@ def field_args(table: type[SQLModel], zone: ZoneInfo, *, is_new: bool) -> dict[s
     args: dict[str, dict[str, Any]] = {}
     for name, declared in table.model_fields.items():
         # A version nobody could have seen is a stale one, and records.hold says so.
-        told: dict[str, Any] = {"validators": [] if name == "version" else [in_shape(declared)]}
-        if is_needed(declared) and name != "version":
+        told: dict[str, Any] = {"validators": [] if name == "version" else [make_field_validator(declared)]}
+        if is_required(declared) and name != "version":
             told["validators"].insert(0, InputRequired())
         if declared.description:
             told["description"] = declared.description
@@ -228,9 +228,9 @@ def field_args(table: type[SQLModel], zone: ZoneInfo, *, is_new: bool) -> dict[s
     return args
 
 
-def in_shape(declared: Any) -> Callable[[Form, Any], None]:
+def make_field_validator(field_info: Any) -> Callable[[Form, Any], None]:
     """Give the validator of a table's field: the very shape that the API checks."""
-    shape: TypeAdapter[Any] = TypeAdapter(Annotated[(declared.annotation, *declared.metadata)])
+    shape: TypeAdapter[Any] = TypeAdapter(Annotated[(field_info.annotation, *field_info.metadata)])
 
     def check(form: Form, field: Any) -> None:
         del form
@@ -240,7 +240,7 @@ def in_shape(declared: Any) -> Callable[[Form, Any], None]:
             if isinstance(field.data, Decimal) and not field.data.is_finite():
                 raise ValidationError("This is not a number.")
             shape.validate_python(field.data)
-        except ShapeError as error:
+        except PydanticError as error:
             raise ValidationError(sentence(error.errors()[0])) from None
 
     return check

@@ -18,16 +18,16 @@ from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from admin.framework.parsing import as_typed, escaped
-from bookit.schema.tables import home, number_of
+from admin.framework.parsing import escape_like, unescape_like
+from bookit.schema.tables import home, id_of
 
-MOST_COUNTED = 10_000  # rows: nobody pages further, and counting a million takes long
-MOST_FOUND = 5_000  # rows that a search finds before it sorts them
-MOST_OF_MANY = 300  # rows counted where so many match that a walk along the order soon meets as many
-MOST_ROWS = 100  # on a page
+MAX_COUNTED = 10_000  # rows: nobody pages further, and counting a million takes long
+MAX_SEARCH_HITS = 5_000  # rows that a search finds before it sorts them
+MAX_SCANNED = 300  # rows counted where so many match that a walk along the order soon meets as many
+MAX_PAGE_SIZE = 100  # on a page
 # What an index of trigrams can look for: three letters or digits, two that end a word, or one that begins a word there.
 TRIGRAM = re.compile(r"[^\W_]{3}|[^\W_]{2}[\W_]|[\W_][^\W_]")
-LETTER = re.compile(r"[^\W_]")
+LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 Sorting = Sequence[tuple[str, bool]]  # columns, each with whether it descends
 
@@ -40,125 +40,127 @@ class MoreThan(int):
         return f"more than {int(self):,}"
 
 
-def bounded(count: int, most: int) -> int:
+def cap_count(count: int, limit: int) -> int:
     """Give a count as it is told: beyond the bound, only that it is."""
-    return count if count <= most else MoreThan(most)
+    return count if count <= limit else MoreThan(limit)
 
 
-def ordered(columns: Any, sorting: Sorting) -> list[Any]:
+def build_order_by(columns: Any, sorting: Sorting) -> list[Any]:
     """Give what a statement over these columns is ordered by."""
     return [columns[name].desc() if is_down else columns[name].asc() for name, is_down in sorting]
 
 
-def counting(statement: Select[Any]) -> Select[Any]:
+def select_count(statement: Select[Any]) -> Select[Any]:
     """Count the rows of a statement, to one beyond the bound."""
-    one = statement.order_by(None).with_only_columns(literal(1), maintain_column_froms=True).limit(MOST_COUNTED + 1)
+    one = statement.order_by(None).with_only_columns(literal(1), maintain_column_froms=True).limit(MAX_COUNTED + 1)
     return select(func.count()).select_from(one.subquery())
 
 
-def numbers_in_order(statement: Select[Any], rows: Any, size: int, offset: int) -> Select[Any]:
+def select_page_ids(statement: Select[Any], columns: Any, size: int, offset: int) -> Select[Any]:
     """Give the numbers of a page's rows, walking along the order."""
-    return statement.with_only_columns(rows.id, maintain_column_froms=True).limit(size).offset(offset)
+    return statement.with_only_columns(columns.id, maintain_column_froms=True).limit(size).offset(offset)
 
 
-def count_and_numbers(
-    statement: Select[Any], rows: Any, sorting: Sorting, most: int, *, size: int, offset: int
+def select_count_and_page_ids(
+    statement: Select[Any], columns: Any, sorting: Sorting, limit: int, *, size: int, offset: int
 ) -> Select[Any]:
     """Find at most so many rows, and one more; give how many these are, and then the numbers of a page of them."""
     names = dict.fromkeys(["id", *(name for name, _ in sorting)])
-    wanted = statement.order_by(None).with_only_columns(*(rows[name] for name in names), maintain_column_froms=True)
-    found = wanted.limit(most + 1).cte("found").prefix_with("MATERIALIZED")
+    wanted = statement.order_by(None).with_only_columns(*(columns[name] for name in names), maintain_column_froms=True)
+    found = wanted.limit(limit + 1).cte("found").prefix_with("MATERIALIZED")
     count = select(func.count()).select_from(found).scalar_subquery()
-    page = select(found.c.id).order_by(*ordered(found.c, sorting)).limit(size).offset(offset)
+    page = select(found.c.id).order_by(*build_order_by(found.c, sorting)).limit(size).offset(offset)
     return select(func.array_prepend(count, func.array(page.scalar_subquery()), type_=ARRAY(BigInteger, as_tuple=True)))
 
 
-def among(column: Any, numbers: Sequence[int]) -> ColumnElement[bool]:
+def any_of(column: Any, ids: Sequence[int]) -> ColumnElement[bool]:
     """Say that a column is one of these numbers, however many, in one parameter."""
-    return column == func.any(literal(list(numbers), ARRAY(BigInteger)))  # type: ignore[no-any-return]  # column is Any
+    return column == func.any(literal(list(ids), ARRAY(BigInteger)))  # type: ignore[no-any-return]  # column is Any
 
 
-def says(term: str, *columns: Any) -> ColumnElement[bool]:
+def matches(term: str, *columns: Any) -> ColumnElement[bool]:
     """Say that this is somewhere in one of these columns; one letter or two begin a word there.
 
     An index of trigrams knows the beginnings of words, but no shorter part from within, and of what has no letter and
     no digit it knows nothing: where there are e-mails, whose index is in order, that begins one.
     """
-    typed = escaped(term)
-    emails = [] if LETTER.search(term) else [func.lower(column) for column in columns if column.key == "email"]
+    typed = escape_like(term)
+    emails = [] if LETTER_OR_DIGIT.search(term) else [func.lower(column) for column in columns if column.key == "email"]
     if emails:
         return or_(*(email.like(f"{typed}%") for email in emails))
-    patterns = (f"{typed}%", f"% {typed}%") if is_short(term) else (f"%{typed}%",)
+    patterns = (f"{typed}%", f"% {typed}%") if is_too_short_for_index(term) else (f"%{typed}%",)
     return or_(*(column.ilike(pattern) for column in columns for pattern in patterns))
 
 
-def begins(*columns: Any) -> Callable[[Request, str], builtins.list[ColumnElement[bool]]]:
+def make_prefix_filter(*columns: Any) -> Callable[[Request, str], builtins.list[ColumnElement[bool]]]:
     """Make what a look-up adds to its own condition: what no index finds begins something, as in a search."""
 
     def where(request: Request, term: str) -> builtins.list[ColumnElement[bool]]:
         del request
-        typed = as_typed(term)
-        return [] if TRIGRAM.search(typed) else [says(typed, *columns)]
+        typed = unescape_like(term)
+        return [] if TRIGRAM.search(typed) else [matches(typed, *columns)]
 
     return where
 
 
-def is_short(term: str) -> bool:
+def is_too_short_for_index(term: str) -> bool:
     """Whether this has letters, and yet too few for an index to find them within words."""
-    return bool(LETTER.search(term)) and not TRIGRAM.search(term)
+    return bool(LETTER_OR_DIGIT.search(term)) and not TRIGRAM.search(term)
 
 
-class ListPages(ModelView):
+class ListView(ModelView):
     """The list of a table, and the addresses of its rows."""
 
     page_size = 25
-    page_size_options = [25, 50, MOST_ROWS]
+    page_size_options = [25, 50, MAX_PAGE_SIZE]
 
     async def list(self, request: Request) -> Pagination:
         """Give a page of rows: how many there are and which are on it, and then these, with all they refer to."""
-        size = min(self.validate_page_number(request.query_params.get("pageSize"), self.page_size), MOST_ROWS)
+        size = min(self.validate_page_number(request.query_params.get("pageSize"), self.page_size), MAX_PAGE_SIZE)
         asked = self.validate_page_number(request.query_params.get("page"), 1)
         if size < 1:
             raise HTTPException(400, "There is no such page.")
-        page = min(max(asked, 1), Pagination.max_page(MOST_COUNTED, size))
-        count, numbers = await self.which_rows(request, size=size, offset=(page - 1) * size)
+        page = min(max(asked, 1), Pagination.max_page(MAX_COUNTED, size))
+        count, numbers = await self.count_and_page_ids(request, size=size, offset=(page - 1) * size)
         page = min(page, Pagination.max_page(count, size))
-        return Pagination(rows=await self.rows_of(numbers), page=page, page_size=size, count=count)
+        return Pagination(rows=await self.load_rows(numbers), page=page, page_size=size, count=count)
 
-    async def which_rows(self, request: Request, *, size: int, offset: int) -> tuple[int, Sequence[int]]:
+    async def count_and_page_ids(self, request: Request, *, size: int, offset: int) -> tuple[int, Sequence[int]]:
         """Count the rows that a list shows, up to a bound, and give the numbers of those on a page."""
-        statement, most = await self.narrowed(request)
+        statement, most = await self.filtered_query(request)
         rows = home(self.model).c
-        if most == MOST_OF_MANY:
-            walked = await self._run_query(numbers_in_order(statement, rows, most + size, 0))
-            return bounded(len(walked), most), walked[offset : offset + size]
+        if most == MAX_SCANNED:
+            walked = await self._run_query(select_page_ids(statement, rows, most + size, 0))
+            return cap_count(len(walked), most), walked[offset : offset + size]
         if most:
-            found = count_and_numbers(statement, rows, self.sorting(request), most, size=size, offset=offset)
+            found = select_count_and_page_ids(
+                statement, rows, self.get_sorting(request), most, size=size, offset=offset
+            )
             count, *numbers = (await self._run_query(found))[0]
             if count <= most:
-                return bounded(count, MOST_COUNTED), numbers
-            count = MoreThan(min(most, MOST_COUNTED))
+                return cap_count(count, MAX_COUNTED), numbers
+            count = MoreThan(min(most, MAX_COUNTED))
         else:
-            count = bounded((await self._run_query(counting(statement)))[0], MOST_COUNTED)
+            count = cap_count((await self._run_query(select_count(statement)))[0], MAX_COUNTED)
         if count <= offset:
             return count, []
-        return count, await self._run_query(numbers_in_order(statement, rows, size, offset))
+        return count, await self._run_query(select_page_ids(statement, rows, size, offset))
 
-    async def rows_of(self, numbers: Sequence[int]) -> builtins.list[Any]:
+    async def load_rows(self, ids: Sequence[int]) -> builtins.list[Any]:
         """Give the rows of these numbers, in this order, with what they refer to, in one statement."""
-        if not numbers:
+        if not ids:
             return []
         related: Any = [joinedload(relation) for relation in self._list_relations]
-        wanted: Any = select(self.model).where(among(home(self.model).c.id, numbers)).options(*related)
+        wanted: Any = select(self.model).where(any_of(home(self.model).c.id, ids)).options(*related)
         by_number = {row.id: row for row in await self._run_query(wanted)}
-        return [by_number[number] for number in numbers if number in by_number]
+        return [by_number[number] for number in ids if number in by_number]
 
-    async def search(self, statement: Select[Any], term: str) -> tuple[Select[Any], int]:
+    async def apply_search(self, statement: Select[Any], term: str) -> tuple[Select[Any], int]:
         """Narrow to what has these words in its text columns; gives too how many rows to find before sorting them."""
         columns = (home(self.model).c[name] for name in self._search_fields)
-        return statement.where(says(term, *columns)), MOST_FOUND
+        return statement.where(matches(term, *columns)), MAX_SEARCH_HITS
 
-    async def narrowed(self, request: Request) -> tuple[Select[Any], int]:
+    async def filtered_query(self, request: Request) -> tuple[Select[Any], int]:
         """Give the statement of what a list shows; if it was searched, with how many rows to find before sorting."""
         statement, most = self.list_query(request), 0
         for found in self.get_filters():
@@ -168,15 +170,15 @@ class ListPages(ModelView):
                 statement = await narrow(statement, value, self.model)
         term = request.query_params.get("search", "").replace("\0", "").strip()
         if term and self._search_fields:
-            statement, most = await self.search(statement, term)
+            statement, most = await self.apply_search(statement, term)
         return self.sort_query(statement, request), most
 
-    async def shown_rows(self, request: Request) -> Select[Any]:
+    async def export_query(self, request: Request) -> Select[Any]:
         """Give the statement of what the list shows, for the export to show the same."""
-        statement, _ = await self.narrowed(request)
+        statement, _ = await self.filtered_query(request)
         return statement
 
-    def sorting(self, request: Request) -> Sorting:
+    def get_sorting(self, request: Request) -> Sorting:
         """Give the columns to sort by, as asked, and then the number, so that no row is on two pages or on none.
 
         The number goes the way of the column before it, as the indexes do.
@@ -192,18 +194,18 @@ class ListPages(ModelView):
 
     def sort_query(self, stmt: Select[Any], request: Request) -> Select[Any]:
         """Sort as asked."""
-        return stmt.order_by(*ordered(home(self.model).c, self.sorting(request)))
+        return stmt.order_by(*build_order_by(home(self.model).c, self.get_sorting(request)))
 
     # Looking up a route by its name takes longer than all else about a row, so a page does it once for each kind.
 
     def _build_url_for(self, name: str, request: Request, obj: Any) -> URL:
-        return URL(f"{self.address(name, request, obj)}{number_of(obj)}")
+        return URL(f"{self.url_prefix(name, request, obj)}{id_of(obj)}")
 
     def _url_for_delete(self, request: Request, obj: Any) -> str:
-        address = self.address("admin:delete", request, obj)
-        return f"{address}?pks={number_of(obj)}"
+        address = self.url_prefix("admin:delete", request, obj)
+        return f"{address}?pks={id_of(obj)}"
 
-    def address(self, name: str, request: Request, obj: Any) -> str:
+    def url_prefix(self, name: str, request: Request, obj: Any) -> str:
         """Give the address of a kind of page of a row, up to the row's number."""
         known: dict[tuple[str, str], str] = request.scope.setdefault("bookit.addresses", {})
         at = (name, self._identity_for_object(obj))

@@ -8,15 +8,15 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-BODY_BYTES = 64 * 1024  # Ten times the longest form there is.
-SAFE = {"GET", "HEAD", "OPTIONS"}
-POLICY = (
+MAX_BODY_BYTES = 64 * 1024  # Ten times the longest form there is.
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self';"
     " connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 
 
-class SameOriginOnly:
+class SameOriginMiddleware:
     """Refuses writes that another site asked a browser for.
 
     Browsers say by ``Sec-Fetch-Site`` who asks, and over plain HTTP, where some do not, by ``Origin``; scripts can
@@ -28,7 +28,7 @@ class SameOriginOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is safe or our own."""
-        if scope["type"] == "http" and scope["method"] not in SAFE and not is_same_origin(Headers(scope=scope)):
+        if scope["type"] == "http" and scope["method"] not in SAFE_METHODS and not is_same_origin(Headers(scope=scope)):
             refusal = PlainTextResponse("Refused: this did not come from a page of BookIt.", 403)
             await refusal(scope, receive, send)
             return
@@ -43,7 +43,7 @@ def is_same_origin(headers: Headers) -> bool:
     return origin is not None and urlsplit(origin).netloc == headers.get("host")
 
 
-class ModestRequests:
+class BodyLimitMiddleware:
     """Reads no more than a form can hold, and answers HEAD as GET: SQLAdmin takes whatever is not GET for a form."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -57,7 +57,7 @@ class ModestRequests:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > BODY_BYTES:
+            if read > MAX_BODY_BYTES:
                 raise HTTPException(413, "This is more than a form can hold.")
             return message
 
@@ -65,7 +65,7 @@ class ModestRequests:
         await self.app({**scope, "method": "GET"} if is_head else scope, counted, send)
 
 
-async def sent_form(request: Request) -> FormData:
+async def read_form(request: Request) -> FormData:
     """Read a form. Refuses one that brings a file: no field takes one."""
     try:
         return await request.form(max_files=0)
@@ -75,7 +75,7 @@ async def sent_form(request: Request) -> FormData:
         raise
 
 
-class StaffHeaders:
+class SecurityHeadersMiddleware:
     """Gives every page of this door its policy."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -87,7 +87,7 @@ class StaffHeaders:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = POLICY
+                headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
                 if "/statics/" in scope["path"] or "/static/" in scope["path"]:
                     headers["Cache-Control"] = "no-cache"
             await send(message)

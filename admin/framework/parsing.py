@@ -3,25 +3,25 @@
 import re
 from collections.abc import Iterable
 
-BIGGEST = 2**63 - 1
+MAX_BIGINT = 2**63 - 1
 
 
-def escaped(term: str) -> str:
+def escape_like(term: str) -> str:
     """Give what somebody typed as a pattern in which it means itself."""
     return term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("\0", "")
 
 
-def as_typed(pattern: str) -> str:
+def unescape_like(pattern: str) -> str:
     """Give back what was escaped."""
     return re.sub(r"\\(.)", r"\1", pattern, flags=re.DOTALL)
 
 
-def number(value: object) -> int:
+def parse_id(value: object) -> int:
     """Read the number of a row as somebody sent it; what is none is the number of no row."""
     sent = str(value)
-    return int(sent) if sent.isascii() and sent.isdigit() and len(sent) < len(str(BIGGEST)) else -1
+    return int(sent) if sent.isascii() and sent.isdigit() and len(sent) < len(str(MAX_BIGINT)) else -1
 
 
-def numbers_in(sent: Iterable[str]) -> list[int]:
+def parse_ids(texts: Iterable[str]) -> list[int]:
     """Give each number once, in the order they were sent."""
-    return [*dict.fromkeys(found for part in sent if (found := number(part.strip())) > 0)]
+    return [*dict.fromkeys(found for part in texts if (found := parse_id(part.strip())) > 0)]

@@ -36,7 +36,7 @@ class Permissions(AuthorizationBackend):
         return permissions.may(actor, VERBS.get(str(action), "change"), table)
 
 
-def require(request: Request, verb: Verb, table: type[SQLModel]) -> None:
+def require_permission(request: Request, verb: Verb, table: type[SQLModel]) -> None:
     """Turn away whoever may not do this to rows of this table."""
     if not permissions.may(request.state.actor, verb, table):
         raise HTTPException(403)

@@ -7,7 +7,7 @@ from sqladmin.authentication import AuthenticationBackend
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from admin.framework.middleware import sent_form
+from admin.framework.middleware import read_form
 from bookit import refusals as no
 from bookit.clock import Clock
 from bookit.db.pool import Database
@@ -16,8 +16,8 @@ from bookit.policy.permissions import Actor
 from bookit.schema.tables import User
 from bookit.settings import Settings
 
-EIGHT_HOURS = 8 * 3600
-FIVE_MINUTES = 300
+SESSION_SECONDS = 8 * 3600
+REFRESH_SECONDS = 300
 
 
 class StaffSignIn(AuthenticationBackend):
@@ -30,18 +30,18 @@ class StaffSignIn(AuthenticationBackend):
             settings.secret_key.get_secret_value(),
             session_cookie="bookit_staff",
             path="/admin",
-            max_age=EIGHT_HOURS,
+            max_age=SESSION_SECONDS,
             same_site="lax",
             https_only=not (settings.debug or settings.bookit_demo),
         )
 
     async def login(self, request: Request) -> Response | bool:
         """Sign in staff and admins. Everybody else, and every wrong password, is told the same."""
-        form = await sent_form(request)
+        form = await read_form(request)
         email, password = str(form.get("username", "")).strip(), str(form.get("password", ""))
         request.state.typed = email.replace("\0", "")
         try:
-            user = await sign_in.recognise(self.database, email=email, password=password, address=address_of(request))
+            user = await sign_in.recognise(self.database, email=email, password=password, address=client_ip(request))
         except no.Unauthenticated:
             return False
         except (no.TooMany, no.Busy) as refusal:
@@ -51,8 +51,8 @@ class StaffSignIn(AuthenticationBackend):
             return False
         wanted = str(request.session.get("next", ""))
         request.session.clear()
-        request.session.update(user=user.id, password=passwords.password_mark(user), seen=self.moment())
-        return RedirectResponse(wanted if is_ours(wanted) else request.url_for("admin:index"), 303)
+        request.session.update(user=user.id, password=passwords.password_mark(user), seen=self.refresh_window())
+        return RedirectResponse(wanted if is_admin_path(wanted) else request.url_for("admin:index"), 303)
 
     async def logout(self, request: Request) -> Response | bool:
         """Forget the session."""
@@ -66,7 +66,7 @@ class StaffSignIn(AuthenticationBackend):
         """
         if getattr(request.state, "actor", None) is not None:
             return True
-        user = await self.still_here(request.session)
+        user = await self.get_session_user(request.session)
         if user is None:
             request.session.clear()
             if request.method == "GET":
@@ -75,14 +75,16 @@ class StaffSignIn(AuthenticationBackend):
             return False
         request.state.user, request.state.actor = user, actor_of(user)
         request.scope["actor"] = request.state.actor
-        if request.session.get("seen") != self.moment():
-            request.session["seen"] = self.moment()  # A changed session is sent again, for eight hours from now.
+        if request.session.get("seen") != self.refresh_window():
+            request.session["seen"] = (
+                self.refresh_window()
+            )  # A changed session is sent again, for eight hours from now.
         if "_messages" in request.session:
             # SQLAdmin adds to the list in place, of which the session would not know: a second message would be lost.
             request.session["_messages"] = list(request.session["_messages"])
         return True
 
-    async def still_here(self, session: dict[str, Any]) -> User | None:
+    async def get_session_user(self, session: dict[str, Any]) -> User | None:
         """Give the person of this session as they are now, if it still holds."""
         if "user" not in session:
             return None
@@ -93,20 +95,20 @@ class StaffSignIn(AuthenticationBackend):
         is_same = session.get("password") == passwords.password_mark(user)
         return user if is_same and actor_of(user).works_here else None
 
-    def moment(self) -> int:
+    def refresh_window(self) -> int:
         """Give which five minutes it is."""
-        return int(self.clock().timestamp()) // FIVE_MINUTES
+        return int(self.clock().timestamp()) // REFRESH_SECONDS
 
 
 def actor_of(user: User) -> Actor:
     return Actor("admin", user.id, user.role)
 
 
-def address_of(request: Request) -> str:
+def client_ip(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def is_ours(path: str) -> bool:
+def is_admin_path(path: str) -> bool:
     """Whether this is a page of this door and of no other site."""
     parts = urlsplit(path)
     return path.startswith("/admin/") and not parts.scheme and not parts.netloc and "\\" not in path

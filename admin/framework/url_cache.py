@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from starlette.datastructures import URLPath
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-MANY = 2048  # kept at most: a route and what is put into it
+CACHE_SIZE = 2048  # kept at most: a route and what is put into it
 
 
 class Router(Protocol):
@@ -17,23 +17,23 @@ class Router(Protocol):
         ...
 
 
-class Remembering:
+class CachingRouter:
     """A router that looks an address up once; routes are there before the first request, and stay."""
 
     def __init__(self, router: Router) -> None:
-        self.url_path_for = lru_cache(MANY, typed=True)(router.url_path_for)
+        self.url_path_for = lru_cache(CACHE_SIZE, typed=True)(router.url_path_for)
 
 
-class KnownAddresses:
+class UrlCacheMiddleware:
     """Has pages ask such a router. It takes 5 of the 36 ms away that a list of 50 bookings took."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.router: Remembering | None = None
+        self.router: CachingRouter | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with it."""
         if "router" in scope:
-            self.router = self.router or Remembering(scope["router"])
+            self.router = self.router or CachingRouter(scope["router"])
             scope = {**scope, "router": self.router}
         await self.app(scope, receive, send)

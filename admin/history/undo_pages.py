@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from admin.framework.custom_page import OwnPage
+from admin.framework.custom_page import CustomPage
 from admin.framework.formatting import next_free_text
-from admin.framework.middleware import sent_form
-from admin.framework.parsing import number
-from admin.history.formatter import ACT_NUMBER, Teller
+from admin.framework.middleware import read_form
+from admin.framework.parsing import parse_id
+from admin.history.formatter import REQUEST_ID_PATTERN, EventFormatter
 from bookit import refusals as no
 from bookit.bookings import availability, undo
 from bookit.db.errors import retrying
@@ -24,13 +24,15 @@ from bookit.db.session import Session
 from bookit.policy import permissions
 from bookit.schema.tables import Booking, Event, home
 
-MOST_SHOWN = 1_000
+MAX_EVENTS_SHOWN = 1_000
 T = TypeVar("T")
 EVENTS = home(Event).c
-OF_REQUEST = select(home(Event)).where(EVENTS.request_id == bindparam("act")).order_by(EVENTS.id).limit(MOST_SHOWN)
+EVENTS_OF_ACT = (
+    select(home(Event)).where(EVENTS.request_id == bindparam("act")).order_by(EVENTS.id).limit(MAX_EVENTS_SHOWN)
+)
 
 BOOKINGS = home(Booking).c
-COMING = (
+COMING_BOOKINGS = (
     select(BOOKINGS.id)
     .where(BOOKINGS.id == bindparam("numbers", type_=ARRAY(BigInteger)).any_(), BOOKINGS.start_time > bindparam("now"))
     .limit(1)
@@ -41,31 +43,31 @@ async def undo_last(request: Request, database: Database, view: Any, *, now: dat
     """Take back the last act on a booking, or say why not, on its page."""
     if not permissions.may(request.state.actor, "change", Booking):
         raise HTTPException(403)
-    form, pk = await sent_form(request), number(request.path_params["pk"])
-    event, tells = number(form.get("event", "")), bool(form.get("tell"))
+    form, pk = await read_form(request), parse_id(request.path_params["pk"])
+    event, tells = parse_id(form.get("event", "")), bool(form.get("tell"))
 
     async def act(session: Session, **who: Any) -> Booking:
         return await undo.undo(session, pk, event_id=event, tells_customer=tells, **who)
 
     deed = await undo.last_deed(database, pk)
     try:
-        await written(request, database, act, now=now)
+        await run_act(request, database, act, now=now)
     except no.Missing:
         raise HTTPException(404) from None
     except no.Refusal as refusal:
-        Flash.error(request, await offering(database, view, refusal, pk, deed, now=now))
+        Flash.error(request, await describe_refusal(database, view, refusal, pk, deed, now=now))
     else:
         Flash.success(request, f"Booking #{pk} is as it was.")
     return RedirectResponse(request.url_for("admin:details", identity="booking", pk=pk), 303)
 
 
-async def offering(
-    database: Database, view: Any, refusal: no.Refusal, pk: int, deed: undo.Deed | None, *, now: datetime
+async def describe_refusal(
+    database: Database, view: Any, refusal: no.Refusal, pk: int, last_change: undo.Deed | None, *, now: datetime
 ) -> str:
     """Say why not, and when that would be free."""
     booking = await database.get(Booking, pk)
-    if booking and deed:
-        _, since, until, resource = deed.before(booking)
+    if booking and last_change:
+        _, since, until, resource = last_change.before(booking)
         visit = availability.to_be(booking, start_time=since, end_time=until, resource_id=resource)
         await availability.offer_next(database, refusal, visit, since=since, now=now)
     return f"{refusal} {next_free_text(refusal, view.zone)}" if refusal.next_free else str(refusal)
@@ -74,36 +76,36 @@ async def offering(
 async def show_act(request: Request, database: Database, templates: Any, view: Any, *, now: datetime) -> Response:
     """Show all that one act changed, and take all of it back if that is asked for."""
     act = request.path_params["act"]
-    if not ACT_NUMBER.fullmatch(act):
+    if not REQUEST_ID_PATTERN.fullmatch(act):
         raise HTTPException(404)
     by, error = request.state.actor, ""
     if request.method == "POST":
         if not permissions.may(by, "change", Booking):
             raise HTTPException(403)
-        tells = bool((await sent_form(request)).get("tell"))
+        tells = bool((await read_form(request)).get("tell"))
 
         async def back(session: Session, **who: Any) -> list[Booking]:
             return await undo.undo_act(session, act, tells_customers=tells, **who)
 
         try:
-            rows = await written(request, database, back, now=now)
+            rows = await run_act(request, database, back, now=now)
         except no.Refusal as refusal:
             request.state.refusal, error = refusal, str(refusal)
         else:
             Flash.success(request, f"{len(rows)} bookings are as they were.")
             return RedirectResponse(request.url_for("admin:act", act=request.scope["request_id"]), 303)
-    found = [Event(**row) for row in await database.fetch(OF_REQUEST, act=act)]
+    found = [Event(**row) for row in await database.fetch(EVENTS_OF_ACT, act=act)]
     seen = [event for event in found if may_see(request, view, event)]
     if not seen:
         raise HTTPException(404)
     moved = {event.row_id for event in seen if event.table_name == "bookings" and event.action == "changed"}
-    told = await Teller(view, request).tell(seen)
+    told = await EventFormatter(view, request).format_events(seen)
     is_undoable = bool(moved) and permissions.may(by, "change", Booking)
-    coming = await database.fetch(COMING, numbers=[*moved], now=now) if is_undoable else []
+    coming = await database.fetch(COMING_BOOKINGS, numbers=[*moved], now=now) if is_undoable else []
     page = {
         "act": act,
         "told": told,
-        "is_of_one": len({(one.who, one.door, one.reason) for one in told}) == 1,
+        "is_of_one": len({(one.actor, one.door, one.reason) for one in told}) == 1,
         "error": error,
         "undoable": len(moved) if is_undoable else 0,
         "is_to_come": bool(coming),
@@ -113,11 +115,11 @@ async def show_act(request: Request, database: Database, templates: Any, view: A
 
 
 def may_see(request: Request, view: Any, event: Event) -> bool:
-    page = view.pages.get(event.table_name)
+    page = view.views_by_table.get(event.table_name)
     return page is not None and permissions.may(request.state.actor, "see", page.model)
 
 
-async def written(request: Request, database: Database, act: Callable[..., Awaitable[T]], *, now: datetime) -> T:
+async def run_act(request: Request, database: Database, act: Callable[..., Awaitable[T]], *, now: datetime) -> T:
     """Run an act in this person's name."""
     by, asked = request.state.actor, request.scope.get("request_id", "")
 
@@ -129,6 +131,6 @@ async def written(request: Request, database: Database, act: Callable[..., Await
 
 
 PAGES = [
-    OwnPage("/booking/{pk}/undo", "undo", undo_last, ("POST",)),
-    OwnPage("/act/{act}", "act", show_act, ("GET", "POST")),
+    CustomPage("/booking/{pk}/undo", "undo", undo_last, ("POST",)),
+    CustomPage("/act/{act}", "act", show_act, ("GET", "POST")),
 ]

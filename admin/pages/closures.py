@@ -8,13 +8,13 @@ from starlette.requests import Request
 from bookit.bookings import availability
 from bookit.schema.tables import CalendarException
 
-MOST_TOUCHED = 100
+MAX_AFFECTED = 100
 
 
-class NamesTouched:
+class ListsAffectedBookings:
     """Has a page of closures name the visits that one falls upon."""
 
-    async def touched(self, closure: CalendarException) -> list[dict[str, Any]]:
+    async def affected_bookings(self, closure: CalendarException) -> list[dict[str, Any]]:
         """Give the visits to come that this falls upon; an opening falls upon none."""
         page: Any = self
         now = page.clock()
@@ -26,7 +26,7 @@ class NamesTouched:
             until=closure.end_time,
             resource_id=closure.resource_id,
             now=now,
-            limit=MOST_TOUCHED + 1,
+            limit=MAX_AFFECTED + 1,
         )
 
     async def details_context(self, request: Request) -> dict[str, Any]:
@@ -34,21 +34,21 @@ class NamesTouched:
         page: Any = self
         context: dict[str, Any] = await super().details_context(request)  # type: ignore[misc]  # the page's own
         closure = await page.get_object_for_details(request)
-        return {**context, "touched": await self.touched(closure), "most_touched": MOST_TOUCHED}
+        return {**context, "touched": await self.affected_bookings(closure), "most_touched": MAX_AFFECTED}
 
     async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
         """Close, and say whom that concerns."""
-        return await self.warn(request, await super().insert_model(request, data))  # type: ignore[misc]  # the page's own
+        return await self.warn_of_affected(request, await super().insert_model(request, data))  # type: ignore[misc]  # the page's own
 
     async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
         """Change a closure, and say whom that concerns."""
-        return await self.warn(request, await super().update_model(request, pk, data))  # type: ignore[misc]  # as above
+        return await self.warn_of_affected(request, await super().update_model(request, pk, data))  # type: ignore[misc]  # as above
 
-    async def warn(self, request: Request, closure: CalendarException) -> CalendarException:
+    async def warn_of_affected(self, request: Request, closure: CalendarException) -> CalendarException:
         """Say on the next page how many visits a closure falls upon; its own page lists them."""
-        found = await self.touched(closure)
+        found = await self.affected_bookings(closure)
         if found:
-            count = f"More than {MOST_TOUCHED}" if len(found) > MOST_TOUCHED else str(len(found))
+            count = f"More than {MAX_AFFECTED}" if len(found) > MAX_AFFECTED else str(len(found))
             falls = "visit falls" if len(found) == 1 else "visits fall"
             numbers = ", ".join(f"#{visit['id']}" for visit in found[:5]) + ("…" if len(found) > 5 else "")  # noqa: PLR2004 -- enough to find the rest by
             Flash.warning(request, f"{count} {falls} into this closure: {numbers}. Its page lists them.")

@@ -11,51 +11,51 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from admin.framework.formatting import short_time, spoken_minutes, status_badge
-from admin.pages.date_range import Pick, picked
+from admin.framework.formatting import format_minutes, format_short_time, status_badge
+from admin.pages.date_range import Preset, select_range
 from bookit.db.pool import Database
 from bookit.db.statements import Row
 from bookit.policy import limits, permissions, times
 from bookit.reports import dashboard, figures, ranges
 
-PICKS = (Pick(1, "Today"), Pick(7, "7 days"), Pick(30, "30 days"), Pick(90, "90 days"))
-MOST_DAILY = 14  # points of a rate; of more days, it is told by week
-MOST_FREE = 10  # resources whose free time is shown at once
+PRESETS = (Preset(1, "Today"), Preset(7, "7 days"), Preset(30, "30 days"), Preset(90, "90 days"))
+MAX_DAILY_POINTS = 14  # points of a rate; of more days, it is told by week
+MAX_FREE_SHOWN = 10  # resources whose free time is shown at once
 
 
-async def show_today(
+async def show_dashboard(
     request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime
 ) -> Response:
     """Show today, and the figures of the days that are asked for."""
     require_figures(request)
-    chosen = picked(request, PICKS, zone=zone, now=now, steps=("day",))
+    chosen = select_range(request, PRESETS, zone=zone, now=now, granularities=("day",))
     whole = ranges.Days(chosen.days.first, chosen.days.last, zone, "whole")
     present, visits, used = await asyncio.gather(
-        as_it_is(request, database, zone=zone, now=now),
+        load_live_context(request, database, zone=zone, now=now),
         figures.visits(database, chosen.days, now=now),
         figures.utilisation(database, whole, now=now, with_gaps=False),
     )
     told = {
         **present,
         "visits": visits,
-        "missed": weekly(visits.periods),
+        "missed": group_by_week(visits.periods),
         "used": used.total,
         "resources": sorted(used.parts, key=lambda row: -(row["utilisation"] or 0)),
         "days": chosen.days,
         "count": chosen.count,
         "error": chosen.error,
-        "picks": PICKS,
+        "picks": PRESETS,
     }
     answer: Response = await templates.TemplateResponse(request, "sqladmin/today.html", told)
     return answer
 
 
-async def show_present(
+async def show_live_section(
     request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime
 ) -> Response:
     """Show the part of the page that is of this moment, for the page's script to put in its place."""
     require_figures(request)
-    told = await as_it_is(request, database, zone=zone, now=now)
+    told = await load_live_context(request, database, zone=zone, now=now)
     answer: Response = await templates.TemplateResponse(request, "sqladmin/_today.html", told)
     answer.headers["Cache-Control"] = "no-store"
     return answer
@@ -67,7 +67,7 @@ def require_figures(request: Request) -> None:
         raise HTTPException(403)
 
 
-async def as_it_is(request: Request, database: Database, *, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
+async def load_live_context(request: Request, database: Database, *, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
     """Read who is next, what waits and what is free, and how a page tells it."""
     this_day = now.astimezone(zone).date()
     until = times.midnight(this_day, zone, days_on=1)
@@ -80,19 +80,19 @@ async def as_it_is(request: Request, database: Database, *, zone: ZoneInfo, now:
         "shut": sum(not row["open_minutes"] for row in free),
         "now": now.astimezone(zone),
         "this_day": this_day,
-        "most_free": MOST_FREE,
+        "most_free": MAX_FREE_SHOWN,
         "most_counted": limits.MOST_COUNTED,
         "late_minutes": limits.LATE_AFTER // timedelta(minutes=1),
-        "short_time": partial(short_time, zone, this_day.year),
+        "short_time": partial(format_short_time, zone, this_day.year),
         "clock_time": lambda moment: f"{moment.astimezone(zone):%H:%M}",
         "is_today": lambda moment: moment.astimezone(zone).date() == this_day,
         "badge": status_badge,
-        "minutes": spoken_minutes,
-        "page_of": pages(request),
+        "minutes": format_minutes,
+        "page_of": make_details_url(request),
     }
 
 
-def pages(request: Request) -> Callable[[str, int], str]:
+def make_details_url(request: Request) -> Callable[[str, int], str]:
     """Give what tells where a row's page is. To ask the router for each takes longer than to read them all."""
 
     @cache
@@ -102,9 +102,9 @@ def pages(request: Request) -> Callable[[str, int], str]:
     return lambda identity, number: f"{first(identity)}{number}"
 
 
-def weekly(days: Sequence[Row]) -> list[Row]:
+def group_by_week(days: Sequence[Row]) -> list[Row]:
     """Give the rate of no-shows by day, or by week where there are many days."""
-    if len(days) <= MOST_DAILY:
+    if len(days) <= MAX_DAILY_POINTS:
         return list(days)
     found: dict[Any, Row] = {}
     for day in days:

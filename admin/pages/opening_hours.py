@@ -15,23 +15,23 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from admin.framework.custom_page import OwnPage
-from admin.framework.formatting import WEEKDAYS, local_time
-from admin.framework.middleware import sent_form
-from admin.framework.parsing import number
+from admin.framework.custom_page import CustomPage
+from admin.framework.formatting import WEEKDAYS, format_local_time
+from admin.framework.middleware import read_form
+from admin.framework.parsing import parse_id
 from bookit import catalogue, records
 from bookit import refusals as no
 from bookit.catalogue import Opening, mark_of, opening_of
 from bookit.db.errors import retrying
 from bookit.db.pool import Database
 from bookit.policy import permissions
-from bookit.schema.fields import DAY_MINUTES
+from bookit.schema.fields import MINUTES_PER_DAY
 from bookit.schema.tables import CalendarException, OpeningHours, Resource, home
 
-MOST_SEASONS = 20
+MAX_SEASONS = 20
 Moment = TypeVar("Moment", date, time)
 EXCEPTIONS = home(CalendarException)
-COMING = (
+UPCOMING_EXCEPTIONS = (
     select(EXCEPTIONS)
     .where(
         or_(EXCEPTIONS.c.resource_id == bindparam("resource_id"), EXCEPTIONS.c.resource_id.is_(None)),
@@ -42,12 +42,12 @@ COMING = (
 )
 
 
-class NoHours(Exception):
+class InvalidHours(Exception):
     """What was typed makes no hours; the text says where."""
 
 
 @dataclass
-class Season:
+class SeasonHours:
     """A week that holds for a part of the year, or for good, as it is typed."""
 
     since: str = ""
@@ -64,45 +64,45 @@ class Season:
     def bars(self, weekday: int) -> list[tuple[float, float]]:
         """Give what of a day is open, as shares of it: where each stretch begins, and how long it is."""
         before = self.days[(weekday + 5) % 7 + 1]
-        today = [(share(o), share(c) if c > o else 1.0) for o, c in self.days[weekday] if o and c]
-        night = [(0.0, share(c)) for o, c in before if o and c and c <= o]
+        today = [(day_fraction(o), day_fraction(c) if c > o else 1.0) for o, c in self.days[weekday] if o and c]
+        night = [(0.0, day_fraction(c)) for o, c in before if o and c and c <= o]
         return [(since, until - since) for since, until in sorted(night + today) if since < until]
 
-    def openings(self) -> Iterator[Opening]:
+    def parse_openings(self) -> Iterator[Opening]:
         """Read the openings. Refuses a time or a day that is none, and half an opening."""
-        since = read(date, self.since, "The first day of a season")
-        until = read(date, self.until, "The last day of a season")
+        since = parse_day_or_time(date, self.since, "The first day of a season")
+        until = parse_day_or_time(date, self.until, "The last day of a season")
         if since and until and until < since:
             raise no.SeasonEndsBeforeStart
         for weekday, name in WEEKDAYS.items():
             for typed in self.days[weekday]:
-                opens, closes = (read(time, part, name) for part in typed)
+                opens, closes = (parse_day_or_time(time, part, name) for part in typed)
                 if opens is None or closes is None:
-                    raise NoHours(f"{name}: an opening has a beginning and an end.")
+                    raise InvalidHours(f"{name}: an opening has a beginning and an end.")
                 yield Opening(weekday, opens, closes, since, until)
 
 
-def share(clock: str) -> float:
+def day_fraction(time_text: str) -> float:
     """Give how much of a day is over at this time; none at what is no time."""
-    hours, _, minutes = clock.partition(":")
-    return (int(hours) * 60 + int(minutes[:2])) / DAY_MINUTES if hours.isdigit() and minutes[:2].isdigit() else 0.0
+    hours, _, minutes = time_text.partition(":")
+    return (int(hours) * 60 + int(minutes[:2])) / MINUTES_PER_DAY if hours.isdigit() and minutes[:2].isdigit() else 0.0
 
 
-def kept_seasons(openings: Iterable[Opening]) -> list[Season]:
+def group_openings(openings: Iterable[Opening]) -> list[SeasonHours]:
     """Sort the openings there are into seasons and days."""
-    found: dict[tuple[str, str], Season] = {}
+    found: dict[tuple[str, str], SeasonHours] = {}
     for one in openings:
         since, until = (day.isoformat() if day else "" for day in (one.valid_from, one.valid_until))
-        season = found.setdefault((since, until), Season(since, until))
+        season = found.setdefault((since, until), SeasonHours(since, until))
         season.days[one.weekday].append((f"{one.opens:%H:%M}", f"{one.closes:%H:%M}"))
     return sorted(found.values(), key=lambda season: (season.since, season.until))
 
 
-def typed_seasons(form: FormData) -> list[Season]:
+def parse_seasons(form: FormData) -> list[SeasonHours]:
     """Sort what was typed into seasons and days; a season of no openings is none."""
     found = []
-    for at in range(MOST_SEASONS):
-        season = Season(str(form.get(f"from-{at}", "")), str(form.get(f"until-{at}", "")))
+    for at in range(MAX_SEASONS):
+        season = SeasonHours(str(form.get(f"from-{at}", "")), str(form.get(f"until-{at}", "")))
         for weekday in season.days:
             opens, closes = (form.getlist(f"{name}-{at}-{weekday}") for name in ("opens", "closes"))
             pairs = zip_longest(map(str, opens), map(str, closes), fillvalue="")
@@ -112,12 +112,12 @@ def typed_seasons(form: FormData) -> list[Season]:
     return found
 
 
-def read(kind: type[Moment], typed: str, where: str) -> Moment | None:
+def parse_day_or_time(kind: type[Moment], text: str, field_label: str) -> Moment | None:
     """Read a day or a time of day as browsers send it; nothing typed is none."""
     try:
-        return kind.fromisoformat(typed) if typed else None
+        return kind.fromisoformat(text) if text else None
     except ValueError:
-        raise NoHours(f"{where}: {typed[:20]!r} cannot be read.") from None
+        raise InvalidHours(f"{field_label}: {text[:20]!r} cannot be read.") from None
 
 
 async def edit_week(request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime) -> Response:
@@ -125,17 +125,17 @@ async def edit_week(request: Request, database: Database, templates: Any, *, zon
     by = request.state.actor
     if not permissions.may(by, "see", OpeningHours):
         raise HTTPException(403)
-    resource = await database.get(Resource, number(request.path_params["pk"]))
+    resource = await database.get(Resource, parse_id(request.path_params["pk"]))
     if resource is None:
         raise HTTPException(404)
     hours = await catalogue.hours_of(database, resource.id)
-    seasons, seen, refusal = kept_seasons(map(opening_of, hours)), mark_of(hours), None
+    seasons, seen, refusal = group_openings(map(opening_of, hours)), mark_of(hours), None
     if request.method == "POST":
-        form = await sent_form(request)
-        seasons, seen = typed_seasons(form), str(form.get("seen", ""))
+        form = await read_form(request)
+        seasons, seen = parse_seasons(form), str(form.get("seen", ""))
         try:
-            await save(request, database, resource, seasons, seen=seen, now=now)
-        except (NoHours, no.Refusal) as found:
+            await save_week(request, database, resource, seasons, expected_tag=seen, now=now)
+        except (InvalidHours, no.Refusal) as found:
             refusal = found
             request.state.refusal = found if isinstance(found, no.Refusal) else no.Misshapen()
         else:
@@ -145,30 +145,36 @@ async def edit_week(request: Request, database: Database, templates: Any, *, zon
         "resource": resource,
         "weekdays": WEEKDAYS,
         "seasons": seasons,
-        "blank": Season(),
-        "most": MOST_SEASONS,
+        "blank": SeasonHours(),
+        "most": MAX_SEASONS,
         "seen": seen,
         "error": str(refusal or ""),
         "may_change": permissions.may(by, "change", OpeningHours),
-        "coming": await database.fetch(COMING, resource_id=resource.id, now=now),
-        "local_time": partial(local_time, zone),
+        "coming": await database.fetch(UPCOMING_EXCEPTIONS, resource_id=resource.id, now=now),
+        "local_time": partial(format_local_time, zone),
     }
     answer: Response = await templates.TemplateResponse(request, "sqladmin/week.html", told)
     return answer
 
 
-async def save(
-    request: Request, database: Database, resource: Resource, seasons: list[Season], *, seen: str, now: datetime
+async def save_week(
+    request: Request,
+    database: Database,
+    resource: Resource,
+    seasons: list[SeasonHours],
+    *,
+    expected_tag: str,
+    now: datetime,
 ) -> None:
     """Keep this week, in the name of whoever typed it."""
     by, number_of_request = request.state.actor, request.scope.get("request_id", "")
-    openings = [opening for season in seasons for opening in season.openings()]
+    openings = [opening for season in seasons for opening in season.parse_openings()]
 
     async def once() -> None:
         async with database.transaction(by=by, now=now, request_id=number_of_request) as session:
-            await records.keep_hours(session, resource.id, openings, by=by, now=now, seen=seen)
+            await records.keep_hours(session, resource.id, openings, by=by, now=now, seen=expected_tag)
 
     await retrying(once)
 
 
-PAGE = OwnPage("/resource/{pk}/week", "week", edit_week, ("GET", "POST"))
+PAGE = CustomPage("/resource/{pk}/week", "week", edit_week, ("GET", "POST"))

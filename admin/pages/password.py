@@ -9,9 +9,9 @@ from starlette.responses import RedirectResponse, Response
 from wtforms import PasswordField
 from wtforms.validators import InputRequired
 
-from admin.framework.custom_page import OwnPage
-from admin.framework.forms import DeskForm, put_on_field
-from admin.framework.sign_in import address_of
+from admin.framework.custom_page import CustomPage
+from admin.framework.forms import AdminForm, add_field_error
+from admin.framework.sign_in import client_ip
 from bookit import records
 from bookit import refusals as no
 from bookit.db.errors import retrying
@@ -19,15 +19,15 @@ from bookit.db.pool import Database
 from bookit.people import passwords, sign_in
 from bookit.schema.tables import User
 
-CHANGED = "Your password is changed. Wherever else you were signed in, that has ended."
+CHANGED_MESSAGE = "Your password is changed. Wherever else you were signed in, that has ended."
 
 
-def password_field(label: str, autocomplete: str, **more: Any) -> PasswordField:
+def password_field(label: str, autocomplete: str, **kwargs: Any) -> PasswordField:
     drawn = {"class": "form-control", "autocomplete": autocomplete}
-    return PasswordField(label, [InputRequired()], render_kw=drawn, **more)
+    return PasswordField(label, [InputRequired()], render_kw=drawn, **kwargs)
 
 
-class OwnPassword(DeskForm):
+class PasswordForm(AdminForm):
     """The current password, and the new one."""
 
     current_password = password_field("Current password", "current-password")
@@ -36,17 +36,17 @@ class OwnPassword(DeskForm):
 
 async def change_own_password(request: Request, database: Database, templates: Any, *, now: datetime) -> Response:
     """Show the form, or change the password and stay signed in here alone."""
-    form = OwnPassword(await request.form() if request.method == "POST" else None)
+    form = PasswordForm(await request.form() if request.method == "POST" else None)
     refusal: no.Refusal | None = None
     if request.method == "POST" and form.validate():
         try:
-            user = await save(request, database, form.current_password.data, form.password.data, now=now)
+            user = await save_password(request, database, form.current_password.data, form.password.data, now=now)
         except no.Refusal as found:
             refusal = request.state.refusal = found
-            put_on_field(found.field, str(found))
+            add_field_error(found.field, str(found))
         else:
             request.session["password"] = passwords.password_mark(user)
-            Flash.success(request, CHANGED)
+            Flash.success(request, CHANGED_MESSAGE)
             return RedirectResponse(request.url_for("admin:index"), 303)
     error = "" if refusal is None or refusal.field else str(refusal)
     told = {"form": form, "error": error}
@@ -55,9 +55,9 @@ async def change_own_password(request: Request, database: Database, templates: A
     return answer
 
 
-async def save(request: Request, database: Database, current: str, password: str, *, now: datetime) -> User:
+async def save_password(request: Request, database: Database, current: str, password: str, *, now: datetime) -> User:
     """Keep a new password of whoever is signed in."""
-    address = address_of(request)
+    address = client_ip(request)
     hashed = await sign_in.hash_own_password(database, request.state.user, password, current=current, address=address)
     by = request.state.actor
 
@@ -69,4 +69,4 @@ async def save(request: Request, database: Database, current: str, password: str
     return await retrying(once)
 
 
-PAGE = OwnPage("/password", "password", change_own_password, ("GET", "POST"))
+PAGE = CustomPage("/password", "password", change_own_password, ("GET", "POST"))

@@ -9,9 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from admin.framework.custom_page import OwnPage
-from admin.framework.middleware import sent_form
-from admin.framework.parsing import number
+from admin.framework.custom_page import CustomPage
+from admin.framework.middleware import read_form
+from admin.framework.parsing import parse_id
 from bookit import records
 from bookit import refusals as no
 from bookit.db.errors import retrying
@@ -21,17 +21,17 @@ from bookit.policy import permissions
 from bookit.schema.tables import User
 
 
-async def person_of(request: Request, database: Database) -> User:
+async def require_user(request: Request, database: Database) -> User:
     """Give the person whom an address is about."""
-    user = await database.get(User, number(request.path_params["pk"]))
+    user = await database.get(User, parse_id(request.path_params["pk"]))
     if user is None:
         raise HTTPException(404)
     return user
 
 
-async def hand_over(request: Request, database: Database, *, now: datetime) -> Response:
+async def download_personal_data(request: Request, database: Database, *, now: datetime) -> Response:
     """Give a person's data as a file, whose name tells nobody who it is."""
-    user = await person_of(request, database)
+    user = await require_user(request, database)
     if not data_export.may_draw(request.state.actor, user):
         raise HTTPException(403)
     drawn = await data_export.draw(database, user, now=now)
@@ -45,16 +45,16 @@ async def erase_person(request: Request, database: Database, templates: Any, *, 
     """Say what erasing a customer does and ask for their e-mail, or erase them."""
     if not permissions.may(request.state.actor, "erase", User):
         raise HTTPException(403)
-    user = await person_of(request, database)
+    user = await require_user(request, database)
     refusal = why_not = erasure.why_not(user)
     if request.method == "POST":
-        typed = str((await sent_form(request)).get("email", ""))
+        typed = str((await read_form(request)).get("email", ""))
         try:
             cancelled = await erase(request, database, user.id, typed, now=now)
         except no.Refusal as found:
             refusal = found
         else:
-            Flash.success(request, said(user.id, cancelled))
+            Flash.success(request, erased_message(user.id, cancelled))
             return RedirectResponse(request.url_for("admin:details", identity="user", pk=user.id), 303)
     request.state.refusal = refusal
     coming = await erasure.count_coming(database, user, now=now)
@@ -75,13 +75,13 @@ async def erase(request: Request, database: Database, pk: int, email: str, *, no
     return await retrying(once)
 
 
-def said(pk: int, cancelled: int) -> str:
+def erased_message(pk: int, cancelled_count: int) -> str:
     """Tell that a customer is erased, without saying who it was."""
-    bookings = "1 booking was" if cancelled == 1 else f"{cancelled} bookings were"
-    return f"Customer {pk} is erased." + (f" {bookings} cancelled." if cancelled else "")
+    bookings = "1 booking was" if cancelled_count == 1 else f"{cancelled_count} bookings were"
+    return f"Customer {pk} is erased." + (f" {bookings} cancelled." if cancelled_count else "")
 
 
 PAGES = [
-    OwnPage("/user/{pk}/data", "data", hand_over),
-    OwnPage("/user/{pk}/erase", "erase", erase_person, ("GET", "POST")),
+    CustomPage("/user/{pk}/data", "data", download_personal_data),
+    CustomPage("/user/{pk}/erase", "erase", erase_person, ("GET", "POST")),
 ]

@@ -14,18 +14,18 @@ from sqlmodel import SQLModel
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from admin.framework.custom_page import OwnPage
-from admin.framework.formatting import badge, local_time
-from admin.framework.list_pages import says
-from admin.framework.parsing import number
+from admin.framework.custom_page import CustomPage
+from admin.framework.formatting import format_local_time, format_status
+from admin.framework.list_pages import matches
+from admin.framework.parsing import parse_id
 from bookit.policy import permissions
 from bookit.schema.tables import Booking, Resource, Service, Status, User, home
 
-MOST_SHOWN = 10  # of a kind
-MOST_FOUND = 200  # before the best of them are chosen
-LONGEST = 255  # letters: an e-mail has no more, and all else has less
+MAX_HITS_SHOWN = 10  # of a kind
+MAX_CANDIDATES = 200  # before the best of them are chosen
+MAX_TERM_LENGTH = 255  # letters: an e-mail has no more, and all else has less
 
-BOOKINGS, PEOPLE, SERVICES, RESOURCES = (home(table).c for table in (Booking, User, Service, Resource))
+BOOKINGS, USERS, SERVICES, RESOURCES = (home(table).c for table in (Booking, User, Service, Resource))
 
 
 @dataclass
@@ -33,8 +33,8 @@ class Hit:
     """A row that was found: what it is called, where its page is, and what helps to know it."""
 
     name: str
-    address: Any
-    said: Sequence[Any] = ()
+    url: Any
+    details: Sequence[Any] = ()
     visits: list[tuple[str, Any, Any]] = field(default_factory=list)
 
 
@@ -44,89 +44,92 @@ class Group:
 
     title: str
     hits: list[Hit]
-    everything: Any = None
+    all_url: Any = None
 
     @property
     def more_than(self) -> int | None:
         """Of how many hits these are a part; None if they are all."""
-        return MOST_SHOWN if self.everything else None
+        return MAX_HITS_SHOWN if self.all_url else None
 
 
 @dataclass(frozen=True)
-class Asked:
+class SearchQuery:
     """What somebody typed: words, a number, or what may be either, as 60 is in "60 minutes"."""
 
     term: str
-    number: int
-    is_words: bool
+    row_id: int
+    is_text: bool
 
     @classmethod
-    def of(cls, typed: str) -> "Asked":
+    def parse(cls, typed: str) -> "SearchQuery":
         """Read it. A # makes it a number and nothing else; what is too long for anything says nothing."""
         term = typed.replace("\0", "").strip()
-        is_words = bool(term) and not term.startswith("#") and len(term) <= LONGEST
-        return cls(term[:LONGEST], number(term.removeprefix("#")), is_words)
+        is_words = bool(term) and not term.startswith("#") and len(term) <= MAX_TERM_LENGTH
+        return cls(term[:MAX_TERM_LENGTH], parse_id(term.removeprefix("#")), is_words)
 
     @property
-    def is_anything(self) -> bool:
+    def is_searchable(self) -> bool:
         """Whether there is something to look for at all."""
-        return self.is_words or self.number > 0
+        return self.is_text or self.row_id > 0
 
-    def meant(self, rows: Any, *named: str) -> ColumnElement[bool]:
+    def build_condition(self, columns: Any, *names: str) -> ColumnElement[bool]:
         """Say that a row has this number, or these words in one of these columns."""
-        words = says(self.term, *(rows[name] for name in named)) if self.is_words else literal(value=False)
-        return words if self.number < 1 else words | (rows.id == self.number)
+        words = matches(self.term, *(columns[name] for name in names)) if self.is_text else literal(value=False)
+        return words if self.row_id < 1 else words | (columns.id == self.row_id)
 
 
 class Search:
     """One search by one reader, who finds only what they may see."""
 
-    def __init__(self, request: Request, view: Any, asked: Asked, *, zone: ZoneInfo, now: datetime) -> None:
-        self.request, self.view, self.asked, self.now = request, view, asked, now
-        self.local_time = partial(local_time, zone)
+    def __init__(self, request: Request, view: Any, query: SearchQuery, *, zone: ZoneInfo, now: datetime) -> None:
+        self.request, self.view, self.query, self.now = request, view, query, now
+        self.format_time = partial(format_local_time, zone)
 
     def may_see(self, table: type[SQLModel]) -> bool:
         """Whether this reader may see this table."""
         return permissions.may(self.request.state.actor, "see", table)
 
-    def page(self, identity: str, pk: int) -> Any:
+    def details_url(self, identity: str, pk: int) -> Any:
         """Give the address of a row's page."""
         return self.request.url_for("admin:details", identity=identity, pk=pk)
 
-    def listed(self, identity: str, **asked: Any) -> Any:
+    def list_url(self, identity: str, **params: Any) -> Any:
         """Give the address of a list that is searched or filtered."""
-        return self.request.url_for("admin:list", identity=identity).include_query_params(**asked)
+        return self.request.url_for("admin:list", identity=identity).include_query_params(**params)
 
-    async def found(self) -> list[Group]:
+    async def find_all(self) -> list[Group]:
         """Give what was found, kind by kind, in at most four statements."""
-        groups = [await self.bookings(), await self.people(), *await self.catalogue()]
+        groups = [await self.find_bookings(), await self.find_people(), *await self.find_catalogue()]
         return [group for group in groups if group.hits]
 
-    async def bookings(self) -> Group:
+    async def find_bookings(self) -> Group:
         """Find a booking by its number. By whose they are, people are found, and their visits beside them."""
         group = Group("Bookings", [])
-        if self.asked.number > 0 and self.may_see(Booking):
-            for row in await self.view.read(of_number(self.asked.number)):
-                said = [self.local_time(row.start_time), row.customer, row.service, badge(row, "status")]
-                group.hits.append(Hit(f"#{row.id}", self.page("booking", row.id), said))
+        if self.query.row_id > 0 and self.may_see(Booking):
+            for row in await self.view.fetch_rows(select_booking(self.query.row_id)):
+                said = [self.format_time(row.start_time), row.customer, row.service, format_status(row, "status")]
+                group.hits.append(Hit(f"#{row.id}", self.details_url("booking", row.id), said))
         return group
 
-    async def people(self) -> Group:
+    async def find_people(self) -> Group:
         """Find people by number, name or e-mail, with the visits of each that are next to now."""
         if not self.may_see(User):
             return Group("People", [])
-        rows = await self.view.read(whose(self.asked))
-        hits = {row.id: Hit(row.name, self.page("user", row.id), known_by(row)) for row in rows[:MOST_SHOWN]}
+        rows = await self.view.fetch_rows(select_people(self.query))
+        hits = {
+            row.id: Hit(row.name, self.details_url("user", row.id), person_details(row))
+            for row in rows[:MAX_HITS_SHOWN]
+        }
         if hits and self.may_see(Booking):
-            visits = await self.view.read(nearest(sorted(hits), self.now))
+            visits = await self.view.fetch_rows(select_nearest_visits(sorted(hits), self.now))
             for visit in sorted(visits, key=lambda visit: visit.word, reverse=True):  # The next before the last.
                 told = Markup('<a href="{}">{}</a> {}').format(
-                    self.page("booking", visit.id), self.local_time(visit.start_time), visit.service
+                    self.details_url("booking", visit.id), self.format_time(visit.start_time), visit.service
                 )
-                hits[visit.user_id].visits.append((visit.word, told, badge(visit, "status")))
-        return Group("People", [*hits.values()], self.all_of("user", rows))
+                hits[visit.user_id].visits.append((visit.word, told, format_status(visit, "status")))
+        return Group("People", [*hits.values()], self.all_hits_url("user", rows))
 
-    async def catalogue(self) -> Iterable[Group]:
+    async def find_catalogue(self) -> Iterable[Group]:
         """Find services and resources by number or name; these are few."""
         kinds: list[tuple[str, type[SQLModel], str, str]] = [
             ("service", Service, "title", "Services"),
@@ -135,56 +138,61 @@ class Search:
         seen = [kind for kind in kinds if self.may_see(kind[1])]
         if not seen:
             return []
-        parts = [named(self.asked, kind, home(table).c, column) for kind, table, column, _ in seen]
-        rows = await self.view.read(union_all(*parts))
+        parts = [select_named_rows(self.query, kind, home(table).c, column) for kind, table, column, _ in seen]
+        rows = await self.view.fetch_rows(union_all(*parts))
         groups = []
         for kind, _, _, title in seen:
             of_kind = [row for row in rows if row.kind == kind]
-            hits = [self.thing(row) for row in of_kind[:MOST_SHOWN]]
-            groups.append(Group(title, hits, self.all_of(kind, of_kind)))
+            hits = [self.catalogue_hit(row) for row in of_kind[:MAX_HITS_SHOWN]]
+            groups.append(Group(title, hits, self.all_hits_url(kind, of_kind)))
         return groups
 
-    def thing(self, row: Any) -> Hit:
+    def catalogue_hit(self, row: Any) -> Hit:
         """Give a service or a resource, with the way to its bookings."""
         said: list[Any] = [f"#{row.id}"] + ([] if row.is_active else ["inactive"])
         if self.may_see(Booking):
-            address = self.listed("booking", **{f"{row.kind}_id": row.id})
+            address = self.list_url("booking", **{f"{row.kind}_id": row.id})
             said.append(Markup('<a href="{}">Bookings of {}</a>').format(address, row.name))
-        return Hit(row.name, self.page(row.kind, row.id), said)
+        return Hit(row.name, self.details_url(row.kind, row.id), said)
 
-    def all_of(self, identity: str, rows: Sequence[Any]) -> Any:
+    def all_hits_url(self, identity: str, rows: Sequence[Any]) -> Any:
         """Give the way to the list of all hits, where there are more than are shown."""
-        return self.listed(identity, search=self.asked.term) if len(rows) > MOST_SHOWN else None
+        return self.list_url(identity, search=self.query.term) if len(rows) > MAX_HITS_SHOWN else None
 
 
-def known_by(row: Any) -> list[str]:
+def person_details(row: Any) -> list[str]:
     """Give what tells one person from another of the same name."""
     role = [] if row.role == "user" else [row.role]
     return [f"#{row.id}", row.email, *role, *([] if row.is_active else ["inactive"])]
 
 
-def of_number(asked: int) -> Select[Any]:
+def select_booking(booking_id: int) -> Select[Any]:
     """Give the booking of a number, and whose and of what it is."""
     wanted = (BOOKINGS.id, BOOKINGS.start_time, BOOKINGS.status)
     return (
-        select(*wanted, PEOPLE.name.label("customer"), SERVICES.title.label("service"))
-        .join(home(User), PEOPLE.id == BOOKINGS.user_id)
+        select(*wanted, USERS.name.label("customer"), SERVICES.title.label("service"))
+        .join(home(User), USERS.id == BOOKINGS.user_id)
         .join(home(Service), SERVICES.id == BOOKINGS.service_id)
-        .where(BOOKINGS.id == asked)
+        .where(BOOKINGS.id == booking_id)
     )
 
 
-def whose(asked: Asked) -> Select[Any]:
+def select_people(query: SearchQuery) -> Select[Any]:
     """Find people, as far as a bound, and give the best: an exact number or e-mail, then by name."""
-    found = select(PEOPLE.id, PEOPLE.name, PEOPLE.email, PEOPLE.role, PEOPLE.is_active)
-    rows = found.where(asked.meant(PEOPLE, "name", "email")).limit(MOST_FOUND).cte("found").prefix_with("MATERIALIZED")
-    is_exact = (rows.c.id == asked.number) | (func.lower(rows.c.email) == asked.term.lower())
-    return select(rows).order_by(is_exact.desc(), func.lower(rows.c.name), rows.c.id).limit(MOST_SHOWN + 1)
+    found = select(USERS.id, USERS.name, USERS.email, USERS.role, USERS.is_active)
+    rows = (
+        found.where(query.build_condition(USERS, "name", "email"))
+        .limit(MAX_CANDIDATES)
+        .cte("found")
+        .prefix_with("MATERIALIZED")
+    )
+    is_exact = (rows.c.id == query.row_id) | (func.lower(rows.c.email) == query.term.lower())
+    return select(rows).order_by(is_exact.desc(), func.lower(rows.c.name), rows.c.id).limit(MAX_HITS_SHOWN + 1)
 
 
-def nearest(customers: Sequence[int], now: datetime) -> Any:
+def select_nearest_visits(customer_ids: Sequence[int], now: datetime) -> Any:
     """Find the last visit of each that was not cancelled, and the next that stands."""
-    whose = func.unnest(literal(list(customers), ARRAY(BigInteger))).table_valued("id").render_derived("customer")
+    whose = func.unnest(literal(list(customer_ids), ARRAY(BigInteger))).table_valued("id").render_derived("customer")
     stands = func.blocks_at(BOOKINGS.status, BOOKINGS.expires_at, now)
     kinds: Mapping[str, tuple[Any, Any]] = {
         "Next": ((BOOKINGS.start_time >= now) & stands, BOOKINGS.start_time.asc()),
@@ -203,14 +211,14 @@ def nearest(customers: Sequence[int], now: datetime) -> Any:
     return union_all(*parts)
 
 
-def named(asked: Asked, kind: str, rows: Any, column: str) -> Any:
+def select_named_rows(query: SearchQuery, kind: str, columns: Any, column: str) -> Any:
     """Find the rows of a small table by number or name."""
-    name = rows[column]
-    found = select(literal(kind).label("kind"), rows.id, name.label("name"), rows.is_active)
+    name = columns[column]
+    found = select(literal(kind).label("kind"), columns.id, name.label("name"), columns.is_active)
     return (
-        found.where(asked.meant(rows, column))
-        .order_by(func.lower(name), rows.id)
-        .limit(MOST_SHOWN + 1)
+        found.where(query.build_condition(columns, column))
+        .order_by(func.lower(name), columns.id)
+        .limit(MAX_HITS_SHOWN + 1)
         .subquery()
         .select()
     )
@@ -218,22 +226,22 @@ def named(asked: Asked, kind: str, rows: Any, column: str) -> Any:
 
 async def search_everywhere(request: Request, view: Any, templates: Any, *, zone: ZoneInfo, now: datetime) -> Response:
     """Show what was found; the only row of a number is gone to at once."""
-    asked = Asked.of(request.query_params.get("q", ""))
-    groups = await Search(request, view, asked, zone=zone, now=now).found() if asked.is_anything else []
-    if asked.number > 0 and [len(group.hits) for group in groups] == [1]:
-        return RedirectResponse(groups[0].hits[0].address, 303)
+    asked = SearchQuery.parse(request.query_params.get("q", ""))
+    groups = await Search(request, view, asked, zone=zone, now=now).find_all() if asked.is_searchable else []
+    if asked.row_id > 0 and [len(group.hits) for group in groups] == [1]:
+        return RedirectResponse(groups[0].hits[0].url, 303)
     request.state.searched = asked.term
-    told = {"term": asked.term, "groups": groups, "bookings_of": bookings_of(request, asked, groups)}
+    told = {"term": asked.term, "groups": groups, "bookings_of": bookings_url(request, asked, groups)}
     answer: Response = await templates.TemplateResponse(request, "sqladmin/search.html", told)
     return answer
 
 
-def bookings_of(request: Request, asked: Asked, groups: Iterable[Group]) -> Any:
+def bookings_url(request: Request, query: SearchQuery, groups: Iterable[Group]) -> Any:
     """Give the way to all bookings of the people that were found."""
-    is_whose = any(group.title == "People" for group in groups) and asked.is_words and asked.number < 1
+    is_whose = any(group.title == "People" for group in groups) and query.is_text and query.row_id < 1
     if not (is_whose and permissions.may(request.state.actor, "see", Booking)):
         return None
-    return request.url_for("admin:list", identity="booking").include_query_params(search=asked.term)
+    return request.url_for("admin:list", identity="booking").include_query_params(search=query.term)
 
 
-PAGE = OwnPage("/search", "search", search_everywhere)
+PAGE = CustomPage("/search", "search", search_everywhere)

@@ -8,12 +8,12 @@ import psycopg
 
 from bookit import refusals as no
 from bookit.db.statements import Connection
-from bookit.schema.tables import spoken
+from bookit.schema.tables import refusals_by_constraint
 
 T = TypeVar("T")
 
 
-SPOKEN = spoken()
+SPOKEN = refusals_by_constraint()
 
 
 @contextmanager

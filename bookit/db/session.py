@@ -15,7 +15,7 @@ from bookit.db.audit import Told, named, telling
 from bookit.db.errors import speaking
 from bookit.db.statements import Connection, Row, by_number, deleting, inserting, run, updating
 from bookit.policy.permissions import Actor
-from bookit.schema.tables import TableRow, home, number_of, row_of
+from bookit.schema.tables import TableRow, home, id_of, row_of
 
 T = TypeVar("T")
 
@@ -72,13 +72,13 @@ class Session:
         """Change these columns of a row and give it back as it now is."""
         if not changes:
             return row
-        rows = await self.fetch(updating(type(row), tuple(sorted(changes))), the_id=number_of(row), **changes)
+        rows = await self.fetch(updating(type(row), tuple(sorted(changes))), the_id=id_of(row), **changes)
         return row_of(type(row), rows[0])
 
     async def delete(self, row: SQLModel) -> None:
         """Take a row away. Refuses one that another row refers to."""
         try:
-            await self.fetch(deleting(type(row)), id=number_of(row))
+            await self.fetch(deleting(type(row)), id=id_of(row))
         except (psycopg.errors.ForeignKeyViolation, psycopg.errors.RestrictViolation) as error:
             raise no.StillInUse from error
 

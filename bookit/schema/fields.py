@@ -11,28 +11,28 @@ from sqlmodel import Field
 
 from bookit import refusals as no
 
-WORDS = r"^[^\x00]*[^\x00\s][^\x00]*$"  # At least one character that is not a space, and no NUL.
-TEXT = r"^[^\x00]*$"  # PostgreSQL keeps every character but NUL.
+REQUIRED_TEXT_PATTERN = r"^[^\x00]*[^\x00\s][^\x00]*$"  # At least one character that is not a space, and no NUL.
+OPTIONAL_TEXT_PATTERN = r"^[^\x00]*$"  # PostgreSQL keeps every character but NUL.
 # What an HTML form accepts as an e-mail (WHATWG, "valid e-mail address"), with a dot in the domain.
-LABEL = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
-EMAIL = rf"^[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{LABEL}([.]{LABEL})+$"
-EMAIL_IN_SQL = EMAIL.replace("'", "''")
+DOMAIN_LABEL = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+EMAIL_PATTERN = rf"^[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{DOMAIN_LABEL}([.]{DOMAIN_LABEL})+$"
+EMAIL_PATTERN_SQL = EMAIL_PATTERN.replace("'", "''")
 # SQLModel drops a pattern given to its Field, and keeps one given with the type.
-Words = Annotated[str, StringConstraints(pattern=WORDS)]
-Text = Annotated[str, StringConstraints(pattern=TEXT)]
-Email = Annotated[str, StringConstraints(pattern=EMAIL)]
-Reason = Annotated[str, StringConstraints(pattern=WORDS, min_length=1, max_length=200)]  # why anyway, at either door
-MONEY = Decimal("99999999.99")
-DAY_MINUTES = 24 * 60
-YEAR_MINUTES = 366 * DAY_MINUTES
+RequiredText = Annotated[str, StringConstraints(pattern=REQUIRED_TEXT_PATTERN)]
+OptionalText = Annotated[str, StringConstraints(pattern=OPTIONAL_TEXT_PATTERN)]
+Email = Annotated[str, StringConstraints(pattern=EMAIL_PATTERN)]
+ReasonText = Annotated[str, StringConstraints(pattern=REQUIRED_TEXT_PATTERN, min_length=1, max_length=200)]  # why anyway, at either door
+MAX_AMOUNT = Decimal("99999999.99")
+MINUTES_PER_DAY = 24 * 60
+MINUTES_PER_YEAR = 366 * MINUTES_PER_DAY
 
 
-def speaks(refusal: type[no.Refusal]) -> dict[str, Any]:
+def refuses_with(refusal: type[no.Refusal]) -> dict[str, Any]:
     """Attach to a constraint the refusal it speaks when it is broken."""
     return {"refusal": refusal}
 
 
-def key() -> Any:
+def primary_key() -> Any:
     """The number a row goes by, given by the database."""
     return Field(default=None, primary_key=True, sa_type=BigInteger, sa_column_args=[Identity()], title="Number")
 
@@ -42,9 +42,9 @@ def refers_to(title: str, **more: Any) -> Any:
     return Field(sa_type=BigInteger, title=title, **more)
 
 
-def words(most: int, *, least: int = 1, **more: Any) -> Any:
+def words(max_length: int, *, min_length: int = 1, **more: Any) -> Any:
     """Text of a bounded length; the bound is a constraint, so breaking it is a sentence and not a driver's error."""
-    return Field(min_length=least, max_length=most, sa_type=String, **more)
+    return Field(min_length=min_length, max_length=max_length, sa_type=String, **more)
 
 
 def remarks(most: int, title: str) -> Any:
@@ -78,35 +78,35 @@ def optional(title: str, description: str, *, most: int | None = None) -> Any:
 def money(title: str, **more: Any) -> Any:
     """An amount to the cent."""
     amount: Any = Numeric(10, 2)  # SQLModel's stub asks for a class; a length makes it an instance.
-    bounds: dict[str, Any] = {"ge": 0, "le": MONEY, "decimal_places": 2}
+    bounds: dict[str, Any] = {"ge": 0, "le": MAX_AMOUNT, "decimal_places": 2}
     return Field(sa_type=amount, title=title, **bounds, **more)
 
 
-def minutes(title: str, description: str, most: int = YEAR_MINUTES) -> Any:
+def minutes(title: str, description: str, most: int = MINUTES_PER_YEAR) -> Any:
     """A number of minutes, none unless said."""
     return kept(0, ge=0, le=most, title=title, description=description)
 
 
-def stamped(title: str = "Created", clock: str = "now()") -> Any:
+def timestamp(title: str = "Created", clock: str = "now()") -> Any:
     """The moment a row was made."""
     return Field(default=None, nullable=False, sa_column_kwargs={"server_default": text(clock)}, title=title)
 
 
-def counted() -> Any:
+def version_counter() -> Any:
     """How often a row was written; a trigger counts."""
     return kept(1, title="Version", description="Goes up with every change; a stale edit is refused by it.")
 
 
-def one_of(column: str, choices: Iterable[StrEnum]) -> str:
+def in_enum(column: str, choices: Iterable[StrEnum]) -> str:
     """The condition that a column holds one of these."""
     return f"{column} IN ({', '.join(repr(choice.value) for choice in choices)})"
 
 
-def check(fact: str, condition: str, refusal: type[no.Refusal]) -> CheckConstraint:
+def check(name: str, condition: str, refusal: type[no.Refusal]) -> CheckConstraint:
     """A fact about a row's own values."""
-    return CheckConstraint(condition, name=fact, info=speaks(refusal))
+    return CheckConstraint(condition, name=name, info=refuses_with(refusal))
 
 
 def link(fact: str, column: str, table: str, refusal: type[no.Refusal], **more: Any) -> ForeignKeyConstraint:
     """The fact that a row of another table exists; speaks when it does not, and ``StillInUse`` when it is deleted."""
-    return ForeignKeyConstraint([column], [f"{table}.id"], name=fact, info=speaks(refusal), **more)
+    return ForeignKeyConstraint([column], [f"{table}.id"], name=fact, info=refuses_with(refusal), **more)

@@ -33,35 +33,35 @@ from sqlmodel import Field, Relationship, SQLModel
 from bookit import refusals as no
 from bookit.schema import triggers
 from bookit.schema.fields import (
-    DAY_MINUTES,
-    EMAIL_IN_SQL,
-    YEAR_MINUTES,
+    MINUTES_PER_DAY,
+    EMAIL_PATTERN_SQL,
+    MINUTES_PER_YEAR,
     Email,
-    Text,
-    Words,
+    OptionalText,
+    RequiredText,
     check,
-    counted,
+    version_counter,
     kept,
-    key,
+    primary_key,
     link,
     minutes,
     money,
-    one_of,
+    in_enum,
     optional,
     refers_to,
     remarks,
     secret,
-    speaks,
-    stamped,
+    refuses_with,
+    timestamp,
     words,
 )
 
 TableRow = TypeVar("TableRow", bound=SQLModel)
 
 
-def linked(order: str) -> Any:
+def linked(order_by: str) -> Any:
     """The other end of ``service_resources``, to be read alone: ``catalogue`` writes it."""
-    return Relationship(sa_relationship_kwargs={"secondary": "service_resources", "viewonly": True, "order_by": order})
+    return Relationship(sa_relationship_kwargs={"secondary": "service_resources", "viewonly": True, "order_by": order_by})
 
 
 class Role(StrEnum):
@@ -88,20 +88,20 @@ class User(SQLModel, table=True):
     __tablename__ = "users"
     __table_args__ = (
         check("user_name_has_1_to_100_characters", "char_length(name) BETWEEN 1 AND 100", no.NameNeeded),
-        check("user_email_looks_like_one", f"char_length(email) <= 255 AND email ~ '{EMAIL_IN_SQL}'", no.NotAnEmail),
-        check("user_role_is_known", one_of("role", Role), no.UnknownRole),
-        Index("user_email_is_unique", text("lower(email)"), unique=True, info=speaks(no.EmailTaken)),
+        check("user_email_looks_like_one", f"char_length(email) <= 255 AND email ~ '{EMAIL_PATTERN_SQL}'", no.NotAnEmail),
+        check("user_role_is_known", in_enum("role", Role), no.UnknownRole),
+        Index("user_email_is_unique", text("lower(email)"), unique=True, info=refuses_with(no.EmailTaken)),
         Index("users_by_part_of_name", text("name gin_trgm_ops"), postgresql_using="gin"),
         Index("users_by_part_of_email", text("email gin_trgm_ops"), postgresql_using="gin"),
     )
-    id: int = key()
-    name: Words = words(100, title="Name")
-    email: Email = words(255, least=3, title="E-mail")
+    id: int = primary_key()
+    name: RequiredText = words(100, title="Name")
+    email: Email = words(255, min_length=3, title="E-mail")
     password_hash: str = secret(title="Password")
     role: Role = kept(Role.USER.value, sa_type=String, title="Role")
     is_active: bool = kept(default=True, title="Active", description="Somebody inactive cannot sign in.")
-    created_at: datetime = stamped()
-    version: int = counted()
+    created_at: datetime = timestamp()
+    version: int = version_counter()
 
     def __str__(self) -> str:
         return self.name
@@ -117,25 +117,25 @@ class Service(SQLModel, table=True):
             "service_description_has_at_most_1000_characters", "char_length(description) <= 1000", no.DescriptionTooLong
         ),
         check("service_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
-        check("service_lasts_up_to_a_day", f"duration_minutes BETWEEN 1 AND {DAY_MINUTES}", no.DurationNotPositive),
+        check("service_lasts_up_to_a_day", f"duration_minutes BETWEEN 1 AND {MINUTES_PER_DAY}", no.DurationNotPositive),
         check(
             "service_minutes_stay_in_range",
-            f"setup_minutes BETWEEN 0 AND {DAY_MINUTES} AND cleanup_minutes BETWEEN 0 AND {DAY_MINUTES}"
-            f" AND slot_step_minutes BETWEEN 1 AND {DAY_MINUTES} AND horizon_days BETWEEN 1 AND 3660"
-            f" AND min_notice_minutes BETWEEN 0 AND {YEAR_MINUTES}"
-            f" AND cancel_notice_minutes BETWEEN 0 AND {YEAR_MINUTES}",
+            f"setup_minutes BETWEEN 0 AND {MINUTES_PER_DAY} AND cleanup_minutes BETWEEN 0 AND {MINUTES_PER_DAY}"
+            f" AND slot_step_minutes BETWEEN 1 AND {MINUTES_PER_DAY} AND horizon_days BETWEEN 1 AND 3660"
+            f" AND min_notice_minutes BETWEEN 0 AND {MINUTES_PER_YEAR}"
+            f" AND cancel_notice_minutes BETWEEN 0 AND {MINUTES_PER_YEAR}",
             no.MinutesOutOfRange,
         ),
     )
-    id: int = key()
-    title: Words = words(200, title="Title")
-    description: Text = remarks(1000, "Description")
+    id: int = primary_key()
+    title: RequiredText = words(200, title="Title")
+    description: OptionalText = remarks(1000, "Description")
     price: Decimal = money("Price")
-    duration_minutes: int = Field(ge=1, le=DAY_MINUTES, title="Duration", description="In minutes.")
-    setup_minutes: int = minutes("Setup", "Minutes kept free before each visit.", DAY_MINUTES)
-    cleanup_minutes: int = minutes("Cleanup", "Minutes kept free after each visit.", DAY_MINUTES)
+    duration_minutes: int = Field(ge=1, le=MINUTES_PER_DAY, title="Duration", description="In minutes.")
+    setup_minutes: int = minutes("Setup", "Minutes kept free before each visit.", MINUTES_PER_DAY)
+    cleanup_minutes: int = minutes("Cleanup", "Minutes kept free after each visit.", MINUTES_PER_DAY)
     slot_step_minutes: int | None = optional(
-        "Slot step", "Minutes between offered starts; empty: the duration.", most=DAY_MINUTES
+        "Slot step", "Minutes between offered starts; empty: the duration.", most=MINUTES_PER_DAY
     )
     min_notice_minutes: int = minutes("Lead time", "A visit is booked at least so many minutes ahead.")
     horizon_days: int | None = optional(
@@ -143,8 +143,8 @@ class Service(SQLModel, table=True):
     )
     cancel_notice_minutes: int = minutes("Cancellation notice", "A visit is cancelled at least so many minutes ahead.")
     is_active: bool = kept(default=True, title="Active", description="Only an active service can be booked.")
-    created_at: datetime = stamped()
-    version: int = counted()
+    created_at: datetime = timestamp()
+    version: int = version_counter()
     resources: list["Resource"] = linked("Resource.name")
 
     def __str__(self) -> str:
@@ -160,13 +160,13 @@ class Resource(SQLModel, table=True):
         check("resource_has_1_to_1000_seats", "capacity BETWEEN 1 AND 1000", no.CapacityOutOfRange),
         check("resource_timezone_is_known", "timezone_is_known(timezone)", no.UnknownTimezone),
     )
-    id: int = key()
-    name: Words = words(200, title="Name")
+    id: int = primary_key()
+    name: RequiredText = words(200, title="Name")
     capacity: int = kept(1, ge=1, le=1000, title="Seats", description="How many bookings it takes at one time.")
-    timezone: Words = words(64, title="Time zone", description="An IANA name, such as Europe/Berlin.")
+    timezone: RequiredText = words(64, title="Time zone", description="An IANA name, such as Europe/Berlin.")
     is_active: bool = kept(default=True, title="Active")
-    created_at: datetime = stamped()
-    version: int = counted()
+    created_at: datetime = timestamp()
+    version: int = version_counter()
     services: list["Service"] = linked("Service.title")
 
     def __str__(self) -> str:
@@ -200,7 +200,7 @@ class Booking(SQLModel, table=True):
             name="booking_slot_free",
             deferrable=True,
             initially="IMMEDIATE",
-            info=speaks(no.SlotTaken),
+            info=refuses_with(no.SlotTaken),
         ),
         link("booking_is_for_a_user", "user_id", "users", no.UnknownUser),
         link("booking_is_of_a_service", "service_id", "services", no.UnknownService),
@@ -215,7 +215,7 @@ class Booking(SQLModel, table=True):
             no.OutsideTheCalendar,
         ),
         check("booking_seat_is_numbered_from_1", "seat >= 1", no.SeatOutOfRange),
-        check("booking_status_is_known", one_of("status", Status), no.UnknownStatus),
+        check("booking_status_is_known", in_enum("status", Status), no.UnknownStatus),
         check("booking_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
         check(
             "booking_expires_only_while_pending",
@@ -235,7 +235,7 @@ class Booking(SQLModel, table=True):
             postgresql_where=text("status = 'pending' AND expires_at IS NOT NULL"),
         ),
     )
-    id: int = key()
+    id: int = primary_key()
     user_id: int = refers_to("Customer")
     service_id: int = refers_to("Service")
     resource_id: int = refers_to("Resource")
@@ -249,8 +249,8 @@ class Booking(SQLModel, table=True):
     status: Status = kept(Status.PENDING.value, sa_type=String, title="Status")
     price: Decimal = money("Price", description="As it was when this was booked.")
     expires_at: datetime | None = optional("Expires", "A hold is let go then.")
-    created_at: datetime = stamped()
-    version: int = counted()
+    created_at: datetime = timestamp()
+    version: int = version_counter()
     user: User = Relationship()
     service: Service = Relationship()
     resource: Resource = Relationship()
@@ -265,17 +265,17 @@ class Review(SQLModel, table=True):
     __tablename__ = "reviews"
     __table_args__ = (
         link("review_is_of_a_booking", "booking_id", "bookings", no.UnknownBooking),
-        UniqueConstraint("booking_id", name="review_is_the_only_one", info=speaks(no.AlreadyReviewed)),
+        UniqueConstraint("booking_id", name="review_is_the_only_one", info=refuses_with(no.AlreadyReviewed)),
         check("review_rating_is_1_to_5", "rating BETWEEN 1 AND 5", no.RatingOutOfRange),
         check("review_comment_has_1_to_1000_characters", "char_length(comment) BETWEEN 1 AND 1000", no.CommentNeeded),
         Index("reviews_by_part_of_comment", text("comment gin_trgm_ops"), postgresql_using="gin"),
     )
-    id: int = key()
+    id: int = primary_key()
     booking_id: int = refers_to("Booking", ge=1)
     rating: int = Field(ge=1, le=5, sa_type=SmallInteger, title="Rating", description="1 to 5 stars.")
-    comment: Words = words(1000, title="Comment")
-    created_at: datetime = stamped()
-    version: int = counted()
+    comment: RequiredText = words(1000, title="Comment")
+    created_at: datetime = timestamp()
+    version: int = version_counter()
     booking: Booking = Relationship()
 
 
@@ -289,7 +289,7 @@ class OpeningHours(SQLModel, table=True):
         check("opening_hours_season_ends_after_start", "valid_until >= valid_from", no.SeasonEndsBeforeStart),
         Index("opening_hours_by_resource", "resource_id", "weekday"),
     )
-    id: int = key()
+    id: int = primary_key()
     resource_id: int = refers_to("Resource")
     # From 1, Monday, to 7.
     weekday: int = Field(
@@ -299,7 +299,7 @@ class OpeningHours(SQLModel, table=True):
     closes: time = Field(title="Closes", description="Not after the opening: closes the next day.")
     valid_from: date | None = optional("From", "Empty: since ever.")
     valid_until: date | None = optional("Until", "Empty: for good.")
-    version: int = counted()
+    version: int = version_counter()
     resource: Resource = Relationship()
 
 
@@ -319,13 +319,13 @@ class CalendarException(SQLModel, table=True):
         Index("exceptions_by_time", text("tstzrange(start_time, end_time)"), postgresql_using="gist"),
         Index("exceptions_by_resource", "resource_id"),
     )
-    id: int = key()
+    id: int = primary_key()
     resource_id: int | None = refers_to("Resource", default=None, description="Empty: everybody, as on a holiday.")
     start_time: datetime = Field(title="From")
     end_time: datetime = Field(title="Until")
     is_open: bool = kept(default=False, title="Open", description="An extra opening rather than a closure.")
-    reason: Text = remarks(200, "Reason")
-    version: int = counted()
+    reason: OptionalText = remarks(200, "Reason")
+    version: int = version_counter()
     resource: Resource | None = Relationship()
 
 
@@ -348,8 +348,8 @@ class Event(SQLModel, table=True):
         ),
         Index("events_by_request", "request_id", "id", postgresql_where=text("request_id IS NOT NULL")),
     )
-    id: int = key()
-    at: datetime = stamped("When", "clock_timestamp()")
+    id: int = primary_key()
+    at: datetime = timestamp("When", "clock_timestamp()")
     actor_id: int | None = refers_to("Who (number)", default=None)
     actor: str = Field(sa_type=String, title="Who")
     door: str = Field(sa_type=String, title="Door")
@@ -369,15 +369,15 @@ class RefreshToken(SQLModel, table=True):
     __tablename__ = "refresh_tokens"
     __table_args__ = (
         link("refresh_token_is_of_a_user", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
-        UniqueConstraint("token_hash", name="refresh_token_is_unique", info=speaks(no.Interrupted)),
+        UniqueConstraint("token_hash", name="refresh_token_is_unique", info=refuses_with(no.Interrupted)),
         Index("refresh_tokens_by_family", "family"),
         Index("refresh_tokens_by_user", "user_id"),
     )
-    id: int = key()
+    id: int = primary_key()
     user_id: int = refers_to("User")
     family: str = Field(sa_type=String)
     token_hash: str = secret(description="SHA-256 of the token, which itself is kept nowhere.")
-    created_at: datetime = stamped()
+    created_at: datetime = timestamp()
     expires_at: datetime
     spent_at: datetime | None = None
 
@@ -391,7 +391,7 @@ class IdempotencyKey(SQLModel, table=True):
         Index("idempotency_keys_by_age", "created_at"),
     )
     user_id: int = refers_to("User", primary_key=True)
-    key: Words = words(255, primary_key=True)
+    key: RequiredText = words(255, primary_key=True)
     request_hash: str = Field(sa_type=String)
     created_at: datetime = Field()
     status: int | None = None
@@ -407,7 +407,7 @@ class Try(SQLModel, table=True):
     due_at: datetime
 
 
-def number_of(row: SQLModel) -> int:
+def id_of(row: SQLModel) -> int:
     """Give the number a row goes by; every table but the links has one."""
     return cast("int", vars(row)["id"])
 
@@ -417,18 +417,18 @@ def home(table: type[SQLModel]) -> Table:
     return cast("Table", vars(table)["__table__"])
 
 
-def row_of(table: type[TableRow], columns: Mapping[str, Any]) -> TableRow:
+def row_of(table: type[TableRow], values: Mapping[str, Any]) -> TableRow:
     """Give a row as the database gave it, to be read: it changes through a session alone.
 
     It is made as SQLAlchemy makes one that it loads, in a fifteenth of the time that ``__init__`` would take.
     """
     row: TableRow = inspect(table).class_manager.new_instance()
-    vars(row).update(columns)
-    object.__setattr__(row, "__pydantic_fields_set__", set(columns))
+    vars(row).update(values)
+    object.__setattr__(row, "__pydantic_fields_set__", set(values))
     return row
 
 
-def spoken() -> dict[tuple[str, str], type[no.Refusal]]:
+def refusals_by_constraint() -> dict[tuple[str, str], type[no.Refusal]]:
     """Map (table, constraint) to the refusal declared beside it."""
     declared = {
         (table.name, str(item.name)): item.info["refusal"]

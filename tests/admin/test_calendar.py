@@ -444,7 +444,7 @@ def test_how_far_the_wall_is_from_utc_is_written_with_its_sign() -> None:
     moment = datetime(2030, 1, 7, tzinfo=UTC)
     zones = [RecordView.zone.__class__(name) for name in ("Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "UTC")]
 
-    assert [wall_clock.offset(moment, zone) for zone in zones] == ["+01:00", "-03:30", "+05:45", "+00:00"]
+    assert [wall_clock.utc_offset(moment, zone) for zone in zones] == ["+01:00", "-03:30", "+05:45", "+00:00"]
 
 
 # Acting, and booking.

@@ -9,7 +9,7 @@ import pytest
 from itsdangerous import TimestampSigner
 from sqlalchemy import text
 
-from admin.framework.middleware import BODY_BYTES
+from admin.framework.middleware import MAX_BODY_BYTES
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service
 from bookit.settings import Settings
@@ -138,8 +138,8 @@ async def test_a_body_of_ten_megabytes_is_not_read(desk: Desk, visit: Booking, p
     async def parts() -> Any:
         nonlocal taken
         for _ in range(160):
-            taken += BODY_BYTES
-            yield b"name=" + b"x" * (BODY_BYTES - 5)
+            taken += MAX_BODY_BYTES
+            yield b"name=" + b"x" * (MAX_BODY_BYTES - 5)
 
     headers = {"content-type": "application/x-www-form-urlencoded"}
     content = b"name=" + b"x" * 10_000_000 if is_counted else parts()

@@ -192,7 +192,7 @@ async def test_what_goes_wrong_in_comparing_is_not_told(
 
     mine = await opened(desk, "/admin/service/edit/1")
     await desk.database.fetch(text("UPDATE services SET price = 1"))
-    monkeypatch.setattr(edit_conflicts, "compared", fail)
+    monkeypatch.setattr(edit_conflicts, "compare_versions", fail)
 
     answer = await send(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
 

@@ -90,7 +90,7 @@ async def test_an_entry_unfolds_without_script_and_leads_to_its_act(desk: Desk, 
 
 
 async def test_a_page_is_not_filled_by_one_act(desk: Desk, house: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grouping, "MOST_LISTED", 5)
+    monkeypatch.setattr(grouping, "MAX_LISTED_EVENTS", 5)
     numbers = await bulk_scenario.fill_afternoon(house, 40)
     before = await entries(desk, pageSize=100)
     await bulk_scenario.run(house, numbers, What.CONFIRM)
@@ -192,7 +192,7 @@ async def test_a_walk_that_was_not_finished_says_so(
     count = len(await entries(desk, pageSize=100))
     assert f"Showing 1 to {count} of {count} items" in words((await desk.ada.get(LIST)).text)
 
-    monkeypatch.setattr(list_pages, "MOST_COUNTED", 6)
+    monkeypatch.setattr(list_pages, "MAX_COUNTED", 6)
 
     assert "Showing 1 to 3 of more than 3 items" in words((await desk.ada.get(LIST)).text)
     assert (await desk.ada.get(LIST, params={"page": 9})).headers["location"].endswith("page=1")

@@ -132,7 +132,7 @@ async def test_names_in_a_filter_are_read_at_most_two_hundred(
     desk: Desk, visits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "There are more" not in await desk.told(desk.mara)
-    monkeypatch.setattr(RowFilter, "most", 1)
+    monkeypatch.setattr(RowFilter, "max_choices", 1)
 
     assert "There are more" in await desk.told(desk.mara)
 

@@ -129,10 +129,10 @@ async def test_labels_come_from_the_tables(desk: Desk, busy: Booking, identity: 
     page = words((await desk.ada.get(f"/admin/{identity}/edit/{number}")).text)
     listed = words((await desk.ada.get(f"/admin/{identity}/list")).text)
 
-    for name, (label, helping) in view.several.items():
+    for name, (label, helping) in view.many_relations.items():
         assert label in page or name not in shown, name
         assert helping in page, name
-    for name in (name for name in shown if name not in view.several):
+    for name in (name for name in shown if name not in view.many_relations):
         declared = fields.get(name) or fields[f"{name}_id"]
         assert declared.title in page, name
         assert (declared.description or "") in page, name

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from admin import views
 from admin.framework import csv_export, list_pages
-from admin.framework.list_pages import says
+from admin.framework.list_pages import matches
 from admin.views import VIEWS
 from bookit.schema.tables import Booking, Event, Review, User, home
 from tests.support.admin_client import Desk, desk, open_door, staff_settings, words
@@ -122,13 +122,13 @@ async def test_a_request_asks_once_who_it_is(desk: Desk, console: psycopg.Connec
     """A list is a page of ours made from one of SQLAdmin's; both want to know."""
     backend: Any = desk.site.authentication_backend
     asked: list[int] = []
-    still_here = backend.still_here
+    get_session_user = backend.get_session_user
 
     async def noted(session: dict[str, Any]) -> Any:
         asked.append(session["user"])
-        return await still_here(session)
+        return await get_session_user(session)
 
-    backend.still_here = noted
+    backend.get_session_user = noted
 
     assert (await desk.mara.get("/admin/booking/list")).status_code == 200
     assert len(asked) == 1
@@ -210,8 +210,8 @@ async def test_a_search_finds_the_same_however_many_people_it_means(
         assert len(expected) > 5
         for bound in (300, 3):  # Too many people; too many bookings.
             with monkeypatch.context() as changed:
-                changed.setattr(views, "MOST_PEOPLE", 3)
-                changed.setattr(list_pages, "MOST_OF_MANY", bound)
+                changed.setattr(views, "MAX_MATCHED_PEOPLE", 3)
+                changed.setattr(list_pages, "MAX_SCANNED", bound)
                 assert await found_up_to(desk, query) == expected[: len(await found_up_to(desk, query))]
         assert await found(desk, f"booking?{query}") == expected
 
@@ -269,7 +269,7 @@ async def test_signs_are_looked_for_in_order_and_not_row_by_row(
     desk: Desk, console: psycopg.Connection, term: str
 ) -> None:
     console.execute("SET enable_seqscan = off")
-    wanted = select(home(User).c.id).where(says(term, home(User).c.name, home(User).c.email))
+    wanted = select(home(User).c.id).where(matches(term, home(User).c.name, home(User).c.email))
     dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's
     query = str(wanted.compile(dialect=dialect, compile_kwargs={"literal_binds": True})).replace("%%", "%")
 
@@ -299,14 +299,14 @@ async def test_a_count_that_was_not_finished_says_so(desk: Desk, fill: Fill, mon
     fill(60)
     assert "Showing 1 to 25 of 60 items" in words((await desk.ada.get("/admin/booking/list")).text)
 
-    monkeypatch.setattr(list_pages, "MOST_COUNTED", 50)
+    monkeypatch.setattr(list_pages, "MAX_COUNTED", 50)
     for query in ("", "search=nobody", "status=pending"):
         page = words((await desk.ada.get(f"/admin/booking/list?{query}")).text)
         assert "Showing 1 to 25 of more than 50 items" in page, query
     last = await desk.ada.get("/admin/booking/list?page=9", follow_redirects=True)
     assert "Showing 26 to 50 of more than 50 items" in words(last.text)
 
-    monkeypatch.setattr(list_pages, "MOST_COUNTED", 60)
+    monkeypatch.setattr(list_pages, "MAX_COUNTED", 60)
     assert "of 60 items" in words((await desk.ada.get("/admin/booking/list?page=3")).text)
 
 
@@ -388,14 +388,14 @@ async def test_an_export_leaves_before_it_is_read_to_its_end(
     reader: tuple[Reader, "asyncio.Task[None]"], console: psycopg.Connection
 ) -> None:
     browsing, task = reader
-    assert browsing.rows <= csv_export.A_BATCH < 1000
+    assert browsing.rows <= csv_export.BATCH_ROWS < 1000
     assert open_cursors(console) == ["idle in transaction"]  # The rest is still in PostgreSQL.
 
     browsing.goes_on.set()
     await task
 
     assert browsing.rows == 1000 + 2  # Mara and Ada.
-    assert max(part.count(b"\r\n") for part in browsing.parts) <= csv_export.A_BATCH
+    assert max(part.count(b"\r\n") for part in browsing.parts) <= csv_export.BATCH_ROWS
     assert open_cursors(console) == []
 
 
@@ -406,9 +406,9 @@ async def test_an_export_ends_when_nobody_waits_for_it(
     browsing.leaves.set()
     await asyncio.wait_for(task, PATIENCE_SECONDS)
 
-    assert browsing.rows <= csv_export.A_BATCH
+    assert browsing.rows <= csv_export.BATCH_ROWS
     assert open_cursors(console) == []
-    assert csv_export.AT_ONCE.value == 3
+    assert csv_export.EXPORT_SLOTS.value == 3
 
 
 async def test_exports_that_nobody_reads_leave_connections_for_pages(desk: Desk, console: psycopg.Connection) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field, TypeAdapter, ValidationError
 
-from bookit.validation_messages import MEANS, sentence
+from bookit.validation_messages import MESSAGE_BY_PATTERN, sentence
 from tests.conftest import PASSWORD, Person, every_table
 from tests.support.admin_client import Desk, desk, fill, open_door, staff_settings
 from tests.support.refusal_assertions import Told
@@ -37,7 +37,7 @@ def test_every_pattern_of_the_tables_has_words() -> None:
         if isinstance(pattern := getattr(bound, "pattern", None), str)
     }
 
-    assert patterns == MEANS.keys()
+    assert patterns == MESSAGE_BY_PATTERN.keys()
 
 
 def test_a_pattern_without_words_is_not_shown_either() -> None:

@@ -116,7 +116,7 @@ def doors_of(desk: Desk, table: type[SQLModel], verb: str) -> set[str]:
 
 def as_fact(view: RecordView, field: str) -> str:
     """Name the fact that a field of a form gives: a form names relations, a rule takes numbers."""
-    if field in view.several:
+    if field in view.many_relations:
         return f"{field.removesuffix('s')}_ids"
     return f"{field}_id" if f"{field}_id" in columns(view.model) else field
 

@@ -259,7 +259,7 @@ def test_a_time_is_put_in_its_zone_here_and_a_refusal_is_the_field_s() -> None:
             raise ValueError(f"The clocks skip {value:%H:%M}.")
 
     class Times(Form):  # type: ignore[misc]  # WTForms has no types
-        at = Skipped(format=forms.SPELLINGS)
+        at = Skipped(format=forms.TIME_FORMATS)
 
     form = Times(FormData(at="2030-03-31T02:30"))
 
@@ -368,7 +368,7 @@ def test_routes_have_the_names_that_we_shut_or_narrow() -> None:
 
     names = {getattr(route, "name", None) for route in door.admin.router.routes}
 
-    assert names == site.SHUT | {
+    assert names == site.DISABLED_ROUTES | {
         "statics", "index", "list", "details", "delete", "create", "edit", "export", "ajax_lookup", "login", "logout",
     }  # fmt: skip
     assert HTTPException in door.admin.exception_handlers

@@ -303,7 +303,7 @@ async def test_housekeeping_cancels_what_ran_out_and_history_says_so(
     clock.pass_by(minutes=5)
 
     for _ in range(2):
-        await cleanup.tidy(database, now=clock())
+        await cleanup.clean_up(database, now=clock())
 
     found = (await tom.asks("GET", "/bookings")).json()
     assert found == [living, over | {"status": "cancelled", "version": 2}, ordinary]

@@ -206,8 +206,8 @@ class Listener:
 
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                async for part in event_stream.stream(
-                    request, self.newsroom, lambda visit: {"id": visit["id"]}, is_here=is_here
+                async for part in event_stream.stream_messages(
+                    request, self.newsroom, lambda visit: {"id": visit["id"]}, is_signed_in=is_here
                 ):
                     self.take(part)
 
@@ -278,14 +278,16 @@ async def test_a_booking_is_told_as_it_is_and_as_gone_when_it_is(
         told = await asyncio.wait_for(reader.queue.get(), 5)
         assert told is not None
         everything = Unseen((Range(1, FOR_EVER),))
-        said = event_stream.told(told, everything, lambda visit: {"id": visit["id"], "customer": visit["customer"]})
+        said = event_stream.build_payload(
+            told, everything, lambda visit: {"id": visit["id"], "customer": visit["customer"]}
+        )
         assert (said["visits"], said["gone"], said["is_all_new"]) == ([{"id": 1, "customer": "Tom"}], [], False)
 
         async with database.transaction(by=OWNER, now=NOW) as session:
             await records.remove(session, booking, by=OWNER, now=NOW)
         told = await asyncio.wait_for(reader.queue.get(), 5)
         assert told is not None
-        said = event_stream.told(told, everything, lambda visit: {"id": visit["id"]})
+        said = event_stream.build_payload(told, everything, lambda visit: {"id": visit["id"]})
         assert (said["visits"], said["gone"]) == ([], [1])
 
 
@@ -306,7 +308,7 @@ async def test_a_stream_ends_with_what_its_person_may(
 
 
 async def test_a_stream_ends_by_itself_and_keeps_nobody_signed_in(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_stream, "LASTS_SECONDS", 0.3)
+    monkeypatch.setattr(event_stream, "STREAM_SECONDS", 0.3)
 
     answer = await asyncio.wait_for(desk.mara.get("/admin/calendar/stream"), 5)
 

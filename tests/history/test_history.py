@@ -29,7 +29,7 @@ from bookit.schema.tables import (
     Status,
     User,
     home,
-    number_of,
+    id_of,
 )
 from tests.conftest import OWNER, PASSWORD, TOMORROW_AT_TEN, Person
 
@@ -139,7 +139,7 @@ async def test_every_change_of_a_row_is_remembered(
         await session.delete(row)
 
     kept = await last(business, 3, "table_name", "row_id", "action", "old", "new")
-    about = (home(type(row)).name, number_of(row))
+    about = (home(type(row)).name, id_of(row))
     assert kept == [
         (*about, "created", None, first["row"]),
         (*about, "changed", old, new),

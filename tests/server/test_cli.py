@@ -15,7 +15,7 @@ from bookit import cleanup
 from bookit.db.embedded import postgres
 from bookit.db.pool import Database
 from bookit.schema import revisions
-from bookit.settings import SettingsRefused, read_settings
+from bookit.settings import SettingsError, read_settings
 from tests.conftest import NOW, QUICK, make_database, sibling
 from tests.support.processes import Place, eventually, relay
 
@@ -233,7 +233,7 @@ def test_a_database_that_cannot_be_used_is_told_in_a_sentence_without_the_passwo
     ],
 )
 def test_what_is_no_address_is_refused_without_quoting_the_password(url: str, reason: str) -> None:
-    with pytest.raises(SettingsRefused, match=f"^DATABASE_URL: {reason}") as refusal:
+    with pytest.raises(SettingsError, match=f"^DATABASE_URL: {reason}") as refusal:
         read_settings(database_url=url.replace("GUESSED", GUESSED), _env_file=None)
 
     assert GUESSED not in str(refusal.value)
@@ -338,8 +338,8 @@ async def test_tidying_up_keeps_what_still_lives(database: Database) -> None:
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute(SOME_OF_EACH.replace("now()", f"timestamptz '{NOW.isoformat()}'"))
 
-        await cleanup.tidy(database, now=NOW)
+        await cleanup.clean_up(database, now=NOW)
         assert left(connection) == ["live", "live"]
 
-        await cleanup.tidy(database, now=NOW + timedelta(hours=25))
+        await cleanup.clean_up(database, now=NOW + timedelta(hours=25))
         assert left(connection) == []
