@@ -28,10 +28,10 @@ from admin.framework.parsing import MAX_BIGINT, parse_id
 from admin.history import edit_conflicts, formatter
 from bookit import records
 from bookit import refusals as no
-from bookit.db.errors import retrying
+from bookit.db.errors import retry_interrupted
 from bookit.db.pool import Database
 from bookit.db.session import Session
-from bookit.schema.tables import home
+from bookit.schema.tables import table_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -104,7 +104,7 @@ class RecordView(ListView):
     @property
     def views_by_table(self) -> dict[str, "RecordView"]:
         """The page of each table that has one."""
-        return {home(page.model).name: page for page in self._admin_ref.views if isinstance(page, RecordView)}
+        return {table_of(page.model).name: page for page in self._admin_ref.views if isinstance(page, RecordView)}
 
     async def fetch_rows(self, statement: Any) -> Sequence[Any]:
         """Run a statement and give its rows."""
@@ -143,7 +143,7 @@ class RecordView(ListView):
         """Stream the rows that the list shows."""
         del export_type, request
         of = to_one_relations(self.model)
-        columns = [home(self.model).c[f"{name}_id" if name in of else name] for name in self._export_prop_names]
+        columns = [table_of(self.model).c[f"{name}_id" if name in of else name] for name in self._export_prop_names]
         return stream_rows(self.session_maker, data, columns, self._column_labels, self.get_export_name("csv"))
 
     async def get_object_filepath(self, identifier: str, column_name: str) -> Any:
@@ -198,7 +198,7 @@ class RecordView(ListView):
         seen = parse_id(facts.pop("version", None) or "0")
 
         async def change(session: Session, **who: Any) -> Any:
-            row: Any = await records.hold(session, self.model, int(pk), version=seen)
+            row: Any = await records.lock(session, self.model, int(pk), version=seen)
             return await records.change(session, row, **who, **drop_unchanged_times(facts, row, self.zone))
 
         try:
@@ -211,7 +211,7 @@ class RecordView(ListView):
         """Remove a row by the table's rule."""
 
         async def remove(session: Session, **who: Any) -> None:
-            await records.remove(session, await records.hold(session, self.model, int(pk)), **who)
+            await records.remove(session, await records.lock(session, self.model, int(pk)), **who)
 
         await self.write(request, remove)
 
@@ -225,7 +225,7 @@ class RecordView(ListView):
                 return await act(session, by=actor, now=now)
 
         try:
-            return await retrying(once)
+            return await retry_interrupted(once)
         except no.Refusal as refusal:
             show_refusal(request, refusal)
             raise

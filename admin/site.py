@@ -37,10 +37,10 @@ from admin.pages.dashboard import show_dashboard, show_live_section
 from admin.record_view import RecordView, SaveFailed
 from admin.views import VIEWS
 from bookit import refusals as no
-from bookit.change_feed import Newsroom
+from bookit.change_feed import ChangeFeed
 from bookit.clock import Clock
 from bookit.db.pool import Database, configure
-from bookit.schema.revisions import dialect_url
+from bookit.schema.revisions import sqlalchemy_url
 from bookit.settings import Settings
 
 HERE = Path(__file__).parent
@@ -78,7 +78,7 @@ class StaffSite(Admin):
         ]
         router.routes = [Mount("/static", StaticFiles(directory=HERE / "static"), name="static"), *router.routes]
         self.admin.exception_handlers[DataError] = self.handle_data_error
-        self.change_feed: Newsroom | None = None
+        self.change_feed: ChangeFeed | None = None
         for path, answer, method in (
             ("feed", feed.get_calendar, "GET"),
             ("visit/{pk}", feed.get_visit, "GET"),
@@ -135,7 +135,7 @@ class StaffSite(Admin):
         """Tell the calendar, and Today, what changes."""
         if not await self.allows_polling(request):
             return JSONResponse({"sentence": str(no.SignInEnded())}, 401)
-        self.change_feed = self.change_feed or Newsroom(RecordView.database)
+        self.change_feed = self.change_feed or ChangeFeed(RecordView.database)
         return await feed.stream(request, self.change_feed, lambda: self.allows_polling(request))
 
     async def today(self, request: Request) -> Response:
@@ -260,7 +260,7 @@ def configure_connection(connection: Any, _record: Any) -> None:
 def mount_admin(app: Starlette, settings: Settings, database: Database, *, clock: Clock) -> StaffSite:
     """Mount the staff door at /admin. Its pages read through an engine of their own, which nothing writes with."""
     engine = create_async_engine(
-        dialect_url(database.url),
+        sqlalchemy_url(database.url),
         pool_size=5,
         max_overflow=5,
         hide_parameters=True,

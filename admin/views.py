@@ -32,7 +32,7 @@ from bookit.schema.tables import (
     Service,
     Status,
     User,
-    home,
+    table_of,
 )
 
 LENGTH_HELP = "8 characters or more."
@@ -108,7 +108,7 @@ class BookingView(BookingActions, SuggestsSlots, RecordView, model=Booking):
 
         Where the words are those of too many people, each booking along the order is asked whether it is of one.
         """
-        bookings, people = home(Booking).c, home(User).c
+        bookings, people = table_of(Booking).c, table_of(User).c
         asked = parse_id(term.removeprefix("#"))
         if asked > 0:
             return statement.where(bookings.id == asked), 1
@@ -116,7 +116,7 @@ class BookingView(BookingActions, SuggestsSlots, RecordView, model=Booking):
         found = await self._run_query(select(people.id).where(is_meant).limit(MAX_MATCHED_PEOPLE + 1))
         if len(found) <= MAX_MATCHED_PEOPLE:
             return statement.where(any_of(bookings.user_id, found)), MAX_MATCHED_PEOPLE * 10
-        is_theirs = select(is_meant).where(people.id == bookings.user_id).correlate(home(Booking)).scalar_subquery()
+        is_theirs = select(is_meant).where(people.id == bookings.user_id).correlate(table_of(Booking)).scalar_subquery()
         return statement.where(is_theirs), list_pages.MAX_SCANNED
 
 
@@ -170,7 +170,7 @@ class ResourceView(RecordView, model=Resource):
         """Lead to its week, and to freeing a day of it."""
         context, pk = await super().details_context(request), request.path_params["pk"]
         free = request.url_for("admin:bulk").include_query_params(of=pk)
-        may_free = permissions.may(request.state.actor, "change", Booking)
+        may_free = permissions.has_permission(request.state.actor, "change", Booking)
         return {**context, "week": request.url_for("admin:week", pk=pk), "free": free if may_free else None}
 
 
@@ -239,9 +239,9 @@ class UserView(RecordView, model=User):
         """Offer to hand over what is held of this person, and to erase a customer."""
         context = await super().details_context(request)
         user, actor, ways = await self.get_object_for_details(request), request.state.actor, {}
-        if data_export.may_draw(actor, user):
+        if data_export.may_export(actor, user):
             ways["export_address"] = request.url_for("admin:data", pk=user.id)
-        if permissions.may(actor, "erase", User) and erasure.why_not(user) is None:
+        if permissions.has_permission(actor, "erase", User) and erasure.refusal_for_erasure(user) is None:
             ways["erase_address"] = request.url_for("admin:erase", pk=user.id)
         return {**context, **ways}
 

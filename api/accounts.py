@@ -26,13 +26,13 @@ AS_A_FILE = 'attachment; filename="bookit-export.json"'
 A_PASSWORD = {
     "type": "string",
     "format": "password",
-    "minLength": limits.PASSWORD_LEAST,
-    "maxLength": limits.PASSWORD_BYTES,
+    "minLength": limits.MIN_PASSWORD_LENGTH,
+    "maxLength": limits.MAX_PASSWORD_BYTES,
     "description": "8 characters or more; 72 bytes at most, as bcrypt reads no further.",
 }
 NewPassword = Annotated[
     str,
-    Field(min_length=limits.PASSWORD_LEAST, max_length=limits.PASSWORD_BYTES, pattern=OPTIONAL_TEXT_PATTERN),
+    Field(min_length=limits.MIN_PASSWORD_LENGTH, max_length=limits.MAX_PASSWORD_BYTES, pattern=OPTIONAL_TEXT_PATTERN),
     WithJsonSchema(A_PASSWORD),
 ]
 # What somebody types to sign in is looked up as it is: only what is kept has to have a shape.
@@ -98,9 +98,11 @@ async def register(call: Call, body: NewUser) -> UserAnswer:
 @api("POST", "/auth/login", tag=TAG, refuses=(no.WrongPassword, no.TooManyGuesses, Unreadable))
 async def login(call: Call, body: SignIn) -> Tokens:
     """Sign in."""
-    user = await sign_in.recognise(call.database, email=body.email, password=body.password, address=call.address)
+    user = await sign_in.authenticate(
+        call.database, email=body.email, password=body.password, client_address=call.address
+    )
     async with call.transaction() as session:
-        refresh_token = await sign_in.start_sign_in(session, user, now=call.now, lasts=sign_in_lasts(call))
+        refresh_token = await sign_in.issue_refresh_token(session, user, now=call.now, lifetime=sign_in_lasts(call))
     return tokens(call, user, refresh_token)
 
 
@@ -108,7 +110,9 @@ async def login(call: Call, body: SignIn) -> Tokens:
 async def refresh(call: Call, body: RefreshTokenSent) -> Tokens:
     """Carry on a sign-in with its next pair of tokens. A refresh token works once; used again, the sign-in ends."""
     async with call.transaction() as session:
-        renewed = await sign_in.renew_sign_in(session, body.refresh_token, now=call.now, lasts=sign_in_lasts(call))
+        renewed = await sign_in.rotate_refresh_token(
+            session, body.refresh_token, now=call.now, lifetime=sign_in_lasts(call)
+        )
     if renewed is None:
         raise no.SignInEnded
     return tokens(call, *renewed)
@@ -133,7 +137,7 @@ async def export_me(call: Call) -> PortraitAnswer:
     """Get everything BookIt holds of oneself, as one document: account, bookings, reviews, sign-ins and history."""
     if call.user is None:
         raise no.SignInEnded
-    return Sent(await data_export.draw(call.database, call.user, now=call.now), {"Content-Disposition": AS_A_FILE})
+    return Sent(await data_export.export(call.database, call.user, now=call.now), {"Content-Disposition": AS_A_FILE})
 
 
 NOT_CHANGED = (no.EmailTaken, no.CurrentPasswordNeeded, no.WrongCurrentPassword, no.TooManyGuesses, Unreadable)
@@ -147,10 +151,10 @@ async def change_me(call: Call, body: ChangedUser) -> UserAnswer:
     password = changes.pop("password", None)
     if password and call.user:
         changes["password_hash"] = await sign_in.hash_own_password(
-            call.database, call.user, password, current=current, address=call.address
+            call.database, call.user, password, current=current, client_address=call.address
         )
     async with call.transaction() as session:
-        me = await records.hold(session, User, call.by.id or 0)
+        me = await records.lock(session, User, call.by.id or 0)
         return await records.change(session, me, **call.asking, **changes)
 
 

@@ -25,7 +25,7 @@ def access_token(user: User, settings: Settings, *, now: datetime) -> str:
         "sub": str(user.id),
         "iat": int(now.timestamp()),
         "exp": int((now + timedelta(minutes=settings.access_token_expire_minutes)).timestamp()),
-        "pwd": passwords.password_mark(user),
+        "pwd": passwords.password_fingerprint(user),
     }
     return jwt.encode(claims, settings.secret_key.get_secret_value(), algorithm=settings.algorithm)
 
@@ -69,7 +69,7 @@ async def who_sent(request: Request, *, now: datetime) -> User:
     if scheme.lower() != "bearer" or not token.strip():
         raise no.Unauthenticated
     claims = read_token(token.strip(), request.app.state.settings, now=now)
-    user = await sign_in.signed_in(request.app.state.database, int(claims["sub"]))
-    if claims["pwd"] != passwords.password_mark(user):
+    user = await sign_in.get_active_user(request.app.state.database, int(claims["sub"]))
+    if claims["pwd"] != passwords.password_fingerprint(user):
         raise no.SignInEnded
     return user

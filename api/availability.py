@@ -97,11 +97,11 @@ async def list_slots(call: Call, id: PathNumber, query: SlotQuery) -> Slots:  # 
     """
     visit = await visit_of(call, id, query)
     since = max(query.from_date or call.now, call.now)
-    until = query.to_date or min(since + A_WEEK, limits.CALENDAR[1])
-    times.require_range(query.from_date or since, until)
+    until = query.to_date or min(since + A_WEEK, limits.CALENDAR_RANGE[1])
+    times.require_availability_range(query.from_date or since, until)
     found = await availability.slots(call.database, visit, since=since, until=max(since, until), now=call.now)
-    if len(found) > limits.MOST_SLOTS:
-        raise no.TooManySlots(most=f"{limits.MOST_SLOTS:,}")
+    if len(found) > limits.MAX_SLOTS:
+        raise no.TooManySlots(most=f"{limits.MAX_SLOTS:,}")
     return unless_known(call, [slot_of(row) for row in found], is_public=query.booking_id is None)
 
 
@@ -109,8 +109,8 @@ async def list_slots(call: Call, id: PathNumber, query: SlotQuery) -> Slots:  # 
 async def explain_slot(call: Call, id: PathNumber, query: ExplainQuery) -> Explanation:  # noqa: A002 -- as above
     """Say for each resource what stands in the way of a start; nothing: it can be booked there."""
     visit = await visit_of(call, id, query)
-    stand = await availability.standing(
-        call.database, visit, at=query.start_time, by=call.by, now=call.now, with_places=True
+    stand = await availability.check_start(
+        call.database, visit, start=query.start_time, by=call.by, now=call.now, with_free_seats=True
     )
     resources = [Explained(**row, in_the_way=obstacles(row, now=call.now)) for row in stand]
     return Explanation(
@@ -124,7 +124,7 @@ async def explain_slot(call: Call, id: PathNumber, query: ExplainQuery) -> Expla
 def obstacles(row: Any, *, now: datetime) -> list[Obstacle]:
     return [
         Obstacle(rule=RULES[type(refusal)], code=refusal.code(), detail=str(refusal))
-        for refusal in availability.in_the_way(row, now=now)
+        for refusal in availability.obstacles(row, now=now)
     ]
 
 
@@ -141,7 +141,7 @@ async def visit_of(call: Call, service_id: int, query: Any) -> Visit:
         booking = await call.database.get(Booking, query.booking_id)
         if booking is None or booking.service_id != service_id:
             raise no.Missing(what="booking")
-        permissions.require_own(booking, by=call.by)
+        permissions.require_own_or_staff(booking, by=call.by)
     return Visit(service_id, query.resource_id, query.booking_id)
 
 

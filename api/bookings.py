@@ -18,10 +18,10 @@ from bookit.bookings import availability
 from bookit.bookings.availability import Visit
 from bookit.policy import permissions
 from bookit.schema.fields import ReasonText
-from bookit.schema.tables import Booking, Status, home
+from bookit.schema.tables import Booking, Status, table_of
 
 api = Api()
-BOOKING = home(Booking).c
+BOOKING = table_of(Booking).c
 
 BookingAnswer: Any = row_answer(
     Booking, "id", "user_id", "service_id", "resource_id", "start_time", "end_time", "status", "price", "expires_at",
@@ -76,7 +76,7 @@ class ChangedBooking(Change):
     status: Annotated[Status | None, Field(description="A customer may send cancelled; staff any.")] = None
 
 
-NOT_BOOKED = (no.UnknownService, no.ServiceInactive, *availability.OF_THIS_TIME, Unreadable)
+NOT_BOOKED = (no.UnknownService, no.ServiceInactive, *availability.TIME_REFUSALS, Unreadable)
 
 
 BOOK = allowed_to("create", Booking)
@@ -96,7 +96,7 @@ async def create_booking(call: Call, body: NewBooking) -> BookingAnswer:
         body,
         lambda session: records.create(session, Booking, **call.asking, **sent(body)),
         lambda booking: Sent(booking, {"Location": f"{call.request.url.path}/{booking.id}"}),
-        on_refusal=lambda reads, refusal: availability.offer_next(
+        on_refusal=lambda reads, refusal: availability.attach_next_free(
             reads, refusal, visit, since=body.start_time, now=call.now
         ),
         wants=(visit, body.start_time),
@@ -106,7 +106,7 @@ async def create_booking(call: Call, body: NewBooking) -> BookingAnswer:
 @api("GET", "/bookings", tag="bookings", access=SIGNED_IN, refuses=(no.OutsideTheCalendar, no.NoSuchTime))
 async def list_bookings(call: Call, query: BookingQuery) -> Bookings:
     """List one's own bookings, or as staff everybody's, by start."""
-    if call.by.works_here:
+    if call.by.is_staff:
         return await ALL.page(call, query)
     return await OWN.page(call, query, user_id=call.by.id)
 
@@ -117,13 +117,13 @@ async def get_booking(call: Call, id: PathNumber) -> BookingAnswer:  # noqa: A00
     booking = await call.database.get(Booking, id)
     if booking is None:
         raise no.Missing(what="booking")
-    permissions.require_own(booking, by=call.by)
+    permissions.require_own_or_staff(booking, by=call.by)
     return booking
 
 
 CHANGE = allowed_to("change", Booking)
 NOT_CHANGED = (no.Missing, no.NotYourBooking, no.NoLongerOpen, no.TooLateToCancel, no.HoldExpired, no.Stale,
-               no.OnlyStaffLengthen, no.EndsBeforeStart, no.LengthOutOfRange, *availability.OF_THIS_TIME,
+               no.OnlyStaffLengthen, no.EndsBeforeStart, no.LengthOutOfRange, *availability.TIME_REFUSALS,
                Unreadable)  # fmt: skip
 
 
@@ -137,13 +137,15 @@ async def change_booking(call: Call, id: PathNumber, body: ChangedBooking) -> Bo
     visit, since = None, call.now
     try:
         async with call.transaction() as session:
-            booking = await records.hold(session, Booking, id, version=call.version)
+            booking = await records.lock(session, Booking, id, version=call.version)
             since = body.start_time or booking.start_time
-            visit = availability.to_be(booking, start_time=since, end_time=body.end_time, resource_id=body.resource_id)
+            visit = availability.visit_after(
+                booking, start_time=since, end_time=body.end_time, resource_id=body.resource_id
+            )
             return await records.change(session, booking, **call.asking, **sent(body))
     except no.Refusal as refusal:
         if visit and (body.start_time or body.end_time):
-            await availability.offer_next(call.database, refusal, visit, since=since, now=call.now)
+            await availability.attach_next_free(call.database, refusal, visit, since=since, now=call.now)
         raise
 
 
@@ -155,5 +157,5 @@ NOT_REMOVED = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.TooLateToCan
 async def delete_booking(call: Call, id: PathNumber) -> None:  # noqa: A002 -- as above
     """Delete a booking before it starts; staff any time."""
     async with call.transaction() as session:
-        booking = await records.hold(session, Booking, id, version=call.version)
+        booking = await records.lock(session, Booking, id, version=call.version)
         await records.remove(session, booking, **call.asking)

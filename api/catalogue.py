@@ -11,10 +11,10 @@ from api.endpoint import Api, Call
 from api.pagination import BY_NUMBER, Page
 from api.schemas import Number, PathNumber, QueryAmount
 from bookit import refusals as no
-from bookit.schema.tables import Booking, Review, Service, home
+from bookit.schema.tables import Booking, Review, Service, table_of
 
 api = Api()
-SERVICE = home(Service).c
+SERVICE = table_of(Service).c
 
 SERVED_BY = (
     Annotated[list[Number] | None, Field(max_length=100, title="Served by")],

@@ -21,7 +21,7 @@ from api.schemas import Answer, PathNumber, Shape, changed_row, new_row, row_ans
 from bookit import records
 from bookit import refusals as no
 from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
-from bookit.schema.tables import home, id_of
+from bookit.schema.tables import id_of, table_of
 
 NOT_SENT = {"id", "created_at", "version"}
 Part = Literal["list", "get", "create", "change", "delete"]
@@ -103,7 +103,7 @@ class Listing:
         } | fixed
         place = place_of(query.cursor, self.key) if query.cursor else {}
         statement = self.statement(frozenset(values.keys() & self.filters.keys()), is_continued=bool(place))
-        fetch = call.database.fetch_with_others if self.is_ones_own else call.database.fetch
+        fetch = call.database.fetch_batched if self.is_ones_own else call.database.fetch
         rows = await fetch(statement, limit=query.limit + 1, **values, **place)
         return page_of(call, rows, query, self.key)
 
@@ -144,7 +144,7 @@ def generate(
     ``hidden`` columns are neither sent nor taken, ``fixed`` ones are taken only for a new row; ``more`` is what the
     table's rule takes beside its columns; ``refuses`` what it may answer beside the usual.
     """
-    shown = [column.name for column in home(table).columns if column.name not in hidden]
+    shown = [column.name for column in table_of(table).columns if column.name not in hidden]
     taken = [name for name in shown if name not in NOT_SENT]
     crud = Crud(
         table,
@@ -162,7 +162,7 @@ def generate(
 
 
 def words(crud: Crud) -> str:
-    return records.word_for(crud.table)
+    return records.display_name(crud.table)
 
 
 def name_handler(handler: Any, verb: str, what: str, promise: str) -> Any:
@@ -187,7 +187,7 @@ def make_get(api: Api, crud: Crud) -> None:
     word = words(crud)
 
     async def handler(call: Call, id: PathNumber) -> Any:  # noqa: A002 -- the name in the path
-        row = await call.database.row(crud.table, id)
+        row = await call.database.get_row(crud.table, id)
         if row is None:
             raise no.Missing(what=word)
         return row
@@ -218,7 +218,7 @@ def make_change(api: Api, crud: Crud) -> None:
 
     async def handler(call: Call, id: PathNumber, body: Any) -> Any:  # noqa: A002 -- as above
         async with call.transaction() as session:
-            row = await records.hold(session, crud.table, id, version=call.version)
+            row = await records.lock(session, crud.table, id, version=call.version)
             return await records.change(session, row, **call.asking, **sent(body))
 
     handler.__annotations__ |= {"body": crud.changed, "return": crud.answer}
@@ -233,7 +233,7 @@ def make_delete(api: Api, crud: Crud) -> None:
 
     async def handler(call: Call, id: PathNumber) -> None:  # noqa: A002 -- as above
         async with call.transaction() as session:
-            row = await records.hold(session, crud.table, id, version=call.version)
+            row = await records.lock(session, crud.table, id, version=call.version)
             await records.remove(session, row, **call.asking)
 
     refuses = crud.may_refuse("delete", no.Missing, no.Stale)

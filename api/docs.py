@@ -16,7 +16,7 @@ from api.endpoint import Endpoint
 from api.openapi import document
 from bookit import refusals as no
 from bookit.db.pool import Database
-from bookit.schema.revisions import newest
+from bookit.schema.revisions import latest_revision
 
 STATIC = Path(__file__).parent / "static"
 STRICT = (
@@ -62,7 +62,7 @@ async def readyz(request: Request) -> Response:
             seen = await schema_of(request.app.state.database)
     except (no.Busy, TimeoutError):
         return answer_json({"status": "unavailable", "detail": "The database does not answer."}, 503)
-    if seen != newest():
+    if seen != latest_revision():
         return answer_json({"status": "unavailable", "detail": "The database needs `bookit migrate`."}, 503)
     return answer_json({"status": "ok"})
 

@@ -24,10 +24,10 @@ from api.auth import who_sent
 from api.problems import NotJson, TooLarge, Unreadable, WrongShape, refused, status_of
 from api.schemas import row_encoder
 from bookit import refusals as no
-from bookit.db.errors import retrying
+from bookit.db.errors import retry_interrupted
 from bookit.db.pool import Database
 from bookit.db.session import Session
-from bookit.policy.permissions import Actor, Verb, require_may
+from bookit.policy.permissions import Actor, Verb, require_permission
 from bookit.schema.tables import User
 from bookit.settings import Settings
 
@@ -50,10 +50,10 @@ class Access:
 
     def require(self, by: Actor) -> None:
         """Refuse whoever may not call this."""
-        if self.works_here and not by.works_here:
+        if self.works_here and not by.is_staff:
             raise no.Forbidden
         if self.verb and self.table:
-            require_may(by, self.verb, self.table)
+            require_permission(by, self.verb, self.table)
 
 
 ANYONE = Access()
@@ -117,7 +117,7 @@ class Call:
 
     def at_once(self) -> AbstractAsyncContextManager[Session]:
         """The same for an act that is one statement: see ``Database.at_once``."""
-        return self.database.at_once(**self.asking, request_id=self.number)
+        return self.database.single_statement(**self.asking, request_id=self.number)
 
     @property
     def number(self) -> str:
@@ -192,14 +192,14 @@ class Endpoint:
 
         address = (request.scope["path"], request.scope["query_string"])
         database: Database = request.app.state.database
-        return await database.together(address, lambda: self.respond(request))
+        return await database.coalesce(address, lambda: self.respond(request))
 
     async def respond(self, request: Request) -> Response:
         """Let the person in, read the request, run the handler, send what it gives."""
         try:
             call = await self.admit(request)
             given = await self.read(call)
-            result = await retrying(lambda: self.handler(call, **given))
+            result = await retry_interrupted(lambda: self.handler(call, **given))
         except no.Refusal as refusal:
             return refused(refusal)
         return self.send(result)

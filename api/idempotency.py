@@ -13,7 +13,7 @@ from api.problems import WrongShape, refused
 from api.schemas import Shape
 from bookit import idempotency
 from bookit import refusals as no
-from bookit.db.session import Reads, Session
+from bookit.db.session import Reader, Session
 
 Result = TypeVar("Result")
 KEPT_HEADERS = ("location", "etag", "content-type")
@@ -25,7 +25,7 @@ async def once(
     act: Callable[[Session], Awaitable[Result]],
     answer: Callable[[Result], Sent],
     *,
-    on_refusal: Callable[[Reads, no.Refusal], Awaitable[None]],
+    on_refusal: Callable[[Reader, no.Refusal], Awaitable[None]],
     wants: Hashable,
 ) -> Response | Sent:
     """Carry out an act in one transaction; with a key, at most once a day, keeping what it was answered.
@@ -42,7 +42,7 @@ async def once(
                 return answer(await act(session))
 
         try:
-            return await call.database.turns.take(wants, carry_out, refused_alike=no.SlotTaken)
+            return await call.database.keyed_queue.run(wants, carry_out, shared_error=no.SlotTaken)
         except no.Refusal as refusal:
             await on_refusal(call.database, refusal)
             raise
@@ -54,14 +54,16 @@ async def once(
         if first:
             return again(first.status or 500, first.answer or "{}")
         try:
-            async with session.attempt():
+            async with session.savepoint():
                 response = call.answer(answer(await act(session)))
         except no.Busy:
             raise
         except no.Refusal as refusal:
             await on_refusal(session, refusal)  # A second connection could be one that waits for this one.
             response = refused(refusal)
-        await idempotency.keep(session, user_id=call.by.id, key=key, status=response.status_code, answer=kept(response))
+        await idempotency.store(
+            session, user_id=call.by.id, key=key, status=response.status_code, answer=kept(response)
+        )
     return response
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api.schemas import Slot, slot_of
 from bookit import refusals as no
-from bookit.validation_messages import sentence
+from bookit.validation_messages import format_error
 
 log = logging.getLogger("bookit.api")
 
@@ -90,7 +90,7 @@ class WrongShape(no.Misshapen):
     def __init__(self, where: str, mistakes: Sequence[Any]) -> None:
         """Take Pydantic's list of errors of one part of the request; the first hundred are told."""
         super().__init__()
-        self.mistakes = [Mistake(loc=[where, *found["loc"]], msg=sentence(found)) for found in mistakes[:MISTAKES]]
+        self.mistakes = [Mistake(loc=[where, *found["loc"]], msg=format_error(found)) for found in mistakes[:MISTAKES]]
 
 
 MISTAKES = 100

@@ -12,8 +12,8 @@ from api.schemas import A_DATE, Answer, Shape
 from bookit import refusals as no
 from bookit.policy import limits, times
 from bookit.reports import figures
-from bookit.reports.figures import MEANS, Figures
-from bookit.reports.ranges import Days
+from bookit.reports.figures import DEFINITIONS, PeriodReport
+from bookit.reports.ranges import ReportRange
 
 api = Api()
 
@@ -172,21 +172,21 @@ REFUSES = (no.OutsideTheCalendar, no.RangeReversed, no.RangeTooLong)
 async def report_revenue(call: Call, query: ReportQuery) -> Revenue:
     """Report the price of completed visits, and apart from it what is still to come."""
     found = await figures.visits(call.database, days_of(call, query), now=call.now)
-    return Revenue(**told("revenue", found), services=parts(ServiceEarned, found.parts))
+    return Revenue(**told("revenue", found), services=parts(ServiceEarned, found.groups))
 
 
 @api("GET", "/reports/utilisation", tag="reports", access=STAFF, refuses=REFUSES)
 async def report_utilisation(call: Call, query: ReportQuery) -> Utilisation:
     """Report how much of the open time was booked, and how much of the rest is too short to sell."""
     found = await figures.utilisation(call.database, days_of(call, query), now=call.now)
-    return Utilisation(**told("utilisation", found), resources=parts(ResourceUsed, found.parts))
+    return Utilisation(**told("utilisation", found), resources=parts(ResourceUsed, found.groups))
 
 
 @api("GET", "/reports/no-shows", tag="reports", access=STAFF, refuses=REFUSES)
 async def report_no_shows(call: Call, query: ReportQuery) -> NoShows:
     """Report how many of those who were to come did not."""
     found = await figures.visits(call.database, days_of(call, query), now=call.now)
-    return NoShows(**told("no-shows", found), services=parts(ServiceMissed, found.parts))
+    return NoShows(**told("no-shows", found), services=parts(ServiceMissed, found.groups))
 
 
 @api("GET", "/reports/repeat-customers", tag="reports", access=STAFF, refuses=REFUSES)
@@ -196,18 +196,18 @@ async def report_repeat_customers(call: Call, query: ReportQuery) -> RepeatCusto
     return RepeatCustomers(**told("repeat-customers", found))
 
 
-def days_of(call: Call, query: ReportQuery) -> Days:
+def days_of(call: Call, query: ReportQuery) -> ReportRange:
     """Give the days that are asked for."""
     last = query.to_date or call.now.astimezone(call.settings.zone).date()
-    first = query.from_date or times.days_before(last, limits.REPORT_DAYS - 1)
-    return Days(first, last, call.settings.zone, query.by)
+    first = query.from_date or times.days_before(last, limits.DEFAULT_REPORT_DAYS - 1)
+    return ReportRange(first, last, call.settings.zone, query.by)
 
 
-def told(report: str, found: Figures) -> dict[str, Any]:
+def told(report: str, found: PeriodReport) -> dict[str, Any]:
     """Give what all reports have."""
     days = found.days
-    about = {"from_date": days.first, "to_date": days.last, "by": days.by, "timezone": days.zone.key}
-    return {**about, "meaning": MEANS[report], "periods": found.periods, "total": found.total}
+    about = {"from_date": days.first, "to_date": days.last, "by": days.granularity, "timezone": days.zone.key}
+    return {**about, "meaning": DEFINITIONS[report], "periods": found.periods, "total": found.total}
 
 
 def parts(shape: type[Answer], rows: Sequence[Any]) -> list[Any]:

@@ -58,7 +58,7 @@ def as_written(value: object) -> object:
 
 def in_business_time(value: datetime, info: ValidationInfo) -> datetime:
     """Read a time without offset in the business's zone."""
-    return of_field(info, times.instant, value, (info.context or {})["zone"])
+    return of_field(info, times.to_utc, value, (info.context or {})["zone"])
 
 
 def of_field(info: ValidationInfo, read: Callable[..., datetime], *given: Any, **more: Any) -> datetime:
@@ -73,14 +73,16 @@ def of_field(info: ValidationInfo, read: Callable[..., datetime], *given: Any, *
 def first_of_day(value: object, info: ValidationInfo) -> datetime:
     """Read a date as the moment it begins in the business's zone, and a time as it is."""
     if isinstance(value, str) and A_DATE.fullmatch(value):
-        return of_field(info, times.midnight, date.fromisoformat(value), (info.context or {})["zone"])
+        return of_field(info, times.start_of_day, date.fromisoformat(value), (info.context or {})["zone"])
     return in_business_time(cast("datetime", as_written(value)), info)
 
 
 def end_of_day(value: object, info: ValidationInfo) -> datetime:
     """Read a date as the moment it is over in the business's zone, and a time as it is."""
     if isinstance(value, str) and A_DATE.fullmatch(value):
-        return of_field(info, times.midnight, date.fromisoformat(value), (info.context or {})["zone"], days_on=1)
+        return of_field(
+            info, times.start_of_day, date.fromisoformat(value), (info.context or {})["zone"], offset_days=1
+        )
     return in_business_time(cast("datetime", as_written(value)), info)
 
 

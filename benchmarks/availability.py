@@ -136,7 +136,7 @@ async def keep_diary(session: Session) -> Diary:
         session, User, name="Measured", email="measured@example.com", password_hash="", **about
     )
     opening = ((room, w.weekday, w.opens, w.closes) for room in numbers for w in HOURS)
-    await session.load(OpeningHours, ("resource_id", "weekday", "opens", "closes"), opening)
+    await session.copy_rows(OpeningHours, ("resource_id", "weekday", "opens", "closes"), opening)
     columns = ("user_id", "service_id", "resource_id", "start_time", "end_time", "blocks_from", "blocks_until", "price")
     starts = [
         (
@@ -148,7 +148,7 @@ async def keep_diary(session: Session) -> Diary:
         for late in ((at * 7 + day * 3) % 11, 20 + (at * 5 + day) % 12)
     ]
     visits = ((person.id, service.id, room, at, at + LASTS, at, at + LASTS + CLEANUP, 50) for room, at in starts)
-    await session.load(Booking, columns, visits)
+    await session.copy_rows(Booking, columns, visits)
     await session.fetch(text("ANALYZE bookings, opening_hours, services, service_resources, resources"))
     backend = (await session.fetch(text("SELECT pg_backend_pid() AS pid")))[0]["pid"]
     return Diary(session, service.id, numbers, backend)

@@ -25,7 +25,7 @@ from side_by_side.report import Found, report
 from side_by_side.scaling import growth
 from side_by_side.test_data import Stage, staged
 
-from server.process import when_told_to_stop
+from server.process import install_signal_handlers
 
 BOOKINGS = 10_000
 PARTS = (*ROWS, "crowds", "waits", "memory", "start", "growth")
@@ -92,7 +92,7 @@ def measure(found: Found, parts: set[str], million: Path | None, *, is_quick: bo
 @click.option("--million", type=click.Path(path_type=Path), help="Where there is a million bookings, or is to be.")
 @click.option("--into", type=click.Path(path_type=Path), default=Path(__file__).parent, help="Where the report goes.")
 def main(rounds: int, seconds: float, only: tuple[str, ...], million: Path | None, into: Path, *, quick: bool) -> None:
-    when_told_to_stop(1)
+    install_signal_handlers(1)
     require_wrk()
     into.mkdir(parents=True, exist_ok=True)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))

@@ -25,7 +25,7 @@ from side_by_side.load import require_wrk
 from side_by_side.regression import PARTS, Comparison, Costs, compare
 from side_by_side.test_data import Stage, staged
 
-from server.process import when_told_to_stop
+from server.process import install_signal_handlers
 
 KEPT = Path(__file__).with_name("baseline.json")
 BOOKINGS = 1_000
@@ -71,7 +71,7 @@ def told(found: Comparison) -> str:
 @click.option("--seconds", default=1.0, show_default=True, help="Of load to a measurement.")
 @click.option("--keep", is_flag=True, help="Keep what is measured as what later runs are compared with.")
 def main(rounds: int, seconds: float, *, keep: bool) -> None:
-    when_told_to_stop(1)
+    install_signal_handlers(1)
     require_wrk()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory(prefix="bookit-bench-") as place, staged(Path(place), BOOKINGS) as stage:

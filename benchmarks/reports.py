@@ -41,7 +41,7 @@ from bookit.db.embedded import postgres
 from bookit.db.pool import Database
 from bookit.policy import times
 from bookit.reports import dashboard, figures
-from bookit.reports.ranges import Days
+from bookit.reports.ranges import ReportRange
 from seed.business import DEMO_PASSWORD, DEMO_STAFF
 
 BOUND = 200  # milliseconds
@@ -52,14 +52,14 @@ RANGES = (1, 7, 30, 90, 366)
 def reads(database: Database, now: datetime) -> dict[str, Callable[[], Awaitable[Any]]]:
     """Name everything there is to ask, as the pages and the endpoints ask it."""
     this_day = now.astimezone(ZONE).date()
-    until = times.midnight(this_day, ZONE, days_on=1)
+    until = times.start_of_day(this_day, ZONE, offset_days=1)
     found: dict[str, Callable[[], Awaitable[Any]]] = {
-        "today: lists": lambda: dashboard.desk(database, now=now, until=until),
+        "today: lists": lambda: dashboard.booking_lists(database, now=now, until=until),
         "today: free time": lambda: dashboard.free_today(database, now=now, until=until),
     }
     for count in RANGES:
         first = this_day - timedelta(days=count - 1)
-        daily, weekly, whole = (Days(first, this_day, ZONE, by) for by in ("day", "week", "whole"))
+        daily, weekly, whole = (ReportRange(first, this_day, ZONE, by) for by in ("day", "week", "whole"))
         use = partial(figures.utilisation, database, now=now)
         found |= {
             f"today: visits, {count} days": partial(figures.visits, database, daily, now=now),

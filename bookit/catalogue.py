@@ -9,17 +9,19 @@ from sqlalchemy import ARRAY, BigInteger, any_, bindparam, delete
 from sqlmodel import col, select
 
 from bookit import refusals as no
-from bookit.db.session import Reads, Session
+from bookit.db.session import Reader, Session
 from bookit.db.statements import Row
 from bookit.policy.permissions import Actor
-from bookit.schema.tables import OpeningHours, Resource, Service, ServiceResource, row_of
+from bookit.schema.tables import OpeningHours, Resource, Service, ServiceResource, from_row
 
-SERVING = select(ServiceResource.resource_id).where(col(ServiceResource.service_id) == bindparam("service_id"))
-UNLINK = delete(ServiceResource).where(
+SELECT_RESOURCE_IDS = select(ServiceResource.resource_id).where(
+    col(ServiceResource.service_id) == bindparam("service_id")
+)
+DELETE_LINKS = delete(ServiceResource).where(
     col(ServiceResource.service_id) == bindparam("service_id"),
     col(ServiceResource.resource_id) == any_(bindparam("resource_ids", type_=ARRAY(BigInteger))),
 )
-ONLY_OF = select(Resource).where(
+SELECT_EXCLUSIVE_RESOURCES = select(Resource).where(
     col(Resource.id).in_(
         select(ServiceResource.resource_id).where(ServiceResource.service_id == bindparam("service_id"))
     ),
@@ -27,7 +29,7 @@ ONLY_OF = select(Resource).where(
         select(ServiceResource.resource_id).where(ServiceResource.service_id != bindparam("service_id"))
     ),
 )
-HOURS = (
+SELECT_OPENING_HOURS = (
     select(OpeningHours)
     .where(OpeningHours.resource_id == bindparam("resource_id"))
     .order_by(col(OpeningHours.weekday), col(OpeningHours.opens), col(OpeningHours.id))
@@ -35,14 +37,14 @@ HOURS = (
 
 
 async def add_service(
-    session: Session, *, by: Actor, now: datetime, resource_ids: Sequence[int] | None = None, **facts: Any
+    session: Session, *, by: Actor, now: datetime, resource_ids: Sequence[int] | None = None, **values: Any
 ) -> Service:
     """Offer a service, served by these resources; none given, by a new one of its own."""
-    service = await session.insert(Service(**facts, created_at=now))
+    service = await session.insert(Service(**values, created_at=now))
     if not resource_ids:
         own = await add_resource(session, by=by, now=now, name=service.title)
         resource_ids = [own.id]
-    await serve_by(session, service, resource_ids)
+    await set_resources(session, service, resource_ids)
     return service
 
 
@@ -57,26 +59,26 @@ async def change_service(
 ) -> Service:
     """Change a service, or what serves it: none chosen, one of its own. Bookings made before stay as they are."""
     if resource_ids is not None:
-        chosen = resource_ids or [(await own_resource(session, service, by=by, now=now)).id]
-        if await serve_by(session, service, chosen):
+        chosen = resource_ids or [(await get_or_create_own_resource(session, service, by=by, now=now)).id]
+        if await set_resources(session, service, chosen):
             changes = {"title": service.title} | changes  # Written again, so that the service counts this change.
     return await session.update(service, **changes)
 
 
-async def own_resource(session: Session, service: Service, *, by: Actor, now: datetime) -> Resource:
+async def get_or_create_own_resource(session: Session, service: Service, *, by: Actor, now: datetime) -> Resource:
     """Give the resource that came with a service and serves no other, or else a new one."""
-    for row in await session.fetch(ONLY_OF, service_id=service.id):
+    for row in await session.fetch(SELECT_EXCLUSIVE_RESOURCES, service_id=service.id):
         if row["name"] == service.title:
-            return row_of(Resource, row)
+            return from_row(Resource, row)
     return await add_resource(session, by=by, now=now, name=service.title)
 
 
-async def serve_by(session: Session, service: Service, resource_ids: Sequence[int]) -> bool:
+async def set_resources(session: Session, service: Service, resource_ids: Sequence[int]) -> bool:
     """Have a service served by these resources and no others; gives whether that is a change."""
     wanted = set(resource_ids)
-    serving = {row["resource_id"] for row in await session.fetch(SERVING, service_id=service.id)}
+    serving = {row["resource_id"] for row in await session.fetch(SELECT_RESOURCE_IDS, service_id=service.id)}
     if serving - wanted:
-        await session.fetch(UNLINK, service_id=service.id, resource_ids=sorted(serving - wanted))
+        await session.fetch(DELETE_LINKS, service_id=service.id, resource_ids=sorted(serving - wanted))
     for resource_id in sorted(wanted - serving):
         await session.insert(ServiceResource(service_id=service.id, resource_id=resource_id))
     return wanted != serving
@@ -85,19 +87,19 @@ async def serve_by(session: Session, service: Service, resource_ids: Sequence[in
 async def remove_service(session: Session, service: Service, *, by: Actor, now: datetime) -> None:
     """Take away a service nobody ever booked, and its own resource with it."""
     del by, now
-    owned = await session.fetch(ONLY_OF, service_id=service.id)
+    owned = await session.fetch(SELECT_EXCLUSIVE_RESOURCES, service_id=service.id)
     await session.delete(service)
     for row in owned:
         if row["name"] == service.title:
-            await session.delete(row_of(Resource, row))
+            await session.delete(from_row(Resource, row))
 
 
-async def add_resource(session: Session, *, by: Actor, now: datetime, **facts: Any) -> Resource:
+async def add_resource(session: Session, *, by: Actor, now: datetime, **values: Any) -> Resource:
     """Add what can be busy; without a time zone of its own it keeps the business's."""
     del by
-    facts.setdefault("timezone", session.timezone)
-    require_zone(facts)
-    return await session.insert(Resource(**facts, created_at=now))
+    values.setdefault("timezone", session.timezone)
+    require_timezone(values)
+    return await session.insert(Resource(**values, created_at=now))
 
 
 async def change_resource(
@@ -105,7 +107,7 @@ async def change_resource(
 ) -> Resource:
     """Change a resource. Fewer places than are sold leaves those bookings where they are."""
     del by, now
-    require_zone(changes)
+    require_timezone(changes)
     return await session.update(resource, **changes)
 
 
@@ -125,28 +127,28 @@ class Opening(NamedTuple):
     valid_until: date | None = None
 
 
-def opening_of(row: Mapping[str, Any]) -> Opening:
+def opening_from_row(row: Mapping[str, Any]) -> Opening:
     return Opening(*(row[name] for name in Opening._fields))
 
 
-async def hours_of(reads: Reads, resource_id: int) -> list[Row]:
+async def get_opening_hours(reader: Reader, resource_id: int) -> list[Row]:
     """Give the weekly hours of a resource, by day and opening."""
-    return await reads.fetch(HOURS, resource_id=resource_id)
+    return await reader.fetch(SELECT_OPENING_HOURS, resource_id=resource_id)
 
 
-def mark_of(hours: Sequence[Mapping[str, Any]]) -> str:
+def version_tag(hours: Sequence[Mapping[str, Any]]) -> str:
     """Give a word that is another one as soon as somebody changes any of these hours."""
     return " ".join(f"{row['id']}.{row['version']}" for row in hours)
 
 
-async def keep_hours(
+async def replace_opening_hours(
     session: Session,
     resource: Resource,
     openings: Collection[Opening],
     *,
     by: Actor,
     now: datetime,
-    seen: str | None = None,
+    expected_tag: str | None = None,
 ) -> None:
     """Have a resource work these hours and no others, week by week; none at all: it is always open.
 
@@ -154,23 +156,23 @@ async def keep_hours(
     change others. Asks for a resource that is held.
     """
     del by, now
-    hours = await hours_of(session, resource.id)
-    if seen is not None and seen != mark_of(hours):
+    hours = await get_opening_hours(session, resource.id)
+    if expected_tag is not None and expected_tag != version_tag(hours):
         raise no.Stale
     kept: set[Opening] = set()
     for row in hours:
-        opening = opening_of(row)
+        opening = opening_from_row(row)
         if opening in openings and opening not in kept:
             kept.add(opening)
         else:
-            await session.delete(row_of(OpeningHours, row))
+            await session.delete(from_row(OpeningHours, row))
     for opening in sorted(set(openings) - kept, key=lambda one: (one.weekday, one.opens, one.closes)):
         await session.insert(OpeningHours(resource_id=resource.id, **opening._asdict()))
 
 
-def require_zone(facts: dict[str, Any]) -> None:
+def require_timezone(values: dict[str, Any]) -> None:
     """Refuse a time zone that the clocks of this program do not know."""
     try:
-        ZoneInfo(facts.get("timezone", "UTC"))
+        ZoneInfo(values.get("timezone", "UTC"))
     except (KeyError, ValueError, OSError):
         raise no.UnknownTimezone from None

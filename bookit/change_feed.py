@@ -20,19 +20,19 @@ from sqlalchemy import text
 
 from bookit import refusals as no
 from bookit.db.pool import Database
-from bookit.db.session import Reads
+from bookit.db.session import Reader
 from bookit.db.statements import Row
 from bookit.reports import calendar
 
 log = logging.getLogger("bookit.news")
-EVERY_SECONDS = 0.4
-AFTER_TROUBLE_SECONDS = 2
-MOST_AT_ONCE = 1_000
-MOST_WAITING = 32  # batches for one reader, who after that is told to come again
-LOOK_BACK = 5_000  # numbers, within which another transaction may be at work when a reader begins
-FOR_EVER = 2**62
+POLL_INTERVAL_SECONDS = 0.4
+RETRY_DELAY_SECONDS = 2
+MAX_EVENTS_PER_POLL = 1_000
+MAX_QUEUED_BATCHES = 32  # batches for one reader, who after that is told to come again
+GAP_WINDOW = 5_000  # numbers, within which another transaction may be at work when a reader begins
+OPEN_END = 2**62
 
-READ = text("""
+SELECT_UNSEEN = text("""
 SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS oldest, event.*
   FROM (VALUES (1)) AS always LEFT JOIN (
     SELECT e.id, e.table_name, e.row_id
@@ -42,11 +42,11 @@ SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS 
      ORDER BY e.id LIMIT :limit) AS event ON true
  ORDER BY event.id
 """)
-LATEST = text("SELECT id FROM events ORDER BY id DESC LIMIT :limit")
-TAKE_NUMBER = text("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS number")
+SELECT_LATEST_IDS = text("SELECT id FROM events ORDER BY id DESC LIMIT :limit")
+ASSIGN_TRANSACTION_ID = text("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS number")
 
 
-class Range(NamedTuple):
+class IdRange(NamedTuple):
     """Numbers from the first to the last."""
 
     first: int
@@ -54,138 +54,138 @@ class Range(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Unseen:
+class Cursor:
     """What of history has not been seen: ranges, in order, the last of them without an end."""
 
-    ranges: tuple[Range, ...]
+    ranges: tuple[IdRange, ...]
 
     @classmethod
-    def read(cls, spelled: str) -> Self | None:
+    def parse(cls, value: str) -> Self | None:
         """Read what ``str`` wrote; None if it did not."""
         found = []
-        for part in spelled.split(",")[:100]:
+        for part in value.split(",")[:100]:
             first, dash, last = part.partition("-")
-            if not (dash and is_number(first) and (is_number(last) or not last)):
+            if not (dash and is_event_id(first) and (is_event_id(last) or not last)):
                 return None
-            found.append(Range(int(first), int(last or FOR_EVER)))
+            found.append(IdRange(int(first), int(last or OPEN_END)))
         steps = [end for one in found for end in one]
-        return cls(tuple(found)) if steps == sorted(steps) and steps[-1] == FOR_EVER else None
+        return cls(tuple(found)) if steps == sorted(steps) and steps[-1] == OPEN_END else None
 
     def __str__(self) -> str:
-        return ",".join(f"{one.first}-{one.last if one.last < FOR_EVER else ''}" for one in self.ranges)
+        return ",".join(f"{one.first}-{one.last if one.last < OPEN_END else ''}" for one in self.ranges)
 
     @property
-    def next(self) -> int:
+    def next_id(self) -> int:
         """From which number on nothing was seen at all."""
         return self.ranges[-1].first
 
-    def __contains__(self, number: int) -> bool:
-        return any(one.first <= number <= one.last for one in self.ranges)
+    def __contains__(self, event_id: int) -> bool:
+        return any(one.first <= event_id <= one.last for one in self.ranges)
 
-    def without(self, numbers: Iterable[int]) -> "Unseen":
+    def without(self, event_ids: Iterable[int]) -> "Cursor":
         """Give what is unseen when these, in order, were seen."""
-        seen, found = list(numbers), list[Range]()
+        seen, found = list(event_ids), list[IdRange]()
         for first, last in self.ranges:
             begin = first
             for number in seen:
                 if begin <= number <= last:
-                    found += [Range(begin, number - 1)] if begin < number else []
+                    found += [IdRange(begin, number - 1)] if begin < number else []
                     begin = number + 1
-            found += [Range(begin, last)] if begin <= last else []
-        return Unseen(tuple(found))
+            found += [IdRange(begin, last)] if begin <= last else []
+        return Cursor(tuple(found))
 
-    def since(self, number: int) -> "Unseen":
+    def skip_before(self, event_id: int) -> "Cursor":
         """Give what is unseen when nothing before this number is waited for."""
-        return Unseen(tuple(Range(max(one.first, number), one.last) for one in self.ranges if one.last >= number))
+        return Cursor(tuple(IdRange(max(one.first, event_id), one.last) for one in self.ranges if one.last >= event_id))
 
-    def both(self, other: "Unseen") -> "Unseen":
+    def intersect(self, other: "Cursor") -> "Cursor":
         """Give what is unseen to this and to the other."""
         found = [
-            Range(max(a.first, b.first), min(a.last, b.last))
+            IdRange(max(a.first, b.first), min(a.last, b.last))
             for a in self.ranges
             for b in other.ranges
             if max(a.first, b.first) <= min(a.last, b.last)
         ]
-        return Unseen(tuple(found))
+        return Cursor(tuple(found))
 
 
-def is_number(spelled: str) -> bool:
-    return spelled.isascii() and spelled.isdigit() and len(spelled) < len(str(FOR_EVER))
+def is_event_id(value: str) -> bool:
+    return value.isascii() and value.isdigit() and len(value) < len(str(OPEN_END))
 
 
 @dataclass(frozen=True)
-class News:
+class Changes:
     """What happened: the events, the visits among them as they now are, and what is unseen after that."""
 
     events: list[Row]
-    visits: dict[int, Row]
-    unseen: Unseen
-    is_too_much: bool = False
+    bookings: dict[int, Row]
+    cursor: Cursor
+    is_truncated: bool = False
 
 
 @dataclass(eq=False)
-class Reader:
+class Subscriber:
     """Somebody who watches. Their queue holds a few batches; None ends it."""
 
-    queue: "Queue[News | None]" = field(default_factory=lambda: Queue(MOST_WAITING))
+    queue: "Queue[Changes | None]" = field(default_factory=lambda: Queue(MAX_QUEUED_BATCHES))
 
-    def tell(self, news: News | None) -> None:
+    def deliver(self, changes: Changes | None) -> None:
         """Put news where this reader finds it; one who is too slow is sent away, and misses nothing by coming again."""
         try:
-            self.queue.put_nowait(news)
+            self.queue.put_nowait(changes)
         except QueueFull:
             while not self.queue.empty():
                 self.queue.get_nowait()
             self.queue.put_nowait(None)
 
 
-async def read_on(reads: Reads, unseen: Unseen) -> tuple[News, int]:
+async def poll(reader: Reader, cursor: Cursor) -> tuple[Changes, int]:
     """Read what is unseen, as much as goes at once, and the oldest transaction that still ran at that moment."""
-    firsts, lasts = zip(*unseen.ranges, strict=True)
-    rows = await reads.fetch(READ, firsts=list(firsts), lasts=list(lasts), limit=MOST_AT_ONCE)
+    firsts, lasts = zip(*cursor.ranges, strict=True)
+    rows = await reader.fetch(SELECT_UNSEEN, firsts=list(firsts), lasts=list(lasts), limit=MAX_EVENTS_PER_POLL)
     events = [row for row in rows if row["id"] is not None]
     numbers = {row["row_id"] for row in events if row["table_name"] == "bookings"}
-    visits = {row["id"]: row for row in await calendar.visits_of(reads, numbers)}
-    is_too_much = len(events) == MOST_AT_ONCE
-    return News(events, visits, unseen.without(row["id"] for row in events), is_too_much), rows[0]["oldest"]
+    visits = {row["id"]: row for row in await calendar.bookings_by_id(reader, numbers)}
+    is_too_much = len(events) == MAX_EVENTS_PER_POLL
+    return Changes(events, visits, cursor.without(row["id"] for row in events), is_too_much), rows[0]["oldest"]
 
 
-class Newsroom:
+class ChangeFeed:
     """Reads history while anybody watches, and tells all of them."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.readers: set[Reader] = set()
-        self.unseen = Unseen((Range(1, FOR_EVER),))
-        self._waits: list[tuple[int, int]] = []  # a transaction number, and before which number of history it holds
-        self._doubted = 0
+        self.subscribers: set[Subscriber] = set()
+        self.cursor = Cursor((IdRange(1, OPEN_END),))
+        self._gaps: list[tuple[int, int]] = []  # a transaction number, and before which number of history it holds
+        self._gaps_recorded_before = 0
         self._task: Task[None] | None = None
-        self._opening = asyncio.Lock()
+        self._start_lock = asyncio.Lock()
         self._is_closed = False
 
     @asynccontextmanager
-    async def watching(self) -> AsyncIterator[Reader]:
+    async def subscribe(self) -> AsyncIterator[Subscriber]:
         """Tell somebody what happens, as long as the block runs."""
-        reader = Reader()
-        async with self._opening:
+        reader = Subscriber()
+        async with self._start_lock:
             if self._task is None and not self._is_closed:
-                await self._begin()
-                self._task = asyncio.create_task(self._go_on())
-            self.readers.add(reader)
+                await self._start()
+                self._task = asyncio.create_task(self._run())
+            self.subscribers.add(reader)
         if self._is_closed:
-            reader.tell(None)
+            reader.deliver(None)
         try:
             yield reader
         finally:
-            self.readers.discard(reader)
-            if not self.readers:
+            self.subscribers.discard(reader)
+            if not self.subscribers:
                 self._stop()
 
     def close(self) -> None:
         """Send everybody away, and read no more."""
         self._is_closed = True
-        for reader in self.readers:
-            reader.tell(None)
+        for reader in self.subscribers:
+            reader.deliver(None)
         self._stop()
 
     def _stop(self) -> None:
@@ -193,51 +193,51 @@ class Newsroom:
             self._task.cancel()
         self._task = None
 
-    async def _begin(self) -> None:
+    async def _start(self) -> None:
         """Begin at what is there by now. Numbers that are missing of late may be of transactions still at work."""
-        rows = await self.database.fetch(LATEST, limit=LOOK_BACK)
+        rows = await self.database.fetch(SELECT_LATEST_IDS, limit=GAP_WINDOW)
         numbers = sorted(row["id"] for row in rows)
-        first = numbers[0] if len(numbers) == LOOK_BACK else 1
-        self.unseen = Unseen((Range(first, FOR_EVER),)).without(numbers)
-        self._waits, self._doubted = [], 0
+        first = numbers[0] if len(numbers) == GAP_WINDOW else 1
+        self.cursor = Cursor((IdRange(first, OPEN_END),)).without(numbers)
+        self._gaps, self._gaps_recorded_before = [], 0
 
-    async def _go_on(self) -> None:
+    async def _run(self) -> None:
         is_more = False
         while True:
             try:
-                is_more = await self._read()
+                is_more = await self._poll()
             except no.Busy:
                 log.warning("The database was busy; news come later.")
-                await asyncio.sleep(AFTER_TROUBLE_SECONDS)
+                await asyncio.sleep(RETRY_DELAY_SECONDS)
             except Exception:
                 # Whoever watches waits; nothing is lost, for what is unseen stays so.
                 log.exception("News could not be read; they come later.")
-                await asyncio.sleep(AFTER_TROUBLE_SECONDS)
-            await asyncio.sleep(0 if is_more else EVERY_SECONDS)
+                await asyncio.sleep(RETRY_DELAY_SECONDS)
+            await asyncio.sleep(0 if is_more else POLL_INTERVAL_SECONDS)
 
-    async def _read(self) -> bool:
+    async def _poll(self) -> bool:
         """Read on and tell; say whether there is more already."""
-        news, oldest = await read_on(self.database, self.unseen)
-        self.unseen = news.unseen
-        if not news.is_too_much:
-            self._give_up(oldest)
-        await self._doubt()
+        news, oldest = await poll(self.database, self.cursor)
+        self.cursor = news.cursor
+        if not news.is_truncated:
+            self._close_gaps(oldest)
+        await self._record_gap()
         if news.events:
-            for reader in [*self.readers]:
-                reader.tell(News(news.events, news.visits, self.unseen, news.is_too_much))
-        return news.is_too_much
+            for reader in [*self.subscribers]:
+                reader.deliver(Changes(news.events, news.bookings, self.cursor, news.is_truncated))
+        return news.is_truncated
 
-    def _give_up(self, oldest: int) -> None:
+    def _close_gaps(self, oldest: int) -> None:
         """Wait no longer for numbers that nobody holds any more."""
-        for number, before in [*self._waits]:
+        for number, before in [*self._gaps]:
             if number < oldest:
-                self.unseen = self.unseen.since(before)
-                self._waits.remove((number, before))
+                self.cursor = self.cursor.skip_before(before)
+                self._gaps.remove((number, before))
 
-    async def _doubt(self) -> None:
+    async def _record_gap(self) -> None:
         """Note which transactions may hold the numbers that are missing, if new ones are."""
-        if len(self.unseen.ranges) > 1 and self.unseen.ranges[-2].first >= self._doubted:
-            before = self.unseen.next
-            taken = await self.database.fetch(TAKE_NUMBER)
-            self._waits.append((taken[0]["number"], before))
-            self._doubted = before
+        if len(self.cursor.ranges) > 1 and self.cursor.ranges[-2].first >= self._gaps_recorded_before:
+            before = self.cursor.next_id
+            taken = await self.database.fetch(ASSIGN_TRANSACTION_ID)
+            self._gaps.append((taken[0]["number"], before))
+            self._gaps_recorded_before = before

@@ -22,9 +22,9 @@ INTERVAL_SECONDS = 3600
 async def clean_up(database: Database, *, now: datetime) -> None:
     """Forget keys a day old and expired tokens, and cancel holds that ran out. Harmless to run twice at once."""
     async with database.transaction(by=Actor("worker"), now=now) as session:
-        await acts.let_go(session, now=now)
-        await idempotency.forget(session, now=now)
-        await sign_in.forget_sign_ins(session, now=now)
+        await acts.expire_holds(session, now=now)
+        await idempotency.delete_expired(session, now=now)
+        await sign_in.delete_expired(session, now=now)
 
 
 async def clean_up_periodically(database: Database, *, clock: Clock) -> None:

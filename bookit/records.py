@@ -21,16 +21,16 @@ from bookit.schema.tables import Booking, OpeningHours, Resource, Review, Servic
 TableRow = TypeVar("TableRow", bound=SQLModel)
 
 
-async def plain_create(session: Session, table: type[SQLModel], **values: Any) -> SQLModel:
+async def default_create(session: Session, table: type[SQLModel], **values: Any) -> SQLModel:
     return await session.insert(table(**values))
 
 
-async def plain_change(session: Session, row: SQLModel, *, by: Actor, now: datetime, **changes: Any) -> SQLModel:
+async def default_change(session: Session, row: SQLModel, *, by: Actor, now: datetime, **changes: Any) -> SQLModel:
     del by, now
     return await session.update(row, **changes)
 
 
-async def plain_remove(session: Session, row: SQLModel, *, by: Actor, now: datetime) -> None:
+async def default_remove(session: Session, row: SQLModel, *, by: Actor, now: datetime) -> None:
     del by, now
     await session.delete(row)
 
@@ -40,80 +40,80 @@ class Rules:
     """How rows of one table come, change and go, where that is more than writing them down."""
 
     create: Callable[..., Awaitable[SQLModel]]
-    change: Callable[..., Awaitable[SQLModel]] = plain_change
-    remove: Callable[..., Awaitable[None]] = plain_remove
-    together: frozenset[str] = frozenset()  # facts that mean something else without each other
+    change: Callable[..., Awaitable[SQLModel]] = default_change
+    remove: Callable[..., Awaitable[None]] = default_remove
+    linked_fields: frozenset[str] = frozenset()  # facts that mean something else without each other
 
 
 RULES: Mapping[type[SQLModel], Rules] = {
     User: Rules(accounts.register, accounts.change, accounts.remove),
     Service: Rules(catalogue.add_service, catalogue.change_service, catalogue.remove_service),
     Resource: Rules(catalogue.add_resource, catalogue.change_resource, catalogue.remove_resource),
-    Booking: Rules(acts.book, acts.amend, acts.remove, together=frozenset({"start_time", "end_time"})),
+    Booking: Rules(acts.book, acts.change, acts.remove, linked_fields=frozenset({"start_time", "end_time"})),
     Review: Rules(reviews.write, reviews.change, reviews.remove),
 }
 
 
-def word_for(table: type[SQLModel]) -> str:
+def display_name(table: type[SQLModel]) -> str:
     """Give the word people say for a row: CalendarException is "calendar exception"."""
     return re.sub(r"(?<!^)(?=[A-Z])", " ", table.__name__).lower()
 
 
 async def create(session: Session, table: type[TableRow], *, by: Actor, now: datetime, **values: Any) -> TableRow:
     """Add a row, by the table's rule if it has one."""
-    permissions.require_may(by, "create", table)
+    permissions.require_permission(by, "create", table)
     if table in RULES:
         return cast("TableRow", await RULES[table].create(session, by=by, now=now, **values))
-    return cast("TableRow", await plain_create(session, table, **values))
+    return cast("TableRow", await default_create(session, table, **values))
 
 
-async def change(session: Session, row: TableRow, *, by: Actor, now: datetime, **wanted: Any) -> TableRow:
+async def change(session: Session, row: TableRow, *, by: Actor, now: datetime, **values: Any) -> TableRow:
     """Change only what differs, by the table's rule if it has one; what belongs together is told together."""
-    permissions.require_may(by, "change", type(row))
-    rules = RULES.get(type(row), Rules(plain_create))
-    differing = {name for name, value in wanted.items() if getattr(row, name, None) != value}
-    told = differing | (rules.together if differing & rules.together else set())
-    changes = {name: value for name, value in wanted.items() if name in told}
+    permissions.require_permission(by, "change", type(row))
+    rules = RULES.get(type(row), Rules(default_create))
+    differing = {name for name, value in values.items() if getattr(row, name, None) != value}
+    told = differing | (rules.linked_fields if differing & rules.linked_fields else set())
+    changes = {name: value for name, value in values.items() if name in told}
     return cast("TableRow", await rules.change(session, row, by=by, now=now, **changes))
 
 
 async def remove(session: Session, row: SQLModel, *, by: Actor, now: datetime) -> None:
     """Take a row away, by the table's rule if it has one."""
-    permissions.require_may(by, "remove", type(row))
-    rule = RULES[type(row)].remove if type(row) in RULES else plain_remove
+    permissions.require_permission(by, "remove", type(row))
+    rule = RULES[type(row)].remove if type(row) in RULES else default_remove
     await rule(session, row, by=by, now=now)
 
 
-async def find(session: Session, table: type[TableRow], number: int) -> TableRow:
+async def get(session: Session, table: type[TableRow], row_id: int) -> TableRow:
     """Give the row of this number, or refuse with "There is no such …"."""
-    row = await session.get(table, number)
+    row = await session.get(table, row_id)
     if row is None:
-        raise no.Missing(what=word_for(table))
+        raise no.Missing(what=display_name(table))
     return row
 
 
-async def hold(session: Session, table: type[TableRow], number: int, *, version: int | None = None) -> TableRow:
+async def lock(session: Session, table: type[TableRow], row_id: int, *, version: int | None = None) -> TableRow:
     """Give the row of this number for changing; refuses one that has another version than the editor saw."""
-    row = await session.get(table, number, hold=True)
+    row = await session.get(table, row_id, for_update=True)
     if row is None:
-        raise no.Missing(what=word_for(table))
+        raise no.Missing(what=display_name(table))
     if version is not None and getattr(row, "version", version) != version:
         raise no.Stale
     return row
 
 
-async def erase(session: Session, number: int, *, email: str, by: Actor, now: datetime) -> int:
+async def erase(session: Session, user_id: int, *, email: str, by: Actor, now: datetime) -> int:
     """Erase the customer of this number, whose e-mail was typed again; gives how many bookings that cancelled."""
-    permissions.require_may(by, "erase", User)
-    return await erasure.erase(session, await hold(session, User, number), email=email, by=by, now=now)
+    permissions.require_permission(by, "erase", User)
+    return await erasure.erase(session, await lock(session, User, user_id), email=email, by=by, now=now)
 
 
-async def keep_hours(
-    session: Session, resource_id: int, openings: Collection[Opening], *, by: Actor, now: datetime, seen: str
+async def replace_opening_hours(
+    session: Session, resource_id: int, openings: Collection[Opening], *, by: Actor, now: datetime, expected_tag: str
 ) -> None:
     """Have a resource work these hours and no others; refuses when they are not those that the editor saw."""
     verbs: tuple[Verb, ...] = ("create", "change", "remove")
     for verb in verbs:
-        permissions.require_may(by, verb, OpeningHours)
-    resource = await hold(session, Resource, resource_id)
-    await catalogue.keep_hours(session, resource, openings, by=by, now=now, seen=seen)
+        permissions.require_permission(by, verb, OpeningHours)
+    resource = await lock(session, Resource, resource_id)
+    await catalogue.replace_opening_hours(session, resource, openings, by=by, now=now, expected_tag=expected_tag)

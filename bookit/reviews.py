@@ -24,7 +24,7 @@ async def write(session: Session, *, by: Actor, now: datetime, booking_id: int, 
 async def change(session: Session, review: Review, *, by: Actor, now: datetime, **changes: Any) -> Review:
     """Change what one said oneself."""
     del now
-    await require_own(session, review, by=by)
+    await require_author(session, review, by=by)
     return await session.update(review, **changes)
 
 
@@ -32,11 +32,11 @@ async def remove(session: Session, review: Review, *, by: Actor, now: datetime) 
     """Take back what one said, or as an admin what somebody said."""
     del now
     if by.role != Role.ADMIN:
-        await require_own(session, review, by=by)
+        await require_author(session, review, by=by)
     await session.delete(review)
 
 
-async def require_own(session: Session, review: Review, *, by: Actor) -> None:
+async def require_author(session: Session, review: Review, *, by: Actor) -> None:
     """Refuse whoever did not write this."""
     booking = await session.get(Booking, review.booking_id)
     if booking is None or booking.user_id != by.id:

@@ -65,12 +65,8 @@ def none_if_empty(value: object) -> object:
     return value or None
 
 
-def split_list(value: object) -> object:
-    return (
-        [part.strip().rstrip("/") for part in value.split(",") if part.strip()]
-        if isinstance(value, str)
-        else value
-    )
+def split_comma_separated(value: object) -> object:
+    return [part.strip().rstrip("/") for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -89,7 +85,7 @@ class Settings(BaseSettings):
     debug: bool = False
     bookit_demo: bool = False
     bookit_only: Annotated[Literal["api", "admin"] | None, BeforeValidator(none_if_empty)] = None
-    allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(split_list)] = []
+    allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(split_comma_separated)] = []
     bookit_home: Path = Path(".bookit")
     timezone: Annotated[str, BeforeValidator(validate_timezone)] = "UTC"
 
@@ -114,7 +110,7 @@ class Settings(BaseSettings):
         if len(given.encode()) < MIN_SECRET_BYTES:
             found = "is missing" if not given else f"has only {len(given.encode())} bytes"
             message = (
-                f"SECRET_KEY {found}. It signs the sign-ins, so it needs {MIN_SECRET_BYTES} bytes or more. Make one with:\n"
+                f"SECRET_KEY {found}. It signs sign-ins and needs {MIN_SECRET_BYTES} bytes or more. Make one with:\n"
                 '  python3 -c "import secrets; print(secrets.token_hex(32))"'
             )
             raise SettingsError(message)

@@ -15,7 +15,7 @@ MESSAGE_BY_PATTERN = {
 }
 
 
-def sentence(error: Mapping[str, Any]) -> str:
+def format_error(error: Mapping[str, Any]) -> str:
     """Say a mistake, Pydantic's or a door's own, but a pattern in words: nobody is shown one."""
     text = str(error["msg"]).removeprefix("Value error, ")
     if error.get("type") == "string_pattern_mismatch":

@@ -5,7 +5,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 from sqlmodel import SQLModel
 
-from bookit.schema.revisions import dialect_url
+from bookit.schema.revisions import sqlalchemy_url
 from bookit.settings import read_settings
 
 MIGRATING = 4_207  # The advisory lock under which one migration runs at a time.
@@ -17,7 +17,7 @@ def run() -> None:
     if not url:
         message = "Set DATABASE_URL: alembic itself does not start the embedded database. `bookit migrate` does."
         raise SystemExit(message)
-    engine = create_engine(dialect_url(url), poolclass=NullPool)
+    engine = create_engine(sqlalchemy_url(url), poolclass=NullPool)
     with engine.connect() as connection, connection.begin():
         connection.execute(text("SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '15min'"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATING}, 0)"))

@@ -12,7 +12,7 @@ from bookit.clock import system_clock
 from bookit.db.pool import Database
 from bookit.settings import Settings, read_settings
 from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_PASSWORD, DEMO_STAFF, Outcome, Summary, plant
-from server.process import Stop, database_of, plainly, require_schema, when_told_to_stop
+from server.process import CliError, install_signal_handlers, require_schema, running_database, user_errors
 
 BAR = 24  # characters
 OFTEN = 0.1  # seconds between two drawings
@@ -50,7 +50,7 @@ class Progress:
 
 async def run(settings: Settings, *, seed: int, bookings: int) -> Summary:
     """Plant into this database."""
-    async with Database.of(settings, size=1) as database:
+    async with Database.from_settings(settings, size=1) as database:
         return await plant(database, now=system_clock(), seed=seed, bookings=bookings, tell=Progress(bookings))
 
 
@@ -87,22 +87,22 @@ def main(*, bookings: int, seed: int) -> None:
     It goes into the database of DATABASE_URL, or into BookIt's own. All of it is made, or nothing is; a database
     that has it already is left as it is.
     """
-    when_told_to_stop(1)
+    install_signal_handlers(1)
     began = time.monotonic()
-    with plainly():
+    with user_errors():
         asked = read_settings()
-        with database_of(asked) as settings:
+        with running_database(asked) as settings:
             require_schema(settings, may_migrate=asked.is_embedded)
             try:
                 made = anyio.run(lambda: run(settings, seed=seed, bookings=bookings))
             except KeyboardInterrupt:
-                raise Stop("\nStopped before the end, so nothing was added.") from None
+                raise CliError("\nStopped before the end, so nothing was added.") from None
     if made.outcome == Outcome.PLANTED:
         click.echo(report(made, time.monotonic() - began))
     elif made.outcome == Outcome.WAS_THERE:
         click.echo(made.outcome)
     else:
-        raise Stop(made.outcome)
+        raise CliError(made.outcome)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from bookit import records
 from bookit.db.session import Session
 from bookit.db.statements import Row
 from bookit.policy.permissions import Actor
-from bookit.schema.tables import Booking, OpeningHours, Resource, Review, Service, Status, User, home
+from bookit.schema.tables import Booking, OpeningHours, Resource, Review, Service, Status, User, table_of
 from seed.review_texts import about
 from seed.schedule import DAYS_AHEAD, on_the_wall
 from seed.studio import CUSTOMERS, OFFERS, Kind, Offer, address, exceptions, week
@@ -44,7 +44,7 @@ BOOKING = ("user_id", "service_id", "resource_id", "start_time", "end_time", "bl
            "price", "created_at")  # fmt: skip
 REVIEW = ("booking_id", "rating", "comment", "created_at")
 
-USERS, BOOKINGS = home(User).c, home(Booking).c
+USERS, BOOKINGS = table_of(User).c, table_of(Booking).c
 OURS = (
     select(USERS.id)
     .where(USERS.password_hash == bindparam("hashed"), USERS.email.regexp_match("[0-9]@"))
@@ -109,7 +109,7 @@ class Bulk:
         await self.add_customers(max(len(CUSTOMERS), count // 10))
         visits, made, reviews = self.visits(count), 0, 0
         while batch := list(islice(visits, BATCH)):
-            made += await self.session.load(Booking, BOOKING, batch)
+            made += await self.session.copy_rows(Booking, BOOKING, batch)
             reviews += await self.review(len(batch))
             self.tell(after + made)
         return Made(len(self.sold), len(self.rooms), len(self.customers), made, reviews)
@@ -123,7 +123,7 @@ class Bulk:
             await self.open_branch(name, "hair", -(-here // 2))
             await self.open_branch(name, "body", here // 2)
         rows = [(room.resource_id, w.weekday, w.opens, w.closes) for room in self.rooms for w in HOURS]
-        await self.session.load(OpeningHours, HOUR, rows)
+        await self.session.copy_rows(OpeningHours, HOUR, rows)
 
     async def open_branch(self, branch: str, kind: Kind, rooms: int) -> None:
         then = self.now - timedelta(days=2000)
@@ -156,7 +156,7 @@ class Bulk:
 
     async def add_customers(self, count: int) -> None:
         """Add so many customers, who share the demo's password."""
-        await self.session.load(User, USER, (self.customer(number + 1) for number in range(count)))
+        await self.session.copy_rows(User, USER, (self.customer(number + 1) for number in range(count)))
         self.customers = [row["id"] for row in await self.session.fetch(OURS, hashed=self.hashed)]
         self.rng.shuffle(self.customers)
 
@@ -212,7 +212,7 @@ class Bulk:
         """Have some of the latest bookings reviewed, and give how many."""
         rows = await self.session.fetch(LATEST, most=latest)
         chosen = [row for row in rows if self.may_review(row) and self.rng.random() < REVIEWED]
-        return await self.session.load(Review, REVIEW, [self.reviewed(row) for row in reversed(chosen)])
+        return await self.session.copy_rows(Review, REVIEW, [self.reviewed(row) for row in reversed(chosen)])
 
     def may_review(self, row: Row) -> bool:
         return row["service_id"] in self.sold and row["status"] == Status.COMPLETED

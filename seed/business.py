@@ -87,7 +87,7 @@ async def plant(
 
 async def look(database: Database) -> Outcome | None:
     """Say what speaks against planting here, if anything does."""
-    if await database.fetch(sign_in.OF_EMAIL, email=DEMO_ADMIN):
+    if await database.fetch(sign_in.SELECT_BY_EMAIL, email=DEMO_ADMIN):
         return Outcome.WAS_THERE
     return Outcome.IN_USE if await database.fetch(SOME_BOOKING) else None
 
@@ -150,7 +150,7 @@ class Planting:
         """Have history name this person from here on."""
         if by != self.speaker:
             self.speaker = by
-            await self.session.speak_for(by)
+            await self.session.set_actor(by)
 
     async def account(self, by: Actor, at: datetime, name: str, email: str, role: Role) -> Actor:
         user = await self.make(User, by, at, name=name, email=email, role=role, password_hash=self.hashed)

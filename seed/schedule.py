@@ -9,7 +9,7 @@ from random import Random
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from bookit.policy.times import instant
+from bookit.policy.times import to_utc
 from bookit.schema.tables import Status
 from seed.review_texts import about
 from seed.studio import CUSTOMERS, OFFERS, PLACES, Offer, Place, Window, exceptions
@@ -178,4 +178,4 @@ def between(rng: Random, since: datetime, until: datetime) -> datetime:
 
 def on_the_wall(day: date, hour: time, zone: ZoneInfo) -> datetime:
     """Give the moment the clock in this zone shows this hour."""
-    return instant(datetime.combine(day, hour), zone)
+    return to_utc(datetime.combine(day, hour), zone)

@@ -27,19 +27,19 @@ from bookit.clock import Clock, system_clock
 from bookit.db.pool import Database
 from bookit.refusals import Refusal
 from bookit.settings import Settings, read_settings
-from server.logs import write_logs
+from server.logs import configure_logging
 
 
 def create() -> Starlette:
     """Make the application as the environment describes it; what a server process runs."""
     settings = read_settings().with_secret()
-    write_logs(debug=settings.debug)
+    configure_logging(debug=settings.debug)
     return build(settings)
 
 
 def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
     """Make the application with these settings and this clock; its database opens with its lifespan."""
-    database = Database.of(settings)
+    database = Database.from_settings(settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -51,12 +51,12 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
             if settings.bookit_only == "api":
                 yield
                 return
-            with leaving(app.state.staff_site.close_streams):
+            with on_shutdown_signal(app.state.staff_site.close_streams):
                 yield
         await app.state.staff_site.close()
 
     app = Starlette(
-        routes=[*(health() if settings.bookit_only == "admin" else routes()), front_page(settings)],
+        routes=[*(health() if settings.bookit_only == "admin" else routes()), redirect_root(settings)],
         middleware=[Middleware(Front), *cors(settings), Middleware(AnswersBugs)],
         exception_handlers={Refusal: on_refusal, HTTPException: on_http_error},
         lifespan=lifespan,
@@ -70,7 +70,7 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
 
 
 @contextmanager
-def leaving(say: Callable[[], None]) -> Iterator[None]:
+def on_shutdown_signal(callback: Callable[[], None]) -> Iterator[None]:
     """Say it as soon as the server is told to stop: it waits for open streams before it ends the lifespan."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -78,7 +78,7 @@ def leaving(say: Callable[[], None]) -> Iterator[None]:
     loop, before = asyncio.get_running_loop(), dict[int, Any]()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(say)
+        loop.call_soon_threadsafe(callback)
         handler = before[number]
         if callable(handler):
             handler(number, frame)
@@ -94,7 +94,7 @@ def leaving(say: Callable[[], None]) -> Iterator[None]:
                 signal.signal(taken, handler)
 
 
-def front_page(settings: Settings) -> Route:
+def redirect_root(settings: Settings) -> Route:
     """Lead whoever types the bare address into a browser to the staff door, or without one to the API's pages.
 
     Programs, which do not ask for HTML, are told that there is nothing here.

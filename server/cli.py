@@ -8,14 +8,21 @@ import click
 
 from bookit.clock import system_clock
 from bookit.settings import Settings, read_settings
-from server.process import Stop, database_of, plainly, read_or_stop, require_schema, when_told_to_stop
+from server.process import (
+    CliError,
+    install_signal_handlers,
+    read_settings_or_exit,
+    require_schema,
+    running_database,
+    user_errors,
+)
 
 
 @click.group()
 @click.version_option(package_name="bookit")
 def main() -> None:
     """BookIt: the back office for businesses that sell time."""
-    when_told_to_stop(1)
+    install_signal_handlers(1)
 
 
 @main.command()
@@ -28,26 +35,26 @@ def serve(host: str, port: int, workers: int, only: str | None, *, demo: bool) -
     """Serve BookIt until Ctrl-C."""
     from server import runner
 
-    when_told_to_stop(0, by_ctrl_c=True)
-    with plainly():
+    install_signal_handlers(0, on_sigint=True)
+    with user_errors():
         asked = read_settings().with_secret()
         if demo and not asked.is_embedded:
-            raise Stop("--demo makes people with a known password, so it works on the embedded database alone.")
-        with runner.listening(host, port) as listener, database_of(asked) as settings:
+            raise CliError("--demo makes people with a known password, so it works on the embedded database alone.")
+        with runner.listen(host, port) as listener, running_database(asked) as settings:
             require_schema(settings, may_migrate=asked.is_embedded)
-            has_demo = demo and runner.plant_demo(settings)
+            has_demo = demo and runner.seed_demo(settings)
             runner.run(settings, listener, workers, demo=has_demo, only=only)
 
 
 @main.command()
 def migrate() -> None:
     """Bring the database to the schema this version needs."""
-    with plainly(), database_of(read_settings()) as settings:
+    with user_errors(), running_database(read_settings()) as settings:
         from bookit.schema import revisions
 
-        seen = revisions.current(settings.database_url or "")
+        seen = revisions.current_revision(settings.database_url or "")
         require_schema(settings, may_migrate=True)
-        done = revisions.current(settings.database_url or "")
+        done = revisions.current_revision(settings.database_url or "")
         click.echo(
             f"The database is up to date ({done})." if seen == done else f"Migrated from {seen or 'empty'} to {done}."
         )
@@ -62,8 +69,8 @@ def create_admin(email: str, name: str | None, *, password_stdin: bool) -> None:
     import anyio
 
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else ask_password()
-    asked = read_or_stop()
-    with plainly(), database_of(asked) as settings:
+    asked = read_settings_or_exit()
+    with user_errors(), running_database(asked) as settings:
         require_schema(settings, may_migrate=asked.is_embedded)
         anyio.run(add_admin, settings, email, name or email.partition("@")[0], password)
     click.echo(f"{email} is an admin.")
@@ -83,7 +90,7 @@ async def add_admin(settings: Settings, email: str, name: str, password: str) ->
     password_hash = await passwords.hash_password(password)
     by = Actor("cli", role=Role.ADMIN)
     facts: dict[str, Any] = {"name": name, "email": email, "password_hash": password_hash, "role": Role.ADMIN}
-    async with Database.of(settings, size=1) as database, database.transaction(by=by) as session:
+    async with Database.from_settings(settings, size=1) as database, database.transaction(by=by) as session:
         await records.create(session, User, by=by, now=system_clock(), **facts)
 
 
@@ -94,20 +101,20 @@ def worker() -> None:
 
     from bookit import cleanup
     from bookit.db.pool import Database
-    from server.logs import write_logs
+    from server.logs import configure_logging
 
     async def run(settings: Settings) -> None:
-        database = Database.of(settings, size=1)
+        database = Database.from_settings(settings, size=1)
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as told_to_stop:
             async with database, cleanup.run_in_background(database, clock=system_clock):
                 click.echo("BookIt's worker is at work. Ctrl-C ends it.", err=True)
                 await anext(told_to_stop)
         click.echo("BookIt's worker has stopped.", err=True)
 
-    when_told_to_stop(0, by_ctrl_c=True)
-    asked = read_or_stop()
-    write_logs(debug=asked.debug)
-    with plainly(), database_of(asked) as settings:
+    install_signal_handlers(0, on_sigint=True)
+    asked = read_settings_or_exit()
+    configure_logging(debug=asked.debug)
+    with user_errors(), running_database(asked) as settings:
         require_schema(settings, may_migrate=asked.is_embedded)
         anyio.run(run, settings)
 
@@ -119,19 +126,19 @@ def check() -> None:
 
     from bookit.schema import revisions
 
-    with plainly():
+    with user_errors():
         asked = read_settings().with_secret()
         click.echo("The settings make sense.")
-        with database_of(asked) as settings:
+        with running_database(asked) as settings:
             url = settings.database_url or ""
             with psycopg.connect(url, connect_timeout=10) as connection:
                 number = connection.info.server_version
             if number < 150000:  # noqa: PLR2004 -- PostgreSQL 15, as the README says
-                raise Stop(f"PostgreSQL {number // 10000} answers, and BookIt needs 15 or newer.")
+                raise CliError(f"PostgreSQL {number // 10000} answers, and BookIt needs 15 or newer.")
             whose = "its own" if asked.is_embedded else "the one of DATABASE_URL"
             click.echo(f"PostgreSQL {number // 10000} answers ({whose}).")
-            if asked.is_embedded and revisions.current(url) is None:
+            if asked.is_embedded and revisions.current_revision(url) is None:
                 click.echo("The database is empty; bookit serve makes its schema.")
                 return
             require_schema(settings, may_migrate=False)
-            click.echo(f"The schema is up to date ({revisions.newest()}).")
+            click.echo(f"The schema is up to date ({revisions.latest_revision()}).")

@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 from bookit.clock import system_clock
 
 
-class Lines:
+class BatchedStream:
     """A file for our own lines, one a request: those of one turn of the event loop are written by one system call."""
 
     def __init__(self, file: TextIO) -> None:
@@ -36,7 +36,7 @@ class Lines:
         self._file.flush()
 
 
-def write_logs(*, debug: bool = False) -> None:
+def configure_logging(*, debug: bool = False) -> None:
     """Send every log line, our own and the libraries', to standard error in one form."""
     level = logging.DEBUG if debug else logging.INFO
     form: list[Any]
@@ -45,8 +45,8 @@ def write_logs(*, debug: bool = False) -> None:
         rendered = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         form = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), rendered]
     else:
-        form = [as_json]
-    lines = Lines(sys.stderr)
+        form = [render_json]
+    lines = BatchedStream(sys.stderr)
     structlog.configure(
         processors=form,
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -65,7 +65,7 @@ def write_logs(*, debug: bool = False) -> None:
         logging.getLogger(quiet).setLevel(logging.WARNING)
 
 
-def as_json(logger: Any, level: str, event: EventDict) -> str:
+def render_json(logger: Any, level: str, event: EventDict) -> str:
     """Write an event as one line of JSON: one step, which takes half the time of structlog's own five."""
     if "exc_info" in event:
         event = structlog.processors.format_exc_info(logger, level, event)

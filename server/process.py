@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import psycopg
 
 
-class Stop(click.ClickException):
+class CliError(click.ClickException):
     """End with one plain sentence and exit status 1."""
 
     def show(self, file: Any = None) -> None:
@@ -25,7 +25,7 @@ class Stop(click.ClickException):
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
+def user_errors() -> Iterator[None]:
     """Turn what can go wrong outside BookIt into a sentence for whoever started it."""
     import psycopg
 
@@ -35,12 +35,12 @@ def plainly() -> Iterator[None]:
     try:
         yield
     except (SettingsError, DatabaseWillNotStart, Refusal) as error:
-        raise Stop(str(error)) from None
+        raise CliError(str(error)) from None
     except psycopg.Error as error:
-        raise Stop(unusable(error)) from None
+        raise CliError(describe_database_error(error)) from None
 
 
-def unusable(error: "psycopg.Error") -> str:
+def describe_database_error(error: "psycopg.Error") -> str:
     """Say why a database cannot be used, from PostgreSQL's sentence or libpq's first line; none has the password."""
     if error.diag.message_primary:
         return f"The database refuses: {error.diag.message_primary}."
@@ -50,7 +50,7 @@ def unusable(error: "psycopg.Error") -> str:
 
 
 @contextmanager
-def database_of(settings: Settings) -> Iterator[Settings]:
+def running_database(settings: Settings) -> Iterator[Settings]:
     """Give the settings with a database that runs: the one named, or the embedded one for as long as this lasts."""
     if not settings.is_embedded:
         yield settings
@@ -61,7 +61,7 @@ def database_of(settings: Settings) -> Iterator[Settings]:
         try:
             yield settings.model_copy(update={"database_url": url})
         finally:
-            stop_listening()
+            ignore_stop_signals()
 
 
 def require_schema(settings: Settings, *, may_migrate: bool) -> None:
@@ -69,38 +69,40 @@ def require_schema(settings: Settings, *, may_migrate: bool) -> None:
     from bookit.schema import revisions
 
     url = settings.database_url or ""
-    seen, needed = revisions.current(url), revisions.newest()
+    seen, needed = revisions.current_revision(url), revisions.latest_revision()
     if seen == needed:
         return
     if seen and seen > needed:
-        raise Stop(f"This database is of a newer BookIt (migration {seen}; this one knows {needed}). Update BookIt.")
+        raise CliError(
+            f"This database is of a newer BookIt (migration {seen}; this one knows {needed}). Update BookIt."
+        )
     if not may_migrate:
         found = f"is at migration {seen}" if seen else "is empty"
-        raise Stop(f"The database {found}, and this BookIt needs migration {needed}. Run: bookit migrate")
+        raise CliError(f"The database {found}, and this BookIt needs migration {needed}. Run: bookit migrate")
     revisions.migrate(url)
 
 
-def when_told_to_stop(status: int, *, by_ctrl_c: bool = False) -> None:
+def install_signal_handlers(exit_code: int, *, on_sigint: bool = False) -> None:
     """Leave with this status then, by way of every context manager, so that the embedded database stops too."""
 
     def leave(*_: object) -> NoReturn:
-        stop_listening()
-        sys.exit(status)
+        ignore_stop_signals()
+        sys.exit(exit_code)
 
     signal.signal(signal.SIGTERM, leave)
-    if by_ctrl_c:
+    if on_sigint:
         signal.signal(signal.SIGINT, leave)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
-def stop_listening() -> None:
+def ignore_stop_signals() -> None:
     """Let no impatient second Ctrl-C keep the embedded database from stopping."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: None)  # not SIG_IGN: Python complains if one is on its way already
         atexit.register(signal.signal, number, signal.SIG_IGN)  # since Python forgets functions before its very end
 
 
-def read_or_stop() -> Settings:
-    with plainly():
+def read_settings_or_exit() -> Settings:
+    with user_errors():
         return read_settings()

@@ -21,7 +21,7 @@ from uvicorn.supervisors import Multiprocess
 
 from bookit.clock import system_clock
 from bookit.settings import Settings, SettingsError
-from server.logs import write_logs
+from server.logs import configure_logging
 
 
 class CannotServe(SettingsError):
@@ -29,7 +29,7 @@ class CannotServe(SettingsError):
 
 
 @contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
+def listen(host: str, port: int) -> Iterator[socket.socket]:
     """Take the port before anything else, so that a taken one is said at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -44,13 +44,13 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def plant_demo(settings: Settings) -> bool:
+def seed_demo(settings: Settings) -> bool:
     """Fill an empty database with the demo business, and tell whether it is there; one in use stays as it is."""
     from bookit.db.pool import Database
     from seed.business import Outcome, Summary, plant
 
     async def run() -> Summary:
-        async with Database.of(settings, size=1) as database:
+        async with Database.from_settings(settings, size=1) as database:
             return await plant(database, now=system_clock())
 
     made = anyio.run(run)
@@ -110,12 +110,12 @@ class Config(uvicorn.Config):
         """Load the application, in the process that will serve it."""
         starter = multiprocessing.parent_process()
         if starter:
-            Thread(target=end_with, args=(starter,), daemon=True).start()
+            Thread(target=exit_with_parent, args=(starter,), daemon=True).start()
         super().load()
 
 
-def end_with(starter: BaseProcess) -> None:
-    starter.join()
+def exit_with_parent(parent: BaseProcess) -> None:
+    parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -125,7 +125,7 @@ def run(settings: Settings, listener: socket.socket, workers: int, *, demo: bool
     os.environ["BOOKIT_DEMO"] = str(demo)
     os.environ["BOOKIT_ONLY"] = only or ""
     os.environ["SECRET_KEY"] = settings.secret_key.get_secret_value()
-    write_logs(debug=settings.debug)
+    configure_logging(debug=settings.debug)
     config = Config(
         "server.app:create",
         factory=True,
@@ -136,7 +136,7 @@ def run(settings: Settings, listener: socket.socket, workers: int, *, demo: bool
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    Thread(target=welcome, args=(address_of(listener), demo, only), daemon=True).start()
+    Thread(target=announce, args=(url_of(listener), demo, only), daemon=True).start()
     if workers > 1:
         Multiprocess(config, sockets=[listener]).run()
         return
@@ -146,14 +146,14 @@ def run(settings: Settings, listener: socket.socket, workers: int, *, demo: bool
         raise CannotServe("BookIt could not start; the lines above say why.")
 
 
-def address_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket) -> str:
     """Give the address a person on this machine can open."""
     host, port = listener.getsockname()[:2]
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 -- asked, not bound
     return f"http://{shown}:{port}"
 
 
-def welcome(address: str, demo: bool, only: str | None) -> None:  # noqa: FBT001 -- a thread takes its arguments by place
+def announce(address: str, demo: bool, only: str | None) -> None:  # noqa: FBT001 -- a thread takes its arguments by place
     """Wait until BookIt answers, then say so."""
     direct = build_opener(ProxyHandler({}))  # the environment's proxy knows nothing of this machine
     for _ in range(600):

@@ -35,7 +35,7 @@ TEMPLATE = "bookit_template"
 QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "1000"}
 OWNER = Actor("seed", role=Role.ADMIN)
 
-passwords.PASSWORDS.update(bcrypt__rounds=4)
+passwords.CRYPT_CONTEXT.update(bcrypt__rounds=4)
 
 
 def every_table() -> list[type[SQLModel]]:
@@ -211,7 +211,7 @@ Join = Callable[..., Any]
 @pytest.fixture
 def join(database: Database, client_of: MakeClient) -> Join:
     """Let somebody join."""
-    hashed = passwords.PASSWORDS.hash(PASSWORD)
+    hashed = passwords.CRYPT_CONTEXT.hash(PASSWORD)
 
     async def make(name: str, role: Role = Role.USER) -> Person:
         facts: dict[str, Any] = {"name": name, "email": f"{name.lower()}@example.com", "role": role}

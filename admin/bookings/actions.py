@@ -87,7 +87,7 @@ class BookingActions:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make the acts before SQLAdmin looks for them."""
-        for status, act in acts.LEADS.items():
+        for status, act in acts.STATUS_ACTS.items():
             setattr(cls, act.__name__, make_action_handler(act, ACTION_TEXTS[status]))
         super().__init_subclass__(**kwargs)
 
@@ -97,19 +97,19 @@ class BookingActions:
         context: dict[str, Any] = await super().details_context(request)  # type: ignore[misc]  # the page's own
         booking = await view.get_object_for_details(request)
         actor = request.state.actor
-        if not permissions.may(actor, "change", Booking):
+        if not permissions.has_permission(actor, "change", Booking):
             return {**context, "acts": []}
-        deed = await undo.last_deed(view.database, booking.id)
+        deed = await undo.last_change(view.database, booking.id)
         is_to_come = booking.start_time > view.clock()
         return {**context, "acts": [*build_buttons(view, request, booking)], "deed": deed, "is_to_come": is_to_come}
 
 
 def build_buttons(view: Any, request: Request, booking: Booking) -> Iterable[Button]:
     """Give each act, with the refusal it would meet."""
-    for status, act in acts.LEADS.items():
+    for status, act in acts.STATUS_ACTS.items():
         words = ACTION_TEXTS[status]
         address = str(request.url_for(f"admin:action-{view.identity}-{slug(act)}"))
-        refusal = lifecycle.why_not(booking, status, by=request.state.actor)
+        refusal = lifecycle.refusal_for_status(booking, status, by=request.state.actor)
         yield Button(slug(act), words.label, words.question_one, address, refusal)
 
 
@@ -165,10 +165,10 @@ async def run_one(
     """Act on one booking; give why not, or nothing."""
 
     async def run(session: Session, *, now: datetime, **who: Any) -> None:
-        row = await records.hold(session, Booking, booking_id)
+        row = await records.lock(session, Booking, booking_id)
         if options.reason:
-            await session.because(options.reason)
-        await session.tell_customer(tells=options.should_notify(row, now=now))
+            await session.set_reason(options.reason)
+        await session.set_notify_customer(notify=options.should_notify(row, now=now))
         await act(session, row, now=now, **who)
 
     try:
@@ -202,6 +202,6 @@ def flash_outcome(
 
 def warn_of_past(request: Request, booking: Booking, *, now: datetime) -> Booking:
     """Say on the next page that a visit lies in the past, if it does."""
-    if times.has_begun(booking.start_time, now=now):
+    if times.has_started(booking.start_time, now=now):
         Flash.warning(request, "This visit lies in the past.")
     return booking

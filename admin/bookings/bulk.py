@@ -24,22 +24,25 @@ from admin.framework.parsing import parse_id, parse_ids
 from admin.framework.reason_field import reason_error
 from bookit import refusals as no
 from bookit.bookings import availability, bulk
-from bookit.bookings.bulk import Change, Outcome, What
-from bookit.db.errors import retrying
+from bookit.bookings.bulk import BulkAction, BulkChange, Outcome
+from bookit.db.errors import retry_interrupted
 from bookit.db.pool import Database
 from bookit.db.statements import Row
 from bookit.policy import permissions, times
-from bookit.schema.tables import Booking, Resource, Service, User, home
+from bookit.schema.tables import Booking, Resource, Service, User, table_of
 
 MAX_RESOURCES = 200
-BOOKINGS, USERS, SERVICES, RESOURCES = (home(table).c for table in (Booking, User, Service, Resource))
+BOOKINGS, USERS, SERVICES, RESOURCES = (table_of(table).c for table in (Booking, User, Service, Resource))
 BOOKINGS_WITH_NAMES = (
     select(
-        home(Booking), USERS.name.label("customer"), SERVICES.title.label("service"), RESOURCES.name.label("resource")
+        table_of(Booking),
+        USERS.name.label("customer"),
+        SERVICES.title.label("service"),
+        RESOURCES.name.label("resource"),
     )
-    .join(home(User), USERS.id == BOOKINGS.user_id)
-    .join(home(Service), SERVICES.id == BOOKINGS.service_id)
-    .join(home(Resource), RESOURCES.id == BOOKINGS.resource_id)
+    .join(table_of(User), USERS.id == BOOKINGS.user_id)
+    .join(table_of(Service), SERVICES.id == BOOKINGS.service_id)
+    .join(table_of(Resource), RESOURCES.id == BOOKINGS.resource_id)
     .where(BOOKINGS.id == bindparam("numbers", type_=ARRAY(BigInteger)).any_())
     .order_by(BOOKINGS.start_time, BOOKINGS.id)
 )
@@ -49,15 +52,15 @@ ACTIVE_RESOURCES = (
 RESOURCE_NAMES = select(RESOURCES.id, RESOURCES.name).where(
     RESOURCES.id == bindparam("numbers", type_=ARRAY(BigInteger)).any_()
 )
-ACTION_LABELS: Mapping[What, str] = {
-    What.CONFIRM: "Confirm",
-    What.CANCEL: "Cancel",
-    What.COMPLETE: "Complete",
-    What.NO_SHOW: "Mark as no-show",
-    What.SHIFT: "Move by minutes",
-    What.REASSIGN: "Give to another resource",
-    What.ELSEWHERE: "Give to whoever else is free",
-    What.SWAP: "Swap these two",
+ACTION_LABELS: Mapping[BulkAction, str] = {
+    BulkAction.CONFIRM: "Confirm",
+    BulkAction.CANCEL: "Cancel",
+    BulkAction.COMPLETE: "Complete",
+    BulkAction.NO_SHOW: "Mark as no-show",
+    BulkAction.SHIFT: "Move by minutes",
+    BulkAction.REASSIGN: "Give to another resource",
+    BulkAction.REASSIGN_TO_FREE: "Give to whoever else is free",
+    BulkAction.SWAP: "Swap these two",
 }
 
 
@@ -65,7 +68,7 @@ ACTION_LABELS: Mapping[What, str] = {
 class BulkForm:
     """What was chosen and typed, as it stands on the page."""
 
-    what: str = What.CONFIRM
+    what: str = BulkAction.CONFIRM
     minutes: str = "15"
     direction: str = "later"
     resource: str = ""
@@ -87,16 +90,16 @@ class BulkForm:
         return {name: sentence for name, sentence in found.items() if sentence}
 
     @property
-    def change(self) -> Change:
+    def change(self) -> BulkChange:
         """What that asks for. Refuses what no page of ours sends."""
-        if self.what not in set(What):
+        if self.what not in set(BulkAction):
             raise HTTPException(400, "There is no such act.")
         minutes = int(self.minutes) if re.fullmatch("[0-9]{1,5}", self.minutes) else 0
-        return Change(
-            What(self.what),
+        return BulkChange(
+            BulkAction(self.what),
             minutes=-minutes if self.direction == "earlier" else minutes,
             resource_id=max(parse_id(self.resource), 0),
-            cancels_left_over=self.left_over == "cancel",
+            cancels_unassigned=self.left_over == "cancel",
             reason=self.reason,
             override_reason=self.why_anyway or None,
             is_all_or_nothing=self.mode != "works",
@@ -120,9 +123,9 @@ class BulkPage:
     def __init__(self, request: Request, database: Database, view: Any, *, zone: ZoneInfo, now: datetime) -> None:
         self.request, self.database, self.view, self.zone, self.now = request, database, view, zone, now
         self.context: dict[str, Any] = {
-            "what_words": ACTION_LABELS, "most": bulk.MOST, "most_minutes": bulk.MOST_MINUTES, "lines": [], "error": "",
-            "step": "choose", "typed": BulkForm(tell="y"), "local_time": self.format_time, "badge": format_row_status,
-            "is_cut": False, "act": request.url_for("admin:act", act=request.scope.get("request_id", "-")),
+            "what_words": ACTION_LABELS, "most": bulk.MAX_BOOKINGS, "most_minutes": bulk.MAX_SHIFT_MINUTES,
+            "lines": [], "error": "", "step": "choose", "typed": BulkForm(tell="y"), "local_time": self.format_time,
+            "badge": format_row_status, "is_cut": False, "act": request.url_for("admin:act", act=request.scope.get("request_id", "-")),
         }  # fmt: skip
 
     def format_time(self, moment: datetime) -> Markup:
@@ -137,10 +140,10 @@ class BulkPage:
         elif "of" in asked:
             chosen = await self.find_bookings_on_days(asked)
         else:
-            _, found = await self.view.count_and_page_ids(self.request, size=bulk.MOST + 1, offset=0)
+            _, found = await self.view.count_and_page_ids(self.request, size=bulk.MAX_BOOKINGS + 1, offset=0)
             chosen = [*found]
-        self.context["is_cut"] = len(chosen) > bulk.MOST
-        await self.show_selection(chosen[: bulk.MOST])
+        self.context["is_cut"] = len(chosen) > bulk.MAX_BOOKINGS
+        await self.show_selection(chosen[: bulk.MAX_BOOKINGS])
 
     async def find_bookings_on_days(self, query: Mapping[str, str]) -> list[int]:
         """Give the visits of a resource on these days; today where none are said."""
@@ -149,20 +152,20 @@ class BulkPage:
             raise HTTPException(404)
         today = f"{self.now.astimezone(self.zone).date()}"
         first, last = query.get("first") or today, query.get("last") or query.get("first") or today
-        typed = BulkForm(what=What.ELSEWHERE, mode="works", tell="y")
+        typed = BulkForm(what=BulkAction.REASSIGN_TO_FREE, mode="works", tell="y")
         self.context |= {"of": resource, "first": first, "last": last, "typed": typed}
         try:
-            since = times.midnight(date.fromisoformat(first), self.zone)
-            until = times.midnight(date.fromisoformat(last), self.zone, days_on=1)
-            times.require_range(since, until)
+            since = times.start_of_day(date.fromisoformat(first), self.zone)
+            until = times.start_of_day(date.fromisoformat(last), self.zone, offset_days=1)
+            times.require_availability_range(since, until)
         except ValueError:
             self.context["error"] = "These days cannot be read."
             return []
         except no.Refusal as refusal:
             self.context["error"] = str(refusal)
             return []
-        rows = await availability.touched(
-            self.database, since=since, until=until, resource_id=resource.id, now=self.now, limit=bulk.MOST + 1
+        rows = await availability.affected_bookings(
+            self.database, since=since, until=until, resource_id=resource.id, now=self.now, limit=bulk.MAX_BOOKINGS + 1
         )
         return [row["id"] for row in rows]
 
@@ -178,24 +181,24 @@ class BulkPage:
         if typed.reason_errors:
             self.request.state.refusal = no.Misshapen()
         if typed.reason_errors or step == "choose":
-            await self.show_selection([*chosen][: bulk.MOST])
+            await self.show_selection([*chosen][: bulk.MAX_BOOKINGS])
             return
         outcomes = await self.run(chosen, typed.change, commit=step == "do")
         if outcomes:
             await self.show_outcomes(outcomes, is_done=step == "do")
         else:
-            await self.show_selection([*chosen][: bulk.MOST])
+            await self.show_selection([*chosen][: bulk.MAX_BOOKINGS])
 
-    async def run(self, versions: Mapping[int, int | None], change: Change, *, commit: bool) -> Sequence[Outcome]:
+    async def run(self, versions: Mapping[int, int | None], change: BulkChange, *, commit: bool) -> Sequence[Outcome]:
         """Do it in this person's name, or rehearse it; what is refused as a whole is said on the page."""
         by, asked = self.request.state.actor, self.request.scope.get("request_id", "")
 
         async def once() -> Sequence[Outcome]:
-            async with self.database.transaction(by=by, now=self.now, request_id=asked, keep=commit) as session:
+            async with self.database.transaction(by=by, now=self.now, request_id=asked, dry_run=not commit) as session:
                 return await bulk.run(session, versions, change, by=by, now=self.now)
 
         try:
-            return await retrying(once)
+            return await retry_interrupted(once)
         except no.Refusal as refusal:
             self.context["error"] = str(refusal)
             outcomes: Sequence[Outcome] = getattr(refusal, "outcomes", ())
@@ -265,7 +268,7 @@ async def change_bookings(
     request: Request, database: Database, templates: Any, view: Any, *, zone: ZoneInfo, now: datetime
 ) -> Response:
     """Show the page, or what came of it."""
-    if not permissions.may(request.state.actor, "change", Booking):
+    if not permissions.has_permission(request.state.actor, "change", Booking):
         raise HTTPException(403)
     page = BulkPage(request, database, view, zone=zone, now=now)
     await (page.handle_post() if request.method == "POST" else page.handle_get())

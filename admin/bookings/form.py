@@ -13,7 +13,7 @@ from admin.framework.formatting import next_free_text
 from admin.framework.forms import TIME_FORMATS, add_field_error, drop_unchanged_times, make_field_validator
 from bookit import refusals as no
 from bookit.bookings import availability
-from bookit.bookings.availability import Visit, to_be
+from bookit.bookings.availability import Visit, visit_after
 from bookit.schema.fields import ReasonText
 
 OVERRIDE_HELP = "Only where notice, horizon, opening hours or a closure stand in the way. History keeps it."
@@ -97,7 +97,7 @@ class SuggestsSlots:
         page: Any = self
         booking, facts = await page.get_object_for_edit(request), page.to_record_values(data)
         facts = drop_unchanged_times(facts, booking, page.zone)
-        visit = to_be(booking, **{name: facts.get(name) for name in ("start_time", "end_time", "resource_id")})
+        visit = visit_after(booking, **{name: facts.get(name) for name in ("start_time", "end_time", "resource_id")})
         since = facts.get("start_time") or booking.start_time
         return await self.run_with_suggestions(request, visit, since, super().update_model(request, pk, data))  # type: ignore[misc]  # as above
 
@@ -109,7 +109,7 @@ class SuggestsSlots:
             return await act
         except no.Refusal as refusal:
             if search_from:
-                await availability.offer_next(page.database, refusal, visit, since=search_from, now=page.clock())
+                await availability.attach_next_free(page.database, refusal, visit, since=search_from, now=page.clock())
             if refusal.next_free:
                 add_field_error("start_time", next_free_text(refusal, page.zone))
             raise

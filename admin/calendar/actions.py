@@ -20,13 +20,13 @@ from admin.record_view import RecordView
 from bookit import records
 from bookit import refusals as no
 from bookit.bookings import acts, availability
-from bookit.bookings.availability import TO_OVERRIDE, Visit
-from bookit.db.errors import retrying
+from bookit.bookings.availability import OVERRIDABLE_REFUSALS, Visit
+from bookit.db.errors import retry_interrupted
 from bookit.db.session import Session
 from bookit.people import passwords
 from bookit.policy import times
 from bookit.reports import calendar
-from bookit.schema.fields import ReasonText, OptionalText, RequiredText
+from bookit.schema.fields import OptionalText, ReasonText, RequiredText
 from bookit.schema.tables import Booking, User
 
 OptionalReason = ReasonText | Literal[""]
@@ -101,13 +101,13 @@ async def run_and_respond(
             return await act(session, by=request.state.actor, now=now)
 
     try:
-        booking = await retrying(once)
+        booking = await retry_interrupted(once)
     except no.Refusal as refusal:
         if search_from:
-            await availability.offer_next(database, refusal, visit, since=search_from, now=RecordView.clock())
+            await availability.attach_next_free(database, refusal, visit, since=search_from, now=RecordView.clock())
         return refusal_response(request, refusal)
-    (row,) = await calendar.visits_of(database, [booking.id])
-    is_past = warns_of_past and times.has_begun(booking.start_time, now=RecordView.clock())
+    (row,) = await calendar.bookings_by_id(database, [booking.id])
+    is_past = warns_of_past and times.has_started(booking.start_time, now=RecordView.clock())
     return JSONResponse({"visit": visit_as_dict(row), "warning": "This visit lies in the past." if is_past else ""})
 
 
@@ -124,7 +124,7 @@ def refusal_response(request: Request, refusal: no.Refusal) -> Response:
         "sentence": str(refusal),
         "field": refusal.field,
         "next_free": free,
-        "may_override": isinstance(refusal, TO_OVERRIDE),
+        "may_override": isinstance(refusal, OVERRIDABLE_REFUSALS),
     }
     return JSONResponse(told, 400)
 
@@ -143,11 +143,11 @@ async def move(request: Request) -> Response:
     except no.Refusal as refusal:
         return refusal_response(request, refusal)
     facts: dict[str, Any] = {"start_time": start, "end_time": end, "resource_id": sent.resource_id}
-    visit = availability.to_be(booking, **facts)
+    visit = availability.visit_after(booking, **facts)
     facts["override_reason"] = sent.override_reason
 
     async def act(session: Session, **who: Any) -> Booking:
-        row = await records.hold(session, Booking, booking.id, version=sent.version)
+        row = await records.lock(session, Booking, booking.id, version=sent.version)
         return await records.change(session, row, **who, **facts)
 
     since = start or booking.start_time
@@ -158,14 +158,14 @@ async def set_status(request: Request) -> Response:
     """Lead a booking to another status."""
     require_permission(request, "change", Booking)
     sent: StatusChange = await parse_body(StatusChange, request)
-    known = {slug(act): act for act in acts.LEADS.values()}
+    known = {slug(act): act for act in acts.STATUS_ACTS.values()}
     if sent.act not in known:
         raise HTTPException(422, "There is no such act.")
 
     async def act(session: Session, **who: Any) -> Booking:
         if sent.reason:
-            await session.because(sent.reason)
-        row = await records.hold(session, Booking, parse_id(request.path_params["pk"]), version=sent.version)
+            await session.set_reason(sent.reason)
+        row = await records.lock(session, Booking, parse_id(request.path_params["pk"]), version=sent.version)
         return await known[sent.act](session, row, **who)
 
     return await run_and_respond(request, Visit(0), None, act)

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from bookit.change_feed import News, Newsroom, Reader, Unseen, read_on
+from bookit.change_feed import ChangeFeed, Changes, Cursor, Subscriber, poll
 from bookit.db.statements import Row
 
 HEARTBEAT_SECONDS = 15
@@ -23,16 +23,16 @@ IsSignedIn = Callable[[], Awaitable[bool]]
 
 
 async def stream_messages(
-    request: Request, change_feed: Newsroom, serialize: Serialize, *, is_signed_in: IsSignedIn
+    request: Request, change_feed: ChangeFeed, serialize: Serialize, *, is_signed_in: IsSignedIn
 ) -> AsyncIterator[str]:
     """Write news, those first that somebody who was here before has missed, until it is time to come back."""
-    async with change_feed.watching() as reader:
-        asked = Unseen.read(request.headers.get("last-event-id", ""))
-        unseen = asked or change_feed.unseen
+    async with change_feed.subscribe() as reader:
+        asked = Cursor.parse(request.headers.get("last-event-id", ""))
+        unseen = asked or change_feed.cursor
         yield f"retry: {RETRY_MS}\n\n"
         if asked:
-            news, _ = await read_on(change_feed.database, asked)
-            unseen = change_feed.unseen if news.is_too_much else news.unseen
+            news, _ = await poll(change_feed.database, asked)
+            unseen = change_feed.cursor if news.is_truncated else news.cursor
             if missed := build_payload(news, asked, serialize):
                 yield format_message("news", unseen, missed)
         else:
@@ -42,7 +42,7 @@ async def stream_messages(
 
 
 async def follow_changes(
-    subscriber: Reader, cursor: Unseen, serialize: Serialize, *, is_signed_in: IsSignedIn
+    subscriber: Subscriber, cursor: Cursor, serialize: Serialize, *, is_signed_in: IsSignedIn
 ) -> AsyncIterator[str]:
     """Write what a reader is told, each event once, and now and then a sign of life."""
     until = asyncio.get_running_loop().time() + STREAM_SECONDS
@@ -57,12 +57,12 @@ async def follow_changes(
         if news is None:
             return
         new = build_payload(news, cursor, serialize)
-        cursor = cursor.without(event["id"] for event in news.events).both(news.unseen)
+        cursor = cursor.without(event["id"] for event in news.events).intersect(news.cursor)
         if new:
             yield format_message("news", cursor, new)
 
 
-def build_payload(changes: News, cursor: Unseen, serialize: Serialize) -> dict[str, Any]:
+def build_payload(changes: Changes, cursor: Cursor, serialize: Serialize) -> dict[str, Any]:
     """Give what is new to somebody: events by number, the visits as they are now, and those that are gone.
 
     Nothing when all of it was seen, or none is of note. Where it is too much, or is about more than visits, they are to
@@ -79,14 +79,14 @@ def build_payload(changes: News, cursor: Unseen, serialize: Serialize) -> dict[s
     return {
         "events": [event["id"] for event in events],
         "visits": [
-            serialize(changes.visits[number]) for number in dict.fromkeys(of_visits) if number in changes.visits
+            serialize(changes.bookings[number]) for number in dict.fromkeys(of_visits) if number in changes.bookings
         ],
-        "gone": sorted({number for number in of_visits if number not in changes.visits}),
-        "is_all_new": changes.is_too_much or len(of_visits) < len(events),
+        "gone": sorted({number for number in of_visits if number not in changes.bookings}),
+        "is_all_new": changes.is_truncated or len(of_visits) < len(events),
     }
 
 
-def format_message(kind: str, cursor: Unseen, payload: dict[str, Any]) -> str:
+def format_message(kind: str, cursor: Cursor, payload: dict[str, Any]) -> str:
     """Write one message; its id is what somebody who has it has not seen."""
     body = bytes(JSONResponse(payload).body).decode()
     return f"event: {kind}\nid: {cursor}\ndata: {body}\n\n"

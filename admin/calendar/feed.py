@@ -19,11 +19,11 @@ from admin.framework.permissions import require_permission
 from admin.record_view import RecordView
 from bookit import refusals as no
 from bookit.bookings import acts, availability
-from bookit.change_feed import Newsroom
+from bookit.change_feed import ChangeFeed
 from bookit.db.statements import Row
 from bookit.policy import lifecycle, permissions, times
 from bookit.reports import calendar
-from bookit.reports.calendar import Wanted
+from bookit.reports.calendar import CalendarFilter
 from bookit.schema.tables import Booking, Status
 
 MAX_DAYS = 45  # A month with the days around it.
@@ -37,13 +37,15 @@ async def get_calendar(request: Request) -> Response:
     since, until = (parse_day(asked.get(name, "")) for name in ("start", "end"))
     if not timedelta() < until - since <= timedelta(days=MAX_DAYS):
         raise HTTPException(400, f"A calendar shows between one and {MAX_DAYS} days.")
-    wanted = Wanted(
+    wanted = CalendarFilter(
         parse_optional_id(asked.get("resource")), parse_optional_id(asked.get("service")), asked.get("cancelled") == "1"
     )
-    visits = await calendar.visits(database, wanted, since=since, until=until, now=now)
-    places = [wanted.resource_id] if wanted.resource_id else [place["id"] for place in await calendar.places(database)]
+    visits = await calendar.bookings_in_range(database, wanted, since=since, until=until, now=now)
+    places = (
+        [wanted.resource_id] if wanted.resource_id else [place["id"] for place in await calendar.resources(database)]
+    )
     opens = await availability.open_times(database, places, since=since, until=until)
-    is_too_much = len(visits) > calendar.MOST_VISITS
+    is_too_much = len(visits) > calendar.MAX_BOOKINGS
     told = {
         "visits": [] if is_too_much else [visit_as_dict(visit) for visit in visits],
         "shut": [*closed_times(opens, places, since, until)],
@@ -60,7 +62,7 @@ async def get_calendar(request: Request) -> Response:
 
 
 TOO_MANY_BOOKINGS = (
-    f"More than {calendar.MOST_VISITS:,} bookings lie in this time, so none are shown."
+    f"More than {calendar.MAX_BOOKINGS:,} bookings lie in this time, so none are shown."
     " Look at fewer days, or choose a resource or a service."
 )
 
@@ -68,7 +70,7 @@ TOO_MANY_BOOKINGS = (
 def parse_day(text: str) -> datetime:
     """Read where a range begins or ends: the beginning of a day."""
     try:
-        return times.midnight(datetime.fromisoformat(text).date(), RecordView.zone)
+        return times.start_of_day(datetime.fromisoformat(text).date(), RecordView.zone)
     except (ValueError, no.Refusal):
         raise HTTPException(400, "This address does not make sense.") from None
 
@@ -104,7 +106,7 @@ def visit_as_dict(visit: Row) -> dict[str, Any]:
         "status": visit["status"],
         "is_hold": is_hold,
         "words": f"Hold until {visit['expires_at'].astimezone(zone):%H:%M}" if is_hold else humanize(visit["status"]),
-        "is_movable": visit["status"] in lifecycle.OPEN,
+        "is_movable": visit["status"] in lifecycle.OPEN_STATUSES,
         "expires_at": visit["expires_at"].isoformat() if is_hold else None,
     }
 
@@ -132,7 +134,7 @@ def gaps(open_times: list[Row], since: datetime, until: datetime) -> Iterable[Ro
 async def get_visit(request: Request) -> Response:
     """Give one visit with what can be done to it; an act that cannot be says why."""
     require_permission(request, "see", Booking)
-    (visit,) = await calendar.visits_of(RecordView.database, [parse_id(request.path_params["pk"])]) or (None,)
+    (visit,) = await calendar.bookings_by_id(RecordView.database, [parse_id(request.path_params["pk"])]) or (None,)
     if visit is None:
         raise HTTPException(404)
     return JSONResponse(
@@ -150,7 +152,7 @@ def format_when(moment: datetime) -> str:
 
 def available_actions(request: Request, visit: Row) -> list[dict[str, str]]:
     """Give each act on a booking, with the refusal it would meet."""
-    if not permissions.may(request.state.actor, "change", Booking):
+    if not permissions.has_permission(request.state.actor, "change", Booking):
         return []
     booking = Booking(**{name: visit[name] for name in ("id", "user_id", "status", "expires_at", "start_time")})
     return [
@@ -158,13 +160,13 @@ def available_actions(request: Request, visit: Row) -> list[dict[str, str]]:
             "name": slug(act),
             "label": ACTION_TEXTS[status].label,
             "question": ACTION_TEXTS[status].question_one,
-            "refusal": str(lifecycle.why_not(booking, status, by=request.state.actor) or ""),
+            "refusal": str(lifecycle.refusal_for_status(booking, status, by=request.state.actor) or ""),
         }
-        for status, act in acts.LEADS.items()
+        for status, act in acts.STATUS_ACTS.items()
     ]
 
 
-async def stream(request: Request, change_feed: Newsroom, is_signed_in: event_stream.IsSignedIn) -> Response:
+async def stream(request: Request, change_feed: ChangeFeed, is_signed_in: event_stream.IsSignedIn) -> Response:
     """Tell what changes, as it does."""
     require_permission(request, "see", Booking)
     parts = event_stream.stream_messages(request, change_feed, visit_as_dict, is_signed_in=is_signed_in)

@@ -21,7 +21,7 @@ class CalendarPage(BaseView):
 
     def is_accessible(self, request: Request) -> bool:
         """Show it to whoever may see bookings."""
-        return permissions.may(request.state.actor, "see", Booking)
+        return permissions.has_permission(request.state.actor, "see", Booking)
 
     is_visible = is_accessible
 
@@ -37,14 +37,14 @@ async def show(request: Request, templates: Any) -> Response:
     require_permission(request, "see", Booking)
     database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
     told = {
-        "places": await calendar.places(database),
-        "offers": await calendar.offers(database),
+        "places": await calendar.resources(database),
+        "offers": await calendar.services(database),
         "zone": zone.key,
         "now": wall_clock.to_wall_clock(now, zone),
         "offset": wall_clock.utc_offset(now, zone),
-        "may_book": permissions.may(request.state.actor, "create", Booking),
-        "may_change": permissions.may(request.state.actor, "change", Booking),
-        "may_add_people": permissions.may(request.state.actor, "create", User),
+        "may_book": permissions.has_permission(request.state.actor, "create", Booking),
+        "may_change": permissions.has_permission(request.state.actor, "change", Booking),
+        "may_add_people": permissions.has_permission(request.state.actor, "create", User),
     }
     answer: Response = await templates.TemplateResponse(request, "sqladmin/calendar.html", told)
     return answer

@@ -40,7 +40,7 @@ def from_wall_clock(text: str, zone: ZoneInfo, *, like: datetime | None = None) 
         local = datetime.fromisoformat(text)
     except ValueError:
         raise no.Misshapen from None
-    exact = times.instant(local, zone)
+    exact = times.to_utc(local, zone)
     if local.tzinfo is None and like is not None and is_ambiguous(exact, zone):
         second = local.replace(tzinfo=zone, fold=1)
         if like.astimezone(zone).utcoffset() == second.utcoffset():

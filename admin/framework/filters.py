@@ -15,7 +15,7 @@ from admin.framework.formatting import humanize
 from admin.framework.parsing import parse_id
 from bookit import refusals as no
 from bookit.policy import times
-from bookit.schema.tables import home
+from bookit.schema.tables import table_of
 
 Choices = list[tuple[str, str]]
 RunQuery = Callable[..., Awaitable[Any]]
@@ -89,8 +89,8 @@ class RowFilter(ListFilter):
 
     def __init__(self, column: Any, title: str, table: type[SQLModel], name_column: str) -> None:
         super().__init__(column, title)
-        self.label_column = home(table).c[name_column]
-        self.id_column = home(table).c.id
+        self.label_column = table_of(table).c[name_column]
+        self.id_column = table_of(table).c.id
 
     async def lookups(self, request: Request, model: Any, run_query: RunQuery) -> Choices:
         """Give the rows by name, and one more than are shown, so that the page can say that there are more."""
@@ -149,9 +149,9 @@ class DayFilter(ListFilter):
         """Narrow to these days; what is no day narrows nothing."""
         first, dots, last = value.partition("..")
         try:
-            since = times.midnight(date.fromisoformat(first), self.zone) if first else None
+            since = times.start_of_day(date.fromisoformat(first), self.zone) if first else None
             final = last if dots else first
-            until = times.midnight(date.fromisoformat(final), self.zone, days_on=1) if final else None
+            until = times.start_of_day(date.fromisoformat(final), self.zone, offset_days=1) if final else None
         except (ValueError, no.Invalid):
             return query
         query = query.where(self.column >= since) if since else query

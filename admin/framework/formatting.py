@@ -25,7 +25,7 @@ STATUS_COLOURS = {
 
 def humanize(value: str) -> str:
     """Write a word that the database keeps as a page says it: no_show is "No-show"."""
-    return lifecycle.spoken_status(value).capitalize()
+    return lifecycle.format_status(value).capitalize()
 
 
 def format_enum(row: Any, column: str) -> str:

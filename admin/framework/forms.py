@@ -34,7 +34,7 @@ from admin.framework.formatting import WEEKDAYS, humanize
 from bookit import refusals as no
 from bookit.policy import times
 from bookit.schema.tables import Role
-from bookit.validation_messages import sentence
+from bookit.validation_messages import format_error
 
 current_form: ContextVar[Form | None] = ContextVar("current_form", default=None)
 TIME_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]
@@ -83,7 +83,7 @@ class BusinessTimeField(TimezoneAwareDateTimeField):
 
     def _localize(self, value: datetime) -> datetime:
         try:
-            return times.instant(value, cast("ZoneInfo", self.display_timezone))
+            return times.to_utc(value, cast("ZoneInfo", self.display_timezone))
         except no.Invalid as refusal:
             raise ValueError(str(refusal)) from None
 
@@ -241,6 +241,6 @@ def make_field_validator(field_info: Any) -> Callable[[Form, Any], None]:
                 raise ValidationError("This is not a number.")
             shape.validate_python(field.data)
         except PydanticError as error:
-            raise ValidationError(sentence(error.errors()[0])) from None
+            raise ValidationError(format_error(error.errors()[0])) from None
 
     return check

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from admin.framework.parsing import escape_like, unescape_like
-from bookit.schema.tables import home, id_of
+from bookit.schema.tables import id_of, table_of
 
 MAX_COUNTED = 10_000  # rows: nobody pages further, and counting a million takes long
 MAX_SEARCH_HITS = 5_000  # rows that a search finds before it sorts them
@@ -128,7 +128,7 @@ class ListView(ModelView):
     async def count_and_page_ids(self, request: Request, *, size: int, offset: int) -> tuple[int, Sequence[int]]:
         """Count the rows that a list shows, up to a bound, and give the numbers of those on a page."""
         statement, most = await self.filtered_query(request)
-        rows = home(self.model).c
+        rows = table_of(self.model).c
         if most == MAX_SCANNED:
             walked = await self._run_query(select_page_ids(statement, rows, most + size, 0))
             return cap_count(len(walked), most), walked[offset : offset + size]
@@ -151,13 +151,13 @@ class ListView(ModelView):
         if not ids:
             return []
         related: Any = [joinedload(relation) for relation in self._list_relations]
-        wanted: Any = select(self.model).where(any_of(home(self.model).c.id, ids)).options(*related)
+        wanted: Any = select(self.model).where(any_of(table_of(self.model).c.id, ids)).options(*related)
         by_number = {row.id: row for row in await self._run_query(wanted)}
         return [by_number[number] for number in ids if number in by_number]
 
     async def apply_search(self, statement: Select[Any], term: str) -> tuple[Select[Any], int]:
         """Narrow to what has these words in its text columns; gives too how many rows to find before sorting them."""
-        columns = (home(self.model).c[name] for name in self._search_fields)
+        columns = (table_of(self.model).c[name] for name in self._search_fields)
         return statement.where(matches(term, *columns)), MAX_SEARCH_HITS
 
     async def filtered_query(self, request: Request) -> tuple[Select[Any], int]:
@@ -194,7 +194,7 @@ class ListView(ModelView):
 
     def sort_query(self, stmt: Select[Any], request: Request) -> Select[Any]:
         """Sort as asked."""
-        return stmt.order_by(*build_order_by(home(self.model).c, self.get_sorting(request)))
+        return stmt.order_by(*build_order_by(table_of(self.model).c, self.get_sorting(request)))
 
     # Looking up a route by its name takes longer than all else about a row, so a page does it once for each kind.
 

@@ -14,7 +14,7 @@ from wtforms.widgets import html_params
 from admin.framework.formatting import full_label
 from admin.framework.list_pages import make_prefix_filter
 from admin.framework.parsing import parse_id
-from bookit.schema.tables import User, home
+from bookit.schema.tables import User, table_of
 
 MATCH_ALL = "%"  # What is typed is escaped, so only nothing at all is this.
 USER_LOOKUP = {"fields": ("name", "email"), "order_by": "name", "where": make_prefix_filter(User.name, User.email)}
@@ -45,7 +45,7 @@ class LookupLoader(QueryAjaxModelLoader):
         sent = [parse_id(value) for value in values if isinstance(value, str)]
         found = [value for value in values if not isinstance(value, str)]
         if sent:
-            table = home(self.model).c
+            table = table_of(self.model).c
             found += await self.model_admin._run_query(  # noqa: SLF001 -- as SQLAdmin's own loader does
                 select(self.model).where(table.id.in_(sent)).order_by(table.id)
             )

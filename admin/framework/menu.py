@@ -15,7 +15,7 @@ class PageMenu(ItemMenu):
 
     def is_visible(self, request: Request) -> bool:
         """Whether this person may see the page."""
-        return permissions.may_see_figures(request.state.actor)
+        return permissions.may_see_reports(request.state.actor)
 
     def is_active(self, request: Request) -> bool:
         """Whether this is the page that is open."""

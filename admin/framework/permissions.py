@@ -33,10 +33,10 @@ class Permissions(AuthorizationBackend):
         table = self.tables.get(identity)
         if actor is None or table is None or action == "import":
             return False
-        return permissions.may(actor, VERBS.get(str(action), "change"), table)
+        return permissions.has_permission(actor, VERBS.get(str(action), "change"), table)
 
 
 def require_permission(request: Request, verb: Verb, table: type[SQLModel]) -> None:
     """Turn away whoever may not do this to rows of this table."""
-    if not permissions.may(request.state.actor, verb, table):
+    if not permissions.has_permission(request.state.actor, verb, table):
         raise HTTPException(403)

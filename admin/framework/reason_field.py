@@ -4,7 +4,7 @@ from pydantic import TypeAdapter
 from pydantic import ValidationError as PydanticError
 
 from bookit.schema.fields import ReasonText
-from bookit.validation_messages import sentence
+from bookit.validation_messages import format_error
 
 REASON_ADAPTER: TypeAdapter[str] = TypeAdapter(ReasonText)
 
@@ -15,5 +15,5 @@ def reason_error(reason: str) -> str:
         try:
             REASON_ADAPTER.validate_python(reason)
         except PydanticError as error:
-            return sentence(error.errors()[0])
+            return format_error(error.errors()[0])
     return ""

@@ -41,17 +41,19 @@ class StaffSignIn(AuthenticationBackend):
         email, password = str(form.get("username", "")).strip(), str(form.get("password", ""))
         request.state.typed = email.replace("\0", "")
         try:
-            user = await sign_in.recognise(self.database, email=email, password=password, address=client_ip(request))
+            user = await sign_in.authenticate(
+                self.database, email=email, password=password, client_address=client_ip(request)
+            )
         except no.Unauthenticated:
             return False
         except (no.TooMany, no.Busy) as refusal:
             request.state.refusal = refusal
             return False
-        if not actor_of(user).works_here:
+        if not actor_of(user).is_staff:
             return False
         wanted = str(request.session.get("next", ""))
         request.session.clear()
-        request.session.update(user=user.id, password=passwords.password_mark(user), seen=self.refresh_window())
+        request.session.update(user=user.id, password=passwords.password_fingerprint(user), seen=self.refresh_window())
         return RedirectResponse(wanted if is_admin_path(wanted) else request.url_for("admin:index"), 303)
 
     async def logout(self, request: Request) -> Response | bool:
@@ -89,11 +91,11 @@ class StaffSignIn(AuthenticationBackend):
         if "user" not in session:
             return None
         try:
-            user = await sign_in.signed_in(self.database, session["user"])
+            user = await sign_in.get_active_user(self.database, session["user"])
         except no.SignInEnded:
             return None
-        is_same = session.get("password") == passwords.password_mark(user)
-        return user if is_same and actor_of(user).works_here else None
+        is_same = session.get("password") == passwords.password_fingerprint(user)
+        return user if is_same and actor_of(user).is_staff else None
 
     def refresh_window(self) -> int:
         """Give which five minutes it is."""

@@ -11,7 +11,7 @@ from wtforms import PasswordField
 
 from admin.framework.forms import current_form
 from admin.history import formatter
-from bookit.schema.tables import home
+from bookit.schema.tables import table_of
 
 log = logging.getLogger("bookit.admin")
 
@@ -45,7 +45,7 @@ async def show_conflict(
     """
     form: Any = current_form.get()
     try:
-        rows = await view.fetch_rows(select(view.model).where(home(view.model).c.id == row_id))
+        rows = await view.fetch_rows(select(view.model).where(table_of(view.model).c.id == row_id))
         if not rows or form is None:
             return
         row = rows[0][0]
@@ -69,7 +69,7 @@ async def compare_versions(
     ]
     names = {*view.model.model_fields} - formatter.SECRET_COLUMNS
     differing = {name: value for name, value in submitted.items() if name in names and value != getattr(row, name)}
-    table, teller = home(view.model).name, formatter.EventFormatter(view, request)
+    table, teller = table_of(view.model).name, formatter.EventFormatter(view, request)
     told = await teller.format_events(
         events, extra_rows=[*teller.referenced_rows(table, differing), *teller.referenced_rows(table, vars(row))]
     )

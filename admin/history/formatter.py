@@ -17,7 +17,7 @@ from admin.framework.formatting import format_local_time, humanize
 from admin.framework.parsing import MAX_BIGINT
 from bookit.policy import permissions
 from bookit.schema.fields import secret_columns
-from bookit.schema.tables import Booking, Event, Resource, Service, User, home
+from bookit.schema.tables import Booking, Event, Resource, Service, User, table_of
 
 MAX_EVENTS = 50
 MAX_COUNTED_ROWS = 10_000  # counted of the acts on one page
@@ -96,7 +96,7 @@ class EventFormatter:
 
     def __init__(self, view: Any, request: Request) -> None:
         self.view, self.request, self.views = view, request, view.views_by_table
-        self.tables = {home(table).name: table for table in SQLModel.__subclasses__() if "__table__" in vars(table)}
+        self.tables = {table_of(table).name: table for table in SQLModel.__subclasses__() if "__table__" in vars(table)}
         self.names: RowNames = {}
         self.other_counts: OtherCounts = {}
 
@@ -135,14 +135,14 @@ class EventFormatter:
         """Give the name of each of these rows that is still there, and how many others each act changed."""
         numbers: dict[str, set[int]] = {}
         for name, number in row_keys:
-            if name in self.tables and "id" in home(self.tables[name]).c:
+            if name in self.tables and "id" in table_of(self.tables[name]).c:
                 numbers.setdefault(name, set()).add(number)
         if not numbers:
             return {}, {}
         selects: list[Any] = [select_other_counts(request_ids)] if request_ids else []
         selects += [
-            select(literal(name), home(table).c.id, cast(name_column(table), String)).where(
-                home(table).c.id.in_(sorted(some))
+            select(literal(name), table_of(table).c.id, cast(name_column(table), String)).where(
+                table_of(table).c.id.in_(sorted(some))
             )
             for name, some in sorted(numbers.items())
             for table in [self.tables[name]]
@@ -153,7 +153,7 @@ class EventFormatter:
 
     def referenced_table(self, table: str, column: str) -> str | None:
         """Give the table that a column refers to."""
-        found = home(self.tables[table]).c.get(column) if table in self.tables else None
+        found = table_of(self.tables[table]).c.get(column) if table in self.tables else None
         return next((key.column.table.name for key in found.foreign_keys), None) if found is not None else None
 
     def format_event(self, event: Event) -> EventText:
@@ -175,7 +175,7 @@ class EventFormatter:
     def link_other_changes(self, event: Event) -> Markup:
         """Give a way to what else the same act changed, if it did."""
         others = self.other_counts.get(event.request_id or "", 0)
-        if not others or event.table_name != home(Booking).name:
+        if not others or event.table_name != table_of(Booking).name:
             return Markup()
         changes = "change" if others == 1 else "changes"
         return self.link_act(event, f"{others} other {changes} of the same act")
@@ -207,7 +207,7 @@ class EventFormatter:
         """Give a way to a row, if this reader may see it."""
         page = self.views.get(table)
         actor: permissions.Actor = self.request.state.actor
-        if page is None or not permissions.may(actor, "see", page.model):
+        if page is None or not permissions.has_permission(actor, "see", page.model):
             return escape(name)
         address = self.request.url_for("admin:details", identity=page.identity, pk=str(row_id))
         return Markup('<a href="{}">{}</a>').format(address, name)
@@ -238,8 +238,8 @@ class EventFormatter:
 
 def select_other_counts(request_ids: Collection[str]) -> Any:
     """Count how many bookings these acts changed besides one, where they did."""
-    events = home(Event).c
-    of_these = (events.request_id.in_(sorted(request_ids)), events.table_name == home(Booking).name)
+    events = table_of(Event).c
+    of_these = (events.request_id.in_(sorted(request_ids)), events.table_name == table_of(Booking).name)
     rows = select(events.request_id, events.row_id).where(*of_these).distinct().limit(MAX_COUNTED_ROWS).subquery()
     count = select(literal(ACT_KIND), func.count() - 1, rows.c.request_id).group_by(rows.c.request_id)
     return count.having(func.count() > 1)
@@ -247,7 +247,7 @@ def select_other_counts(request_ids: Collection[str]) -> Any:
 
 def name_column(table: type[SQLModel]) -> Any:
     """Give the column that a row of this table is called by."""
-    columns = home(table).c
+    columns = table_of(table).c
     return columns[NAME_COLUMNS[table]] if table in NAME_COLUMNS else func.concat("#", columns.id)
 
 
@@ -295,7 +295,7 @@ def format_by_type(view: Any, value: Any) -> Any:
 
 async def load_row_events(view: Any, row_id: int, *, limit: int = MAX_EVENTS) -> list[Event]:
     """Give what happened last to a row."""
-    events = home(Event).c
-    mine = (events.table_name == home(view.model).name, events.row_id == row_id)
+    events = table_of(Event).c
+    mine = (events.table_name == table_of(view.model).name, events.row_id == row_id)
     rows = await view.fetch_rows(select(Event).where(*mine).order_by(events.id.desc()).limit(limit))
     return [event for (event,) in rows]

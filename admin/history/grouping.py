@@ -14,11 +14,11 @@ from sqlalchemy.orm import aliased
 
 from admin.framework import list_pages
 from bookit.policy import lifecycle, times
-from bookit.schema.tables import Booking, Event, Status, home
+from bookit.schema.tables import Booking, Event, Status, table_of
 
 MAX_LISTED_EVENTS = 10  # rows of one entry
-BOOKINGS_TABLE = home(Booking).name
-EVENTS = home(Event).c
+BOOKINGS_TABLE = table_of(Booking).name
+EVENTS = table_of(Event).c
 GROUP_KEY = (EVENTS.request_id, EVENTS.actor_id, EVENTS.door)
 
 
@@ -60,7 +60,7 @@ class GroupPart:
         status = self.statuses[0] if len(self.statuses) == 1 else None
         if status == Status.PENDING:
             return f"reopened {noun}"
-        verb, _, rest = lifecycle.told_status(status or "changed").partition(" ")
+        verb, _, rest = lifecycle.describe_status(status or "changed").partition(" ")
         return f"{verb} {noun} {rest}".strip()
 
 
@@ -68,7 +68,7 @@ def format_shift(shift: timedelta | None) -> str:
     """Say how far things moved, if that is known."""
     if not shift:
         return ""
-    return f" by {times.spoken_time(abs(shift))}, {'later' if shift > timedelta() else 'earlier'}"
+    return f" by {times.format_duration(abs(shift))}, {'later' if shift > timedelta() else 'earlier'}"
 
 
 @dataclass
@@ -133,7 +133,7 @@ def select_spans(groups: Sequence[RequestGroup]) -> Any:
 def select_events_within(span: Any, *, is_descending: bool, limit: int) -> Any:
     """Give the rows of each span, as far as a bound: in order, or else the planner would read the table for each."""
     by = EVENTS.id.desc() if is_descending else EVENTS.id.asc()
-    rows = select(home(Event)).where(EVENTS.id.between(span.c.first, span.c.last)).order_by(by).limit(limit)
+    rows = select(table_of(Event)).where(EVENTS.id.between(span.c.first, span.c.last)).order_by(by).limit(limit)
     return rows.correlate(span).lateral("within")
 
 

@@ -18,20 +18,20 @@ from admin.framework.parsing import parse_id
 from admin.history.formatter import REQUEST_ID_PATTERN, EventFormatter
 from bookit import refusals as no
 from bookit.bookings import availability, undo
-from bookit.db.errors import retrying
+from bookit.db.errors import retry_interrupted
 from bookit.db.pool import Database
 from bookit.db.session import Session
 from bookit.policy import permissions
-from bookit.schema.tables import Booking, Event, home
+from bookit.schema.tables import Booking, Event, table_of
 
 MAX_EVENTS_SHOWN = 1_000
 T = TypeVar("T")
-EVENTS = home(Event).c
+EVENTS = table_of(Event).c
 EVENTS_OF_ACT = (
-    select(home(Event)).where(EVENTS.request_id == bindparam("act")).order_by(EVENTS.id).limit(MAX_EVENTS_SHOWN)
+    select(table_of(Event)).where(EVENTS.request_id == bindparam("act")).order_by(EVENTS.id).limit(MAX_EVENTS_SHOWN)
 )
 
-BOOKINGS = home(Booking).c
+BOOKINGS = table_of(Booking).c
 COMING_BOOKINGS = (
     select(BOOKINGS.id)
     .where(BOOKINGS.id == bindparam("numbers", type_=ARRAY(BigInteger)).any_(), BOOKINGS.start_time > bindparam("now"))
@@ -41,7 +41,7 @@ COMING_BOOKINGS = (
 
 async def undo_last(request: Request, database: Database, view: Any, *, now: datetime) -> Response:
     """Take back the last act on a booking, or say why not, on its page."""
-    if not permissions.may(request.state.actor, "change", Booking):
+    if not permissions.has_permission(request.state.actor, "change", Booking):
         raise HTTPException(403)
     form, pk = await read_form(request), parse_id(request.path_params["pk"])
     event, tells = parse_id(form.get("event", "")), bool(form.get("tell"))
@@ -49,7 +49,7 @@ async def undo_last(request: Request, database: Database, view: Any, *, now: dat
     async def act(session: Session, **who: Any) -> Booking:
         return await undo.undo(session, pk, event_id=event, tells_customer=tells, **who)
 
-    deed = await undo.last_deed(database, pk)
+    deed = await undo.last_change(database, pk)
     try:
         await run_act(request, database, act, now=now)
     except no.Missing:
@@ -62,14 +62,14 @@ async def undo_last(request: Request, database: Database, view: Any, *, now: dat
 
 
 async def describe_refusal(
-    database: Database, view: Any, refusal: no.Refusal, pk: int, last_change: undo.Deed | None, *, now: datetime
+    database: Database, view: Any, refusal: no.Refusal, pk: int, last_change: undo.LastChange | None, *, now: datetime
 ) -> str:
     """Say why not, and when that would be free."""
     booking = await database.get(Booking, pk)
     if booking and last_change:
-        _, since, until, resource = last_change.before(booking)
-        visit = availability.to_be(booking, start_time=since, end_time=until, resource_id=resource)
-        await availability.offer_next(database, refusal, visit, since=since, now=now)
+        _, since, until, resource = last_change.previous_target(booking)
+        visit = availability.visit_after(booking, start_time=since, end_time=until, resource_id=resource)
+        await availability.attach_next_free(database, refusal, visit, since=since, now=now)
     return f"{refusal} {next_free_text(refusal, view.zone)}" if refusal.next_free else str(refusal)
 
 
@@ -80,12 +80,12 @@ async def show_act(request: Request, database: Database, templates: Any, view: A
         raise HTTPException(404)
     by, error = request.state.actor, ""
     if request.method == "POST":
-        if not permissions.may(by, "change", Booking):
+        if not permissions.has_permission(by, "change", Booking):
             raise HTTPException(403)
         tells = bool((await read_form(request)).get("tell"))
 
         async def back(session: Session, **who: Any) -> list[Booking]:
-            return await undo.undo_act(session, act, tells_customers=tells, **who)
+            return await undo.undo_request(session, act, tells_customers=tells, **who)
 
         try:
             rows = await run_act(request, database, back, now=now)
@@ -100,7 +100,7 @@ async def show_act(request: Request, database: Database, templates: Any, view: A
         raise HTTPException(404)
     moved = {event.row_id for event in seen if event.table_name == "bookings" and event.action == "changed"}
     told = await EventFormatter(view, request).format_events(seen)
-    is_undoable = bool(moved) and permissions.may(by, "change", Booking)
+    is_undoable = bool(moved) and permissions.has_permission(by, "change", Booking)
     coming = await database.fetch(COMING_BOOKINGS, numbers=[*moved], now=now) if is_undoable else []
     page = {
         "act": act,
@@ -116,7 +116,7 @@ async def show_act(request: Request, database: Database, templates: Any, view: A
 
 def may_see(request: Request, view: Any, event: Event) -> bool:
     page = view.views_by_table.get(event.table_name)
-    return page is not None and permissions.may(request.state.actor, "see", page.model)
+    return page is not None and permissions.has_permission(request.state.actor, "see", page.model)
 
 
 async def run_act(request: Request, database: Database, act: Callable[..., Awaitable[T]], *, now: datetime) -> T:
@@ -127,7 +127,7 @@ async def run_act(request: Request, database: Database, act: Callable[..., Await
         async with database.transaction(by=by, now=now, request_id=asked) as session:
             return await act(session, by=by, now=now)
 
-    return await retrying(once)
+    return await retry_interrupted(once)
 
 
 PAGES = [

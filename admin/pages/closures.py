@@ -20,7 +20,7 @@ class ListsAffectedBookings:
         now = page.clock()
         if closure.is_open or closure.end_time <= now:
             return []
-        return await availability.touched(
+        return await availability.affected_bookings(
             page.database,
             since=max(closure.start_time, now),
             until=closure.end_time,

@@ -29,7 +29,7 @@ async def show_dashboard(
     """Show today, and the figures of the days that are asked for."""
     require_figures(request)
     chosen = select_range(request, PRESETS, zone=zone, now=now, granularities=("day",))
-    whole = ranges.Days(chosen.days.first, chosen.days.last, zone, "whole")
+    whole = ranges.ReportRange(chosen.days.first, chosen.days.last, zone, "whole")
     present, visits, used = await asyncio.gather(
         load_live_context(request, database, zone=zone, now=now),
         figures.visits(database, chosen.days, now=now),
@@ -40,7 +40,7 @@ async def show_dashboard(
         "visits": visits,
         "missed": group_by_week(visits.periods),
         "used": used.total,
-        "resources": sorted(used.parts, key=lambda row: -(row["utilisation"] or 0)),
+        "resources": sorted(used.groups, key=lambda row: -(row["utilisation"] or 0)),
         "days": chosen.days,
         "count": chosen.count,
         "error": chosen.error,
@@ -63,16 +63,16 @@ async def show_live_section(
 
 def require_figures(request: Request) -> None:
     """Let nobody see Today who may not see figures."""
-    if not permissions.may_see_figures(request.state.actor):
+    if not permissions.may_see_reports(request.state.actor):
         raise HTTPException(403)
 
 
 async def load_live_context(request: Request, database: Database, *, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
     """Read who is next, what waits and what is free, and how a page tells it."""
     this_day = now.astimezone(zone).date()
-    until = times.midnight(this_day, zone, days_on=1)
+    until = times.start_of_day(this_day, zone, offset_days=1)
     lists, free = await asyncio.gather(
-        dashboard.desk(database, now=now, until=until), dashboard.free_today(database, now=now, until=until)
+        dashboard.booking_lists(database, now=now, until=until), dashboard.free_today(database, now=now, until=until)
     )
     return {
         "lists": lists,
@@ -81,8 +81,8 @@ async def load_live_context(request: Request, database: Database, *, zone: ZoneI
         "now": now.astimezone(zone),
         "this_day": this_day,
         "most_free": MAX_FREE_SHOWN,
-        "most_counted": limits.MOST_COUNTED,
-        "late_minutes": limits.LATE_AFTER // timedelta(minutes=1),
+        "most_counted": limits.MAX_DASHBOARD_COUNT,
+        "late_minutes": limits.OVERDUE_AFTER // timedelta(minutes=1),
         "short_time": partial(format_short_time, zone, this_day.year),
         "clock_time": lambda moment: f"{moment.astimezone(zone):%H:%M}",
         "is_today": lambda moment: moment.astimezone(zone).date() == this_day,
@@ -108,11 +108,11 @@ def group_by_week(days: Sequence[Row]) -> list[Row]:
         return list(days)
     found: dict[Any, Row] = {}
     for day in days:
-        ends = ranges.last_of(day["from_date"], "week")
+        ends = ranges.last_day_of_period(day["from_date"], "week")
         week = found.setdefault(ends, {"from_date": day["from_date"], "completed": 0, "no_shows": 0})
         week["to_date"] = day["to_date"]
         for name in ("completed", "no_shows"):
             week[name] += day[name]
     for week in found.values():
-        week["no_show_rate"] = figures.share(week["no_shows"], week["no_shows"] + week["completed"])
+        week["no_show_rate"] = figures.ratio(week["no_shows"], week["no_shows"] + week["completed"])
     return list(found.values())

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from bookit import refusals as no
 from bookit.policy import limits, times
-from bookit.reports.ranges import Days, Step
+from bookit.reports.ranges import Granularity, ReportRange
 
 INVALID_DAY = "This cannot be read: a day is written as 2026-05-04."
 
@@ -27,13 +27,18 @@ class Preset:
 class SelectedRange:
     """The days a page is of, and why not those that were asked for."""
 
-    days: Days
+    days: ReportRange
     count: int | None
     error: str = ""
 
 
 def select_range(
-    request: Request, presets: tuple[Preset, ...], *, zone: ZoneInfo, now: datetime, granularities: Sequence[Step]
+    request: Request,
+    presets: tuple[Preset, ...],
+    *,
+    zone: ZoneInfo,
+    now: datetime,
+    granularities: Sequence[Granularity],
 ) -> SelectedRange:
     """Read the days from the address; what cannot be reported is said, and the usual days are shown instead.
 
@@ -46,23 +51,23 @@ def select_range(
         error, request.state.refusal = str(refusal), refusal
     except ValueError:
         error, request.state.refusal = INVALID_DAY, no.Misshapen()
-    usual = Days(times.days_before(today, limits.REPORT_DAYS - 1), today, zone, granularities[0])
-    return SelectedRange(usual, limits.REPORT_DAYS, error)
+    usual = ReportRange(times.days_before(today, limits.DEFAULT_REPORT_DAYS - 1), today, zone, granularities[0])
+    return SelectedRange(usual, limits.DEFAULT_REPORT_DAYS, error)
 
 
 def parse_range(
-    request: Request, presets: tuple[Preset, ...], granularities: Sequence[Step], today: date, zone: ZoneInfo
+    request: Request, presets: tuple[Preset, ...], granularities: Sequence[Granularity], today: date, zone: ZoneInfo
 ) -> SelectedRange:
     first, last = (str(request.query_params.get(name, "")) for name in ("from_date", "to_date"))
-    by = cast("Step", request.query_params.get("by") or granularities[0])
+    by = cast("Granularity", request.query_params.get("by") or granularities[0])
     if by not in granularities:
         raise ValueError(by)
     if first or last:
         until = date.fromisoformat(last) if last else today
-        since = date.fromisoformat(first) if first else times.days_before(until, limits.REPORT_DAYS - 1)
-        return SelectedRange(Days(since, until, zone, by), None)
-    typed = request.query_params.get("days") or limits.REPORT_DAYS
+        since = date.fromisoformat(first) if first else times.days_before(until, limits.DEFAULT_REPORT_DAYS - 1)
+        return SelectedRange(ReportRange(since, until, zone, by), None)
+    typed = request.query_params.get("days") or limits.DEFAULT_REPORT_DAYS
     count = int(typed)
     if count not in {pick.count for pick in presets}:
         raise ValueError(typed)
-    return SelectedRange(Days(today - timedelta(days=count - 1), today, zone, by), count)
+    return SelectedRange(ReportRange(today - timedelta(days=count - 1), today, zone, by), count)

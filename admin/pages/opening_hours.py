@@ -21,16 +21,16 @@ from admin.framework.middleware import read_form
 from admin.framework.parsing import parse_id
 from bookit import catalogue, records
 from bookit import refusals as no
-from bookit.catalogue import Opening, mark_of, opening_of
-from bookit.db.errors import retrying
+from bookit.catalogue import Opening, opening_from_row, version_tag
+from bookit.db.errors import retry_interrupted
 from bookit.db.pool import Database
 from bookit.policy import permissions
 from bookit.schema.fields import MINUTES_PER_DAY
-from bookit.schema.tables import CalendarException, OpeningHours, Resource, home
+from bookit.schema.tables import CalendarException, OpeningHours, Resource, table_of
 
 MAX_SEASONS = 20
 Moment = TypeVar("Moment", date, time)
-EXCEPTIONS = home(CalendarException)
+EXCEPTIONS = table_of(CalendarException)
 UPCOMING_EXCEPTIONS = (
     select(EXCEPTIONS)
     .where(
@@ -123,13 +123,13 @@ def parse_day_or_time(kind: type[Moment], text: str, field_label: str) -> Moment
 async def edit_week(request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime) -> Response:
     """Show a resource's week, or keep what was typed as its week."""
     by = request.state.actor
-    if not permissions.may(by, "see", OpeningHours):
+    if not permissions.has_permission(by, "see", OpeningHours):
         raise HTTPException(403)
     resource = await database.get(Resource, parse_id(request.path_params["pk"]))
     if resource is None:
         raise HTTPException(404)
-    hours = await catalogue.hours_of(database, resource.id)
-    seasons, seen, refusal = group_openings(map(opening_of, hours)), mark_of(hours), None
+    hours = await catalogue.get_opening_hours(database, resource.id)
+    seasons, seen, refusal = group_openings(map(opening_from_row, hours)), version_tag(hours), None
     if request.method == "POST":
         form = await read_form(request)
         seasons, seen = parse_seasons(form), str(form.get("seen", ""))
@@ -149,7 +149,7 @@ async def edit_week(request: Request, database: Database, templates: Any, *, zon
         "most": MAX_SEASONS,
         "seen": seen,
         "error": str(refusal or ""),
-        "may_change": permissions.may(by, "change", OpeningHours),
+        "may_change": permissions.has_permission(by, "change", OpeningHours),
         "coming": await database.fetch(UPCOMING_EXCEPTIONS, resource_id=resource.id, now=now),
         "local_time": partial(format_local_time, zone),
     }
@@ -172,9 +172,11 @@ async def save_week(
 
     async def once() -> None:
         async with database.transaction(by=by, now=now, request_id=number_of_request) as session:
-            await records.keep_hours(session, resource.id, openings, by=by, now=now, seen=expected_tag)
+            await records.replace_opening_hours(
+                session, resource.id, openings, by=by, now=now, expected_tag=expected_tag
+            )
 
-    await retrying(once)
+    await retry_interrupted(once)
 
 
 PAGE = CustomPage("/resource/{pk}/week", "week", edit_week, ("GET", "POST"))

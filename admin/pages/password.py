@@ -14,7 +14,7 @@ from admin.framework.forms import AdminForm, add_field_error
 from admin.framework.sign_in import client_ip
 from bookit import records
 from bookit import refusals as no
-from bookit.db.errors import retrying
+from bookit.db.errors import retry_interrupted
 from bookit.db.pool import Database
 from bookit.people import passwords, sign_in
 from bookit.schema.tables import User
@@ -45,7 +45,7 @@ async def change_own_password(request: Request, database: Database, templates: A
             refusal = request.state.refusal = found
             add_field_error(found.field, str(found))
         else:
-            request.session["password"] = passwords.password_mark(user)
+            request.session["password"] = passwords.password_fingerprint(user)
             Flash.success(request, CHANGED_MESSAGE)
             return RedirectResponse(request.url_for("admin:index"), 303)
     error = "" if refusal is None or refusal.field else str(refusal)
@@ -58,15 +58,17 @@ async def change_own_password(request: Request, database: Database, templates: A
 async def save_password(request: Request, database: Database, current: str, password: str, *, now: datetime) -> User:
     """Keep a new password of whoever is signed in."""
     address = client_ip(request)
-    hashed = await sign_in.hash_own_password(database, request.state.user, password, current=current, address=address)
+    hashed = await sign_in.hash_own_password(
+        database, request.state.user, password, current=current, client_address=address
+    )
     by = request.state.actor
 
     async def once() -> User:
         async with database.transaction(by=by, request_id=request.scope.get("request_id", "")) as session:
-            me = await records.hold(session, User, by.id)
+            me = await records.lock(session, User, by.id)
             return await records.change(session, me, by=by, now=now, password_hash=hashed)
 
-    return await retrying(once)
+    return await retry_interrupted(once)
 
 
 PAGE = CustomPage("/password", "password", change_own_password, ("GET", "POST"))

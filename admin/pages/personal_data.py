@@ -14,7 +14,7 @@ from admin.framework.middleware import read_form
 from admin.framework.parsing import parse_id
 from bookit import records
 from bookit import refusals as no
-from bookit.db.errors import retrying
+from bookit.db.errors import retry_interrupted
 from bookit.db.pool import Database
 from bookit.people import data_export, erasure
 from bookit.policy import permissions
@@ -32,9 +32,9 @@ async def require_user(request: Request, database: Database) -> User:
 async def download_personal_data(request: Request, database: Database, *, now: datetime) -> Response:
     """Give a person's data as a file, whose name tells nobody who it is."""
     user = await require_user(request, database)
-    if not data_export.may_draw(request.state.actor, user):
+    if not data_export.may_export(request.state.actor, user):
         raise HTTPException(403)
-    drawn = await data_export.draw(database, user, now=now)
+    drawn = await data_export.export(database, user, now=now)
     written = json.dumps(drawn, ensure_ascii=False, indent=2, default=datetime.isoformat)
     name = f'attachment; filename="bookit-person-{user.id}.json"'
     headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
@@ -43,10 +43,10 @@ async def download_personal_data(request: Request, database: Database, *, now: d
 
 async def erase_person(request: Request, database: Database, templates: Any, *, now: datetime) -> Response:
     """Say what erasing a customer does and ask for their e-mail, or erase them."""
-    if not permissions.may(request.state.actor, "erase", User):
+    if not permissions.has_permission(request.state.actor, "erase", User):
         raise HTTPException(403)
     user = await require_user(request, database)
-    refusal = why_not = erasure.why_not(user)
+    refusal = why_not = erasure.refusal_for_erasure(user)
     if request.method == "POST":
         typed = str((await read_form(request)).get("email", ""))
         try:
@@ -57,7 +57,7 @@ async def erase_person(request: Request, database: Database, templates: Any, *, 
             Flash.success(request, erased_message(user.id, cancelled))
             return RedirectResponse(request.url_for("admin:details", identity="user", pk=user.id), 303)
     request.state.refusal = refusal
-    coming = await erasure.count_coming(database, user, now=now)
+    coming = await erasure.count_upcoming(database, user, now=now)
     told = {"user": user, "coming": coming, "error": str(refusal or ""), "why_not": why_not}
     status = 400 if refusal else 200
     answer: Response = await templates.TemplateResponse(request, "sqladmin/erase.html", told, status_code=status)
@@ -72,7 +72,7 @@ async def erase(request: Request, database: Database, pk: int, email: str, *, no
         async with database.transaction(by=by, now=now, request_id=asked) as session:
             return await records.erase(session, pk, email=email, by=by, now=now)
 
-    return await retrying(once)
+    return await retry_interrupted(once)
 
 
 def erased_message(pk: int, cancelled_count: int) -> str:

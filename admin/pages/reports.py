@@ -18,8 +18,8 @@ from bookit.db.pool import Database
 from bookit.db.statements import Row
 from bookit.policy import permissions
 from bookit.reports import figures
-from bookit.reports.figures import MEANS, Figures
-from bookit.reports.ranges import Days
+from bookit.reports.figures import DEFINITIONS, PeriodReport
+from bookit.reports.ranges import ReportRange
 
 PRESETS = (Preset(7, "7 days"), Preset(30, "30 days"), Preset(90, "90 days"), Preset(365, "365 days"))
 GRANULARITY_LABELS = {"week": "By week", "month": "By month"}
@@ -45,7 +45,7 @@ class ReportColumn:
         return FORMATTERS[self.kind](row[self.name])
 
 
-FetchReport = Callable[[Database, Days, datetime], Awaitable[Figures]]
+FetchReport = Callable[[Database, ReportRange, datetime], Awaitable[PeriodReport]]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ async def show_report(
     request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime
 ) -> Response:
     """Show a report of the days that are asked for, or send it as CSV."""
-    if not permissions.may_see_figures(request.state.actor):
+    if not permissions.may_see_reports(request.state.actor):
         raise HTTPException(403)
     name = request.query_params.get("report", "revenue")
     if name not in REPORTS:
@@ -126,7 +126,7 @@ async def show_report(
         "sheet": sheet,
         "sheets": REPORTS,
         "found": found,
-        "meaning": MEANS[name],
+        "meaning": DEFINITIONS[name],
         "days": chosen.days,
         "count": chosen.count,
         "error": chosen.error,
@@ -137,7 +137,7 @@ async def show_report(
     return answer
 
 
-def render_csv(name: str, definition: ReportDefinition, report: Figures) -> Response:
+def render_csv(name: str, definition: ReportDefinition, report: PeriodReport) -> Response:
     """Give a report as CSV: the periods, then the services or resources, then all; exact figures, no formulas."""
     titles = [figure.title + (" (minutes)" if figure.kind == "minutes" else "") for figure in definition.columns]
     rows: list[list[Any]] = [
@@ -150,7 +150,7 @@ def render_csv(name: str, definition: ReportDefinition, report: Figures) -> Resp
 
     for row in report.periods:
         add(row["from_date"], row["to_date"], blank, row)
-    for row in report.parts:
+    for row in report.groups:
         add(days.first, days.last, [row[definition.breakdown_column]], row)
     add(days.first, days.last, ["Total"] if definition.breakdown_title else [], report.total)
     text = format_csv([format_csv_value(value) for value in row] for row in rows)

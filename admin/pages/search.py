@@ -19,13 +19,13 @@ from admin.framework.formatting import format_local_time, format_status
 from admin.framework.list_pages import matches
 from admin.framework.parsing import parse_id
 from bookit.policy import permissions
-from bookit.schema.tables import Booking, Resource, Service, Status, User, home
+from bookit.schema.tables import Booking, Resource, Service, Status, User, table_of
 
 MAX_HITS_SHOWN = 10  # of a kind
 MAX_CANDIDATES = 200  # before the best of them are chosen
 MAX_TERM_LENGTH = 255  # letters: an e-mail has no more, and all else has less
 
-BOOKINGS, USERS, SERVICES, RESOURCES = (home(table).c for table in (Booking, User, Service, Resource))
+BOOKINGS, USERS, SERVICES, RESOURCES = (table_of(table).c for table in (Booking, User, Service, Resource))
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Search:
 
     def may_see(self, table: type[SQLModel]) -> bool:
         """Whether this reader may see this table."""
-        return permissions.may(self.request.state.actor, "see", table)
+        return permissions.has_permission(self.request.state.actor, "see", table)
 
     def details_url(self, identity: str, pk: int) -> Any:
         """Give the address of a row's page."""
@@ -138,7 +138,7 @@ class Search:
         seen = [kind for kind in kinds if self.may_see(kind[1])]
         if not seen:
             return []
-        parts = [select_named_rows(self.query, kind, home(table).c, column) for kind, table, column, _ in seen]
+        parts = [select_named_rows(self.query, kind, table_of(table).c, column) for kind, table, column, _ in seen]
         rows = await self.view.fetch_rows(union_all(*parts))
         groups = []
         for kind, _, _, title in seen:
@@ -171,8 +171,8 @@ def select_booking(booking_id: int) -> Select[Any]:
     wanted = (BOOKINGS.id, BOOKINGS.start_time, BOOKINGS.status)
     return (
         select(*wanted, USERS.name.label("customer"), SERVICES.title.label("service"))
-        .join(home(User), USERS.id == BOOKINGS.user_id)
-        .join(home(Service), SERVICES.id == BOOKINGS.service_id)
+        .join(table_of(User), USERS.id == BOOKINGS.user_id)
+        .join(table_of(Service), SERVICES.id == BOOKINGS.service_id)
         .where(BOOKINGS.id == booking_id)
     )
 
@@ -200,13 +200,13 @@ def select_nearest_visits(customer_ids: Sequence[int], now: datetime) -> Any:
     }
     parts = []
     for word, (where, order) in kinds.items():
-        one = select(home(Booking)).where(BOOKINGS.user_id == whose.c.id, where).order_by(order).limit(1).lateral()
+        one = select(table_of(Booking)).where(BOOKINGS.user_id == whose.c.id, where).order_by(order).limit(1).lateral()
         columns = (one.c.id, one.c.user_id, one.c.start_time, one.c.status)
         parts.append(
             select(literal(word).label("word"), *columns, SERVICES.title.label("service"))
             .select_from(whose)
             .join(one, literal(value=True))
-            .join(home(Service), SERVICES.id == one.c.service_id)
+            .join(table_of(Service), SERVICES.id == one.c.service_id)
         )
     return union_all(*parts)
 
@@ -239,7 +239,7 @@ async def search_everywhere(request: Request, view: Any, templates: Any, *, zone
 def bookings_url(request: Request, query: SearchQuery, groups: Iterable[Group]) -> Any:
     """Give the way to all bookings of the people that were found."""
     is_whose = any(group.title == "People" for group in groups) and query.is_text and query.row_id < 1
-    if not (is_whose and permissions.may(request.state.actor, "see", Booking)):
+    if not (is_whose and permissions.has_permission(request.state.actor, "see", Booking)):
         return None
     return request.url_for("admin:list", identity="booking").include_query_params(search=query.term)
 

@@ -63,7 +63,7 @@ class Asked:
         self.starts.append(self.starts.pop(0))
         by, now = Actor("api", self.customer.id, Role.USER), datetime.now(UTC)
         what = {"service_id": self.service, "start_time": slot["start_time"], "resource_id": slot["ids"][0]}
-        async with self.house.app.state.database.transaction(by=by, now=now, keep=False) as session:
+        async with self.house.app.state.database.transaction(by=by, now=now, dry_run=True) as session:
             await records.create(session, Booking, by=by, now=now, **what)
 
     async def get(self, who: str, path: str) -> None:
@@ -122,7 +122,7 @@ async def note(thing: Grown, at: int, house: House, act: Callable[[], Awaitable[
 
 def ready(home: Path, url: str, bookings: int) -> None:
     """Fill a new database; one that is there is used as it is."""
-    if revisions.current(url) is None:
+    if revisions.current_revision(url) is None:
         fill(home, url, bookings)
     with psycopg.connect(url) as console:
         row = console.execute("SELECT count(*) FROM bookings").fetchone()

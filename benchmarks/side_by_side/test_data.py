@@ -131,11 +131,11 @@ async def furnish(url: str) -> tuple[list[User], list[int], list[int]]:
     async with Database(url, size=1) as database, database.transaction(by=OWNER, now=now) as session:
         hashed = await passwords.hash_password(PASSWORD)
         names = [(f"Customer {n}", f"customer{n}@bench.example", hashed) for n in range(PEOPLE)]
-        await session.load(User, ("name", "email", "password_hash"), names)
+        await session.copy_rows(User, ("name", "email", "password_hash"), names)
         users = [await session.get(User, FIRST_NUMBERS["users"] + n) for n in range(PEOPLE)]
         resources = [await room(session, number, now) for number in range(LANES + EACH)]
         hours = [(number, weekday, OPENS, CLOSES) for number in resources for weekday in range(1, 8)]
-        await session.load(OpeningHours, ("resource_id", "weekday", "opens", "closes"), hours)
+        await session.copy_rows(OpeningHours, ("resource_id", "weekday", "opens", "closes"), hours)
         services = [
             await service(session, at // EACH, resources[at : at + EACH], now) for at in range(0, len(resources), EACH)
         ]

@@ -8,17 +8,17 @@ from sqlalchemy import text
 
 from bookit import refusals as no
 from bookit.bookings import availability
-from bookit.bookings.availability import FITS, STANDING, Visit
-from bookit.db.audit import TELLING
+from bookit.bookings.availability import CHECKS_CTE, IS_BOOKABLE, Visit
+from bookit.db.audit import SET_AUDIT_CTE
 from bookit.db.session import Session
 from bookit.policy import lifecycle, permissions, times
 from bookit.policy.permissions import Actor
-from bookit.schema.tables import Booking, Resource, Service, Status, row_of
+from bookit.schema.tables import Booking, Resource, Service, Status, from_row
 
 # One statement judges the start by every rule, takes the first free resource that passes, and books it. The visit is as
 # the service makes it: how long, what it costs, what it blocks.
 BOOK = text(f"""
-{TELLING}, {STANDING}
+{SET_AUDIT_CTE}, {CHECKS_CTE}
 INSERT INTO bookings
   (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price, expires_at, created_at)
 SELECT CAST(:user_id AS bigint), rule.service_id, place.id, :since, :since + rule.lasts,
@@ -26,14 +26,14 @@ SELECT CAST(:user_id AS bigint), rule.service_id, place.id, :since, :since + rul
   FROM rule CROSS JOIN telling
  CROSS JOIN LATERAL resource_for_booking(
    CASE WHEN telling.is_told THEN ARRAY(
-     SELECT s.id FROM standing s WHERE {FITS} OR :is_override ORDER BY NOT {FITS}, s.id) END,
+     SELECT s.id FROM standing s WHERE {IS_BOOKABLE} OR :is_override ORDER BY NOT {IS_BOOKABLE}, s.id) END,
    :since - rule.setup, :since + rule.lasts + rule.cleanup) AS place (id)
  WHERE place.id IS NOT NULL
 RETURNING bookings.*
 """)
 
 # What does not matter to a visit that keeps its start, and only changes its end or who serves it.
-OF_ANOTHER_TIME = (no.TooSoon, no.TooFarAhead, no.BetweenSlots)
+START_RULE_REFUSALS = (no.TooSoon, no.TooFarAhead, no.BetweenSlots)
 
 
 async def book(
@@ -59,34 +59,34 @@ async def book(
     """
     times.require_future(start_time, by=by, now=now)
     permissions.require_override(override_reason, by=by)
-    if user_id not in {None, by.id} and not by.works_here:
+    if user_id not in {None, by.id} and not by.is_staff:
         raise no.Forbidden
     if override_reason:
-        await session.because(override_reason)
+        await session.set_reason(override_reason)
     if tells_customer is not None:
-        await session.tell_customer(tells=tells_customer and not times.has_begun(start_time, now=now))
+        await session.set_notify_customer(notify=tells_customer and not times.has_started(start_time, now=now))
     visit = Visit(service_id, resource_id)
     rows = await session.fetch(
         BOOK,
-        **availability.asked(start_time, by=by, now=now),
+        **availability.start_params(start_time, by=by, now=now),
         **vars(visit),
         user_id=user_id or by.id,
-        expires_at=now + session.hold if hold else None,
+        expires_at=now + session.hold_duration if hold else None,
         is_override=bool(override_reason),
-        **session.told,
+        **session.audit_params,
     )
     if not rows:
-        raise await why_not(session, visit, at=start_time, by=by, now=now)
-    return row_of(Booking, rows[0])
+        raise await refusal_for_visit(session, visit, start=start_time, by=by, now=now)
+    return from_row(Booking, rows[0])
 
 
-async def why_not(session: Session, visit: Visit, *, at: datetime, by: Actor, now: datetime) -> no.Refusal:
+async def refusal_for_visit(session: Session, visit: Visit, *, start: datetime, by: Actor, now: datetime) -> no.Refusal:
     """Say why a visit could not be booked."""
-    stand = await availability.standing(session, visit, at=at, by=by, now=now)
-    return availability.nearest(stand, now=now) or await why_nobody(session, visit)
+    stand = await availability.check_start(session, visit, start=start, by=by, now=now)
+    return availability.best_refusal(stand, now=now) or await refusal_without_resource(session, visit)
 
 
-async def why_nobody(session: Session, visit: Visit) -> no.Refusal:
+async def refusal_without_resource(session: Session, visit: Visit) -> no.Refusal:
     """Say why there is nobody and nothing to serve this, whenever it be."""
     service = await session.get(Service, visit.service_id)
     if service is None:
@@ -99,7 +99,7 @@ async def why_nobody(session: Session, visit: Visit) -> no.Refusal:
     return no.ResourceUnsuitable() if resource else no.UnknownResource(what="resource")
 
 
-async def amend(
+async def change(
     session: Session,
     booking: Booking,
     *,
@@ -118,11 +118,11 @@ async def amend(
     It keeps its price, its identity and, unless it is told when to end, its length. History keeps whether the customer
     is to be told.
     """
-    permissions.require_own(booking, by=by)
+    permissions.require_own_or_staff(booking, by=by)
     if tells_customer is not None:
-        await session.tell_customer(tells=tells_customer)
+        await session.set_notify_customer(notify=tells_customer)
     if hold is False:
-        booking = await decide(session, booking, by=by, now=now)
+        booking = await accept_hold(session, booking, by=by, now=now)
     if start_time or end_time or resource_id:
         booking = await reschedule(
             session,
@@ -135,15 +135,15 @@ async def amend(
             override_reason=override_reason,
         )
     if status and status != booking.status:
-        booking = await LEADS[status](session, booking, by=by, now=now)
+        booking = await STATUS_ACTS[status](session, booking, by=by, now=now)
     return booking
 
 
-async def decide(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
+async def accept_hold(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
     """Turn a hold into a booking that waits for confirmation. Refuses one that has run out."""
-    permissions.require_own(booking, by=by)
+    permissions.require_own_or_staff(booking, by=by)
     lifecycle.require_open(booking, by=by, now=now)
-    lifecycle.require_live(booking, now=now)
+    lifecycle.require_not_expired(booking, now=now)
     return await session.update(booking, expires_at=None) if booking.expires_at else booking
 
 
@@ -157,7 +157,7 @@ async def reschedule(
     end_time: datetime | None = None,
     resource_id: int | None = None,
     override_reason: str | None = None,
-    keeps_place: bool = False,
+    keeps_seat: bool = False,
 ) -> Booking:
     """Move a booking to another time or resource, if that is free and the rules of booking allow it there.
 
@@ -167,19 +167,21 @@ async def reschedule(
     With ``keeps_place`` it leaves its place on the resource only where that is taken: whoever moves many, one after
     another, does not have one sit down where the next is about to come.
     """
-    permissions.require_own(booking, by=by)
+    permissions.require_own_or_staff(booking, by=by)
     lifecycle.require_open(booking, by=by, now=now)
     permissions.require_override(override_reason, by=by)
-    await require_in_time(session, booking, by=by, now=now)
+    await require_cancel_notice(session, booking, by=by, now=now)
     start = start_time or booking.start_time
     end = end_time or start + (booking.end_time - booking.start_time)
     times.require_future(start, by=by, now=now)
     lifecycle.require_length(booking, start, end, by=by)
     if override_reason:
-        await session.because(override_reason)
-    await require_fit(session, booking, start, end, resource_id, by=by, now=now, is_override=bool(override_reason))
-    new_times = moved(booking, start, end)
-    if keeps_place:
+        await session.set_reason(override_reason)
+    await require_available(
+        session, booking, start, end, resource_id, by=by, now=now, is_override=bool(override_reason)
+    )
+    new_times = shifted_times(booking, start, end)
+    if keeps_seat:
         new_times.pop("seat", None)
     row = await session.update(booking, **new_times, **({"resource_id": resource_id} if resource_id else {}))
     if new_times.keys() == {
@@ -190,7 +192,7 @@ async def reschedule(
     return row
 
 
-async def require_fit(
+async def require_available(
     session: Session,
     booking: Booking,
     start: datetime,
@@ -205,19 +207,19 @@ async def require_fit(
 
     Whether it is free is the table's to say. A visit that only gives back some of its end asks nobody.
     """
-    visit = availability.to_be(booking, start_time=start, end_time=end, resource_id=resource_id)
+    visit = availability.visit_after(booking, start_time=start, end_time=end, resource_id=resource_id)
     keeps_start = start == booking.start_time
     if keeps_start and visit.resource_id == booking.resource_id and end < booking.end_time:
         return
-    stand = await availability.standing(session, visit, at=start, by=by, now=now)
+    stand = await availability.check_start(session, visit, start=start, by=by, now=now)
     if not stand:
-        raise await why_nobody(session, visit)
-    refusal = availability.nearest(stand, now=now, but_for=OF_ANOTHER_TIME if keeps_start else ())
+        raise await refusal_without_resource(session, visit)
+    refusal = availability.best_refusal(stand, now=now, ignoring=START_RULE_REFUSALS if keeps_start else ())
     if refusal and not is_override:
         raise refusal
 
 
-def moved(booking: Booking, start: datetime, end: datetime) -> dict[str, Any]:
+def shifted_times(booking: Booking, start: datetime, end: datetime) -> dict[str, Any]:
     """Give the columns of a booking that starts or ends at another time; any free place will do for another start.
 
     One that only ends at another time keeps its place, unless somebody else sits there by then.
@@ -230,18 +232,18 @@ def moved(booking: Booking, start: datetime, end: datetime) -> dict[str, Any]:
     return new_times
 
 
-async def require_in_time(session: Session, booking: Booking, *, by: Actor, now: datetime) -> None:
+async def require_cancel_notice(session: Session, booking: Booking, *, by: Actor, now: datetime) -> None:
     """Refuse a customer who gives back a visit too late; the deadline binds them and not the house."""
-    if by.works_here:
+    if by.is_staff:
         return
     service = await session.get(Service, booking.service_id)
     if service:
-        lifecycle.require_in_time(booking, service, now=now)
+        lifecycle.require_cancel_notice(booking, service, now=now)
 
 
-async def become(session: Session, booking: Booking, status: Status, *, by: Actor) -> Booking:
+async def set_status(session: Session, booking: Booking, status: Status, *, by: Actor) -> Booking:
     """Lead a booking to a status, if the chart of its life and this person allow it. It is a hold no longer."""
-    refusal = lifecycle.why_not(booking, status, by=by)
+    refusal = lifecycle.refusal_for_status(booking, status, by=by)
     if refusal:
         raise refusal
     return await session.update(booking, status=status, expires_at=None)
@@ -250,36 +252,36 @@ async def become(session: Session, booking: Booking, status: Status, *, by: Acto
 async def confirm(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
     """Promise the visit."""
     del now
-    return await become(session, booking, Status.CONFIRMED, by=by)
+    return await set_status(session, booking, Status.CONFIRMED, by=by)
 
 
 async def cancel(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
     """Free the slot. Refuses a customer who comes too late."""
-    if lifecycle.why_not(booking, Status.CANCELLED, by=by) is None:
-        await require_in_time(session, booking, by=by, now=now)
-    return await become(session, booking, Status.CANCELLED, by=by)
+    if lifecycle.refusal_for_status(booking, Status.CANCELLED, by=by) is None:
+        await require_cancel_notice(session, booking, by=by, now=now)
+    return await set_status(session, booking, Status.CANCELLED, by=by)
 
 
 async def complete(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
     """Say that the visit took place."""
     del now
-    return await become(session, booking, Status.COMPLETED, by=by)
+    return await set_status(session, booking, Status.COMPLETED, by=by)
 
 
 async def mark_no_show(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
     """Say that the customer did not come."""
     del now
-    return await become(session, booking, Status.NO_SHOW, by=by)
+    return await set_status(session, booking, Status.NO_SHOW, by=by)
 
 
 async def reopen(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
     """Let a booking wait for confirmation again; it needs its slot to be free."""
     del now
-    return await become(session, booking, Status.PENDING, by=by)
+    return await set_status(session, booking, Status.PENDING, by=by)
 
 
 # Which act leads to which status. Doors make their buttons and their handling of ``status`` from this.
-LEADS: Mapping[Status, Callable[..., Awaitable[Booking]]] = {
+STATUS_ACTS: Mapping[Status, Callable[..., Awaitable[Booking]]] = {
     Status.PENDING: reopen,
     Status.CONFIRMED: confirm,
     Status.COMPLETED: complete,
@@ -290,22 +292,24 @@ LEADS: Mapping[Status, Callable[..., Awaitable[Booking]]] = {
 
 async def remove(session: Session, booking: Booking, *, by: Actor, now: datetime) -> None:
     """Delete a booking, before it starts if a customer does; history keeps what it was."""
-    permissions.require_own(booking, by=by)
+    permissions.require_own_or_staff(booking, by=by)
     lifecycle.require_not_started(booking, by=by, now=now)
-    await require_in_time(session, booking, by=by, now=now)
+    await require_cancel_notice(session, booking, by=by, now=now)
     await session.delete(booking)
 
 
-THEIR_TURN = text("""
+LOCK_RESOURCES = text("""
 SELECT pg_advisory_xact_lock(over.resource_id) FROM (
   SELECT DISTINCT resource_id FROM bookings WHERE status = 'pending' AND is_expired(expires_at, :now) ORDER BY 1
 ) AS over
 """)
-LET_GO = text("UPDATE bookings SET status = 'cancelled' WHERE status = 'pending' AND is_expired(expires_at, :now)")
+EXPIRE_HOLDS = text(
+    "UPDATE bookings SET status = 'cancelled' WHERE status = 'pending' AND is_expired(expires_at, :now)"
+)
 
 
-async def let_go(session: Session, *, now: datetime) -> None:
+async def expire_holds(session: Session, *, now: datetime) -> None:
     """Cancel every hold that has run out, so that lists say so too; they block nobody meanwhile."""
-    await session.because("The hold ran out.")
-    await session.fetch(THEIR_TURN, now=now)
-    await session.fetch(LET_GO, now=now)
+    await session.set_reason("The hold ran out.")
+    await session.fetch(LOCK_RESOURCES, now=now)
+    await session.fetch(EXPIRE_HOLDS, now=now)

@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import text
 
 from bookit import refusals as no
-from bookit.db.session import Reads
+from bookit.db.session import Reader
 from bookit.db.statements import Row
 from bookit.policy import limits, times
 from bookit.policy.permissions import Actor
@@ -30,7 +30,7 @@ from bookit.schema.tables import Booking
 # For a service, from :since until :until; for a booking of it, as long as that one lasts, or as it would by :lasts, and
 # as if it were not there, even where nobody can book the service any more. A rule is what the service asks for; a
 # candidate, who can serve it.
-ASKED = """
+REQUEST_CTE = """
 rule AS MATERIALIZED (
   SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS keeps_step,
          coalesce(CAST(:lasts AS interval), b.end_time - b.start_time,
@@ -52,7 +52,7 @@ rule AS MATERIALIZED (
 # The hours a candidate keeps, midnight to midnight where it keeps none; what hours are in time is worked out once for
 # all who keep the same. A span is one opening of a candidate by itself, in which starts are counted; a plan, all of a
 # candidate's open time.
-OPEN_TIME = """, exception AS MATERIALIZED (
+OPEN_TIME_CTE = """, exception AS MATERIALIZED (
   SELECT x.resource_id, x.is_open, x.start_time, x.end_time
     FROM rule JOIN calendar_exceptions x
       ON tstzrange(x.start_time, x.end_time) && tstzrange(:since, :until + rule.lasts, '[]')
@@ -96,28 +96,28 @@ OPEN_TIME = """, exception AS MATERIALIZED (
      SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
    ) AS closed
 )"""
-PLANS = f"{ASKED}{OPEN_TIME}"
+PLANS_CTE = f"{REQUEST_CTE}{OPEN_TIME_CTE}"
 # The same for each active resource by itself, whatever it serves.
-HOURS = f"""
+RESOURCE_PLANS_CTE = f"""
 WITH rule AS MATERIALIZED (
   SELECT interval '0' AS lasts
 ), candidate AS MATERIALIZED (
   SELECT r.id, r.name, r.capacity, r.timezone,
          EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS keeps_hours
     FROM resources r WHERE r.is_active
-){OPEN_TIME}"""
+){OPEN_TIME_CTE}"""
 # When resources are open, whatever they serve.
 OPEN_TIMES = text(f"""
 WITH rule AS (SELECT interval '0' AS lasts), candidate AS MATERIALIZED (
   SELECT r.id, r.timezone, EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS keeps_hours
     FROM resources r WHERE r.id = ANY(CAST(:resource_ids AS bigint[]))
-){OPEN_TIME}
+){OPEN_TIME_CTE}
 SELECT p.id AS resource_id, lower(o) AS start_time, upper(o) AS end_time
   FROM plan p CROSS JOIN LATERAL unnest(p.open * tstzmultirange(tstzrange(:since, :until))) AS o
  ORDER BY p.id, lower(o)
 """)
 # What is taken, seat by seat; an expired hold takes nothing.
-BUSY = """, busy AS MATERIALIZED (
+BUSY_CTE = """, busy AS MATERIALIZED (
   SELECT c.id, taken.seat, taken.times
     FROM rule CROSS JOIN candidate c
    CROSS JOIN LATERAL (
@@ -133,7 +133,7 @@ BUSY = """, busy AS MATERIALIZED (
 # Seats that are taken alike make a group: each busy seat by itself, and all empty seats together. A room is when a
 # visit could start in a group, a set of times: open time without its end, less what is taken and what leads up to it.
 SLOTS = text(f"""
-WITH {PLANS}{BUSY}, seat_group AS MATERIALIZED (
+WITH {PLANS_CTE}{BUSY_CTE}, seat_group AS MATERIALIZED (
   SELECT id, seat, 1 AS seats, times FROM busy
   UNION ALL
   SELECT c.id, 0, c.capacity - count(b.id), '{{}}'
@@ -168,7 +168,7 @@ SELECT free.at AS start_time, free.at + rule.lasts AS end_time, c.timezone,
  LIMIT :limit
 """)
 # How one start, which is both :since and :until, stands with each candidate.
-STANDING = f"""{PLANS}, standing AS MATERIALIZED (
+CHECKS_CTE = f"""{PLANS_CTE}, standing AS MATERIALIZED (
   SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, :since + rule.lasts AS end_time,
          :since - rule.setup AS blocks_from, :since + rule.lasts + rule.cleanup AS blocks_until,
          rule.earliest, rule.latest, rule.step,
@@ -182,9 +182,9 @@ STANDING = f"""{PLANS}, standing AS MATERIALIZED (
               AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_a_slot
     FROM rule CROSS JOIN plan p
 )"""
-FITS = "(has_notice AND is_near AND is_in_hours AND is_not_closed AND is_a_slot)"
-VERDICT = text(f"WITH {STANDING} SELECT * FROM standing ORDER BY id")
-EXPLAIN = text(f"""WITH {STANDING}{BUSY}
+IS_BOOKABLE = "(has_notice AND is_near AND is_in_hours AND is_not_closed AND is_a_slot)"
+CHECK = text(f"WITH {CHECKS_CTE} SELECT * FROM standing ORDER BY id")
+CHECK_WITH_FREE_SEATS = text(f"""WITH {CHECKS_CTE}{BUSY_CTE}
 SELECT s.*, s.capacity - (
          SELECT count(*) FROM busy
           WHERE busy.id = s.id AND busy.times && tstzrange(s.blocks_from, s.blocks_until)
@@ -193,7 +193,7 @@ SELECT s.*, s.capacity - (
 """)
 
 # The visits that a closure falls upon.
-TOUCHED = text("""
+AFFECTED = text("""
 SELECT b.id, b.start_time, b.status, u.name AS customer, s.title AS service, r.name AS resource
   FROM bookings b JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
   JOIN resources r ON r.id = b.resource_id
@@ -204,10 +204,10 @@ SELECT b.id, b.start_time, b.status, u.name AS customer, s.title AS service, r.n
  ORDER BY b.start_time, b.id
  LIMIT :limit
 """)
-LOOK_AHEAD = (2, 14, 62)  # days; most businesses are free within the first
+LOOK_AHEAD_DAYS = (2, 14, 62)  # days; most businesses are free within the first
 # What staff may set aside, saying why; and all that another time would not meet.
-TO_OVERRIDE = (no.TooSoon, no.TooFarAhead, no.OutsideHours, no.Closed, no.BetweenSlots)
-OF_THIS_TIME = (no.InThePast, *TO_OVERRIDE, no.SlotTaken)
+OVERRIDABLE_REFUSALS = (no.TooSoon, no.TooFarAhead, no.OutsideHours, no.Closed, no.BetweenSlots)
+TIME_REFUSALS = (no.InThePast, *OVERRIDABLE_REFUSALS, no.SlotTaken)
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ class Visit:
     lasts: timedelta | None = None
 
 
-def to_be(
+def visit_after(
     booking: Booking,
     *,
     start_time: datetime | None = None,
@@ -237,97 +237,101 @@ def to_be(
 
 
 async def slots(
-    reads: Reads, visit: Visit, *, since: datetime, until: datetime, now: datetime, limit: int = limits.MOST_SLOTS + 1
+    reader: Reader, visit: Visit, *, since: datetime, until: datetime, now: datetime, limit: int = limits.MAX_SLOTS + 1
 ) -> list[Row]:
     """Give the slots that start from ``since`` on and before ``until``, by start.
 
     Each has ``start_time`` and ``end_time`` in UTC, the ``timezone`` of its resources, and of these, in the order of
     their numbers, ``ids``, ``names`` and free ``places``.
     """
-    return await reads.fetch(SLOTS, since=since, until=until, now=now, limit=limit, **vars(visit))
+    return await reader.fetch(SLOTS, since=since, until=until, now=now, limit=limit, **vars(visit))
 
 
-async def open_times(reads: Reads, resource_ids: Collection[int], *, since: datetime, until: datetime) -> list[Row]:
+async def open_times(reader: Reader, resource_ids: Collection[int], *, since: datetime, until: datetime) -> list[Row]:
     """Give when each of these resources is open within this time, closures taken off and extra openings put on.
 
     Each stretch has ``resource_id``, ``start_time`` and ``end_time``; they come by resource, and then by start.
     """
-    return await reads.fetch(OPEN_TIMES, resource_ids=list(resource_ids), since=since, until=until)
+    return await reader.fetch(OPEN_TIMES, resource_ids=list(resource_ids), since=since, until=until)
 
 
-async def next_free(reads: Reads, visit: Visit, *, since: datetime, now: datetime, count: int = 3) -> list[Row]:
+async def next_free(reader: Reader, visit: Visit, *, since: datetime, now: datetime, count: int = 3) -> list[Row]:
     """Give the next slots from a moment on, looking no further than two months ahead."""
     since = max(since, now)
 
     async def look() -> list[Row]:
         found: list[Row] = []
-        for days in LOOK_AHEAD:
-            until = min(since + timedelta(days=days), limits.CALENDAR[1])
-            found = await slots(reads, visit, since=since, until=until, now=now, limit=count)
-            if len(found) == count or until == limits.CALENDAR[1]:
+        for days in LOOK_AHEAD_DAYS:
+            until = min(since + timedelta(days=days), limits.CALENDAR_RANGE[1])
+            found = await slots(reader, visit, since=since, until=until, now=now, limit=count)
+            if len(found) == count or until == limits.CALENDAR_RANGE[1]:
                 break
         return found
 
     # Whoever lost a race for a slot asks this, and all at once.
-    return await reads.together((visit, since, count), look)
+    return await reader.coalesce((visit, since, count), look)
 
 
-async def offer_next(reads: Reads, refusal: no.Refusal, visit: Visit, *, since: datetime, now: datetime) -> None:
+async def attach_next_free(
+    reader: Reader, refusal: no.Refusal, visit: Visit, *, since: datetime, now: datetime
+) -> None:
     """Put beside a refusal of a time the next slots, if it is one that another time would not meet.
 
     To be asked when the transaction that was refused is over, and its locks with it.
     """
-    if isinstance(refusal, OF_THIS_TIME):
-        refusal.next_free = await next_free(reads, visit, since=since, now=now)
+    if isinstance(refusal, TIME_REFUSALS):
+        refusal.next_free = await next_free(reader, visit, since=since, now=now)
 
 
-async def standing(
-    reads: Reads, visit: Visit, *, at: datetime, by: Actor, now: datetime, with_places: bool = False
+async def check_start(
+    reader: Reader, visit: Visit, *, start: datetime, by: Actor, now: datetime, with_free_seats: bool = False
 ) -> list[Row]:
     """Tell for each resource that can serve this visit how a start at this moment stands with each rule.
 
     ``with_places`` also counts its ``free_places``.
     """
-    statement = EXPLAIN if with_places else VERDICT
-    return await reads.fetch(statement, **asked(at, by=by, now=now), **vars(visit))
+    statement = CHECK_WITH_FREE_SEATS if with_free_seats else CHECK
+    return await reader.fetch(statement, **start_params(start, by=by, now=now), **vars(visit))
 
 
-def asked(at: datetime, *, by: Actor, now: datetime) -> dict[str, Any]:
+def start_params(start: datetime, *, by: Actor, now: datetime) -> dict[str, Any]:
     """Give the values with which one start is judged; staff also write down visits that were."""
-    return {"since": at, "until": at, "now": now, "may_be_over": by.works_here}
+    return {"since": start, "until": start, "now": now, "may_be_over": by.is_staff}
 
 
-def in_the_way(stands: Row, *, now: datetime) -> list[no.Refusal]:
+def obstacles(check: Row, *, now: datetime) -> list[no.Refusal]:
     """Give every rule that keeps a visit from this resource; none: it can be booked there."""
     found: list[no.Refusal] = []
-    if not stands["has_notice"]:
-        is_over = stands["start_time"] <= now
-        found.append(no.InThePast() if is_over else no.TooSoon(notice=times.spoken_time(stands["earliest"] - now)))
-    if not stands["is_near"]:
-        found.append(no.TooFarAhead(days=(stands["latest"] - now).days))
-    if not stands["is_in_hours"]:
+    if not check["has_notice"]:
+        is_over = check["start_time"] <= now
+        found.append(no.InThePast() if is_over else no.TooSoon(notice=times.format_duration(check["earliest"] - now)))
+    if not check["is_near"]:
+        found.append(no.TooFarAhead(days=(check["latest"] - now).days))
+    if not check["is_in_hours"]:
         found.append(no.OutsideHours())
-    elif not stands["is_a_slot"]:
-        found.append(no.BetweenSlots(step=times.spoken_time(stands["step"])))
-    if not stands["is_not_closed"]:
+    elif not check["is_a_slot"]:
+        found.append(no.BetweenSlots(step=times.format_duration(check["step"])))
+    if not check["is_not_closed"]:
         found.append(no.Closed())
-    if stands.get("free_places") == 0:
+    if check.get("free_places") == 0:
         found.append(no.SlotTaken())
     return found
 
 
-def nearest(stand: Sequence[Row], *, now: datetime, but_for: tuple[type[no.Refusal], ...] = ()) -> no.Refusal | None:
+def best_refusal(
+    checks: Sequence[Row], *, now: datetime, ignoring: tuple[type[no.Refusal], ...] = ()
+) -> no.Refusal | None:
     """Give why nobody at all can serve this visit: of the resource with the least in its way. None: somebody can."""
-    ways = [[way for way in in_the_way(one, now=now) if not isinstance(way, but_for)] for one in stand]
+    ways = [[way for way in obstacles(one, now=now) if not isinstance(way, ignoring)] for one in checks]
     least = min(ways, key=len, default=[])
     return least[0] if least else None
 
 
-async def touched(
-    reads: Reads, *, since: datetime, until: datetime, resource_id: int | None, now: datetime, limit: int
+async def affected_bookings(
+    reader: Reader, *, since: datetime, until: datetime, resource_id: int | None, now: datetime, limit: int
 ) -> list[Row]:
     """Give the bookings, pending or confirmed, that meet this time on this resource, or on any, by start.
 
     Each has ``id``, ``start_time``, ``status``, and ``customer``, ``service`` and ``resource`` by name.
     """
-    return await reads.fetch(TOUCHED, since=since, until=until, resource_id=resource_id, now=now, limit=limit)
+    return await reader.fetch(AFFECTED, since=since, until=until, resource_id=resource_id, now=now, limit=limit)

@@ -12,30 +12,30 @@ from sqlalchemy import text
 
 from bookit import refusals as no
 from bookit.bookings import acts, rearranging
-from bookit.db.session import Reads, Session
+from bookit.db.session import Reader, Session
 from bookit.db.statements import Row
 from bookit.policy import lifecycle, permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Status
 
-MOST_ROWS = 500  # of one act
-MOST_EVENTS = 20  # of one act on one booking
-LAST = text("""
+MAX_BOOKINGS = 500  # of one act
+MAX_EVENTS = 20  # of one act on one booking
+SELECT_LAST_EVENTS = text("""
 SELECT id, actor_id, door, action, old, new, reason, request_id FROM events
  WHERE table_name = 'bookings' AND row_id = :number ORDER BY id DESC LIMIT :limit
 """)
-OF_ACT = text("""
+SELECT_REQUEST_EVENTS = text("""
 SELECT row_id, max(id) AS event_id FROM events
  WHERE request_id = :request_id AND table_name = 'bookings' AND action = 'changed'
  GROUP BY row_id ORDER BY row_id LIMIT :limit
 """)
-TIMES = {"start_time", "end_time", "blocks_from", "blocks_until"}
+TIME_COLUMNS = {"start_time", "end_time", "blocks_from", "blocks_until"}
 # What can be taken back; a seat is found anew, and a hold that was decided on stays so.
-KNOWN = TIMES | {"resource_id", "seat", "status", "expires_at"}
+UNDOABLE_COLUMNS = TIME_COLUMNS | {"resource_id", "seat", "status", "expires_at"}
 
 
 @dataclass(frozen=True)
-class Deed:
+class LastChange:
     """The last act on a booking: what it was before, as far as that changed."""
 
     booking_id: int
@@ -44,7 +44,7 @@ class Deed:
     end_time: datetime | None
     resource_id: int | None
     status: Status | None
-    told: str
+    description: str
     request_id: str | None
 
     @property
@@ -52,15 +52,15 @@ class Deed:
         """Whether it went to another time or another resource, or ended at another time."""
         return bool(self.start_time or self.end_time or self.resource_id)
 
-    def before(self, row: Booking) -> rearranging.Place:
+    def previous_target(self, row: Booking) -> rearranging.Target:
         """Give from when until when and on which resource the booking was, which is there by now."""
         since, until = self.start_time or row.start_time, self.end_time or row.end_time
         return row, since, until, self.resource_id or row.resource_id
 
 
-async def last_deed(reads: Reads, number: int) -> Deed | None:
+async def last_change(reader: Reader, booking_id: int) -> LastChange | None:
     """Give the last act on a booking, if it can be taken back at all."""
-    events = await reads.fetch(LAST, number=number, limit=MOST_EVENTS)
+    events = await reader.fetch(SELECT_LAST_EVENTS, number=booking_id, limit=MAX_EVENTS)
     if not events or events[0]["action"] != "changed":
         return None
     last = events[0]
@@ -74,7 +74,7 @@ async def last_deed(reads: Reads, number: int) -> Deed | None:
     for event in same:  # Newest first, so that the oldest of the act has the last word on what was.
         was |= event["old"] or {}
         became = (event["new"] or {}) | became
-    return as_deed(number, last, was, became)
+    return build_last_change(booking_id, last, was, became)
 
 
 def is_same_act(event: Row, other: Row) -> bool:
@@ -82,89 +82,93 @@ def is_same_act(event: Row, other: Row) -> bool:
     return all(event[name] == other[name] for name in names)
 
 
-def as_deed(number: int, last: Row, was: Mapping[str, Any], became: Mapping[str, Any]) -> Deed | None:
+def build_last_change(booking_id: int, event: Row, old: Mapping[str, Any], new: Mapping[str, Any]) -> LastChange | None:
     """Read what a booking was; nothing where that cannot be had again through an act."""
-    if was.keys() - KNOWN or not was.keys() & {"start_time", "end_time", "resource_id", "status"}:
+    if old.keys() - UNDOABLE_COLUMNS or not old.keys() & {"start_time", "end_time", "resource_id", "status"}:
         return None
-    start, end = (datetime.fromisoformat(was[name]) if name in was else None for name in ("start_time", "end_time"))
-    return Deed(
-        number,
-        last["id"],
+    start, end = (datetime.fromisoformat(old[name]) if name in old else None for name in ("start_time", "end_time"))
+    return LastChange(
+        booking_id,
+        event["id"],
         start,
         end,
-        was.get("resource_id"),
-        Status(was["status"]) if "status" in was else None,
-        in_words(was, became),
-        last["request_id"],
+        old.get("resource_id"),
+        Status(old["status"]) if "status" in old else None,
+        describe_change(old, new),
+        event["request_id"],
     )
 
 
-def in_words(was: Mapping[str, Any], became: Mapping[str, Any]) -> str:
+def describe_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Say what was done: "moved", "reassigned", "lengthened", "cancelled"."""
-    if "start_time" in was:
+    if "start_time" in old:
         return "moved"
-    if "resource_id" in was:
+    if "resource_id" in old:
         return "reassigned"
-    if "end_time" in was:
-        before, after = (datetime.fromisoformat(each["end_time"]) for each in (was, became))
+    if "end_time" in old:
+        before, after = (datetime.fromisoformat(each["end_time"]) for each in (old, new))
         return "lengthened" if before < after else "shortened"
-    return lifecycle.told_status(str(became.get("status", was.get("status"))))
+    return lifecycle.describe_status(str(new.get("status", old.get("status"))))
 
 
 async def undo(
-    session: Session, number: int, *, by: Actor, now: datetime, event_id: int, tells_customer: bool = False
+    session: Session, booking_id: int, *, by: Actor, now: datetime, event_id: int, tells_customer: bool = False
 ) -> Booking:
     """Take back the last act on a booking, which is the one of this event, and tell the customer or not, as asked.
 
     Refuses what has changed since, what cannot be taken back, and a place that is somebody else's by now.
     """
     del now
-    (row,) = await take_back(session, {number: event_id}, lambda _: tells_customer, by=by)
+    (row,) = await undo_all(session, {booking_id: event_id}, lambda _: tells_customer, by=by)
     return row
 
 
-async def undo_act(
+async def undo_request(
     session: Session, request_id: str, *, by: Actor, now: datetime, tells_customers: bool = False
 ) -> list[Booking]:
     """Take back all that one request did to bookings, or nothing of it. Refuses as ``undo`` does.
 
     ``tells_customers`` is about visits that are to come, as of any act over many.
     """
-    found = await session.fetch(OF_ACT, request_id=request_id, limit=MOST_ROWS + 1)
+    found = await session.fetch(SELECT_REQUEST_EVENTS, request_id=request_id, limit=MAX_BOOKINGS + 1)
     if not found:
         raise no.NothingToUndo
-    if len(found) > MOST_ROWS:
-        raise no.TooManyAtOnce(most=MOST_ROWS)
+    if len(found) > MAX_BOOKINGS:
+        raise no.TooManyAtOnce(most=MAX_BOOKINGS)
     events = {row["row_id"]: row["event_id"] for row in found}
 
     def tells(row: Booking) -> bool:
         return tells_customers and row.start_time > now
 
-    return await take_back(session, events, tells, by=by)
+    return await undo_all(session, events, tells, by=by)
 
 
-async def take_back(
-    session: Session, events: Mapping[int, int], tells: Callable[[Booking], bool], *, by: Actor
+async def undo_all(
+    session: Session, event_ids: Mapping[int, int], notifies: Callable[[Booking], bool], *, by: Actor
 ) -> list[Booking]:
     """Take back the last act on each of these bookings; ``tells`` says of each whether the customer is to be told."""
-    permissions.require_may(by, "change", Booking)
-    if not by.works_here:
+    permissions.require_permission(by, "change", Booking)
+    if not by.is_staff:
         raise no.Forbidden
-    rows = {row.id: row for row in await rearranging.hold_many(session, events)}
-    deeds = [await deed_of(session, number, event_id, rows) for number, event_id in events.items()]
-    await rearranging.take_turn(session, [*rows.values()], *(deed.resource_id for deed in deeds if deed.resource_id))
-    await session.because(f"Undid: {', '.join(sorted({deed.told for deed in deeds}))}")
-    told = {number for number, row in rows.items() if tells(row)}
-    await lead_back(session, deeds, rows, told, by=by, is_open=False)
-    await move_back(session, deeds, rows, told, by=by)
-    await lead_back(session, deeds, rows, told, by=by, is_open=True)
+    rows = {row.id: row for row in await rearranging.lock_bookings(session, event_ids)}
+    deeds = [await require_last_change(session, number, event_id, rows) for number, event_id in event_ids.items()]
+    await rearranging.lock_resources(
+        session, [*rows.values()], *(deed.resource_id for deed in deeds if deed.resource_id)
+    )
+    await session.set_reason(f"Undid: {', '.join(sorted({deed.description for deed in deeds}))}")
+    told = {number for number, row in rows.items() if notifies(row)}
+    await restore_status(session, deeds, rows, told, by=by, is_open=False)
+    await restore_times(session, deeds, rows, told, by=by)
+    await restore_status(session, deeds, rows, told, by=by, is_open=True)
     return [rows[number] for number in sorted(rows)]
 
 
-async def deed_of(session: Session, number: int, event_id: int, rows: Mapping[int, Booking]) -> Deed:
+async def require_last_change(
+    session: Session, booking_id: int, event_id: int, rows: Mapping[int, Booking]
+) -> LastChange:
     """Give the act of this event. Refuses where there is none, or where it is not the last any more."""
-    deed = await last_deed(session, number)
-    if number not in rows:
+    deed = await last_change(session, booking_id)
+    if booking_id not in rows:
         raise no.Missing(what="booking")
     if deed is None:
         raise no.NothingToUndo
@@ -173,44 +177,53 @@ async def deed_of(session: Session, number: int, event_id: int, rows: Mapping[in
     return deed
 
 
-async def move_back(
-    session: Session, deeds: Sequence[Deed], rows: dict[int, Booking], told: Collection[int], *, by: Actor
+async def restore_times(
+    session: Session,
+    changes: Sequence[LastChange],
+    rows: dict[int, Booking],
+    notified_ids: Collection[int],
+    *,
+    by: Actor,
 ) -> None:
     """Put back what was moved: it sat there by the rules or by somebody's reason, so only what is taken is refused."""
-    back: list[rearranging.Place] = []
-    for deed in deeds:
+    back: list[rearranging.Target] = []
+    for deed in changes:
         row = rows[deed.booking_id]
-        permissions.require_own(row, by=by)
+        permissions.require_own_or_staff(row, by=by)
         if deed.is_move:
-            back.append(deed.before(row))
-    for part in parted(back, told):
-        await session.tell_customer(tells=any(row.id in told for row, *_ in part))
-        rows |= {row.id: row for row in await rearranging.rearrange(session, part)}
+            back.append(deed.previous_target(row))
+    for part in split_by_notification(back, notified_ids):
+        await session.set_notify_customer(notify=any(row.id in notified_ids for row, *_ in part))
+        rows |= {row.id: row for row in await rearranging.move_all(session, part)}
 
 
-def parted(back: Sequence[rearranging.Place], told: Collection[int]) -> list[Sequence[rearranging.Place]]:
+def split_by_notification(
+    targets: Sequence[rearranging.Target], notified_ids: Collection[int]
+) -> list[Sequence[rearranging.Target]]:
     """Part those who are told from those who are not, in an order in which nobody comes to sit on who still sits there.
 
     History keeps one answer of all that moves at one stroke. Where each waits for the other, as in a swap, all do.
     """
-    heard, unheard = ([place for place in back if (place[0].id in told) is wanted] for wanted in (True, False))
+    heard, unheard = (
+        [place for place in targets if (place[0].id in notified_ids) is wanted] for wanted in (True, False)
+    )
     for first, then in ((heard, unheard), (unheard, heard)):
-        if not any(rearranging.would_sit_on(place, other) for place in first for other, *_ in then):
+        if not any(rearranging.overlaps(place, other) for place in first for other, *_ in then):
             return [part for part in (first, then) if part]
-    return [back]
+    return [targets]
 
 
-async def lead_back(
+async def restore_status(
     session: Session,
-    deeds: Sequence[Deed],
+    changes: Sequence[LastChange],
     rows: dict[int, Booking],
-    told: Collection[int],
+    notified_ids: Collection[int],
     *,
     by: Actor,
     is_open: bool,
 ) -> None:
     """Lead bookings back to the status they had: to those that take a place, or to those that take none."""
-    for deed in deeds:
-        if deed.status and (deed.status in lifecycle.OPEN) == is_open:
-            await session.tell_customer(tells=deed.booking_id in told)
-            rows[deed.booking_id] = await acts.become(session, rows[deed.booking_id], deed.status, by=by)
+    for deed in changes:
+        if deed.status and (deed.status in lifecycle.OPEN_STATUSES) == is_open:
+            await session.set_notify_customer(notify=deed.booking_id in notified_ids)
+            rows[deed.booking_id] = await acts.set_status(session, rows[deed.booking_id], deed.status, by=by)

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-Answer = Callable[[frozenset[Any]], Awaitable[Mapping[Any, Any]]]
+Loader = Callable[[frozenset[Any]], Awaitable[Mapping[Any, Any]]]
 
 
-class Gathering:
+class Coalescer:
     """Who waits for which answer.
 
     A question is asked about something: a statement about a number. All that are asked in one turn of the loop are
@@ -24,58 +24,58 @@ class Gathering:
     """
 
     def __init__(self) -> None:
-        self._rounds: dict[Hashable, Round] = {}  # which still take in whoever asks
+        self._batches: dict[Hashable, Batch] = {}  # which still take in whoever asks
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
 
-    async def ask(self, question: Hashable, answer: Answer, about: Hashable = None) -> Any:
+    async def load(self, query: Hashable, loader: Loader, key: Hashable = None) -> Any:
         """Give the answer about this, None where there is none.
 
         ``answer`` takes all that was asked about and gives a mapping of it; one serves for everybody who asks this
         question. What it raises, all of a round meet. Nobody who leaves takes the answer from the others.
         """
-        one = self._rounds.get(question)
+        one = self._batches.get(query)
         if one is None:
-            one = self._rounds[question] = Round(answer)
-        if question not in self._tasks:
-            self._tasks[question] = asyncio.get_running_loop().create_task(self._answer(question))
-        return (await one.wait(about)).get(about)
+            one = self._batches[query] = Batch(loader)
+        if query not in self._tasks:
+            self._tasks[query] = asyncio.get_running_loop().create_task(self._run(query))
+        return (await one.wait(key)).get(key)
 
-    async def _answer(self, question: Hashable) -> None:
+    async def _run(self, query: Hashable) -> None:
         try:
-            while one := self._rounds.pop(question, None):
-                await one.find()
+            while one := self._batches.pop(query, None):
+                await one.run()
                 await asyncio.sleep(0)  # So that whoever has come by now, and those just answered, are in the next.
         finally:
-            del self._tasks[question]
+            del self._tasks[query]
 
 
-class Round:
+class Batch:
     """Those who wait for one answer, each for themselves."""
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-        self._about: set[Hashable] = set()
-        self._waiting: list[asyncio.Future[Mapping[Any, Any]]] = []
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._keys: set[Hashable] = set()
+        self._waiters: list[asyncio.Future[Mapping[Any, Any]]] = []
 
-    def wait(self, about: Hashable) -> asyncio.Future[Mapping[Any, Any]]:
+    def wait(self, key: Hashable) -> asyncio.Future[Mapping[Any, Any]]:
         """Take part, and have what will be found."""
-        self._about.add(about)
+        self._keys.add(key)
         found: asyncio.Future[Mapping[Any, Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(found)
+        self._waiters.append(found)
         return found
 
-    async def find(self) -> None:
+    async def run(self) -> None:
         """Find the answer, and give it to all who still wait."""
         try:
-            found = await self._answer(frozenset(self._about))
+            found = await self._loader(frozenset(self._keys))
         except BaseException as error:
-            for one in self._still_waiting():
+            for one in self._pending():
                 one.set_exception(error)
             if not isinstance(error, Exception):
                 raise
         else:
-            for one in self._still_waiting():
+            for one in self._pending():
                 one.set_result(found)
 
-    def _still_waiting(self) -> Iterator[asyncio.Future[Mapping[Any, Any]]]:
-        return (one for one in self._waiting if not one.done())
+    def _pending(self) -> Iterator[asyncio.Future[Mapping[Any, Any]]]:
+        return (one for one in self._waiters if not one.done())

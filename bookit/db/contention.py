@@ -8,50 +8,50 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Turns:
+class KeyedQueue:
     """Who waits to do what somebody else is doing."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Hashable, deque[asyncio.Future[Exception | None]]] = {}
+        self._waiters: dict[Hashable, deque[asyncio.Future[Exception | None]]] = {}
 
-    async def take(self, what: Hashable, act: Callable[[], Awaitable[T]], *, refused_alike: type[Exception]) -> T:
+    async def run(self, key: Hashable, act: Callable[[], Awaitable[T]], *, shared_error: type[Exception]) -> T:
         """Do this when nobody else is doing the same.
 
         A refusal ``refused_alike`` is everybody's who came before the one who met it began: what was gone by then was
         gone for them. It is raised anew for each, without arguments.
         """
-        waiting = self._waiting.get(what)
+        waiting = self._waiters.get(key)
         if waiting is None:
-            waiting = self._waiting[what] = deque()
+            waiting = self._waiters[key] = deque()
         else:
-            await self._wait(what, waiting)
+            await self._wait(key, waiting)
         came_before = list(waiting)
         try:
             return await act()
-        except refused_alike as refusal:
+        except shared_error as refusal:
             for turn in came_before:
                 if not turn.done():
                     turn.set_result(refusal)
             raise
         finally:
-            self._next(what, waiting)
+            self._wake_next(key, waiting)
 
-    async def _wait(self, what: Hashable, waiting: deque[asyncio.Future[Exception | None]]) -> None:
+    async def _wait(self, key: Hashable, waiters: deque[asyncio.Future[Exception | None]]) -> None:
         turn: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        waiting.append(turn)
+        waiters.append(turn)
         try:
             refusal = await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.result() is None:
-                self._next(what, waiting)  # It was this one's turn, and is the next one's now.
+                self._wake_next(key, waiters)  # It was this one's turn, and is the next one's now.
             raise
         if refusal:
             raise type(refusal)
 
-    def _next(self, what: Hashable, waiting: deque[asyncio.Future[Exception | None]]) -> None:
-        while waiting:
-            turn = waiting.popleft()
+    def _wake_next(self, key: Hashable, waiters: deque[asyncio.Future[Exception | None]]) -> None:
+        while waiters:
+            turn = waiters.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return
-        del self._waiting[what]
+        del self._waiters[key]

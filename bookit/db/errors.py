@@ -13,11 +13,11 @@ from bookit.schema.tables import refusals_by_constraint
 T = TypeVar("T")
 
 
-SPOKEN = refusals_by_constraint()
+REFUSAL_BY_CONSTRAINT = refusals_by_constraint()
 
 
 @contextmanager
-def speaking(connection: Connection) -> Iterator[None]:
+def translate_errors(connection: Connection) -> Iterator[None]:
     """Turn what PostgreSQL refuses into the refusal declared beside the broken constraint."""
     try:
         yield
@@ -37,13 +37,13 @@ def refusal_for(error: psycopg.IntegrityError) -> no.Refusal | None:
     broken = error.diag
     if isinstance(error, psycopg.errors.NotNullViolation):
         return no.Required(broken.column_name or "everything")
-    refusal = SPOKEN.get((broken.table_name or "", broken.constraint_name or ""))
+    refusal = REFUSAL_BY_CONSTRAINT.get((broken.table_name or "", broken.constraint_name or ""))
     if refusal and issubclass(refusal, no.Missing):
         return refusal(what=(refusal.field or "").removesuffix("_id"))
     return refusal() if refusal else None
 
 
-async def retrying(act: Callable[[], Awaitable[T]]) -> T:
+async def retry_interrupted(act: Callable[[], Awaitable[T]]) -> T:
     """Run an act, and once more when PostgreSQL ended it only because of another's (40P01, 40001)."""
     try:
         return await act()

@@ -21,18 +21,18 @@ from sqlalchemy.dialects.postgresql.psycopg import dialect
 from sqlalchemy.sql import visitors
 from sqlmodel import SQLModel, select
 
-from bookit.schema.tables import home
+from bookit.schema.tables import table_of
 
 Row = dict[str, Any]
 Connection = AsyncConnection[tuple[Any, ...]]
 # The columns a statement gave last: psycopg would work out their names anew for each result.
-COLUMNS: dict[str, tuple[str, ...]] = {}
+COLUMN_NAMES: dict[str, tuple[str, ...]] = {}
 # PostgreSQL's own $1, $2: psycopg would look through a longer statement for its %(names)s each time it is run.
 DIALECT = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 @cache
-def compiled(statement: ClauseElement) -> tuple[LiteralString, tuple[str, ...], dict[str, Any]]:
+def compile_statement(statement: ClauseElement) -> tuple[LiteralString, tuple[str, ...], dict[str, Any]]:
     """Give the SQL of a statement, the names of its values in their order, and the values written into it."""
     made: Any = statement.compile(dialect=DIALECT)
     return str(made), tuple(made.positiontup or ()), dict(made.params)
@@ -40,26 +40,26 @@ def compiled(statement: ClauseElement) -> tuple[LiteralString, tuple[str, ...], 
 
 async def run(connection: Connection, statement: ClauseElement, values: Row) -> list[Row]:
     """Run one statement and give its rows, if it has any."""
-    text, names, written = compiled(statement)
+    text, names, written = compile_statement(statement)
     given = [values[name] if name in values else written[name] for name in names]
     cursor = await connection.execute(text, given, binary=True)
     result = cursor.pgresult
     if result is None or not result.nfields:
         return []
-    columns = COLUMNS.get(text, ())
+    columns = COLUMN_NAMES.get(text, ())
     if len(columns) != result.nfields:
-        columns = COLUMNS[text] = tuple(column.name for column in cursor.description or ())
+        columns = COLUMN_NAMES[text] = tuple(column.name for column in cursor.description or ())
     return [dict(zip(columns, row, strict=True)) for row in await cursor.fetchall()]
 
 
 @cache
-def by_number(table: type[SQLModel], *, hold: bool) -> ClauseElement:
-    statement = select(table).where(home(table).c.id == bindparam("id"))
-    return statement.with_for_update() if hold else statement
+def build_select_by_id(table: type[SQLModel], *, for_update: bool) -> ClauseElement:
+    statement = select(table).where(table_of(table).c.id == bindparam("id"))
+    return statement.with_for_update() if for_update else statement
 
 
 @cache
-def for_many(statement: Select[Any], names: tuple[str, ...]) -> ClauseElement:
+def build_batch(statement: Select[Any], names: tuple[str, ...]) -> ClauseElement:
     """Give what runs a statement for many sets of values: each comes as a list, and its rows by their place in it."""
     written: Any = statement
     kinds = {one.key: one.type for one in visitors.iterate(written) if isinstance(one, BindParameter)}
@@ -79,19 +79,19 @@ def for_many(statement: Select[Any], names: tuple[str, ...]) -> ClauseElement:
 
 
 @cache
-def inserting(table: type[SQLModel], columns: tuple[str, ...]) -> ClauseElement:
-    rows = home(table)
+def build_insert(table: type[SQLModel], columns: tuple[str, ...]) -> ClauseElement:
+    rows = table_of(table)
     return insert(rows).values({name: bindparam(name, type_=rows.c[name].type) for name in columns}).returning(rows)
 
 
 @cache
-def updating(table: type[SQLModel], columns: tuple[str, ...]) -> ClauseElement:
-    rows = home(table)
+def build_update(table: type[SQLModel], columns: tuple[str, ...]) -> ClauseElement:
+    rows = table_of(table)
     values = {name: bindparam(name, type_=rows.c[name].type) for name in columns}
     return update(rows).where(rows.c.id == bindparam("the_id")).values(values).returning(rows)
 
 
 @cache
-def deleting(table: type[SQLModel]) -> ClauseElement:
-    rows = home(table)
+def build_delete(table: type[SQLModel]) -> ClauseElement:
+    rows = table_of(table)
     return delete(rows).where(rows.c.id == bindparam("id"))

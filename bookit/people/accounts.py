@@ -5,11 +5,11 @@ from typing import Any
 
 from bookit import refusals as no
 from bookit.db.session import Session
-from bookit.people.sign_in import END_ALL
+from bookit.people.sign_in import REVOKE_ALL
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, User
 
-ERASED_PLACE = "@erased.invalid"  # Where nobody has an address (RFC 2606), and nobody may say they have.
+ERASED_DOMAIN = "@erased.invalid"  # Where nobody has an address (RFC 2606), and nobody may say they have.
 
 
 async def register(
@@ -18,7 +18,7 @@ async def register(
     """Give somebody an account. Only an admin gives out a role other than customer."""
     if role != Role.USER and by.role != Role.ADMIN:
         raise no.Forbidden
-    require_address(email)
+    require_unreserved_domain(email)
     return await session.insert(User(name=name, email=email, password_hash=password_hash, role=role, created_at=now))
 
 
@@ -28,28 +28,28 @@ async def change(session: Session, user: User, *, by: Actor, now: datetime, **ch
     A new password, another role or being made inactive ends every sign-in there is. Refuses one that was erased.
     """
     del now
-    require_own(user, set(changes), by=by)
+    require_may_change(user, set(changes), by=by)
     if is_erased(user) and changes:
         raise no.AlreadyErased
-    require_address(changes.get("email", ""))
+    require_unreserved_domain(changes.get("email", ""))
     if changes.keys() & {"password_hash", "role", "is_active"}:
-        await session.fetch(END_ALL, user_id=user.id)
+        await session.fetch(REVOKE_ALL, user_id=user.id)
     return await session.update(user, **changes)
 
 
-def require_own(user: User, columns: set[str], *, by: Actor) -> None:
+def require_may_change(user: User, columns: set[str], *, by: Actor) -> None:
     """Refuse a change of somebody else's account, or of what is not one's own to change."""
     if by.role == Role.ADMIN:
         return
     is_own = user.id == by.id and columns <= {"name", "email", "password_hash"}
-    is_customers = by.works_here and user.role == Role.USER and columns <= {"name", "email"}
+    is_customers = by.is_staff and user.role == Role.USER and columns <= {"name", "email"}
     if not (is_own or is_customers):
         raise no.Forbidden
 
 
-def erased_email(number: int) -> str:
+def erased_email(user_id: int) -> str:
     """Give the address that is nobody's, left to the erased customer of this number."""
-    return f"erased-{number}{ERASED_PLACE}"
+    return f"erased-{user_id}{ERASED_DOMAIN}"
 
 
 def is_erased(user: User) -> bool:
@@ -57,9 +57,9 @@ def is_erased(user: User) -> bool:
     return user.email == erased_email(user.id)
 
 
-def require_address(email: str) -> None:
+def require_unreserved_domain(email: str) -> None:
     """Refuse an address where only the erased have one."""
-    if email.lower().endswith(ERASED_PLACE):
+    if email.lower().endswith(ERASED_DOMAIN):
         raise no.NotAnEmail
 
 

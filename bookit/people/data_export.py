@@ -11,14 +11,14 @@ from typing import Any
 from sqlalchemy import text
 from sqlmodel import SQLModel
 
-from bookit.db.session import Reads
+from bookit.db.session import Reader
 from bookit.db.statements import Row
 from bookit.policy import permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.fields import secret_columns
-from bookit.schema.tables import Booking, Event, Review, Service, User, home
+from bookit.schema.tables import Booking, Event, Review, Service, User, table_of
 
-Portrait = dict[str, Any]
+PersonalData = dict[str, Any]
 
 BOOKINGS = text("""
 SELECT b.id, s.title AS service, r.name AS resource, b.status, b.start_time, b.end_time, b.price, b.created_at,
@@ -37,7 +37,7 @@ SELECT min(created_at) AS began, max(created_at) AS used, max(expires_at) AS end
 REQUESTS = text(
     "SELECT key, created_at, status FROM idempotency_keys WHERE user_id = :user_id ORDER BY created_at, key"
 )
-TRIES = text("SELECT due_at FROM tries WHERE name = 'account ' || lower(:email)")
+ATTEMPTS = text("SELECT due_at FROM tries WHERE name = 'account ' || lower(:email)")
 # Events are looked up row by row, which the planner would not: how many rows are a person's, it cannot know.
 HISTORY = text("""
 WITH own (table_name, row_id) AS (
@@ -58,24 +58,26 @@ SELECT 'service_id' AS column, id, title AS name FROM services WHERE id = ANY (:
 UNION ALL SELECT 'resource_id', id, name FROM resources WHERE id = ANY (:resources)
 """)
 
-SEEN = (User, Booking, Review, Event)
-WORDS: Mapping[str, type[SQLModel]] = {home(table).name: table for table in (User, Booking, Review, Service)}
-UNTOLD = {"id", "version", "user_id", "seat", "blocks_from", "blocks_until"} | secret_columns(
-    *map(home, WORDS.values())
+READABLE_TABLES = (User, Booking, Review, Event)
+TABLE_BY_NAME: Mapping[str, type[SQLModel]] = {
+    table_of(table).name: table for table in (User, Booking, Review, Service)
+}
+HIDDEN = {"id", "version", "user_id", "seat", "blocks_from", "blocks_until"} | secret_columns(
+    *map(table_of, TABLE_BY_NAME.values())
 )
 Names = Mapping[tuple[str, int], str]
 
 
-def may_draw(actor: Actor, user: User) -> bool:
+def may_export(actor: Actor, user: User) -> bool:
     """Whether this person may have it: of oneself everybody, of others who may see every table it is made from."""
-    return user.id == actor.id or all(permissions.may(actor, "see", table) for table in SEEN)
+    return user.id == actor.id or all(permissions.has_permission(actor, "see", table) for table in READABLE_TABLES)
 
 
-async def draw(reads: Reads, user: User, *, now: datetime) -> Portrait:
+async def export(reader: Reader, user: User, *, now: datetime) -> PersonalData:
     """Give everything BookIt holds of this person, times in UTC."""
     of = {"user_id": user.id}
-    events = await reads.fetch(HISTORY, **of)
-    names = await look_up(reads, [event for event in events if event["is_own"]])
+    events = await reader.fetch(HISTORY, **of)
+    names = await fetch_names(reader, [event for event in events if event["is_own"]])
     return {
         "as_of": now,
         "account": {
@@ -86,22 +88,22 @@ async def draw(reads: Reads, user: User, *, now: datetime) -> Portrait:
             "is_active": user.is_active,
             "joined_at": user.created_at,
         },
-        "bookings": [told_booking(row) for row in await reads.fetch(BOOKINGS, **of)],
-        "reviews": [told_review(row) for row in await reads.fetch(REVIEWS, **of)],
+        "bookings": [booking_dict(row) for row in await reader.fetch(BOOKINGS, **of)],
+        "reviews": [review_dict(row) for row in await reader.fetch(REVIEWS, **of)],
         "sign_ins": [
             {"began_at": row["began"], "last_used_at": row["used"], "ends_at": row["ends"]}
-            for row in await reads.fetch(SIGN_INS, **of)
+            for row in await reader.fetch(SIGN_INS, **of)
         ],
-        "wrong_sign_ins": [{"forgotten_at": row["due_at"]} for row in await reads.fetch(TRIES, email=user.email)],
+        "wrong_sign_ins": [{"forgotten_at": row["due_at"]} for row in await reader.fetch(ATTEMPTS, email=user.email)],
         "requests_sent_with_a_key": [
             {"key": row["key"], "sent_at": row["created_at"], "answered_with": row["status"]}
-            for row in await reads.fetch(REQUESTS, **of)
+            for row in await reader.fetch(REQUESTS, **of)
         ],
-        "history": [told_event(row, user, names) for row in events],
+        "history": [event_dict(row, user, names) for row in events],
     }
 
 
-def told_booking(row: Row) -> Row:
+def booking_dict(row: Row) -> Row:
     """Give a booking in words."""
     return {
         "number": row["id"],
@@ -116,7 +118,7 @@ def told_booking(row: Row) -> Row:
     }
 
 
-def told_review(row: Row) -> Row:
+def review_dict(row: Row) -> Row:
     """Give a review in words."""
     return {
         "number": row["id"],
@@ -127,42 +129,42 @@ def told_review(row: Row) -> Row:
     }
 
 
-def told_event(row: Row, user: User, names: Names) -> Row:
+def event_dict(row: Row, user: User, names: Names) -> Row:
     """Give an event in words; of a row that is somebody else's, not what is in it."""
     table = row["table_name"]
     what = {"users": "account", "bookings": "booking", "reviews": "review"}.get(table, table)
     told = {
         "at": row["at"],
-        "by": who(row, user),
+        "by": actor_label(row, user),
         "door": row["door"],
         "what": f"{what} {row['row_id']} {row['action']}",
     }
     if row["is_own"]:
-        told |= {"before": in_words(table, row["old"], names), "after": in_words(table, row["new"], names)}
+        told |= {"before": label_values(table, row["old"], names), "after": label_values(table, row["new"], names)}
         told |= {"reason": row["reason"]}
     return told
 
 
-def who(row: Row, user: User) -> str:
+def actor_label(row: Row, user: User) -> str:
     """Say who did it: this person, or what they are to the business."""
     return "this person" if row["actor_id"] == user.id else str(row["actor"]).partition(" ")[0]
 
 
-def in_words(table: str, values: Row | None, names: Names) -> Row | None:
+def label_values(table: str, values: Row | None, names: Names) -> Row | None:
     """Give what history kept of a row, by the labels people know, with services and resources by name."""
     if values is None:
         return None
-    fields = WORDS[table].model_fields
+    fields = TABLE_BY_NAME[table].model_fields
     return {
         (fields[column].title if column in fields else None) or column: names.get((column, value), value)
         if isinstance(value, int)
         else value
         for column, value in values.items()
-        if column not in UNTOLD
+        if column not in HIDDEN
     }
 
 
-async def look_up(reads: Reads, events: Iterable[Row]) -> Names:
+async def fetch_names(reader: Reader, events: Iterable[Row]) -> Names:
     """Give the names of the services and resources that events speak of by number."""
     numbers: dict[str, set[int]] = {"service_id": set(), "resource_id": set()}
     for event in events:
@@ -171,4 +173,4 @@ async def look_up(reads: Reads, events: Iterable[Row]) -> Names:
                 if isinstance(values.get(column), int):
                     found.add(values[column])
     wanted = {"services": sorted(numbers["service_id"]), "resources": sorted(numbers["resource_id"])}
-    return {(row["column"], row["id"]): row["name"] for row in await reads.fetch(NAMES, **wanted)}
+    return {(row["column"], row["id"]): row["name"] for row in await reader.fetch(NAMES, **wanted)}

@@ -10,24 +10,24 @@ from sqlmodel import col, select
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.db.session import Session
-from bookit.people.passwords import hash_password, is_password
+from bookit.people.passwords import hash_password, verify_password
 from bookit.policy import limits
-from bookit.schema.tables import RefreshToken, Try, User, row_of
+from bookit.schema.tables import RefreshToken, Try, User, from_row
 
-OF_EMAIL = select(User).where(func.lower(col(User.email)) == func.lower(bindparam("email")))
+SELECT_BY_EMAIL = select(User).where(func.lower(col(User.email)) == func.lower(bindparam("email")))
 
 
-TRY = select(
+COUNT_ATTEMPT = select(
     func.seconds_until_next_try(
         bindparam("name", type_=String), bindparam("most", type_=Integer), bindparam("per", type_=Interval)
     ).label("seconds")
 )
 
 
-FORGIVE = delete(Try).where(col(Try.name) == any_(bindparam("names", type_=ARRAY(String))))
+RESET_ATTEMPTS = delete(Try).where(col(Try.name) == any_(bindparam("names", type_=ARRAY(String))))
 
 
-SPEND = (
+SPEND_TOKEN = (
     update(RefreshToken)
     .where(
         col(RefreshToken.token_hash) == bindparam("hashed"),
@@ -39,63 +39,66 @@ SPEND = (
 )
 
 
-FAMILY = select(RefreshToken.family).where(RefreshToken.token_hash == bindparam("hashed"))
+SELECT_FAMILY = select(RefreshToken.family).where(RefreshToken.token_hash == bindparam("hashed"))
 
 
-END_FAMILY = delete(RefreshToken).where(col(RefreshToken.family) == bindparam("family"))
+REVOKE_FAMILY = delete(RefreshToken).where(col(RefreshToken.family) == bindparam("family"))
 
 
-END_ALL = delete(RefreshToken).where(col(RefreshToken.user_id) == bindparam("user_id"))
+REVOKE_ALL = delete(RefreshToken).where(col(RefreshToken.user_id) == bindparam("user_id"))
 
 
-OLD_TRIES = delete(Try).where(col(Try.due_at) <= bindparam("now"))
+DELETE_OLD_ATTEMPTS = delete(Try).where(col(Try.due_at) <= bindparam("now"))
 
 
-EXPIRED = delete(RefreshToken).where(col(RefreshToken.expires_at) <= bindparam("now"))
+DELETE_EXPIRED_TOKENS = delete(RefreshToken).where(col(RefreshToken.expires_at) <= bindparam("now"))
 
 
-async def recognise(database: Database, *, email: str, password: str, address: str = "") -> User:
+async def authenticate(database: Database, *, email: str, password: str, client_address: str = "") -> User:
     """Give the active person of this e-mail and password. Refuses everyone else alike, in the same time.
 
     ``address`` is where this comes from. Whoever guesses too often, at one account or from one address, must wait.
     """
     if "\0" in email:
         raise no.WrongPassword
-    names = await count_try(database, email=email, address=address)
-    rows = await database.fetch(OF_EMAIL, email=email)
-    is_right = await is_password(password, rows[0]["password_hash"] if rows else None)
+    names = await count_attempt(database, email=email, client_address=client_address)
+    rows = await database.fetch(SELECT_BY_EMAIL, email=email)
+    is_right = await verify_password(password, rows[0]["password_hash"] if rows else None)
     if not (is_right and rows[0]["is_active"]):
         raise no.WrongPassword
-    await database.fetch(FORGIVE, names=names)
-    return row_of(User, rows[0])
+    await database.fetch(RESET_ATTEMPTS, names=names)
+    return from_row(User, rows[0])
 
 
-async def count_try(database: Database, *, email: str, address: str) -> list[str]:
+async def count_attempt(database: Database, *, email: str, client_address: str) -> list[str]:
     """Count a try of a password, and give what to forgive if it was right. Refuses one too many."""
-    names = {f"account {email.lower()}": limits.TRIES_OF_ACCOUNT, f"address {address}": limits.TRIES_OF_ADDRESS}
+    names = {
+        f"account {email.lower()}": limits.MAX_ATTEMPTS_PER_ACCOUNT,
+        f"address {client_address}": limits.MAX_ATTEMPTS_PER_ADDRESS,
+    }
     for name, most in names.items():
-        waits = await database.fetch(TRY, name=name, most=most, per=limits.TRIES_PER)
+        waits = await database.fetch(COUNT_ATTEMPT, name=name, most=most, per=limits.ATTEMPT_WINDOW)
         if waits[0]["seconds"]:
             raise no.TooManyGuesses(seconds=waits[0]["seconds"])
     return list(names)
 
 
 async def hash_own_password(
-    database: Database, user: User, password: str, *, current: str | None, address: str = ""
+    database: Database, user: User, password: str, *, current: str | None, client_address: str = ""
 ) -> str:
     """Hash somebody's own new password. Refuses without the current one, guesses of which count as those to sign in."""
     if not current:
         raise no.CurrentPasswordNeeded
-    names = await count_try(database, email=user.email, address=address)
-    if not await is_password(current, user.password_hash):
+    names = await count_attempt(database, email=user.email, client_address=client_address)
+    if not await verify_password(current, user.password_hash):
         raise no.WrongCurrentPassword
-    await database.fetch(FORGIVE, names=names)
+    await database.fetch(RESET_ATTEMPTS, names=names)
     return await hash_password(password)
 
 
-async def signed_in(database: Database, number: int) -> User:
+async def get_active_user(database: Database, user_id: int) -> User:
     """Give the person of this number as they are now. Refuses one who is gone or inactive."""
-    user = await database.get(User, number)
+    user = await database.get(User, user_id)
     if user is None or not user.is_active:
         raise no.SignInEnded
     return user
@@ -105,7 +108,9 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-async def start_sign_in(session: Session, user: User, *, now: datetime, lasts: timedelta, family: str = "") -> str:
+async def issue_refresh_token(
+    session: Session, user: User, *, now: datetime, lifetime: timedelta, family: str = ""
+) -> str:
     """Begin a sign-in, or carry on one, and give its refresh token; only a hash of it is kept."""
     token = secrets.token_urlsafe(32)
     await session.insert(
@@ -114,35 +119,37 @@ async def start_sign_in(session: Session, user: User, *, now: datetime, lasts: t
             family=family or secrets.token_hex(16),
             token_hash=hash_token(token),
             created_at=now,
-            expires_at=now + lasts,
+            expires_at=now + lifetime,
         )
     )
     return token
 
 
-async def renew_sign_in(session: Session, token: str, *, now: datetime, lasts: timedelta) -> tuple[User, str] | None:
+async def rotate_refresh_token(
+    session: Session, token: str, *, now: datetime, lifetime: timedelta
+) -> tuple[User, str] | None:
     """Spend a refresh token for the next one.
 
     None when it is unknown, expired or its person is inactive. A token that was spent before has been stolen or
     copied: its whole family ends. That must be kept, so it is an answer and not a refusal.
     """
-    spent = await session.fetch(SPEND, hashed=hash_token(token), now=now)
+    spent = await session.fetch(SPEND_TOKEN, hashed=hash_token(token), now=now)
     if not spent:
         await sign_out(session, token)
         return None
     user = await session.get(User, spent[0]["user_id"])
     if user is None or not user.is_active:
         return None
-    return user, await start_sign_in(session, user, now=now, lasts=lasts, family=spent[0]["family"])
+    return user, await issue_refresh_token(session, user, now=now, lifetime=lifetime, family=spent[0]["family"])
 
 
 async def sign_out(session: Session, token: str) -> None:
     """End the sign-in this token belongs to, if there is one."""
-    for row in await session.fetch(FAMILY, hashed=hash_token(token)):
-        await session.fetch(END_FAMILY, family=row["family"])
+    for row in await session.fetch(SELECT_FAMILY, hashed=hash_token(token)):
+        await session.fetch(REVOKE_FAMILY, family=row["family"])
 
 
-async def forget_sign_ins(session: Session, *, now: datetime) -> None:
+async def delete_expired(session: Session, *, now: datetime) -> None:
     """Let go of the refresh tokens that have expired, and of tries that are long past."""
-    await session.fetch(EXPIRED, now=now)
-    await session.fetch(OLD_TRIES, now=now)
+    await session.fetch(DELETE_EXPIRED_TOKENS, now=now)
+    await session.fetch(DELETE_OLD_ATTEMPTS, now=now)

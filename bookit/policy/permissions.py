@@ -24,7 +24,7 @@ class Actor:
     role: Role | None = None
 
     @property
-    def works_here(self) -> bool:
+    def is_staff(self) -> bool:
         """Whether this is staff or an admin."""
         return self.role in {Role.STAFF, Role.ADMIN}
 
@@ -34,59 +34,59 @@ class Actor:
 
 
 # Who may do what. The rules of a table narrow this further, down to one's own rows. Seeing is about the staff door.
-EVERYTHING: frozenset[Verb] = frozenset({"see", "create", "change", "remove"})
+FULL_ACCESS: frozenset[Verb] = frozenset({"see", "create", "change", "remove"})
 
 
-SEEING: frozenset[Verb] = frozenset({"see"})
+READ_ONLY: frozenset[Verb] = frozenset({"see"})
 
 
-MAY: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb]]] = {
+PERMISSIONS_BY_ROLE: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb]]] = {
     None: {User: frozenset({"create"})},
     Role.USER: {
         User: frozenset({"create", "change"}),
-        Booking: EVERYTHING,
-        Review: EVERYTHING,
+        Booking: FULL_ACCESS,
+        Review: FULL_ACCESS,
     },
     Role.STAFF: {
         User: frozenset({"see", "create", "change"}),
-        Booking: EVERYTHING,
+        Booking: FULL_ACCESS,
         Review: frozenset({"see", "create", "change"}),
-        OpeningHours: EVERYTHING,
-        CalendarException: EVERYTHING,
-        Service: SEEING,
-        Resource: SEEING,
+        OpeningHours: FULL_ACCESS,
+        CalendarException: FULL_ACCESS,
+        Service: READ_ONLY,
+        Resource: READ_ONLY,
     },
 }
 
 
-def may(actor: Actor, verb: Verb, table: type[SQLModel]) -> bool:
+def has_permission(actor: Actor, verb: Verb, table: type[SQLModel]) -> bool:
     """Whether this person may do this to rows of this table at all."""
-    return actor.role == Role.ADMIN or verb in MAY.get(actor.role, {}).get(table, frozenset())
+    return actor.role == Role.ADMIN or verb in PERMISSIONS_BY_ROLE.get(actor.role, {}).get(table, frozenset())
 
 
-def require_may(by: Actor, verb: Verb, table: type[SQLModel]) -> None:
+def require_permission(by: Actor, verb: Verb, table: type[SQLModel]) -> None:
     """Raise Forbidden, or Unauthenticated for a visitor, unless this actor may do this to rows of this table."""
-    if not may(by, verb, table):
+    if not has_permission(by, verb, table):
         raise no.Forbidden if by.role else no.Unauthenticated
 
 
-def may_see_figures(actor: Actor) -> bool:
+def may_see_reports(actor: Actor) -> bool:
     """Whether this person may see what the business earns and how its time is used: whoever works here."""
-    return actor.works_here
+    return actor.is_staff
 
 
-def require_own(booking: Booking, *, by: Actor) -> None:
+def require_own_or_staff(booking: Booking, *, by: Actor) -> None:
     """Refuse whoever neither booked this nor works here."""
-    if not concerns(booking, by=by):
+    if not is_own_or_staff(booking, by=by):
         raise no.NotYourBooking
 
 
-def concerns(booking: Booking, *, by: Actor) -> bool:
+def is_own_or_staff(booking: Booking, *, by: Actor) -> bool:
     """Whether this person booked this, or works here."""
-    return by.works_here or booking.user_id == by.id
+    return by.is_staff or booking.user_id == by.id
 
 
 def require_override(reason: str | None, *, by: Actor) -> None:
     """Refuse a customer who would set the rules aside."""
-    if reason and not by.works_here:
+    if reason and not by.is_staff:
         raise no.OnlyStaffOverride

@@ -4,26 +4,26 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from bookit import refusals as no
-from bookit.policy.limits import CALENDAR, MOST_DAYS, MOST_REPORT_DAYS
+from bookit.policy.limits import CALENDAR_RANGE, MAX_AVAILABILITY_DAYS, MAX_REPORT_DAYS
 from bookit.policy.permissions import Actor
 
 
 def require_future(start: datetime, *, by: Actor, now: datetime) -> None:
     """Refuse a time outside the calendar, and to customers one that is over."""
-    if not CALENDAR[0] <= start < CALENDAR[1]:
+    if not CALENDAR_RANGE[0] <= start < CALENDAR_RANGE[1]:
         raise no.OutsideTheCalendar
-    if has_begun(start, now=now) and not by.works_here:
+    if has_started(start, now=now) and not by.is_staff:
         raise no.InThePast
 
 
-def has_begun(start: datetime, *, now: datetime) -> bool:
+def has_started(start: datetime, *, now: datetime) -> bool:
     """Whether a visit that starts then lies in the past: nobody can come to its beginning any more."""
     return start <= now
 
 
-def spoken_time(length: timedelta) -> str:
+def format_duration(duration: timedelta) -> str:
     """Say a length of time in the largest unit that fits it: "2 hours", "45 minutes"."""
-    minutes = round(length.total_seconds() / 60)
+    minutes = round(duration.total_seconds() / 60)
     for unit, size in (("day", 24 * 60), ("hour", 60), ("minute", 1)):
         count, rest = divmod(minutes, size)
         if not rest and (count or size == 1):
@@ -31,23 +31,25 @@ def spoken_time(length: timedelta) -> str:
     return ""
 
 
-def require_range(since: datetime, until: datetime) -> None:
+def require_availability_range(since: datetime, until: datetime) -> None:
     """Refuse to look for free slots backwards, or through more than two months."""
     if until <= since:
         raise no.RangeReversed
-    if until - since > timedelta(days=MOST_DAYS, hours=2):  # Two hours more, for clocks that go back in between.
-        raise no.RangeTooLong(days=MOST_DAYS)
+    if until - since > timedelta(
+        days=MAX_AVAILABILITY_DAYS, hours=2
+    ):  # Two hours more, for clocks that go back in between.
+        raise no.RangeTooLong(days=MAX_AVAILABILITY_DAYS)
 
 
-def require_days(first: date, last: date, zone: ZoneInfo) -> None:
+def require_report_range(first: date, last: date, zone: ZoneInfo) -> None:
     """Refuse a report of days outside the calendar, backwards, or of more than a year."""
     for day in (first, last):
-        midnight(day, zone, days_on=1)
-        midnight(day, zone)
+        start_of_day(day, zone, offset_days=1)
+        start_of_day(day, zone)
     if last < first:
         raise no.RangeReversed
-    if (last - first).days >= MOST_REPORT_DAYS:
-        raise no.RangeTooLong(days=MOST_REPORT_DAYS)
+    if (last - first).days >= MAX_REPORT_DAYS:
+        raise no.RangeTooLong(days=MAX_REPORT_DAYS)
 
 
 def days_before(day: date, count: int) -> date:
@@ -55,7 +57,7 @@ def days_before(day: date, count: int) -> date:
     return day - timedelta(days=min(count, day.toordinal() - 1))
 
 
-def instant(moment: datetime, zone: ZoneInfo) -> datetime:
+def to_utc(moment: datetime, zone: ZoneInfo) -> datetime:
     """Read a time without an offset by the clock on the wall in this zone, and give it in UTC.
 
     An hour that happens twice is the first one (RFC 5545, 3.3.5). Refuses an hour that the clocks skip,
@@ -68,20 +70,20 @@ def instant(moment: datetime, zone: ZoneInfo) -> datetime:
             raise no.NoSuchTime(time=moment.strftime("%Y-%m-%d %H:%M"), zone=zone.key)
     except OverflowError:
         raise no.OutsideTheCalendar from None
-    if not CALENDAR[0] <= exact < CALENDAR[1]:
+    if not CALENDAR_RANGE[0] <= exact < CALENDAR_RANGE[1]:
         raise no.OutsideTheCalendar
     return exact
 
 
-def midnight(day: date, zone: ZoneInfo, *, days_on: int = 0) -> datetime:
+def start_of_day(day: date, zone: ZoneInfo, *, offset_days: int = 0) -> datetime:
     """Give the moment this day, or one so many days later, begins in this zone.
 
     Where midnight is skipped it is the first moment after it. Refuses a day outside the calendar.
     """
     try:
-        begins = datetime.combine(day + timedelta(days=days_on), time(), tzinfo=zone).astimezone(UTC)
+        begins = datetime.combine(day + timedelta(days=offset_days), time(), tzinfo=zone).astimezone(UTC)
     except OverflowError:
         raise no.OutsideTheCalendar from None
-    if not CALENDAR[0] <= begins <= CALENDAR[1]:
+    if not CALENDAR_RANGE[0] <= begins <= CALENDAR_RANGE[1]:
         raise no.OutsideTheCalendar
     return begins

@@ -6,25 +6,25 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from bookit.db.session import Reads
+from bookit.db.session import Reader
 from bookit.db.statements import Row
 
-MOST_VISITS = 2_000  # at once; more is no calendar any more
-VISIT = """
+MAX_BOOKINGS = 2_000  # at once; more is no calendar any more
+SELECT_BOOKINGS = """
 SELECT b.id, b.start_time, b.end_time, b.status, b.expires_at, b.version, b.user_id, b.service_id, b.resource_id,
        u.name AS customer, s.title AS service, r.name AS resource
   FROM bookings b JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
   JOIN resources r ON r.id = b.resource_id
 """
-IN_TIME = text(f"""{VISIT}
+SELECT_IN_RANGE = text(f"""{SELECT_BOOKINGS}
  WHERE b.start_time < :until AND b.start_time > earliest_start(:since) AND b.end_time > :since
    AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
    AND (CAST(:service_id AS bigint) IS NULL OR b.service_id = CAST(:service_id AS bigint))
    AND (:with_cancelled OR (b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)))
  ORDER BY b.start_time, b.id
- LIMIT {MOST_VISITS + 1}
+ LIMIT {MAX_BOOKINGS + 1}
 """)
-OF_NUMBERS = text(f"{VISIT} WHERE b.id = ANY(CAST(:ids AS bigint[])) ORDER BY b.start_time, b.id")
+SELECT_BY_IDS = text(f"{SELECT_BOOKINGS} WHERE b.id = ANY(CAST(:ids AS bigint[])) ORDER BY b.start_time, b.id")
 CLOSURES = text("""
 SELECT x.id, x.resource_id, x.start_time, x.end_time, x.reason
   FROM calendar_exceptions x
@@ -33,8 +33,8 @@ SELECT x.id, x.resource_id, x.start_time, x.end_time, x.reason
  ORDER BY x.start_time, x.id
  LIMIT 500
 """)
-PLACES = text("SELECT id, name FROM resources WHERE is_active ORDER BY name, id")
-OFFERS = text("""
+RESOURCES = text("SELECT id, name FROM resources WHERE is_active ORDER BY name, id")
+SERVICES = text("""
 SELECT s.id, s.title, s.duration_minutes,
        array(SELECT sr.resource_id FROM service_resources sr WHERE sr.service_id = s.id ORDER BY 1) AS resource_ids
   FROM services s WHERE s.is_active ORDER BY s.title, s.id
@@ -42,7 +42,7 @@ SELECT s.id, s.title, s.duration_minutes,
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CalendarFilter:
     """Which visits somebody looks at: of one resource or service, or of all; and whether those that will not be too."""
 
     resource_id: int | None = None
@@ -50,29 +50,31 @@ class Wanted:
     with_cancelled: bool = False
 
 
-async def visits(reads: Reads, wanted: Wanted, *, since: datetime, until: datetime, now: datetime) -> list[Row]:
+async def bookings_in_range(
+    reader: Reader, calendar_filter: CalendarFilter, *, since: datetime, until: datetime, now: datetime
+) -> list[Row]:
     """Give the visits that meet this time, by start; one more than ``MOST_VISITS`` where there are more.
 
     Each has the columns of a booking that people go by, and ``customer``, ``service`` and ``resource`` by name.
     """
-    return await reads.fetch(IN_TIME, since=since, until=until, now=now, **vars(wanted))
+    return await reader.fetch(SELECT_IN_RANGE, since=since, until=until, now=now, **vars(calendar_filter))
 
 
-async def visits_of(reads: Reads, numbers: Collection[int]) -> list[Row]:
+async def bookings_by_id(reader: Reader, booking_ids: Collection[int]) -> list[Row]:
     """Give the visits of these numbers that there are, as ``visits`` does."""
-    return await reads.fetch(OF_NUMBERS, ids=list(numbers)) if numbers else []
+    return await reader.fetch(SELECT_BY_IDS, ids=list(booking_ids)) if booking_ids else []
 
 
-async def closures(reads: Reads, *, since: datetime, until: datetime, resource_id: int | None) -> list[Row]:
+async def closures(reader: Reader, *, since: datetime, until: datetime, resource_id: int | None) -> list[Row]:
     """Give the closures that meet this time, of this resource, of any, and of everybody, by start."""
-    return await reads.fetch(CLOSURES, since=since, until=until, resource_id=resource_id)
+    return await reader.fetch(CLOSURES, since=since, until=until, resource_id=resource_id)
 
 
-async def places(reads: Reads) -> list[Row]:
+async def resources(reader: Reader) -> list[Row]:
     """Give the resources in use, by name."""
-    return await reads.fetch(PLACES)
+    return await reader.fetch(RESOURCES)
 
 
-async def offers(reads: Reads) -> list[Row]:
+async def services(reader: Reader) -> list[Row]:
     """Give the services that can be booked, by title, each with the numbers of the resources that serve it."""
-    return await reads.fetch(OFFERS)
+    return await reader.fetch(SERVICES)

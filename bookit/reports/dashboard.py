@@ -4,18 +4,18 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from bookit.db.session import Reads
+from bookit.db.session import Reader
 from bookit.db.statements import Row
 from bookit.policy import limits
-from bookit.reports.figures import BLOCKS, FREE, MINUTES, taken
+from bookit.reports.figures import BLOCKED_RANGES, FREE_CTE, TO_MINUTES, occupied_cte
 
 # Open time from :since on that nobody has taken, times places.
-FREE_TODAY = text(f"""{taken(BLOCKS)}, {FREE}, rest AS (
+FREE_TODAY = text(f"""{occupied_cte(BLOCKED_RANGES)}, {FREE_CTE}, rest AS (
   SELECT tstzmultirange(tstzrange(:since, :until)) AS times
 )
 SELECT p.id, p.name, p.capacity, NOT p.keeps_hours AS is_always_open,
-       coalesce({MINUTES.format("opened.length")}, 0) * p.capacity AS open_minutes,
-       coalesce({MINUTES.format("unsold.length")}, 0) AS free_minutes
+       coalesce({TO_MINUTES.format("opened.length")}, 0) * p.capacity AS open_minutes,
+       coalesce({TO_MINUTES.format("unsold.length")}, 0) AS free_minutes
   FROM plan p CROSS JOIN rest
  CROSS JOIN LATERAL (SELECT sum(upper(o) - lower(o)) AS length FROM unnest(p.open * rest.times) AS o) AS opened
   LEFT JOIN (
@@ -25,18 +25,19 @@ SELECT p.id, p.name, p.capacity, NOT p.keeps_hours AS is_always_open,
  ORDER BY free_minutes DESC, p.name, p.id
 """)
 # Each list by itself, its rows by name, and how many there are.
-WAITS = {
+LIST_CONDITIONS = {
     "next": "blocks_at(b.status, b.expires_at, :now) AND b.start_time >= :now AND b.start_time < :until"
     " ORDER BY b.start_time, b.id",
     "pending": "b.status = 'pending' AND b.start_time >= :now AND b.expires_at IS NULL ORDER BY b.start_time, b.id",
     "late": "b.status = 'confirmed' AND b.start_time < :late ORDER BY b.start_time DESC, b.id DESC",
     "holds": "b.status = 'pending' AND b.expires_at > :now ORDER BY b.expires_at, b.id",
 }
-FOUND = " UNION ALL ".join(
-    f"(SELECT '{name}' AS list, b.* FROM bookings b WHERE {which} LIMIT :many)" for name, which in WAITS.items()
+LISTED_BOOKINGS = " UNION ALL ".join(
+    f"(SELECT '{name}' AS list, b.* FROM bookings b WHERE {which} LIMIT :many)"
+    for name, which in LIST_CONDITIONS.items()
 )
-DESK = text(f"""
-WITH found AS MATERIALIZED ({FOUND}), numbered AS (
+BOOKING_LISTS = text(f"""
+WITH found AS MATERIALIZED ({LISTED_BOOKINGS}), numbered AS (
   SELECT found.*, row_number() OVER by_list AS at, count(*) OVER (PARTITION BY list) AS many
     FROM found WINDOW by_list AS (
       PARTITION BY list ORDER BY CASE list WHEN 'holds' THEN expires_at WHEN 'late' THEN NULL ELSE start_time END,
@@ -51,20 +52,25 @@ SELECT n.list, n.many, n.id, n.start_time, n.status, n.expires_at, n.user_id, u.
 """)
 
 
-async def free_today(reads: Reads, *, now: datetime, until: datetime) -> list[Row]:
+async def free_today(reader: Reader, *, now: datetime, until: datetime) -> list[Row]:
     """Give each active resource's ``open_minutes`` and ``free_minutes`` from now on, times places; the freest first."""
-    return await reads.fetch(FREE_TODAY, since=now, until=until, now=now)
+    return await reader.fetch(FREE_TODAY, since=now, until=until, now=now)
 
 
-async def desk(reads: Reads, *, now: datetime, until: datetime) -> dict[str, list[Row]]:
+async def booking_lists(reader: Reader, *, now: datetime, until: datetime) -> dict[str, list[Row]]:
     """Give what is ``next`` before a moment, what is ``pending``, who is ``late`` and the ``holds`` that run.
 
     Each list has its first bookings, by name, and in each row how ``many`` there are, up to ``policy.MOST_COUNTED``.
     """
-    rows = await reads.fetch(
-        DESK, now=now, until=until, late=now - limits.LATE_AFTER, many=limits.MOST_COUNTED, shown=limits.MOST_SHOWN
+    rows = await reader.fetch(
+        BOOKING_LISTS,
+        now=now,
+        until=until,
+        late=now - limits.OVERDUE_AFTER,
+        many=limits.MAX_DASHBOARD_COUNT,
+        shown=limits.MAX_DASHBOARD_ROWS,
     )
-    found: dict[str, list[Row]] = {name: [] for name in WAITS}
+    found: dict[str, list[Row]] = {name: [] for name in LIST_CONDITIONS}
     for row in rows:
         found[row["list"]].append(row)
     return found

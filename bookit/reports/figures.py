@@ -10,12 +10,12 @@ from typing import Any, LiteralString
 
 from sqlalchemy import TextClause, text
 
-from bookit.bookings.availability import HOURS
-from bookit.db.session import Reads
+from bookit.bookings.availability import RESOURCE_PLANS_CTE
+from bookit.db.session import Reader
 from bookit.db.statements import Row
-from bookit.reports.ranges import A_DAY, Days
+from bookit.reports.ranges import ONE_DAY, ReportRange
 
-MEANS = {
+DEFINITIONS = {
     "revenue": """Revenue is the price of completed visits, as it was when they were booked. What is booked and still
         to come, pending or confirmed, stands apart: nobody has earned it yet.""",
     "utilisation": """Utilisation is booked minutes inside open minutes, by open minutes times places. Booked is the
@@ -31,22 +31,22 @@ MEANS = {
 }
 
 
-MEANS = {report: " ".join(words.split()) for report, words in MEANS.items()}
+DEFINITIONS = {report: " ".join(words.split()) for report, words in DEFINITIONS.items()}
 
 
 COUNTS = "b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)"
 
 
 # Bookings are read period by period, each by the index on starts, and added up where they are few.
-PERIOD = """period AS MATERIALIZED (
+PERIODS_CTE = """period AS MATERIALIZED (
   SELECT n, since, until
     FROM unnest(CAST(:edges AS timestamptz[]), CAST(:ends AS timestamptz[])) WITH ORDINALITY AS edge (since, until, n)
 )"""
 
 
 # By period, by service, and in all, from one reading of the bookings.
-TALLY = text(f"""
-WITH {PERIOD}, tally AS (
+VISIT_TOTALS = text(f"""
+WITH {PERIODS_CTE}, tally AS (
   SELECT period.n AS period, b.*, counts AND is_coming AND is_live(status) AS is_to_come
     FROM period CROSS JOIN LATERAL (
       SELECT b.service_id, b.status, {COUNTS} AS counts, b.start_time > :now AS is_coming,
@@ -68,26 +68,26 @@ SELECT period, service_id, s.title, GROUPING(period, service_id) AS level,
 """)
 
 
-NEAR = f"b.start_time >= earliest_start(:since) AND b.start_time < :until + interval '1 day' AND {COUNTS}"
+IN_RANGE = f"b.start_time >= earliest_start(:since) AND b.start_time < :until + interval '1 day' AND {COUNTS}"
 
 
-VISITS = "range_agg(tstzrange(b.start_time, b.end_time)) AS visits"
+VISIT_RANGES = "range_agg(tstzrange(b.start_time, b.end_time)) AS visits"
 
 
-BLOCKS = "range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS blocks"
+BLOCKED_RANGES = "range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS blocks"
 
 
-def taken(*ranges: LiteralString) -> LiteralString:
+def occupied_cte(*ranges: LiteralString) -> LiteralString:
     """Give the start of a statement that has what is taken, place by place."""
-    return f"""{HOURS}, taken AS MATERIALIZED (
+    return f"""{RESOURCE_PLANS_CTE}, taken AS MATERIALIZED (
   SELECT b.resource_id AS id, b.seat, {", ".join(ranges)}
-    FROM bookings b WHERE {NEAR}
+    FROM bookings b WHERE {IN_RANGE}
    GROUP BY b.resource_id, b.seat
 )"""
 
 
 # What is free: in each place that anything takes, and in all the others together.
-FREE = """free AS (
+FREE_CTE = """free AS (
   SELECT p.id, 1 AS places, p.open - t.blocks AS times
     FROM plan p JOIN taken t ON t.id = p.id AND t.seat <= p.capacity
   UNION ALL
@@ -99,11 +99,11 @@ FREE = """free AS (
 )"""
 
 
-MINUTES = "round(extract(epoch FROM {}) / 60)::bigint"
+TO_MINUTES = "round(extract(epoch FROM {}) / 60)::bigint"
 
 
 # Times, period by period: cut where one ends and the next begins. Where there is but one, nothing is cut.
-PIECES = """LATERAL (
+LENGTH_BY_PERIOD = """LATERAL (
   SELECT n, sum(least(upper, until) - greatest(lower, since)) AS length
     FROM (SELECT lower(o), upper(o), generate_series(width_bucket(lower(o), CAST(:edges AS timestamptz[])),
                                                      width_bucket(upper(o), CAST(:edges AS timestamptz[]))) AS n
@@ -112,12 +112,12 @@ PIECES = """LATERAL (
 ) AS piece"""
 
 
-WHOLE = """LATERAL (
+LENGTH_IN_ALL = """LATERAL (
   SELECT CAST(1 AS bigint) AS n, sum(upper(o) - lower(o)) AS length FROM unnest({}) AS o
 ) AS piece"""
 
 
-GAPS = f""", {FREE}, shortest AS (
+GAPS_CTE = f""", {FREE_CTE}, shortest AS (
   SELECT sr.resource_id AS id, make_interval(mins => min(s.duration_minutes)) AS lasts
     FROM service_resources sr JOIN services s ON s.id = sr.service_id AND s.is_active GROUP BY sr.resource_id
 ), gap AS (
@@ -131,16 +131,16 @@ GAPS = f""", {FREE}, shortest AS (
 )"""
 
 
-NO_GAPS = ", gap (id, n, length) AS (VALUES (CAST(NULL AS bigint), CAST(NULL AS bigint), CAST(NULL AS interval)))"
+NO_GAPS_CTE = ", gap (id, n, length) AS (VALUES (CAST(NULL AS bigint), CAST(NULL AS bigint), CAST(NULL AS interval)))"
 
 
-def used(start: LiteralString, gaps: LiteralString, pieces: LiteralString) -> TextClause:
+def utilisation_sql(start: LiteralString, gaps: LiteralString, pieces: LiteralString) -> TextClause:
     """Give the statement that measures time: by resource, by period, and in all.
 
     Hours are worked out from a day before to a day after, so that what is free across the ends of the range is seen as
     long as it is.
     """
-    return text(f"""{start}, {PERIOD}, within AS MATERIALIZED (
+    return text(f"""{start}, {PERIODS_CTE}, within AS MATERIALIZED (
   SELECT p.id, p.capacity, p.open * whole.times AS open
     FROM plan p CROSS JOIN (SELECT tstzmultirange(tstzrange(min(since), max(until))) AS times FROM period) AS whole
 ), opened AS (
@@ -150,9 +150,9 @@ def used(start: LiteralString, gaps: LiteralString, pieces: LiteralString) -> Te
     FROM within w JOIN taken t USING (id) CROSS JOIN {pieces.format("w.open * t.visits")} GROUP BY w.id, n
 ){gaps}
 SELECT n AS period, p.id, p.name, bool_or(NOT p.keeps_hours) AS is_always_open, GROUPING(n, p.id) AS level,
-       coalesce({MINUTES.format("sum(opened.length)")}, 0) AS open_minutes,
-       coalesce({MINUTES.format("sum(booked.length)")}, 0) AS booked_minutes,
-       coalesce({MINUTES.format("sum(gap.length)")}, 0) AS unsellable_minutes
+       coalesce({TO_MINUTES.format("sum(opened.length)")}, 0) AS open_minutes,
+       coalesce({TO_MINUTES.format("sum(booked.length)")}, 0) AS booked_minutes,
+       coalesce({TO_MINUTES.format("sum(gap.length)")}, 0) AS unsellable_minutes
   FROM plan p CROSS JOIN period
   LEFT JOIN opened USING (id, n) LEFT JOIN booked USING (id, n) LEFT JOIN gap USING (id, n)
  GROUP BY GROUPING SETS ((n), (p.id, p.name), ())
@@ -160,15 +160,20 @@ SELECT n AS period, p.id, p.name, bool_or(NOT p.keeps_hours) AS is_always_open, 
 """)
 
 
-UTILISATION, WHOLE_UTILISATION = (used(taken(VISITS), NO_GAPS, pieces) for pieces in (PIECES, WHOLE))
+UTILISATION, WHOLE_UTILISATION = (
+    utilisation_sql(occupied_cte(VISIT_RANGES), NO_GAPS_CTE, pieces) for pieces in (LENGTH_BY_PERIOD, LENGTH_IN_ALL)
+)
 
 
-WITH_GAPS, WHOLE_WITH_GAPS = (used(taken(VISITS, BLOCKS), GAPS, pieces) for pieces in (PIECES, WHOLE))
+UTILISATION_WITH_GAPS, WHOLE_UTILISATION_WITH_GAPS = (
+    utilisation_sql(occupied_cte(VISIT_RANGES, BLOCKED_RANGES), GAPS_CTE, pieces)
+    for pieces in (LENGTH_BY_PERIOD, LENGTH_IN_ALL)
+)
 
 
 # Whoever was never here before the range is new in the period they first came in, and nowhere else.
-REPEAT = text(f"""
-WITH {PERIOD}, came AS MATERIALIZED (
+REPEAT_CUSTOMERS = text(f"""
+WITH {PERIODS_CTE}, came AS MATERIALIZED (
   SELECT period.n, b.user_id
     FROM period CROSS JOIN LATERAL (
       SELECT b.user_id FROM bookings b
@@ -192,78 +197,87 @@ SELECT NULL, count(*), count(*) - coalesce((SELECT sum(many) FROM newcomer), 0):
 
 
 @dataclass(frozen=True)
-class Figures:
+class PeriodReport:
     """A report: by period, by service or resource, and in all."""
 
-    days: Days
+    days: ReportRange
     periods: list[Row]
-    parts: list[Row]
+    groups: list[Row]
     total: Row
 
 
-async def visits(reads: Reads, days: Days, *, now: datetime) -> Figures:
+async def visits(reader: Reader, report_range: ReportRange, *, now: datetime) -> PeriodReport:
     """Count visits and money by period and by service.
 
     Each row has ``visits`` (all but cancelled ones), ``completed``, ``no_shows``, ``coming``, ``revenue``, ``to_come``
     and ``no_show_rate``, which is None where nobody was to come.
     """
-    rows = await reads.fetch(TALLY, edges=days.edges, ends=days.ends, now=now)
+    rows = await reader.fetch(VISIT_TOTALS, edges=report_range.period_starts, ends=report_range.period_ends, now=now)
     nothing = dict.fromkeys(("visits", "completed", "no_shows", "coming", "revenue", "to_come"), 0)
 
     def told(row: Row) -> Row:
         whole = nothing | {name: value for name, value in row.items() if value is not None}
-        return whole | {"no_show_rate": share(whole["no_shows"], whole["no_shows"] + whole["completed"])}
+        return whole | {"no_show_rate": ratio(whole["no_shows"], whole["no_shows"] + whole["completed"])}
 
-    return sorted_out(days, rows, told)
+    return split_levels(report_range, rows, told)
 
 
-async def utilisation(reads: Reads, days: Days, *, now: datetime, with_gaps: bool = True) -> Figures:
+async def utilisation(
+    reader: Reader, report_range: ReportRange, *, now: datetime, with_gaps: bool = True
+) -> PeriodReport:
     """Measure time by period and by resource.
 
     Each row has ``open_minutes`` (times places), ``booked_minutes``, ``unsellable_minutes`` and ``utilisation``, which
     is None where nothing was open; one of a resource also ``is_always_open``.
     """
-    moments = {"since": days.since - A_DAY, "until": days.until + A_DAY, "now": now}
+    moments = {"since": report_range.since - ONE_DAY, "until": report_range.until + ONE_DAY, "now": now}
     if with_gaps:
-        moments["last"] = days.until
-    statements = (WITH_GAPS, WHOLE_WITH_GAPS) if with_gaps else (UTILISATION, WHOLE_UTILISATION)
-    statement = statements[len(days.periods) == 1]
-    rows = await reads.fetch(statement, edges=days.edges, ends=days.ends, **moments)
+        moments["last"] = report_range.until
+    statements = (UTILISATION_WITH_GAPS, WHOLE_UTILISATION_WITH_GAPS) if with_gaps else (UTILISATION, WHOLE_UTILISATION)
+    statement = statements[len(report_range.periods) == 1]
+    rows = await reader.fetch(statement, edges=report_range.period_starts, ends=report_range.period_ends, **moments)
     nothing = dict.fromkeys(("open_minutes", "booked_minutes", "unsellable_minutes"), 0)
 
     def told(row: Row) -> Row:
         whole = nothing | row
-        return whole | {"utilisation": share(whole["booked_minutes"], whole["open_minutes"])}
+        return whole | {"utilisation": ratio(whole["booked_minutes"], whole["open_minutes"])}
 
-    return sorted_out(days, rows, told)
+    return split_levels(report_range, rows, told)
 
 
-async def repeat_customers(reads: Reads, days: Days) -> Figures:
+async def repeat_customers(reader: Reader, report_range: ReportRange) -> PeriodReport:
     """Count ``customers``, ``repeat_customers`` and ``new_customers`` by period, and the ``repeat_rate``."""
-    rows = await reads.fetch(REPEAT, edges=days.edges, ends=days.ends, since=days.since)
+    rows = await reader.fetch(
+        REPEAT_CUSTOMERS, edges=report_range.period_starts, ends=report_range.period_ends, since=report_range.since
+    )
 
     def told(row: Row) -> Row:
         whole = {"customers": 0, "repeat_customers": 0} | row
         new = whole["customers"] - whole["repeat_customers"]
-        return whole | {"new_customers": new, "repeat_rate": share(whole["repeat_customers"], whole["customers"])}
+        return whole | {"new_customers": new, "repeat_rate": ratio(whole["repeat_customers"], whole["customers"])}
 
     for row in rows:
-        row["level"] = BY_PERIOD if row["period"] else IN_ALL
-    return sorted_out(days, rows, told)
+        row["level"] = LEVEL_PERIOD if row["period"] else LEVEL_TOTAL
+    return split_levels(report_range, rows, told)
 
 
-BY_PERIOD, BY_PART, IN_ALL = 1, 2, 3  # as GROUPING numbers them
+LEVEL_PERIOD, LEVEL_GROUP, LEVEL_TOTAL = 1, 2, 3  # as GROUPING numbers them
 
 
-def sorted_out(days: Days, rows: list[Row], told: Any) -> Figures:
+def split_levels(report_range: ReportRange, rows: list[Row], with_rates: Any) -> PeriodReport:
     """Sort the rows of a report by what they are about."""
-    at: dict[int, list[Row]] = {BY_PERIOD: [], BY_PART: [], IN_ALL: []}
+    at: dict[int, list[Row]] = {LEVEL_PERIOD: [], LEVEL_GROUP: [], LEVEL_TOTAL: []}
     for row in rows:
         at[row["level"]].append(row)
-    total = told((at[IN_ALL] or [{}])[0])
-    return Figures(days, [told(row) for row in days.filled(at[BY_PERIOD])], [told(row) for row in at[BY_PART]], total)
+    total = with_rates((at[LEVEL_TOTAL] or [{}])[0])
+    return PeriodReport(
+        report_range,
+        [with_rates(row) for row in report_range.fill_periods(at[LEVEL_PERIOD])],
+        [with_rates(row) for row in at[LEVEL_GROUP]],
+        total,
+    )
 
 
-def share(part: int, whole: int) -> float | None:
+def ratio(part: int, whole: int) -> float | None:
     """Give a part of a whole, to four digits; no whole has no parts."""
     return round(part / whole, 4) if whole else None

@@ -9,67 +9,67 @@ from zoneinfo import ZoneInfo
 from bookit.db.statements import Row
 from bookit.policy import times
 
-Step = Literal["day", "week", "month", "whole"]
+Granularity = Literal["day", "week", "month", "whole"]
 
 
-A_DAY = timedelta(days=1)
+ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Days:
+class ReportRange:
     """Days of the business, from the first to the last, and what they are told by. Refuses what cannot be reported."""
 
     first: date
     last: date
     zone: ZoneInfo
-    by: Step = "week"
+    granularity: Granularity = "week"
 
     def __post_init__(self) -> None:
-        times.require_days(self.first, self.last, self.zone)
+        times.require_report_range(self.first, self.last, self.zone)
 
     @cached_property
     def periods(self) -> list[tuple[date, date]]:
         """Give the first and the last day of each period."""
         found, since = [], self.first
         while since <= self.last:
-            until = min(last_of(since, self.by), self.last)
+            until = min(last_day_of_period(since, self.granularity), self.last)
             found.append((since, until))
-            since = until + A_DAY
+            since = until + ONE_DAY
         return found
 
     @property
     def since(self) -> datetime:
         """The moment the first day begins."""
-        return times.midnight(self.first, self.zone)
+        return times.start_of_day(self.first, self.zone)
 
     @property
     def until(self) -> datetime:
         """The moment the last day is over."""
-        return times.midnight(self.last, self.zone, days_on=1)
+        return times.start_of_day(self.last, self.zone, offset_days=1)
 
     @property
-    def edges(self) -> list[datetime]:
+    def period_starts(self) -> list[datetime]:
         """The moments the periods begin at."""
-        return [times.midnight(since, self.zone) for since, _ in self.periods]
+        return [times.start_of_day(since, self.zone) for since, _ in self.periods]
 
     @property
-    def ends(self) -> list[datetime]:
+    def period_ends(self) -> list[datetime]:
         """The moments the periods end at."""
-        return [*self.edges[1:], self.until]
+        return [*self.period_starts[1:], self.until]
 
-    def filled(self, rows: list[Row]) -> list[Row]:
+    def fill_periods(self, rows: list[Row]) -> list[Row]:
         """Give a row for each period, with its days; nothing happened where the database has none."""
         known = {row["period"]: row for row in rows}
         days = enumerate(self.periods, start=1)
         return [{**known.get(at, {}), "from_date": since, "to_date": until} for at, (since, until) in days]
 
 
-def last_of(day: date, by: Step) -> date:
+def last_day_of_period(day: date, granularity: Granularity) -> date:
     """Give the last day of the day, the week or the month a day is in; of the whole, the last there is."""
-    if by == "whole":
+    if granularity == "whole":
         return date.max
-    if by == "day":
+    if granularity == "day":
         return day
-    if by == "week":
+    if granularity == "week":
         return day + timedelta(days=6 - day.weekday())
-    return (day.replace(day=1) + timedelta(days=31)).replace(day=1) - A_DAY
+    return (day.replace(day=1) + timedelta(days=31)).replace(day=1) - ONE_DAY

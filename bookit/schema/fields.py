@@ -21,7 +21,9 @@ EMAIL_PATTERN_SQL = EMAIL_PATTERN.replace("'", "''")
 RequiredText = Annotated[str, StringConstraints(pattern=REQUIRED_TEXT_PATTERN)]
 OptionalText = Annotated[str, StringConstraints(pattern=OPTIONAL_TEXT_PATTERN)]
 Email = Annotated[str, StringConstraints(pattern=EMAIL_PATTERN)]
-ReasonText = Annotated[str, StringConstraints(pattern=REQUIRED_TEXT_PATTERN, min_length=1, max_length=200)]  # why anyway, at either door
+ReasonText = Annotated[
+    str, StringConstraints(pattern=REQUIRED_TEXT_PATTERN, min_length=1, max_length=200)
+]  # why anyway, at either door
 MAX_AMOUNT = Decimal("99999999.99")
 MINUTES_PER_DAY = 24 * 60
 MINUTES_PER_YEAR = 366 * MINUTES_PER_DAY
@@ -37,19 +39,19 @@ def primary_key() -> Any:
     return Field(default=None, primary_key=True, sa_type=BigInteger, sa_column_args=[Identity()], title="Number")
 
 
-def refers_to(title: str, **more: Any) -> Any:
+def foreign_id(title: str, **options: Any) -> Any:
     """The number of a row of another table."""
-    return Field(sa_type=BigInteger, title=title, **more)
+    return Field(sa_type=BigInteger, title=title, **options)
 
 
-def words(max_length: int, *, min_length: int = 1, **more: Any) -> Any:
+def required_text(max_length: int, *, min_length: int = 1, **options: Any) -> Any:
     """Text of a bounded length; the bound is a constraint, so breaking it is a sentence and not a driver's error."""
-    return Field(min_length=min_length, max_length=max_length, sa_type=String, **more)
+    return Field(min_length=min_length, max_length=max_length, sa_type=String, **options)
 
 
-def remarks(most: int, title: str) -> Any:
+def optional_text(max_length: int, title: str) -> Any:
     """Text that may be empty."""
-    return kept("", max_length=most, sa_type=String, title=title)
+    return with_server_default("", max_length=max_length, sa_type=String, title=title)
 
 
 def secret(**more: Any) -> Any:
@@ -62,29 +64,29 @@ def secret_columns(*tables: Table) -> set[str]:
     return {column.name for table in tables for column in table.columns if column.info.get("secret")}
 
 
-def kept(default: object, **more: Any) -> Any:
+def with_server_default(default: object, **options: Any) -> Any:
     """A default that the database fills in, for every writer; SQLAlchemy's own would reach only its own inserts."""
     written = str(default).lower() if isinstance(default, bool) else str(default)
     filled = text(f"'{default}'" if isinstance(default, str) else written)
-    return Field(default=default, sa_column_kwargs={"server_default": filled, "default": None}, **more)
+    return Field(default=default, sa_column_kwargs={"server_default": filled, "default": None}, **options)
 
 
-def optional(title: str, description: str, *, most: int | None = None) -> Any:
+def nullable(title: str, description: str, *, max_value: int | None = None) -> Any:
     """A column that may be empty."""
-    bounds: dict[str, Any] = {"ge": 1, "le": most} if most else {}
+    bounds: dict[str, Any] = {"ge": 1, "le": max_value} if max_value else {}
     return Field(default=None, title=title, description=description, **bounds)
 
 
-def money(title: str, **more: Any) -> Any:
+def money(title: str, **options: Any) -> Any:
     """An amount to the cent."""
     amount: Any = Numeric(10, 2)  # SQLModel's stub asks for a class; a length makes it an instance.
     bounds: dict[str, Any] = {"ge": 0, "le": MAX_AMOUNT, "decimal_places": 2}
-    return Field(sa_type=amount, title=title, **bounds, **more)
+    return Field(sa_type=amount, title=title, **bounds, **options)
 
 
-def minutes(title: str, description: str, most: int = MINUTES_PER_YEAR) -> Any:
+def minutes(title: str, description: str, max_value: int = MINUTES_PER_YEAR) -> Any:
     """A number of minutes, none unless said."""
-    return kept(0, ge=0, le=most, title=title, description=description)
+    return with_server_default(0, ge=0, le=max_value, title=title, description=description)
 
 
 def timestamp(title: str = "Created", clock: str = "now()") -> Any:
@@ -94,7 +96,9 @@ def timestamp(title: str = "Created", clock: str = "now()") -> Any:
 
 def version_counter() -> Any:
     """How often a row was written; a trigger counts."""
-    return kept(1, title="Version", description="Goes up with every change; a stale edit is refused by it.")
+    return with_server_default(
+        1, title="Version", description="Goes up with every change; a stale edit is refused by it."
+    )
 
 
 def in_enum(column: str, choices: Iterable[StrEnum]) -> str:
@@ -107,6 +111,6 @@ def check(name: str, condition: str, refusal: type[no.Refusal]) -> CheckConstrai
     return CheckConstraint(condition, name=name, info=refuses_with(refusal))
 
 
-def link(fact: str, column: str, table: str, refusal: type[no.Refusal], **more: Any) -> ForeignKeyConstraint:
+def foreign_key(name: str, column: str, table: str, refusal: type[no.Refusal], **options: Any) -> ForeignKeyConstraint:
     """The fact that a row of another table exists; speaks when it does not, and ``StillInUse`` when it is deleted."""
-    return ForeignKeyConstraint([column], [f"{table}.id"], name=fact, info=refuses_with(refusal), **more)
+    return ForeignKeyConstraint([column], [f"{table}.id"], name=name, info=refuses_with(refusal), **options)

@@ -8,16 +8,16 @@ import psycopg
 
 import migrations
 
-FOLDER = Path(migrations.__file__).parent
+MIGRATIONS_FOLDER = Path(migrations.__file__).parent
 
 
 @cache
-def newest() -> str:
+def latest_revision() -> str:
     """Give the number of the newest migration there is."""
-    return max(path.name.split("_")[0] for path in (FOLDER / "versions").glob("[0-9]*.py"))
+    return max(path.name.split("_")[0] for path in (MIGRATIONS_FOLDER / "versions").glob("[0-9]*.py"))
 
 
-def current(url: str) -> str | None:
+def current_revision(url: str) -> str | None:
     """Give the number of the newest migration this database has seen; None when it has seen none."""
     with psycopg.connect(url, connect_timeout=10) as connection:
         known = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
@@ -27,22 +27,22 @@ def current(url: str) -> str | None:
         return str(seen[0]) if seen else None
 
 
-def migrate(url: str, to: str = "head") -> None:
+def migrate(url: str, revision: str = "head") -> None:
     """Bring the database to this migration; several at once take turns. Raises what psycopg raises."""
     from alembic import command  # noqa: PLC0415 -- half a second that a start on a current schema does not pay
     from alembic.config import Config  # noqa: PLC0415 -- as above
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 -- as above
 
     config = Config()
-    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS_FOLDER).replace("%", "%%"))
     config.attributes["url"] = url
-    move = command.downgrade if to == "base" else command.upgrade
+    move = command.downgrade if revision == "base" else command.upgrade
     try:
-        move(config, to)
+        move(config, revision)
     except DBAPIError as error:
         raise error.orig or error from error
 
 
-def dialect_url(url: str) -> str:
+def sqlalchemy_url(url: str) -> str:
     """Spell libpq's URL as SQLAlchemy wants it."""
     return re.sub(r"^postgresql://", "postgresql+psycopg://", url)

@@ -33,35 +33,37 @@ from sqlmodel import Field, Relationship, SQLModel
 from bookit import refusals as no
 from bookit.schema import triggers
 from bookit.schema.fields import (
-    MINUTES_PER_DAY,
     EMAIL_PATTERN_SQL,
+    MINUTES_PER_DAY,
     MINUTES_PER_YEAR,
     Email,
     OptionalText,
     RequiredText,
     check,
-    version_counter,
-    kept,
-    primary_key,
-    link,
+    foreign_id,
+    foreign_key,
+    in_enum,
     minutes,
     money,
-    in_enum,
-    optional,
-    refers_to,
-    remarks,
-    secret,
+    nullable,
+    optional_text,
+    primary_key,
     refuses_with,
+    required_text,
+    secret,
     timestamp,
-    words,
+    version_counter,
+    with_server_default,
 )
 
 TableRow = TypeVar("TableRow", bound=SQLModel)
 
 
-def linked(order_by: str) -> Any:
+def many_to_many(order_by: str) -> Any:
     """The other end of ``service_resources``, to be read alone: ``catalogue`` writes it."""
-    return Relationship(sa_relationship_kwargs={"secondary": "service_resources", "viewonly": True, "order_by": order_by})
+    return Relationship(
+        sa_relationship_kwargs={"secondary": "service_resources", "viewonly": True, "order_by": order_by}
+    )
 
 
 class Role(StrEnum):
@@ -88,18 +90,20 @@ class User(SQLModel, table=True):
     __tablename__ = "users"
     __table_args__ = (
         check("user_name_has_1_to_100_characters", "char_length(name) BETWEEN 1 AND 100", no.NameNeeded),
-        check("user_email_looks_like_one", f"char_length(email) <= 255 AND email ~ '{EMAIL_PATTERN_SQL}'", no.NotAnEmail),
+        check(
+            "user_email_looks_like_one", f"char_length(email) <= 255 AND email ~ '{EMAIL_PATTERN_SQL}'", no.NotAnEmail
+        ),
         check("user_role_is_known", in_enum("role", Role), no.UnknownRole),
         Index("user_email_is_unique", text("lower(email)"), unique=True, info=refuses_with(no.EmailTaken)),
         Index("users_by_part_of_name", text("name gin_trgm_ops"), postgresql_using="gin"),
         Index("users_by_part_of_email", text("email gin_trgm_ops"), postgresql_using="gin"),
     )
     id: int = primary_key()
-    name: RequiredText = words(100, title="Name")
-    email: Email = words(255, min_length=3, title="E-mail")
+    name: RequiredText = required_text(100, title="Name")
+    email: Email = required_text(255, min_length=3, title="E-mail")
     password_hash: str = secret(title="Password")
-    role: Role = kept(Role.USER.value, sa_type=String, title="Role")
-    is_active: bool = kept(default=True, title="Active", description="Somebody inactive cannot sign in.")
+    role: Role = with_server_default(Role.USER.value, sa_type=String, title="Role")
+    is_active: bool = with_server_default(default=True, title="Active", description="Somebody inactive cannot sign in.")
     created_at: datetime = timestamp()
     version: int = version_counter()
 
@@ -128,24 +132,26 @@ class Service(SQLModel, table=True):
         ),
     )
     id: int = primary_key()
-    title: RequiredText = words(200, title="Title")
-    description: OptionalText = remarks(1000, "Description")
+    title: RequiredText = required_text(200, title="Title")
+    description: OptionalText = optional_text(1000, "Description")
     price: Decimal = money("Price")
     duration_minutes: int = Field(ge=1, le=MINUTES_PER_DAY, title="Duration", description="In minutes.")
     setup_minutes: int = minutes("Setup", "Minutes kept free before each visit.", MINUTES_PER_DAY)
     cleanup_minutes: int = minutes("Cleanup", "Minutes kept free after each visit.", MINUTES_PER_DAY)
-    slot_step_minutes: int | None = optional(
-        "Slot step", "Minutes between offered starts; empty: the duration.", most=MINUTES_PER_DAY
+    slot_step_minutes: int | None = nullable(
+        "Slot step", "Minutes between offered starts; empty: the duration.", max_value=MINUTES_PER_DAY
     )
     min_notice_minutes: int = minutes("Lead time", "A visit is booked at least so many minutes ahead.")
-    horizon_days: int | None = optional(
-        "Horizon", "A visit is booked at most so many days ahead; empty: no limit.", most=3660
+    horizon_days: int | None = nullable(
+        "Horizon", "A visit is booked at most so many days ahead; empty: no limit.", max_value=3660
     )
     cancel_notice_minutes: int = minutes("Cancellation notice", "A visit is cancelled at least so many minutes ahead.")
-    is_active: bool = kept(default=True, title="Active", description="Only an active service can be booked.")
+    is_active: bool = with_server_default(
+        default=True, title="Active", description="Only an active service can be booked."
+    )
     created_at: datetime = timestamp()
     version: int = version_counter()
-    resources: list["Resource"] = linked("Resource.name")
+    resources: list["Resource"] = many_to_many("Resource.name")
 
     def __str__(self) -> str:
         return self.title
@@ -161,13 +167,15 @@ class Resource(SQLModel, table=True):
         check("resource_timezone_is_known", "timezone_is_known(timezone)", no.UnknownTimezone),
     )
     id: int = primary_key()
-    name: RequiredText = words(200, title="Name")
-    capacity: int = kept(1, ge=1, le=1000, title="Seats", description="How many bookings it takes at one time.")
-    timezone: RequiredText = words(64, title="Time zone", description="An IANA name, such as Europe/Berlin.")
-    is_active: bool = kept(default=True, title="Active")
+    name: RequiredText = required_text(200, title="Name")
+    capacity: int = with_server_default(
+        1, ge=1, le=1000, title="Seats", description="How many bookings it takes at one time."
+    )
+    timezone: RequiredText = required_text(64, title="Time zone", description="An IANA name, such as Europe/Berlin.")
+    is_active: bool = with_server_default(default=True, title="Active")
     created_at: datetime = timestamp()
     version: int = version_counter()
-    services: list["Service"] = linked("Service.title")
+    services: list["Service"] = many_to_many("Service.title")
 
     def __str__(self) -> str:
         return self.name
@@ -178,12 +186,12 @@ class ServiceResource(SQLModel, table=True):
 
     __tablename__ = "service_resources"
     __table_args__ = (
-        link("link_is_of_a_service", "service_id", "services", no.UnknownService, ondelete="CASCADE"),
-        link("link_is_to_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
+        foreign_key("link_is_of_a_service", "service_id", "services", no.UnknownService, ondelete="CASCADE"),
+        foreign_key("link_is_to_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
         Index("service_resources_by_resource", "resource_id"),
     )
-    service_id: int = refers_to("Service", primary_key=True)
-    resource_id: int = refers_to("Resource", primary_key=True)
+    service_id: int = foreign_id("Service", primary_key=True)
+    resource_id: int = foreign_id("Resource", primary_key=True)
 
 
 class Booking(SQLModel, table=True):
@@ -202,9 +210,9 @@ class Booking(SQLModel, table=True):
             initially="IMMEDIATE",
             info=refuses_with(no.SlotTaken),
         ),
-        link("booking_is_for_a_user", "user_id", "users", no.UnknownUser),
-        link("booking_is_of_a_service", "service_id", "services", no.UnknownService),
-        link("booking_is_on_a_resource", "resource_id", "resources", no.UnknownResource),
+        foreign_key("booking_is_for_a_user", "user_id", "users", no.UnknownUser),
+        foreign_key("booking_is_of_a_service", "service_id", "services", no.UnknownService),
+        foreign_key("booking_is_on_a_resource", "resource_id", "resources", no.UnknownResource),
         check("booking_ends_after_start", "end_time > start_time", no.EndsBeforeStart),
         check(
             "booking_blocks_its_own_time", "blocks_from <= start_time AND end_time <= blocks_until", no.SeatOutOfRange
@@ -236,9 +244,9 @@ class Booking(SQLModel, table=True):
         ),
     )
     id: int = primary_key()
-    user_id: int = refers_to("Customer")
-    service_id: int = refers_to("Service")
-    resource_id: int = refers_to("Resource")
+    user_id: int = foreign_id("Customer")
+    service_id: int = foreign_id("Service")
+    resource_id: int = foreign_id("Resource")
     seat: int = Field(default=None, nullable=False, sa_type=SmallInteger, title="Seat")
     start_time: datetime = Field(title="Start")
     end_time: datetime = Field(
@@ -246,9 +254,9 @@ class Booking(SQLModel, table=True):
     )
     blocks_from: datetime = Field(title="Blocked from")
     blocks_until: datetime = Field(title="Blocked until")
-    status: Status = kept(Status.PENDING.value, sa_type=String, title="Status")
+    status: Status = with_server_default(Status.PENDING.value, sa_type=String, title="Status")
     price: Decimal = money("Price", description="As it was when this was booked.")
-    expires_at: datetime | None = optional("Expires", "A hold is let go then.")
+    expires_at: datetime | None = nullable("Expires", "A hold is let go then.")
     created_at: datetime = timestamp()
     version: int = version_counter()
     user: User = Relationship()
@@ -264,16 +272,16 @@ class Review(SQLModel, table=True):
 
     __tablename__ = "reviews"
     __table_args__ = (
-        link("review_is_of_a_booking", "booking_id", "bookings", no.UnknownBooking),
+        foreign_key("review_is_of_a_booking", "booking_id", "bookings", no.UnknownBooking),
         UniqueConstraint("booking_id", name="review_is_the_only_one", info=refuses_with(no.AlreadyReviewed)),
         check("review_rating_is_1_to_5", "rating BETWEEN 1 AND 5", no.RatingOutOfRange),
         check("review_comment_has_1_to_1000_characters", "char_length(comment) BETWEEN 1 AND 1000", no.CommentNeeded),
         Index("reviews_by_part_of_comment", text("comment gin_trgm_ops"), postgresql_using="gin"),
     )
     id: int = primary_key()
-    booking_id: int = refers_to("Booking", ge=1)
+    booking_id: int = foreign_id("Booking", ge=1)
     rating: int = Field(ge=1, le=5, sa_type=SmallInteger, title="Rating", description="1 to 5 stars.")
-    comment: RequiredText = words(1000, title="Comment")
+    comment: RequiredText = required_text(1000, title="Comment")
     created_at: datetime = timestamp()
     version: int = version_counter()
     booking: Booking = Relationship()
@@ -284,21 +292,23 @@ class OpeningHours(SQLModel, table=True):
 
     __tablename__ = "opening_hours"
     __table_args__ = (
-        link("opening_hours_are_of_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
+        foreign_key(
+            "opening_hours_are_of_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"
+        ),
         check("opening_hours_weekday_is_1_to_7", "weekday BETWEEN 1 AND 7", no.WeekdayOutOfRange),
         check("opening_hours_season_ends_after_start", "valid_until >= valid_from", no.SeasonEndsBeforeStart),
         Index("opening_hours_by_resource", "resource_id", "weekday"),
     )
     id: int = primary_key()
-    resource_id: int = refers_to("Resource")
+    resource_id: int = foreign_id("Resource")
     # From 1, Monday, to 7.
     weekday: int = Field(
         ge=1, le=7, sa_type=SmallInteger, title="Weekday", description="By the clock of the resource's own time zone."
     )
     opens: time = Field(title="Opens")
     closes: time = Field(title="Closes", description="Not after the opening: closes the next day.")
-    valid_from: date | None = optional("From", "Empty: since ever.")
-    valid_until: date | None = optional("Until", "Empty: for good.")
+    valid_from: date | None = nullable("From", "Empty: since ever.")
+    valid_until: date | None = nullable("Until", "Empty: for good.")
     version: int = version_counter()
     resource: Resource = Relationship()
 
@@ -308,7 +318,7 @@ class CalendarException(SQLModel, table=True):
 
     __tablename__ = "calendar_exceptions"
     __table_args__ = (
-        link("exception_is_of_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
+        foreign_key("exception_is_of_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
         check("exception_ends_after_start", "end_time > start_time", no.EndsBeforeStart),
         check(
             "exception_lies_in_the_calendar",
@@ -320,11 +330,13 @@ class CalendarException(SQLModel, table=True):
         Index("exceptions_by_resource", "resource_id"),
     )
     id: int = primary_key()
-    resource_id: int | None = refers_to("Resource", default=None, description="Empty: everybody, as on a holiday.")
+    resource_id: int | None = foreign_id("Resource", default=None, description="Empty: everybody, as on a holiday.")
     start_time: datetime = Field(title="From")
     end_time: datetime = Field(title="Until")
-    is_open: bool = kept(default=False, title="Open", description="An extra opening rather than a closure.")
-    reason: OptionalText = remarks(200, "Reason")
+    is_open: bool = with_server_default(
+        default=False, title="Open", description="An extra opening rather than a closure."
+    )
+    reason: OptionalText = optional_text(200, "Reason")
     version: int = version_counter()
     resource: Resource | None = Relationship()
 
@@ -350,11 +362,11 @@ class Event(SQLModel, table=True):
     )
     id: int = primary_key()
     at: datetime = timestamp("When", "clock_timestamp()")
-    actor_id: int | None = refers_to("Who (number)", default=None)
+    actor_id: int | None = foreign_id("Who (number)", default=None)
     actor: str = Field(sa_type=String, title="Who")
     door: str = Field(sa_type=String, title="Door")
     table_name: str = Field(sa_type=String, title="Table")
-    row_id: int = refers_to("Row")
+    row_id: int = foreign_id("Row")
     action: str = Field(sa_type=String, title="What")
     old: dict[str, Any] | None = Field(default=None, sa_type=JSONB, title="Before")
     new: dict[str, Any] | None = Field(default=None, sa_type=JSONB, title="After")
@@ -368,13 +380,13 @@ class RefreshToken(SQLModel, table=True):
 
     __tablename__ = "refresh_tokens"
     __table_args__ = (
-        link("refresh_token_is_of_a_user", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
+        foreign_key("refresh_token_is_of_a_user", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
         UniqueConstraint("token_hash", name="refresh_token_is_unique", info=refuses_with(no.Interrupted)),
         Index("refresh_tokens_by_family", "family"),
         Index("refresh_tokens_by_user", "user_id"),
     )
     id: int = primary_key()
-    user_id: int = refers_to("User")
+    user_id: int = foreign_id("User")
     family: str = Field(sa_type=String)
     token_hash: str = secret(description="SHA-256 of the token, which itself is kept nowhere.")
     created_at: datetime = timestamp()
@@ -387,11 +399,11 @@ class IdempotencyKey(SQLModel, table=True):
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (
-        link("idempotency_key_is_of_a_user", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
+        foreign_key("idempotency_key_is_of_a_user", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
         Index("idempotency_keys_by_age", "created_at"),
     )
-    user_id: int = refers_to("User", primary_key=True)
-    key: RequiredText = words(255, primary_key=True)
+    user_id: int = foreign_id("User", primary_key=True)
+    key: RequiredText = required_text(255, primary_key=True)
     request_hash: str = Field(sa_type=String)
     created_at: datetime = Field()
     status: int | None = None
@@ -412,12 +424,12 @@ def id_of(row: SQLModel) -> int:
     return cast("int", vars(row)["id"])
 
 
-def home(table: type[SQLModel]) -> Table:
+def table_of(table: type[SQLModel]) -> Table:
     """Give the SQLAlchemy table behind a class."""
     return cast("Table", vars(table)["__table__"])
 
 
-def row_of(table: type[TableRow], values: Mapping[str, Any]) -> TableRow:
+def from_row(table: type[TableRow], values: Mapping[str, Any]) -> TableRow:
     """Give a row as the database gave it, to be read: it changes through a session alone.
 
     It is made as SQLAlchemy makes one that it loads, in a fifteenth of the time that ``__init__`` would take.
@@ -445,7 +457,7 @@ def refusals_by_constraint() -> dict[tuple[str, str], type[no.Refusal]]:
 
 
 FOLDER = Path(__file__).parent
-BEFORE_TABLES, FUNCTIONS = (
+PREREQUISITES_SQL, FUNCTIONS_SQL = (
     (FOLDER / f"{name}.sql").read_text(encoding="utf-8") for name in ("before_tables", "functions")
 )
 
@@ -457,6 +469,6 @@ def create_triggers(metadata: MetaData, connection: Connection, **_: object) -> 
             connection.exec_driver_sql(statement)
 
 
-for moment, script in (("before_create", BEFORE_TABLES), ("after_create", FUNCTIONS)):
+for moment, script in (("before_create", PREREQUISITES_SQL), ("after_create", FUNCTIONS_SQL)):
     event.listen(SQLModel.metadata, moment, DDL(script.replace("%", "%%")))  # type: ignore[no-untyped-call]
 event.listen(SQLModel.metadata, "after_create", create_triggers)

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from bookit.bookings import bulk
-from bookit.bookings.bulk import What
+from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.policy import permissions
 from bookit.schema.tables import Booking, Role, Status
@@ -196,7 +196,7 @@ async def test_a_crafted_preview_does_nothing(desk: Desk, house: Database, seen:
 async def test_more_than_can_be_changed_at_once_is_cut_and_said(
     desk: Desk, house: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "MOST", 2)
+    monkeypatch.setattr(bulk, "MAX_BOOKINGS", 2)
     await bulk_scenario.fill_afternoon(house, 3)
 
     page = await desk.mara.get(BULK)
@@ -209,7 +209,9 @@ async def test_whoever_may_not_change_bookings_has_no_such_page(
     desk: Desk, house: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await book(house, TEN)
-    monkeypatch.setattr(permissions, "MAY", {**permissions.MAY, Role.STAFF: {Booking: permissions.SEEING}})
+    monkeypatch.setattr(
+        permissions, "MAY", {**permissions.PERMISSIONS_BY_ROLE, Role.STAFF: {Booking: permissions.READ_ONLY}}
+    )
 
     assert (await desk.mara.get(BULK)).status_code == 403
     assert (await send(desk.mara, "do", what="cancel", seen="1:1")).status_code == 403
@@ -260,7 +262,7 @@ async def test_choosing_otherwise_keeps_what_was_typed(desk: Desk, house: Databa
     assert (fields["minutes"], fields["reason"]) == ("20", "Early bird")
     assert '<option value="earlier" selected>' in page.text
     assert '<option value="works" selected>' in page.text
-    assert f'<option value="{What.SHIFT}" selected>' in page.text
+    assert f'<option value="{BulkAction.SHIFT}" selected>' in page.text
 
 
 # What one act changed.

@@ -165,7 +165,7 @@ async def test_too_many_are_said_and_not_cut_off(
     standing: Desk, visit: Booking, tom: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await book(standing.database, tom.id, datetime(2030, 1, 8, 12, tzinfo=UTC))
-    monkeypatch.setattr(calendar, "MOST_VISITS", 1)
+    monkeypatch.setattr(calendar, "MAX_BOOKINGS", 1)
 
     fed = (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()
 

@@ -10,7 +10,7 @@ from bookit import records
 from bookit.bookings import acts
 from bookit.db.pool import Database
 from bookit.policy import permissions
-from bookit.policy.permissions import SEEING
+from bookit.policy.permissions import READ_ONLY
 from bookit.schema.tables import Booking, Resource, Role, Service, User
 from tests.conftest import NOW, OWNER, Clock, Join, Person
 from tests.support.admin_client import DATABASE_TEXT, Desk, brief, desk, open_door, staff_settings, visit, words
@@ -172,7 +172,7 @@ async def test_nobody_searches_who_is_not_signed_in(desk: Desk) -> None:
 async def test_only_what_a_reader_may_see_is_found(
     desk: Desk, visit: Booking, monkeypatch: pytest.MonkeyPatch, sees: set[Any], groups: set[str]
 ) -> None:
-    monkeypatch.setattr(permissions, "MAY", {Role.STAFF: dict.fromkeys(sees, SEEING)})
+    monkeypatch.setattr(permissions, "MAY", {Role.STAFF: dict.fromkeys(sees, READ_ONLY)})
     async with desk.database.transaction(by=OWNER, now=NOW) as session:
         how: dict[str, Any] = {"by": OWNER, "now": NOW}
         facts: dict[str, Any] = {"title": "Tom's", "price": 1, "duration_minutes": 5}

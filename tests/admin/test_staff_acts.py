@@ -46,7 +46,7 @@ async def visit(database: Database, tom: Person, haircut: Service) -> Booking:
 async def lead(database: Database, booking: Booking, status: Status) -> None:
     """Lead a booking to a status, unless it has it."""
     async with database.transaction(by=OWNER) as session:
-        row = await records.hold(session, Booking, booking.id)
+        row = await records.lock(session, Booking, booking.id)
         await records.change(session, row, by=OWNER, now=NOW, status=status)
 
 
@@ -84,7 +84,7 @@ def standing(status: Status) -> Booking:
 @pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("wanted", Status)
 def test_staff_lead_a_booking_anywhere_but_where_it_is(status: Status, wanted: Status) -> None:
-    refusal = lifecycle.why_not(standing(status), wanted, by=Actor("admin", 2, Role.STAFF))
+    refusal = lifecycle.refusal_for_status(standing(status), wanted, by=Actor("admin", 2, Role.STAFF))
 
     expected = f"This booking is {SO[status]} already." if status == wanted else "None"
     assert str(refusal) == expected
@@ -103,8 +103,8 @@ def test_a_customer_only_cancels(status: Status, wanted: Status) -> None:
         else no.NoLongerOpen
     )
 
-    assert type(lifecycle.why_not(booking, wanted, by=by)) is expected
-    assert type(lifecycle.why_not(booking, wanted, by=Actor("api", 2, Role.USER))) is no.NotYourBooking
+    assert type(lifecycle.refusal_for_status(booking, wanted, by=by)) is expected
+    assert type(lifecycle.refusal_for_status(booking, wanted, by=Actor("api", 2, Role.USER))) is no.NotYourBooking
 
 
 @pytest.mark.parametrize("status", Status)
@@ -129,9 +129,9 @@ async def test_the_act_itself_refuses_what_is_so_already(database: Database, vis
     await lead(database, visit, status)
 
     async with database.transaction(by=OWNER) as session:
-        row = await records.hold(session, Booking, visit.id)
+        row = await records.lock(session, Booking, visit.id)
         with pytest.raises(no.AlreadySo):
-            await acts.LEADS[status](session, row, by=OWNER, now=NOW)
+            await acts.STATUS_ACTS[status](session, row, by=OWNER, now=NOW)
 
 
 async def test_the_api_takes_the_status_a_booking_has(visit: Booking, mara: Person) -> None:
@@ -144,7 +144,10 @@ async def test_the_api_takes_the_status_a_booking_has(visit: Booking, mara: Pers
 async def test_whoever_may_not_change_bookings_has_no_buttons(
     desk: Desk, visit: Booking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mays = {**permissions.MAY, Role.STAFF: {**permissions.MAY[Role.STAFF], Booking: permissions.SEEING}}
+    mays = {
+        **permissions.PERMISSIONS_BY_ROLE,
+        Role.STAFF: {**permissions.PERMISSIONS_BY_ROLE[Role.STAFF], Booking: permissions.READ_ONLY},
+    }
     monkeypatch.setattr(permissions, "MAY", mays)
 
     for path in (DETAILS, "/admin/booking/list"):

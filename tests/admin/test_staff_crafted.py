@@ -245,7 +245,7 @@ async def test_an_hour_that_comes_twice_is_the_first(desk: Desk, tom: Person, ha
 async def test_html_is_shown_as_it_is_wherever_it_was_typed(desk: Desk, visit: Booking) -> None:
     """In names, titles, remarks, reasons and what history tells of them, on every page."""
     async with desk.database.transaction(by=OWNER) as session:
-        await session.because(MARK)
+        await session.set_reason(MARK)
         for statement in (
             "UPDATE users SET name = :mark",
             "UPDATE services SET title = :mark, description = :mark",

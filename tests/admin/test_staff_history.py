@@ -71,7 +71,7 @@ async def test_who_did_it_can_be_looked_up(
     link = f'<a href="http://bookit.test/admin/user/details/{tom.id}">Tom</a> (customer)'
     assert link in (await desk.mara.get("/admin/booking/details/1")).text
 
-    mays = {**permissions.MAY, Role.STAFF: {Booking: permissions.EVERYTHING}}
+    mays = {**permissions.PERMISSIONS_BY_ROLE, Role.STAFF: {Booking: permissions.FULL_ACCESS}}
     monkeypatch.setattr(permissions, "MAY", mays)
     page = (await desk.mara.get("/admin/booking/details/1")).text
 
@@ -106,7 +106,7 @@ async def test_every_kind_of_value_is_read_as_people_write_it(desk: Desk, databa
             text("INSERT INTO opening_hours (resource_id, weekday, opens, closes) VALUES (1, 1, '09:00', '17:00');")
         )
     async with database.transaction(by=OWNER) as session:
-        held = await records.hold(session, CalendarException, row.id)
+        held = await records.lock(session, CalendarException, row.id)
         await records.change(session, held, by=OWNER, now=NOW, is_open=True, resource_id=None, reason="Fair")
         await session.fetch(text("UPDATE opening_hours SET opens = '08:30', valid_from = '2030-02-01'"))
         await session.fetch(text("UPDATE services SET is_active = false, price = 1234.5 WHERE id = 1"))
@@ -152,7 +152,7 @@ async def test_html_in_history_is_shown_as_it_is(desk: Desk, visit: Booking, tom
     async with desk.database.transaction(by=OWNER) as session:
         await session.fetch(text("UPDATE users SET name = :bad WHERE id = :id"), bad=bad, id=tom.id)
         await session.fetch(text("UPDATE services SET description = :bad"), bad=bad)
-        await session.because(bad)
+        await session.set_reason(bad)
         await session.fetch(text("UPDATE bookings SET price = 1"))
 
     for path in ("booking/details/1", "service/details/1", f"user/details/{tom.id}", "event/list"):

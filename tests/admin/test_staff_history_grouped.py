@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from admin.framework import list_pages
 from admin.history import grouping
-from bookit.bookings.bulk import What
+from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.schema.tables import Status
 from tests.conftest import NOW, TOMORROW_AT_TEN, Person
@@ -48,18 +48,18 @@ async def entries(desk: Desk, **asked: Any) -> list[str]:
     return [re.sub(r"^\d+ \w{3} \d\d \w{3} \d{4}, \d\d:\d\d ", "", words(f"<table><tr>{row}")) for row in rows]
 
 
-DONE: list[tuple[What, dict[str, Any], str]] = [
-    (What.SHIFT, {"minutes": 30}, "Moved 3 bookings by 30 minutes, later"),
-    (What.SHIFT, {"minutes": -120}, "Moved 3 bookings by 2 hours, earlier"),
-    (What.CANCEL, {}, "cancelled 3 bookings"),
-    (What.NO_SHOW, {}, "marked 3 bookings as no-show"),
-    (What.REASSIGN, {"resource_id": MAX}, "gave 3 bookings to somebody else"),
+DONE: list[tuple[BulkAction, dict[str, Any], str]] = [
+    (BulkAction.SHIFT, {"minutes": 30}, "Moved 3 bookings by 30 minutes, later"),
+    (BulkAction.SHIFT, {"minutes": -120}, "Moved 3 bookings by 2 hours, earlier"),
+    (BulkAction.CANCEL, {}, "cancelled 3 bookings"),
+    (BulkAction.NO_SHOW, {}, "marked 3 bookings as no-show"),
+    (BulkAction.REASSIGN, {"resource_id": MAX}, "gave 3 bookings to somebody else"),
 ]
 
 
 @pytest.mark.parametrize(("what", "more", "told"), DONE, ids=[f"{what}{[*more.values()]}" for what, more, _ in DONE])
 async def test_an_act_over_many_is_one_entry(
-    desk: Desk, house: Database, what: What, more: dict[str, Any], told: str
+    desk: Desk, house: Database, what: BulkAction, more: dict[str, Any], told: str
 ) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
     before = await entries(desk)
@@ -77,7 +77,7 @@ async def test_an_act_over_many_is_one_entry(
 
 async def test_an_entry_unfolds_without_script_and_leads_to_its_act(desk: Desk, house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
-    await bulk_scenario.run(house, numbers, What.CONFIRM)
+    await bulk_scenario.run(house, numbers, BulkAction.CONFIRM)
 
     html = (await desk.ada.get(LIST)).text
 
@@ -93,7 +93,7 @@ async def test_a_page_is_not_filled_by_one_act(desk: Desk, house: Database, monk
     monkeypatch.setattr(grouping, "MAX_LISTED_EVENTS", 5)
     numbers = await bulk_scenario.fill_afternoon(house, 40)
     before = await entries(desk, pageSize=100)
-    await bulk_scenario.run(house, numbers, What.CONFIRM)
+    await bulk_scenario.run(house, numbers, BulkAction.CONFIRM)
 
     first, *rest = await entries(desk, pageSize=100)
 
@@ -106,7 +106,9 @@ async def test_every_row_is_in_one_entry_of_one_page_whichever_way(desk: Desk, h
     """Also where an act ends one page and another begins the next."""
     await bulk_scenario.fill_afternoon(house, 9)
     for at, some in enumerate(([1, 2, 3], [4], [5, 6], [7, 8, 9], [1], [2, 3])):
-        await bulk_scenario.run(house, some, What.CONFIRM if at < 4 else What.COMPLETE, request_id=f"act-{at}")
+        await bulk_scenario.run(
+            house, some, BulkAction.CONFIRM if at < 4 else BulkAction.COMPLETE, request_id=f"act-{at}"
+        )
     for way in ("asc", "desc"):
         whole = await entries(desk, sortBy="id", sort=way, pageSize=100)
         paged = []
@@ -188,7 +190,7 @@ async def test_what_nobody_can_read_is_told_as_far_as_it_can(
 async def test_a_walk_that_was_not_finished_says_so(
     desk: Desk, house: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await bulk_scenario.run(house, await bulk_scenario.fill_afternoon(house, 5), What.CONFIRM)
+    await bulk_scenario.run(house, await bulk_scenario.fill_afternoon(house, 5), BulkAction.CONFIRM)
     count = len(await entries(desk, pageSize=100))
     assert f"Showing 1 to {count} of {count} items" in words((await desk.ada.get(LIST)).text)
 
@@ -199,7 +201,7 @@ async def test_a_walk_that_was_not_finished_says_so(
 
 
 async def test_an_export_folds_nothing(desk: Desk, house: Database) -> None:
-    await bulk_scenario.run(house, await bulk_scenario.fill_afternoon(house, 3), What.CONFIRM)
+    await bulk_scenario.run(house, await bulk_scenario.fill_afternoon(house, 3), BulkAction.CONFIRM)
     kept = (await house.fetch(text("SELECT count(*) AS kept FROM events")))[0]["kept"]
 
     assert len((await desk.ada.get("/admin/event/export/csv")).text.splitlines()) == kept + 1
@@ -210,7 +212,7 @@ async def test_a_hold_that_runs_out_on_the_way_is_an_entry_of_its_own(desk: Desk
     await house.fetch(text("UPDATE bookings SET expires_at = :at WHERE id = 1"), at=NOW)
     await book(house, TEN + HALF)
     await bulk_scenario.lead(house, 2, Status.CONFIRMED)
-    await bulk_scenario.run(house, [2], What.SHIFT, minutes=-30)
+    await bulk_scenario.run(house, [2], BulkAction.SHIFT, minutes=-30)
 
     first, second, *_ = await entries(desk)
 

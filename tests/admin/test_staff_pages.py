@@ -12,7 +12,7 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.policy import permissions
 from bookit.policy.permissions import Actor
-from bookit.schema.tables import Booking, Role, Service, Status, home
+from bookit.schema.tables import Booking, Role, Service, Status, table_of
 from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person, every_table
 from tests.support.admin_client import ALL, Desk, desk, fill, open_door, send, staff_settings, words
 
@@ -40,7 +40,7 @@ async def busy(database: Database, tom: Person, haircut: Service) -> Booking:
 async def first(desk: Desk, identity: str) -> int:
     """Give the number of some row of a page's table."""
     view = next(view for view in VIEWS if view.identity == identity)
-    rows = await desk.database.fetch(text(f"SELECT min(id) AS id FROM {home(view.model).name}"))
+    rows = await desk.database.fetch(text(f"SELECT min(id) AS id FROM {table_of(view.model).name}"))
     number: int = rows[0]["id"]
     return number
 
@@ -80,11 +80,11 @@ async def test_people_see_what_they_may(desk: Desk, busy: Booking, who: str, ide
     number = await first(desk, identity)
 
     def expected(verb: permissions.Verb, able: bool = True) -> int:
-        return 200 if able and permissions.may(actor, verb, view.model) else 403
+        return 200 if able and permissions.has_permission(actor, verb, view.model) else 403
 
     listed = await client.get(f"/admin/{identity}/list")
     is_shown = listed.status_code == 200 and f"/admin/{identity}/details/{number}" in listed.text
-    assert is_shown == permissions.may(actor, "see", view.model)
+    assert is_shown == permissions.has_permission(actor, "see", view.model)
     assert (await client.get(f"/admin/{identity}/details/{number}")).status_code == expected("see")
     assert (await client.get(f"/admin/{identity}/export/csv")).status_code == expected("see")
     assert (await client.get(f"/admin/{identity}/create")).status_code == expected("create", view.can_create)

@@ -112,7 +112,7 @@ async def test_a_refused_password_is_refused_on_its_field(
 
 
 async def test_guesses_of_the_current_password_count_as_sign_ins_do(desk: Desk) -> None:
-    for _ in range(limits.TRIES_OF_ACCOUNT):
+    for _ in range(limits.MAX_ATTEMPTS_PER_ACCOUNT):
         assert (await change(desk.mara, current_password="guess")).status == 400
 
     answer = await change(desk.mara)
@@ -124,7 +124,7 @@ async def test_guesses_of_the_current_password_count_as_sign_ins_do(desk: Desk) 
 
 async def test_guesses_at_the_api_count_too(mara: Person) -> None:
     wrong = {"current_password": "guess", "password": NEW}
-    for _ in range(limits.TRIES_OF_ACCOUNT):
+    for _ in range(limits.MAX_ATTEMPTS_PER_ACCOUNT):
         assert refused(await mara.asks("PATCH", "/me", json=wrong)) == (400, "wrong-current-password")
 
     answer = await mara.asks("PATCH", "/me", json=wrong)
@@ -159,7 +159,7 @@ async def test_history_tells_of_a_new_password_and_not_which(desk: Desk, mara: P
 
 
 async def test_whoever_must_wait_is_told_so_on_the_page(desk: Desk) -> None:
-    for _ in range(limits.TRIES_OF_ACCOUNT):
+    for _ in range(limits.MAX_ATTEMPTS_PER_ACCOUNT):
         await sign_in(desk.visitor, "mara@example.com", "wrong")
 
     answer = await sign_in(desk.visitor, "mara@example.com")
@@ -172,7 +172,7 @@ async def test_whoever_must_wait_is_told_so_on_the_page(desk: Desk) -> None:
 
 
 async def test_a_busy_house_says_so_on_the_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "MOST_WAITING", 0)
+    monkeypatch.setattr(passwords, "MAX_WAITING", 0)
 
     answer = await sign_in(desk.visitor, "mara@example.com")
 

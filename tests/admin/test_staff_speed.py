@@ -17,7 +17,7 @@ from admin import views
 from admin.framework import csv_export, list_pages
 from admin.framework.list_pages import matches
 from admin.views import VIEWS
-from bookit.schema.tables import Booking, Event, Review, User, home
+from bookit.schema.tables import Booking, Event, Review, User, table_of
 from tests.support.admin_client import Desk, desk, open_door, staff_settings, words
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
@@ -138,7 +138,7 @@ async def test_a_request_asks_once_who_it_is(desk: Desk, console: psycopg.Connec
 
 @pytest.mark.parametrize("view", [view for view in VIEWS if view.model in GROWING], ids=lambda view: view.identity)
 def test_a_list_that_grows_is_sorted_only_as_an_index_is(view: Any) -> None:
-    table = home(view.model)
+    table = table_of(view.model)
     led_by = {index.columns[0].name for index in table.indexes if index.columns} | {table.primary_key.columns[0].name}
 
     assert set(view.column_sortable_list) <= led_by
@@ -269,7 +269,7 @@ async def test_signs_are_looked_for_in_order_and_not_row_by_row(
     desk: Desk, console: psycopg.Connection, term: str
 ) -> None:
     console.execute("SET enable_seqscan = off")
-    wanted = select(home(User).c.id).where(matches(term, home(User).c.name, home(User).c.email))
+    wanted = select(table_of(User).c.id).where(matches(term, table_of(User).c.name, table_of(User).c.email))
     dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's
     query = str(wanted.compile(dialect=dialect, compile_kwargs={"literal_binds": True})).replace("%%", "%")
 

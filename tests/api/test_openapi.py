@@ -162,7 +162,7 @@ async def fill(url: str) -> dict[str, User]:
     """Make a service, a booking in each status and a review for two customers, and give who is there."""
     database = Database(url)
     await database.open()
-    here: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+    here: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
     cast = {}
     async with database.transaction(by=OWNER) as session:
         for name, role in (("Tom", Role.USER), ("Eve", Role.USER), ("Ada", Role.ADMIN)):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field, TypeAdapter, ValidationError
 
-from bookit.validation_messages import MESSAGE_BY_PATTERN, sentence
+from bookit.validation_messages import MESSAGE_BY_PATTERN, format_error
 from tests.conftest import PASSWORD, Person, every_table
 from tests.support.admin_client import Desk, desk, fill, open_door, staff_settings
 from tests.support.refusal_assertions import Told
@@ -25,7 +25,7 @@ def told_of(shape: Any, value: object) -> str:
     """Give what is told of a value that does not have this shape."""
     with pytest.raises(ValidationError) as refused:
         TypeAdapter(shape).validate_python(value)
-    return sentence(refused.value.errors()[0])
+    return format_error(refused.value.errors()[0])
 
 
 def test_every_pattern_of_the_tables_has_words() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bookit.schema.tables import home
+from bookit.schema.tables import table_of
 from tests.conftest import ROOT, every_table
 
 WEB = {"starlette", "sqladmin", "uvicorn", "jwt", "itsdangerous", "wtforms"}
@@ -181,9 +181,9 @@ def test_every_table_says_what_it_is_for() -> None:
 def test_every_column_a_person_meets_has_a_label() -> None:
     unseen = {"refresh_tokens", "idempotency_keys", "tries"}
     silent = [
-        f"{home(table).name}.{name}"
+        f"{table_of(table).name}.{name}"
         for table in every_table()
-        if home(table).name not in unseen
+        if table_of(table).name not in unseen
         for name, field in table.model_fields.items()
         if not field.title
     ]

@@ -17,8 +17,18 @@ from admin.views import VIEWS
 from api.bookings import ChangedBooking
 from api.routes import ENDPOINTS
 from bookit.bookings import acts
-from bookit.records import RULES, plain_create
-from bookit.schema.tables import Booking, CalendarException, Event, OpeningHours, Resource, Review, Status, User, home
+from bookit.records import RULES, default_create
+from bookit.schema.tables import (
+    Booking,
+    CalendarException,
+    Event,
+    OpeningHours,
+    Resource,
+    Review,
+    Status,
+    User,
+    table_of,
+)
 from tests.support.admin_client import Desk, desk, open_door, staff_settings
 from tests.support.doors import PATHS
 
@@ -71,7 +81,7 @@ def offered_at(door: str) -> list[tuple[type[SQLModel], str]]:
 
 def columns(table: type[SQLModel]) -> set[str]:
     """Name the columns that somebody may write."""
-    return {column.name for column in home(table).columns} - BY_ITSELF
+    return {column.name for column in table_of(table).columns} - BY_ITSELF
 
 
 def taken_by(act: Callable[..., Any], table: type[SQLModel]) -> set[str]:
@@ -83,7 +93,7 @@ def taken_by(act: Callable[..., Any], table: type[SQLModel]) -> set[str]:
 
 
 def rule(table: type[SQLModel], verb: str) -> Callable[..., Any]:
-    act: Callable[..., Any] = getattr(RULES[table], verb) if table in RULES else plain_create
+    act: Callable[..., Any] = getattr(RULES[table], verb) if table in RULES else default_create
     return act
 
 
@@ -99,7 +109,7 @@ def address(table: type[SQLModel], verb: str) -> tuple[str, str]:
     """Give the method and the address of a verb at the API."""
     if table is User and verb == "change":
         return "PATCH", "/me"
-    path = PATHS.get(table, f"/{home(table).name}")
+    path = PATHS.get(table, f"/{table_of(table).name}")
     return ("POST", path) if verb == "create" else ({"change": "PATCH", "remove": "DELETE"}[verb], f"{path}/{{id}}")
 
 
@@ -162,7 +172,7 @@ async def test_both_doors_offer_the_same_acts(desk: Desk) -> None:
         for view in VIEWS
         for _, found in inspect.getmembers(view, lambda member: hasattr(member, "_action"))
     }
-    act_names = {("booking", act.__name__.replace("_", "-")) for act in acts.LEADS.values()}
+    act_names = {("booking", act.__name__.replace("_", "-")) for act in acts.STATUS_ACTS.values()}
     routes = {
         (route.name.split("-")[1], route.name.split("-", 2)[2]): route.methods
         for route in desk.site.admin.router.routes
@@ -172,7 +182,7 @@ async def test_both_doors_offer_the_same_acts(desk: Desk) -> None:
 
     assert buttons == act_names
     assert routes == {act: {"POST"} for act in act_names}
-    assert in_json == set(Status) == set(acts.LEADS)
+    assert in_json == set(Status) == set(acts.STATUS_ACTS)
 
 
 @pytest.mark.parametrize("table", TABLES)

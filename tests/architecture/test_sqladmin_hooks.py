@@ -33,7 +33,7 @@ from admin.calendar.page import CalendarPage
 from admin.framework import filters, forms, list_pages, lookups, permissions, sign_in
 from admin.history import edit_conflicts, event_list, formatter
 from admin.pages import password
-from bookit.schema.tables import Booking, home
+from bookit.schema.tables import Booking, table_of
 from tests.support.admin_client import Desk, desk, open_door, staff_settings, visit
 
 __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
@@ -150,7 +150,7 @@ async def test_the_menu_shows_entries_of_our_own_in_their_place(desk: Desk) -> N
 
 @leans_on("_run_query", "_run_arbitrary_query")
 async def test_a_view_runs_a_statement_and_gives_its_rows(plain: Plain, visit: Booking) -> None:
-    rows = home(Booking).c
+    rows = table_of(Booking).c
 
     assert await plain._run_query(select(func.count(rows.id))) == [1]
     assert (await plain._run_query(select(Booking)))[0].status == "pending"
@@ -293,7 +293,7 @@ async def test_a_list_counts_its_own_statement_wrapped_once(plain: Plain, visit:
     (statement,) = seen
     rows = statement.get_final_froms()[0].element
     assert isinstance(rows, Select)
-    assert rows.get_final_froms() == [home(Booking)]
+    assert rows.get_final_froms() == [table_of(Booking)]
 
 
 async def test_a_list_hands_a_filter_its_statement_its_value_and_the_model(plain: Plain, visit: Booking) -> None:
@@ -303,7 +303,7 @@ async def test_a_list_hands_a_filter_its_statement_its_value_and_the_model(plain
 
         async def get_filtered_query(self, *given: Any) -> Any:
             self.seen.append(given)
-            return given[0].where(home(Booking).c.id < 0)
+            return given[0].where(table_of(Booking).c.id < 0)
 
     plain.get_filters = lambda: [Narrow()]  # type: ignore[list-item,method-assign]  # as much as list() asks
     request = asked()

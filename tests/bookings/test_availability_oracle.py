@@ -58,7 +58,7 @@ async def tried(session: Session, act: Callable[[], Awaitable[Booking]]) -> int 
     """Do this and take it back; give the resource that would have served it, or the code of the refusal."""
     done: Booking | None = None
     try:
-        async with session.attempt():
+        async with session.savepoint():
             done = await act()
             raise no.Refusal  # noqa: TRY301 -- only what is refused is taken back
     except no.Refusal as refusal:
@@ -122,7 +122,7 @@ async def compare_bookings(session: Session, case: Case, starts: list[datetime],
         outcome = await tried(session, partial(records.create, session, Booking, by=by, now=case.now, **asked))
 
         expected = oracle.verdict(
-            case.business, case.now, at, only=only, is_staff=by.works_here, is_override=bool(reason)
+            case.business, case.now, at, only=only, is_staff=by.is_staff, is_override=bool(reason)
         )
         assert (at, by.role, asked, outcome) == (at, by.role, asked, expected)
         SEEN[expected if isinstance(expected, str) else "booked"] += 1
@@ -130,9 +130,9 @@ async def compare_bookings(session: Session, case: Case, starts: list[datetime],
 
 async def compare_explanations(session: Session, case: Case, starts: list[datetime]) -> None:
     for at in starts:
-        rows = await availability.standing(session, Visit(1), at=at, by=TOM, now=case.now, with_places=True)
+        rows = await availability.check_start(session, Visit(1), start=at, by=TOM, now=case.now, with_free_seats=True)
 
-        told = {row["id"]: [why.code() for why in availability.in_the_way(row, now=case.now)] for row in rows}
+        told = {row["id"]: [why.code() for why in availability.obstacles(row, now=case.now)] for row in rows}
         expected = {
             diary.resource.id: diary.obstacles(at) + ["slot-taken"] * (not diary.free_places(at))
             for diary in oracle.diaries(case.business, case.now, at, at, None)
@@ -166,7 +166,7 @@ async def compare_moves(session: Session, case: Case, moves: Sold, starts: list[
 
         outcome = await tried(session, partial(records.change, session, booking, by=by, now=case.now, **wanted))
 
-        expected = oracle.verdict(business, case.now, at, only=to, is_staff=by.works_here)
+        expected = oracle.verdict(business, case.now, at, only=to, is_staff=by.is_staff)
         if at != booking.start_time:
             assert (booking.id, at, to, by.role, outcome) == (booking.id, at, to, by.role, expected)
             SEEN["moved" if isinstance(expected, int) else "not moved"] += 1

@@ -27,7 +27,7 @@ LONG_AGO = NOW - timedelta(days=1)
 async def own_resource(database: Database, **facts: Any) -> None:
     """Change the resource of the haircut."""
     async with database.transaction(by=OWNER) as session:
-        own = await records.hold(session, Resource, 1)
+        own = await records.lock(session, Resource, 1)
         await records.change(session, own, by=OWNER, now=NOW, **facts)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from bookit import refusals as no
 from bookit.bookings import bulk
-from bookit.bookings.bulk import What
+from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, Status
@@ -33,10 +33,10 @@ from tests.support.bulk_scenario import (
 
 QUARTER = timedelta(minutes=15)
 DONE = {
-    What.CONFIRM: Status.CONFIRMED,
-    What.CANCEL: Status.CANCELLED,
-    What.COMPLETE: Status.COMPLETED,
-    What.NO_SHOW: Status.NO_SHOW,
+    BulkAction.CONFIRM: Status.CONFIRMED,
+    BulkAction.CANCEL: Status.CANCELLED,
+    BulkAction.COMPLETE: Status.COMPLETED,
+    BulkAction.NO_SHOW: Status.NO_SHOW,
 }
 
 
@@ -51,7 +51,7 @@ async def house(database: Database, tom: Person, eve: Person, mara: Person) -> D
 
 
 @pytest.mark.parametrize("what", DONE)
-async def test_many_are_led_to_a_status(house: Database, what: What) -> None:
+async def test_many_are_led_to_a_status(house: Database, what: BulkAction) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
     before = await bulk_scenario.rows_of(house)
 
@@ -77,7 +77,7 @@ async def test_a_full_afternoon_moves_although_each_overlaps_its_neighbour_half_
     numbers = await bulk_scenario.fill_afternoon(house, 8)
     before = await bulk_scenario.rows_of(house)
 
-    outcomes = await run(house, numbers, What.SHIFT, minutes=minutes, override_reason="We run late")
+    outcomes = await run(house, numbers, BulkAction.SHIFT, minutes=minutes, override_reason="We run late")
 
     times = ("start_time", "end_time", "blocks_from", "blocks_until")
     moved = {
@@ -92,9 +92,9 @@ async def test_there_and_back_again_is_where_it_was(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 8)
     before = await starts(house)
 
-    await run(house, numbers, What.SHIFT, minutes=15)
+    await run(house, numbers, BulkAction.SHIFT, minutes=15)
     assert await starts(house) != before
-    await run(house, numbers, What.SHIFT, minutes=-15)
+    await run(house, numbers, BulkAction.SHIFT, minutes=-15)
 
     assert await starts(house) == before
 
@@ -109,7 +109,7 @@ async def test_a_shift_leaves_places_to_those_who_come_after(house: Database) ->
     later = "end_time = end_time + interval '25 min', blocks_until = blocks_until + interval '25 min'"
     await house.fetch(text(f"UPDATE bookings SET {later} WHERE id = 1"))
 
-    outcomes = await run(house, [early.id, late.id], What.SHIFT, minutes=29)
+    outcomes = await run(house, [early.id, late.id], BulkAction.SHIFT, minutes=29)
 
     assert refusals(outcomes) == {early.id: None, late.id: None}
     assert (await starts(house))[taken.id] == (TEN - HALF, LEA)
@@ -119,7 +119,7 @@ async def test_a_shift_leaves_places_to_those_who_come_after(house: Database) ->
 async def test_many_are_given_to_somebody_else(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
 
-    outcomes = await run(house, numbers, What.REASSIGN, resource_id=MAX)
+    outcomes = await run(house, numbers, BulkAction.REASSIGN, resource_id=MAX)
 
     assert refusals(outcomes) == dict.fromkeys(numbers)
     assert await starts(house) == {number: (TEN + HALF * at, MAX) for at, number in enumerate(numbers)}
@@ -130,7 +130,9 @@ async def test_a_sick_colleagues_day_goes_to_whoever_is_free(house: Database) ->
     busy = await book(house, TEN + HALF, resource=MAX)
     nails = await book(house, TEN, resource=ZOE, service=NAILS)
 
-    outcomes = await run(house, [*numbers, nails.id], What.ELSEWHERE, is_all_or_nothing=False, reason="Lea is ill")
+    outcomes = await run(
+        house, [*numbers, nails.id], BulkAction.REASSIGN_TO_FREE, is_all_or_nothing=False, reason="Lea is ill"
+    )
 
     assert refusals(outcomes) == {1: None, 2: "NobodyElseFree", 3: None, nails.id: "NobodyElseFree"}
     assert await starts(house) == {
@@ -146,7 +148,7 @@ async def test_whom_nobody_else_can_serve_is_cancelled_if_so_chosen(house: Datab
     numbers = await bulk_scenario.fill_afternoon(house, 2)
     await book(house, TEN, resource=MAX)
 
-    outcomes = await run(house, numbers, What.ELSEWHERE, cancels_left_over=True, reason="Lea is ill")
+    outcomes = await run(house, numbers, BulkAction.REASSIGN_TO_FREE, cancels_unassigned=True, reason="Lea is ill")
 
     assert [(one.after.status, one.after.resource_id) for one in outcomes if one.after] == [
         ("cancelled", LEA),
@@ -158,7 +160,7 @@ async def test_whom_nobody_else_can_serve_is_cancelled_if_so_chosen(house: Datab
 async def test_two_bookings_swap_their_times_and_resources(house: Database) -> None:
     first, second = await book(house, TEN), await book(house, TEN + HALF, resource=MAX)
 
-    outcomes = await run(house, [first.id, second.id], What.SWAP)
+    outcomes = await run(house, [first.id, second.id], BulkAction.SWAP)
 
     assert await starts(house) == {first.id: (TEN + HALF, MAX), second.id: (TEN, LEA)}
     assert refusals(outcomes) == {first.id: None, second.id: None}
@@ -171,7 +173,7 @@ async def test_two_bookings_swap_their_times_and_resources(house: Database) -> N
 async def test_neighbours_of_one_resource_swap(house: Database) -> None:
     first, second = await book(house, TEN), await book(house, TEN + HALF)
 
-    await run(house, [first.id, second.id], What.SWAP)
+    await run(house, [first.id, second.id], BulkAction.SWAP)
 
     assert await starts(house) == {first.id: (TEN + HALF, LEA), second.id: (TEN, LEA)}
 
@@ -180,7 +182,7 @@ async def test_a_swap_that_does_not_fit_is_refused_for_both(house: Database) -> 
     colour, nails = await book(house, TEN), await book(house, TEN, resource=ZOE, service=NAILS)
     before = await everything(house)
 
-    outcomes = await run(house, [colour.id, nails.id], What.SWAP, is_all_or_nothing=False)
+    outcomes = await run(house, [colour.id, nails.id], BulkAction.SWAP, is_all_or_nothing=False)
 
     assert refusals(outcomes) == {colour.id: "ResourceUnsuitable", nails.id: "ResourceUnsuitable"}
     assert await everything(house) == before
@@ -195,7 +197,7 @@ async def test_a_visit_too_long_for_the_gap_is_not_swapped(house: Database) -> N
     await book(house, TEN + 3 * HALF)
     before = await everything(house)
 
-    outcomes = await run(house, [long, short], What.SWAP, is_all_or_nothing=False)
+    outcomes = await run(house, [long, short], BulkAction.SWAP, is_all_or_nothing=False)
 
     assert refusals(outcomes) == {long: "SlotTaken", short: "SlotTaken"}
     assert await everything(house) == before
@@ -208,12 +210,12 @@ async def test_what_works_is_done_and_the_rest_says_why(house: Database) -> None
     numbers = await bulk_scenario.fill_afternoon(house, 3)
     await book(house, TEN + 3 * HALF)  # in the way of the last one, and so of all
 
-    outcomes = await run(house, [*numbers, 999], What.SHIFT, minutes=15, is_all_or_nothing=False)
+    outcomes = await run(house, [*numbers, 999], BulkAction.SHIFT, minutes=15, is_all_or_nothing=False)
 
     assert refusals(outcomes) == {1: "SlotTaken", 2: "SlotTaken", 3: "SlotTaken", 999: "Missing"}
     await bulk_scenario.lead(house, 4, Status.CANCELLED)
     await bulk_scenario.lead(house, 2, Status.CANCELLED)
-    outcomes = await run(house, [*numbers, 4], What.SHIFT, minutes=15, is_all_or_nothing=False)
+    outcomes = await run(house, [*numbers, 4], BulkAction.SHIFT, minutes=15, is_all_or_nothing=False)
     assert refusals(outcomes) == {1: None, 2: "NotOpen", 3: None, 4: "NotOpen"}
     assert await starts(house) == {
         1: (TEN + QUARTER, LEA),
@@ -229,7 +231,7 @@ async def test_all_or_nothing_changes_nothing_and_says_what_each_would_have_been
     before = await everything(house)
 
     with pytest.raises(no.NotAllPossible, match=r"^Nothing was changed: 1 of 3 cannot be\.$") as torn:
-        await run(house, numbers, What.CONFIRM)
+        await run(house, numbers, BulkAction.CONFIRM)
 
     assert refusals(torn.value.outcomes) == {1: None, 2: "AlreadySo", 3: None}
     assert await everything(house) == before
@@ -239,10 +241,10 @@ async def test_rules_bind_staff_unless_they_say_why_anyway(house: Database) -> N
     numbers = await bulk_scenario.fill_afternoon(house, 4)
     await bulk_scenario.open_from_to(house, LEA, "10:00", "12:00")
 
-    outcomes = await run(house, numbers, What.SHIFT, minutes=15, is_all_or_nothing=False)
+    outcomes = await run(house, numbers, BulkAction.SHIFT, minutes=15, is_all_or_nothing=False)
     assert refusals(outcomes) == {1: "SlotTaken", 2: "SlotTaken", 3: "SlotTaken", 4: "OutsideHours"}
 
-    outcomes = await run(house, numbers, What.SHIFT, minutes=15, override_reason="Overtime")
+    outcomes = await run(house, numbers, BulkAction.SHIFT, minutes=15, override_reason="Overtime")
     assert refusals(outcomes) == dict.fromkeys(numbers)
     assert {(await bulk_scenario.last_events(house, number))[0]["reason"] for number in numbers} == {"Overtime"}
 
@@ -251,47 +253,49 @@ async def test_nobody_stands_in_outside_their_hours_unless_staff_say_why(house: 
     await book(house, TEN)
     await bulk_scenario.open_from_to(house, MAX, "14:00", "18:00")
 
-    assert refusals(await run(house, [1], What.ELSEWHERE, is_all_or_nothing=False)) == {1: "NobodyElseFree"}
-    assert refusals(await run(house, [1], What.ELSEWHERE, override_reason="Max comes early")) == {1: None}
+    assert refusals(await run(house, [1], BulkAction.REASSIGN_TO_FREE, is_all_or_nothing=False)) == {
+        1: "NobodyElseFree"
+    }
+    assert refusals(await run(house, [1], BulkAction.REASSIGN_TO_FREE, override_reason="Max comes early")) == {1: None}
 
 
 async def test_what_is_there_already_is_told(house: Database) -> None:
     await book(house, TEN)
 
-    assert refusals(await run(house, [1], What.REASSIGN, resource_id=LEA, is_all_or_nothing=False)) == {
+    assert refusals(await run(house, [1], BulkAction.REASSIGN, resource_id=LEA, is_all_or_nothing=False)) == {
         1: "AlreadyThere"
     }
     for resource, why in ((ZOE, "ResourceUnsuitable"), (999, "UnknownResource"), (2**62, "UnknownResource")):
-        outcomes = await run(house, [1], What.REASSIGN, resource_id=resource, is_all_or_nothing=False)
+        outcomes = await run(house, [1], BulkAction.REASSIGN, resource_id=resource, is_all_or_nothing=False)
         assert refusals(outcomes) == {1: why}
 
 
 # Preview.
 
-EVERY_ACT: list[tuple[What, dict[str, Any]]] = [
+EVERY_ACT: list[tuple[BulkAction, dict[str, Any]]] = [
     *((what, {}) for what in DONE),
-    (What.SHIFT, {"minutes": 15}),
-    (What.REASSIGN, {"resource_id": MAX}),
-    (What.ELSEWHERE, {"cancels_left_over": True}),
+    (BulkAction.SHIFT, {"minutes": 15}),
+    (BulkAction.REASSIGN, {"resource_id": MAX}),
+    (BulkAction.REASSIGN_TO_FREE, {"cancels_unassigned": True}),
 ]
 
 
 @pytest.mark.parametrize("is_all_or_nothing", [True, False])
 @pytest.mark.parametrize(("what", "more"), EVERY_ACT, ids=[what for what, _ in EVERY_ACT])
 async def test_a_preview_changes_nothing_and_equals_the_run(
-    house: Database, what: What, more: dict[str, Any], is_all_or_nothing: bool
+    house: Database, what: BulkAction, more: dict[str, Any], is_all_or_nothing: bool
 ) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 4)
     await book(house, TEN + HALF, resource=MAX)
     if not is_all_or_nothing:
         numbers += [999]
         await bulk_scenario.lead(house, 3, Status.CANCELLED)
-    elif what == What.REASSIGN:
+    elif what == BulkAction.REASSIGN:
         numbers.remove(2)
     before = await everything(house)
     facts = {**more, "is_all_or_nothing": is_all_or_nothing}
 
-    preview = await run(house, numbers, what, keep=False, **facts)
+    preview = await run(house, numbers, what, dry_run=True, **facts)
     assert await everything(house) == before
 
     seen = {one.booking_id: one.before.version if one.before else None for one in preview}
@@ -306,10 +310,10 @@ async def test_a_preview_of_a_swap_is_the_swap(house: Database) -> None:
     await book(house, TEN, resource=MAX)
     before = await everything(house)
 
-    preview = await run(house, [1, 2], What.SWAP, keep=False)
+    preview = await run(house, [1, 2], BulkAction.SWAP, dry_run=True)
 
     assert await everything(house) == before
-    assert [whole(one) for one in await run(house, [1, 2], What.SWAP)] == [whole(one) for one in preview]
+    assert [whole(one) for one in await run(house, [1, 2], BulkAction.SWAP)] == [whole(one) for one in preview]
 
 
 def whole(one: bulk.Outcome) -> tuple[object, ...]:
@@ -323,15 +327,15 @@ def whole(one: bulk.Outcome) -> tuple[object, ...]:
 
 async def test_what_changed_between_preview_and_run_is_stale(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
-    preview = await run(house, numbers, What.CANCEL, keep=False)
+    preview = await run(house, numbers, BulkAction.CANCEL, dry_run=True)
     seen = {one.booking_id: one.before.version if one.before else None for one in preview}
     await bulk_scenario.lead(house, 2, Status.CONFIRMED)
 
     with pytest.raises(no.NotAllPossible) as torn:
-        await run(house, numbers, What.CANCEL, seen=seen)
+        await run(house, numbers, BulkAction.CANCEL, seen=seen)
     assert refusals(torn.value.outcomes) == {1: None, 2: "Stale", 3: None}
 
-    outcomes = await run(house, numbers, What.CANCEL, seen=seen, is_all_or_nothing=False)
+    outcomes = await run(house, numbers, BulkAction.CANCEL, seen=seen, is_all_or_nothing=False)
     assert refusals(outcomes) == {1: None, 2: "Stale", 3: None}
     assert {number: row["status"] for number, row in (await bulk_scenario.rows_of(house)).items()} == {
         1: "cancelled",
@@ -346,7 +350,7 @@ async def test_a_swap_with_a_stale_one_swaps_neither(house: Database) -> None:
     await bulk_scenario.lead(house, 2, Status.CONFIRMED)
     before = await everything(house)
 
-    outcomes = await run(house, [], What.SWAP, seen={1: 1, 2: 1}, is_all_or_nothing=False)
+    outcomes = await run(house, [], BulkAction.SWAP, seen={1: 1, 2: 1}, is_all_or_nothing=False)
 
     assert refusals(outcomes) == {1: "Stale", 2: "Stale"}
     assert await everything(house) == before
@@ -358,17 +362,17 @@ async def test_a_swap_with_a_stale_one_swaps_neither(house: Database) -> None:
 @pytest.mark.parametrize(
     ("numbers", "what", "more", "why"),
     [
-        ([], What.CANCEL, {}, no.NothingChosen),
-        (range(1, 502), What.CANCEL, {}, no.TooManyAtOnce),
-        ([1], What.SWAP, {}, no.SwapNeedsTwo),
-        ([1, 2, 3], What.SWAP, {}, no.SwapNeedsTwo),
-        ([1], What.SHIFT, {"minutes": 0}, no.ShiftOutOfRange),
-        ([1], What.SHIFT, {"minutes": 1441}, no.ShiftOutOfRange),
-        ([1], What.SHIFT, {"minutes": -1441}, no.ShiftOutOfRange),
+        ([], BulkAction.CANCEL, {}, no.NothingChosen),
+        (range(1, 502), BulkAction.CANCEL, {}, no.TooManyAtOnce),
+        ([1], BulkAction.SWAP, {}, no.SwapNeedsTwo),
+        ([1, 2, 3], BulkAction.SWAP, {}, no.SwapNeedsTwo),
+        ([1], BulkAction.SHIFT, {"minutes": 0}, no.ShiftOutOfRange),
+        ([1], BulkAction.SHIFT, {"minutes": 1441}, no.ShiftOutOfRange),
+        ([1], BulkAction.SHIFT, {"minutes": -1441}, no.ShiftOutOfRange),
     ],
 )
 async def test_what_makes_no_sense_is_refused(
-    house: Database, numbers: list[int], what: What, more: dict[str, Any], why: type[no.Refusal]
+    house: Database, numbers: list[int], what: BulkAction, more: dict[str, Any], why: type[no.Refusal]
 ) -> None:
     with pytest.raises(why):
         await run(house, numbers, what, **more)
@@ -377,9 +381,9 @@ async def test_what_makes_no_sense_is_refused(
 async def test_five_hundred_go_at_once(house: Database) -> None:
     numbers = [(await book(house, TEN + HALF * at)).id for at in range(3)]
 
-    outcomes = await run(house, [*numbers, *range(1000, 1497)], What.CONFIRM, is_all_or_nothing=False)
+    outcomes = await run(house, [*numbers, *range(1000, 1497)], BulkAction.CONFIRM, is_all_or_nothing=False)
 
-    assert len(outcomes) == bulk.MOST
+    assert len(outcomes) == bulk.MAX_BOOKINGS
     assert refusals(outcomes[:4]) == {1: None, 2: None, 3: None, 1000: "Missing"}
 
 
@@ -389,20 +393,20 @@ async def test_a_customer_changes_one_booking_at_a_time(house: Database, by: Act
     before = await everything(house)
 
     with pytest.raises(no.Forbidden):
-        await run(house, [1], What.CANCEL, by=by)
+        await run(house, [1], BulkAction.CANCEL, by=by)
 
     assert await everything(house) == before
 
 
 async def test_a_visitor_changes_nothing(house: Database) -> None:
     with pytest.raises(no.Unauthenticated):
-        await run(house, [1], What.CANCEL, by=Actor("admin"))
+        await run(house, [1], BulkAction.CANCEL, by=Actor("admin"))
 
 
 async def test_a_move_out_of_the_calendar_is_refused(house: Database) -> None:
     await book(house, datetime.fromisoformat("2999-12-31T23:00Z"))
 
-    outcomes = await run(house, [1], What.SHIFT, minutes=90, override_reason="x", is_all_or_nothing=False)
+    outcomes = await run(house, [1], BulkAction.SHIFT, minutes=90, override_reason="x", is_all_or_nothing=False)
 
     assert refusals(outcomes) == {1: "OutsideTheCalendar"}
 
@@ -421,4 +425,4 @@ def test_the_sentences_are_sentences() -> None:
         said = str(why(refused=1, chosen=2, most=3))
         assert re.fullmatch(r"[A-Z].*\.", said)
         assert "{" not in said
-    assert (MARA.works_here, COLOUR) == (True, 1)
+    assert (MARA.is_staff, COLOUR) == (True, 1)

@@ -67,8 +67,8 @@ async def test_a_hold_is_a_pending_booking_that_expires(tom: Person, massage: Se
 async def test_how_long_a_hold_lives_is_the_businesss_choice(settings: Settings, tom: Person, massage: Service) -> None:
     business = settings.model_copy(update={"hold_minutes": 3})
 
-    assert (settings.hold_minutes, Database.of(settings).hold.seconds) == (10, 600)
-    assert Database.of(business).hold.seconds == 180
+    assert (settings.hold_minutes, Database.from_settings(settings).hold_duration.seconds) == (10, 600)
+    assert Database.from_settings(business).hold_duration.seconds == 180
 
 
 async def test_while_it_lives_it_blocks(tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service) -> None:

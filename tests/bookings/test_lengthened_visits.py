@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from bookit import records
 from bookit.bookings import undo
-from bookit.bookings.bulk import What
+from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service, Status
 from tests.conftest import NOW, Person
@@ -34,7 +34,7 @@ async def lengthen(person: Person, number: int, end: datetime) -> httpx2.Respons
 
 async def change(database: Database, number: int, *, request_id: str = "a-change", **wanted: Any) -> None:
     async with database.transaction(by=MARA, request_id=request_id) as session:
-        row = await records.hold(session, Booking, number)
+        row = await records.lock(session, Booking, number)
         await records.change(session, row, by=MARA, now=NOW, **wanted)
 
 
@@ -63,9 +63,9 @@ async def test_a_lengthening_is_taken_back_and_done_again(
     before = times_of((await bulk_scenario.rows_of(database))[1])
     await change(database, 1, **wanted)
     after = times_of((await bulk_scenario.rows_of(database))[1])
-    deed = await undo.last_deed(database, 1)
+    deed = await undo.last_change(database, 1)
     assert deed is not None
-    assert (deed.told, deed.is_move) == (told, True)
+    assert (deed.description, deed.is_move) == (told, True)
 
     await take_back(database, 1)
     assert times_of((await bulk_scenario.rows_of(database))[1]) == before
@@ -107,8 +107,8 @@ async def test_a_shift_and_a_swap_keep_the_new_length(database: Database, tom: P
         await bulk_scenario.book(database, TEN, resource=resource)
     await change(database, 1, end_time=TEN + 2 * HALF)
 
-    await bulk_scenario.run(database, [1], What.SHIFT, minutes=15)
-    await bulk_scenario.run(database, [1, 2], What.SWAP)
+    await bulk_scenario.run(database, [1], BulkAction.SHIFT, minutes=15)
+    await bulk_scenario.run(database, [1, 2], BulkAction.SWAP)
 
     rows = await bulk_scenario.rows_of(database)
     assert [(row["start_time"], row["end_time"] - row["start_time"]) for row in rows.values()] == [

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from bookit.bookings import undo
-from bookit.bookings.bulk import What
+from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service
 from tests.conftest import NOW, TOMORROW_AT_TEN, Person
@@ -88,15 +88,22 @@ async def test_of_many_those_are_told_whose_visits_are_to_come(desk: Desk, datab
 
     await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1,2", "tell": "y"})
     assert [await told(database, number) for number in (1, 2)] == [True, False]
-    await bulk_scenario.run(database, [1, 2], What.CANCEL)
+    await bulk_scenario.run(database, [1, 2], BulkAction.CANCEL)
     assert [await told(database, number) for number in (1, 2)] == [True, False]
 
 
 @pytest.mark.parametrize(
-    ("what", "more"), [(What.SHIFT, {"minutes": 15}), (What.REASSIGN, {"resource_id": MAX}), (What.ELSEWHERE, {})]
+    ("what", "more"),
+    [
+        (BulkAction.SHIFT, {"minutes": 15}),
+        (BulkAction.REASSIGN, {"resource_id": MAX}),
+        (BulkAction.REASSIGN_TO_FREE, {}),
+    ],
 )
 @pytest.mark.parametrize("tells", [True, False])
-async def test_many_at_once_keep_what_was_asked(house: Database, what: What, more: dict[str, Any], tells: bool) -> None:
+async def test_many_at_once_keep_what_was_asked(
+    house: Database, what: BulkAction, more: dict[str, Any], tells: bool
+) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 2)
 
     await bulk_scenario.run(house, numbers, what, tells_customers=tells, **more)
@@ -109,7 +116,7 @@ async def test_a_swap_keeps_what_was_asked(house: Database, tells: bool) -> None
     await book(house, TEN)
     await book(house, TEN + HALF)
 
-    await bulk_scenario.run(house, [1, 2], What.SWAP, tells_customers=tells)
+    await bulk_scenario.run(house, [1, 2], BulkAction.SWAP, tells_customers=tells)
 
     assert [await told(house, number) for number in (1, 2)] == [tells, tells]
 
@@ -131,25 +138,25 @@ async def test_of_a_visit_that_is_entered_when_it_is_over_nobody_is_told(
 
 # Undoing.
 
-UNDONE: list[tuple[int, What, dict[str, Any]]] = [
-    (25, What.SHIFT, {"minutes": 15}),
-    (10, What.SHIFT, {"minutes": -15}),
-    (10, What.CANCEL, {}),
-    (10, What.CONFIRM, {}),
-    (10, What.REASSIGN, {"resource_id": MAX}),
+UNDONE: list[tuple[int, BulkAction, dict[str, Any]]] = [
+    (25, BulkAction.SHIFT, {"minutes": 15}),
+    (10, BulkAction.SHIFT, {"minutes": -15}),
+    (10, BulkAction.CANCEL, {}),
+    (10, BulkAction.CONFIRM, {}),
+    (10, BulkAction.REASSIGN, {"resource_id": MAX}),
 ]
 
 
 async def undo_all(database: Database, *, tells: bool) -> None:
     """Take back an act over many."""
     async with database.transaction(by=bulk_scenario.MARA, now=NOW, request_id="an-undo") as session:
-        await undo.undo_act(session, "an-act", by=bulk_scenario.MARA, now=NOW, tells_customers=tells)
+        await undo.undo_request(session, "an-act", by=bulk_scenario.MARA, now=NOW, tells_customers=tells)
 
 
 @pytest.mark.parametrize(("ago", "what", "more"), UNDONE)
 @pytest.mark.parametrize("tells", [True, False])
 async def test_an_act_is_undone_and_those_are_told_whose_visits_are_to_come(
-    house: Database, ago: int, what: What, more: dict[str, Any], tells: bool
+    house: Database, ago: int, what: BulkAction, more: dict[str, Any], tells: bool
 ) -> None:
     """Also where one goes back to where another sits still, of whom the answer is another."""
     began = NOW - timedelta(minutes=ago)
@@ -171,7 +178,7 @@ async def test_a_swap_with_a_visit_that_is_over_is_undone_and_told_as_one(house:
     await book(house, NOW - HALF)
     await book(house, TEN)
     before = await bulk_scenario.starts(house)
-    await bulk_scenario.run(house, [1, 2], What.SWAP)
+    await bulk_scenario.run(house, [1, 2], BulkAction.SWAP)
 
     await undo_all(house, tells=tells)
 
@@ -185,7 +192,7 @@ async def test_the_page_of_an_act_asks_of_the_visits_to_come(desk: Desk, house: 
     for numbers, asked in (([1, 2], True), ([2], True), ([1], False)):
         act = f"act-{len(numbers)}-{numbers[0]}"
         await desk.database.fetch(text("UPDATE bookings SET status = 'pending'"))
-        await bulk_scenario.run(house, numbers, What.CONFIRM, request_id=act)
+        await bulk_scenario.run(house, numbers, BulkAction.CONFIRM, request_id=act)
         page = await desk.mara.get(f"/admin/act/{act}")
         assert (f"{BOX} checked" in page.text) == asked
         assert ("Nobody is told" in words(page.text)) != asked

@@ -173,7 +173,7 @@ async def test_a_visit_that_is_over_is_not_its_owners_to_move(
 ) -> None:
     found = await booked(tom, haircut)
     async with database.transaction(by=OWNER) as session:
-        booking = await records.hold(session, Booking, found["id"])
+        booking = await records.lock(session, Booking, found["id"])
         await records.change(session, booking, by=OWNER, now=NOW, status=status)
 
     answer = await tom.asks("PATCH", f"/bookings/{found['id']}", json={"start_time": ELEVEN.isoformat()})

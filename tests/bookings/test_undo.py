@@ -10,7 +10,7 @@ from sqlalchemy import text
 from bookit import records
 from bookit import refusals as no
 from bookit.bookings import undo
-from bookit.bookings.bulk import What
+from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, Status
@@ -32,7 +32,7 @@ async def house(database: Database, tom: Person, eve: Person, mara: Person) -> D
 async def change(database: Database, number: int, request_id: str = "a-change", **wanted: Any) -> None:
     """Change a booking at the desk."""
     async with database.transaction(by=MARA, request_id=request_id) as session:
-        row = await records.hold(session, Booking, number)
+        row = await records.lock(session, Booking, number)
         await records.change(session, row, by=MARA, now=NOW, **wanted)
 
 
@@ -46,7 +46,7 @@ async def take_back(database: Database, number: int, *, by: Actor = MARA, event_
 async def take_all_back(database: Database, act: str, *, by: Actor = MARA) -> Sequence[Booking]:
     """Undo all that one request did."""
     async with database.transaction(by=by, request_id="an-undo") as session:
-        return await undo.undo_act(session, act, by=by, now=NOW)
+        return await undo.undo_request(session, act, by=by, now=NOW)
 
 
 def placed(row: dict[str, Any]) -> dict[str, Any]:
@@ -73,9 +73,9 @@ async def test_the_last_act_is_taken_back_and_that_is_in_history(
     await book(house, TEN)
     before = (await rows_of(house))[1]
     await change(house, 1, **wanted)
-    deed = await undo.last_deed(house, 1)
+    deed = await undo.last_change(house, 1)
     assert deed is not None
-    assert (deed.told, deed.is_move) == (told, told in {"moved", "reassigned"})
+    assert (deed.description, deed.is_move) == (told, told in {"moved", "reassigned"})
 
     await take_back(house, 1)
 
@@ -155,7 +155,7 @@ async def test_what_changed_since_is_not_undone(house: Database) -> None:
 async def test_there_is_nothing_to_undo_of_a_new_booking(house: Database) -> None:
     await book(house, TEN)
 
-    assert await undo.last_deed(house, 1) is None
+    assert await undo.last_change(house, 1) is None
     with pytest.raises(no.NothingToUndo):
         await take_back(house, 1)
 
@@ -165,7 +165,7 @@ async def test_what_no_act_can_bring_back_is_not_undone(house: Database, changed
     await book(house, TEN)
     await house.fetch(text(f"UPDATE bookings SET {changed} WHERE id = 1"))
 
-    assert await undo.last_deed(house, 1) is None
+    assert await undo.last_change(house, 1) is None
 
 
 async def test_a_deleted_booking_is_gone(house: Database) -> None:
@@ -173,7 +173,7 @@ async def test_a_deleted_booking_is_gone(house: Database) -> None:
     await change(house, 1, status=Status.CONFIRMED)
     last = (await bulk_scenario.last_events(house, 1))[0]["id"]
     async with house.transaction(by=OWNER) as session:
-        await records.remove(session, await records.hold(session, Booking, 1), by=OWNER, now=NOW)
+        await records.remove(session, await records.lock(session, Booking, 1), by=OWNER, now=NOW)
 
     with pytest.raises(no.Missing):
         await take_back(house, 1, event_id=last)
@@ -200,19 +200,19 @@ async def test_undoing_is_for_the_desk(house: Database, by: Actor) -> None:
 
 # An act over many.
 
-MANY: list[tuple[What, dict[str, Any]]] = [
-    (What.CONFIRM, {}),
-    (What.CANCEL, {}),
-    (What.SHIFT, {"minutes": 15}),
-    (What.SHIFT, {"minutes": -15}),
-    (What.SHIFT, {"minutes": 600}),
-    (What.REASSIGN, {"resource_id": MAX}),
-    (What.ELSEWHERE, {}),
+MANY: list[tuple[BulkAction, dict[str, Any]]] = [
+    (BulkAction.CONFIRM, {}),
+    (BulkAction.CANCEL, {}),
+    (BulkAction.SHIFT, {"minutes": 15}),
+    (BulkAction.SHIFT, {"minutes": -15}),
+    (BulkAction.SHIFT, {"minutes": 600}),
+    (BulkAction.REASSIGN, {"resource_id": MAX}),
+    (BulkAction.REASSIGN_TO_FREE, {}),
 ]
 
 
 @pytest.mark.parametrize(("what", "more"), MANY, ids=[f"{what}{more.get('minutes', '')}" for what, more in MANY])
-async def test_an_act_over_many_is_undone_as_a_whole(house: Database, what: What, more: dict[str, Any]) -> None:
+async def test_an_act_over_many_is_undone_as_a_whole(house: Database, what: BulkAction, more: dict[str, Any]) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 5)
     before = await rows_of(house)
     await bulk_scenario.run(house, numbers, what, **more)
@@ -230,7 +230,7 @@ async def test_a_swap_is_undone(house: Database) -> None:
     await book(house, TEN)
     await book(house, TEN + HALF, resource=MAX)
     before = await starts(house)
-    await bulk_scenario.run(house, [1, 2], What.SWAP)
+    await bulk_scenario.run(house, [1, 2], BulkAction.SWAP)
 
     await take_all_back(house, "an-act")
 
@@ -239,7 +239,7 @@ async def test_a_swap_is_undone(house: Database) -> None:
 
 async def test_an_act_is_undone_whole_or_not_at_all_and_then_one_by_one(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
-    await bulk_scenario.run(house, numbers, What.CANCEL)
+    await bulk_scenario.run(house, numbers, BulkAction.CANCEL)
     await book(house, TEN + HALF, user=2)
     before = await everything(house)
 
@@ -254,7 +254,7 @@ async def test_an_act_is_undone_whole_or_not_at_all_and_then_one_by_one(house: D
 
 async def test_an_act_of_which_one_changed_since_is_not_undone(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
-    await bulk_scenario.run(house, numbers, What.CONFIRM)
+    await bulk_scenario.run(house, numbers, BulkAction.CONFIRM)
     await change(house, 2, status=Status.COMPLETED)
 
     with pytest.raises(no.ChangedSince):
@@ -269,8 +269,8 @@ async def test_an_act_that_never_was_is_not_undone(house: Database) -> None:
 async def test_an_act_over_more_than_can_be_undone_at_once_is_not(
     house: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(undo, "MOST_ROWS", 2)
-    await bulk_scenario.run(house, await bulk_scenario.fill_afternoon(house, 3), What.CONFIRM)
+    monkeypatch.setattr(undo, "MAX_BOOKINGS", 2)
+    await bulk_scenario.run(house, await bulk_scenario.fill_afternoon(house, 3), BulkAction.CONFIRM)
 
     with pytest.raises(no.TooManyAtOnce):
         await take_all_back(house, "an-act")

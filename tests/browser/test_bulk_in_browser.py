@@ -28,7 +28,7 @@ async def kept(served: Served) -> AsyncIterator[Database]:
     """The database that is served, with Mara (1) at the desk and Tom (2) who books."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
-            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
             await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
             await records.create(session, User, name="Tom", email="tom@example.com", **who)
         await bulk_scenario.open_house(database)

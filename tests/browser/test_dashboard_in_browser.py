@@ -28,7 +28,7 @@ async def kept(served: Served) -> AsyncIterator[Database]:
     """The database that is served: Mara at the desk, Tom (2), and twelve chairs that are always open. No bookings."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
-            who: dict[str, Any] = {**HOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+            who: dict[str, Any] = {**HOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
             if await session.get(User, 1) is None:
                 await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
                 await records.create(session, User, name="Tom", email="tom@example.com", **who)

@@ -24,7 +24,7 @@ PERSON = {WIDE: "Wanda", PHONE: "Phoebe"}
 @pytest.fixture(scope="module")
 async def kept(served: Served) -> AsyncIterator[Database]:
     """The database that is served, with Ada (1), Wanda (2) and Phoebe (3), who each come next week."""
-    who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+    who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
             await records.create(session, User, name="Ada", email="ada@example.com", role=Role.ADMIN, **who)

@@ -30,7 +30,7 @@ async def kept(served: Served) -> AsyncIterator[Database]:
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER, now=NOW) as session:
             asked: dict[str, Any] = {"by": OWNER, "now": NOW}
-            who = {**asked, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+            who = {**asked, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
             await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
             await records.create(session, User, name="Tom Featherstonehaugh", email="tom@example.com", **who)
             for title, price in (("Haircut", 35), ("Colour and a very long head massage", 60)):

@@ -28,7 +28,7 @@ PAGES = (
 @pytest.fixture(scope="module")
 async def kept(served: Served) -> AsyncIterator[Database]:
     """The database that is served, with Ada (1), two Toms (2, 3), Lea and Max, and a visit of Lea's next week."""
-    who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+    who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
     how: dict[str, Any] = {"by": OWNER, "now": NOW}
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:

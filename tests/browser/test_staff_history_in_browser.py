@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from bookit import records
-from bookit.bookings.bulk import What
+from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.policy.permissions import Actor
@@ -31,7 +31,7 @@ async def kept(served: Served) -> AsyncIterator[Database]:
     """The database that is served: Ada (1) moved twelve of Tom's (2) visits at once."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
-            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
             await records.create(session, User, name="Ada", email=ADA, role=Role.ADMIN, **who)
             await records.create(session, User, name="Tom Featherstonehaugh", email="tom@example.com", **who)
         await bulk_scenario.open_house(database)
@@ -41,7 +41,7 @@ async def kept(served: Served) -> AsyncIterator[Database]:
                 start = NEXT_WEEK + HALF * at
                 await records.create(session, Booking, by=OWNER, now=NOW, start_time=start, **facts)
         await bulk_scenario.run(
-            database, range(1, 13), What.SHIFT, minutes=30, reason="The train is late", now=NOW,
+            database, range(1, 13), BulkAction.SHIFT, minutes=30, reason="The train is late", now=NOW,
             by=Actor("admin", 1, Role.ADMIN),
         )  # fmt: skip
         yield database

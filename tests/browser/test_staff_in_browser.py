@@ -32,7 +32,7 @@ async def kept(served: Served) -> AsyncIterator[Database]:
     """The database that is served, with Mara (1) at the desk, Tom (2) who books, and something to book."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
-            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
             await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
             await records.create(session, User, name="Tom", email="tom@example.com", **who)
             facts: dict[str, Any] = {"title": "Haircut", "price": 35, "duration_minutes": 45}
@@ -182,7 +182,7 @@ async def test_an_edit_that_comes_too_late_shows_both_versions(
     await page.goto(f"{served.url}/admin/booking/edit/{booked.id}")
     mara = Actor("admin", 1, Role.STAFF)
     async with kept.transaction(by=mara) as session:
-        row = await records.hold(session, Booking, booked.id)
+        row = await records.lock(session, Booking, booked.id)
         await records.change(session, row, by=mara, now=NOW, start_time=start + timedelta(hours=1))
 
     time = page.locator("#start_time")

@@ -91,7 +91,7 @@ async def street(
     url = make_database(server, f"street_{worker_id}", TEMPLATE)
     async with Database(url) as database:
         async with database.transaction(by=OWNER) as session:
-            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
             for name in ("Ada", "Eve"):
                 await records.create(
                     session, User, name=name, email=f"{name}@example.com".lower(), role=Role.ADMIN, **who

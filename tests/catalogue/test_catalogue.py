@@ -8,7 +8,7 @@ import pytest
 
 from bookit import refusals as no
 from bookit.db.pool import Database
-from bookit.schema.tables import Resource, Service, ServiceResource, home
+from bookit.schema.tables import Resource, Service, ServiceResource, table_of
 from tests.conftest import NOW, TOMORROW_AT_TEN, Person, refused
 from tests.support.admin_client import desk, open_door, staff_settings
 from tests.support.doors import AT_BOTH_DOORS, Door, door
@@ -44,8 +44,8 @@ async def test_an_admin_adds_a_service_with_a_resource_of_its_own(door: Door, da
         "created_at": NOW,
         "version": 1,
     }
-    own = await database.fetch(home(Resource).select())
-    links = await database.fetch(home(ServiceResource).select())
+    own = await database.fetch(table_of(Resource).select())
+    links = await database.fetch(table_of(ServiceResource).select())
     assert [(row["name"], row["capacity"], row["timezone"]) for row in own] == [("Massage", 1, "UTC")]
     assert links == [{"service_id": 1, "resource_id": 1}]
 
@@ -132,7 +132,7 @@ async def test_a_service_nobody_booked_goes_with_its_own_resource(
     door: Door, haircut: Service, database: Database
 ) -> None:
     assert await door.remove(Service, haircut) is None
-    assert await database.fetch(home(Resource).select()) == []
+    assert await database.fetch(table_of(Resource).select()) == []
 
 
 @AT_BOTH_DOORS
@@ -140,7 +140,7 @@ async def test_resources_that_are_not_its_own_stay_when_a_service_goes(
     door: Door, shared: Service, database: Database
 ) -> None:
     assert await door.remove(Service, shared) is None
-    assert [row["name"] for row in await database.fetch(home(Resource).select())] == ["Lea", "Max"]
+    assert [row["name"] for row in await database.fetch(table_of(Resource).select())] == ["Lea", "Max"]
 
 
 @AT_BOTH_DOORS
@@ -219,7 +219,7 @@ async def test_money_is_exact(ada: Person, visitor: httpx2.AsyncClient, database
     """A JSON number may not hold a price exactly; a form's text always does."""
     await ada.asks("POST", "/services", json=IN_JSON | {"price": 35 * 0.01})
 
-    rows = await database.fetch(home(Service).select())
+    rows = await database.fetch(table_of(Service).select())
     assert rows[0]["price"] == Decimal("0.35")
     assert '"price":0.35,' in (await visitor.get("/services/1")).text
 
@@ -230,7 +230,7 @@ async def test_money_is_exact(ada: Person, visitor: httpx2.AsyncClient, database
 async def test_a_service_is_served_by_the_resources_chosen(ada: Person, shared: Service, database: Database) -> None:
     answer = await ada.asks("POST", "/services", json=IN_JSON | {"resource_ids": [2, 1, 2]})
 
-    links = await database.fetch(home(ServiceResource).select())
+    links = await database.fetch(table_of(ServiceResource).select())
     assert answer.status_code == 201
     assert [row["resource_id"] for row in links if row["service_id"] == answer.json()["id"]] == [1, 2]
 
@@ -238,7 +238,7 @@ async def test_a_service_is_served_by_the_resources_chosen(ada: Person, shared: 
 async def test_who_serves_a_service_can_be_changed(ada: Person, shared: Service, database: Database) -> None:
     answer = await ada.asks("PATCH", f"/services/{shared.id}", json={"resource_ids": [2]})
 
-    links = await database.fetch(home(ServiceResource).select())
+    links = await database.fetch(table_of(ServiceResource).select())
     assert answer.status_code == 200
     assert [row["resource_id"] for row in links] == [2]
 

@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from bookit.db.coalescing import Gathering
-from bookit.db.contention import Turns
+from bookit.db.coalescing import Coalescer
+from bookit.db.contention import KeyedQueue
 from bookit.schema.tables import Service
 from tests.conftest import Join, Person
 
@@ -35,27 +35,27 @@ class Ledger:
 
 
 async def test_all_who_ask_at_once_are_answered_together() -> None:
-    gathering, ledger = Gathering(), Ledger()
+    gathering, ledger = Coalescer(), Ledger()
 
-    found = await asyncio.gather(*(gathering.ask("page", ledger.reading) for _ in range(100)))
+    found = await asyncio.gather(*(gathering.load("page", ledger.reading) for _ in range(100)))
 
     assert (found, ledger.read) == ([0] * 100, [frozenset({None})])
 
 
 async def test_all_who_ask_while_one_is_answered_are_answered_together() -> None:
-    gathering, ledger = Gathering(), Ledger()
-    first = asyncio.create_task(gathering.ask("rows", ledger.reading, 0))
+    gathering, ledger = Coalescer(), Ledger()
+    first = asyncio.create_task(gathering.load("rows", ledger.reading, 0))
     await ledger.has_begun.wait()
     ledger.written = 5
 
-    found = await asyncio.gather(*(gathering.ask("rows", ledger.reading, n % 10) for n in range(50)))
+    found = await asyncio.gather(*(gathering.load("rows", ledger.reading, n % 10) for n in range(50)))
 
     assert (await first, found) == (0, [5] * 50)
     assert ledger.read == [frozenset({0}), frozenset(range(10))]
 
 
 async def test_other_questions_do_not_wait_for_each_other() -> None:
-    gathering, gate = Gathering(), asyncio.Event()
+    gathering, gate = Coalescer(), asyncio.Event()
 
     async def slow(about: Numbers) -> Mapping[Any, str]:
         await gate.wait()
@@ -64,17 +64,17 @@ async def test_other_questions_do_not_wait_for_each_other() -> None:
     async def quick(about: Numbers) -> Mapping[Any, str]:
         return dict.fromkeys(about, "quick")
 
-    waits = asyncio.create_task(gathering.ask("slow", slow))
+    waits = asyncio.create_task(gathering.load("slow", slow))
     await asyncio.sleep(0)
 
-    assert await gathering.ask("quick", quick) == "quick"
+    assert await gathering.load("quick", quick) == "quick"
     gate.set()
     assert await waits == "slow"
 
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_an_answer_is_never_older_than_its_question(seed: int) -> None:
-    gathering, ledger, chance = Gathering(), Ledger(), random.Random(seed)
+    gathering, ledger, chance = Coalescer(), Ledger(), random.Random(seed)
     asked = 0
 
     async def writer() -> None:
@@ -86,7 +86,7 @@ async def test_an_answer_is_never_older_than_its_question(seed: int) -> None:
         nonlocal asked
         for _ in range(20):
             asked, before = asked + 1, ledger.written
-            assert await gathering.ask("page", ledger.reading, chance.randrange(3)) >= before
+            assert await gathering.load("page", ledger.reading, chance.randrange(3)) >= before
             await asyncio.sleep(chance.choice([0, 0, chance.random() / 500]))
 
     await asyncio.wait_for(asyncio.gather(writer(), *(reader() for _ in range(10))), 10)
@@ -95,12 +95,12 @@ async def test_an_answer_is_never_older_than_its_question(seed: int) -> None:
 
 
 async def test_who_asks_between_two_rounds_is_not_forgotten() -> None:
-    gathering, ledger = Gathering(), Ledger()
+    gathering, ledger = Coalescer(), Ledger()
 
     async def asks_again() -> int:
-        await gathering.ask("page", ledger.reading)
+        await gathering.load("page", ledger.reading)
         ledger.written += 1
-        return int(await gathering.ask("page", ledger.reading))
+        return int(await gathering.load("page", ledger.reading))
 
     found = await asyncio.wait_for(asyncio.gather(*(asks_again() for _ in range(30))), 5)
 
@@ -108,26 +108,26 @@ async def test_who_asks_between_two_rounds_is_not_forgotten() -> None:
 
 
 async def test_what_an_answer_raises_all_of_its_round_meet_and_nobody_after_them() -> None:
-    gathering, ledger = Gathering(), Ledger()
+    gathering, ledger = Coalescer(), Ledger()
 
     async def fails(about: Numbers) -> Mapping[Any, int]:
         await asyncio.sleep(0.001)
         raise ZeroDivisionError(sorted(about))
 
-    found = await asyncio.gather(*(gathering.ask("rows", fails, n) for n in range(4)), return_exceptions=True)
+    found = await asyncio.gather(*(gathering.load("rows", fails, n) for n in range(4)), return_exceptions=True)
 
     assert [repr(one) for one in found] == ["ZeroDivisionError([0, 1, 2, 3])"] * 4
-    assert await gathering.ask("rows", ledger.reading, 1) == 0
+    assert await gathering.load("rows", ledger.reading, 1) == 0
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
 @pytest.mark.parametrize("leaves", range(4), ids=["who asked", "who joined", "who began a round", "who joined it"])
 async def test_nobody_who_leaves_takes_the_answer_from_the_others(leaves: int, has_begun: bool) -> None:
-    gathering, ledger = Gathering(), Ledger()
-    asks = [asyncio.create_task(gathering.ask("page", ledger.reading)) for _ in range(2)]
+    gathering, ledger = Coalescer(), Ledger()
+    asks = [asyncio.create_task(gathering.load("page", ledger.reading)) for _ in range(2)]
     if has_begun:
         await ledger.has_begun.wait()
-    asks += [asyncio.create_task(gathering.ask("page", ledger.reading)) for _ in range(2)]
+    asks += [asyncio.create_task(gathering.load("page", ledger.reading)) for _ in range(2)]
     await asyncio.sleep(0)
 
     asks[leaves].cancel()
@@ -138,18 +138,18 @@ async def test_nobody_who_leaves_takes_the_answer_from_the_others(leaves: int, h
 
 
 async def test_a_round_that_is_ended_from_outside_leaves_nobody_waiting_for_ever() -> None:
-    gathering, ledger = Gathering(), Ledger()
-    first = asyncio.create_task(gathering.ask("page", ledger.reading))
+    gathering, ledger = Coalescer(), Ledger()
+    first = asyncio.create_task(gathering.load("page", ledger.reading))
     await ledger.has_begun.wait()
-    answering = [task for task in asyncio.all_tasks() if "Gathering._answer" in repr(task.get_coro())]
-    next_one = asyncio.create_task(gathering.ask("page", ledger.reading))
+    answering = [task for task in asyncio.all_tasks() if "Coalescer._answer" in repr(task.get_coro())]
+    next_one = asyncio.create_task(gathering.load("page", ledger.reading))
     await asyncio.sleep(0)
 
     answering[0].cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
 
-    assert await asyncio.wait_for(gathering.ask("page", ledger.reading), 5) == 0
+    assert await asyncio.wait_for(gathering.load("page", ledger.reading), 5) == 0
     assert await asyncio.wait_for(next_one, 5) == 0
 
 
@@ -177,9 +177,9 @@ class Room:
 
 @pytest.mark.parametrize("places", [0, 1, 3])
 async def test_of_many_who_want_the_same_only_one_finds_it_gone(places: int) -> None:
-    turns, room = Turns(), Room(places)
+    turns, room = KeyedQueue(), Room(places)
 
-    wants = (turns.take("slot", room.enter, refused_alike=Taken) for _ in range(50))
+    wants = (turns.run("slot", room.enter, shared_error=Taken) for _ in range(50))
     found = await asyncio.wait_for(asyncio.gather(*wants, return_exceptions=True), 5)
 
     assert (sum(type(one) is Taken for one in found), room.places) == (50 - places, 0)
@@ -187,25 +187,25 @@ async def test_of_many_who_want_the_same_only_one_finds_it_gone(places: int) -> 
 
 
 async def test_who_comes_while_it_is_found_gone_tries_anew() -> None:
-    turns, room = Turns(), Room(0)
-    first = asyncio.create_task(turns.take("slot", room.enter, refused_alike=Taken))
+    turns, room = KeyedQueue(), Room(0)
+    first = asyncio.create_task(turns.run("slot", room.enter, shared_error=Taken))
     await asyncio.sleep(0)
     room.places = 1  # Somebody cancelled, after the first had looked and before the second came.
 
-    assert await turns.take("slot", room.enter, refused_alike=Taken) == 0
+    assert await turns.run("slot", room.enter, shared_error=Taken) == 0
     with pytest.raises(Taken):
         await first
 
 
 async def test_other_refusals_are_ones_own() -> None:
-    turns, met = Turns(), list[int]()
+    turns, met = KeyedQueue(), list[int]()
 
     async def act(number: int) -> None:
         await asyncio.sleep(0)
         met.append(number)
         raise ZeroDivisionError
 
-    wants = (turns.take("slot", partial(act, number), refused_alike=Taken) for number in range(5))
+    wants = (turns.run("slot", partial(act, number), shared_error=Taken) for number in range(5))
     found = await asyncio.gather(*wants, return_exceptions=True)
 
     assert ([type(one) for one in found], met) == ([ZeroDivisionError] * 5, [0, 1, 2, 3, 4])
@@ -214,8 +214,8 @@ async def test_other_refusals_are_ones_own() -> None:
 @pytest.mark.parametrize("leaves", range(4))
 @pytest.mark.parametrize("ticks", range(12))
 async def test_nobody_who_leaves_keeps_the_others_waiting(leaves: int, ticks: int) -> None:
-    turns, room = Turns(), Room(10)
-    wants = [asyncio.create_task(turns.take("slot", room.enter, refused_alike=Taken)) for _ in range(5)]
+    turns, room = KeyedQueue(), Room(10)
+    wants = [asyncio.create_task(turns.run("slot", room.enter, shared_error=Taken)) for _ in range(5)]
     for _ in range(ticks):
         await asyncio.sleep(0.0003)
 
@@ -223,7 +223,7 @@ async def test_nobody_who_leaves_keeps_the_others_waiting(leaves: int, ticks: in
     found = await asyncio.wait_for(asyncio.gather(*wants, return_exceptions=True), 5)
 
     assert sum(isinstance(one, int) for one in found) == 10 - room.places >= 4
-    assert await turns.take("slot", room.enter, refused_alike=Taken) == room.places
+    assert await turns.run("slot", room.enter, shared_error=Taken) == room.places
 
 
 Read = Callable[[httpx2.Response], str]

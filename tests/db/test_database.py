@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from bookit import refusals as no
-from bookit.db.errors import retrying
+from bookit.db.errors import retry_interrupted
 from bookit.db.pool import Database
 from bookit.db.session import Session
 from bookit.schema.tables import Resource, ServiceResource, User
@@ -160,10 +160,10 @@ async def test_a_refused_attempt_keeps_the_rest(database: Database) -> None:
     async with database.transaction(by=OWNER) as session:
         await session.insert(room("Room"))
         with suppress(no.CapacityOutOfRange):
-            async with session.attempt():
+            async with session.savepoint():
                 await session.insert(room("Hall"))
                 await session.insert(room("Yard", capacity=0))
-        async with session.attempt():
+        async with session.savepoint():
             await session.insert(room("Loft"))
 
     assert await names(database) == ["Room", "Loft"]
@@ -173,7 +173,7 @@ async def test_an_attempt_that_raises_something_else_ends_the_whole(database: Da
     with suppress(ValueError):
         async with database.transaction(by=OWNER) as session:
             await session.insert(room("Room"))
-            async with session.attempt():
+            async with session.savepoint():
                 raise ValueError
 
     assert await names(database) == []
@@ -183,10 +183,10 @@ async def test_an_attempt_inside_an_attempt_is_undone_with_it(database: Database
     async with database.transaction(by=OWNER) as session:
         await session.insert(room("Room"))
         with suppress(no.Forbidden):
-            async with session.attempt():
+            async with session.savepoint():
                 await session.insert(room("Hall"))
                 with suppress(no.CapacityOutOfRange):
-                    async with session.attempt():
+                    async with session.savepoint():
                         await session.insert(room("Yard", capacity=0))
                 raise no.Forbidden
 
@@ -198,11 +198,11 @@ async def test_after_a_refused_deletion_a_missing_parent_is_still_called_missing
         chair = await session.insert(room("Chair"))
         await session.fetch(text(BOOKED))
         with suppress(no.StillInUse):
-            async with session.attempt():
+            async with session.savepoint():
                 await session.delete(chair)
 
         with pytest.raises(no.UnknownService) as caught:
-            async with session.attempt():
+            async with session.savepoint():
                 await session.insert(ServiceResource(service_id=999, resource_id=chair.id))
 
     assert str(caught.value) == "There is no such service."
@@ -254,7 +254,7 @@ async def test_an_act_that_met_a_deadlock_runs_once_more(
                 await make_them_deadlock(session, opponent, console)
             return "done"
 
-    outcome = await asyncio.gather(retrying(act), return_exceptions=True)
+    outcome = await asyncio.gather(retry_interrupted(act), return_exceptions=True)
 
     assert len(runs) == 2
     assert [type(found) for found in outcome] == [str if deadlocks == 1 else no.Interrupted]
@@ -281,7 +281,7 @@ async def test_a_row_that_is_held_is_nobody_elses_to_change(database: Database, 
     console.execute("INSERT INTO resources (name, timezone) VALUES ('Room', 'UTC'); SET lock_timeout = '50ms'")
 
     async with database.transaction(by=OWNER) as session:
-        await session.get(Resource, 1, hold=True)
+        await session.get(Resource, 1, for_update=True)
 
         with pytest.raises(psycopg.errors.LockNotAvailable):
             console.execute("UPDATE resources SET name = 'Hall'")
@@ -436,9 +436,11 @@ async def test_a_row_that_is_not_there_is_none(database: Database) -> None:
 async def test_many_rows_are_added_under_the_same_promises(database: Database) -> None:
     with suppress(no.CapacityOutOfRange):
         async with database.transaction(by=OWNER) as session:
-            await session.load(Resource, ["name", "timezone", "capacity"], [("Room", "UTC", 1), ("Hall", "UTC", 0)])
+            await session.copy_rows(
+                Resource, ["name", "timezone", "capacity"], [("Room", "UTC", 1), ("Hall", "UTC", 0)]
+            )
     async with database.transaction(by=OWNER) as session:
-        added = await session.load(Resource, ["name", "timezone"], [("Yard", "UTC"), ("Loft", "UTC")])
+        added = await session.copy_rows(Resource, ["name", "timezone"], [("Yard", "UTC"), ("Loft", "UTC")])
 
     assert added == 2
     assert await names(database) == ["Yard", "Loft"]

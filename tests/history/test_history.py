@@ -28,8 +28,8 @@ from bookit.schema.tables import (
     Service,
     Status,
     User,
-    home,
     id_of,
+    table_of,
 )
 from tests.conftest import OWNER, PASSWORD, TOMORROW_AT_TEN, Person
 
@@ -119,7 +119,7 @@ async def last(database: Database, most: int, *columns: str) -> list[tuple[Any, 
 
 def as_kept(table: SQLModel) -> Any:
     """Ask for a row as history would write it down."""
-    name = home(type(table)).name
+    name = table_of(type(table)).name
     return text(f"SELECT to_jsonb(t) - 'password_hash' AS row FROM {name} t ORDER BY id DESC LIMIT 1")
 
 
@@ -131,7 +131,7 @@ async def test_every_change_of_a_row_is_remembered(
     business: Database, row: SQLModel, change: Row, old: Row, new: Row
 ) -> None:
     async with business.transaction(by=ADA, request_id="r-1") as session:
-        await session.because("As agreed")
+        await session.set_reason("As agreed")
         row = await session.insert(row)
         [first] = await session.fetch(as_kept(row))
         await session.update(row, **change)
@@ -139,7 +139,7 @@ async def test_every_change_of_a_row_is_remembered(
         await session.delete(row)
 
     kept = await last(business, 3, "table_name", "row_id", "action", "old", "new")
-    about = (home(type(row)).name, id_of(row))
+    about = (table_of(type(row)).name, id_of(row))
     assert kept == [
         (*about, "created", None, first["row"]),
         (*about, "changed", old, new),
@@ -175,9 +175,9 @@ async def test_a_request_is_remembered_with_its_person_and_number(tom: Person, d
 
 async def test_one_transaction_may_speak_for_several_people(business: Database) -> None:
     async with business.transaction(by=OWNER) as session:
-        await session.speak_for(ADA)
+        await session.set_actor(ADA)
         await session.insert(Resource(name="Room", timezone="UTC"))
-        await session.speak_for(OWNER)
+        await session.set_actor(OWNER)
         await session.insert(Resource(name="Hall", timezone="UTC"))
 
     assert await last(business, 2, "actor_id", "actor", "door") == [(3, "admin 3", "admin"), (None, "admin", "seed")]
@@ -185,7 +185,7 @@ async def test_one_transaction_may_speak_for_several_people(business: Database) 
 
 async def test_many_rows_added_at_once_are_remembered_one_by_one(business: Database) -> None:
     async with business.transaction(by=ADA) as session:
-        await session.load(Resource, ["name", "timezone"], [("Room", "UTC"), ("Hall", "UTC")])
+        await session.copy_rows(Resource, ["name", "timezone"], [("Room", "UTC"), ("Hall", "UTC")])
 
     assert await last(business, 2, "action", "row_id", "actor") == [
         ("created", 2, "admin 3"),
@@ -219,7 +219,7 @@ async def test_a_refused_attempt_is_not_remembered_and_the_rest_is(business: Dat
     async with business.transaction(by=ADA) as session:
         await session.insert(Resource(name="Room", timezone="UTC"))
         with suppress(no.Forbidden):
-            async with session.attempt():
+            async with session.savepoint():
                 await session.insert(Resource(name="Hall", timezone="UTC"))
                 raise no.Forbidden
         await session.insert(Resource(name="Yard", timezone="UTC"))
@@ -267,7 +267,7 @@ async def test_no_password_and_no_token_is_written_down_anywhere(
 async def test_a_reason_is_kept_beside_what_follows_and_no_longer_than_the_transaction(single: Database) -> None:
     async with single.transaction(by=ADA) as session:
         await session.insert(Resource(name="Room", timezone="UTC"))
-        await session.because('The flood; it\'s "wet"')
+        await session.set_reason('The flood; it\'s "wet"')
         await session.insert(Resource(name="Hall", timezone="UTC"))
     async with single.transaction(by=OWNER) as session:
         await session.insert(Resource(name="Yard", timezone="UTC"))

@@ -18,7 +18,7 @@ from tests.conftest import NOW, OWNER, PASSWORD, ROOT, Clock, Person, refused
 async def changed(database: Database, person: Person, **facts: Any) -> None:
     """Let the admin change somebody."""
     async with database.transaction(by=OWNER) as session:
-        user = await records.hold(session, User, person.id)
+        user = await records.lock(session, User, person.id)
         await records.change(session, user, by=OWNER, now=NOW, **facts)
 
 
@@ -154,7 +154,7 @@ async def test_somebody_demoted_loses_their_rights_at_once(mara: Person, databas
 async def test_a_person_nothing_refers_to_can_be_removed(tom: Person, ada: Person, database: Database) -> None:
     by = Actor("admin", ada.id, Role.ADMIN)
     async with database.transaction(by=by) as session:
-        await records.remove(session, await records.hold(session, User, tom.id), by=by, now=NOW)
+        await records.remove(session, await records.lock(session, User, tom.id), by=by, now=NOW)
 
     assert refused(await tom.asks("GET", "/me")) == (401, "sign-in-ended")
 

@@ -228,7 +228,7 @@ async def test_staff_change_a_customers_contact_data_and_an_admin_everything(
 
     async def change() -> User:
         async with database.transaction(by=somebody) as session:
-            user = await records.hold(session, User, tom.id)
+            user = await records.lock(session, User, tom.id)
             return await records.change(session, user, by=somebody, now=NOW, **facts)
 
     if is_allowed:
@@ -246,7 +246,7 @@ async def test_a_password_is_bounded_before_it_is_hashed() -> None:
 
     hashes = [await passwords.hash_password(password) for password in ("8 chars!", "ü" * 36)]
 
-    assert [await passwords.is_password("8 chars!", hashed) for hashed in hashes] == [True, False]
+    assert [await passwords.verify_password("8 chars!", hashed) for hashed in hashes] == [True, False]
 
 
 async def test_hashing_gives_way_to_everybody_else() -> None:
@@ -255,5 +255,5 @@ async def test_hashing_gives_way_to_everybody_else() -> None:
 
     expected = min(19, priority() + 10) if sys.platform == "linux" else priority()
 
-    assert await passwords.in_turn(priority) == expected
+    assert await passwords.run_in_pool(priority) == expected
     assert priority() == os.getpriority(os.PRIO_PROCESS, os.getpid())

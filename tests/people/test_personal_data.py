@@ -46,27 +46,27 @@ async def tamsin(database: Database, join: Join, mara: Person, haircut: Service)
     person: Person = await join(OLD_NAME)
     desk, herself = Actor("admin", mara.id, Role.STAFF), Actor("api", person.id, Role.USER)
     async with database.transaction(by=desk, now=NOW) as session:
-        user = await records.hold(session, User, person.id)
+        user = await records.lock(session, User, person.id)
         user = await records.change(session, user, by=desk, now=NOW, email=OLD_EMAIL)
         await records.change(session, user, by=desk, now=NOW, name=NAME, email=EMAIL)
     for day, comment in ((-3, FORMER_COMMENT), (-2, GONE_COMMENT), (-1, GONE_COMMENT), (1, ""), (2, ""), (3, "")):
         await visit(database, desk, herself, NOW + timedelta(days=day), comment)
     async with database.transaction(by=herself, now=NOW) as session:
         how: Any = {"by": herself, "now": NOW}
-        await records.change(session, await records.hold(session, Review, 1), **how, comment=COMMENT)
-        await records.remove(session, await records.hold(session, Review, 2), **how)
-        await sign_in.start_sign_in(session, user, now=NOW, lasts=timedelta(days=1))
+        await records.change(session, await records.lock(session, Review, 1), **how, comment=COMMENT)
+        await records.remove(session, await records.lock(session, Review, 2), **how)
+        await sign_in.issue_refresh_token(session, user, now=NOW, lifetime=timedelta(days=1))
         await idempotency.claim(session, user_id=user.id, key="k-1", request_hash="h", now=NOW)
     async with database.transaction(by=desk, now=NOW) as session:
-        await session.because(GONE_REASON)
-        await records.remove(session, await records.hold(session, Review, 3), by=OWNER, now=NOW)
-        await records.remove(session, await records.hold(session, Booking, 3), by=desk, now=NOW)
-        await session.because(REASON)
-        await acts.confirm(session, await records.hold(session, Booking, 4), by=desk, now=NOW)
-        await acts.cancel(session, await records.hold(session, Booking, 6), by=desk, now=NOW)
+        await session.set_reason(GONE_REASON)
+        await records.remove(session, await records.lock(session, Review, 3), by=OWNER, now=NOW)
+        await records.remove(session, await records.lock(session, Booking, 3), by=desk, now=NOW)
+        await session.set_reason(REASON)
+        await acts.confirm(session, await records.lock(session, Booking, 4), by=desk, now=NOW)
+        await acts.cancel(session, await records.lock(session, Booking, 6), by=desk, now=NOW)
     with pytest.raises(no.WrongPassword):
-        await sign_in.recognise(database, email=EMAIL, password="wrong")
-    return Person(await sign_in.signed_in(database, person.id), person.client)
+        await sign_in.authenticate(database, email=EMAIL, password="wrong")
+    return Person(await sign_in.get_active_user(database, person.id), person.client)
 
 
 async def visit(database: Database, desk: Actor, herself: Actor, start: datetime, comment: str) -> None:
@@ -350,7 +350,7 @@ async def test_what_the_database_itself_says_as_a_reason_stays(
         start = NOW + timedelta(days=9)
         await records.create(session, Booking, by=herself, now=NOW, service_id=haircut.id, start_time=start, hold=True)
     async with desk.database.transaction(by=Actor("worker"), now=NOW + timedelta(hours=1)) as session:
-        await acts.let_go(session, now=NOW + timedelta(hours=1))
+        await acts.expire_holds(session, now=NOW + timedelta(hours=1))
 
     await press_erase(desk.ada, tamsin.id)
 
@@ -419,7 +419,7 @@ async def test_the_export_says_nothing_of_anybody_else(
     """Not even if she worked here once, and wrote to another's account."""
     herself = Actor("admin", tamsin.id, Role.STAFF)
     async with desk.database.transaction(by=herself) as session:
-        await records.change(session, await records.hold(session, User, tom.id), by=herself, now=NOW, name="Tommy")
+        await records.change(session, await records.lock(session, User, tom.id), by=herself, now=NOW, name="Tommy")
 
     document = (await desk.ada.get(f"/admin/user/{tamsin.id}/data")).text
 
@@ -467,7 +467,7 @@ async def test_nobody_has_anothers_document(
 async def test_an_erased_customers_document_holds_no_person(desk: Desk, tamsin: Person) -> None:
     await press_erase(desk.ada, tamsin.id)
 
-    document = json.dumps(await data_export.draw(desk.database, tamsin.user, now=NOW), default=str)
+    document = json.dumps(await data_export.export(desk.database, tamsin.user, now=NOW), default=str)
 
     own = json.dumps({"name": NAME, "email": EMAIL})
     assert [trace for trace in TRACES if trace in document and trace not in own] == []
@@ -485,7 +485,7 @@ async def test_history_is_looked_up_and_never_read_through(
 
     async with database.transaction(by=OWNER, now=NOW) as session:
         before = await session.fetch(read_through)  # PostgreSQL counts together what it has not reported yet.
-        told = await data_export.draw(session, tamsin.user, now=NOW)
+        told = await data_export.export(session, tamsin.user, now=NOW)
         after_export = await session.fetch(read_through)
         await erasure.erase(session, tamsin.user, email=EMAIL, by=OWNER, now=NOW)
         after_erasing = await session.fetch(read_through)

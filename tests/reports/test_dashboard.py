@@ -133,13 +133,13 @@ async def test_a_hold_is_shown_while_it_lives(desk: Desk, database: Database, to
 
 @pytest.mark.usefixtures("chair")
 async def test_long_lists_are_cut_and_counted(desk: Desk, database: Database, tom: Person) -> None:
-    for day in range(limits.MOST_SHOWN + 2):
+    for day in range(limits.MAX_DASHBOARD_ROWS + 2):
         await book(database, tom, NOW + timedelta(days=7 * (day + 1), hours=1), Status.PENDING)
 
     pending = part((await desk.mara.get("/admin/")).text, "pending")
 
-    assert f"To be confirmed {limits.MOST_SHOWN + 2}" in pending
-    assert pending.count("Haircut") == limits.MOST_SHOWN
+    assert f"To be confirmed {limits.MAX_DASHBOARD_ROWS + 2}" in pending
+    assert pending.count("Haircut") == limits.MAX_DASHBOARD_ROWS
 
 
 @pytest.mark.usefixtures("chair")
@@ -261,7 +261,7 @@ async def test_a_visitor_is_sent_to_sign_in(desk: Desk) -> None:
 
 
 def test_only_who_works_here_sees_figures() -> None:
-    may = {role: permissions.may_see_figures(Actor("admin", 1, role)) for role in (None, *Role)}
+    may = {role: permissions.may_see_reports(Actor("admin", 1, role)) for role in (None, *Role)}
 
     assert may == {None: False, Role.USER: False, Role.STAFF: True, Role.ADMIN: True}
 

@@ -21,7 +21,7 @@ from bookit.db.statements import Row
 from bookit.policy import permissions, times
 from bookit.policy.permissions import Actor
 from bookit.reports import figures
-from bookit.reports.ranges import Days
+from bookit.reports.ranges import ReportRange
 from bookit.schema.tables import Booking, CalendarException, OpeningHours, Resource, Role, Service, Status
 from bookit.settings import Settings
 from tests.conftest import NOW, OWNER, Clock, Join, Person, refused
@@ -88,7 +88,7 @@ async def book_much(database: Database, customers: list[int], first: date, last:
             facts["resource_id"] = chance.choice(served[service])
             facts["start_time"] = begin + timedelta(minutes=5 * chance.randrange((last - first).days * 288 + 10 * 288))
             try:
-                async with session.attempt():
+                async with session.savepoint():
                     booking = await records.create(session, Booking, **HERE, **facts, override_reason="A test")
             except no.SlotTaken:
                 continue
@@ -390,17 +390,17 @@ async def test_a_hold_counts_as_long_as_it_lives(
 def test_periods_follow_each_other_without_a_gap(zone: str) -> None:
     for by in ("day", "week", "month"):
         for year in (2011, 2017):
-            days = Days(date(year, 1, 5), date(year, 12, 31), ZoneInfo(zone), by)
+            days = ReportRange(date(year, 1, 5), date(year, 12, 31), ZoneInfo(zone), by)
             assert days.periods[0][0] == days.first
             assert days.periods[-1][1] == days.last
             assert all(b[0] - a[1] == A_DAY for a, b in zip(days.periods, days.periods[1:], strict=False))
-            assert days.edges == sorted(days.edges)
-            assert days.edges[0] == days.since < days.until
+            assert days.period_starts == sorted(days.period_starts)
+            assert days.period_starts[0] == days.since < days.until
 
 
 def test_the_days_before_the_first_of_all_are_none() -> None:
     assert times.days_before(date(1, 1, 3), 30) == date(1, 1, 1)
-    assert Role.USER not in {role for role in Role if permissions.may_see_figures(Actor("api", 1, role))}
+    assert Role.USER not in {role for role in Role if permissions.may_see_reports(Actor("api", 1, role))}
 
 
 @pytest.mark.parametrize("days", RANGES, ids=str)
@@ -412,17 +412,17 @@ async def test_a_range_as_one_is_what_its_periods_add_up_to(
     await close_and_open(desk.database, first, chance)
     await book_much(desk.database, customers, first, last, chance)
 
-    weekly = await figures.utilisation(desk.database, Days(first, last, BERLIN, "week"), now=NOW)
-    whole = await figures.utilisation(desk.database, Days(first, last, BERLIN, "whole"), now=NOW)
+    weekly = await figures.utilisation(desk.database, ReportRange(first, last, BERLIN, "week"), now=NOW)
+    whole = await figures.utilisation(desk.database, ReportRange(first, last, BERLIN, "whole"), now=NOW)
     in_short = [
-        await figures.utilisation(desk.database, Days(first, last, BERLIN, by), now=NOW, with_gaps=False)
+        await figures.utilisation(desk.database, ReportRange(first, last, BERLIN, by), now=NOW, with_gaps=False)
         for by in ("week", "whole")
     ]
 
-    assert (whole.total, whole.parts) == (weekly.total, weekly.parts)
+    assert (whole.total, whole.groups) == (weekly.total, weekly.groups)
     assert [row["booked_minutes"] for row in whole.periods] == [weekly.total["booked_minutes"]]
     assert weekly.total["unsellable_minutes"] > 0
     nothing = {"unsellable_minutes": 0}
     for short in in_short:
         assert short.total == weekly.total | nothing
-        assert short.parts == [row | nothing for row in weekly.parts]
+        assert short.groups == [row | nothing for row in weekly.groups]

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from bookit import refusals as no
-from bookit.bookings.bulk import What
+from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from tests.conftest import Join, Person
 from tests.support import bulk_scenario
@@ -41,7 +41,11 @@ async def move_about(database: Database, numbers: list[int]) -> Counter[str]:
     """Move an afternoon later and earlier, and from one colleague to the other."""
     met: Counter[str] = Counter()
     for turn in range(6):
-        acts: Any = (What.SHIFT, {"minutes": 15}), (What.ELSEWHERE, {}), (What.SHIFT, {"minutes": -15})
+        acts: Any = (
+            (BulkAction.SHIFT, {"minutes": 15}),
+            (BulkAction.REASSIGN_TO_FREE, {}),
+            (BulkAction.SHIFT, {"minutes": -15}),
+        )
         what, more = acts[turn % 3]
         outcomes = await run(database, numbers, what, is_all_or_nothing=False, **more)
         met.update(why or "done" for why in refusals(outcomes).values())
@@ -76,7 +80,7 @@ async def test_two_people_do_the_same_at_once_and_one_of_them_is_told(database: 
     seen: dict[int, int | None] = dict.fromkeys(numbers, 1)
 
     found = await asyncio.gather(
-        *(run(database, numbers, What.SHIFT, seen=seen, minutes=15) for _ in range(4)), return_exceptions=True
+        *(run(database, numbers, BulkAction.SHIFT, seen=seen, minutes=15) for _ in range(4)), return_exceptions=True
     )
 
     assert sorted(type(one).__name__ for one in found) == ["NotAllPossible"] * 3 + ["list"]

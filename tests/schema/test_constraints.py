@@ -11,7 +11,7 @@ from sqlmodel import SQLModel, select
 
 from bookit import refusals as no
 from bookit.db.pool import Database
-from bookit.schema.tables import Booking, Resource, Service, User, home, refusals_by_constraint
+from bookit.schema.tables import Booking, Resource, Service, User, refusals_by_constraint, table_of
 from tests.conftest import OWNER, every_table
 
 # One business with a row in every table: a visit that took place and was reviewed, and one to come.
@@ -212,7 +212,7 @@ FILLED_IN = {"version", "seat"}
 NEEDED = [
     (column.table.name, column.name)
     for table in every_table()
-    for column in home(table).columns
+    for column in table_of(table).columns
     if not (column.nullable or column.primary_key or column.name in FILLED_IN or column.table.name == "events")
 ]
 PROMISES = """
@@ -304,7 +304,7 @@ async def test_what_must_be_filled_in_is_asked_for_by_name(business: Database, t
 
 @pytest.mark.parametrize("table", [User, Service, Resource, Booking])
 async def test_what_something_refers_to_is_still_in_use(business: Database, table: type[SQLModel]) -> None:
-    row = table(**(await business.fetch(select(table).where(home(table).c.id == 1)))[0])
+    row = table(**(await business.fetch(select(table).where(table_of(table).c.id == 1)))[0])
 
     with pytest.raises(no.StillInUse):
         async with business.transaction(by=OWNER) as session:

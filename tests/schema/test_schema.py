@@ -26,7 +26,7 @@ Console = psycopg.Connection[TupleRow]
 Schema = dict[tuple[str, ...], str]
 MakeScratch = Callable[[str], str]
 
-MIGRATIONS = sorted((revisions.FOLDER / "versions").glob("*.py"))
+MIGRATIONS = sorted((revisions.MIGRATIONS_FOLDER / "versions").glob("*.py"))
 ALEMBICS_OWN = "alembic_version"
 NOT_OF_AN_EXTENSION = "NOT EXISTS (SELECT FROM pg_depend WHERE objid = {}.oid AND deptype = 'e')"
 # Each gives the kind, two names and a text. Alembic itself compares none of these texts.
@@ -89,7 +89,7 @@ def migrated(scratch: MakeScratch) -> Iterator[Console]:
 def declared(scratch: MakeScratch) -> Schema:
     """Tell the schema of a database made straight from the tables."""
     url = scratch("template0")
-    engine = create_engine(revisions.dialect_url(url), poolclass=NullPool)
+    engine = create_engine(revisions.sqlalchemy_url(url), poolclass=NullPool)
     SQLModel.metadata.create_all(engine)
     with psycopg.connect(url) as console:
         return described(console)
@@ -193,13 +193,13 @@ def test_up_down_and_up_again_leaves_nothing_behind(scratch: MakeScratch) -> Non
     url = scratch("template0")
     with psycopg.connect(url, autocommit=True) as console:
         revisions.migrate(url)
-        first, number = described(console), revisions.current(url)
+        first, number = described(console), revisions.current_revision(url)
         revisions.migrate(url, "base")
-        base, no_number = described(console), revisions.current(url)
+        base, no_number = described(console), revisions.current_revision(url)
         revisions.migrate(url)
         again = described(console)
 
-    assert (number, no_number) == (revisions.newest(), None)
+    assert (number, no_number) == (revisions.latest_revision(), None)
     assert base == {}
     assert again == first
 
@@ -224,7 +224,7 @@ def test_two_migrations_at_once_take_turns(scratch: MakeScratch) -> None:
         both = list(threads.map(lambda _: subprocess.run(command, capture_output=True, check=False), range(2)))
 
     assert [(done.returncode, done.stderr) for done in both] == [(0, b""), (0, b"")]
-    assert revisions.current(url) == revisions.newest()
+    assert revisions.current_revision(url) == revisions.latest_revision()
 
 
 @pytest.mark.parametrize(
@@ -248,9 +248,9 @@ def test_a_migration_that_cannot_have_its_lock_gives_up_and_changes_nothing(scra
 
 def test_the_newest_migration_is_the_one_alembic_goes_to() -> None:
     config = Config()
-    config.set_main_option("script_location", str(revisions.FOLDER))
+    config.set_main_option("script_location", str(revisions.MIGRATIONS_FOLDER))
 
-    assert revisions.newest() == ScriptDirectory.from_config(config).get_current_head()
+    assert revisions.latest_revision() == ScriptDirectory.from_config(config).get_current_head()
 
 
 @pytest.mark.parametrize("path", MIGRATIONS, ids=lambda path: path.stem)

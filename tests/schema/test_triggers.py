@@ -30,7 +30,7 @@ def test_every_reason_is_of_a_table_and_says_something() -> None:
 
 def test_the_audit_trigger_names_the_secret_columns(database_url: str) -> None:
     with psycopg.connect(database_url) as console:
-        definitions = dict(console.execute(TRIGGERS, ["users"]).fetchall())
+        definitions: dict[str, str] = dict(console.execute(TRIGGERS, ["users"]).fetchall())
 
     assert definitions["audit_row"].endswith("EXECUTE FUNCTION audit_row('password_hash')")
     assert secret_columns(*TABLES.values()) == {"password_hash", "token_hash"}

@@ -32,7 +32,7 @@ from bookit.schema.tables import (
     ServiceResource,
     Status,
     User,
-    home,
+    table_of,
 )
 from seed import bulk, review_texts, schedule, studio
 from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_PASSWORD, DEMO_STAFF, Outcome, Summary, plant
@@ -43,7 +43,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 
 async def rows(database: Database, table: type[SQLModel]) -> list[Row]:
-    return await database.fetch(select(table).order_by(*home(table).primary_key))
+    return await database.fetch(select(table).order_by(*table_of(table).primary_key))
 
 
 async def count(database: Database, table: type[SQLModel]) -> int:
@@ -171,7 +171,7 @@ async def test_history_names_who_did_what(database: Database) -> None:
 async def test_the_demo_people_can_sign_in(database: Database, email: str) -> None:
     await plant(database, now=NOW, bookings=0)
 
-    person = await sign_in.recognise(database, email=email, password=DEMO_PASSWORD)
+    person = await sign_in.authenticate(database, email=email, password=DEMO_PASSWORD)
 
     assert person.role == {DEMO_ADMIN: Role.ADMIN, DEMO_STAFF: Role.STAFF, DEMO_CUSTOMER: Role.USER}[email]
     assert await count(database, Booking) == 0

@@ -165,7 +165,7 @@ def test_somebodys_own_database_needs_a_real_secret(installed: Place, command: s
     refusal = installed.run(command, SECRET_KEY=secret).refusal
 
     assert refusal.splitlines() == [
-        f"SECRET_KEY {what}. It signs the sign-ins, so it needs 32 bytes or more. Make one with:",
+        f"SECRET_KEY {what}. It signs sign-ins and needs 32 bytes or more. Make one with:",
         '  python3 -c "import secrets; print(secrets.token_hex(32))"',
     ]
 
@@ -185,7 +185,7 @@ def test_every_usual_spelling_of_an_address_works(installed: Place, tcp: str, sp
     assert checked.said.splitlines() == [
         "The settings make sense.",
         "PostgreSQL 18 answers (the one of DATABASE_URL).",
-        f"The schema is up to date ({revisions.newest()}).",
+        f"The schema is up to date ({revisions.latest_revision()}).",
     ]
 
 
@@ -254,11 +254,13 @@ def test_each_command_tells_alike_that_it_cannot_reach_its_database(installed: P
 
 def test_an_old_schema_stops_the_start_until_it_is_migrated(installed: Place, own_url: str) -> None:
     installed.environment["DATABASE_URL"] = sibling(own_url, "empty")
-    needed = f"The database is empty, and this BookIt needs migration {revisions.newest()}. Run: bookit migrate"
+    needed = (
+        f"The database is empty, and this BookIt needs migration {revisions.latest_revision()}. Run: bookit migrate"
+    )
     assert installed.run("serve").refusal == needed
 
-    assert installed.run("migrate") == (0, f"Migrated from empty to {revisions.newest()}.\n", "")
-    assert installed.run("migrate") == (0, f"The database is up to date ({revisions.newest()}).\n", "")
+    assert installed.run("migrate") == (0, f"Migrated from empty to {revisions.latest_revision()}.\n", "")
+    assert installed.run("migrate") == (0, f"The database is up to date ({revisions.latest_revision()}).\n", "")
 
     server = installed.serve()
     assert httpx2.get(f"{server.address}/readyz", trust_env=False).status_code == 200
@@ -272,7 +274,8 @@ def test_a_newer_schema_is_left_alone(installed: Place, own_url: str, command: s
 
     assert answer.status == 1
     assert answer.complained == (
-        f"This database is of a newer BookIt (migration 9999; this one knows {revisions.newest()}). Update BookIt.\n"
+        f"This database is of a newer BookIt (migration 9999; this one knows {revisions.latest_revision()})."
+        " Update BookIt.\n"
     )
 
 
@@ -287,8 +290,8 @@ def test_check_says_what_is_well_with_its_own_database(place: Place) -> None:
     empty = "The database is empty; bookit serve makes its schema.\n"
 
     assert place.run("check") == (0, well + empty, "")
-    assert place.run("migrate") == (0, f"Migrated from empty to {revisions.newest()}.\n", "")
-    assert place.run("check") == (0, f"{well}The schema is up to date ({revisions.newest()}).\n", "")
+    assert place.run("migrate") == (0, f"Migrated from empty to {revisions.latest_revision()}.\n", "")
+    assert place.run("check") == (0, f"{well}The schema is up to date ({revisions.latest_revision()}).\n", "")
     assert not place.has_a_database_running
 
 

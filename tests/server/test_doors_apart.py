@@ -34,7 +34,7 @@ def apart(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory)
     with psycopg.connect(url) as connection:
         connection.execute(
             "INSERT INTO users (name, email, role, password_hash) VALUES ('Ada', 'ada@example.com', 'admin', %s)",
-            (passwords.PASSWORDS.hash(PASSWORD),),
+            (passwords.CRYPT_CONTEXT.hash(PASSWORD),),
         )
     with ExitStack() as opened:
 

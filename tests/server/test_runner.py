@@ -313,7 +313,7 @@ def test_a_demo_is_for_the_database_of_its_own_alone(fresh: Place) -> None:
 def test_an_ordinary_user_serves_from_a_folder_of_their_own() -> None:
     nobody = pwd.getpwnam("nobody")
     try:
-        bridge, who = embedded._becoming(nobody.pw_uid, nobody.pw_gid, sys.executable, sys.prefix, str(ROOT))
+        bridge, who = embedded._run_as(nobody.pw_uid, nobody.pw_gid, sys.executable, sys.prefix, str(ROOT))
     except DatabaseWillNotStart:
         pytest.skip("an ordinary user cannot reach this Python")
     with tempfile.TemporaryDirectory(prefix="b-") as folder, ExitStack() as on_leaving:

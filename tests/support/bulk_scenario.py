@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from bookit import records
 from bookit.bookings import bulk
-from bookit.bookings.bulk import Change, Outcome, What
+from bookit.bookings.bulk import BulkAction, BulkChange, Outcome
 from bookit.db.pool import Database
 from bookit.db.statements import Row
 from bookit.policy.permissions import Actor
@@ -68,9 +68,9 @@ async def open_from_to(database: Database, resource: int, opens: str, closes: st
 async def run(
     database: Database,
     numbers: Sequence[int],
-    what: What,
+    what: BulkAction,
     *,
-    keep: bool = True,
+    dry_run: bool = False,
     by: Actor = MARA,
     seen: dict[int, int | None] | None = None,
     request_id: str = "an-act",
@@ -79,8 +79,8 @@ async def run(
 ) -> list[Outcome]:
     """Do something to many bookings, or rehearse it."""
     chosen: dict[int, int | None] = seen if seen is not None else dict.fromkeys(numbers)
-    async with database.transaction(by=by, now=now, request_id=request_id, keep=keep) as session:
-        return await bulk.run(session, chosen, Change(what, **more), by=by, now=now)
+    async with database.transaction(by=by, now=now, request_id=request_id, dry_run=dry_run) as session:
+        return await bulk.run(session, chosen, BulkChange(what, **more), by=by, now=now)
 
 
 def refusals(outcomes: Sequence[Outcome]) -> dict[int, str | None]:
@@ -115,5 +115,5 @@ async def last_events(database: Database, number: int) -> list[Row]:
 async def lead(database: Database, number: int, status: Status) -> None:
     """Lead a booking to a status, as somebody else does."""
     async with database.transaction(by=OWNER, request_id="elsewhere") as session:
-        row = await records.hold(session, Booking, number)
+        row = await records.lock(session, Booking, number)
         await records.change(session, row, by=OWNER, now=NOW, status=status)

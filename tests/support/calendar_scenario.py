@@ -38,7 +38,7 @@ def berlin(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="module")
 async def kept(berlin: Served) -> AsyncIterator[Database]:
     """The database that is served: Mara (1) at the desk, Tom (2), and Lea and Max, who colour; Max until 13:00."""
-    who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.PASSWORDS.hash(PASSWORD)}
+    who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
     how: dict[str, Any] = {"by": OWNER, "now": NOW}
     async with Database(berlin.database_url, timezone="Europe/Berlin") as database:
         async with database.transaction(by=OWNER) as session:

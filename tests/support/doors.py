@@ -21,7 +21,7 @@ from api.auth import access_token
 from api.problems import every_refusal, status_of
 from bookit.bookings import acts
 from bookit.refusals import Misshapen, Missing
-from bookit.schema.tables import Booking, Review, Service, Status, User, home
+from bookit.schema.tables import Booking, Review, Service, Status, User, table_of
 from tests.conftest import PASSWORD, Person
 from tests.support.admin_client import Desk, Page
 from tests.support.refusal_assertions import Refused, Told, came_back, field_names, says, turned_away, who_says
@@ -86,7 +86,7 @@ class Door(ABC):
 
     async def row(self, table: type[SQLModel], number: int) -> dict[str, Any] | None:
         """Give a row as the database holds it, but for the hash of a password, which no two doors make alike."""
-        found = await self.desk.row(home(table).name, number)
+        found = await self.desk.row(table_of(table).name, number)
         return {name: value for name, value in found.items() if name != "password_hash"} if found else None
 
     @abstractmethod
@@ -185,7 +185,7 @@ class AtTheDesk(Door):
 
     async def lead(self, number: int, status: Status, *, by: Person) -> Any:
         """Press the button of the act that leads there."""
-        button = acts.LEADS[status].__name__.replace("_", "-")
+        button = acts.STATUS_ACTS[status].__name__.replace("_", "-")
         answer = await self.client(by).post(f"/admin/booking/action/{button}", data={"pks": str(number)})
         done = f"Booking #{number} is {DONE.get(status, status)}."
         return await self.pressed(by, answer, Booking, number, done)
@@ -201,7 +201,7 @@ class AtTheDesk(Door):
 
     async def newest(self, table: type[SQLModel]) -> dict[str, Any] | None:
         """Give the row that was made last."""
-        found = await self.desk.database.fetch(text(f"SELECT max(id) AS id FROM {home(table).name}"))
+        found = await self.desk.database.fetch(text(f"SELECT max(id) AS id FROM {table_of(table).name}"))
         return await self.row(table, found[0]["id"])
 
     async def save(self, table: type[SQLModel], page: str, by: Person, facts: dict[str, Any]) -> Refused | None:

@@ -42,7 +42,7 @@ async def once(database: Database, start: str, end: str, *, resource: int | None
 async def changed(database: Database, table: Any, number: int, **changes: Any) -> None:
     """Change a row as the owner would."""
     async with database.transaction(by=OWNER) as session:
-        row = await records.hold(session, table, number)
+        row = await records.lock(session, table, number)
         await records.change(session, row, **BY_OWNER, **changes)
 
 

@@ -8,7 +8,7 @@ import httpx2
 from sqlalchemy import text
 
 from bookit.db.pool import Database
-from bookit.schema.tables import home
+from bookit.schema.tables import table_of
 from tests.conftest import PASSWORD, Person, every_table
 
 Told = tuple[int, str, str | None]  # The status, the code, and the field it is about.
@@ -28,7 +28,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "POST /reviews": {"booking_id": 1, "rating": 5, "comment": "Good."},
     "PATCH /reviews/1": {"rating": 5, "comment": "Good."},
 }
-TABLES = [home(table).name for table in every_table()]
+TABLES = [table_of(table).name for table in every_table()]
 COUNTS = text(" UNION ALL ".join(f"SELECT '{name}' AS name, count(*) FROM {name}" for name in TABLES))
 SENTENCE = re.compile(r"[^\n\\^]{8,}\.")
 INSIDE = re.compile(

@@ -149,30 +149,32 @@ async def open_up(session: Session, case: Case) -> None:
     """Make the business what the case says."""
     business, resources = case.business, case.business.resources
     people = [(1, "Tom", "tom@example.com", "-", Role.USER), (2, "Mara", "mara@example.com", "-", Role.STAFF)]
-    await session.load(User, PERSON, people)
+    await session.copy_rows(User, PERSON, people)
     lengths: Any = map(
         whole_minutes, (business.duration, business.setup, business.cleanup, business.step, business.notice)
     )
-    await session.load(Service, SERVICE, [(1, "Massage", 60, *lengths, business.horizon and business.horizon.days)])
+    await session.copy_rows(
+        Service, SERVICE, [(1, "Massage", 60, *lengths, business.horizon and business.horizon.days)]
+    )
     once_open = zip(resources, case.places_once, strict=True)
-    await session.load(
+    await session.copy_rows(
         Resource, ("id", "name", "timezone", "capacity"), [(one.id, "Room", one.zone, n) for one, n in once_open]
     )
-    await session.load(
+    await session.copy_rows(
         ServiceResource, ("service_id", "resource_id"), [(1, one.id) for one in resources if one.serves or one.id % 2]
     )
     hours = [(one.id, *(getattr(row, name) for name in OPENING_HOURS[1:])) for one in resources for row in one.hours]
-    await session.load(OpeningHours, OPENING_HOURS, hours)
+    await session.copy_rows(OpeningHours, OPENING_HOURS, hours)
     whom: list[tuple[int | None, Any]] = [(None, business), *((one.id, one) for one in resources)]
     exceptions = [(n, *span, True) for n, one in whom for span in one.opened]
     exceptions += [(n, *span, False) for n, one in whom for span in one.closed]
-    await session.load(CalendarException, ("resource_id", "start_time", "end_time", "is_open"), exceptions)
+    await session.copy_rows(CalendarException, ("resource_id", "start_time", "end_time", "is_open"), exceptions)
     bookings = [
         (sold.id, 1, 1, one.id, sold.seat, *sold.visit, *sold.blocks, sold.status, 60, sold.expires_at)
         for one in resources
         for sold in one.sold
     ]
-    await session.load(Booking, BOOKING, bookings)
+    await session.copy_rows(Booking, BOOKING, bookings)
     for one in resources:
         room = await session.get(Resource, one.id)
         assert room

@@ -21,7 +21,7 @@ from wtforms.validators import Length
 from bookit.db.pool import Database
 from bookit.db.statements import Row
 from bookit.people import passwords
-from bookit.schema.revisions import dialect_url
+from bookit.schema.revisions import sqlalchemy_url
 from bookit.schema.tables import Booking, Resource, Service, User
 from tests.support.admin_client import sign_in
 
@@ -91,7 +91,7 @@ class SignIn(AuthenticationBackend):
         form = await request.form()
         statement = text("SELECT id, password_hash FROM users WHERE email = :email")
         for user in await self.database.fetch(statement, email=str(form["username"])):
-            if passwords.PASSWORDS.verify(str(form["password"]), user["password_hash"]):
+            if passwords.CRYPT_CONTEXT.verify(str(form["password"]), user["password_hash"]):
                 request.session.update({"token": str(user["id"])})
                 return True
         return False
@@ -186,7 +186,7 @@ STOCK: tuple[type[ModelView | BaseView], ...] = (StockUser, StockService, StockR
 @asynccontextmanager
 async def stock_sqladmin(database: Database) -> AsyncIterator[Door]:
     """Open SQLAdmin as it comes."""
-    engine = create_async_engine(dialect_url(database.url))
+    engine = create_async_engine(sqlalchemy_url(database.url))
     maker, audit, app, least = async_sessionmaker(engine), Audit(), Starlette(), Starlette()
     sign_in = SignIn("a secret that is long enough", database)
     Admin(least, engine).add_view(StockUser)

@@ -58,7 +58,12 @@ async def ours(
 
     def forbid() -> None:
         monkeypatch.setattr(
-            permissions, "MAY", {**permissions.MAY, Role.STAFF: {**permissions.MAY[Role.STAFF], Booking: NOTHING}}
+            permissions,
+            "MAY",
+            {
+                **permissions.PERMISSIONS_BY_ROLE,
+                Role.STAFF: {**permissions.PERMISSIONS_BY_ROLE[Role.STAFF], Booking: NOTHING},
+            },
         )
 
     house = [*app.state._state.values(), *vars(database).values()]
