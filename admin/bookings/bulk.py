@@ -125,7 +125,8 @@ class BulkPage:
         self.context: dict[str, Any] = {
             "what_words": ACTION_LABELS, "most": bulk.MAX_BOOKINGS, "most_minutes": bulk.MAX_SHIFT_MINUTES,
             "lines": [], "error": "", "step": "choose", "typed": BulkForm(tell="y"), "local_time": self.format_time,
-            "badge": format_row_status, "is_cut": False, "act": request.url_for("admin:act", act=request.scope.get("request_id", "-")),
+            "badge": format_row_status, "is_cut": False,
+            "act": request.url_for("admin:act", act=request.scope.get("request_id", "-")),
         }  # fmt: skip
 
     def format_time(self, moment: datetime) -> Markup:

@@ -141,7 +141,7 @@ async def test_a_round_that_is_ended_from_outside_leaves_nobody_waiting_for_ever
     gathering, ledger = Coalescer(), Ledger()
     first = asyncio.create_task(gathering.load("page", ledger.reading))
     await ledger.has_begun.wait()
-    answering = [task for task in asyncio.all_tasks() if "Coalescer._answer" in repr(task.get_coro())]
+    answering = [task for task in asyncio.all_tasks() if "Coalescer._run" in repr(task.get_coro())]
     next_one = asyncio.create_task(gathering.load("page", ledger.reading))
     await asyncio.sleep(0)
 
