@@ -1,29 +1,73 @@
-"""Runs the migrations: one at a time, never waiting long for a lock that keeps customers waiting too."""
+"""Runs the migrations: one process at a time, and never waiting long for a lock that customers wait for too.
+
+`bookit migrate` passes the URL of a database. Alembic's own commands pass none: they use DATABASE_URL, or join the
+embedded database, or start it for as long as they run.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 from sqlmodel import SQLModel
 
-from bookit.schema.revisions import sqlalchemy_url
-from bookit.settings import read_settings
+import bookit.schema.tables  # noqa: F401 -- fills SQLModel.metadata, or autogenerate would drop every table
+from bookit.schema.revisions import BEFORE_FIRST_RELEASE, SchemaTooOld, sqlalchemy_url
+from migrations.autogenerate import complete_revision, render_type
 
-MIGRATING = 4_207  # The advisory lock under which one migration runs at a time.
+MIGRATION_LOCK = 4_207  # the advisory lock under which one migration runs at a time
 
 
-def run() -> None:
-    """Bring the database named by the caller, or by the environment, to the wanted revision."""
-    url = context.config.attributes.get("url") or read_settings().database_url
-    if not url:
-        message = "Set DATABASE_URL: alembic itself does not start the embedded database. `bookit migrate` does."
-        raise SystemExit(message)
+def configure(**connection_or_dialect: Any) -> None:
+    context.configure(
+        target_metadata=SQLModel.metadata,
+        compare_server_default=True,
+        process_revision_directives=complete_revision,
+        render_item=render_type,
+        **connection_or_dialect,
+    )
+
+
+def run(url: str) -> None:
+    """Run the command on this database, in one transaction. Raises what psycopg raises."""
     engine = create_engine(sqlalchemy_url(url), poolclass=NullPool)
-    with engine.connect() as connection, connection.begin():
-        connection.execute(text("SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '15min'"))
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATING}, 0)"))
-        context.configure(connection=connection, target_metadata=SQLModel.metadata, compare_server_default=True)
-        with context.begin_transaction():
-            context.run_migrations()
+    try:
+        with engine.connect() as connection, connection.begin():
+            connection.execute(text("SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '15min'"))
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK}, 0)"))
+            if connection.scalar(text(BEFORE_FIRST_RELEASE)):
+                raise SchemaTooOld
+            configure(connection=connection)
+            with context.begin_transaction():
+                context.run_migrations()
+    except DBAPIError as error:
+        raise error.orig or error from error
 
 
-run()
+@contextmanager
+def database() -> Iterator[str]:
+    """Return the URL of the database that the environment names; what goes wrong is one sentence for Alembic."""
+    from bookit.settings import read_settings  # noqa: PLC0415 -- only for Alembic's own commands
+    from server.process import CliError, install_signal_handlers, running_database, user_errors  # noqa: PLC0415 -- as above
+
+    install_signal_handlers(1, on_sigint=True)
+    try:
+        with user_errors(), running_database(read_settings()) as settings:
+            yield settings.database_url or ""
+    except CliError as error:
+        raise CommandError(error.message) from None
+
+
+if given := context.config.attributes.get("url"):
+    run(given)
+elif context.is_offline_mode():
+    configure(dialect_name="postgresql")
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    with database() as url:
+        run(url)

@@ -1,12 +1,12 @@
-"""${message}
+"""${message}.
 
 Why: say it here. The running version survives this: yes or no, and why. What it locks, and for how long.
 """
 
 import sqlalchemy as sa
 from alembic import op
-
-revision = "${up_revision}"
+${imports if imports else ""}
+revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 
 

@@ -31,10 +31,11 @@ def user_errors() -> Iterator[None]:
 
     from bookit.db.embedded import DatabaseWillNotStart
     from bookit.refusals import Refusal
+    from bookit.schema.revisions import SchemaTooOld
 
     try:
         yield
-    except (SettingsError, DatabaseWillNotStart, Refusal) as error:
+    except (SettingsError, DatabaseWillNotStart, SchemaTooOld, Refusal) as error:
         raise CliError(str(error)) from None
     except psycopg.Error as error:
         raise CliError(describe_database_error(error)) from None

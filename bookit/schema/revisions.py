@@ -9,6 +9,21 @@ import psycopg
 import migrations
 
 MIGRATIONS_FOLDER = Path(migrations.__file__).parent
+# No released schema has had this column. The migrations of that time were numbered 0001 to 0008 too.
+BEFORE_FIRST_RELEASE = """
+SELECT EXISTS (
+  SELECT FROM pg_attribute WHERE attrelid = to_regclass('bookings') AND attname = 'lane' AND NOT attisdropped)
+"""
+
+
+class SchemaTooOld(Exception):
+    """This database was made before BookIt 0.1.0, and there is no way to bring it up to date.
+
+    Use an empty one: move the folder .bookit (or BOOKIT_HOME) away, or name another database in DATABASE_URL.
+    """
+
+    def __str__(self) -> str:
+        return " ".join((self.__doc__ or "").split())
 
 
 @cache
@@ -23,6 +38,9 @@ def current_revision(url: str) -> str | None:
         known = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
         if known is None or known[0] is None:
             return None
+        is_too_old = connection.execute(BEFORE_FIRST_RELEASE).fetchone()
+        if is_too_old and is_too_old[0]:
+            raise SchemaTooOld
         seen = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         return str(seen[0]) if seen else None
 
@@ -31,16 +49,11 @@ def migrate(url: str, revision: str = "head") -> None:
     """Bring the database to this migration; several at once take turns. Raises what psycopg raises."""
     from alembic import command  # noqa: PLC0415 -- half a second that a start on a current schema does not pay
     from alembic.config import Config  # noqa: PLC0415 -- as above
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 -- as above
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS_FOLDER).replace("%", "%%"))
     config.attributes["url"] = url
-    move = command.downgrade if revision == "base" else command.upgrade
-    try:
-        move(config, revision)
-    except DBAPIError as error:
-        raise error.orig or error from error
+    (command.downgrade if revision == "base" else command.upgrade)(config, revision)
 
 
 def sqlalchemy_url(url: str) -> str:

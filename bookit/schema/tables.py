@@ -95,8 +95,8 @@ class User(SQLModel, table=True):
         ),
         check("user_role_is_known", in_enum("role", Role), no.UnknownRole),
         Index("user_email_is_unique", text("lower(email)"), unique=True, info=refuses_with(no.EmailTaken)),
-        Index("users_by_part_of_name", text("name gin_trgm_ops"), postgresql_using="gin"),
-        Index("users_by_part_of_email", text("email gin_trgm_ops"), postgresql_using="gin"),
+        Index("users_by_part_of_name", "name", postgresql_using="gin", postgresql_ops={"name": "gin_trgm_ops"}),
+        Index("users_by_part_of_email", "email", postgresql_using="gin", postgresql_ops={"email": "gin_trgm_ops"}),
     )
     id: int = primary_key()
     name: RequiredText = required_text(100, title="Name")
@@ -276,7 +276,9 @@ class Review(SQLModel, table=True):
         UniqueConstraint("booking_id", name="review_is_the_only_one", info=refuses_with(no.AlreadyReviewed)),
         check("review_rating_is_1_to_5", "rating BETWEEN 1 AND 5", no.RatingOutOfRange),
         check("review_comment_has_1_to_1000_characters", "char_length(comment) BETWEEN 1 AND 1000", no.CommentNeeded),
-        Index("reviews_by_part_of_comment", text("comment gin_trgm_ops"), postgresql_using="gin"),
+        Index(
+            "reviews_by_part_of_comment", "comment", postgresql_using="gin", postgresql_ops={"comment": "gin_trgm_ops"}
+        ),
     )
     id: int = primary_key()
     booking_id: int = foreign_id("Booking", ge=1)

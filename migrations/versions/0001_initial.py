@@ -610,10 +610,9 @@ DROP FUNCTION IF EXISTS
 
 
 def upgrade() -> None:
-    """Run the scripts as they stand: without values, psycopg takes several statements at once."""
     triggers = (TRIGGERS.format(table=table, secrets=secrets) for table, secrets in AUDITED.items())
     for script in (BEFORE_TABLES, TABLES, FUNCTIONS, *triggers):
-        op.get_bind().exec_driver_sql(script.replace("%", "%%"))
+        op.execute(script)
 
 
 def downgrade() -> None:
