@@ -1,9 +1,8 @@
 """The page every table has: SQLAdmin's, with its unsafe defaults closed and every write through ``bookit.records``."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
-from zoneinfo import ZoneInfo
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import joinedload, selectinload
@@ -12,8 +11,6 @@ from starlette.requests import Request
 from wtforms import HiddenField
 
 from admin.framework.csv_export import stream_rows
-from admin.framework.filters import ListFilter
-from admin.framework.formatting import type_formatters
 from admin.framework.forms import (
     AdminForm,
     AdminModelConverter,
@@ -29,12 +26,8 @@ from admin.history import edit_conflicts, formatter
 from bookit import records
 from bookit import refusals as no
 from bookit.db.errors import retry_interrupted
-from bookit.db.pool import Database
 from bookit.db.session import Session
 from bookit.schema.tables import table_of
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 log = logging.getLogger("bookit.admin")
 REQUIRED_ATTRIBUTES = ("column_list", "column_details_list", "form_columns")
@@ -50,11 +43,6 @@ class SaveFailed(Exception):
 class RecordView(ListView):
     """Every table's page. A class names its columns; this one does the rest."""
 
-    database: ClassVar[Database]
-    zone: ClassVar[ZoneInfo]
-    clock: ClassVar["staticmethod[[], datetime]"]
-
-    column_filters: ClassVar[Sequence[ListFilter]] = []  # type: ignore[assignment]  # SQLAdmin knows its own alone
     form_args: dict[str, Any]  # type: ignore[misc]  # made anew for each form
     form_base_class = AdminForm
     form_converter = AdminModelConverter
@@ -74,42 +62,23 @@ class RecordView(ListView):
             raise TypeError(message)
         table: Any = self.model
         fields = [name if isinstance(name, str) else name.key for name in self.form_columns]
-        cls: Any = type(self)
-        if "form_create_rules" not in vars(cls):
-            cls.form_create_rules = [name for name in fields if name != "version"]
-        if "form_edit_rules" not in vars(cls):
-            cls.form_edit_rules = fields
-        cls.column_labels = {name: field.title or name for name, field in table.model_fields.items()} | {
+        labels = {name: field.title or name for name, field in table.model_fields.items()} | {
             relation: table.model_fields[f"{relation}_id"].title for relation in to_one_relations(table)
         }
-        cls.column_labels |= {name: label for name, (label, _) in self.many_relations.items()}
-        cls.form_overrides = {"version": HiddenField} | {
-            name: MultiLookupField if name in self.many_relations else LookupField for name in self.form_ajax_refs
-        }
+        vars(self).update(
+            form_create_rules=self.form_create_rules or [name for name in fields if name != "version"],
+            form_edit_rules=self.form_edit_rules or fields,
+            column_labels=labels | {name: label for name, (label, _) in self.many_relations.items()},
+            form_overrides={"version": HiddenField}
+            | {name: MultiLookupField if name in self.many_relations else LookupField for name in self.form_ajax_refs},
+        )
         super().__init__()
         self._form_ajax_refs = {
             name: LookupLoader(name, self._mapper.relationships[name].mapper.class_, self, **options)
             for name, options in self.form_ajax_refs.items()
         }
 
-    @property
-    def column_type_formatters(self) -> Mapping[type, Callable[[Any], Any]]:  # type: ignore[override]  # a class attribute there
-        """Show values as people write them."""
-        return type_formatters(self.zone)
-
-    column_type_formatters_detail = column_type_formatters  # type: ignore[assignment]  # as above
-
     # Reading.
-
-    @property
-    def views_by_table(self) -> dict[str, "RecordView"]:
-        """The page of each table that has one."""
-        return {table_of(page.model).name: page for page in self._admin_ref.views if isinstance(page, RecordView)}
-
-    async def fetch_rows(self, statement: Any) -> Sequence[Any]:
-        """Run a statement and give its rows."""
-        rows: Sequence[Any] = await self._run_arbitrary_query(statement)
-        return rows
 
     def _stmt_by_identifier(self, identifier: str) -> Select[Any]:
         if not (identifier.isascii() and identifier.isdigit() and 0 < int(identifier[:20]) <= MAX_BIGINT):
@@ -175,7 +144,7 @@ class RecordView(ListView):
     async def scaffold_form(self, rules: list[str] | None = None) -> Any:
         """Make a form whose fields know the table's bounds."""
         is_new = rules == self._form_create_rules
-        self.form_args = build_form_args(self.model, self.zone, is_new=is_new)
+        self.form_args = build_form_args(self.model, self.context.zone, is_new=is_new)
         for name, words in self.optional_relations.items() if is_new else ():
             self.form_args[name] = {"description": words, "allow_blank": True}
         for name, (_, words) in self.many_relations.items():
@@ -199,7 +168,7 @@ class RecordView(ListView):
 
         async def change(session: Session, **who: Any) -> Any:
             row: Any = await records.lock(session, self.model, int(pk), version=seen)
-            return await records.change(session, row, **who, **drop_unchanged_times(facts, row, self.zone))
+            return await records.change(session, row, **who, **drop_unchanged_times(facts, row, self.context.zone))
 
         try:
             return await self.write(request, change)
@@ -220,8 +189,8 @@ class RecordView(ListView):
         actor = request.state.actor
 
         async def once() -> Any:
-            now, asked = self.clock(), request.scope.get("request_id", "")
-            async with self.database.transaction(by=actor, now=now, request_id=asked) as session:
+            now, asked = self.context.now(), request.scope.get("request_id", "")
+            async with self.context.database.transaction(by=actor, now=now, request_id=asked) as session:
                 return await act(session, by=actor, now=now)
 
         try:

@@ -6,7 +6,7 @@ from types import MethodType
 from typing import Any
 from urllib.parse import urlencode
 
-from sqladmin import Admin, Flash
+from sqladmin import Admin, BaseView, Flash, ModelView
 from sqladmin.authentication import login_required
 from sqlalchemy import event
 from sqlalchemy.exc import DataError
@@ -22,8 +22,8 @@ from starlette.staticfiles import StaticFiles
 from admin.bookings import bulk
 from admin.calendar import actions, feed
 from admin.calendar.page import CalendarPage
+from admin.framework.context import AdminContext
 from admin.framework.custom_page import CustomPage
-from admin.framework.filters import DayFilter
 from admin.framework.lookups import MATCH_ALL
 from admin.framework.menu import PageMenu
 from admin.framework.middleware import BodyLimitMiddleware, SameOriginMiddleware, SecurityHeadersMiddleware, read_form
@@ -34,14 +34,12 @@ from admin.framework.url_cache import UrlCacheMiddleware
 from admin.history import undo_pages
 from admin.pages import opening_hours, password, personal_data, reports, search
 from admin.pages.dashboard import show_dashboard, show_live_section
-from admin.record_view import RecordView, SaveFailed
+from admin.record_view import SaveFailed
 from admin.views import VIEWS
 from bookit import refusals as no
 from bookit.change_feed import ChangeFeed
-from bookit.clock import Clock
-from bookit.db.pool import Database, configure
+from bookit.db.pool import configure
 from bookit.schema.revisions import sqlalchemy_url
-from bookit.settings import Settings
 
 HERE = Path(__file__).parent
 STATUS_BY_REFUSAL: dict[type[no.Refusal], int] = {
@@ -59,6 +57,8 @@ CUSTOM_PAGES: list[CustomPage] = [
 ]  # fmt: skip
 # Routes of SQLAdmin that BookIt does without: they serve whichever file a column names, and write past the rules.
 DISABLED_ROUTES = {"file_download", "file_preview", "import"}
+# What SQLAdmin writes on the class of a page when the page is added to a site.
+SITE_ATTRIBUTES = {"_admin_ref", "session_maker", "templates"}
 
 
 class StaffSite(Admin):
@@ -66,6 +66,9 @@ class StaffSite(Admin):
 
     def __init__(self, app: Starlette, **kwargs: Any) -> None:
         super().__init__(app, **kwargs)
+        self.context = AdminContext(self)
+        for part in (app, self.admin):  # A request of one of our pages has the mounted part for its ``app``.
+            part.state.admin_context = self.context
         router = self.admin.router
         router.routes = [route for route in router.routes if getattr(route, "name", None) not in DISABLED_ROUTES]
         allow_only_post(router.routes, "logout")
@@ -78,7 +81,7 @@ class StaffSite(Admin):
         ]
         router.routes = [Mount("/static", StaticFiles(directory=HERE / "static"), name="static"), *router.routes]
         self.admin.exception_handlers[DataError] = self.handle_data_error
-        self.change_feed: ChangeFeed | None = None
+        self.open_feed: ChangeFeed | None = None
         for path, answer, method in (
             ("feed", feed.get_calendar, "GET"),
             ("visit/{pk}", feed.get_visit, "GET"),
@@ -91,17 +94,22 @@ class StaffSite(Admin):
         self.admin.add_route("/calendar/stream", self.stream, methods=["GET"], name="calendar-stream")
         self.admin.add_route("/today", self.today, methods=["GET"], name="today")
 
+    def add_view(self, view: type[ModelView] | type[BaseView]) -> None:
+        """Add a page. SQLAdmin writes on its class which site it belongs to; with two sites, its instance must know."""
+        super().add_view(view)
+        vars(self.views[-1]).update({name: value for name, value in vars(view).items() if name in SITE_ATTRIBUTES})
+
     def wrap_page(self, page: CustomPage) -> Any:
         """Have a page of ours shown to whoever is signed in; a refusal has the status of its kind."""
 
         @login_required
         async def shown(site: StaffSite, request: Request) -> Response:
             offered = {
-                "database": RecordView.database,
+                "database": self.context.database,
                 "templates": site.templates,
                 "view": site._find_model_view("booking"),
-                "zone": RecordView.zone,
-                "now": RecordView.clock(),
+                "zone": self.context.zone,
+                "now": self.context.now(),
             }
             return apply_refusal_status(request, await page.respond(request, **offered))
 
@@ -125,7 +133,7 @@ class StaffSite(Admin):
     async def allows_polling(self, request: Request) -> bool:
         """Let in a script that asks by itself, which keeps nobody signed in."""
         backend: Any = self.authentication_backend
-        user = await backend.get_session_user(request.session)
+        user = await backend.get_session_user(request)
         if user is not None:
             request.state.user, request.state.actor = user, actor_of(user)
             request.scope["actor"] = request.state.actor
@@ -135,14 +143,13 @@ class StaffSite(Admin):
         """Tell the calendar, and Today, what changes."""
         if not await self.allows_polling(request):
             return JSONResponse({"sentence": str(no.SignInEnded())}, 401)
-        self.change_feed = self.change_feed or ChangeFeed(RecordView.database)
-        return await feed.stream(request, self.change_feed, lambda: self.allows_polling(request))
+        return await feed.stream(request, self.change_feed(), lambda: self.allows_polling(request))
 
     async def today(self, request: Request) -> Response:
         """Show what is next, what waits and what is free, as it is by now."""
         if not await self.allows_polling(request):
             return JSONResponse({"sentence": str(no.SignInEnded())}, 401)
-        database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
+        database, zone, now = self.context.database, self.context.zone, self.context.now()
         return await show_live_section(request, database, self.templates, zone=zone, now=now)
 
     def _handle_action_decorated_func(self, func: MethodType, view: Any, view_instance: Any) -> None:
@@ -155,7 +162,7 @@ class StaffSite(Admin):
     @login_required
     async def index(self, request: Request) -> Response:
         """Begin at today."""
-        database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
+        database, zone, now = self.context.database, self.context.zone, self.context.now()
         return apply_refusal_status(
             request, await show_dashboard(request, database, self.templates, zone=zone, now=now)
         )
@@ -213,8 +220,15 @@ class StaffSite(Admin):
 
     def close_streams(self) -> None:
         """End every stream, so that the server can stop."""
-        if self.change_feed:
-            self.change_feed.close()
+        if self.open_feed:
+            self.open_feed.close()
+
+    def change_feed(self) -> ChangeFeed:
+        """Return the change feed of the application's database."""
+        if self.open_feed is None or self.open_feed.database is not self.context.database:
+            self.close_streams()
+            self.open_feed = ChangeFeed(self.context.database)
+        return self.open_feed
 
     async def handle_data_error(self, request: Request, error: Exception) -> Response:
         """Answer what the database cannot read, such as a number too large for it."""
@@ -257,10 +271,13 @@ def configure_connection(connection: Any, _record: Any) -> None:
     connection.commit()
 
 
-def mount_admin(app: Starlette, settings: Settings, database: Database, *, clock: Clock) -> StaffSite:
-    """Mount the staff door at /admin. Its pages read through an engine of their own, which nothing writes with."""
+def mount_admin(app: Starlette) -> StaffSite:
+    """Mount the staff door at /admin, on the database, settings and clock of ``app.state``.
+
+    Its pages read through an engine of their own, which nothing writes with.
+    """
     engine = create_async_engine(
-        sqlalchemy_url(database.url),
+        sqlalchemy_url(app.state.database.url),
         pool_size=5,
         max_overflow=5,
         hide_parameters=True,
@@ -275,7 +292,7 @@ def mount_admin(app: Starlette, settings: Settings, database: Database, *, clock
         title="BookIt",
         templates_dir=str(HERE / "templates"),
         favicon_url="/static/icon.svg",
-        authentication_backend=StaffSignIn(settings, database, clock=clock),
+        authentication_backend=StaffSignIn(app.state.settings),
         authorization_backend=permissions,
         middlewares=[
             Middleware(SecurityHeadersMiddleware),
@@ -284,9 +301,6 @@ def mount_admin(app: Starlette, settings: Settings, database: Database, *, clock
             Middleware(UrlCacheMiddleware),
         ],
     )
-    RecordView.database = database
-    for told in (RecordView, DayFilter):
-        told.zone, told.clock = settings.zone, staticmethod(clock)
     site.add_view(CalendarPage)
     for view in VIEWS:
         site.add_view(view)

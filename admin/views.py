@@ -35,6 +35,9 @@ from bookit.schema.tables import (
     table_of,
 )
 
+BOOKINGS, SERVICES, RESOURCES, EXCEPTIONS, USERS = (
+    table_of(table).c for table in (Booking, Service, Resource, CalendarException, User)
+)
 LENGTH_HELP = "8 characters or more."
 KEEP_EMPTY_HELP = "Empty: it stays as it is. A new one ends every sign-in."
 MAX_MATCHED_PEOPLE = 5_000  # whose bookings are found before they are sorted
@@ -51,12 +54,12 @@ class BookingView(BookingActions, SuggestsSlots, RecordView, model=Booking):
     column_sortable_list = ["start_time"]  # By number, an index serves no filter.
     column_default_sort = ("start_time", True)
     column_searchable_list = ["id"]
-    day_filter = DayFilter(Booking.start_time, "Day", hides_past_by_default=True)
-    column_filters = [
+    day_filter = DayFilter(BOOKINGS.start_time, "Day", hides_past_by_default=True)
+    list_filters = [
         day_filter,
-        ChoiceFilter(Booking.status, "Status", Status),
-        RowFilter(Booking.service_id, "Service", Service, "title"),
-        RowFilter(Booking.resource_id, "Resource", Resource, "name"),
+        ChoiceFilter(BOOKINGS.status, "Status", Status),
+        RowFilter(BOOKINGS.service_id, "Service", Service, "title"),
+        RowFilter(BOOKINGS.resource_id, "Resource", Resource, "name"),
     ]
     column_export_list = [
         "id",
@@ -76,12 +79,10 @@ class BookingView(BookingActions, SuggestsSlots, RecordView, model=Booking):
 
     def list_query(self, request: Request) -> Select[Any]:
         """Begin at today, unless somebody asks for other days or searches for something."""
-        rows = super().list_query(request)
-        return (
-            self.day_filter.apply_days(rows, self.day_filter.value(request))
-            if self.day_filter.hides_past(request)
-            else rows
-        )
+        statement = super().list_query(request)
+        if not self.day_filter.hides_past(request):
+            return statement
+        return self.day_filter.apply(statement, self.day_filter.value(request), self.context)
 
     def get_sorting(self, request: Request) -> Sorting:
         """Show days as they come, and all of them with the latest first."""
@@ -91,13 +92,13 @@ class BookingView(BookingActions, SuggestsSlots, RecordView, model=Booking):
 
     async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
         """Book, and say so if that lies in the past: staff may, but rarely mean it."""
-        return warn_of_past(request, await super().insert_model(request, data), now=self.clock())
+        return warn_of_past(request, await super().insert_model(request, data), now=self.context.now())
 
     async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
         """Move a booking, and say so if it was moved into the past."""
         before = (await self.get_object_for_edit(request)).start_time
         after = await super().update_model(request, pk, data)
-        return after if after.start_time == before else warn_of_past(request, after, now=self.clock())
+        return after if after.start_time == before else warn_of_past(request, after, now=self.context.now())
 
     def search_placeholder(self) -> str:
         """Say what can be searched."""
@@ -108,15 +109,14 @@ class BookingView(BookingActions, SuggestsSlots, RecordView, model=Booking):
 
         Where the words are those of too many people, each booking along the order is asked whether it is of one.
         """
-        bookings, people = table_of(Booking).c, table_of(User).c
         asked = parse_id(term.removeprefix("#"))
         if asked > 0:
-            return statement.where(bookings.id == asked), 1
-        is_meant = matches(term, people.name, people.email)
-        found = await self._run_query(select(people.id).where(is_meant).limit(MAX_MATCHED_PEOPLE + 1))
+            return statement.where(BOOKINGS.id == asked), 1
+        is_meant = matches(term, USERS.name, USERS.email)
+        found = await self._run_query(select(USERS.id).where(is_meant).limit(MAX_MATCHED_PEOPLE + 1))
         if len(found) <= MAX_MATCHED_PEOPLE:
-            return statement.where(any_of(bookings.user_id, found)), MAX_MATCHED_PEOPLE * 10
-        is_theirs = select(is_meant).where(people.id == bookings.user_id).correlate(table_of(Booking)).scalar_subquery()
+            return statement.where(any_of(BOOKINGS.user_id, found)), MAX_MATCHED_PEOPLE * 10
+        is_theirs = select(is_meant).where(USERS.id == BOOKINGS.user_id).correlate(table_of(Booking)).scalar_subquery()
         return statement.where(is_theirs), list_pages.MAX_SCANNED
 
 
@@ -145,7 +145,7 @@ class ServiceView(RecordView, model=Service):
     ]  # fmt: skip
     column_sortable_list = ["id", "title", "price", "duration_minutes"]
     column_searchable_list = ["title", "description"]
-    column_filters = [YesNoFilter(Service.is_active, "Active")]
+    list_filters = [YesNoFilter(SERVICES.is_active, "Active")]
     form_columns = [
         "title", "description", "price", "duration_minutes", "resources", "setup_minutes", "cleanup_minutes",
         "slot_step_minutes", "min_notice_minutes", "horizon_days", "cancel_notice_minutes", "is_active", "version",
@@ -163,7 +163,7 @@ class ResourceView(RecordView, model=Resource):
     many_relations = {"services": ("Serves", "")}
     column_sortable_list = ["id", "name", "capacity"]
     column_searchable_list = ["name"]
-    column_filters = [YesNoFilter(Resource.is_active, "Active")]
+    list_filters = [YesNoFilter(RESOURCES.is_active, "Active")]
     form_columns = ["name", "capacity", "timezone", "is_active", "version"]
 
     async def details_context(self, request: Request) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class ExceptionView(ListsAffectedBookings, RecordView, model=CalendarException):
     column_sortable_list = ["id", "start_time"]
     column_default_sort = ("start_time", True)
     column_searchable_list = ["reason"]
-    column_filters = [DayFilter(CalendarException.start_time, "Day")]
+    list_filters = [DayFilter(EXCEPTIONS.start_time, "Day")]
     form_columns = ["resource", "start_time", "end_time", "is_open", "reason", "version"]
     form_ajax_refs = {"resource": RESOURCE_LOOKUP}
 
@@ -210,7 +210,7 @@ class UserView(RecordView, model=User):
     column_sortable_list = ["id"]
     column_default_sort = ("id", True)
     column_searchable_list = ["name", "email"]
-    column_filters = [ChoiceFilter(User.role, "Role", Role), YesNoFilter(User.is_active, "Active")]
+    list_filters = [ChoiceFilter(USERS.role, "Role", Role), YesNoFilter(USERS.is_active, "Active")]
     column_export_list = ["id", "name", "email", "role", "is_active", "created_at"]
     form_columns = ["name", "email", "role", "is_active", "version"]
     form_create_rules = ["name", "email", "role"]

@@ -65,7 +65,7 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
     app.state.settings = settings
     app.state.clock = clock
     if settings.bookit_only != "api":
-        mount_admin(app, settings, database, clock=clock)
+        mount_admin(app)
     return app
 
 

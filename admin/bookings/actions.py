@@ -99,8 +99,8 @@ class BookingActions:
         actor = request.state.actor
         if not permissions.has_permission(actor, "change", Booking):
             return {**context, "acts": []}
-        deed = await undo.last_change(view.database, booking.id)
-        is_to_come = booking.start_time > view.clock()
+        deed = await undo.last_change(view.context.database, booking.id)
+        is_to_come = booking.start_time > view.context.now()
         return {**context, "acts": [*build_buttons(view, request, booking)], "deed": deed, "is_to_come": is_to_come}
 
 

@@ -68,8 +68,8 @@ class SuggestsSlots:
         found: dict[str, Any] = await page.get_form_data_for_edit(obj)
         clock: Any = self
         return found | {
-            "tells_customer": obj.start_time > clock.clock(),
-            "end_seen": format_form_time(obj.end_time, clock.zone),
+            "tells_customer": obj.start_time > clock.context.now(),
+            "end_seen": format_form_time(obj.end_time, clock.context.zone),
         }
 
     def to_record_values(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class SuggestsSlots:
         facts: dict[str, Any] = page.to_record_values(data)
         view: Any = self
         end = facts.get("end_time")
-        if end and format_form_time(end, view.zone) == data.get("end_seen"):
+        if end and format_form_time(end, view.context.zone) == data.get("end_seen"):
             del facts["end_time"]  # Nobody touched it: the visit keeps its length, whatever others made of it since.
         reason = str(data.get("override_reason") or "").strip()
         told = {"tells_customer": bool(data.get("tells_customer"))}
@@ -96,7 +96,7 @@ class SuggestsSlots:
         """Move a booking or give it another length, or say when that could be."""
         page: Any = self
         booking, facts = await page.get_object_for_edit(request), page.to_record_values(data)
-        facts = drop_unchanged_times(facts, booking, page.zone)
+        facts = drop_unchanged_times(facts, booking, page.context.zone)
         visit = visit_after(booking, **{name: facts.get(name) for name in ("start_time", "end_time", "resource_id")})
         since = facts.get("start_time") or booking.start_time
         return await self.run_with_suggestions(request, visit, since, super().update_model(request, pk, data))  # type: ignore[misc]  # as above
@@ -109,7 +109,9 @@ class SuggestsSlots:
             return await act
         except no.Refusal as refusal:
             if search_from:
-                await availability.attach_next_free(page.database, refusal, visit, since=search_from, now=page.clock())
+                await availability.attach_next_free(
+                    page.context.database, refusal, visit, since=search_from, now=page.context.now()
+                )
             if refusal.next_free:
-                add_field_error("start_time", next_free_text(refusal, page.zone))
+                add_field_error("start_time", next_free_text(refusal, page.context.zone))
             raise

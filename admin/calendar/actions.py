@@ -14,9 +14,9 @@ from starlette.responses import JSONResponse, Response
 from admin.bookings.actions import slug
 from admin.calendar import wall_clock
 from admin.calendar.feed import format_when, visit_as_dict
+from admin.framework.context import context_of
 from admin.framework.parsing import MAX_BIGINT, parse_id
 from admin.framework.permissions import require_permission
-from admin.record_view import RecordView
 from bookit import records
 from bookit import refusals as no
 from bookit.bookings import acts, availability
@@ -93,30 +93,31 @@ async def run_and_respond(
     warns_of_past: bool = False,
 ) -> Response:
     """Run an act in this person's name, and give the visit as it is then; or why not, and when it could be."""
-    database = RecordView.database
+    context = context_of(request)
 
     async def once() -> Booking:
-        now, asked = RecordView.clock(), request.scope.get("request_id", "")
-        async with database.transaction(by=request.state.actor, now=now, request_id=asked) as session:
+        now, asked = context.now(), request.scope.get("request_id", "")
+        async with context.database.transaction(by=request.state.actor, now=now, request_id=asked) as session:
             return await act(session, by=request.state.actor, now=now)
 
     try:
         booking = await retry_interrupted(once)
     except no.Refusal as refusal:
         if search_from:
-            await availability.attach_next_free(database, refusal, visit, since=search_from, now=RecordView.clock())
+            await availability.attach_next_free(context.database, refusal, visit, since=search_from, now=context.now())
         return refusal_response(request, refusal)
-    (row,) = await calendar.bookings_by_id(database, [booking.id])
-    is_past = warns_of_past and times.has_started(booking.start_time, now=RecordView.clock())
-    return JSONResponse({"visit": visit_as_dict(row), "warning": "This visit lies in the past." if is_past else ""})
+    (row,) = await calendar.bookings_by_id(context.database, [booking.id])
+    is_past = warns_of_past and times.has_started(booking.start_time, now=context.now())
+    warning = "This visit lies in the past." if is_past else ""
+    return JSONResponse({"visit": visit_as_dict(row, context.zone), "warning": warning})
 
 
 def refusal_response(request: Request, refusal: no.Refusal) -> Response:
     """Say why not: the sentence, the field it is about, the next free slots, and whether staff may set it aside."""
-    request.state.refusal = refusal
+    request.state.refusal, zone = refusal, context_of(request).zone
     free = [
-        {"start": wall_clock.to_wall_clock(slot["start_time"], RecordView.zone),
-         "words": format_when(slot["start_time"]), "ends_at": slot["end_time"].isoformat(),
+        {"start": wall_clock.to_wall_clock(slot["start_time"], zone),
+         "words": format_when(slot["start_time"], zone), "ends_at": slot["end_time"].isoformat(),
          "resource_id": slot["ids"][0], "resource": slot["names"][0]}
         for slot in refusal.next_free or ()
     ]  # fmt: skip
@@ -133,10 +134,11 @@ async def move(request: Request) -> Response:
     """Move a booking to another time, another resource, or both; or have it end at another time."""
     require_permission(request, "change", Booking)
     sent: MoveBooking = await parse_body(MoveBooking, request)
-    booking = await RecordView.database.get(Booking, parse_id(request.path_params["pk"]))
+    context = context_of(request)
+    booking = await context.database.get(Booking, parse_id(request.path_params["pk"]))
     if booking is None:
         return refusal_response(request, no.Missing(what="booking"))
-    zone = RecordView.zone
+    zone = context.zone
     try:
         start = wall_clock.from_wall_clock(sent.start, zone, like=booking.start_time) if sent.start else None
         end = wall_clock.end_from_wall_clock(sent.end, booking.start_time, booking.end_time, zone) if sent.end else None
@@ -176,7 +178,7 @@ async def book(request: Request) -> Response:
     require_permission(request, "create", Booking)
     sent: NewBooking = await parse_body(NewBooking, request)
     try:
-        start = wall_clock.from_wall_clock(sent.start, RecordView.zone)
+        start = wall_clock.from_wall_clock(sent.start, context_of(request).zone)
         if not (sent.user_id or sent.newcomer):
             raise no.UnknownUser(what="customer")
         # Nobody knows this password: who came by the desk gets a real one from an admin, when they ask for it.

@@ -5,7 +5,9 @@ All by the clock on the business's wall.
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,10 +15,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from admin.bookings.actions import ACTION_TEXTS, slug
 from admin.calendar import event_stream, wall_clock
+from admin.framework.context import context_of
 from admin.framework.formatting import humanize
 from admin.framework.parsing import parse_id
 from admin.framework.permissions import require_permission
-from admin.record_view import RecordView
 from bookit import refusals as no
 from bookit.bookings import acts, availability
 from bookit.change_feed import ChangeFeed
@@ -32,9 +34,9 @@ MAX_DAYS = 45  # A month with the days around it.
 async def get_calendar(request: Request) -> Response:
     """Give what some time holds: visits, when nobody serves, and closures by name."""
     require_permission(request, "see", Booking)
-    database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
-    asked = request.query_params
-    since, until = (parse_day(asked.get(name, "")) for name in ("start", "end"))
+    context, asked = context_of(request), request.query_params
+    database, zone, now = context.database, context.zone, context.now()
+    since, until = (parse_day(asked.get(name, ""), zone) for name in ("start", "end"))
     if not timedelta() < until - since <= timedelta(days=MAX_DAYS):
         raise HTTPException(400, f"A calendar shows between one and {MAX_DAYS} days.")
     wanted = CalendarFilter(
@@ -47,11 +49,11 @@ async def get_calendar(request: Request) -> Response:
     opens = await availability.open_times(database, places, since=since, until=until)
     is_too_much = len(visits) > calendar.MAX_BOOKINGS
     told = {
-        "visits": [] if is_too_much else [visit_as_dict(visit) for visit in visits],
-        "shut": [*closed_times(opens, places, since, until)],
-        "shut_everywhere": [wall_times(gap) for gap in gaps(opens, since, until)],
+        "visits": [] if is_too_much else [visit_as_dict(visit, zone) for visit in visits],
+        "shut": [*closed_times(opens, places, since, until, zone)],
+        "shut_everywhere": [wall_times(gap, zone) for gap in gaps(opens, since, until)],
         "closures": [
-            {"id": one["id"], "resource_id": one["resource_id"], "reason": one["reason"], **wall_times(one)}
+            {"id": one["id"], "resource_id": one["resource_id"], "reason": one["reason"], **wall_times(one, zone)}
             for one in await calendar.closures(database, since=since, until=until, resource_id=wanted.resource_id)
         ],
         "sentence": TOO_MANY_BOOKINGS if is_too_much else "",
@@ -67,10 +69,10 @@ TOO_MANY_BOOKINGS = (
 )
 
 
-def parse_day(text: str) -> datetime:
+def parse_day(text: str, zone: ZoneInfo) -> datetime:
     """Read where a range begins or ends: the beginning of a day."""
     try:
-        return times.start_of_day(datetime.fromisoformat(text).date(), RecordView.zone)
+        return times.start_of_day(datetime.fromisoformat(text).date(), zone)
     except (ValueError, no.Refusal):
         raise HTTPException(400, "This address does not make sense.") from None
 
@@ -79,15 +81,14 @@ def parse_optional_id(text: str | None) -> int | None:
     return parse_id(text) if text else None
 
 
-def wall_times(row: Row) -> dict[str, str]:
+def wall_times(row: Row, zone: ZoneInfo) -> dict[str, str]:
     """Give both ends of something by the clock on the wall."""
-    start, end = wall_clock.wall_span(row["start_time"], row["end_time"], RecordView.zone)
+    start, end = wall_clock.wall_span(row["start_time"], row["end_time"], zone)
     return {"start": start, "end": end}
 
 
-def visit_as_dict(visit: Row) -> dict[str, Any]:
+def visit_as_dict(visit: Row, zone: ZoneInfo) -> dict[str, Any]:
     """Give a visit as the calendar takes it: by the clock on the wall, with the exact moments beside."""
-    zone = RecordView.zone
     start, end = (visit[name].astimezone(zone) for name in ("start_time", "end_time"))
     is_odd = (
         wall_clock.is_ambiguous(start, zone)
@@ -97,7 +98,7 @@ def visit_as_dict(visit: Row) -> dict[str, Any]:
     spelled = "%H:%M %Z" if is_odd else "%H:%M"
     is_hold = visit["status"] == Status.PENDING and visit["expires_at"] is not None
     return {
-        **wall_times(visit),
+        **wall_times(visit, zone),
         **{name: visit[name] for name in ("id", "version", "customer", "service", "resource", "service_id")},
         "resource_id": visit["resource_id"],
         "starts_at": visit["start_time"].isoformat(),
@@ -112,12 +113,12 @@ def visit_as_dict(visit: Row) -> dict[str, Any]:
 
 
 def closed_times(
-    open_times: list[Row], resource_ids: list[int], since: datetime, until: datetime
+    open_times: list[Row], resource_ids: list[int], since: datetime, until: datetime, zone: ZoneInfo
 ) -> Iterable[dict[str, Any]]:
     """Give when each resource does not serve: what its open times leave of the whole."""
     for place in resource_ids:
         for gap in gaps([one for one in open_times if one["resource_id"] == place], since, until):
-            yield {"resource_id": place, **wall_times(gap)}
+            yield {"resource_id": place, **wall_times(gap, zone)}
 
 
 def gaps(open_times: list[Row], since: datetime, until: datetime) -> Iterable[Row]:
@@ -134,20 +135,21 @@ def gaps(open_times: list[Row], since: datetime, until: datetime) -> Iterable[Ro
 async def get_visit(request: Request) -> Response:
     """Give one visit with what can be done to it; an act that cannot be says why."""
     require_permission(request, "see", Booking)
-    (visit,) = await calendar.bookings_by_id(RecordView.database, [parse_id(request.path_params["pk"])]) or (None,)
+    context = context_of(request)
+    (visit,) = await calendar.bookings_by_id(context.database, [parse_id(request.path_params["pk"])]) or (None,)
     if visit is None:
         raise HTTPException(404)
     return JSONResponse(
         {
-            "visit": visit_as_dict(visit),
+            "visit": visit_as_dict(visit, context.zone),
             "acts": available_actions(request, visit),
-            "when": format_when(visit["start_time"]),
+            "when": format_when(visit["start_time"], context.zone),
         }
     )
 
 
-def format_when(moment: datetime) -> str:
-    return f"{moment.astimezone(RecordView.zone):%a %d %b %Y, %H:%M}"
+def format_when(moment: datetime, zone: ZoneInfo) -> str:
+    return f"{moment.astimezone(zone):%a %d %b %Y, %H:%M}"
 
 
 def available_actions(request: Request, visit: Row) -> list[dict[str, str]]:
@@ -169,5 +171,6 @@ def available_actions(request: Request, visit: Row) -> list[dict[str, str]]:
 async def stream(request: Request, change_feed: ChangeFeed, is_signed_in: event_stream.IsSignedIn) -> Response:
     """Tell what changes, as it does."""
     require_permission(request, "see", Booking)
-    parts = event_stream.stream_messages(request, change_feed, visit_as_dict, is_signed_in=is_signed_in)
+    serialize = partial(visit_as_dict, zone=context_of(request).zone)
+    parts = event_stream.stream_messages(request, change_feed, serialize, is_signed_in=is_signed_in)
     return StreamingResponse(parts, media_type="text/event-stream", headers=event_stream.STREAM_HEADERS)

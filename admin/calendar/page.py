@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin.calendar import wall_clock
+from admin.framework.context import context_of
 from admin.framework.permissions import require_permission
-from admin.record_view import RecordView
 from bookit.policy import permissions
 from bookit.reports import calendar
 from bookit.schema.tables import Booking, User
@@ -35,7 +35,8 @@ class CalendarPage(BaseView):
 async def show(request: Request, templates: Any) -> Response:
     """Give the page, with what there is to choose from."""
     require_permission(request, "see", Booking)
-    database, zone, now = RecordView.database, RecordView.zone, RecordView.clock()
+    context = context_of(request)
+    database, zone, now = context.database, context.zone, context.now()
     told = {
         "places": await calendar.resources(database),
         "offers": await calendar.services(database),

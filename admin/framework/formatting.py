@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
-from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -84,12 +83,12 @@ def format_short_time(zone: ZoneInfo, year: int, value: datetime) -> Markup:
     return Markup('<time datetime="{}">{}, {:%H:%M}</time>').format(value.isoformat(), day, local)
 
 
-def type_formatters(zone: ZoneInfo) -> Mapping[type, Callable[[Any], Any]]:
-    """Say how values of each type are written."""
+def type_formatters(zone: Callable[[], ZoneInfo]) -> Mapping[type, Callable[[Any], Any]]:
+    """Return how values of each type are written; times in the zone of the moment."""
     return {
         type(None): lambda _: "–",
         bool: lambda value: "Yes" if value else "No",
-        datetime: partial(format_local_time, zone),
+        datetime: lambda value: format_local_time(zone(), value),
         date: lambda value: f"{value:%d %b %Y}",
         time: lambda value: f"{value:%H:%M}",
         Decimal: lambda value: f"{value:,.2f}",

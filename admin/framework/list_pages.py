@@ -7,9 +7,8 @@ found first, as far as a bound, and sorted then: the planner would otherwise loo
 import builtins
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from sqladmin import ModelView
 from sqladmin.pagination import Pagination
 from sqlalchemy import BigInteger, ColumnElement, Select, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -18,7 +17,9 @@ from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from admin.framework.filters import ListFilter
 from admin.framework.parsing import escape_like, unescape_like
+from admin.framework.table_view import TableView
 from bookit.schema.tables import id_of, table_of
 
 MAX_COUNTED = 10_000  # rows: nobody pages further, and counting a million takes long
@@ -108,11 +109,16 @@ def is_too_short_for_index(term: str) -> bool:
     return bool(LETTER_OR_DIGIT.search(term)) and not TRIGRAM.search(term)
 
 
-class ListView(ModelView):
+class ListView(TableView):
     """The list of a table, and the addresses of its rows."""
 
+    list_filters: ClassVar[Sequence[ListFilter]] = []
     page_size = 25
     page_size_options = [25, 50, MAX_PAGE_SIZE]
+
+    def get_filters(self) -> builtins.list[ListFilter]:  # type: ignore[override]  # SQLAdmin only shows them
+        """Return the filters that the page shows."""
+        return [*self.list_filters]
 
     async def list(self, request: Request) -> Pagination:
         """Give a page of rows: how many there are and which are on it, and then these, with all they refer to."""
@@ -163,11 +169,10 @@ class ListView(ModelView):
     async def filtered_query(self, request: Request) -> tuple[Select[Any], int]:
         """Give the statement of what a list shows; if it was searched, with how many rows to find before sorting."""
         statement, most = self.list_query(request), 0
-        for found in self.get_filters():
-            narrow: Any = found.get_filtered_query
+        for found in self.list_filters:
             value = request.query_params.get(found.parameter_name)
             if value:
-                statement = await narrow(statement, value, self.model)
+                statement = found.apply(statement, value, self.context)
         term = request.query_params.get("search", "").replace("\0", "").strip()
         if term and self._search_fields:
             statement, most = await self.apply_search(statement, term)

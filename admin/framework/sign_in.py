@@ -1,16 +1,14 @@
 """How staff sign in, and how each request finds out whether they still may."""
 
-from typing import Any
 from urllib.parse import urlsplit
 
 from sqladmin.authentication import AuthenticationBackend
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from admin.framework.context import context_of
 from admin.framework.middleware import read_form
 from bookit import refusals as no
-from bookit.clock import Clock
-from bookit.db.pool import Database
 from bookit.people import passwords, sign_in
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import User
@@ -23,9 +21,8 @@ REFRESH_SECONDS = 300
 class StaffSignIn(AuthenticationBackend):
     """A signed cookie says who; the database says on each request whether that still holds."""
 
-    def __init__(self, settings: Settings, database: Database, *, clock: Clock) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Keep the cookie to this door, this site, eight hours, and outside a demo to HTTPS."""
-        self.database, self.clock = database, clock
         super().__init__(
             settings.secret_key.get_secret_value(),
             session_cookie="bookit_staff",
@@ -41,8 +38,9 @@ class StaffSignIn(AuthenticationBackend):
         email, password = str(form.get("username", "")).strip(), str(form.get("password", ""))
         request.state.typed = email.replace("\0", "")
         try:
+            database = context_of(request).database
             user = await sign_in.authenticate(
-                self.database, email=email, password=password, client_address=client_ip(request)
+                database, email=email, password=password, client_address=client_ip(request)
             )
         except no.Unauthenticated:
             return False
@@ -53,7 +51,9 @@ class StaffSignIn(AuthenticationBackend):
             return False
         wanted = str(request.session.get("next", ""))
         request.session.clear()
-        request.session.update(user=user.id, password=passwords.password_fingerprint(user), seen=self.refresh_window())
+        request.session.update(
+            user=user.id, password=passwords.password_fingerprint(user), seen=refresh_window(request)
+        )
         return RedirectResponse(wanted if is_admin_path(wanted) else request.url_for("admin:index"), 303)
 
     async def logout(self, request: Request) -> Response | bool:
@@ -68,7 +68,7 @@ class StaffSignIn(AuthenticationBackend):
         """
         if getattr(request.state, "actor", None) is not None:
             return True
-        user = await self.get_session_user(request.session)
+        user = await self.get_session_user(request)
         if user is None:
             request.session.clear()
             if request.method == "GET":
@@ -77,29 +77,30 @@ class StaffSignIn(AuthenticationBackend):
             return False
         request.state.user, request.state.actor = user, actor_of(user)
         request.scope["actor"] = request.state.actor
-        if request.session.get("seen") != self.refresh_window():
-            request.session["seen"] = (
-                self.refresh_window()
-            )  # A changed session is sent again, for eight hours from now.
+        if request.session.get("seen") != refresh_window(request):
+            # A changed session is sent again, for eight hours from now.
+            request.session["seen"] = refresh_window(request)
         if "_messages" in request.session:
             # SQLAdmin adds to the list in place, of which the session would not know: a second message would be lost.
             request.session["_messages"] = list(request.session["_messages"])
         return True
 
-    async def get_session_user(self, session: dict[str, Any]) -> User | None:
-        """Give the person of this session as they are now, if it still holds."""
+    async def get_session_user(self, request: Request) -> User | None:
+        """Return the user of this session as the database has them now; None if they may not come in any more."""
+        session = request.session
         if "user" not in session:
             return None
         try:
-            user = await sign_in.get_active_user(self.database, session["user"])
+            user = await sign_in.get_active_user(context_of(request).database, session["user"])
         except no.SignInEnded:
             return None
         is_same = session.get("password") == passwords.password_fingerprint(user)
         return user if is_same and actor_of(user).is_staff else None
 
-    def refresh_window(self) -> int:
-        """Give which five minutes it is."""
-        return int(self.clock().timestamp()) // REFRESH_SECONDS
+
+def refresh_window(request: Request) -> int:
+    """Return the number of the current five minutes: a session is renewed once in each."""
+    return int(context_of(request).now().timestamp()) // REFRESH_SECONDS
 
 
 def actor_of(user: User) -> Actor:

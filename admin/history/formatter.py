@@ -159,7 +159,7 @@ class EventFormatter:
     def format_event(self, event: Event) -> EventText:
         """Give one event in words."""
         return EventText(
-            at=format_local_time(self.view.zone, event.at),
+            at=format_local_time(self.view.context.zone, event.at),
             actor=self.format_actor(event),
             door=DOOR_PHRASES.get(event.door, event.door),
             action=event.action,

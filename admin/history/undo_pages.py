@@ -70,7 +70,7 @@ async def describe_refusal(
         _, since, until, resource = last_change.previous_target(booking)
         visit = availability.visit_after(booking, start_time=since, end_time=until, resource_id=resource)
         await availability.attach_next_free(database, refusal, visit, since=since, now=now)
-    return f"{refusal} {next_free_text(refusal, view.zone)}" if refusal.next_free else str(refusal)
+    return f"{refusal} {next_free_text(refusal, view.context.zone)}" if refusal.next_free else str(refusal)
 
 
 async def show_act(request: Request, database: Database, templates: Any, view: Any, *, now: datetime) -> Response:

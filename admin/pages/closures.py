@@ -17,11 +17,11 @@ class ListsAffectedBookings:
     async def affected_bookings(self, closure: CalendarException) -> list[dict[str, Any]]:
         """Give the visits to come that this falls upon; an opening falls upon none."""
         page: Any = self
-        now = page.clock()
+        now = page.context.now()
         if closure.is_open or closure.end_time <= now:
             return []
         return await availability.affected_bookings(
-            page.database,
+            page.context.database,
             since=max(closure.start_time, now),
             until=closure.end_time,
             resource_id=closure.resource_id,

@@ -2,12 +2,12 @@
 
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
 
 from admin.calendar import wall_clock
-from admin.record_view import RecordView
 from bookit import records
 from bookit import refusals as no
 from bookit.bookings import availability
@@ -42,9 +42,8 @@ FED = {
 
 
 @pytest.fixture
-async def standing(desk: Desk, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Desk:
+async def standing(desk: Desk, clock: Clock) -> Desk:
     """The staff door, whose clock stands: Monday, ten in the morning in Berlin."""
-    monkeypatch.setattr(RecordView, "clock", staticmethod(clock))
     return desk
 
 
@@ -127,14 +126,16 @@ async def test_who_is_open_is_told_as_slots_are_reckoned(database: Database, sha
     ]
 
 
-async def test_a_hold_says_until_when_and_goes_by_itself(standing: Desk, tom: Person, haircut: Service) -> None:
+async def test_a_hold_says_until_when_and_goes_by_itself(
+    standing: Desk, clock: Clock, tom: Person, haircut: Service
+) -> None:
     await book(standing.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), hold=True)
     (shown,) = (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()["visits"]
     assert (shown["is_hold"], shown["words"], shown["expires_at"]) == (
         True, "Hold until 10:10", "2030-01-07T09:10:00+00:00",
     )  # fmt: skip
 
-    RecordView.clock.pass_by(minutes=11)  # type: ignore[attr-defined]  # the clock that stands
+    clock.pass_by(minutes=11)
 
     assert (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()["visits"] == []
     over = (await standing.mara.get("/admin/calendar/feed", params={**DAY, "cancelled": "1"})).json()["visits"]
@@ -442,7 +443,7 @@ async def test_a_day_on_which_clocks_go_forward_is_shown_right(standing: Desk, t
 
 def test_how_far_the_wall_is_from_utc_is_written_with_its_sign() -> None:
     moment = datetime(2030, 1, 7, tzinfo=UTC)
-    zones = [RecordView.zone.__class__(name) for name in ("Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "UTC")]
+    zones = [ZoneInfo(name) for name in ("Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "UTC")]
 
     assert [wall_clock.utc_offset(moment, zone) for zone in zones] == ["+01:00", "-03:30", "+05:45", "+00:00"]
 

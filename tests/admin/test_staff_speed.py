@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy import event, select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from starlette.requests import Request
 
 from admin import views
 from admin.framework import csv_export, list_pages
@@ -124,9 +125,9 @@ async def test_a_request_asks_once_who_it_is(desk: Desk, console: psycopg.Connec
     asked: list[int] = []
     get_session_user = backend.get_session_user
 
-    async def noted(session: dict[str, Any]) -> Any:
-        asked.append(session["user"])
-        return await get_session_user(session)
+    async def noted(request: Request) -> Any:
+        asked.append(request.session["user"])
+        return await get_session_user(request)
 
     backend.get_session_user = noted
 

@@ -14,7 +14,6 @@ from sqlalchemy import event, text
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
-from admin.record_view import RecordView
 from admin.site import StaffSite
 from bookit import records
 from bookit.db.pool import Database
@@ -94,8 +93,7 @@ async def open_door(database: Database, clock: Clock) -> AsyncIterator[OpenDoor]
     def make(settings: Settings) -> Starlette:
         app = build(settings, clock=clock)
         site: StaffSite = app.state.staff_site
-        app.state.database = RecordView.database = database
-        site.authentication_backend.database = database  # type: ignore[union-attr]  # ours
+        app.state.database = database
         opened.append(site)
         return app
 
