@@ -20,7 +20,7 @@ class Library(NamedTuple):
     package: str
     files: tuple[str, ...]
     folder: str
-    elsewhere: tuple[tuple[str, str], ...] = ()  # what a file would ask another host for, and what it asks us for
+    replacements: tuple[tuple[str, str], ...] = ()  # what a file would ask another host for, and what it asks us for
 
 
 LIBRARIES = (
@@ -67,57 +67,57 @@ class FrontEndLibraries(BuildHookInterface[Any]):
 
     def dependencies(self) -> list[str]:
         """Ask for a Node.js of our own only where one is needed and the machine has none."""
-        return [] if self.are_current() or has_npm() else [NODE_WHEEL]
+        return [] if self.is_up_to_date() or has_npm() else [NODE_WHEEL]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
         """Install the packages in a temporary folder and copy the files that pages load."""
-        if self.are_current():
+        if self.is_up_to_date():
             return
         with tempfile.TemporaryDirectory(prefix="bookit-assets-") as temporary:
             workshop = Path(temporary)
             for name in NPM_FILES:
-                shutil.copy(self.home / name, workshop)
-            self.install(workshop)
+                shutil.copy(self.project_folder / name, workshop)
+            self.run_install(workshop)
             for library in LIBRARIES:
-                self.lay_out(library, workshop / "node_modules" / library.package)
+                self.copy_library(library, workshop / "node_modules" / library.package)
 
-    def install(self, workshop: Path) -> None:
+    def run_install(self, folder: Path) -> None:
         """Run npm, or stop the build with one sentence and the first of npm's own words."""
-        result = run_npm(workshop)
+        result = run_npm(folder)
         if result.returncode:
             words = "\n".join(result.stderr.splitlines()[:4])
             self.app.abort(f"npm could not install the front-end libraries; is its registry within reach?\n{words}")
 
-    def lay_out(self, library: Library, package: Path) -> None:
+    def copy_library(self, library: Library, source: Path) -> None:
         """Copy one library's files, and last of all the stamp that says they are complete."""
-        folder = self.home / library.folder
+        folder = self.project_folder / library.folder
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name in library.files:
-            content = (package / name).read_text(encoding="utf-8")
-            for theirs, ours in library.elsewhere:
+            content = (source / name).read_text(encoding="utf-8")
+            for theirs, ours in library.replacements:
                 content = content.replace(theirs, ours)
             (folder / Path(name).name).write_text(content, encoding="utf-8")
-        self.stamp(library).write_text(self.edition, encoding="ascii")
+        self.stamp_path(library).write_text(self.fingerprint, encoding="ascii")
 
-    def are_current(self) -> bool:
+    def is_up_to_date(self) -> bool:
         """Whether every folder was filled from this package-lock.json, by this file."""
-        stamps = [self.stamp(library) for library in LIBRARIES]
-        return all(stamp.is_file() and stamp.read_text(encoding="ascii") == self.edition for stamp in stamps)
+        stamps = [self.stamp_path(library) for library in LIBRARIES]
+        return all(stamp.is_file() and stamp.read_text(encoding="ascii") == self.fingerprint for stamp in stamps)
 
-    def stamp(self, library: Library) -> Path:
+    def stamp_path(self, library: Library) -> Path:
         """Where a folder says what it was filled from."""
-        return self.home / library.folder / ".edition"
+        return self.project_folder / library.folder / ".edition"
 
     @property
-    def home(self) -> Path:
+    def project_folder(self) -> Path:
         """The folder of pyproject.toml."""
         return Path(self.root)
 
     @property
-    def edition(self) -> str:
+    def fingerprint(self) -> str:
         """What the folders are filled from, in one word."""
-        sources = (self.home / "package-lock.json", Path(__file__))
+        sources = (self.project_folder / "package-lock.json", Path(__file__))
         return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 

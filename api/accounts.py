@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.json_schema import WithJsonSchema
 
-from api.auth import access_token
-from api.endpoint import SIGNED_IN, Api, Call, Sent
+from api.auth import create_access_token
+from api.endpoint import AUTH_REQUIRED, Api, RequestContext, Result
 from api.problems import Unreadable
-from api.schemas import Answer, Change, Shape, field_of, row_answer, sent
+from api.schemas import PatchModel, RequestModel, ResponseModel, field_from_table, get_provided_fields, make_row_model
 from bookit import records
 from bookit import refusals as no
 from bookit.people import data_export, passwords, sign_in
@@ -20,10 +20,10 @@ from bookit.schema.tables import User
 api = Api()
 TAG = "accounts"
 
-UserAnswer: Any = row_answer(User, "id", "name", "email", "role", "is_active", "created_at")
-PortraitAnswer: Any = dict[str, Any]
-AS_A_FILE = 'attachment; filename="bookit-export.json"'
-A_PASSWORD = {
+UserResponse: Any = make_row_model(User, "id", "name", "email", "role", "is_active", "created_at")
+ExportResponse: Any = dict[str, Any]
+EXPORT_DISPOSITION = 'attachment; filename="bookit-export.json"'
+PASSWORD_SCHEMA = {
     "type": "string",
     "format": "password",
     "minLength": limits.MIN_PASSWORD_LENGTH,
@@ -33,15 +33,15 @@ A_PASSWORD = {
 NewPassword = Annotated[
     str,
     Field(min_length=limits.MIN_PASSWORD_LENGTH, max_length=limits.MAX_PASSWORD_BYTES, pattern=OPTIONAL_TEXT_PATTERN),
-    WithJsonSchema(A_PASSWORD),
+    WithJsonSchema(PASSWORD_SCHEMA),
 ]
 # What somebody types to sign in is looked up as it is: only what is kept has to have a shape.
-Typed = Annotated[str, Field(max_length=1000, pattern=OPTIONAL_TEXT_PATTERN)]
-Name: Any = field_of(User, "name", is_sent=True)[0]
-Email: Any = field_of(User, "email", is_sent=True)[0]
+PlainText = Annotated[str, Field(max_length=1000, pattern=OPTIONAL_TEXT_PATTERN)]
+Name: Any = field_from_table(User, "name", is_request=True)[0]
+Email: Any = field_from_table(User, "email", is_request=True)[0]
 
 
-class NewUser(Shape):
+class NewUser(RequestModel):
     """Somebody who joins."""
 
     name: Name
@@ -49,20 +49,20 @@ class NewUser(Shape):
     password: NewPassword
 
 
-class SignIn(Shape):
+class SignIn(RequestModel):
     """Who somebody says they are."""
 
-    email: Typed
-    password: Typed
+    email: PlainText
+    password: PlainText
 
 
-class RefreshTokenSent(Shape):
+class RefreshTokenSent(RequestModel):
     """The refresh token of a sign-in."""
 
-    refresh_token: Typed
+    refresh_token: PlainText
 
 
-class Tokens(Answer):
+class Tokens(ResponseModel):
     """A sign-in: a token for the next minutes, and one to get the next pair with."""
 
     access_token: str
@@ -70,97 +70,104 @@ class Tokens(Answer):
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 -- a kind of token
 
 
-class SignedOut(Answer):
+class SignedOut(ResponseModel):
     """The sign-in is over."""
 
     detail: str = "Signed out."
 
 
-class ChangedUser(Change):
+class ChangedUser(PatchModel):
     """What may change of one's own profile."""
 
     name: Name = None
     email: Email = None
     password: NewPassword = ""
-    current_password: Annotated[Typed, Field(description="Needed with a new password.")] = ""
+    current_password: Annotated[PlainText, Field(description="Needed with a new password.")] = ""
 
 
-@api("POST", "/auth/register", tag=TAG, status=201, refuses=(no.EmailTaken, Unreadable))
-async def register(call: Call, body: NewUser) -> UserAnswer:
+@api("POST", "/auth/register", tag=TAG, status=201, refusals=(no.EmailTaken, Unreadable))
+async def register(context: RequestContext, body: NewUser) -> UserResponse:
     """Join as a customer."""
     password_hash = await passwords.hash_password(body.password)
-    async with call.transaction() as session:
+    async with context.transaction() as session:
         return await records.create(
-            session, User, **call.asking, name=body.name, email=body.email, password_hash=password_hash
+            session, User, **context.actor_and_time, name=body.name, email=body.email, password_hash=password_hash
         )
 
 
-@api("POST", "/auth/login", tag=TAG, refuses=(no.WrongPassword, no.TooManyGuesses, Unreadable))
-async def login(call: Call, body: SignIn) -> Tokens:
+@api("POST", "/auth/login", tag=TAG, refusals=(no.WrongPassword, no.TooManyGuesses, Unreadable))
+async def login(context: RequestContext, body: SignIn) -> Tokens:
     """Sign in."""
     user = await sign_in.authenticate(
-        call.database, email=body.email, password=body.password, client_address=call.address
+        context.database, email=body.email, password=body.password, client_address=context.client_ip
     )
-    async with call.transaction() as session:
-        refresh_token = await sign_in.issue_refresh_token(session, user, now=call.now, lifetime=sign_in_lasts(call))
-    return tokens(call, user, refresh_token)
+    async with context.transaction() as session:
+        refresh_token = await sign_in.issue_refresh_token(
+            session, user, now=context.now, lifetime=get_refresh_token_lifetime(context)
+        )
+    return create_tokens(context, user, refresh_token)
 
 
-@api("POST", "/auth/refresh", tag=TAG, refuses=(no.SignInEnded, Unreadable))
-async def refresh(call: Call, body: RefreshTokenSent) -> Tokens:
+@api("POST", "/auth/refresh", tag=TAG, refusals=(no.SignInEnded, Unreadable))
+async def refresh(context: RequestContext, body: RefreshTokenSent) -> Tokens:
     """Carry on a sign-in with its next pair of tokens. A refresh token works once; used again, the sign-in ends."""
-    async with call.transaction() as session:
+    async with context.transaction() as session:
         renewed = await sign_in.rotate_refresh_token(
-            session, body.refresh_token, now=call.now, lifetime=sign_in_lasts(call)
+            session, body.refresh_token, now=context.now, lifetime=get_refresh_token_lifetime(context)
         )
     if renewed is None:
         raise no.SignInEnded
-    return tokens(call, *renewed)
+    return create_tokens(context, *renewed)
 
 
-@api("POST", "/auth/logout", tag=TAG, refuses=(Unreadable,))
-async def logout(call: Call, body: RefreshTokenSent) -> SignedOut:
+@api("POST", "/auth/logout", tag=TAG, refusals=(Unreadable,))
+async def logout(context: RequestContext, body: RefreshTokenSent) -> SignedOut:
     """Sign out: end the sign-in this refresh token belongs to, if it still lives."""
-    async with call.transaction() as session:
+    async with context.transaction() as session:
         await sign_in.sign_out(session, body.refresh_token)
     return SignedOut()
 
 
-@api("GET", "/me", tag=TAG, access=SIGNED_IN)
-async def get_me(call: Call) -> UserAnswer:
+@api("GET", "/me", tag=TAG, access=AUTH_REQUIRED)
+async def get_me(context: RequestContext) -> UserResponse:
     """Get one's own profile."""
-    return call.user
+    return context.user
 
 
-@api("GET", "/me/export", tag=TAG, access=SIGNED_IN)
-async def export_me(call: Call) -> PortraitAnswer:
+@api("GET", "/me/export", tag=TAG, access=AUTH_REQUIRED)
+async def export_me(context: RequestContext) -> ExportResponse:
     """Get everything BookIt holds of oneself, as one document: account, bookings, reviews, sign-ins and history."""
-    if call.user is None:
+    if context.user is None:
         raise no.SignInEnded
-    return Sent(await data_export.export(call.database, call.user, now=call.now), {"Content-Disposition": AS_A_FILE})
+    return Result(
+        await data_export.export(context.database, context.user, now=context.now),
+        {"Content-Disposition": EXPORT_DISPOSITION},
+    )
 
 
-NOT_CHANGED = (no.EmailTaken, no.CurrentPasswordNeeded, no.WrongCurrentPassword, no.TooManyGuesses, Unreadable)
+CHANGE_REFUSALS = (no.EmailTaken, no.CurrentPasswordNeeded, no.WrongCurrentPassword, no.TooManyGuesses, Unreadable)
 
 
-@api("PATCH", "/me", tag=TAG, access=SIGNED_IN, refuses=NOT_CHANGED)
-async def change_me(call: Call, body: ChangedUser) -> UserAnswer:
+@api("PATCH", "/me", tag=TAG, access=AUTH_REQUIRED, refusals=CHANGE_REFUSALS)
+async def change_me(context: RequestContext, body: ChangedUser) -> UserResponse:
     """Change one's own profile. A new password needs the current one, and ends every other sign-in."""
-    changes = sent(body)
+    changes = get_provided_fields(body)
     current = changes.pop("current_password", None)
     password = changes.pop("password", None)
-    if password and call.user:
+    if password and context.user:
         changes["password_hash"] = await sign_in.hash_own_password(
-            call.database, call.user, password, current=current, client_address=call.address
+            context.database, context.user, password, current=current, client_address=context.client_ip
         )
-    async with call.transaction() as session:
-        me = await records.lock(session, User, call.by.id or 0)
-        return await records.change(session, me, **call.asking, **changes)
+    async with context.transaction() as session:
+        me = await records.lock(session, User, context.by.id or 0)
+        return await records.change(session, me, **context.actor_and_time, **changes)
 
 
-def sign_in_lasts(call: Call) -> timedelta:
-    return timedelta(days=call.settings.refresh_token_expire_days)
+def get_refresh_token_lifetime(context: RequestContext) -> timedelta:
+    return timedelta(days=context.settings.refresh_token_expire_days)
 
 
-def tokens(call: Call, user: User, refresh_token: str) -> Tokens:
-    return Tokens(access_token=access_token(user, call.settings, now=call.now), refresh_token=refresh_token)
+def create_tokens(context: RequestContext, user: User, refresh_token: str) -> Tokens:
+    return Tokens(
+        access_token=create_access_token(user, context.settings, now=context.now), refresh_token=refresh_token
+    )

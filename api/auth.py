@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 from starlette.requests import Request
 
-from api.schemas import BIGGEST
+from api.schemas import MAX_BIGINT
 from bookit import refusals as no
 from bookit.people import passwords, sign_in
 from bookit.schema.tables import User
@@ -18,7 +18,7 @@ from bookit.settings import Settings
 ISSUER = "bookit"
 
 
-def access_token(user: User, settings: Settings, *, now: datetime) -> str:
+def create_access_token(user: User, settings: Settings, *, now: datetime) -> str:
     """Sign who this is, until when, and with which password they signed in."""
     claims = {
         "iss": ISSUER,
@@ -30,19 +30,19 @@ def access_token(user: User, settings: Settings, *, now: datetime) -> str:
     return jwt.encode(claims, settings.secret_key.get_secret_value(), algorithm=settings.algorithm)
 
 
-def read_token(token: str, settings: Settings, *, now: datetime) -> Mapping[str, Any]:
+def verify_token(token: str, settings: Settings, *, now: datetime) -> Mapping[str, Any]:
     """Give the claims of a token of ours that still lives. Refuses every other."""
     try:
-        claims = claims_of(token, settings.secret_key.get_secret_value(), settings.algorithm)
+        claims = decode_token(token, settings.secret_key.get_secret_value(), settings.algorithm)
     except (jwt.InvalidTokenError, ValueError):
         raise no.SignInEnded from None
-    if not (isinstance(claims["exp"], int | float) and now.timestamp() < claims["exp"] and is_number(claims["sub"])):
+    if not (isinstance(claims["exp"], int | float) and now.timestamp() < claims["exp"] and is_valid_id(claims["sub"])):
         raise no.SignInEnded
     return claims
 
 
 @lru_cache(maxsize=1024)
-def claims_of(token: str, secret: str, algorithm: str) -> Mapping[str, Any]:
+def decode_token(token: str, secret: str, algorithm: str) -> Mapping[str, Any]:
     """Give what a token of ours says. A signature that held once holds: whoever comes again is not checked anew.
 
     Whether it still lives, and whose it is by now, is asked each time; a token that is not ours is never kept.
@@ -57,18 +57,18 @@ def claims_of(token: str, secret: str, algorithm: str) -> Mapping[str, Any]:
     )
 
 
-def is_number(sub: str) -> bool:
+def is_valid_id(sub: str) -> bool:
     """Whether this could be somebody's number."""
-    return re.fullmatch(r"[0-9]{1,19}", sub) is not None and int(sub) <= BIGGEST
+    return re.fullmatch(r"[0-9]{1,19}", sub) is not None and int(sub) <= MAX_BIGINT
 
 
-async def who_sent(request: Request, *, now: datetime) -> User:
+async def get_current_user(request: Request, *, now: datetime) -> User:
     """Give the person who sent this, as they are at this moment and not as they were when the token was made."""
     given = request.headers.getlist("authorization")
     scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
     if scheme.lower() != "bearer" or not token.strip():
         raise no.Unauthenticated
-    claims = read_token(token.strip(), request.app.state.settings, now=now)
+    claims = verify_token(token.strip(), request.app.state.settings, now=now)
     user = await sign_in.get_active_user(request.app.state.database, int(claims["sub"]))
     if claims["pwd"] != passwords.password_fingerprint(user):
         raise no.SignInEnded

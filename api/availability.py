@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter
 from starlette.responses import Response
 
-from api.endpoint import WHOEVER_YOU_ARE, Api, Call, single_header
-from api.schemas import Answer, Moment, PathNumber, Shape, Since, Slot, Until, slot_of
+from api.endpoint import OPTIONAL_AUTH, Api, RequestContext, get_single_header
+from api.schemas import PathId, RangeEnd, RangeStart, RequestModel, ResponseModel, Slot, Timestamp, slot_from_row
 from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit
@@ -16,11 +16,11 @@ from bookit.policy import limits, permissions, times
 from bookit.schema.tables import Booking, Service
 
 api = Api()
-A_WEEK = timedelta(days=7)
+DEFAULT_RANGE = timedelta(days=7)
 Slots: Any = list[Slot]
-AS_JSON = TypeAdapter(Slots)
+SLOTS_ADAPTER = TypeAdapter(Slots)
 # Which rule a refusal is about.
-RULES: dict[type[no.Refusal], str] = {
+RULE_BY_REFUSAL: dict[type[no.Refusal], str] = {
     no.InThePast: "notice",
     no.TooSoon: "notice",
     no.TooFarAhead: "horizon",
@@ -31,40 +31,40 @@ RULES: dict[type[no.Refusal], str] = {
 }
 
 
-class SlotQuery(Shape):
+class SlotQuery(RequestModel):
     """Which days, and on which resource."""
 
     model_config = ConfigDict(strict=False)  # A query has only text.
 
-    from_date: Annotated[Since | None, Field(description="The first day, or moment; none: now.")] = None
+    from_date: Annotated[RangeStart | None, Field(description="The first day, or moment; none: now.")] = None
     to_date: Annotated[
-        Until | None, Field(description="The last day, or moment; none: a week on. At most 62 days.")
+        RangeEnd | None, Field(description="The last day, or moment; none: a week on. At most 62 days.")
     ] = None
-    resource_id: Annotated[PathNumber | None, Field(description="Only this resource.")] = None
+    resource_id: Annotated[PathId | None, Field(description="Only this resource.")] = None
     booking_id: Annotated[
-        PathNumber | None, Field(description="A booking of one's own that is to be moved: it is not in its own way.")
+        PathId | None, Field(description="A booking of one's own that is to be moved: it is not in its own way.")
     ] = None
 
 
-class ExplainQuery(Shape):
+class ExplainQuery(RequestModel):
     """Which start, and on which resource."""
 
     model_config = ConfigDict(strict=False)
 
-    start_time: Moment
-    resource_id: PathNumber | None = None
-    booking_id: PathNumber | None = None
+    start_time: Timestamp
+    resource_id: PathId | None = None
+    booking_id: PathId | None = None
 
 
-class Obstacle(Answer):
+class Obstacle(ResponseModel):
     """A rule that stands in the way."""
 
-    rule: Annotated[str, Field(json_schema_extra={"enum": sorted(set(RULES.values()))})]
+    rule: Annotated[str, Field(json_schema_extra={"enum": sorted(set(RULE_BY_REFUSAL.values()))})]
     code: Annotated[str, Field(description="The refusal that booking would meet.")]
     detail: str
 
 
-class Explained(Answer):
+class Explained(ResponseModel):
     """How a start stands with one resource."""
 
     id: int
@@ -74,7 +74,7 @@ class Explained(Answer):
     in_the_way: list[Obstacle]
 
 
-class Explanation(Answer):
+class Explanation(ResponseModel):
     """How a start stands with everybody who could serve it."""
 
     start_time: datetime
@@ -83,36 +83,36 @@ class Explanation(Answer):
     resources: list[Explained]
 
 
-REFUSES = (no.Missing, no.ServiceInactive, no.NotYourBooking, no.RangeReversed, no.RangeTooLong, no.TooManySlots,
+REFUSALS = (no.Missing, no.ServiceInactive, no.NotYourBooking, no.RangeReversed, no.RangeTooLong, no.TooManySlots,
            no.OutsideTheCalendar, no.NoSuchTime)  # fmt: skip
 
 
-@api("GET", "/services/{id}/availability", tag="services", access=WHOEVER_YOU_ARE, refuses=REFUSES,
+@api("GET", "/services/{id}/availability", tag="services", access=OPTIONAL_AUTH, refusals=REFUSALS,
      headers=("If-None-Match",))  # fmt: skip
-async def list_slots(call: Call, id: PathNumber, query: SlotQuery) -> Slots:  # noqa: A002 -- the name in the path
+async def list_slots(context: RequestContext, id: PathId, query: SlotQuery) -> Slots:  # noqa: A002 -- the name in the path
     """List the free slots of a service, by start.
 
     Whoever moves a booking names it in `booking_id`, signed in: its own time counts as free, and slots are as long as
     it is. An answer has an `ETag`; sent back in `If-None-Match` it is answered with 304 while nothing changed.
     """
-    visit = await visit_of(call, id, query)
-    since = max(query.from_date or call.now, call.now)
-    until = query.to_date or min(since + A_WEEK, limits.CALENDAR_RANGE[1])
+    visit = await resolve_visit(context, id, query)
+    since = max(query.from_date or context.now, context.now)
+    until = query.to_date or min(since + DEFAULT_RANGE, limits.CALENDAR_RANGE[1])
     times.require_availability_range(query.from_date or since, until)
-    found = await availability.slots(call.database, visit, since=since, until=max(since, until), now=call.now)
+    found = await availability.slots(context.database, visit, since=since, until=max(since, until), now=context.now)
     if len(found) > limits.MAX_SLOTS:
         raise no.TooManySlots(most=f"{limits.MAX_SLOTS:,}")
-    return unless_known(call, [slot_of(row) for row in found], is_public=query.booking_id is None)
+    return respond_with_etag(context, [slot_from_row(row) for row in found], is_public=query.booking_id is None)
 
 
-@api("GET", "/services/{id}/availability/explain", tag="services", access=WHOEVER_YOU_ARE, refuses=REFUSES[:3])
-async def explain_slot(call: Call, id: PathNumber, query: ExplainQuery) -> Explanation:  # noqa: A002 -- as above
+@api("GET", "/services/{id}/availability/explain", tag="services", access=OPTIONAL_AUTH, refusals=REFUSALS[:3])
+async def explain_slot(context: RequestContext, id: PathId, query: ExplainQuery) -> Explanation:  # noqa: A002 -- as above
     """Say for each resource what stands in the way of a start; nothing: it can be booked there."""
-    visit = await visit_of(call, id, query)
+    visit = await resolve_visit(context, id, query)
     stand = await availability.check_start(
-        call.database, visit, start=query.start_time, by=call.by, now=call.now, with_free_seats=True
+        context.database, visit, start=query.start_time, by=context.by, now=context.now, with_free_seats=True
     )
-    resources = [Explained(**row, in_the_way=obstacles(row, now=call.now)) for row in stand]
+    resources = [Explained(**row, in_the_way=list_obstacles(row, now=context.now)) for row in stand]
     return Explanation(
         start_time=query.start_time,
         end_time=stand[0]["end_time"] if stand else None,
@@ -121,41 +121,41 @@ async def explain_slot(call: Call, id: PathNumber, query: ExplainQuery) -> Expla
     )
 
 
-def obstacles(row: Any, *, now: datetime) -> list[Obstacle]:
+def list_obstacles(row: Any, *, now: datetime) -> list[Obstacle]:
     return [
-        Obstacle(rule=RULES[type(refusal)], code=refusal.code(), detail=str(refusal))
+        Obstacle(rule=RULE_BY_REFUSAL[type(refusal)], code=refusal.code(), detail=str(refusal))
         for refusal in availability.obstacles(row, now=now)
     ]
 
 
-async def visit_of(call: Call, service_id: int, query: Any) -> Visit:
+async def resolve_visit(context: RequestContext, service_id: int, query: Any) -> Visit:
     """Give the visit a query is about. Refuses an unknown or inactive service, and a booking of somebody else."""
-    service = await call.database.get(Service, service_id)
+    service = await context.database.get(Service, service_id)
     if service is None:
         raise no.Missing(what="service")
     if not (service.is_active or query.booking_id):
         raise no.ServiceInactive
     if query.booking_id is not None:
-        if call.by.id is None:
+        if context.by.id is None:
             raise no.Unauthenticated
-        booking = await call.database.get(Booking, query.booking_id)
+        booking = await context.database.get(Booking, query.booking_id)
         if booking is None or booking.service_id != service_id:
             raise no.Missing(what="booking")
-        permissions.require_own_or_staff(booking, by=call.by)
+        permissions.require_own_or_staff(booking, by=context.by)
     return Visit(service_id, query.resource_id, query.booking_id)
 
 
-def unless_known(call: Call, slots: list[Slot], *, is_public: bool) -> Response:
+def respond_with_etag(context: RequestContext, slots: list[Slot], *, is_public: bool) -> Response:
     """Send slots, or 304 to a client that has them already.
 
     What everybody may see, a shared cache may keep for some seconds; a browser asks again each time, so that somebody
     who has just booked does not see their own slot as free.
     """
-    body = AS_JSON.dump_json(slots)
+    body = SLOTS_ADAPTER.dump_json(slots)
     etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Vary": "Authorization"}
     headers["Cache-Control"] = "public, max-age=0, s-maxage=5" if is_public else "private, no-cache"
-    known = single_header(call.request, "If-None-Match") or ""
+    known = get_single_header(context.request, "If-None-Match") or ""
     if known == "*" or etag in (part.strip() for part in known.split(",")):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")

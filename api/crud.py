@@ -14,53 +14,61 @@ from pydantic import Field, create_model
 from sqlalchemy import BigInteger, ClauseElement, ColumnElement, bindparam, or_, tuple_
 from sqlmodel import SQLModel, select
 
-from api.endpoint import ANYONE, Access, Api, Call, Sent, allowed_to
-from api.pagination import BY_NUMBER, Key, Page, page_of, place_of
+from api.endpoint import ANYONE, Access, Api, RequestContext, Result, access_for
+from api.pagination import BY_ID, PageQuery, SortKey, decode_cursor, paginate
 from api.problems import Unreadable
-from api.schemas import Answer, PathNumber, Shape, changed_row, new_row, row_answer, sent
+from api.schemas import (
+    PathId,
+    RequestModel,
+    ResponseModel,
+    get_provided_fields,
+    make_change_model,
+    make_create_model,
+    make_row_model,
+)
 from bookit import records
 from bookit import refusals as no
 from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
 from bookit.schema.tables import id_of, table_of
 
-NOT_SENT = {"id", "created_at", "version"}
-Part = Literal["list", "get", "create", "change", "delete"]
-ALL_PARTS: tuple[Part, ...] = ("list", "get", "create", "change", "delete")
+READ_ONLY_COLUMNS = {"id", "created_at", "version"}
+Operation = Literal["list", "get", "create", "change", "delete"]
+ALL_OPERATIONS: tuple[Operation, ...] = ("list", "get", "create", "change", "delete")
 
 
 @dataclass(frozen=True)
 class Filter:
     """A query parameter of a list: its type, and the condition it puts on the rows."""
 
-    kind: Any
+    value_type: Any
     condition: Callable[[Any], ColumnElement[bool]]
-    reads: Callable[[Any], Any] = lambda value: value
+    parse: Callable[[Any], Any] = lambda value: value
 
 
-def equals(kind: Any, column: ColumnElement[Any]) -> Filter:
-    return Filter(kind, lambda value: column == value)
+def equals(value_type: Any, column: ColumnElement[Any]) -> Filter:
+    return Filter(value_type, lambda value: column == value)
 
 
-def at_least(kind: Any, column: ColumnElement[Any]) -> Filter:
-    return Filter(kind, lambda value: column >= value)
+def at_least(value_type: Any, column: ColumnElement[Any]) -> Filter:
+    return Filter(value_type, lambda value: column >= value)
 
 
-def at_most(kind: Any, column: ColumnElement[Any]) -> Filter:
-    return Filter(kind, lambda value: column <= value)
+def at_most(value_type: Any, column: ColumnElement[Any]) -> Filter:
+    return Filter(value_type, lambda value: column <= value)
 
 
-def less_than(kind: Any, column: ColumnElement[Any]) -> Filter:
-    return Filter(kind, lambda value: column < value)
+def less_than(value_type: Any, column: ColumnElement[Any]) -> Filter:
+    return Filter(value_type, lambda value: column < value)
 
 
 def contains(*columns: ColumnElement[str]) -> Filter:
     """Match any of these texts, ignoring case; the person's % and _ mean themselves."""
     kind = Annotated[str, Field(max_length=200, pattern=OPTIONAL_TEXT_PATTERN)]
-    return Filter(kind, lambda value: or_(*(column.ilike(value) for column in columns)), like)
+    return Filter(kind, lambda value: or_(*(column.ilike(value) for column in columns)), to_like_pattern)
 
 
-def like(words: str) -> str:
-    escaped = re.sub(r"([%_\\])", r"\\\1", words)
+def to_like_pattern(text: str) -> str:
+    escaped = re.sub(r"([%_\\])", r"\\\1", text)
     return f"%{escaped}%"
 
 
@@ -68,44 +76,44 @@ def like(words: str) -> str:
 class Listing:
     """A list of rows: where they come from, in which order, and by what they can be filtered."""
 
-    rows: Any
-    key: Key
+    select_statement: Any
+    sort_key: SortKey
     filters: Mapping[str, Filter] = field(default_factory=dict)
-    is_ones_own: bool = False  # and so few rows
+    is_per_user: bool = False  # and so few rows
 
     def __hash__(self) -> int:
         return id(self)
 
-    def query(self, name: str) -> type[Page]:
+    def make_query_model(self, name: str) -> type[PageQuery]:
         """Make the shape of the query."""
-        fields: dict[str, Any] = {name: (found.kind | None, None) for name, found in self.filters.items()}
-        return cast("type[Page]", create_model(name, __base__=Page, **fields))
+        fields: dict[str, Any] = {name: (found.value_type | None, None) for name, found in self.filters.items()}
+        return cast("type[PageQuery]", create_model(name, __base__=PageQuery, **fields))
 
     @cache  # noqa: B019 -- listings are made at import and live as long as the program
-    def statement(self, given: frozenset[str], *, is_continued: bool) -> ClauseElement:
+    def build_statement(self, filter_names: frozenset[str], *, is_continued: bool) -> ClauseElement:
         """Give the statement for these filters; there are few combinations, and each is compiled once."""
-        columns = self.rows.selected_columns
-        key = [columns[name] for name, _ in self.key]
-        statement = self.rows.order_by(*key).limit(bindparam("limit", type_=BigInteger))
-        for name in given:
+        columns = self.select_statement.selected_columns
+        key = [columns[name] for name, _ in self.sort_key]
+        statement = self.select_statement.order_by(*key).limit(bindparam("limit", type_=BigInteger))
+        for name in filter_names:
             statement = statement.where(self.filters[name].condition(bindparam(name)))
         if is_continued:
             after = [bindparam(f"after_{column.name}", type_=column.type) for column in key]
             statement = statement.where(tuple_(*key) > tuple_(*after))
         return cast("ClauseElement", statement)
 
-    async def page(self, call: Call, query: Any, **fixed: Any) -> Sent:
+    async def fetch_page(self, context: RequestContext, query: Any, **fixed: Any) -> Result:
         """Give one page of the rows that pass the filters."""
         values = {
-            name: found.reads(getattr(query, name))
+            name: found.parse(getattr(query, name))
             for name, found in self.filters.items()
             if getattr(query, name, None) is not None
         } | fixed
-        place = place_of(query.cursor, self.key) if query.cursor else {}
-        statement = self.statement(frozenset(values.keys() & self.filters.keys()), is_continued=bool(place))
-        fetch = call.database.fetch_batched if self.is_ones_own else call.database.fetch
+        place = decode_cursor(query.cursor, self.sort_key) if query.cursor else {}
+        statement = self.build_statement(frozenset(values.keys() & self.filters.keys()), is_continued=bool(place))
+        fetch = context.database.fetch_batched if self.is_per_user else context.database.fetch
         rows = await fetch(statement, limit=query.limit + 1, **values, **place)
-        return page_of(call, rows, query, self.key)
+        return paginate(context, rows, query, self.sort_key)
 
 
 @dataclass(frozen=True)
@@ -114,30 +122,30 @@ class Crud:
 
     table: type[SQLModel]
     path: str
-    answer: type[Answer]
-    new: type[Shape]
-    changed: type[Shape]
+    response_model: type[ResponseModel]
+    create_model: type[RequestModel]
+    change_model: type[RequestModel]
     listing: Listing
-    read: Access
-    refuses: Mapping[Part, Sequence[type[no.Refusal]]]
+    read_access: Access
+    refusals: Mapping[Operation, Sequence[type[no.Refusal]]]
 
-    def may_refuse(self, part: Part, *usual: type[no.Refusal]) -> tuple[type[no.Refusal], ...]:
+    def refusals_of(self, operation: Operation, *usual: type[no.Refusal]) -> tuple[type[no.Refusal], ...]:
         """Give what a part of these endpoints may answer instead."""
-        return (*usual, *self.refuses.get(part, ()))
+        return (*usual, *self.refusals.get(operation, ()))
 
 
-def generate(
+def generate_endpoints(
     api: Api,
     table: type[SQLModel],
     path: str,
     *,
-    read: Access = ANYONE,
-    parts: Sequence[Part] = ALL_PARTS,
+    read_access: Access = ANYONE,
+    operations: Sequence[Operation] = ALL_OPERATIONS,
     hidden: Sequence[str] = (),
-    fixed: Sequence[str] = (),
+    create_only: Sequence[str] = (),
     filters: Mapping[str, Filter] | None = None,
-    more: Mapping[str, tuple[Any, Any]] | None = None,
-    refuses: Mapping[Part, Sequence[type[no.Refusal]]] | None = None,
+    extra_fields: Mapping[str, tuple[Any, Any]] | None = None,
+    refusals: Mapping[Operation, Sequence[type[no.Refusal]]] | None = None,
 ) -> Crud:
     """Declare the endpoints of a table at this path.
 
@@ -145,108 +153,110 @@ def generate(
     table's rule takes beside its columns; ``refuses`` what it may answer beside the usual.
     """
     shown = [column.name for column in table_of(table).columns if column.name not in hidden]
-    taken = [name for name in shown if name not in NOT_SENT]
+    taken = [name for name in shown if name not in READ_ONLY_COLUMNS]
     crud = Crud(
         table,
         path,
-        row_answer(table, *shown),
-        new_row(table, *taken, **(more or {})),
-        changed_row(table, *(name for name in taken if name not in fixed), **(more or {})),
-        Listing(select(table), BY_NUMBER, filters or {}),
-        read,
-        refuses or {},
+        make_row_model(table, *shown),
+        make_create_model(table, *taken, **(extra_fields or {})),
+        make_change_model(table, *(name for name in taken if name not in create_only), **(extra_fields or {})),
+        Listing(select(table), BY_ID, filters or {}),
+        read_access,
+        refusals or {},
     )
-    for part in parts:
-        MAKERS[part](api, crud)
+    for part in operations:
+        ENDPOINT_FACTORIES[part](api, crud)
     return crud
 
 
-def words(crud: Crud) -> str:
+def entity_name(crud: Crud) -> str:
     return records.display_name(crud.table)
 
 
-def name_handler(handler: Any, verb: str, what: str, promise: str) -> Any:
-    handler.__name__ = f"{verb}_{what.replace(' ', '_')}"
-    handler.__doc__ = promise
+def name_handler(handler: Any, verb: str, entity: str, summary: str) -> Any:
+    handler.__name__ = f"{verb}_{entity.replace(' ', '_')}"
+    handler.__doc__ = summary
     return handler
 
 
-def make_list(api: Api, crud: Crud) -> None:
-    what = f"{words(crud)}s"
+def add_list_endpoint(api: Api, crud: Crud) -> None:
+    what = f"{entity_name(crud)}s"
 
-    async def handler(call: Call, query: Any) -> Any:
-        return await crud.listing.page(call, query)
+    async def handler(context: RequestContext, query: Any) -> Any:
+        return await crud.listing.fetch_page(context, query)
 
-    query = crud.listing.query(f"{crud.table.__name__}Query")
-    rows: Any = list[crud.answer]  # type: ignore[name-defined]  # a value: the shape is made from the table
+    query = crud.listing.make_query_model(f"{crud.table.__name__}Query")
+    rows: Any = list[crud.response_model]  # type: ignore[name-defined]  # a value: the shape is made from the table
     handler.__annotations__ = {"query": query, "return": rows}
-    api("GET", crud.path, tag=what, access=crud.read)(name_handler(handler, "list", what, f"List {what}."))
+    api("GET", crud.path, tag=what, access=crud.read_access)(name_handler(handler, "list", what, f"List {what}."))
 
 
-def make_get(api: Api, crud: Crud) -> None:
-    word = words(crud)
+def add_get_endpoint(api: Api, crud: Crud) -> None:
+    word = entity_name(crud)
 
-    async def handler(call: Call, id: PathNumber) -> Any:  # noqa: A002 -- the name in the path
-        row = await call.database.get_row(crud.table, id)
+    async def handler(context: RequestContext, id: PathId) -> Any:  # noqa: A002 -- the name in the path
+        row = await context.database.get_row(crud.table, id)
         if row is None:
             raise no.Missing(what=word)
         return row
 
-    handler.__annotations__["return"] = crud.answer
-    declare = api("GET", f"{crud.path}/{{id}}", tag=f"{word}s", access=crud.read, refuses=(no.Missing,))
+    handler.__annotations__["return"] = crud.response_model
+    declare = api("GET", f"{crud.path}/{{id}}", tag=f"{word}s", access=crud.read_access, refusals=(no.Missing,))
     declare(name_handler(handler, "get", word, f"Get one {word}."))
 
 
-def make_create(api: Api, crud: Crud) -> None:
-    word = words(crud)
+def add_create_endpoint(api: Api, crud: Crud) -> None:
+    word = entity_name(crud)
 
-    async def handler(call: Call, body: Any) -> Any:
-        async with call.transaction() as session:
-            row = await records.create(session, crud.table, **call.asking, **sent(body))
-        return Sent(row, {"Location": f"{call.request.url.path}/{id_of(row)}"})
+    async def handler(context: RequestContext, body: Any) -> Any:
+        async with context.transaction() as session:
+            row = await records.create(session, crud.table, **context.actor_and_time, **get_provided_fields(body))
+        return Result(row, {"Location": f"{context.request.url.path}/{id_of(row)}"})
 
-    handler.__annotations__ = {"body": crud.new, "return": crud.answer}
-    access = allowed_to("create", crud.table)
+    handler.__annotations__ = {"body": crud.create_model, "return": crud.response_model}
+    access = access_for("create", crud.table)
     declare = api(
-        "POST", crud.path, tag=f"{word}s", access=access, status=201, refuses=crud.may_refuse("create", Unreadable)
+        "POST", crud.path, tag=f"{word}s", access=access, status=201, refusals=crud.refusals_of("create", Unreadable)
     )
     declare(name_handler(handler, "create", word, f"Add a {word}."))
 
 
-def make_change(api: Api, crud: Crud) -> None:
-    word = words(crud)
+def add_change_endpoint(api: Api, crud: Crud) -> None:
+    word = entity_name(crud)
 
-    async def handler(call: Call, id: PathNumber, body: Any) -> Any:  # noqa: A002 -- as above
-        async with call.transaction() as session:
-            row = await records.lock(session, crud.table, id, version=call.version)
-            return await records.change(session, row, **call.asking, **sent(body))
+    async def handler(context: RequestContext, id: PathId, body: Any) -> Any:  # noqa: A002 -- as above
+        async with context.transaction() as session:
+            row = await records.lock(session, crud.table, id, version=context.expected_version)
+            return await records.change(session, row, **context.actor_and_time, **get_provided_fields(body))
 
-    handler.__annotations__ |= {"body": crud.changed, "return": crud.answer}
-    refuses = crud.may_refuse("change", no.Missing, no.Stale, Unreadable)
-    access = allowed_to("change", crud.table)
-    declare = api("PATCH", f"{crud.path}/{{id}}", tag=f"{word}s", access=access, refuses=refuses, headers=("If-Match",))
+    handler.__annotations__ |= {"body": crud.change_model, "return": crud.response_model}
+    refuses = crud.refusals_of("change", no.Missing, no.Stale, Unreadable)
+    access = access_for("change", crud.table)
+    declare = api(
+        "PATCH", f"{crud.path}/{{id}}", tag=f"{word}s", access=access, refusals=refuses, headers=("If-Match",)
+    )
     declare(name_handler(handler, "change", word, f"Change a {word}: only what is sent."))
 
 
-def make_delete(api: Api, crud: Crud) -> None:
-    word = words(crud)
+def add_delete_endpoint(api: Api, crud: Crud) -> None:
+    word = entity_name(crud)
 
-    async def handler(call: Call, id: PathNumber) -> None:  # noqa: A002 -- as above
-        async with call.transaction() as session:
-            row = await records.lock(session, crud.table, id, version=call.version)
-            await records.remove(session, row, **call.asking)
+    async def handler(context: RequestContext, id: PathId) -> None:  # noqa: A002 -- as above
+        async with context.transaction() as session:
+            row = await records.lock(session, crud.table, id, version=context.expected_version)
+            await records.remove(session, row, **context.actor_and_time)
 
-    refuses = crud.may_refuse("delete", no.Missing, no.Stale)
-    access = allowed_to("remove", crud.table)
-    declare = api("DELETE", f"{crud.path}/{{id}}", tag=f"{word}s", access=access, status=204, refuses=refuses,
+    refuses = crud.refusals_of("delete", no.Missing, no.Stale)
+    access = access_for("remove", crud.table)
+    declare = api("DELETE", f"{crud.path}/{{id}}", tag=f"{word}s", access=access, status=204, refusals=refuses,
                   headers=("If-Match",))  # fmt: skip
     declare(name_handler(handler, "delete", word, f"Delete a {word} that nothing refers to."))
 
 
-MAKERS: Mapping[Part, Callable[[Api, Crud], None]] = {
-    "list": make_list,
-    "get": make_get,
-    "create": make_create,
-    "change": make_change,
-    "delete": make_delete,
+ENDPOINT_FACTORIES: Mapping[Operation, Callable[[Api, Crud], None]] = {
+    "list": add_list_endpoint,
+    "get": add_get_endpoint,
+    "create": add_create_endpoint,
+    "change": add_change_endpoint,
+    "delete": add_delete_endpoint,
 }

@@ -13,22 +13,22 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from api.endpoint import Endpoint
-from api.openapi import document
+from api.openapi import build_document
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.schema.revisions import latest_revision
 
-STATIC = Path(__file__).parent / "static"
-STRICT = (
+STATIC_FOLDER = Path(__file__).parent / "static"
+PAGE_CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:; font-src 'self';"
     " connect-src 'self'; worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-HAS_SCHEMA = text("SELECT to_regclass('alembic_version') IS NOT NULL AS is_there")
-SCHEMA = text("SELECT version_num FROM alembic_version")
-PROBE_SECONDS = 3  # A probe asks again soon, and waits no longer than that itself.
+HAS_ALEMBIC_TABLE = text("SELECT to_regclass('alembic_version') IS NOT NULL AS is_there")
+SELECT_SCHEMA_VERSION = text("SELECT version_num FROM alembic_version")
+PROBE_TIMEOUT_SECONDS = 3  # A probe asks again soon, and waits no longer than that itself.
 
 
-class Assets(StaticFiles):
+class RevalidatedStaticFiles(StaticFiles):
     """Files a browser may keep, asking each time whether they are still the same."""
 
     def file_response(self, *given: Any, **named: Any) -> Response:
@@ -38,12 +38,14 @@ class Assets(StaticFiles):
         return answer
 
 
-def page(name: str, *, styles: str = "") -> Route:
+def build_page_route(name: str, *, styles: str = "") -> Route:
     """Serve one of our own pages under a strict policy: nothing from elsewhere, no inline script."""
 
     async def answer(request: Request) -> Response:
         del request
-        return FileResponse(STATIC / f"{name}.html", headers={"Content-Security-Policy": STRICT.format(styles=styles)})
+        return FileResponse(
+            STATIC_FOLDER / f"{name}.html", headers={"Content-Security-Policy": PAGE_CSP.format(styles=styles)}
+        )
 
     return Route(f"/{name}", answer)
 
@@ -51,48 +53,53 @@ def page(name: str, *, styles: str = "") -> Route:
 async def healthz(request: Request) -> Response:
     """Say that this process runs."""
     del request
-    return answer_json({"status": "ok"})
+    return json_response({"status": "ok"})
 
 
 async def readyz(request: Request) -> Response:
     """Say whether requests can be served: the database answers, and has the schema this version needs."""
     seen = None
     try:
-        with anyio.fail_after(PROBE_SECONDS):
-            seen = await schema_of(request.app.state.database)
+        with anyio.fail_after(PROBE_TIMEOUT_SECONDS):
+            seen = await read_schema_version(request.app.state.database)
     except (no.Busy, TimeoutError):
-        return answer_json({"status": "unavailable", "detail": "The database does not answer."}, 503)
+        return json_response({"status": "unavailable", "detail": "The database does not answer."}, 503)
     if seen != latest_revision():
-        return answer_json({"status": "unavailable", "detail": "The database needs `bookit migrate`."}, 503)
-    return answer_json({"status": "ok"})
+        return json_response({"status": "unavailable", "detail": "The database needs `bookit migrate`."}, 503)
+    return json_response({"status": "ok"})
 
 
-async def schema_of(database: Database) -> str | None:
+async def read_schema_version(database: Database) -> str | None:
     """Give the number of the newest migration this database has seen."""
-    is_there = await database.fetch(HAS_SCHEMA)
-    rows = await database.fetch(SCHEMA) if is_there[0]["is_there"] else []
+    is_there = await database.fetch(HAS_ALEMBIC_TABLE)
+    rows = await database.fetch(SELECT_SCHEMA_VERSION) if is_there[0]["is_there"] else []
     return rows[0]["version_num"] if rows else None
 
 
-def answer_json(value: Any, status: int = 200) -> Response:
+def json_response(value: Any, status: int = 200) -> Response:
     return Response(json.dumps(value), status, media_type="application/json")
 
 
-def pages(endpoints: Sequence[Endpoint]) -> list[Route | Mount]:
+def build_docs_routes(endpoints: Sequence[Endpoint]) -> list[Route | Mount]:
     """Give the routes of everything that is not the API itself."""
-    described = json.dumps(document(endpoints), indent=1)
+    described = json.dumps(build_document(endpoints), indent=1)
 
     async def openapi(request: Request) -> Response:
         del request
         return Response(described, media_type="application/json")
 
-    return [page("docs"), page("redoc", styles=" 'unsafe-inline'"), Route("/openapi.json", openapi), *health()]
+    return [
+        build_page_route("docs"),
+        build_page_route("redoc", styles=" 'unsafe-inline'"),
+        Route("/openapi.json", openapi),
+        *build_health_routes(),
+    ]
 
 
-def health() -> list[Route | Mount]:
+def build_health_routes() -> list[Route | Mount]:
     """Give the routes that every process has, whichever doors it opens."""
     return [
         Route("/healthz", healthz),
         Route("/readyz", readyz),
-        Mount("/static", Assets(directory=STATIC), name="static"),
+        Mount("/static", RevalidatedStaticFiles(directory=STATIC_FOLDER), name="static"),
     ]

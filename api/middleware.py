@@ -11,11 +11,11 @@ from random import Random
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import bug
+from api.problems import internal_error_response
 
-NAME = "bookit.requests"
+LOGGER_NAME = "bookit.requests"
 
-HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -24,16 +24,16 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
-ENCODED = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-NAMES = {name for name, _ in ENCODED}
+ENCODED_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+HEADER_NAMES = {name for name, _ in ENCODED_HEADERS}
 
 
-class Front:
+class RequestMiddleware:
     """Numbers, logs and secures every HTTP exchange of the application behind it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.log = structlog.get_logger().bind(logger=NAME)
+        self.log = structlog.get_logger().bind(logger=LOGGER_NAME)
         # Numbers to find a request by are no secrets: the system is asked for chance once, and not at each request.
         self.chance = Random(secrets.randbits(128))  # noqa: S311 -- see above
 
@@ -43,7 +43,7 @@ class Front:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
-        number = scope["request_id"] = given_number(scope) or f"{self.chance.getrandbits(64):016x}"
+        number = scope["request_id"] = get_proxy_request_id(scope) or f"{self.chance.getrandbits(64):016x}"
         status = 500
 
         async def answer(message: Message) -> None:
@@ -51,7 +51,11 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 given = {name for name, _ in message["headers"]}
-                ours = ENCODED if NAMES.isdisjoint(given) else [one for one in ENCODED if one[0] not in given]
+                ours = (
+                    ENCODED_HEADERS
+                    if HEADER_NAMES.isdisjoint(given)
+                    else [one for one in ENCODED_HEADERS if one[0] not in given]
+                )
                 message["headers"] = [*message["headers"], *ours, (b"x-request-id", number.encode())]
             await send(message)
 
@@ -70,12 +74,12 @@ class Front:
             )
 
 
-class AnswersBugs:
+class ErrorMiddleware:
     """Answers an error nobody foresaw, and writes it down. Stands inside CORS, so that an allowed page hears of it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.log = structlog.get_logger().bind(logger=NAME)
+        self.log = structlog.get_logger().bind(logger=LOGGER_NAME)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; what fails before it is answered is answered here."""
@@ -92,10 +96,10 @@ class AnswersBugs:
             self.log.exception("bug", request_id=scope.get("request_id"))
             if is_answered or scope["type"] != "http":
                 raise
-            await bug()(scope, receive, send)
+            await internal_error_response()(scope, receive, send)
 
 
-def given_number(scope: Scope) -> str | None:
+def get_proxy_request_id(scope: Scope) -> str | None:
     """Give the number a proxy gave this request, if it is a plain one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and re.fullmatch(rb"[A-Za-z0-9._-]{1,64}", value):

@@ -7,11 +7,11 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 
 from api.endpoint import Endpoint
-from api.problems import TITLES, Problem
+from api.problems import STATUS_TITLES, Problem
 
 VERSION = "0.1.0"
-REF = "#/components/schemas/{model}"
-HEADERS: dict[str, dict[str, Any]] = {
+REF_TEMPLATE = "#/components/schemas/{model}"
+HEADER_PARAMETERS: dict[str, dict[str, Any]] = {
     "Idempotency-Key": {
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
         "description": "A word of the client's own. The same request sent again with it is not carried out again.",
@@ -25,7 +25,7 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "The ETag the client saw last; answered with 304 while nothing changed.",
     },
 }
-ABOUT = """
+API_DESCRIPTION = """
 Book a visit: find a service, register or sign in, and post a booking.
 
 Times are RFC 3339 with an offset; without one they are read by the business's own clock. Lists are arrays, and the
@@ -36,15 +36,15 @@ is a sentence for people and whose `code` is a word for programs.
 Schemas = dict[Any, dict[str, Any]]
 
 
-def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+def build_document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """Give the document of these endpoints."""
-    schemas, components = schemas_of(endpoints)
+    schemas, components = build_schemas(endpoints)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation(endpoint, schemas)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = build_operation(endpoint, schemas)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "BookIt", "version": VERSION, "description": ABOUT},
+        "info": {"title": "BookIt", "version": VERSION, "description": API_DESCRIPTION},
         "servers": [{"url": "/"}, {"url": "/v1"}],
         "paths": paths,
         "components": {
@@ -54,16 +54,16 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     }
 
 
-def schemas_of(endpoints: Sequence[Endpoint]) -> tuple[Schemas, dict[str, Any]]:
+def build_schemas(endpoints: Sequence[Endpoint]) -> tuple[Schemas, dict[str, Any]]:
     """Give the JSON schema of everything read and answered, and the components they refer to."""
     wanted: list[Any] = [("problem", "serialization", TypeAdapter(Problem))]
     for number, endpoint in enumerate(endpoints):
-        wanted += [((number, name), "validation", adapter) for name, adapter in endpoint.reads.items()]
-        if endpoint.answers:
-            wanted.append(((number, "answer"), "serialization", endpoint.answers))
-        if endpoint.query:
-            wanted.append(((number, "query"), "validation", TypeAdapter(endpoint.query)))
-    found, definitions = TypeAdapter.json_schemas(wanted, ref_template=REF)
+        wanted += [((number, name), "validation", adapter) for name, adapter in endpoint.input_adapters.items()]
+        if endpoint.response_adapter:
+            wanted.append(((number, "answer"), "serialization", endpoint.response_adapter))
+        if endpoint.query_model:
+            wanted.append(((number, "query"), "validation", TypeAdapter(endpoint.query_model)))
+    found, definitions = TypeAdapter.json_schemas(wanted, ref_template=REF_TEMPLATE)
     components = definitions.get("$defs", {})
     found = cast("dict[Any, dict[str, Any]]", found)  # The keys are our own, whatever the stub says.
     schemas: Schemas = {"problem": found["problem", "serialization"]}
@@ -72,11 +72,11 @@ def schemas_of(endpoints: Sequence[Endpoint]) -> tuple[Schemas, dict[str, Any]]:
             number, part = key
             endpoint = endpoints[number]
             schemas[endpoint.method, endpoint.path, part] = schema
-    taken_apart(schemas, components)
+    inline_queries(schemas, components)
     return schemas, components
 
 
-def taken_apart(schemas: Schemas, components: dict[str, Any]) -> None:
+def inline_queries(schemas: Schemas, components: dict[str, Any]) -> None:
     """Put queries in place of what refers to them: each of their values is a parameter, and they no component."""
     queries = {key: schema["$ref"].rsplit("/", 1)[1] for key, schema in schemas.items() if is_shared_query(key, schema)}
     for key, name in queries.items():
@@ -90,49 +90,49 @@ def is_shared_query(key: object, schema: dict[str, Any]) -> bool:
     return isinstance(key, tuple) and key[-1] == "query" and "$ref" in schema
 
 
-def operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
+def build_operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     """Describe one method of one path."""
     key = (endpoint.method, endpoint.path)
     summary, _, rest = (inspect.getdoc(endpoint.handler) or "").partition("\n")
     described: dict[str, Any] = {
-        "operationId": endpoint.name,
+        "operationId": endpoint.operation_id,
         "summary": summary,
         "tags": [endpoint.tag],
-        "parameters": parameters(endpoint, schemas),
-        "responses": responses(endpoint, schemas),
+        "parameters": build_parameters(endpoint, schemas),
+        "responses": build_responses(endpoint, schemas),
     }
     if rest.strip():
         described["description"] = rest.strip()
-    if "body" in endpoint.reads:
+    if "body" in endpoint.input_adapters:
         content = {"application/json": {"schema": schemas[*key, "body"]}}
         described["requestBody"] = {"required": True, "content": content}
-    if endpoint.access.signed_in:
+    if endpoint.access.is_auth_required:
         described["security"] = [{"bearer": []}]
-    elif endpoint.access.knows_you:
+    elif endpoint.access.is_auth_optional:
         described["security"] = [{}, {"bearer": []}]
     return described
 
 
-def parameters(endpoint: Endpoint, schemas: Schemas) -> list[dict[str, Any]]:
+def build_parameters(endpoint: Endpoint, schemas: Schemas) -> list[dict[str, Any]]:
     """Describe what an address, its query and its headers may hold."""
     key = (endpoint.method, endpoint.path)
     found = [
         {"name": name, "in": "path", "required": True, "schema": schemas[*key, name]}
-        for name in endpoint.reads
+        for name in endpoint.input_adapters
         if name != "body"
     ]
-    if endpoint.query:
+    if endpoint.query_model:
         query = schemas[*key, "query"]
         found += [
-            {"name": name, "in": "query", "schema": not_null(schema)}
+            {"name": name, "in": "query", "schema": drop_null(schema)}
             | ({"required": True} if name in query.get("required", ()) else {})
             for name, schema in query["properties"].items()
         ]
-    found += [{"name": name, "in": "header", **HEADERS[name]} for name in endpoint.headers]
+    found += [{"name": name, "in": "header", **HEADER_PARAMETERS[name]} for name in endpoint.headers]
     return found
 
 
-def not_null(schema: dict[str, Any]) -> dict[str, Any]:
+def drop_null(schema: dict[str, Any]) -> dict[str, Any]:
     """Give the schema of a value as a query can send it: there or not, but never null."""
     kinds = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
     rest = {
@@ -145,12 +145,12 @@ def not_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**rest, **kinds[0]} if len(kinds) == 1 else {**rest, "anyOf": kinds}
 
 
-def responses(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
+def build_responses(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     """Describe what may be answered."""
     done: dict[str, Any] = {"description": {200: "Done", 201: "Created", 204: "Gone"}[endpoint.status]}
-    if endpoint.answers:
+    if endpoint.response_adapter:
         done["content"] = {"application/json": {"schema": schemas[endpoint.method, endpoint.path, "answer"]}}
     problem = {"application/problem+json": {"schema": schemas["problem"]}}
-    refused = {str(code): {"description": TITLES[code], "content": problem} for code in endpoint.statuses}
+    refused = {str(code): {"description": STATUS_TITLES[code], "content": problem} for code in endpoint.error_statuses}
     known = {"304": {"description": "Not changed"}} if "If-None-Match" in endpoint.headers else {}
     return {str(endpoint.status): done, **known, **refused}

@@ -9,14 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.schemas import Slot, slot_of
+from api.schemas import Slot, slot_from_row
 from bookit import refusals as no
 from bookit.validation_messages import format_error
 
 log = logging.getLogger("bookit.api")
 
 # The kinds in the order of their status; a refusal answers with the first kind it is.
-STATUS: dict[type[no.Refusal], int] = {
+STATUS_BY_REFUSAL: dict[type[no.Refusal], int] = {
     no.Invalid: 400,
     no.Unauthenticated: 401,
     no.Forbidden: 403,
@@ -28,7 +28,7 @@ STATUS: dict[type[no.Refusal], int] = {
     no.Busy: 503,
 }
 # Python's own phrases differ from version to version.
-TITLES = {
+STATUS_TITLES = {
     400: "Bad Request",
     401: "Unauthorized",
     403: "Forbidden",
@@ -43,7 +43,7 @@ TITLES = {
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
-DETAILS = {
+STATUS_DETAILS = {
     404: "There is nothing here.",
     405: "This address does not take this method.",
     500: "Something went wrong on our side. It has been written down.",
@@ -87,31 +87,35 @@ class TooLarge(no.Refusal):
 class WrongShape(no.Misshapen):
     """What was sent does not have the right shape."""
 
-    def __init__(self, where: str, mistakes: Sequence[Any]) -> None:
+    def __init__(self, location: str, errors: Sequence[Any]) -> None:
         """Take Pydantic's list of errors of one part of the request; the first hundred are told."""
         super().__init__()
-        self.mistakes = [Mistake(loc=[where, *found["loc"]], msg=format_error(found)) for found in mistakes[:MISTAKES]]
+        self.errors = [Mistake(loc=[location, *found["loc"]], msg=format_error(found)) for found in errors[:MAX_ERRORS]]
 
 
-MISTAKES = 100
+MAX_ERRORS = 100
 # Refusals that only a request of this door can meet.
-OF_THIS_DOOR: dict[type[no.Refusal], int] = {TooLarge: 413, NotJson: 415}
+API_ONLY_STATUS_BY_REFUSAL: dict[type[no.Refusal], int] = {TooLarge: 413, NotJson: 415}
 
 
 def status_of(refusal: type[no.Refusal]) -> int:
     """Give the status a kind of refusal answers with."""
-    return next(status for kind, status in (STATUS | OF_THIS_DOOR).items() if issubclass(refusal, kind))
+    return next(
+        status for kind, status in (STATUS_BY_REFUSAL | API_ONLY_STATUS_BY_REFUSAL).items() if issubclass(refusal, kind)
+    )
 
 
-def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Response:
+def problem_response(
+    status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
     """Answer with a problem document."""
-    document = Problem(type=f"/problems/{code}", title=TITLES.get(status, "Error"), status=status, detail=detail,
+    document = Problem(type=f"/problems/{code}", title=STATUS_TITLES.get(status, "Error"), status=status, detail=detail,
                        code=code, **more)  # fmt: skip
     body = document.model_dump_json(exclude_none=True)
     return Response(body, status, headers, "application/problem+json")
 
 
-def refused(refusal: no.Refusal) -> Response:
+def refusal_response(refusal: no.Refusal) -> Response:
     """Answer with why not."""
     status = status_of(type(refusal))
     headers: dict[str, str] = {}
@@ -122,49 +126,53 @@ def refused(refusal: no.Refusal) -> Response:
     if isinstance(refusal, no.Busy):
         log.warning("busy", exc_info=refusal.__cause__)
     if isinstance(refusal, WrongShape):
-        first = refusal.mistakes[0]
+        first = refusal.errors[0]
         named = [part for part in first.loc[1:] if isinstance(part, str)]
         detail = f"{'.'.join(map(str, first.loc[1:])) or first.loc[0]}: {first.msg}"
-        return problem(status, refusal.code(), detail, field=named[-1] if named else None, errors=refusal.mistakes)
+        return problem_response(
+            status, refusal.code(), detail, field=named[-1] if named else None, errors=refusal.errors
+        )
     more: dict[str, Any] = {"field": refusal.field} if refusal.field else {}
     if refusal.next_free is not None:
-        more["next_free"] = [slot_of(row) for row in refusal.next_free]
+        more["next_free"] = [slot_from_row(row) for row in refusal.next_free]
     if isinstance(refusal, no.Misshapen):
         more["errors"] = [Mistake(loc=["body", refusal.field] if refusal.field else ["body"], msg=str(refusal))]
-    return problem(status, refusal.code(), str(refusal), headers=headers, **more)
+    return problem_response(status, refusal.code(), str(refusal), headers=headers, **more)
 
 
-async def on_refusal(request: Request, error: Exception) -> Response:
+async def handle_refusal(request: Request, error: Exception) -> Response:
     """Answer a refusal raised outside an endpoint."""
     del request
-    return refused(error) if isinstance(error, no.Refusal) else bug()
+    return refusal_response(error) if isinstance(error, no.Refusal) else internal_error_response()
 
 
-async def on_http_error(request: Request, error: Exception) -> Response:
+async def handle_http_error(request: Request, error: Exception) -> Response:
     """Answer what Starlette itself refuses: an unknown address, a wrong method, a body too large."""
     del request
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    title = TITLES.get(status, "Error")
-    return problem(status, title.lower().replace(" ", "-"), DETAILS.get(status, f"{title}."), headers=headers)
+    title = STATUS_TITLES.get(status, "Error")
+    return problem_response(
+        status, title.lower().replace(" ", "-"), STATUS_DETAILS.get(status, f"{title}."), headers=headers
+    )
 
 
-def bug() -> Response:
+def internal_error_response() -> Response:
     """Answer an error nobody foresaw, giving nothing away; the server's log has it all."""
-    return problem(500, "internal-server-error", DETAILS[500])
+    return problem_response(500, "internal-server-error", STATUS_DETAILS[500])
 
 
-def every_refusal(kind: type[no.Refusal] = no.Refusal) -> Iterator[type[no.Refusal]]:
+def iter_refusals(kind: type[no.Refusal] = no.Refusal) -> Iterator[type[no.Refusal]]:
     """Give every refusal there is, kinds included."""
     for refusal in kind.__subclasses__():
         yield refusal
-        yield from every_refusal(refusal)
+        yield from iter_refusals(refusal)
 
 
-async def describe(request: Request) -> Response:
+async def describe_problem(request: Request) -> Response:
     """Say what a problem's type means."""
     code = request.path_params["code"]
-    for refusal in every_refusal():
+    for refusal in iter_refusals():
         if refusal.code() == code:
             meaning = {"code": code, "status": status_of(refusal), "meaning": refusal.__doc__}
             return Response(ProblemMeaning(**meaning).model_dump_json(), media_type="application/json")

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from api.endpoint import STAFF, Api, Call
-from api.schemas import A_DATE, Answer, Shape
+from api.endpoint import STAFF_ONLY, Api, RequestContext
+from api.schemas import DATE_PATTERN, RequestModel, ResponseModel
 from bookit import refusals as no
 from bookit.policy import limits, times
 from bookit.reports import figures
@@ -18,21 +18,21 @@ from bookit.reports.ranges import ReportRange
 api = Api()
 
 
-def a_day(value: object) -> object:
+def parse_date(value: object) -> object:
     """Read a day as RFC 3339 writes it, and nothing else."""
-    if not isinstance(value, str) or not A_DATE.fullmatch(value):
+    if not isinstance(value, str) or not DATE_PATTERN.fullmatch(value):
         message = "This is not a day, such as 2026-05-04"
         raise ValueError(message)
     return value
 
 
-Day = Annotated[date, BeforeValidator(a_day), WithJsonSchema({"type": "string", "format": "date"})]
+Day = Annotated[date, BeforeValidator(parse_date), WithJsonSchema({"type": "string", "format": "date"})]
 Money = Annotated[Decimal, PlainSerializer(float), WithJsonSchema({"type": "number", "minimum": 0})]
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float | None, Field(ge=0, description="A part of 1; null where there is nothing to be a part of.")]
 
 
-class ReportQuery(Shape):
+class ReportQuery(RequestModel):
     """Which days, and by what they are told."""
 
     model_config = ConfigDict(strict=False)  # A query has only text.
@@ -44,14 +44,14 @@ class ReportQuery(Shape):
     )
 
 
-class Period(Answer):
+class Period(ResponseModel):
     """A week or a month, as far as the report reaches."""
 
     from_date: date
     to_date: date
 
 
-class Report(Answer):
+class ReportResponse(ResponseModel):
     """Which days a report is of, and what its figures mean."""
 
     from_date: date
@@ -61,7 +61,7 @@ class Report(Answer):
     meaning: str
 
 
-class Earned(Answer):
+class Earned(ResponseModel):
     """Money, and from how many visits."""
 
     completed: Count
@@ -81,7 +81,7 @@ class ServiceEarned(Earned):
     title: str
 
 
-class Revenue(Report):
+class Revenue(ReportResponse):
     """What was earned."""
 
     periods: list[PeriodEarned]
@@ -89,7 +89,7 @@ class Revenue(Report):
     total: Earned
 
 
-class Used(Answer):
+class Used(ResponseModel):
     """Time, and what became of it."""
 
     open_minutes: Annotated[int, Field(ge=0, description="Times places.")]
@@ -110,7 +110,7 @@ class ResourceUsed(Used):
     is_always_open: bool
 
 
-class Utilisation(Report):
+class Utilisation(ReportResponse):
     """How open time was used."""
 
     periods: list[PeriodUsed]
@@ -118,7 +118,7 @@ class Utilisation(Report):
     total: Used
 
 
-class Missed(Answer):
+class Missed(ResponseModel):
     """Who came, and who did not."""
 
     completed: Count
@@ -137,7 +137,7 @@ class ServiceMissed(Missed):
     title: str
 
 
-class NoShows(Report):
+class NoShows(ReportResponse):
     """Who did not come."""
 
     periods: list[PeriodMissed]
@@ -145,7 +145,7 @@ class NoShows(Report):
     total: Missed
 
 
-class Returned(Answer):
+class Returned(ResponseModel):
     """Who came, and who of them not for the first time."""
 
     customers: Count
@@ -158,58 +158,58 @@ class PeriodReturned(Returned, Period):
     """Who came again in a period."""
 
 
-class RepeatCustomers(Report):
+class RepeatCustomers(ReportResponse):
     """Who came again."""
 
     periods: list[PeriodReturned]
     total: Returned
 
 
-REFUSES = (no.OutsideTheCalendar, no.RangeReversed, no.RangeTooLong)
+REFUSALS = (no.OutsideTheCalendar, no.RangeReversed, no.RangeTooLong)
 
 
-@api("GET", "/reports/revenue", tag="reports", access=STAFF, refuses=REFUSES)
-async def report_revenue(call: Call, query: ReportQuery) -> Revenue:
+@api("GET", "/reports/revenue", tag="reports", access=STAFF_ONLY, refusals=REFUSALS)
+async def report_revenue(context: RequestContext, query: ReportQuery) -> Revenue:
     """Report the price of completed visits, and apart from it what is still to come."""
-    found = await figures.visits(call.database, days_of(call, query), now=call.now)
-    return Revenue(**told("revenue", found), services=parts(ServiceEarned, found.groups))
+    found = await figures.visits(context.database, get_report_range(context, query), now=context.now)
+    return Revenue(**build_report_fields("revenue", found), services=to_models(ServiceEarned, found.groups))
 
 
-@api("GET", "/reports/utilisation", tag="reports", access=STAFF, refuses=REFUSES)
-async def report_utilisation(call: Call, query: ReportQuery) -> Utilisation:
+@api("GET", "/reports/utilisation", tag="reports", access=STAFF_ONLY, refusals=REFUSALS)
+async def report_utilisation(context: RequestContext, query: ReportQuery) -> Utilisation:
     """Report how much of the open time was booked, and how much of the rest is too short to sell."""
-    found = await figures.utilisation(call.database, days_of(call, query), now=call.now)
-    return Utilisation(**told("utilisation", found), resources=parts(ResourceUsed, found.groups))
+    found = await figures.utilisation(context.database, get_report_range(context, query), now=context.now)
+    return Utilisation(**build_report_fields("utilisation", found), resources=to_models(ResourceUsed, found.groups))
 
 
-@api("GET", "/reports/no-shows", tag="reports", access=STAFF, refuses=REFUSES)
-async def report_no_shows(call: Call, query: ReportQuery) -> NoShows:
+@api("GET", "/reports/no-shows", tag="reports", access=STAFF_ONLY, refusals=REFUSALS)
+async def report_no_shows(context: RequestContext, query: ReportQuery) -> NoShows:
     """Report how many of those who were to come did not."""
-    found = await figures.visits(call.database, days_of(call, query), now=call.now)
-    return NoShows(**told("no-shows", found), services=parts(ServiceMissed, found.groups))
+    found = await figures.visits(context.database, get_report_range(context, query), now=context.now)
+    return NoShows(**build_report_fields("no-shows", found), services=to_models(ServiceMissed, found.groups))
 
 
-@api("GET", "/reports/repeat-customers", tag="reports", access=STAFF, refuses=REFUSES)
-async def report_repeat_customers(call: Call, query: ReportQuery) -> RepeatCustomers:
+@api("GET", "/reports/repeat-customers", tag="reports", access=STAFF_ONLY, refusals=REFUSALS)
+async def report_repeat_customers(context: RequestContext, query: ReportQuery) -> RepeatCustomers:
     """Report how many of those who came had been here before."""
-    found = await figures.repeat_customers(call.database, days_of(call, query))
-    return RepeatCustomers(**told("repeat-customers", found))
+    found = await figures.repeat_customers(context.database, get_report_range(context, query))
+    return RepeatCustomers(**build_report_fields("repeat-customers", found))
 
 
-def days_of(call: Call, query: ReportQuery) -> ReportRange:
+def get_report_range(context: RequestContext, query: ReportQuery) -> ReportRange:
     """Give the days that are asked for."""
-    last = query.to_date or call.now.astimezone(call.settings.zone).date()
+    last = query.to_date or context.now.astimezone(context.settings.zone).date()
     first = query.from_date or times.days_before(last, limits.DEFAULT_REPORT_DAYS - 1)
-    return ReportRange(first, last, call.settings.zone, query.by)
+    return ReportRange(first, last, context.settings.zone, query.by)
 
 
-def told(report: str, found: PeriodReport) -> dict[str, Any]:
+def build_report_fields(report_name: str, figures: PeriodReport) -> dict[str, Any]:
     """Give what all reports have."""
-    days = found.days
+    days = figures.days
     about = {"from_date": days.first, "to_date": days.last, "by": days.granularity, "timezone": days.zone.key}
-    return {**about, "meaning": DEFINITIONS[report], "periods": found.periods, "total": found.total}
+    return {**about, "meaning": DEFINITIONS[report_name], "periods": figures.periods, "total": figures.total}
 
 
-def parts(shape: type[Answer], rows: Sequence[Any]) -> list[Any]:
+def to_models(model: type[ResponseModel], rows: Sequence[Any]) -> list[Any]:
     """Give the rows of a report in their shape."""
-    return [shape.model_validate(row) for row in rows]
+    return [model.model_validate(row) for row in rows]

@@ -28,7 +28,7 @@ from zoneinfo import ZoneInfo
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import click
-from fill_database import fill, tell
+from fill_database import fill_database, print_progress
 from sqlalchemy import text
 
 from bookit import records
@@ -39,48 +39,50 @@ from bookit.db.pool import Database
 from bookit.db.session import Session
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service, User
-from seed.studio import week
+from seed.studio import parse_weekly_hours
 
 OWNER = Actor("seed", role=Role.ADMIN)
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2031, 3, 1, 8, tzinfo=UTC)  # No seed reaches so far, so the days are empty but for our visits.
-HOURS = week("Mon Tue Wed Thu Fri Sat 09:00-12:45 13:30-18:30")
-STEP, LASTS, CLEANUP = (timedelta(minutes=minutes) for minutes in (15, 45, 10))
-UNMEASURED = 6  # by then the statement is prepared
-ASKED = {"1 resource × 7 days": (7, True), "5 resources × 31 days": (31, False)}
-OPENINGS = text("SELECT resource_id, weekday, opens, closes FROM opening_hours WHERE resource_id = ANY(:resources)")
-VISITS = text("""
+OPENING_WINDOWS = parse_weekly_hours("Mon Tue Wed Thu Fri Sat 09:00-12:45 13:30-18:30")
+STEP, DURATION, CLEANUP = (timedelta(minutes=minutes) for minutes in (15, 45, 10))
+WARM_UP_ROUNDS = 6  # by then the statement is prepared
+QUERIES = {"1 resource × 7 days": (7, True), "5 resources × 31 days": (31, False)}
+SELECT_OPENINGS = text(
+    "SELECT resource_id, weekday, opens, closes FROM opening_hours WHERE resource_id = ANY(:resources)"
+)
+SELECT_VISITS = text("""
     SELECT resource_id, blocks_from, blocks_until FROM bookings
      WHERE resource_id = ANY(:resources) AND is_live(status)
        AND tstzrange(blocks_from, blocks_until) && tstzrange(:since, :until) ORDER BY resource_id, blocks_from
 """)
 
 
-class TakenBack(Exception):
+class Rollback(Exception):
     """Nothing of this is kept."""
 
 
 @dataclass
-class Diary:
+class SlotScenario:
     """Five resources, what they serve, and the connection that sees them."""
 
     session: Session
-    service: int
-    resources: list[int]
-    backend: int
+    service_id: int
+    resource_ids: list[int]
+    backend_pid: int
 
-    async def by_query(self, days: int, *, is_one: bool) -> int:
-        visit = Visit(self.service, self.resources[0] if is_one else None)
+    async def count_by_query(self, days: int, *, is_single_resource: bool) -> int:
+        visit = Visit(self.service_id, self.resource_ids[0] if is_single_resource else None)
         until = NOW + timedelta(days=days)
         return len(await availability.slots(self.session, visit, since=NOW, until=until, now=NOW))
 
-    async def by_sweep(self, days: int, *, is_one: bool) -> int:
+    async def count_by_sweep(self, days: int, *, is_single_resource: bool) -> int:
         """Try every start of every opening of every day against every visit of that resource, in order."""
-        some = self.resources[:1] if is_one else self.resources
+        some = self.resource_ids[:1] if is_single_resource else self.resource_ids
         until, found = NOW + timedelta(days=days), set()
-        hours = await self.session.fetch(OPENINGS, resources=some)
+        hours = await self.session.fetch(SELECT_OPENINGS, resources=some)
         taken: dict[int, list[tuple[datetime, datetime]]] = {number: [] for number in some}
-        for row in await self.session.fetch(VISITS, resources=some, since=NOW, until=until + timedelta(days=1)):
+        for row in await self.session.fetch(SELECT_VISITS, resources=some, since=NOW, until=until + timedelta(days=1)):
             taken[row["resource_id"]].append((row["blocks_from"], row["blocks_until"]))
         for number in range(days + 1):
             day = NOW.date() + timedelta(days=number)
@@ -91,33 +93,33 @@ class Diary:
                     datetime.combine(day, row[name], BERLIN).astimezone(UTC) for name in ("opens", "closes")
                 )
                 start = opens
-                while start + LASTS <= closes:
-                    ends = start + LASTS + CLEANUP
+                while start + DURATION <= closes:
+                    ends = start + DURATION + CLEANUP
                     if NOW < start < until and not any(a < ends and start < b for a, b in taken[row["resource_id"]]):
                         found.add(start)
                     start += STEP
         return len(found)
 
-    def worked(self) -> float:
+    def read_cpu_ms(self) -> float:
         """Give the CPU milliseconds that this connection's PostgreSQL process and this program have used."""
-        spent = Path(f"/proc/{self.backend}/schedstat").read_text(encoding="ascii").split()[0]
+        spent = Path(f"/proc/{self.backend_pid}/schedstat").read_text(encoding="ascii").split()[0]
         return int(spent) / 1e6 + time.process_time() * 1000
 
 
 @dataclass
-class Way:
+class Variant:
     """One way to find slots in one database, what it took each time, and how many it found."""
 
     name: str
     size: str
-    diary: Diary
-    find: Callable[[], Awaitable[int]]
-    wall: list[float] = field(default_factory=list)
-    work: list[float] = field(default_factory=list)
-    found: int = 0
+    scenario: SlotScenario
+    count_slots: Callable[[], Awaitable[int]]
+    wall_ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+    slot_count: int = 0
 
 
-async def keep_diary(session: Session) -> Diary:
+async def create_scenario(session: Session) -> SlotScenario:
     """Make the five resources, their hours and their visits: two or so a day, some weeks long."""
     about: dict[str, Any] = {"by": OWNER, "now": NOW}
     rooms = [
@@ -135,62 +137,69 @@ async def keep_diary(session: Session) -> Diary:
     person = await records.create(
         session, User, name="Measured", email="measured@example.com", password_hash="", **about
     )
-    opening = ((room, w.weekday, w.opens, w.closes) for room in numbers for w in HOURS)
+    opening = ((room, w.weekday, w.opens, w.closes) for room in numbers for w in OPENING_WINDOWS)
     await session.copy_rows(OpeningHours, ("resource_id", "weekday", "opens", "closes"), opening)
     columns = ("user_id", "service_id", "resource_id", "start_time", "end_time", "blocks_from", "blocks_until", "price")
     starts = [
         (
             room,
-            datetime.combine(NOW.date() + timedelta(days=day), HOURS[0].opens, BERLIN) + timedelta(minutes=15 * late),
+            datetime.combine(NOW.date() + timedelta(days=day), OPENING_WINDOWS[0].opens, BERLIN)
+            + timedelta(minutes=15 * late),
         )
         for at, room in enumerate(numbers)
         for day in range(40)
         for late in ((at * 7 + day * 3) % 11, 20 + (at * 5 + day) % 12)
     ]
-    visits = ((person.id, service.id, room, at, at + LASTS, at, at + LASTS + CLEANUP, 50) for room, at in starts)
+    visits = ((person.id, service.id, room, at, at + DURATION, at, at + DURATION + CLEANUP, 50) for room, at in starts)
     await session.copy_rows(Booking, columns, visits)
     await session.fetch(text("ANALYZE bookings, opening_hours, services, service_resources, resources"))
     backend = (await session.fetch(text("SELECT pg_backend_pid() AS pid")))[0]["pid"]
-    return Diary(session, service.id, numbers, backend)
+    return SlotScenario(session, service.id, numbers, backend)
 
 
 @asynccontextmanager
-async def kept_for_now(url: str) -> AsyncIterator[Diary]:
+async def open_scenario(url: str) -> AsyncIterator[SlotScenario]:
     """Have the diary in this database for as long as the block runs."""
-    with suppress(TakenBack):
+    with suppress(Rollback):
         async with (
             Database(url, timezone="Europe/Berlin", size=1) as database,
             database.transaction(by=OWNER, now=NOW) as session,
         ):
-            yield await keep_diary(session)
-            raise TakenBack
+            yield await create_scenario(session)
+            raise Rollback
 
 
-async def measure(urls: dict[str, str], rounds: int) -> tuple[list[Way], list[str]]:
+async def measure(urls: dict[str, str], rounds: int) -> tuple[list[Variant], list[str]]:
     """Ask each way over each database in turn, ``rounds`` times; give too how the query was planned."""
     async with AsyncExitStack() as stack:
-        diaries = {size: await stack.enter_async_context(kept_for_now(url)) for size, url in urls.items()}
+        diaries = {size: await stack.enter_async_context(open_scenario(url)) for size, url in urls.items()}
         ways = [
-            Way(f"{name}, {how}", size, diary, partial(find, days, is_one=is_one))
-            for name, (days, is_one) in ASKED.items()
-            for how, of in (("query", Diary.by_query), ("sweep", Diary.by_sweep))
+            Variant(f"{name}, {how}", size, diary, partial(find, days, is_one=is_one))
+            for name, (days, is_one) in QUERIES.items()
+            for how, of in (("query", SlotScenario.count_by_query), ("sweep", SlotScenario.count_by_sweep))
             for size, diary in diaries.items()
             for find in [partial(of, diary)]
         ]
-        for turn in range(rounds + UNMEASURED):
+        for turn in range(rounds + WARM_UP_ROUNDS):
             for way in ways:
-                began, spent = time.perf_counter(), way.diary.worked()
-                way.found = await way.find()
-                if turn >= UNMEASURED:
-                    way.work.append(way.diary.worked() - spent)
-                    way.wall.append((time.perf_counter() - began) * 1000)
-        return ways, [f"{size}: {await planned(diary)}" for size, diary in diaries.items()]
+                began, spent = time.perf_counter(), way.scenario.read_cpu_ms()
+                way.slot_count = await way.count_slots()
+                if turn >= WARM_UP_ROUNDS:
+                    way.cpu_ms.append(way.scenario.read_cpu_ms() - spent)
+                    way.wall_ms.append((time.perf_counter() - began) * 1000)
+        return ways, [f"{size}: {await explain_plan(diary)}" for size, diary in diaries.items()]
 
 
-async def planned(diary: Diary) -> str:
+async def explain_plan(scenario: SlotScenario) -> str:
     """Tell how PostgreSQL reads the bookings for five resources and 31 days: by which index, and how many pages."""
-    values = {**vars(Visit(diary.service)), "since": NOW, "until": NOW + timedelta(days=31), "now": NOW, "limit": 10001}
-    rows = await diary.session.fetch(text(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {SLOTS}"), **values)
+    values = {
+        **vars(Visit(scenario.service_id)),
+        "since": NOW,
+        "until": NOW + timedelta(days=31),
+        "now": NOW,
+        "limit": 10001,
+    }
+    rows = await scenario.session.fetch(text(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {SLOTS}"), **values)
     lines = [row["QUERY PLAN"] for row in rows]
     at = next(number for number, line in enumerate(lines) if "on bookings" in line)
     pages = next(line for line in lines[at:] if "Buffers" in line)
@@ -209,14 +218,15 @@ def main(bookings: int, small: int, home: Path | None, rounds: int) -> None:
         where = home or Path(temporary)
         for size, folder in ((small, where / "small"), (bookings, where)):
             urls[f"{size:,}"] = url = servers.enter_context(postgres(folder))
-            fill(folder, url, size)
-        tell("Measuring")
+            fill_database(folder, url, size)
+        print_progress("Measuring")
         ways, plans = asyncio.run(measure(urls, rounds))
     click.echo("| free slots | bookings | found | median ms | CPU ms | of the small table |\n|---|---|---|---|---|---|")
     for little, big in zip(ways[::2], ways[1::2], strict=True):
         for way in (little, big):
-            figures = f"{median(way.wall):.1f} | {median(way.work):.1f} | {median(way.work) / median(little.work):.2f}"
-            click.echo(f"| {way.name} | {way.size} | {way.found} | {figures} |")
+            ratio = median(way.cpu_ms) / median(little.cpu_ms)
+            figures = f"{median(way.wall_ms):.1f} | {median(way.cpu_ms):.1f} | {ratio:.2f}"
+            click.echo(f"| {way.name} | {way.size} | {way.slot_count} | {figures} |")
     click.echo("\n" + "\n".join(plans))
 
 

@@ -16,72 +16,76 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import click
 import structlog
-from fill_database import tell
+from fill_database import print_progress
 from side_by_side import comparison, contention, long_run, servers
-from side_by_side.comparison import BASELINE, BOOKIT, EMPTY, PLAIN, ROWS, TWO
+from side_by_side.comparison import BASELINE, BOOKIT, BOOKIT_TWO_WORKERS, EMPTY, PLAIN, SCENARIOS
 from side_by_side.load import require_wrk
-from side_by_side.plot import drawing
-from side_by_side.report import Found, report
-from side_by_side.scaling import growth
-from side_by_side.test_data import Stage, staged
+from side_by_side.plot import draw_chart
+from side_by_side.report import BenchmarkResults, build_report
+from side_by_side.scaling import measure_scaling
+from side_by_side.test_data import BenchmarkData, open_data
 
 from server.process import install_signal_handlers
 
 BOOKINGS = 10_000
-PARTS = (*ROWS, "crowds", "waits", "memory", "start", "growth")
+PARTS = (*SCENARIOS, "crowds", "waits", "memory", "start", "growth")
 COMMANDS = {
-    EMPTY: servers.uvicorn("side_by_side.reference_servers:empty"),
-    PLAIN: servers.uvicorn("side_by_side.reference_servers:app"),
-    BASELINE: servers.uvicorn("baseline.app:app"),
-    BOOKIT: servers.bookit(),
-    TWO: servers.bookit(2),
+    EMPTY: servers.build_uvicorn_command("side_by_side.reference_servers:empty"),
+    PLAIN: servers.build_uvicorn_command("side_by_side.reference_servers:app"),
+    BASELINE: servers.build_uvicorn_command("baseline.app:app"),
+    BOOKIT: servers.build_bookit_command(),
+    BOOKIT_TWO_WORKERS: servers.build_bookit_command(2),
 }
-NOT_GROWN = "Not measured in a quick run."
+NO_SCALING_REASON = "Not measured in a quick run."
 
 
-def opened(stage: Stage, stack: ExitStack) -> dict[str, servers.Server]:
+def start_servers(data: BenchmarkData, stack: ExitStack) -> dict[str, servers.Server]:
     """Start every server."""
-    tell("Starting the servers")
+    print_progress("Starting the servers")
     return {
-        name: stack.enter_context(servers.serving(name, command, stage.folder, stage.told, postmaster=stage.postmaster))
+        name: stack.enter_context(
+            servers.run_server(name, command, data.folder, data.env_vars, postmaster=data.postmaster)
+        )
         for name, command in COMMANDS.items()
     }
 
 
-def side_by_side(found: Found, stage: Stage, parts: set[str], *, is_quick: bool) -> None:
+def measure_servers(results: BenchmarkResults, data: BenchmarkData, parts: set[str], *, is_quick: bool) -> None:
     """Measure whatever needs the servers."""
-    rounds, seconds = found.rounds, found.seconds
-    rows = [row for row in ROWS if row in parts]
-    scripts = comparison.listen(stage, rows)
+    rounds, seconds = results.rounds, results.seconds
+    rows = [row for row in SCENARIOS if row in parts]
+    scripts = comparison.record_scenarios(data, rows)
     with ExitStack() as stack:
-        running = opened(stage, stack)
+        running = start_servers(data, stack)
         if rows:
-            found.middles = comparison.hold(comparison.entries(stage, running, scripts), rounds, seconds)
+            results.medians = comparison.run_rounds(comparison.build_cases(data, running, scripts), rounds, seconds)
         if "crowds" in parts:
             times = 10 if is_quick else 100
-            found.crowds = contention.gather(stage, running[BOOKIT], running[BASELINE], rounds=times)
+            results.contention = contention.measure_contention(data, running[BOOKIT], running[BASELINE], rounds=times)
         if "waits" in parts:
-            found.waits = long_run.waits(stage, running[BOOKIT], rounds=rounds, seconds=min(2, seconds))
+            results.sign_in_impact = long_run.measure_sign_in_impact(
+                data, running[BOOKIT], rounds=rounds, seconds=min(2, seconds)
+            )
     if "memory" in parts:
-        found.memory = long_run.grow(stage, most=1_000 if is_quick else 100_000)
+        results.memory = long_run.measure_memory(data, max_requests=1_000 if is_quick else 100_000)
 
 
-def measure(found: Found, parts: set[str], million: Path | None, *, is_quick: bool) -> None:
+def measure_parts(results: BenchmarkResults, parts: set[str], million: Path | None, *, is_quick: bool) -> None:
     """Measure these parts."""
     with tempfile.TemporaryDirectory(prefix="bookit-bench-") as place:
         folder = Path(place)
         if parts - {"start", "growth"}:
-            with staged(folder / "stage", BOOKINGS // 10 if is_quick else BOOKINGS) as stage:
-                side_by_side(found, stage, parts, is_quick=is_quick)
+            with open_data(folder / "stage", BOOKINGS // 10 if is_quick else BOOKINGS) as stage:
+                measure_servers(results, stage, parts, is_quick=is_quick)
         if "start" in parts:
-            tell("Starting BookIt anew")
-            found.starts = long_run.cold_starts(folder, 1 if is_quick else 5)
-            found.imports = long_run.imports()
+            print_progress("Starting BookIt anew")
+            results.cold_starts = long_run.measure_cold_starts(folder, 1 if is_quick else 5)
+            results.import_times = long_run.measure_imports()
         if "growth" in parts and is_quick and not million:
-            found.why_no_growth = NOT_GROWN
+            results.no_scaling_reason = NO_SCALING_REASON
         elif "growth" in parts:
-            tell("Growing to a million bookings")
-            found.grown = growth(million or folder / "million", rounds=found.rounds * 2)
+            print_progress("Growing to a million bookings")
+            results.scaling = measure_scaling(million or folder / "million", rounds=results.rounds * 2)
 
 
 @click.command(help=__doc__.partition("\n")[0])
@@ -96,14 +100,14 @@ def main(rounds: int, seconds: float, only: tuple[str, ...], million: Path | Non
     require_wrk()
     into.mkdir(parents=True, exist_ok=True)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    found = Found(1 if quick else rounds, 1 if quick else seconds)
-    measure(found, set(only or PARTS), million, is_quick=quick)
-    words = report(found, "RESULTS.svg")
-    if found.middles:
-        (into / "RESULTS.svg").write_text(drawing(found.middles), encoding="utf-8")
+    found = BenchmarkResults(1 if quick else rounds, 1 if quick else seconds)
+    measure_parts(found, set(only or PARTS), million, is_quick=quick)
+    words = build_report(found, "RESULTS.svg")
+    if found.medians:
+        (into / "RESULTS.svg").write_text(draw_chart(found.medians), encoding="utf-8")
     (into / "RESULTS.md").write_text(words, encoding="utf-8")
     click.echo(words.partition("\n## How")[0])
-    tell(f"Written to {into / 'RESULTS.md'}")
+    print_progress(f"Written to {into / 'RESULTS.md'}")
 
 
 if __name__ == "__main__":

@@ -12,17 +12,17 @@ import psycopg
 from bookit.schema import revisions
 
 
-def tell(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+def print_progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
-def fill(home: Path, url: str, bookings: int) -> None:
+def fill_database(home: Path, url: str, bookings: int) -> None:
     """Bring the database up to date and have it hold so many bookings, unless it does."""
     revisions.migrate(url)
     with psycopg.connect(url, autocommit=True) as console:
-        had = count(console, "SELECT count(*) FROM bookings")
+        had = fetch_count(console, "SELECT count(*) FROM bookings")
         if not had:
-            tell(f"Filling {home} with {bookings:,} bookings")
+            print_progress(f"Filling {home} with {bookings:,} bookings")
             command = [sys.executable, "-m", "seed", "--bookings", str(bookings)]
             here = {**os.environ, "DATABASE_URL": "", "BOOKIT_HOME": str(home)}
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=here, cwd=Path(__file__).parent.parent)
@@ -31,12 +31,12 @@ def fill(home: Path, url: str, bookings: int) -> None:
         console.execute("VACUUM (ANALYZE)")  # as autovacuum does soon after
 
 
-def count(console: psycopg.Connection[Any], question: Any) -> int:
-    row = console.execute(question).fetchone()
+def fetch_count(connection: psycopg.Connection[Any], query: Any) -> int:
+    row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0
 
 
-def one(url: str, question: Any) -> Any:
+def fetch_value(url: str, query: Any) -> Any:
     with psycopg.connect(url) as console:
-        row = console.execute(question).fetchone()
+        row = console.execute(query).fetchone()
         return row[0] if row else ""

@@ -32,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import click
 import psycopg
 import structlog
-from admin_pages import Page, opened
-from fill_database import fill, one, tell
+from admin_pages import PageTiming, open_app
+from fill_database import fetch_value, fill_database, print_progress
 from sqlalchemy import text
 
 from admin.pages.reports import REPORTS
@@ -44,12 +44,12 @@ from bookit.reports import dashboard, figures
 from bookit.reports.ranges import ReportRange
 from seed.business import DEMO_PASSWORD, DEMO_STAFF
 
-BOUND = 200  # milliseconds
+TARGET_MS = 200  # milliseconds
 ZONE = ZoneInfo("Europe/Berlin")
-RANGES = (1, 7, 30, 90, 366)
+RANGE_DAYS = (1, 7, 30, 90, 366)
 
 
-def reads(database: Database, now: datetime) -> dict[str, Callable[[], Awaitable[Any]]]:
+def list_queries(database: Database, now: datetime) -> dict[str, Callable[[], Awaitable[Any]]]:
     """Name everything there is to ask, as the pages and the endpoints ask it."""
     this_day = now.astimezone(ZONE).date()
     until = times.start_of_day(this_day, ZONE, offset_days=1)
@@ -57,7 +57,7 @@ def reads(database: Database, now: datetime) -> dict[str, Callable[[], Awaitable
         "today: lists": lambda: dashboard.booking_lists(database, now=now, until=until),
         "today: free time": lambda: dashboard.free_today(database, now=now, until=until),
     }
-    for count in RANGES:
+    for count in RANGE_DAYS:
         first = this_day - timedelta(days=count - 1)
         daily, weekly, whole = (ReportRange(first, this_day, ZONE, by) for by in ("day", "week", "whole"))
         use = partial(figures.utilisation, database, now=now)
@@ -71,42 +71,42 @@ def reads(database: Database, now: datetime) -> dict[str, Callable[[], Awaitable
     return found
 
 
-def worked(backends: list[int]) -> float:
+def read_cpu_ms(backend_pids: list[int]) -> float:
     """Give the CPU time that this process and its connections took so far, in milliseconds.
 
     A parallel worker ends with its statement: what those took is told by the server that they were started by.
     """
     spent = time.process_time() * 1000
-    for pid in backends:
+    for pid in backend_pids:
         with suppress(OSError):  # A connection may have been closed.
             spent += int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e6
-    fields = Path(f"/proc/{parent_of(backends[0])}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    fields = Path(f"/proc/{parent_pid(backend_pids[0])}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return spent + sum(map(int, fields[13:15])) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
-def parent_of(pid: int) -> int:
+def parent_pid(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
 
 
-async def measure(url: str, rounds: int) -> dict[str, tuple[float, float]]:
+async def measure_queries(url: str, rounds: int) -> dict[str, tuple[float, float]]:
     """Give the median time and the mean CPU time of each, in milliseconds."""
-    latest = one(url, "SELECT max(start_time) FROM bookings WHERE status = 'completed'")
+    latest = fetch_value(url, "SELECT max(start_time) FROM bookings WHERE status = 'completed'")
     found: dict[str, tuple[float, float]] = {}
     async with Database(url, size=1) as database:
         await database.fetch(text("SELECT 1"))
-        backends = backends_of(url)
-        for name, read in reads(database, min(latest, datetime.now(UTC))).items():
+        backends = list_backends(url)
+        for name, read in list_queries(database, min(latest, datetime.now(UTC))).items():
             await read()
-            took, spent = [], worked(backends)
+            took, spent = [], read_cpu_ms(backends)
             for _ in range(rounds):
                 began = time.perf_counter()
                 await read()
                 took.append((time.perf_counter() - began) * 1000)
-            found[name] = median(took), (worked(backends) - spent) / rounds
+            found[name] = median(took), (read_cpu_ms(backends) - spent) / rounds
     return found
 
 
-def backends_of(url: str) -> list[int]:
+def list_backends(url: str) -> list[int]:
     with psycopg.connect(url) as console:
         rows = console.execute(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
@@ -114,53 +114,53 @@ def backends_of(url: str) -> list[int]:
         return [pid for (pid,) in rows if pid != console.info.backend_pid]
 
 
-def tell_table(found: dict[str, tuple[float, float]]) -> None:
+def print_query_table(timings: dict[str, tuple[float, float]]) -> None:
     """Print the table, slowest first."""
     click.echo("| what is read | median ms | CPU ms | within 200 ms of CPU |\n|---|---|---|---|")
-    for name, (took, work) in sorted(found.items(), key=lambda item: -item[1][1]):
-        click.echo(f"| {name} | {took:.0f} | {work:.0f} | {'yes' if work <= BOUND else 'no'} |")
+    for name, (took, work) in sorted(timings.items(), key=lambda item: -item[1][1]):
+        click.echo(f"| {name} | {took:.0f} | {work:.0f} | {'yes' if work <= TARGET_MS else 'no'} |")
 
 
 # The pages.
 
 
-def pages() -> Iterator[Page]:
+def list_pages() -> Iterator[PageTiming]:
     """Name every page, file and endpoint of figures."""
     last = datetime.now(ZONE).date()
-    yield Page("Today: the lists alone", "/admin/today")
-    for count in RANGES:
+    yield PageTiming("Today: the lists alone", "/admin/today")
+    for count in RANGE_DAYS:
         asked = f"from_date={last - timedelta(days=count - 1)}&to_date={last}&by="
-        yield Page(f"Today, {count} days", f"/admin/?{asked}day")
+        yield PageTiming(f"Today, {count} days", f"/admin/?{asked}day")
         for name in REPORTS:
-            yield Page(f"{name}: page, {count} days", f"/admin/reports?report={name}&{asked}week")
-            yield Page(f"{name}: CSV, {count} days", f"/admin/reports?report={name}&{asked}week&as=csv")
-            yield Page(f"{name}: API, {count} days", f"/reports/{name}?{asked}week")
+            yield PageTiming(f"{name}: page, {count} days", f"/admin/reports?report={name}&{asked}week")
+            yield PageTiming(f"{name}: CSV, {count} days", f"/admin/reports?report={name}&{asked}week&as=csv")
+            yield PageTiming(f"{name}: API, {count} days", f"/reports/{name}?{asked}week")
 
 
-async def visit(home: Path, url: str, rounds: int) -> list[Page]:
+async def measure_pages(home: Path, url: str, rounds: int) -> list[PageTiming]:
     """Ask for each page as staff, by the session of the staff door or the token of the API."""
-    found = list(pages())
-    async with opened(home, url) as house:
-        staff = house.people["staff"]
+    found = list(list_pages())
+    async with open_app(home, url) as house:
+        staff = house.clients["staff"]
         answer = await staff.post("/auth/login", json={"email": DEMO_STAFF, "password": DEMO_PASSWORD})
         staff.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         for page in found:
-            await house.measure(page, is_kept=False)
-            house.meet_backends()
-            spent = worked(house.backends)
+            await house.measure(page, is_recorded=False)
+            house.find_backends()
+            spent = read_cpu_ms(house.backends)
             for _ in range(rounds):
-                await house.measure(page, is_kept=True)
-            page.worked = [(worked(house.backends) - spent) / rounds]
+                await house.measure(page, is_recorded=True)
+            page.cpu_ms = [(read_cpu_ms(house.backends) - spent) / rounds]
     return found
 
 
-def tell_pages(found: list[Page]) -> None:
+def print_page_table(timings: list[PageTiming]) -> None:
     """Print the table of the pages, slowest first."""
     click.echo("| page | median ms | CPU ms | within 200 ms of CPU | statements | kB |\n|---|---|---|---|---|---|")
-    for page in sorted(found, key=lambda page: -page.work):
+    for page in sorted(timings, key=lambda page: -page.median_cpu_ms):
         status = "" if page.status == 200 else f" ({page.status})"
-        is_within = "yes" if page.work <= BOUND else "no"
-        cells = (page.kind + status, round(page.median), round(page.work), is_within, page.statements)
+        is_within = "yes" if page.median_cpu_ms <= TARGET_MS else "no"
+        cells = (page.title + status, round(page.median_ms), round(page.median_cpu_ms), is_within, page.statements)
         click.echo(f"| {' | '.join(map(str, cells))} | {page.size / 1000:.0f} |")
 
 
@@ -174,11 +174,11 @@ def main(bookings: int, home: Path | None, rounds: int) -> None:
     with tempfile.TemporaryDirectory(prefix="bookit-reports-") as temporary:
         where = home or Path(temporary)
         with postgres(where) as url:
-            fill(where, url, bookings)
-            tell("Measuring")
-            tell_table(asyncio.run(measure(url, rounds)))
+            fill_database(where, url, bookings)
+            print_progress("Measuring")
+            print_query_table(asyncio.run(measure_queries(url, rounds)))
             click.echo()
-            tell_pages(asyncio.run(visit(where, url, rounds)))
+            print_page_table(asyncio.run(measure_pages(where, url, rounds)))
             click.echo(f"\nLoad of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors.")
 
 

@@ -18,49 +18,50 @@ from bookit.db.session import Session
 from bookit.db.statements import Row
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, OpeningHours, Resource, Review, Service, Status, User, table_of
-from seed.review_texts import about
-from seed.schedule import DAYS_AHEAD, on_the_wall
-from seed.studio import CUSTOMERS, OFFERS, Kind, Offer, address, exceptions, week
+from seed.review_texts import find_review_texts
+from seed.schedule import DAYS_AHEAD, from_wall_clock
+from seed.studio import CUSTOMERS, SERVICES, ServiceKind, ServiceSpec, build_exceptions, make_email, parse_weekly_hours
 
-EACH = 5_000  # bookings to a room, about two and a half years
-BATCH = 5_000  # rows to a statement
-ROOMS = 10  # to a branch
-STARTS = (time(9), time(10, 15), time(11, 30), time(13, 30), time(14, 45), time(16), time(17, 15))
-HOURS = week("Mon Tue Wed Thu Fri Sat 09:00-12:45 13:30-18:30")
-LONGEST = 75  # minutes, cleanup included
+BOOKINGS_PER_ROOM = 5_000  # bookings to a room, about two and a half years
+BATCH_SIZE = 5_000  # rows to a statement
+ROOMS_PER_BRANCH = 10  # to a branch
+START_TIMES = (time(9), time(10, 15), time(11, 30), time(13, 30), time(14, 45), time(16), time(17, 15))
+OPENING_WINDOWS = parse_weekly_hours("Mon Tue Wed Thu Fri Sat 09:00-12:45 13:30-18:30")
+MAX_VISIT_MINUTES = 75  # minutes, cleanup included
 SUNDAY = 6
-PER_DAY, PER_DAY_AHEAD = 6, 2  # The days to come have room for more.
-REVIEWED = 0.1  # of the completed visits
-ROOM_NAMES: dict[Kind, str] = {"hair": "Chair", "body": "Massage room"}
+VISITS_PER_PAST_DAY, VISITS_PER_FUTURE_DAY = 6, 2  # The days to come have room for more.
+REVIEW_SHARE = 0.1  # of the completed visits
+ROOM_NAMES: dict[ServiceKind, str] = {"hair": "Chair", "body": "Massage room"}
 DISTRICTS = (
     "Mitte", "Wedding", "Kreuzberg", "Neukölln", "Pankow", "Moabit", "Schöneberg", "Friedrichshain", "Charlottenburg",
     "Steglitz", "Spandau", "Köpenick", "Lichtenberg", "Tempelhof", "Weißensee", "Tegel", "Dahlem", "Britz", "Karow",
     "Buch",
 )  # fmt: skip
 
-USER = ("name", "email", "password_hash", "created_at")
-HOUR = ("resource_id", "weekday", "opens", "closes")
-BOOKING = ("user_id", "service_id", "resource_id", "start_time", "end_time", "blocks_from", "blocks_until", "status",
+USER_COLUMNS = ("name", "email", "password_hash", "created_at")
+OPENING_HOURS_COLUMNS = ("resource_id", "weekday", "opens", "closes")
+BOOKING_COLUMNS = ("user_id", "service_id", "resource_id", "start_time", "end_time", "blocks_from", "blocks_until",
+                   "status",
            "price", "created_at")  # fmt: skip
-REVIEW = ("booking_id", "rating", "comment", "created_at")
+REVIEW_COLUMNS = ("booking_id", "rating", "comment", "created_at")
 
 USERS, BOOKINGS = table_of(User).c, table_of(Booking).c
-OURS = (
+SELECT_SEEDED_USERS = (
     select(USERS.id)
     .where(USERS.password_hash == bindparam("hashed"), USERS.email.regexp_match("[0-9]@"))
     .order_by(USERS.id)
 )
-LATEST = (
+SELECT_LATEST_BOOKINGS = (
     select(BOOKINGS.id, BOOKINGS.service_id, BOOKINGS.end_time, BOOKINGS.status)
     .order_by(BOOKINGS.id.desc())
     .limit(bindparam("most"))
 )
 # The planner would otherwise take a full database for an empty one until autovacuum comes round.
-COUNT_THEM = text("ANALYZE users, services, resources, service_resources, opening_hours, bookings, reviews, events")
+ANALYZE_TABLES = text("ANALYZE users, services, resources, service_resources, opening_hours, bookings, reviews, events")
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class BulkSummary:
     """How many of each."""
 
     services: int = 0
@@ -71,14 +72,14 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Sold:
+class BranchService:
     """A branch's service: what a visit of it takes."""
 
     service_id: int
-    offer: Offer
+    spec: ServiceSpec
     price: Decimal
-    lasts: timedelta
-    blocks: timedelta
+    duration: timedelta
+    blocked_duration: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,61 +87,77 @@ class Room:
     """A branch's resource, and what it serves."""
 
     resource_id: int
-    sells: list[Sold]
+    services: list[BranchService]
 
 
-class Bulk:
+class BulkSeeder:
     """Branches while they are being made, inside one transaction."""
 
     def __init__(
-        self, session: Session, rng: Random, *, by: Actor, now: datetime, hashed: str, tell: Callable[[int], None]
+        self,
+        session: Session,
+        rng: Random,
+        *,
+        by: Actor,
+        now: datetime,
+        password_hash: str,
+        on_progress: Callable[[int], None],
     ) -> None:
-        self.session, self.rng, self.by, self.now, self.hashed, self.tell = session, rng, by, now, hashed, tell
+        self.session, self.rng, self.by, self.now, self.password_hash, self.on_progress = (
+            session,
+            rng,
+            by,
+            now,
+            password_hash,
+            on_progress,
+        )
         self.zone = ZoneInfo(session.timezone)
         self.rooms: list[Room] = []
-        self.sold: dict[int, Sold] = {}
+        self.service_by_id: dict[int, BranchService] = {}
         self.customers: list[int] = []
 
-    async def fill(self, count: int, *, after: int) -> Made:
+    async def load_bookings(self, booking_count: int, *, existing_count: int) -> BulkSummary:
         """Make so many bookings, and what they need; ``after`` is how many there are already."""
-        if count <= 0:
-            return Made()
-        await self.open_branches(-(-count // EACH))
-        await self.add_customers(max(len(CUSTOMERS), count // 10))
-        visits, made, reviews = self.visits(count), 0, 0
-        while batch := list(islice(visits, BATCH)):
-            made += await self.session.copy_rows(Booking, BOOKING, batch)
-            reviews += await self.review(len(batch))
-            self.tell(after + made)
-        return Made(len(self.sold), len(self.rooms), len(self.customers), made, reviews)
+        if booking_count <= 0:
+            return BulkSummary()
+        await self.create_branches(-(-booking_count // BOOKINGS_PER_ROOM))
+        await self.add_customers(max(len(CUSTOMERS), booking_count // 10))
+        visits, made, reviews = self.make_booking_rows(booking_count), 0, 0
+        while batch := list(islice(visits, BATCH_SIZE)):
+            made += await self.session.copy_rows(Booking, BOOKING_COLUMNS, batch)
+            reviews += await self.add_reviews(len(batch))
+            self.on_progress(existing_count + made)
+        return BulkSummary(len(self.service_by_id), len(self.rooms), len(self.customers), made, reviews)
 
-    async def open_branches(self, rooms: int) -> None:
+    async def create_branches(self, rooms: int) -> None:
         """Open as many branches as it takes for so many rooms, half of them for hair."""
-        for first in range(0, rooms, ROOMS):
-            turn, place = divmod(first // ROOMS, len(DISTRICTS))
+        for first in range(0, rooms, ROOMS_PER_BRANCH):
+            turn, place = divmod(first // ROOMS_PER_BRANCH, len(DISTRICTS))
             name = f"{DISTRICTS[place]} {turn + 1}" if turn else DISTRICTS[place]
-            here = min(ROOMS, rooms - first)
-            await self.open_branch(name, "hair", -(-here // 2))
-            await self.open_branch(name, "body", here // 2)
-        rows = [(room.resource_id, w.weekday, w.opens, w.closes) for room in self.rooms for w in HOURS]
-        await self.session.copy_rows(OpeningHours, HOUR, rows)
+            here = min(ROOMS_PER_BRANCH, rooms - first)
+            await self.create_branch(name, "hair", -(-here // 2))
+            await self.create_branch(name, "body", here // 2)
+        rows = [(room.resource_id, w.weekday, w.opens, w.closes) for room in self.rooms for w in OPENING_WINDOWS]
+        await self.session.copy_rows(OpeningHours, OPENING_HOURS_COLUMNS, rows)
 
-    async def open_branch(self, branch: str, kind: Kind, rooms: int) -> None:
+    async def create_branch(self, branch: str, kind: ServiceKind, rooms: int) -> None:
         then = self.now - timedelta(days=2000)
         ids = []
         for number in range(1, rooms + 1):
             name = f"{ROOM_NAMES[kind]} {number}, {branch}"
             ids.append((await records.create(self.session, Resource, by=self.by, now=then, name=name)).id)
-        short = [o for o in OFFERS if o.kind == kind and not o.setup and o.minutes + o.cleanup <= LONGEST]
-        sells = [await self.sell(offer, branch, ids, then) for offer in short if ids]
+        short = [o for o in SERVICES if o.kind == kind and not o.setup and o.minutes + o.cleanup <= MAX_VISIT_MINUTES]
+        sells = [await self.create_service(offer, branch, ids, then) for offer in short if ids]
         self.rooms += [Room(number, sells) for number in ids]
 
-    async def sell(self, offer: Offer, branch: str, resource_ids: list[int], then: datetime) -> Sold:
+    async def create_service(
+        self, offer: ServiceSpec, branch: str, resource_ids: list[int], created_at: datetime
+    ) -> BranchService:
         service = await records.create(
             self.session,
             Service,
             by=self.by,
-            now=then,
+            now=created_at,
             title=f"{offer.title}, {branch}",
             description=offer.description,
             price=offer.price,
@@ -150,57 +167,60 @@ class Bulk:
             resource_ids=resource_ids,
         )
         lasts = timedelta(minutes=offer.minutes)
-        sold = Sold(service.id, offer, service.price, lasts, lasts + timedelta(minutes=offer.cleanup))
-        self.sold[service.id] = sold
+        sold = BranchService(service.id, offer, service.price, lasts, lasts + timedelta(minutes=offer.cleanup))
+        self.service_by_id[service.id] = sold
         return sold
 
     async def add_customers(self, count: int) -> None:
         """Add so many customers, who share the demo's password."""
-        await self.session.copy_rows(User, USER, (self.customer(number + 1) for number in range(count)))
-        self.customers = [row["id"] for row in await self.session.fetch(OURS, hashed=self.hashed)]
+        await self.session.copy_rows(
+            User, USER_COLUMNS, (self.make_customer_row(number + 1) for number in range(count))
+        )
+        self.customers = [row["id"] for row in await self.session.fetch(SELECT_SEEDED_USERS, hashed=self.password_hash)]
         self.rng.shuffle(self.customers)
 
-    def customer(self, number: int) -> tuple[str, str, str, datetime]:
+    def make_customer_row(self, number: int) -> tuple[str, str, str, datetime]:
         first, last = (self.rng.choice(CUSTOMERS).split() for _ in range(2))
         name = f"{first[0]} {last[-1]}"
         joined = self.now - timedelta(minutes=self.rng.randrange(1_500_000))
-        return name, address(name, number), self.hashed, joined
+        return name, make_email(name, number), self.password_hash, joined
 
-    def days(self, count: int) -> tuple[list[tuple[date, int]], int]:
+    def plan_days(self, count: int) -> tuple[list[tuple[date, int]], int]:
         """Give the days, each with the visits of a room, that hold so many; and how many too many they hold."""
         today = self.now.astimezone(self.zone).date()
-        closed = {one.first for one in exceptions(today) if not one.place}
+        closed = {one.first_day for one in build_exceptions(today) if not one.resource_name}
         ahead = [today + timedelta(days=n) for n in range(DAYS_AHEAD, 0, -1)]
-        days = [(day, PER_DAY_AHEAD) for day in ahead if day.weekday() != SUNDAY and day not in closed]
+        days = [(day, VISITS_PER_FUTURE_DAY) for day in ahead if day.weekday() != SUNDAY and day not in closed]
         room_for, day = sum(each for _, each in days) * len(self.rooms), today
         while room_for < count:
             if day.weekday() != SUNDAY and day not in closed:
-                days.append((day, PER_DAY))
-                room_for += PER_DAY * len(self.rooms)
+                days.append((day, VISITS_PER_PAST_DAY))
+                room_for += VISITS_PER_PAST_DAY * len(self.rooms)
             day -= timedelta(days=1)
         return days[::-1], room_for - count
 
-    def visits(self, count: int) -> Iterator[tuple[object, ...]]:
+    def make_booking_rows(self, count: int) -> Iterator[tuple[object, ...]]:
         """Give the rows of so many bookings, from the oldest day on."""
-        days, surplus = self.days(count)
-        return islice(self.rows(days), surplus, None)
+        days, surplus = self.plan_days(count)
+        return islice(self.make_rows_by_day(days), surplus, None)
 
-    def rows(self, days: list[tuple[date, int]]) -> Iterator[tuple[object, ...]]:
+    def make_rows_by_day(self, days: list[tuple[date, int]]) -> Iterator[tuple[object, ...]]:
         who, chance = cycle(self.customers), self.rng.random
         for day, each in days:
-            starts = [on_the_wall(day, hour, self.zone).astimezone(UTC) for hour in STARTS]
+            starts = [from_wall_clock(day, hour, self.zone).astimezone(UTC) for hour in START_TIMES]
             for room in self.rooms:
                 for start in sorted(self.rng.sample(starts, each)):
-                    sold = room.sells[int(chance() * len(room.sells))]
-                    end = start + sold.lasts
+                    sold = room.services[int(chance() * len(room.services))]
+                    end = start + sold.duration
                     made = start - timedelta(minutes=180 + int(chance() * 20_000))
                     if made > self.now:
                         made = self.now - timedelta(minutes=int(chance() * 20_000))
-                    status = self.status(is_over=end <= self.now)
-                    yield (next(who), sold.service_id, room.resource_id, start, end, start, start + sold.blocks,
+                    status = self.draw_status(is_over=end <= self.now)
+                    blocks_until = start + sold.blocked_duration
+                    yield (next(who), sold.service_id, room.resource_id, start, end, start, blocks_until,
                            status, sold.price, made)  # fmt: skip
 
-    def status(self, *, is_over: bool) -> str:
+    def draw_status(self, *, is_over: bool) -> str:
         chance = self.rng.random()
         if chance < 0.09:
             return Status.CANCELLED.value
@@ -208,16 +228,18 @@ class Bulk:
             return Status.NO_SHOW.value if chance < 0.14 else Status.COMPLETED.value
         return Status.PENDING.value if chance < 0.3 else Status.CONFIRMED.value
 
-    async def review(self, latest: int) -> int:
+    async def add_reviews(self, booking_count: int) -> int:
         """Have some of the latest bookings reviewed, and give how many."""
-        rows = await self.session.fetch(LATEST, most=latest)
-        chosen = [row for row in rows if self.may_review(row) and self.rng.random() < REVIEWED]
-        return await self.session.copy_rows(Review, REVIEW, [self.reviewed(row) for row in reversed(chosen)])
+        rows = await self.session.fetch(SELECT_LATEST_BOOKINGS, most=booking_count)
+        chosen = [row for row in rows if self.is_reviewable(row) and self.rng.random() < REVIEW_SHARE]
+        return await self.session.copy_rows(
+            Review, REVIEW_COLUMNS, [self.make_review_row(row) for row in reversed(chosen)]
+        )
 
-    def may_review(self, row: Row) -> bool:
-        return row["service_id"] in self.sold and row["status"] == Status.COMPLETED
+    def is_reviewable(self, row: Row) -> bool:
+        return row["service_id"] in self.service_by_id and row["status"] == Status.COMPLETED
 
-    def reviewed(self, row: Row) -> tuple[object, ...]:
-        stars, comment = self.rng.choice(about(self.sold[row["service_id"]].offer))
+    def make_review_row(self, row: Row) -> tuple[object, ...]:
+        stars, comment = self.rng.choice(find_review_texts(self.service_by_id[row["service_id"]].spec))
         later = row["end_time"] + timedelta(minutes=self.rng.randrange(60, 5000))
         return row["id"], stars, comment, min(later, self.now)

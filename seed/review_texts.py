@@ -5,9 +5,9 @@ The key is a kind of service, or a word of the titles it fits.
 
 from collections.abc import Mapping
 
-from seed.studio import Offer
+from seed.studio import ServiceSpec
 
-VOICES: Mapping[str, tuple[tuple[int, str], ...]] = {
+REVIEW_TEXTS: Mapping[str, tuple[tuple[int, str], ...]] = {
     "hair": (
         (5, "Brought three pictures that contradicted each other and still left with exactly what I wanted."),
         (5, "Second visit, same hands, same result. I have stopped looking elsewhere."),
@@ -117,6 +117,11 @@ VOICES: Mapping[str, tuple[tuple[int, str], ...]] = {
 }
 
 
-def about(offer: Offer) -> list[tuple[int, str]]:
+def find_review_texts(service: ServiceSpec) -> list[tuple[int, str]]:
     """Give all that could be said of this service: stars and words."""
-    return [said for word, voices in VOICES.items() if word == offer.kind or word in offer.title for said in voices]
+    return [
+        said
+        for word, voices in REVIEW_TEXTS.items()
+        if word == service.kind or word in service.title
+        for said in voices
+    ]

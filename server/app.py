@@ -18,10 +18,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from admin.site import mount_admin
-from api.docs import health
-from api.middleware import AnswersBugs, Front
-from api.problems import on_http_error, on_refusal
-from api.routes import routes
+from api.docs import build_health_routes
+from api.middleware import ErrorMiddleware, RequestMiddleware
+from api.problems import handle_http_error, handle_refusal
+from api.routes import build_routes
 from bookit import cleanup
 from bookit.clock import Clock, system_clock
 from bookit.db.pool import Database
@@ -56,9 +56,12 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
         await app.state.staff_site.close()
 
     app = Starlette(
-        routes=[*(health() if settings.bookit_only == "admin" else routes()), redirect_root(settings)],
-        middleware=[Middleware(Front), *cors(settings), Middleware(AnswersBugs)],
-        exception_handlers={Refusal: on_refusal, HTTPException: on_http_error},
+        routes=[
+            *(build_health_routes() if settings.bookit_only == "admin" else build_routes()),
+            redirect_root(settings),
+        ],
+        middleware=[Middleware(RequestMiddleware), *cors(settings), Middleware(ErrorMiddleware)],
+        exception_handlers={Refusal: handle_refusal, HTTPException: handle_http_error},
         lifespan=lifespan,
     )
     app.state.database = database

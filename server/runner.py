@@ -47,11 +47,11 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
 def seed_demo(settings: Settings) -> bool:
     """Fill an empty database with the demo business, and tell whether it is there; one in use stays as it is."""
     from bookit.db.pool import Database
-    from seed.business import Outcome, Summary, plant
+    from seed.business import Outcome, Summary, seed_database
 
     async def run() -> Summary:
         async with Database.from_settings(settings, size=1) as database:
-            return await plant(database, now=system_clock())
+            return await seed_database(database, now=system_clock())
 
     made = anyio.run(run)
     if made.outcome == Outcome.IN_USE:

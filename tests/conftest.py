@@ -16,7 +16,7 @@ from psycopg import sql
 from sqlmodel import SQLModel
 from starlette.applications import Starlette
 
-from api.auth import access_token
+from api.auth import create_access_token
 from bookit import records
 from bookit.db.embedded import postgres
 from bookit.db.pool import Database
@@ -31,37 +31,42 @@ ROOT = Path(__file__).parent.parent
 NOW = datetime(2030, 1, 7, 9, tzinfo=UTC)  # A Monday.
 TOMORROW_AT_TEN = datetime(2030, 1, 8, 10, tzinfo=UTC)
 PASSWORD = "correct horse"
-TEMPLATE = "bookit_template"
-QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "1000"}
+TEMPLATE_DATABASE = "bookit_template"
+FAST_POSTGRES_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "max_connections": "1000",
+}
 OWNER = Actor("seed", role=Role.ADMIN)
 
 passwords.CRYPT_CONTEXT.update(bcrypt__rounds=4)
 
 
-def every_table() -> list[type[SQLModel]]:
+def list_tables() -> list[type[SQLModel]]:
     """Give every table of BookIt."""
     return [found for found in SQLModel.__subclasses__() if "__table__" in vars(found)]
 
 
-def refused(answer: httpx2.Response) -> tuple[int, str | None]:
+def status_and_code(answer: httpx2.Response) -> tuple[int, str | None]:
     """Give the status of an answer, and the code if it is a refusal."""
     is_problem = answer.headers.get("content-type") == "application/problem+json"
     return answer.status_code, answer.json()["code"] if is_problem else None
 
 
-def sibling(url: str, name: str) -> str:
+def sibling_url(url: str, name: str) -> str:
     """Give the URL of another database of the same server."""
     return url.replace("/bookit?", f"/{name}?")
 
 
-def make_database(url: str, name: str, template: str) -> str:
+def create_database(url: str, name: str, template: str) -> str:
     """Make a database from a template, in place of one of that name."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
         )
-    return sibling(url, name)
+    return sibling_url(url, name)
 
 
 @pytest.fixture(scope="session")
@@ -75,16 +80,16 @@ def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator
     """Start one PostgreSQL for all workers, with one migrated template; it stops with the last of them."""
     base = tmp_path_factory.getbasetemp()
     home = base if worker_id == "master" else base.parent
-    with postgres(home / "bookit_home", settings=QUICK) as url:
+    with postgres(home / "bookit_home", settings=FAST_POSTGRES_SETTINGS) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("SELECT pg_advisory_lock(1)")
-            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (TEMPLATE,)).fetchone()
+            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (TEMPLATE_DATABASE,)).fetchone()
             if not known:
-                make_database(url, f"{TEMPLATE}_new", "template0")
-                revisions.migrate(sibling(url, f"{TEMPLATE}_new"))
+                create_database(url, f"{TEMPLATE_DATABASE}_new", "template0")
+                revisions.migrate(sibling_url(url, f"{TEMPLATE_DATABASE}_new"))
                 connection.execute(
                     sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
-                        sql.Identifier(f"{TEMPLATE}_new"), sql.Identifier(TEMPLATE)
+                        sql.Identifier(f"{TEMPLATE_DATABASE}_new"), sql.Identifier(TEMPLATE_DATABASE)
                     )
                 )
         yield url
@@ -93,7 +98,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator
 @pytest.fixture(scope="session")
 def database_url(server: str, worker_id: str) -> str:
     """Clone the template for this worker."""
-    return make_database(server, f"bookit_{worker_id}", TEMPLATE)
+    return create_database(server, f"bookit_{worker_id}", TEMPLATE_DATABASE)
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +108,7 @@ async def pool(database_url: str) -> AsyncIterator[Database]:
         yield database
 
 
-EMPTY = "; ".join(
+DELETE_ALL_ROWS = "; ".join(
     [
         "SET LOCAL session_replication_role = replica",  # No trigger guards or remembers; only a superuser may say so.
         *(f"DELETE FROM {name}" for name in SQLModel.metadata.tables),
@@ -120,7 +125,7 @@ EMPTY = "; ".join(
 def empty(database_url: str) -> str:
     """Take every row away, and history too, as only the server's own superuser can."""
     with psycopg.connect(database_url.replace("//bookit@", "//postgres@")) as connection:
-        connection.execute(EMPTY)
+        connection.execute(DELETE_ALL_ROWS)
     return database_url
 
 
@@ -141,7 +146,7 @@ class Clock:
         """Give the time this clock shows."""
         return self.now
 
-    def pass_by(self, **time: float) -> None:
+    def advance(self, **time: float) -> None:
         """Let some time go by."""
         self.now += timedelta(**time)
 
@@ -178,7 +183,7 @@ async def client_of(app: Starlette, settings: Settings, clock: Clock) -> AsyncIt
     opened: list[httpx2.AsyncClient] = []
 
     def make(user: User | None = None) -> httpx2.AsyncClient:
-        headers = {"Authorization": f"Bearer {access_token(user, settings, now=clock())}"} if user else {}
+        headers = {"Authorization": f"Bearer {create_access_token(user, settings, now=clock())}"} if user else {}
         client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://bookit.test", headers=headers)
         opened.append(client)
         return client
@@ -200,16 +205,16 @@ class Person:
         """Their number."""
         return self.user.id
 
-    async def asks(self, method: str, path: str, **more: Any) -> httpx2.Response:
+    async def request(self, method: str, path: str, **more: Any) -> httpx2.Response:
         """Send a request as this person."""
         return await self.client.request(method, path, **more)
 
 
-Join = Callable[..., Any]
+JoinUser = Callable[..., Any]
 
 
 @pytest.fixture
-def join(database: Database, client_of: MakeClient) -> Join:
+def join(database: Database, client_of: MakeClient) -> JoinUser:
     """Let somebody join."""
     hashed = passwords.CRYPT_CONTEXT.hash(PASSWORD)
 
@@ -223,28 +228,28 @@ def join(database: Database, client_of: MakeClient) -> Join:
 
 
 @pytest.fixture
-async def tom(join: Join) -> Person:
+async def tom(join: JoinUser) -> Person:
     """A customer who books."""
     person: Person = await join("Tom")
     return person
 
 
 @pytest.fixture
-async def eve(join: Join) -> Person:
+async def eve(join: JoinUser) -> Person:
     """A customer who tries what she should not."""
     person: Person = await join("Eve")
     return person
 
 
 @pytest.fixture
-async def mara(join: Join) -> Person:
+async def mara(join: JoinUser) -> Person:
     """Staff at the desk."""
     person: Person = await join("Mara", Role.STAFF)
     return person
 
 
 @pytest.fixture
-async def ada(join: Join) -> Person:
+async def ada(join: JoinUser) -> Person:
     """The admin, who owns the place."""
     person: Person = await join("Ada", Role.ADMIN)
     return person

@@ -26,22 +26,24 @@ make_session = sessionmaker(engine)
 app = FastAPI(title="The way most would build it")
 
 
-def open_session() -> Iterator[Session]:
+def get_session() -> Iterator[Session]:
     with make_session() as session:
         yield session
 
 
-Database = Annotated[Session, Depends(open_session)]
+Database = Annotated[Session, Depends(get_session)]
 
 
-def token_of(user_id: int) -> str:
+def create_access_token(user_id: int) -> str:
     expires = datetime.now(UTC) + timedelta(minutes=30)
     return jwt.encode({"sub": str(user_id), "exp": expires}, SECRET, algorithm="HS256")
 
 
-def current_user(database: Database, given: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> User:
+def get_current_user(
+    database: Database, credentials: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]
+) -> User:
     try:
-        claims = jwt.decode(given.credentials, SECRET, algorithms=["HS256"])
+        claims = jwt.decode(credentials.credentials, SECRET, algorithms=["HS256"])
     except jwt.InvalidTokenError:
         raise HTTPException(401, "Could not validate credentials") from None
     user = database.get(User, int(claims["sub"]))
@@ -50,16 +52,16 @@ def current_user(database: Database, given: Annotated[HTTPAuthorizationCredentia
     return user
 
 
-Me = Annotated[User, Depends(current_user)]
+CurrentUser = Annotated[User, Depends(get_current_user)]
 
 
-def admin(me: Me) -> User:
+def require_admin(me: CurrentUser) -> User:
     if me.role != "admin":
         raise HTTPException(403, "Not enough permissions")
     return me
 
 
-@app.post("/auth/register", status_code=201, response_model=shapes.UserAnswer)
+@app.post("/auth/register", status_code=201, response_model=shapes.UserResponse)
 def register(body: shapes.NewUser, database: Database) -> User:
     if database.scalar(select(User).where(User.email == body.email)):
         raise HTTPException(409, "Email already registered")
@@ -75,21 +77,21 @@ def login(body: shapes.SignIn, database: Database) -> shapes.Token:
     user = database.scalar(select(User).where(User.email == body.email))
     if user is None or not PASSWORDS.verify(body.password, user.password_hash):
         raise HTTPException(401, "Incorrect email or password")
-    return shapes.Token(access_token=token_of(user.id))
+    return shapes.Token(access_token=create_access_token(user.id))
 
 
-@app.get("/me", response_model=shapes.UserAnswer)
-def get_me(me: Me) -> User:
+@app.get("/me", response_model=shapes.UserResponse)
+def get_me(me: CurrentUser) -> User:
     return me
 
 
-@app.get("/services", response_model=list[shapes.ServiceAnswer])
+@app.get("/services", response_model=list[shapes.ServiceResponse])
 def list_services(database: Database, q: str | None = None, skip: int = 0, limit: int = 20) -> Sequence[Service]:
     found = select(Service).where(Service.is_active).order_by(Service.id).offset(skip).limit(limit)
     return database.scalars(found.where(Service.title.ilike(f"%{q}%")) if q else found).all()
 
 
-@app.get("/services/{service_id}", response_model=shapes.ServiceAnswer)
+@app.get("/services/{service_id}", response_model=shapes.ServiceResponse)
 def get_service(service_id: int, database: Database) -> Service:
     service = database.get(Service, service_id)
     if service is None:
@@ -97,7 +99,7 @@ def get_service(service_id: int, database: Database) -> Service:
     return service
 
 
-@app.post("/services", status_code=201, response_model=shapes.ServiceAnswer, dependencies=[Depends(admin)])
+@app.post("/services", status_code=201, response_model=shapes.ServiceResponse, dependencies=[Depends(require_admin)])
 def create_service(body: shapes.NewService, database: Database) -> Service:
     service = Service(**body.model_dump())
     database.add(service)
@@ -106,8 +108,8 @@ def create_service(body: shapes.NewService, database: Database) -> Service:
     return service
 
 
-@app.post("/bookings", status_code=201, response_model=shapes.BookingAnswer)
-def create_booking(body: shapes.NewBooking, database: Database, me: Me) -> Booking:
+@app.post("/bookings", status_code=201, response_model=shapes.BookingResponse)
+def create_booking(body: shapes.NewBooking, database: Database, me: CurrentUser) -> Booking:
     service = database.get(Service, body.service_id)
     if service is None or not service.is_active:
         raise HTTPException(404, "Service not found")
@@ -127,13 +129,13 @@ def create_booking(body: shapes.NewBooking, database: Database, me: Me) -> Booki
     return booking
 
 
-@app.get("/bookings", response_model=list[shapes.BookingAnswer])
-def list_bookings(database: Database, me: Me, skip: int = 0, limit: int = 20) -> Sequence[Booking]:
+@app.get("/bookings", response_model=list[shapes.BookingResponse])
+def list_bookings(database: Database, me: CurrentUser, skip: int = 0, limit: int = 20) -> Sequence[Booking]:
     own = select(Booking).where(Booking.user_id == me.id).order_by(Booking.start_time).offset(skip).limit(limit)
     return database.scalars(own).all()
 
 
-def own_booking(booking_id: int, database: Database, me: Me) -> Booking:
+def get_own_booking(booking_id: int, database: Database, me: CurrentUser) -> Booking:
     booking = database.get(Booking, booking_id)
     if booking is None:
         raise HTTPException(404, "Booking not found")
@@ -142,16 +144,16 @@ def own_booking(booking_id: int, database: Database, me: Me) -> Booking:
     return booking
 
 
-Own = Annotated[Booking, Depends(own_booking)]
+OwnBooking = Annotated[Booking, Depends(get_own_booking)]
 
 
-@app.get("/bookings/{booking_id}", response_model=shapes.BookingAnswer)
-def get_booking(booking: Own) -> Booking:
+@app.get("/bookings/{booking_id}", response_model=shapes.BookingResponse)
+def get_booking(booking: OwnBooking) -> Booking:
     return booking
 
 
-@app.patch("/bookings/{booking_id}", response_model=shapes.BookingAnswer)
-def change_booking(body: shapes.ChangedBooking, booking: Own, database: Database) -> Booking:
+@app.patch("/bookings/{booking_id}", response_model=shapes.BookingResponse)
+def change_booking(body: shapes.ChangedBooking, booking: OwnBooking, database: Database) -> Booking:
     booking.status = body.status
     database.commit()
     database.refresh(booking)
@@ -159,14 +161,14 @@ def change_booking(body: shapes.ChangedBooking, booking: Own, database: Database
 
 
 @app.delete("/bookings/{booking_id}", status_code=204)
-def delete_booking(booking: Own, database: Database) -> None:
+def delete_booking(booking: OwnBooking, database: Database) -> None:
     database.delete(booking)
     database.commit()
 
 
-@app.post("/reviews", status_code=201, response_model=shapes.ReviewAnswer)
-def create_review(body: shapes.NewReview, database: Database, me: Me) -> Review:
-    booking = own_booking(body.booking_id, database, me)
+@app.post("/reviews", status_code=201, response_model=shapes.ReviewResponse)
+def create_review(body: shapes.NewReview, database: Database, me: CurrentUser) -> Review:
+    booking = get_own_booking(body.booking_id, database, me)
     if booking.status != "completed":
         raise HTTPException(400, "Only a completed booking can be reviewed")
     if database.scalar(select(Review).where(Review.booking_id == booking.id)):
@@ -178,7 +180,7 @@ def create_review(body: shapes.NewReview, database: Database, me: Me) -> Review:
     return review
 
 
-@app.get("/services/{service_id}/reviews", response_model=list[shapes.ReviewAnswer])
+@app.get("/services/{service_id}/reviews", response_model=list[shapes.ReviewResponse])
 def list_reviews(service_id: int, database: Database, skip: int = 0, limit: int = 20) -> Sequence[Review]:
     of_service = select(Review).join(Review.booking).where(Booking.service_id == service_id).order_by(Review.id)
     return database.scalars(of_service.offset(skip).limit(limit)).all()

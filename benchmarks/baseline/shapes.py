@@ -62,7 +62,7 @@ class NewReview(BaseModel):
     comment: str = Field(min_length=1, max_length=1000)
 
 
-class Answer(BaseModel):
+class RowResponse(BaseModel):
     """What is read from a row."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -70,7 +70,7 @@ class Answer(BaseModel):
     created_at: datetime
 
 
-class UserAnswer(Answer):
+class UserResponse(RowResponse):
     """An account."""
 
     name: str
@@ -78,7 +78,7 @@ class UserAnswer(Answer):
     role: str
 
 
-class ServiceAnswer(Answer):
+class ServiceResponse(RowResponse):
     """A service."""
 
     title: str
@@ -88,7 +88,7 @@ class ServiceAnswer(Answer):
     is_active: bool
 
 
-class BookingAnswer(Answer):
+class BookingResponse(RowResponse):
     """A booking."""
 
     user_id: int
@@ -98,7 +98,7 @@ class BookingAnswer(Answer):
     status: str
 
 
-class ReviewAnswer(Answer):
+class ReviewResponse(RowResponse):
     """A review."""
 
     booking_id: int

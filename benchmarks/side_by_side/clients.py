@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-PATIENCE = 120  # seconds
+TIMEOUT_SECONDS = 120  # seconds
 
 
 @dataclass(frozen=True)
-class Answer:
+class TimedResponse:
     """A status, and how long it took in milliseconds."""
 
     status: int
@@ -27,18 +27,18 @@ class Client:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def ask(self, request: bytes) -> Answer:
+    async def send(self, content: bytes) -> TimedResponse:
         """Send a request and wait for the whole answer."""
         began = time.perf_counter()
-        self.writer.write(request)
-        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE)).lower()
+        self.writer.write(content)
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), TIMEOUT_SECONDS)).lower()
         length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
         await self.reader.readexactly(int(length or 0))
-        return Answer(int(head[9:12]), (time.perf_counter() - began) * 1000)
+        return TimedResponse(int(head[9:12]), (time.perf_counter() - began) * 1000)
 
 
 @asynccontextmanager
-async def clients(port: int, count: int) -> AsyncIterator[list[Client]]:
+async def open_clients(port: int, count: int) -> AsyncIterator[list[Client]]:
     """Have so many connections open for as long as the block runs."""
     opened: list[Client] = []
     try:
@@ -50,7 +50,7 @@ async def clients(port: int, count: int) -> AsyncIterator[list[Client]]:
             client.writer.close()
 
 
-def request(method: str, path: str, *, token: str = "", body: Any = None) -> bytes:
+def build_request(method: str, path: str, *, token: str = "", body: Any = None) -> bytes:
     """Give a request as it is sent."""
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", "Host: bookit.test"]

@@ -7,64 +7,74 @@ from datetime import timedelta
 from statistics import median
 
 import anyio
-from fill_database import tell
+from fill_database import print_progress
 
 from side_by_side import recorded_sql
-from side_by_side.cpu_time import Meter
-from side_by_side.load import Load, pgbench, wrk
+from side_by_side.cpu_time import CpuMeter
+from side_by_side.load import LoadResult, run_pgbench, run_wrk
 from side_by_side.servers import Server
-from side_by_side.test_data import EACH, LANES, STARTS, STEP, Stage, count, newest, sweep
+from side_by_side.test_data import (
+    RESOURCE_COUNT,
+    RESOURCES_PER_SERVICE,
+    STARTS_PER_DAY,
+    STEP_MINUTES,
+    BenchmarkData,
+    count_bookings,
+    delete_bookings,
+    fetch_latest_booking_id,
+)
 
 EMPTY, PLAIN, PGBENCH = "empty loop", "plain Starlette", "pgbench, the same SQL"
-BASELINE, BOOKIT, TWO = "FastAPI + ORM", "BookIt", "BookIt, 2 workers"
-CONTESTANTS = (EMPTY, PLAIN, PGBENCH, BASELINE, BOOKIT, TWO)
-ROWS = {"one": "GET /services/{id}", "page": "GET /services, page of 20", "own": "GET /bookings, one's own, page of 20",
+BASELINE, BOOKIT, BOOKIT_TWO_WORKERS = "FastAPI + ORM", "BookIt", "BookIt, 2 workers"
+SYSTEMS = (EMPTY, PLAIN, PGBENCH, BASELINE, BOOKIT, BOOKIT_TWO_WORKERS)
+SCENARIOS = {"one": "GET /services/{id}", "page": "GET /services, page of 20",
+             "own": "GET /bookings, one's own, page of 20",
         "post": "POST /bookings, a free slot"}  # fmt: skip
-WARM_UP = 1  # seconds
+WARM_UP_SECONDS = 1  # seconds
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """One measurement: what came back, and what a request cost in microseconds of CPU."""
 
-    load: Load
+    load: LoadResult
     server: float
     postgres: float
 
     @property
-    def whole(self) -> float:
+    def total(self) -> float:
         """What a request cost in all."""
         return self.server + self.postgres
 
 
-Measure = Callable[[float, int], Load]  # seconds, and the number of the turn
+RunLoad = Callable[[float, int], LoadResult]  # seconds, and the number of the turn
 
 
 @dataclass
-class Entry:
+class BenchmarkCase:
     """A contestant in a row: how it is asked, whose work counts, which bookings are taken back, and what came of it."""
 
-    row: str
-    name: str
-    measure: Measure
-    meter: Meter
-    swept: str = ""
-    figures: list[Figure] = field(default_factory=list)
+    scenario: str
+    system: str
+    run_load: RunLoad
+    meter: CpuMeter
+    cleanup_url: str = ""
+    measurements: list[Measurement] = field(default_factory=list)
 
-    def take_turn(self, turn: int, seconds: float) -> Figure:
+    def measure_once(self, turn: int, seconds: float) -> Measurement:
         """Measure once."""
-        before = newest(self.swept) if self.swept else 0
+        before = fetch_latest_booking_id(self.cleanup_url) if self.cleanup_url else 0
         spent = self.meter.read()
-        load = self.measure(seconds, turn)
+        load = self.run_load(seconds, turn)
         cost = self.meter.read() - spent
-        if self.swept:
-            sweep(self.swept, before)
+        if self.cleanup_url:
+            delete_bookings(self.cleanup_url, before)
         each = max(1, load.requests) * 1000
-        return Figure(load, cost.server / each, cost.postgres / each)
+        return Measurement(load, cost.server / each, cost.postgres / each)
 
 
 @dataclass(frozen=True)
-class Middle:
+class MedianResult:
     """The median of a contestant's figures in a row, each by itself, and the slowest and fastest rate."""
 
     rate: float
@@ -72,127 +82,146 @@ class Middle:
     fastest: float
     server: float
     postgres: float
-    whole: float
+    total: float
     p50: float
     p99: float
-    kept: float
+    success_rate: float
 
 
-def middle(figures: list[Figure]) -> Middle:
-    def of(value: Callable[[Figure], float]) -> float:
-        return median(map(value, figures))
+def take_median(measurements: list[Measurement]) -> MedianResult:
+    def of(value: Callable[[Measurement], float]) -> float:
+        return median(map(value, measurements))
 
-    rates = [figure.load.rate for figure in figures]
-    return Middle(
-        median(rates), min(rates), max(rates), of(lambda f: f.server), of(lambda f: f.postgres), of(lambda f: f.whole),
-        of(lambda f: f.load.p50), of(lambda f: f.load.p99), min(figure.load.kept for figure in figures),
+    rates = [figure.load.rate for figure in measurements]
+    return MedianResult(
+        median(rates), min(rates), max(rates), of(lambda f: f.server), of(lambda f: f.postgres), of(lambda f: f.total),
+        of(lambda f: f.load.p50), of(lambda f: f.load.p99), min(figure.load.success_rate for figure in measurements),
     )  # fmt: skip
 
 
-def hold(entries: list[Entry], rounds: int, seconds: float) -> dict[tuple[str, str], Middle]:
+def run_rounds(cases: list[BenchmarkCase], rounds: int, seconds: float) -> dict[tuple[str, str], MedianResult]:
     """Have every entry take its turn in every round, once unmeasured, and give the medians."""
     turns = defaultdict[str, int](int)
     for number in range(rounds + 1):
-        for entry in entries:
-            turns[entry.row] += 1
-            figure = entry.take_turn(turns[entry.row], seconds if number else WARM_UP)
+        for entry in cases:
+            turns[entry.scenario] += 1
+            figure = entry.measure_once(turns[entry.scenario], seconds if number else WARM_UP_SECONDS)
             if number:
-                entry.figures.append(figure)
-                tell(f"  round {number} of {rounds}, {ROWS[entry.row]}: {entry.name} {spoken(figure)}")
-    return {(entry.row, entry.name): middle(entry.figures) for entry in entries}
+                entry.measurements.append(figure)
+                print_progress(
+                    f"  round {number} of {rounds}, {SCENARIOS[entry.scenario]}:"
+                    f" {entry.system} {format_measurement(figure)}"
+                )
+    return {(entry.scenario, entry.system): take_median(entry.measurements) for entry in cases}
 
 
-def spoken(figure: Figure) -> str:
-    kept = "" if figure.load.kept > 0.999 else f", {figure.load.kept:.1%} kept"
-    return f"{figure.load.rate:,.0f}/s, {figure.server:.0f} + {figure.postgres:.0f} µs{kept}"
+def format_measurement(measurement: Measurement) -> str:
+    kept = "" if measurement.load.success_rate > 0.999 else f", {measurement.load.success_rate:.1%} kept"
+    return f"{measurement.load.rate:,.0f}/s, {measurement.server:.0f} + {measurement.postgres:.0f} µs{kept}"
 
 
 PATHS = {"page": "/services", "own": "/bookings"}
 
 
-def listen(stage: Stage, rows: Iterable[str]) -> dict[str, str]:
+def record_scenarios(data: BenchmarkData, scenarios: Iterable[str]) -> dict[str, str]:
     """Keep what BookIt answers in each row, for the plain routes, and give what it asks of PostgreSQL, for pgbench."""
     scripts = {}
-    for row in rows:
+    for row in scenarios:
         if row == "post":
-            answered, scripts[row] = heard_of_booking(stage)
+            answered, scripts[row] = record_booking(data)
         else:
-            answered = anyio.run(recorded_sql.hear, stage, recorded_sql.asking(paths_of(stage, row)[0]))
-            scripts[row] = recorded_sql.script(answered.statements)
-        (stage.folder / f"{row}.json").write_bytes(answered.body)
+            answered = anyio.run(recorded_sql.record_request, data, recorded_sql.make_get(list_paths(data, row)[0]))
+            scripts[row] = recorded_sql.build_pgbench_script(answered.statements)
+        (data.folder / f"{row}.json").write_bytes(answered.body)
     return scripts
 
 
-def heard_of_booking(stage: Stage) -> tuple[recorded_sql.Answered, str]:
-    start = stage.first_start(0)
-    before = newest(stage.url)
-    answered = anyio.run(recorded_sql.hear, stage, recorded_sql.booking(stage, start))
-    sweep(stage.url, before)
+def record_booking(data: BenchmarkData) -> tuple[recorded_sql.RecordedResponse, str]:
+    start = data.get_first_start(0)
+    before = fetch_latest_booking_id(data.url)
+    answered = anyio.run(recorded_sql.record_request, data, recorded_sql.make_booking_request(data, start))
+    delete_bookings(data.url, before)
     varying = {
-        start + timedelta(minutes=STEP): "to_timestamp(:at)",  # asked twice, so it was the day's second slot
-        stage.resources[0]: ":resource::bigint",
-        stage.services[0]: ":service::bigint",
+        start + timedelta(minutes=STEP_MINUTES): "to_timestamp(:at)",  # asked twice, so it was the day's second slot
+        data.resource_ids[0]: ":resource::bigint",
+        data.service_ids[0]: ":service::bigint",
     }
-    return answered, recorded_sql.script(answered.statements, varying, recorded_sql.COUNTING)
+    return answered, recorded_sql.build_pgbench_script(answered.statements, varying, recorded_sql.PGBENCH_COUNTERS)
 
 
-def paths_of(stage: Stage, row: str) -> list[str]:
-    return [PATHS[row]] if row in PATHS else [f"/services/{number}" for number in (*stage.services, stage.day_service)]
+def list_paths(data: BenchmarkData, scenario: str) -> list[str]:
+    return (
+        [PATHS[scenario]]
+        if scenario in PATHS
+        else [f"/services/{number}" for number in (*data.service_ids, data.day_service_id)]
+    )
 
 
-def entries(stage: Stage, servers: Mapping[str, Server], scripts: Mapping[str, str]) -> list[Entry]:
+def build_cases(data: BenchmarkData, servers: Mapping[str, Server], scripts: Mapping[str, str]) -> list[BenchmarkCase]:
     """Give who takes part in these rows."""
-    found = list[Entry]()
+    found = list[BenchmarkCase]()
     for row, script in scripts.items():
-        found += posts(stage, servers, script) if row == "post" else gets(stage, servers, row, script)
+        found += (
+            build_post_cases(data, servers, script) if row == "post" else build_get_cases(data, servers, row, script)
+        )
     return found
 
 
-def gets(stage: Stage, servers: Mapping[str, Server], row: str, script: str) -> Iterator[Entry]:
-    yield Entry(row, PGBENCH, prepared(stage, script), Meter(stage.postmaster))
+def build_get_cases(
+    data: BenchmarkData, servers: Mapping[str, Server], scenario: str, script: str
+) -> Iterator[BenchmarkCase]:
+    yield BenchmarkCase(scenario, PGBENCH, make_pgbench_load(data, script), CpuMeter(data.postmaster))
     for name, server in servers.items():
-        if name != EMPTY or row == "one":
-            tokens = stage.baseline_tokens if name == BASELINE else stage.tokens
-            of_row = tokens if row == "own" else []
-            yield Entry(row, name, fetched(server.address, of_row, paths_of(stage, row)), server.meter)
+        if name != EMPTY or scenario == "one":
+            tokens = data.baseline_tokens if name == BASELINE else data.tokens
+            of_row = tokens if scenario == "own" else []
+            yield BenchmarkCase(
+                scenario, name, make_get_load(server.url, of_row, list_paths(data, scenario)), server.meter
+            )
 
 
-def prepared(stage: Stage, script: str) -> Measure:
-    return lambda seconds, _: pgbench(stage.url, script, stage.folder, seconds=seconds)
+def make_pgbench_load(data: BenchmarkData, script: str) -> RunLoad:
+    return lambda seconds, _: run_pgbench(data.url, script, data.folder, seconds=seconds)
 
 
-def fetched(address: str, tokens: Sequence[str], paths: Sequence[str]) -> Measure:
-    return lambda seconds, _: wrk(address, *paths, tokens=tokens, seconds=seconds)
+def make_get_load(address: str, tokens: Sequence[str], paths: Sequence[str]) -> RunLoad:
+    return lambda seconds, _: run_wrk(address, *paths, tokens=tokens, seconds=seconds)
 
 
-def posts(stage: Stage, servers: Mapping[str, Server], script: str) -> Iterator[Entry]:
-    yield Entry("post", PGBENCH, booked_in_sql(stage, script), Meter(stage.postmaster), stage.url)
+def build_post_cases(data: BenchmarkData, servers: Mapping[str, Server], script: str) -> Iterator[BenchmarkCase]:
+    yield BenchmarkCase("post", PGBENCH, make_pgbench_booking_load(data, script), CpuMeter(data.postmaster), data.url)
     for name, server in servers.items():
         if name != EMPTY:
             is_baseline = name == BASELINE
-            swept = "" if name == PLAIN else stage.baseline_url if is_baseline else stage.url
-            yield Entry("post", name, booked(stage, server, is_baseline=is_baseline), server.meter, swept)
+            swept = "" if name == PLAIN else data.baseline_url if is_baseline else data.url
+            yield BenchmarkCase(
+                "post", name, make_booking_load(data, server, is_baseline=is_baseline), server.meter, swept
+            )
 
 
-def booked_in_sql(stage: Stage, script: str) -> Measure:
+def make_pgbench_booking_load(data: BenchmarkData, script: str) -> RunLoad:
     """Book through pgbench; what was refused shows in how many bookings there are."""
 
-    def measure(seconds: float, turn: int) -> Load:
-        places = {"first_resource": stage.resources[0], "first_service": stage.services[0]}
-        before = count(stage.url)
-        first = recorded_sql.seconds(stage.first_start(turn))
-        load = pgbench(stage.url, script, stage.folder, seconds=seconds, first=first, **places)
-        return replace(load, refused=load.requests - (count(stage.url) - before))
+    def measure(seconds: float, turn: int) -> LoadResult:
+        places = {"first_resource": data.resource_ids[0], "first_service": data.service_ids[0]}
+        before = count_bookings(data.url)
+        first = recorded_sql.to_epoch(data.get_first_start(turn))
+        load = run_pgbench(data.url, script, data.folder, seconds=seconds, first=first, **places)
+        return replace(load, refused=load.requests - (count_bookings(data.url) - before))
 
     return measure
 
 
-def booked(stage: Stage, server: Server, *, is_baseline: bool) -> Measure:
-    tokens = stage.baseline_tokens if is_baseline else stage.tokens
-    places = (stage.lanes[0], 1, 0, LANES) if is_baseline else (stage.services[0], EACH, stage.resources[0], LANES)
+def make_booking_load(data: BenchmarkData, server: Server, *, is_baseline: bool) -> RunLoad:
+    tokens = data.baseline_tokens if is_baseline else data.tokens
+    places = (
+        (data.baseline_service_ids[0], 1, 0, RESOURCE_COUNT)
+        if is_baseline
+        else (data.service_ids[0], RESOURCES_PER_SERVICE, data.resource_ids[0], RESOURCE_COUNT)
+    )
 
-    def measure(seconds: float, turn: int) -> Load:
-        days = (STARTS, STEP, recorded_sql.seconds(stage.first_start(turn)))
-        return wrk(server.address, "/bookings", tokens=tokens, seconds=seconds, post=(*places, *days))
+    def measure(seconds: float, turn: int) -> LoadResult:
+        days = (STARTS_PER_DAY, STEP_MINUTES, recorded_sql.to_epoch(data.get_first_start(turn)))
+        return run_wrk(server.url, "/bookings", tokens=tokens, seconds=seconds, post=(*places, *days))
 
     return measure

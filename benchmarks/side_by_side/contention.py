@@ -7,40 +7,48 @@ from datetime import datetime, timedelta
 from itertools import starmap
 
 import psycopg
-from fill_database import tell
+from fill_database import print_progress
 
-from side_by_side.clients import Answer, Client, clients, percentile, request
+from side_by_side.clients import Client, TimedResponse, build_request, open_clients, percentile
 from side_by_side.servers import Server
-from side_by_side.test_data import EACH, PEOPLE, STARTS, STEP, Stage, newest, sweep
+from side_by_side.test_data import (
+    CUSTOMER_COUNT,
+    RESOURCES_PER_SERVICE,
+    STARTS_PER_DAY,
+    STEP_MINUTES,
+    BenchmarkData,
+    delete_bookings,
+    fetch_latest_booking_id,
+)
 
-CLIENTS = 64
-PLACES = STARTS * EACH
+CLIENT_COUNT = 64
+DAY_CAPACITY = STARTS_PER_DAY * RESOURCES_PER_SERVICE
 
 
 @dataclass
-class Crowd:
+class ContentionResult:
     """What came of everybody coming at once, once or more often."""
 
-    sold: list[int] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
-    deadlocks: int = 0
+    booked_counts: list[int] = field(default_factory=list)
+    responses: list[TimedResponse] = field(default_factory=list)
+    deadlock_count: int = 0
 
     @property
-    def statuses(self) -> Counter[int]:
+    def status_counts(self) -> Counter[int]:
         """How many answers there were of each status."""
-        return Counter(answer.status for answer in self.answers)
+        return Counter(answer.status for answer in self.responses)
 
     @property
-    def broken(self) -> int:
+    def server_error_count(self) -> int:
         """How many were answered by a failure of the server."""
-        return sum(count for status, count in self.statuses.items() if status >= 500)
+        return sum(count for status, count in self.status_counts.items() if status >= 500)
 
-    def waited(self, percent: float) -> float:
+    def wait_percentile(self, percent: float) -> float:
         """Give the milliseconds that so many percent did not wait longer than."""
-        return percentile([answer.ms for answer in self.answers], percent)
+        return percentile([answer.ms for answer in self.responses], percent)
 
 
-async def deadlocks(url: str) -> int:
+async def count_deadlocks(url: str) -> int:
     """Count the deadlocks this database ever had; its processes tell of theirs within a second."""
     await asyncio.sleep(1.5)
     async with await psycopg.AsyncConnection.connect(url) as console:
@@ -49,75 +57,79 @@ async def deadlocks(url: str) -> int:
     return int(row[0]) if row else 0
 
 
-async def together(server: Server, requests: list[bytes]) -> list[Answer]:
+async def send_concurrently(server: Server, requests: list[bytes]) -> list[TimedResponse]:
     """Have everybody connect, and then ask at the same moment."""
-    async with clients(server.port, len(requests)) as crowd:
-        return await asyncio.gather(*starmap(Client.ask, zip(crowd, requests, strict=True)))
+    async with open_clients(server.port, len(requests)) as crowd:
+        return await asyncio.gather(*starmap(Client.send, zip(crowd, requests, strict=True)))
 
 
-async def meet(stage: Stage, server: Server, *, rounds: int, is_baseline: bool = False) -> Crowd:
+async def contend_for_slot(
+    data: BenchmarkData, server: Server, *, rounds: int, is_baseline: bool = False
+) -> ContentionResult:
     """Have 64 clients want one slot, and then the next, so many times."""
-    url = stage.baseline_url if is_baseline else stage.url
-    found, before, had = Crowd(), newest(url), await deadlocks(url)
-    tokens = [stage.baseline_token(n) if is_baseline else stage.token(n) for n in range(CLIENTS)]
-    what = {"service_id": stage.lanes[0]} if is_baseline else {
-        "service_id": stage.services[0], "resource_id": stage.resources[0]}  # fmt: skip
+    url = data.baseline_url if is_baseline else data.url
+    found, before, had = ContentionResult(), fetch_latest_booking_id(url), await count_deadlocks(url)
+    tokens = [data.create_baseline_token(n) if is_baseline else data.create_token(n) for n in range(CLIENT_COUNT)]
+    what = {"service_id": data.baseline_service_ids[0]} if is_baseline else {
+        "service_id": data.service_ids[0], "resource_id": data.resource_ids[0]}  # fmt: skip
     for turn in range(rounds):
-        body = {**what, "start_time": slot(stage.first_start(0), turn).isoformat()}
-        answers = await together(server, [request("POST", "/bookings", token=token, body=body) for token in tokens])
-        found.sold.append(sum(answer.status == 201 for answer in answers))
-        found.answers += answers
-    found.deadlocks = await deadlocks(url) - had
-    sweep(url, before)
+        body = {**what, "start_time": nth_start(data.get_first_start(0), turn).isoformat()}
+        answers = await send_concurrently(
+            server, [build_request("POST", "/bookings", token=token, body=body) for token in tokens]
+        )
+        found.booked_counts.append(sum(answer.status == 201 for answer in answers))
+        found.responses += answers
+    found.deadlock_count = await count_deadlocks(url) - had
+    delete_bookings(url, before)
     return found
 
 
-def slot(first: datetime, number: int) -> datetime:
-    return first + timedelta(days=number // STARTS, minutes=STEP * (number % STARTS))
+def nth_start(first: datetime, number: int) -> datetime:
+    return first + timedelta(days=number // STARTS_PER_DAY, minutes=STEP_MINUTES * (number % STARTS_PER_DAY))
 
 
-async def open_days(stage: Stage, server: Server, *, rounds: int) -> Crowd:
+async def contend_for_day(data: BenchmarkData, server: Server, *, rounds: int) -> ContentionResult:
     """Have 500 people come for the 320 places of a day at once, each for a start of their own liking."""
-    found, before, had = Crowd(), newest(stage.url), await deadlocks(stage.url)
-    tokens = [stage.token(number) for number in range(PEOPLE)]
+    found, before, had = ContentionResult(), fetch_latest_booking_id(data.url), await count_deadlocks(data.url)
+    tokens = [data.create_token(number) for number in range(CUSTOMER_COUNT)]
     for turn in range(rounds):
-        first = stage.first_start(0) + timedelta(days=turn)
-        wanted = (slot(first, number % STARTS).isoformat() for number in range(PEOPLE))
-        bodies = ({"service_id": stage.day_service, "start_time": start} for start in wanted)
-        sent = [request("POST", "/bookings", token=t, body=b) for t, b in zip(tokens, bodies, strict=True)]
-        found.answers += await together(server, sent)
-        found.sold.append(distinct(stage, first))
-    found.deadlocks = await deadlocks(stage.url) - had
-    sweep(stage.url, before)
+        first = data.get_first_start(0) + timedelta(days=turn)
+        wanted = (nth_start(first, number % STARTS_PER_DAY).isoformat() for number in range(CUSTOMER_COUNT))
+        bodies = ({"service_id": data.day_service_id, "start_time": start} for start in wanted)
+        sent = [build_request("POST", "/bookings", token=t, body=b) for t, b in zip(tokens, bodies, strict=True)]
+        found.responses += await send_concurrently(server, sent)
+        found.booked_counts.append(count_distinct_seats(data, first))
+    found.deadlock_count = await count_deadlocks(data.url) - had
+    delete_bookings(data.url, before)
     return found
 
 
-def distinct(stage: Stage, first: datetime) -> int:
+def count_distinct_seats(data: BenchmarkData, first: datetime) -> int:
     """Count the places of this day that are sold, each once; those sold twice, had there been any, count less."""
-    with psycopg.connect(stage.url) as console:
+    with psycopg.connect(data.url) as console:
         row = console.execute(
             "SELECT 2 * count(DISTINCT (resource_id, seat, start_time)) - count(*) FROM bookings"
             " WHERE service_id = %s AND start_time >= %s AND start_time < %s AND status = 'pending'",
-            (stage.day_service, first, first + timedelta(days=1)),
+            (data.day_service_id, first, first + timedelta(days=1)),
         ).fetchone()
     return int(row[0]) if row else 0
 
 
 @dataclass(frozen=True)
-class Crowds:
+class ContentionResults:
     """All of them."""
 
-    bookit: Crowd
-    baseline: Crowd
-    day: Crowd
+    bookit: ContentionResult
+    baseline: ContentionResult
+    day: ContentionResult
 
 
-def gather(stage: Stage, bookit: Server, baseline: Server, *, rounds: int) -> Crowds:
+def measure_contention(data: BenchmarkData, bookit: Server, baseline: Server, *, rounds: int) -> ContentionResults:
     """Have every crowd come."""
-    tell(f"  {CLIENTS} clients on one slot, {rounds} times, at BookIt")
-    ours = asyncio.run(meet(stage, bookit, rounds=rounds))
-    tell(f"  {CLIENTS} clients on one slot, {rounds} times, at the baseline")
-    theirs = asyncio.run(meet(stage, baseline, rounds=rounds, is_baseline=True))
+    print_progress(f"  {CLIENT_COUNT} clients on one slot, {rounds} times, at BookIt")
+    ours = asyncio.run(contend_for_slot(data, bookit, rounds=rounds))
+    print_progress(f"  {CLIENT_COUNT} clients on one slot, {rounds} times, at the baseline")
+    theirs = asyncio.run(contend_for_slot(data, baseline, rounds=rounds, is_baseline=True))
     days = max(1, min(5, rounds))
-    tell(f"  {PEOPLE} people for {PLACES} places, {days} times")
-    return Crowds(ours, theirs, asyncio.run(open_days(stage, bookit, rounds=days)))
+    print_progress(f"  {CUSTOMER_COUNT} people for {DAY_CAPACITY} places, {days} times")
+    return ContentionResults(ours, theirs, asyncio.run(contend_for_day(data, bookit, rounds=days)))

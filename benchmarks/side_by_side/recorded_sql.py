@@ -18,20 +18,21 @@ import psycopg
 from psycopg import sql
 
 from server.app import build
-from side_by_side.test_data import EACH, LANES, STARTS, STEP, Stage
+from side_by_side.test_data import RESOURCE_COUNT, RESOURCES_PER_SERVICE, STARTS_PER_DAY, STEP_MINUTES, BenchmarkData
 
 # As in post.lua; each client of pgbench's counts for itself.
-COUNTING = f"""\
+PGBENCH_COUNTERS = f"""\
 \\set i :n * :clients + :client_id
 \\set n :n + 1
-\\set resource :first_resource + :i % {LANES}
-\\set service :first_service + :i % {LANES} / {EACH}
-\\set at :first + :i / {LANES} / {STARTS} * 86400 + :i / {LANES} % {STARTS} * {STEP * 60}
+\\set resource :first_resource + :i % {RESOURCE_COUNT}
+\\set service :first_service + :i % {RESOURCE_COUNT} / {RESOURCES_PER_SERVICE}
+\\set start :i / {RESOURCE_COUNT} % {STARTS_PER_DAY}
+\\set at :first + :i / {RESOURCE_COUNT} / {STARTS_PER_DAY} * 86400 + :start * {STEP_MINUTES * 60}
 """
 
 
 @dataclass(frozen=True)
-class Heard:
+class RecordedStatement:
     """A statement as psycopg was given it."""
 
     text: str
@@ -39,22 +40,22 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Answered:
+class RecordedResponse:
     """What a request was answered, and what was asked of the database meanwhile."""
 
     status: int
     body: bytes
-    statements: list[Heard]
+    statements: list[RecordedStatement]
 
 
 @contextmanager
-def listening(heard: list[Heard]) -> Iterator[None]:
+def record_statements(statements: list[RecordedStatement]) -> Iterator[None]:
     """Note every statement that goes through psycopg."""
     execute = psycopg.AsyncCursor.execute
 
     async def noted(cursor: Any, query: Any, params: Any = None, **how: Any) -> Any:
         text = query.as_string(cursor) if isinstance(query, sql.Composable) else str(query)
-        heard.append(Heard(text, tuple(params or ())))
+        statements.append(RecordedStatement(text, tuple(params or ())))
         return await execute(cursor, query, params, **how)
 
     psycopg.AsyncCursor.execute = noted  # type: ignore[method-assign, assignment]  # for a few requests
@@ -65,67 +66,71 @@ def listening(heard: list[Heard]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def door(stage: Stage) -> AsyncIterator[httpx2.AsyncClient]:
+async def open_client(data: BenchmarkData) -> AsyncIterator[httpx2.AsyncClient]:
     """Open BookIt in this process, on one connection, with the first customer signed in."""
-    app = build(stage.settings.model_copy(update={"database_pool_size": 1}))
+    app = build(data.settings.model_copy(update={"database_pool_size": 1}))
     async with (
         app.router.lifespan_context(app),
         httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app),
             base_url="http://bookit.test",
-            headers={"authorization": f"Bearer {stage.token()}"},
+            headers={"authorization": f"Bearer {data.create_token()}"},
         ) as client,
     ):
         await anyio.sleep(0.5)  # until housekeeping has had its turn
         yield client
 
 
-async def hear(stage: Stage, ask: Callable[[httpx2.AsyncClient], Any]) -> Answered:
+async def record_request(data: BenchmarkData, send_request: Callable[[httpx2.AsyncClient], Any]) -> RecordedResponse:
     """Ask twice, as the first answer may warm something up, and hear the second."""
-    heard: list[Heard] = []
-    async with door(stage) as client:
-        await ask(client)
-        with listening(heard):
-            answer: httpx2.Response = await ask(client)
+    heard: list[RecordedStatement] = []
+    async with open_client(data) as client:
+        await send_request(client)
+        with record_statements(heard):
+            answer: httpx2.Response = await send_request(client)
     if not heard or answer.status_code >= 400:
         raise click.ClickException(f"BookIt answered {answer.status_code} and asked {len(heard)} statements.")
-    return Answered(answer.status_code, answer.content, heard)
+    return RecordedResponse(answer.status_code, answer.content, heard)
 
 
-def asking(path: str) -> Callable[[httpx2.AsyncClient], Any]:
+def make_get(path: str) -> Callable[[httpx2.AsyncClient], Any]:
     return lambda client: client.get(path)
 
 
-def booking(stage: Stage, first: datetime) -> Callable[[httpx2.AsyncClient], Any]:
+def make_booking_request(data: BenchmarkData, first: datetime) -> Callable[[httpx2.AsyncClient], Any]:
     """Give what books the last slots of a day on the first resource, one after another."""
-    later = iter(first + timedelta(minutes=STEP * turn) for turn in range(STARTS))
+    later = iter(first + timedelta(minutes=STEP_MINUTES * turn) for turn in range(STARTS_PER_DAY))
 
     def ask(client: httpx2.AsyncClient) -> Any:
-        visit = {"service_id": stage.services[0], "resource_id": stage.resources[0]}
+        visit = {"service_id": data.service_ids[0], "resource_id": data.resource_ids[0]}
         return client.post("/bookings", json={**visit, "start_time": next(later).isoformat()})
 
     return ask
 
 
-def script(statements: list[Heard], varying: Mapping[Any, str] | None = None, counting: str = "") -> str:
+def build_pgbench_script(
+    statements: list[RecordedStatement], variables: Mapping[Any, str] | None = None, counters: str = ""
+) -> str:
     """Write for pgbench what was heard; a value that ``varying`` knows becomes that expression."""
-    lines = [counting]
+    lines = [counters]
     for heard in statements:
-        parts = [part.strip() for part in filled_in(heard, varying or {}).split(";") if part.strip()]
+        parts = [part.strip() for part in fill_parameters(heard, variables or {}).split(";") if part.strip()]
         together = len(parts) > 1  # one message to PostgreSQL, and so one way there and back
         lines += ["\\startpipeline"] * together + [f"{part};" for part in parts] + ["\\endpipeline"] * together
     return "\n".join(lines) + "\n"
 
 
-def filled_in(heard: Heard, varying: Mapping[Any, str]) -> str:
-    return re.sub(r"\$([0-9]+)", lambda found: written(heard.values[int(found[1]) - 1], varying), heard.text)
+def fill_parameters(statement: RecordedStatement, variables: Mapping[Any, str]) -> str:
+    return re.sub(
+        r"\$([0-9]+)", lambda found: to_sql_literal(statement.values[int(found[1]) - 1], variables), statement.text
+    )
 
 
-def written(value: Any, varying: Mapping[Any, str]) -> str:
+def to_sql_literal(value: Any, variables: Mapping[Any, str]) -> str:
     """Write a value as SQL; a colon before a digit begins no variable of pgbench's."""
-    is_varying = not isinstance(value, bool | list | dict) and value in varying
-    return varying[value] if is_varying else sql.Literal(value).as_string()
+    is_varying = not isinstance(value, bool | list | dict) and value in variables
+    return variables[value] if is_varying else sql.Literal(value).as_string()
 
 
-def seconds(moment: datetime) -> int:
+def to_epoch(moment: datetime) -> int:
     return int(moment.timestamp())

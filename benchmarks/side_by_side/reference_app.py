@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-FIXED = "SELECT n AS id, 'Number ' || n AS name, now() AS at, sum(n) OVER () AS total FROM generate_series(1, 50) AS n"
+QUERY = "SELECT n AS id, 'Number ' || n AS name, now() AS at, sum(n) OVER () AS total FROM generate_series(1, 50) AS n"
 
 
 class Line(BaseModel):
@@ -39,7 +39,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
 async def answer(request: Request) -> Response:
     pool: Any = request.app.state.pool
     async with pool.connection() as connection:
-        rows = await (await connection.execute(FIXED)).fetchall()
+        rows = await (await connection.execute(QUERY)).fetchall()
     lines = [Line(id=row[0], name=row[1], total=row[3]) for row in rows[:5]]
     return Response("".join(line.model_dump_json() for line in lines), media_type="application/json")
 

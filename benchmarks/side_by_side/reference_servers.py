@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-ANSWERS = {path.stem: path.read_bytes() for path in Path(os.environ["BENCH_ANSWERS"]).glob("*.json")}
+RESPONSES = {path.stem: path.read_bytes() for path in Path(os.environ["BENCH_ANSWERS"]).glob("*.json")}
 SECRET = os.environ["SECRET_KEY"]
 
 
@@ -31,15 +31,15 @@ class NewBooking(BaseModel):
 
 async def get_service(request: Request) -> Response:
     int(request.path_params["id"])
-    return Response(ANSWERS["one"], media_type="application/json")
+    return Response(RESPONSES["one"], media_type="application/json")
 
 
 async def list_services(_: Request) -> Response:
-    return Response(ANSWERS["page"], media_type="application/json")
+    return Response(RESPONSES["page"], media_type="application/json")
 
 
 async def list_bookings(_: Request) -> Response:
-    return Response(ANSWERS["own"], media_type="application/json")
+    return Response(RESPONSES["own"], media_type="application/json")
 
 
 async def create_booking(request: Request) -> Response:
@@ -48,7 +48,7 @@ async def create_booking(request: Request) -> Response:
     jwt.decode(token, SECRET, algorithms=["HS256"], issuer="bookit")
     wanted = NewBooking.model_validate_json(body)
     status = 201 if wanted.start_time > datetime.now(UTC) else 400
-    return Response(ANSWERS["post"], status, media_type="application/json")
+    return Response(RESPONSES["post"], status, media_type="application/json")
 
 
 app = Starlette(
@@ -59,8 +59,8 @@ app = Starlette(
         Route("/bookings", create_booking, methods=["POST"]),
     ]
 )
-START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
-BODY = {"type": "http.response.body", "body": b"{}"}
+RESPONSE_START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+RESPONSE_BODY = {"type": "http.response.body", "body": b"{}"}
 
 
 async def empty(scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,5 +71,5 @@ async def empty(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
         return
-    await send(START)
-    await send(BODY)
+    await send(RESPONSE_START)
+    await send(RESPONSE_BODY)

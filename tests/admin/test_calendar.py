@@ -15,7 +15,7 @@ from bookit.db.pool import Database
 from bookit.reports import calendar
 from bookit.schema.tables import Booking, CalendarException, OpeningHours, Service
 from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Clock, Person
-from tests.support.admin_client import Desk, desk, open_door, staff_settings, visit
+from tests.support.admin_client import AdminDesk, desk, open_door, staff_settings, visit
 
 __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
 
@@ -42,7 +42,7 @@ FED = {
 
 
 @pytest.fixture
-async def standing(desk: Desk, clock: Clock) -> Desk:
+async def standing(desk: AdminDesk, clock: Clock) -> AdminDesk:
     """The staff door, whose clock stands: Monday, ten in the morning in Berlin."""
     return desk
 
@@ -59,20 +59,20 @@ async def create(database: Database, table: Any, **facts: Any) -> Any:
         return await records.create(session, table, by=OWNER, now=NOW, **facts)
 
 
-async def move(desk: Desk, number: int = 1, version: int = 1, **sent: Any) -> tuple[int, dict[str, Any]]:
+async def move(desk: AdminDesk, number: int = 1, version: int = 1, **sent: Any) -> tuple[int, dict[str, Any]]:
     answer = await desk.mara.post(f"/admin/calendar/move/{number}", json={"version": version, **sent})
     return answer.status_code, answer.json()
 
 
-async def starts(desk: Desk, number: int = 1) -> datetime | None:
-    row = await desk.row("bookings", number)
+async def starts(desk: AdminDesk, number: int = 1) -> datetime | None:
+    row = await desk.fetch_row("bookings", number)
     return row["start_time"] if row else None
 
 
 # What is shown.
 
 
-async def test_a_day_is_fed_whole(standing: Desk, visit: Booking) -> None:
+async def test_a_day_is_fed_whole(standing: AdminDesk, visit: Booking) -> None:
     answer = await standing.mara.get("/admin/calendar/feed", params=DAY)
 
     assert answer.json() == {
@@ -86,7 +86,7 @@ async def test_a_day_is_fed_whole(standing: Desk, visit: Booking) -> None:
     }
 
 
-async def test_opening_hours_are_shaded_and_closures_are_named(standing: Desk, visit: Booking) -> None:
+async def test_opening_hours_are_shaded_and_closures_are_named(standing: AdminDesk, visit: Booking) -> None:
     for opens, closes in ((9, 12), (13, 18)):
         await create(standing.database, OpeningHours, resource_id=1, weekday=2, opens=time(opens), closes=time(closes))
     await standing.database.fetch(text("UPDATE resources SET timezone = 'Europe/Berlin'"))
@@ -127,7 +127,7 @@ async def test_who_is_open_is_told_as_slots_are_reckoned(database: Database, sha
 
 
 async def test_a_hold_says_until_when_and_goes_by_itself(
-    standing: Desk, clock: Clock, tom: Person, haircut: Service
+    standing: AdminDesk, clock: Clock, tom: Person, haircut: Service
 ) -> None:
     await book(standing.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), hold=True)
     (shown,) = (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()["visits"]
@@ -135,14 +135,14 @@ async def test_a_hold_says_until_when_and_goes_by_itself(
         True, "Hold until 10:10", "2030-01-07T09:10:00+00:00",
     )  # fmt: skip
 
-    clock.pass_by(minutes=11)
+    clock.advance(minutes=11)
 
     assert (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()["visits"] == []
     over = (await standing.mara.get("/admin/calendar/feed", params={**DAY, "cancelled": "1"})).json()["visits"]
     assert [one["id"] for one in over] == [1]
 
 
-async def test_resource_and_service_narrow_what_is_shown(standing: Desk, tom: Person, shared: Service) -> None:
+async def test_resource_and_service_narrow_what_is_shown(standing: AdminDesk, tom: Person, shared: Service) -> None:
     for resource in (1, 2):
         await book(standing.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), resource_id=resource)
 
@@ -163,7 +163,7 @@ async def test_resource_and_service_narrow_what_is_shown(standing: Desk, tom: Pe
 
 
 async def test_too_many_are_said_and_not_cut_off(
-    standing: Desk, visit: Booking, tom: Person, monkeypatch: pytest.MonkeyPatch
+    standing: AdminDesk, visit: Booking, tom: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await book(standing.database, tom.id, datetime(2030, 1, 8, 12, tzinfo=UTC))
     monkeypatch.setattr(calendar, "MAX_BOOKINGS", 1)
@@ -184,11 +184,11 @@ async def test_too_many_are_said_and_not_cut_off(
         {**DAY, "end": "9999-12-31"},
     ],
 )
-async def test_a_range_that_is_none_is_refused(standing: Desk, asked: dict[str, str]) -> None:
+async def test_a_range_that_is_none_is_refused(standing: AdminDesk, asked: dict[str, str]) -> None:
     assert (await standing.mara.get("/admin/calendar/feed", params=asked)).status_code == 400
 
 
-async def test_a_click_on_a_visit_tells_what_can_be_done(standing: Desk, visit: Booking) -> None:
+async def test_a_click_on_a_visit_tells_what_can_be_done(standing: AdminDesk, visit: Booking) -> None:
     told = (await standing.mara.get("/admin/calendar/visit/1")).json()
 
     assert told["visit"] == FED
@@ -213,7 +213,9 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize(("method", "path"), ADDRESSES)
-async def test_nobody_comes_in_who_is_not_signed_in(standing: Desk, visit: Booking, method: str, path: str) -> None:
+async def test_nobody_comes_in_who_is_not_signed_in(
+    standing: AdminDesk, visit: Booking, method: str, path: str
+) -> None:
     answer = await standing.visitor.request(method, f"/admin/calendar/{path}", json={} if method == "POST" else None)
     assert (answer.status_code, answer.json()) == (401, {"sentence": "This sign-in has ended. Please sign in again."})
 
@@ -222,7 +224,9 @@ async def test_nobody_comes_in_who_is_not_signed_in(standing: Desk, visit: Booki
     assert answer.status_code == 401
 
 
-async def test_a_visitor_is_led_to_the_page_after_signing_in_and_not_to_its_feed(standing: Desk, mara: Person) -> None:
+async def test_a_visitor_is_led_to_the_page_after_signing_in_and_not_to_its_feed(
+    standing: AdminDesk, mara: Person
+) -> None:
     await standing.visitor.get("/admin/calendar/feed", params=DAY)
     answer = await standing.visitor.post(
         "/admin/login", data={"username": mara.user.email, "password": "correct horse"}
@@ -231,7 +235,7 @@ async def test_a_visitor_is_led_to_the_page_after_signing_in_and_not_to_its_feed
     assert answer.headers["location"].endswith("/admin/")
 
 
-async def test_what_another_site_asks_for_is_refused(standing: Desk, visit: Booking) -> None:
+async def test_what_another_site_asks_for_is_refused(standing: AdminDesk, visit: Booking) -> None:
     sent = {"version": 1, "start": "2030-01-08T15:00:00"}
     answer = await standing.mara.post(
         "/admin/calendar/move/1", json=sent, headers={"origin": "http://evil.test", "sec-fetch-site": "cross-site"}
@@ -242,17 +246,17 @@ async def test_what_another_site_asks_for_is_refused(standing: Desk, visit: Book
 
 @pytest.mark.parametrize("sent", [b"", b"{", b"[]", b'{"version": "x"}', b'{"version": 1, "evil": 1}', b"[" * 20_000])
 @pytest.mark.parametrize("path", ["move/1", "act/1", "book"])
-async def test_what_no_calendar_sends_is_refused(standing: Desk, visit: Booking, path: str, sent: bytes) -> None:
+async def test_what_no_calendar_sends_is_refused(standing: AdminDesk, visit: Booking, path: str, sent: bytes) -> None:
     answer = await standing.mara.post(f"/admin/calendar/{path}", content=sent)
 
-    assert (answer.status_code, await standing.row("bookings", 2)) == (422, None)
+    assert (answer.status_code, await standing.fetch_row("bookings", 2)) == (422, None)
 
 
 # Moving.
 
 
 async def test_a_visit_is_moved_to_another_time_and_resource(
-    standing: Desk, mara: Person, tom: Person, shared: Service
+    standing: AdminDesk, mara: Person, tom: Person, shared: Service
 ) -> None:
     await book(standing.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC))
 
@@ -268,7 +272,7 @@ async def test_a_visit_is_moved_to_another_time_and_resource(
 
 
 async def test_a_time_that_is_taken_is_refused_with_the_next_free_ones(
-    standing: Desk, visit: Booking, tom: Person
+    standing: AdminDesk, visit: Booking, tom: Person
 ) -> None:
     await book(standing.database, tom.id, datetime(2030, 1, 8, 12, tzinfo=UTC))
 
@@ -282,7 +286,7 @@ async def test_a_time_that_is_taken_is_refused_with_the_next_free_ones(
     assert await starts(standing) == visit.start_time
 
 
-async def test_what_staff_may_set_aside_is_asked_why(standing: Desk, visit: Booking) -> None:
+async def test_what_staff_may_set_aside_is_asked_why(standing: AdminDesk, visit: Booking) -> None:
     await standing.database.fetch(text("UPDATE services SET min_notice_minutes = 600"))
     status, told = await move(standing, start="2030-01-07T12:00:00")
     assert (status, told["may_override"]) == (400, True)
@@ -294,7 +298,7 @@ async def test_what_staff_may_set_aside_is_asked_why(standing: Desk, visit: Book
     assert kept == [{"reason": "He waits at the door"}]
 
 
-async def test_a_visit_ends_where_its_edge_was_dragged_to(standing: Desk, visit: Booking) -> None:
+async def test_a_visit_ends_where_its_edge_was_dragged_to(standing: AdminDesk, visit: Booking) -> None:
     status, told = await move(standing, end="2030-01-08T12:30:00")
 
     assert (status, told["warning"]) == (200, "")
@@ -304,7 +308,7 @@ async def test_a_visit_ends_where_its_edge_was_dragged_to(standing: Desk, visit:
 
 
 async def test_an_edge_that_cannot_be_there_is_refused_with_times_as_long(
-    standing: Desk, visit: Booking, tom: Person
+    standing: AdminDesk, visit: Booking, tom: Person
 ) -> None:
     await book(standing.database, tom.id, datetime(2030, 1, 8, 11, tzinfo=UTC))
 
@@ -319,7 +323,9 @@ async def test_an_edge_that_cannot_be_there_is_refused_with_times_as_long(
     assert (status, told["sentence"], told["may_override"]) == (400, "The end comes after the start.", False)
 
 
-async def test_the_lower_edge_of_a_visit_that_runs_is_no_past(standing: Desk, tom: Person, haircut: Service) -> None:
+async def test_the_lower_edge_of_a_visit_that_runs_is_no_past(
+    standing: AdminDesk, tom: Person, haircut: Service
+) -> None:
     await book(standing.database, tom.id, NOW - timedelta(minutes=30))
 
     status, told = await move(standing, end="2030-01-07T11:00:00")
@@ -327,13 +333,13 @@ async def test_the_lower_edge_of_a_visit_that_runs_is_no_past(standing: Desk, to
     assert (status, told["warning"], told["visit"]["times"]) == (200, "", "09:30 – 11:00")
 
 
-async def test_a_visit_in_the_past_is_warned_of(standing: Desk, visit: Booking) -> None:
+async def test_a_visit_in_the_past_is_warned_of(standing: AdminDesk, visit: Booking) -> None:
     status, told = await move(standing, start="2030-01-07T08:00:00")
 
     assert (status, told["warning"]) == (200, "This visit lies in the past.")
 
 
-async def test_a_move_from_a_version_that_is_over_is_refused(standing: Desk, visit: Booking) -> None:
+async def test_a_move_from_a_version_that_is_over_is_refused(standing: AdminDesk, visit: Booking) -> None:
     await move(standing, start="2030-01-08T14:00:00")
 
     status, told = await move(standing, start="2030-01-08T15:00:00")
@@ -342,7 +348,7 @@ async def test_a_move_from_a_version_that_is_over_is_refused(standing: Desk, vis
     assert await starts(standing) == datetime(2030, 1, 8, 13, tzinfo=UTC)
 
 
-async def test_a_booking_that_is_gone_is_not_moved(standing: Desk) -> None:
+async def test_a_booking_that_is_gone_is_not_moved(standing: AdminDesk) -> None:
     status, told = await move(standing, 99, start="2030-01-08T14:00:00")
 
     assert (status, told["sentence"]) == (404, "There is no such booking.")
@@ -351,7 +357,7 @@ async def test_a_booking_that_is_gone_is_not_moved(standing: Desk) -> None:
 # Days on which clocks change.
 
 
-async def test_a_drop_into_the_hour_that_the_clocks_skip_is_refused(standing: Desk, visit: Booking) -> None:
+async def test_a_drop_into_the_hour_that_the_clocks_skip_is_refused(standing: AdminDesk, visit: Booking) -> None:
     status, told = await move(standing, start="2030-03-31T02:30:00")
 
     assert (status, told["sentence"]) == (
@@ -371,7 +377,7 @@ async def test_a_drop_into_the_hour_that_the_clocks_skip_is_refused(standing: De
     ids=["in the first hour", "in the second hour", "from winter", "from summer"],
 )
 async def test_a_visit_that_is_dropped_into_an_hour_that_comes_twice_keeps_its_side(
-    standing: Desk, tom: Person, haircut: Service, before: datetime, after: datetime
+    standing: AdminDesk, tom: Person, haircut: Service, before: datetime, after: datetime
 ) -> None:
     await book(standing.database, tom.id, before)
 
@@ -393,7 +399,7 @@ async def test_a_visit_that_is_dropped_into_an_hour_that_comes_twice_keeps_its_s
     ids=["over a gap", "over the hour twice", "into the first", "in the second", "as shown, less", "as shown, more"],
 )
 async def test_an_edge_that_is_dragged_over_a_change_of_the_clocks(
-    standing: Desk, tom: Person, haircut: Service, start: datetime, dragged_to: str, lasts: int
+    standing: AdminDesk, tom: Person, haircut: Service, start: datetime, dragged_to: str, lasts: int
 ) -> None:
     """By the clock on the wall; where a visit is shown as long as it lasts (02:30 to 02:15), by how far it went."""
     await book(standing.database, tom.id, start)
@@ -404,7 +410,9 @@ async def test_an_edge_that_is_dragged_over_a_change_of_the_clocks(
     assert (status, ends - start) == (200, timedelta(minutes=lasts))
 
 
-async def test_an_edge_in_an_hour_that_is_skipped_is_refused(standing: Desk, tom: Person, haircut: Service) -> None:
+async def test_an_edge_in_an_hour_that_is_skipped_is_refused(
+    standing: AdminDesk, tom: Person, haircut: Service
+) -> None:
     await book(standing.database, tom.id, datetime(2030, 3, 31, 0, 0, tzinfo=UTC))
 
     status, told = await move(standing, end="2030-03-31T02:30:00")
@@ -414,7 +422,7 @@ async def test_an_edge_in_an_hour_that_is_skipped_is_refused(standing: Desk, tom
     )  # fmt: skip
 
 
-async def test_a_day_on_which_clocks_go_back_is_shown_right(standing: Desk, tom: Person, haircut: Service) -> None:
+async def test_a_day_on_which_clocks_go_back_is_shown_right(standing: AdminDesk, tom: Person, haircut: Service) -> None:
     for hour, minute in ((0, 30), (1, 30), (8, 0)):
         await book(standing.database, tom.id, datetime(2030, 10, 27, hour, minute, tzinfo=UTC))
 
@@ -428,7 +436,9 @@ async def test_a_day_on_which_clocks_go_back_is_shown_right(standing: Desk, tom:
     ]
 
 
-async def test_a_day_on_which_clocks_go_forward_is_shown_right(standing: Desk, tom: Person, haircut: Service) -> None:
+async def test_a_day_on_which_clocks_go_forward_is_shown_right(
+    standing: AdminDesk, tom: Person, haircut: Service
+) -> None:
     await book(standing.database, tom.id, datetime(2030, 3, 31, 0, 30, tzinfo=UTC))
     await book(standing.database, tom.id, datetime(2030, 3, 31, 21, 30, tzinfo=UTC))
 
@@ -451,7 +461,7 @@ def test_how_far_the_wall_is_from_utc_is_written_with_its_sign() -> None:
 # Acting, and booking.
 
 
-async def test_an_act_leads_on_and_keeps_its_reason(standing: Desk, visit: Booking) -> None:
+async def test_an_act_leads_on_and_keeps_its_reason(standing: AdminDesk, visit: Booking) -> None:
     answer = await standing.mara.post(
         "/admin/calendar/act/1", json={"version": 1, "act": "cancel", "reason": "He rang"}
     )
@@ -466,14 +476,14 @@ async def test_an_act_leads_on_and_keeps_its_reason(standing: Desk, visit: Booki
     assert never.status_code == 422
 
 
-async def test_a_known_customer_is_booked(standing: Desk, tom: Person, haircut: Service) -> None:
+async def test_a_known_customer_is_booked(standing: AdminDesk, tom: Person, haircut: Service) -> None:
     sent = {"service_id": 1, "start": "2030-01-08T11:00", "user_id": tom.id}
     answer = await standing.mara.post("/admin/calendar/book", json=sent)
 
     assert (answer.status_code, answer.json()["visit"]) == (200, FED)
 
 
-async def test_somebody_new_is_booked_in_one_breath(standing: Desk, haircut: Service) -> None:
+async def test_somebody_new_is_booked_in_one_breath(standing: AdminDesk, haircut: Service) -> None:
     newcomer = {"name": "Nora New", "email": "nora@example.com"}
     sent = {"service_id": 1, "start": "2030-01-08T11:00", "newcomer": newcomer}
     answer = await standing.mara.post("/admin/calendar/book", json=sent)
@@ -483,7 +493,7 @@ async def test_somebody_new_is_booked_in_one_breath(standing: Desk, haircut: Ser
     assert (row["role"], row["is_active"], row["password_hash"][:4]) == ("user", True, "$2b$")
 
 
-async def test_somebody_new_is_not_written_down_when_the_time_is_taken(standing: Desk, visit: Booking) -> None:
+async def test_somebody_new_is_not_written_down_when_the_time_is_taken(standing: AdminDesk, visit: Booking) -> None:
     newcomer = {"name": "Nora New", "email": "nora@example.com"}
     sent = {"service_id": 1, "start": "2030-01-08T11:15", "newcomer": newcomer}
     answer = await standing.mara.post("/admin/calendar/book", json=sent)
@@ -508,26 +518,26 @@ SKIPPED = "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forwa
     ],
 )  # fmt: skip
 async def test_a_booking_that_cannot_be_says_why(
-    standing: Desk, tom: Person, haircut: Service, changed: dict[str, Any], refusal: tuple[int, str]
+    standing: AdminDesk, tom: Person, haircut: Service, changed: dict[str, Any], refusal: tuple[int, str]
 ) -> None:
     sent = {"service_id": 1, "start": "2030-01-08T11:00", "user_id": tom.id, **changed}
     answer = await standing.mara.post("/admin/calendar/book", json=sent)
 
     assert (answer.status_code, answer.json()["sentence"]) == refusal
-    assert await standing.row("bookings", 1) is None
+    assert await standing.fetch_row("bookings", 1) is None
 
 
-async def test_a_hold_is_booked(standing: Desk, tom: Person, haircut: Service) -> None:
+async def test_a_hold_is_booked(standing: AdminDesk, tom: Person, haircut: Service) -> None:
     sent = {"service_id": 1, "start": "2030-01-08T11:00", "user_id": tom.id, "is_hold": True}
     answer = await standing.mara.post("/admin/calendar/book", json=sent)
 
-    row = await standing.row("bookings", 1)
+    row = await standing.fetch_row("bookings", 1)
     assert (answer.json()["visit"]["words"], row and row["expires_at"]) == (
         "Hold until 10:10", NOW + timedelta(minutes=10),
     )  # fmt: skip
 
 
-async def test_the_page_comes_first_in_the_menu(standing: Desk, haircut: Service) -> None:
+async def test_the_page_comes_first_in_the_menu(standing: AdminDesk, haircut: Service) -> None:
     page = (await standing.mara.get("/admin/calendar")).text
 
     assert page.index('href="http://bookit.test/admin/calendar"') < page.index("/admin/booking/list")
@@ -548,12 +558,12 @@ async def test_the_page_comes_first_in_the_menu(standing: Desk, haircut: Service
     ],
 )
 async def test_what_nobody_can_keep_is_refused(
-    path: str, sent: dict[str, Any], standing: Desk, tom: Person, haircut: Service
+    path: str, sent: dict[str, Any], standing: AdminDesk, tom: Person, haircut: Service
 ) -> None:
     booking = await book(standing.database, tom.id, TOMORROW_AT_TEN)
-    before = await standing.row("bookings", booking.id)
+    before = await standing.fetch_row("bookings", booking.id)
 
     answer = await standing.mara.post(f"/admin/calendar/{path}", json=sent)
 
     assert answer.status_code in {404, 412, 422}
-    assert await standing.row("bookings", booking.id) == before
+    assert await standing.fetch_row("bookings", booking.id) == before

@@ -12,19 +12,28 @@ from bookit.db.pool import Database
 from bookit.policy import permissions
 from bookit.policy.permissions import READ_ONLY
 from bookit.schema.tables import Booking, Resource, Role, Service, User
-from tests.conftest import NOW, OWNER, Clock, Join, Person
-from tests.support.admin_client import DATABASE_TEXT, Desk, brief, desk, open_door, staff_settings, visit, words
+from tests.conftest import NOW, OWNER, Clock, JoinUser, Person
+from tests.support.admin_client import (
+    INTERNALS_PATTERN,
+    AdminDesk,
+    desk,
+    get_page_text,
+    open_door,
+    shorten,
+    staff_settings,
+    visit,
+)
 
 __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
 
 PLACE = "http://bookit.test/admin"
 
 
-async def find(desk: Desk, term: str, status: int = 200) -> str:
+async def find(desk: AdminDesk, term: str, status: int = 200) -> str:
     """Type this into the box as Mara, and give what the page says was found."""
     answer = await desk.mara.get("/admin/search", params={"q": term})
     assert answer.status_code == status, answer.text
-    return words(answer.text[answer.text.index("bk-found") :])
+    return get_page_text(answer.text[answer.text.index("bk-found") :])
 
 
 async def booked(database: Database, user: int, start: datetime) -> Booking:
@@ -33,7 +42,9 @@ async def booked(database: Database, user: int, start: datetime) -> Booking:
         return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
 
 
-async def test_a_customer_is_found_with_the_next_visit_and_the_last(desk: Desk, tom: Person, visit: Booking) -> None:
+async def test_a_customer_is_found_with_the_next_visit_and_the_last(
+    desk: AdminDesk, tom: Person, visit: Booking
+) -> None:
     for days in (-2, -1, 5):
         await booked(desk.database, tom.id, NOW + timedelta(days=days))
     cancelled = [await booked(desk.database, tom.id, NOW + timedelta(hours=hours)) for hours in (-3, 3)]
@@ -49,7 +60,7 @@ async def test_a_customer_is_found_with_the_next_visit_and_the_last(desk: Desk, 
         )
 
 
-async def test_everything_found_leads_to_its_page(desk: Desk, tom: Person, visit: Booking) -> None:
+async def test_everything_found_leads_to_its_page(desk: AdminDesk, tom: Person, visit: Booking) -> None:
     html = (await desk.mara.get("/admin/search", params={"q": "tom"})).text
     of_service = (await desk.mara.get("/admin/search", params={"q": "hair"})).text
 
@@ -66,12 +77,12 @@ async def test_everything_found_leads_to_its_page(desk: Desk, tom: Person, visit
         assert (await desk.mara.get(f"/admin/{address}")).status_code == 200
 
 
-async def test_services_and_resources_are_found_by_their_names(desk: Desk, shared: Service) -> None:
+async def test_services_and_resources_are_found_by_their_names(desk: AdminDesk, shared: Service) -> None:
     assert await find(desk, "LEA") == 'bk-found"> Resources Lea #1 Bookings of Lea'
     assert await find(desk, "colo") == 'bk-found"> Services Colour #1 Bookings of Colour'
 
 
-async def test_a_number_finds_whatever_has_it(desk: Desk, visit: Booking) -> None:
+async def test_a_number_finds_whatever_has_it(desk: AdminDesk, visit: Booking) -> None:
     """Mara is person 1, since she joined first."""
     assert await find(desk, "#1") == (
         'bk-found"> Bookings #1 Tue 08 Jan 2030, 11:00 Tom Haircut Pending'
@@ -81,13 +92,13 @@ async def test_a_number_finds_whatever_has_it(desk: Desk, visit: Booking) -> Non
 
 
 @pytest.mark.parametrize("term", ["#3", "3", " #03 "])
-async def test_the_only_row_of_a_number_is_gone_to_at_once(desk: Desk, tom: Person, term: str) -> None:
+async def test_the_only_row_of_a_number_is_gone_to_at_once(desk: AdminDesk, tom: Person, term: str) -> None:
     answer = await desk.mara.get("/admin/search", params={"q": term})
 
     assert (answer.status_code, answer.headers["location"]) == (303, f"{PLACE}/user/details/{tom.id}")
 
 
-async def test_a_number_may_also_be_a_part_of_a_title(desk: Desk, tom: Person) -> None:
+async def test_a_number_may_also_be_a_part_of_a_title(desk: AdminDesk, tom: Person) -> None:
     async with desk.database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"title": "Massage, 3 hands", "price": 1, "duration_minutes": 60}
         await records.create(session, Service, by=OWNER, now=NOW, **facts)
@@ -97,18 +108,18 @@ async def test_a_number_may_also_be_a_part_of_a_title(desk: Desk, tom: Person) -
     assert ("People Tom #3" in found, "Services Massage, 3 hands" in found) == (True, True)
 
 
-async def test_too_many_hits_are_told_and_lead_to_the_list(desk: Desk, join: Join) -> None:
+async def test_too_many_hits_are_told_and_lead_to_the_list(desk: AdminDesk, join: JoinUser) -> None:
     for number in range(11):
         await join(f"Anna{number}")
 
     html = (await desk.mara.get("/admin/search", params={"q": "anna"})).text
 
-    assert "More than 10. Show them all in people" in words(html)
-    assert words(html).count("@example.com") == 10
+    assert "More than 10. Show them all in people" in get_page_text(html)
+    assert get_page_text(html).count("@example.com") == 10
     assert f'href="{PLACE}/user/list?search=anna"' in html
 
 
-async def test_an_exact_email_comes_first_among_many(desk: Desk, join: Join) -> None:
+async def test_an_exact_email_comes_first_among_many(desk: AdminDesk, join: JoinUser) -> None:
     for name in ("Aanna", "Banna", "Anna"):
         await join(name)
 
@@ -117,12 +128,14 @@ async def test_an_exact_email_comes_first_among_many(desk: Desk, join: Join) -> 
     assert found.index("Anna #") < found.index("Aanna #") < found.index("Banna #")
 
 
-async def test_a_hold_that_ran_out_is_no_next_visit(desk: Desk, tom: Person, haircut: Service, clock: Clock) -> None:
+async def test_a_hold_that_ran_out_is_no_next_visit(
+    desk: AdminDesk, tom: Person, haircut: Service, clock: Clock
+) -> None:
     async with desk.database.transaction(by=OWNER, now=NOW) as session:
         facts: dict[str, Any] = {"user_id": tom.id, "service_id": 1, "start_time": NOW + timedelta(days=1)}
         await records.create(session, Booking, by=OWNER, now=NOW, hold=True, **facts)
     held = await find(desk, "tom")
-    clock.pass_by(hours=1)
+    clock.advance(hours=1)
 
     assert "Next Tue 08 Jan 2030, 10:00 Haircut Pending" in held
     assert "Next" not in await find(desk, "tom")
@@ -132,25 +145,25 @@ NOTHING = ["", " ", "\0", "#", "#0", "#-1", "zzz", "#999", "9" * 30, "%", "_", "
            "<script>alert(1)</script>", "' OR 1=1 --", "\ud7ff\U0001f600", "#tom"]  # fmt: skip
 
 
-@pytest.mark.parametrize("term", NOTHING, ids=brief)
-async def test_bad_input_finds_nothing_and_breaks_nothing(desk: Desk, tom: Person, term: str) -> None:
+@pytest.mark.parametrize("term", NOTHING, ids=shorten)
+async def test_bad_input_finds_nothing_and_breaks_nothing(desk: AdminDesk, tom: Person, term: str) -> None:
     answer = await desk.mara.get("/admin/search", params={"q": term})
 
-    said = words(answer.text)
+    said = get_page_text(answer.text)
     told = "Nothing was found." if term.strip("\0 ") else "Type a number, a name, an e-mail or a title."
     assert (answer.status_code, told in said) == (200, True)
     assert "<script>alert" not in answer.text
     assert len(answer.text) < 20_000
-    assert not DATABASE_TEXT.search(said)
+    assert not INTERNALS_PATTERN.search(said)
 
 
-async def test_without_a_question_the_page_asks_for_one(desk: Desk) -> None:
+async def test_without_a_question_the_page_asks_for_one(desk: AdminDesk) -> None:
     answer = await desk.mara.get("/admin/search?q=a&q=&x=1")
 
-    assert (answer.status_code, "Type a number, a name" in words(answer.text)) == (200, True)
+    assert (answer.status_code, "Type a number, a name" in get_page_text(answer.text)) == (200, True)
 
 
-async def test_nobody_searches_who_is_not_signed_in(desk: Desk) -> None:
+async def test_nobody_searches_who_is_not_signed_in(desk: AdminDesk) -> None:
     answer = await desk.visitor.get("/admin/search", params={"q": "tom"})
 
     assert (answer.status_code, answer.headers["location"]) == (302, f"{PLACE}/login")
@@ -170,9 +183,9 @@ async def test_nobody_searches_who_is_not_signed_in(desk: Desk) -> None:
     ],
 )
 async def test_only_what_a_reader_may_see_is_found(
-    desk: Desk, visit: Booking, monkeypatch: pytest.MonkeyPatch, sees: set[Any], groups: set[str]
+    desk: AdminDesk, visit: Booking, monkeypatch: pytest.MonkeyPatch, sees: set[Any], groups: set[str]
 ) -> None:
-    monkeypatch.setattr(permissions, "MAY", {Role.STAFF: dict.fromkeys(sees, READ_ONLY)})
+    monkeypatch.setattr(permissions, "PERMISSIONS_BY_ROLE", {Role.STAFF: dict.fromkeys(sees, READ_ONLY)})
     async with desk.database.transaction(by=OWNER, now=NOW) as session:
         how: dict[str, Any] = {"by": OWNER, "now": NOW}
         facts: dict[str, Any] = {"title": "Tom's", "price": 1, "duration_minutes": 5}
@@ -193,19 +206,19 @@ async def test_only_what_a_reader_may_see_is_found(
 
 @pytest.mark.parametrize("term", ["tom", "#1", "1", "a", "zzz", "%"])
 async def test_a_search_asks_little_however_much_is_found(
-    desk: Desk, tom: Person, visit: Booking, join: Join, term: str
+    desk: AdminDesk, tom: Person, visit: Booking, join: JoinUser, term: str
 ) -> None:
     for name in ("Anna", "Alma", "Tomas"):
         person = await join(name)
         await booked(desk.database, person.id, NOW + timedelta(days=person.id))
 
-    with desk.counting() as statements:
+    with desk.record_statements() as statements:
         await desk.mara.get("/admin/search", params={"q": term})
 
     assert 1 <= len(statements) <= 4  # and one more, by BookIt's own pool: who is signed in
 
 
-async def test_the_box_is_on_every_page_and_keeps_what_was_typed(desk: Desk, visit: Booking) -> None:
+async def test_the_box_is_on_every_page_and_keeps_what_was_typed(desk: AdminDesk, visit: Booking) -> None:
     for path in (
         "booking/list",
         "booking/create",

@@ -5,7 +5,16 @@ from sqlalchemy import text
 
 from bookit.schema.tables import Booking, Service
 from tests.conftest import OWNER
-from tests.support.admin_client import ALL, DATABASE_TEXT, Desk, brief, desk, open_door, staff_settings, visit
+from tests.support.admin_client import (
+    ALL_VIEWS,
+    INTERNALS_PATTERN,
+    AdminDesk,
+    desk,
+    open_door,
+    shorten,
+    staff_settings,
+    visit,
+)
 
 __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
 
@@ -28,19 +37,19 @@ BAD_NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize("number", BAD_NUMBERS, ids=brief)
+@pytest.mark.parametrize("number", BAD_NUMBERS, ids=shorten)
 @pytest.mark.parametrize("page", ["details", "edit"])
-async def test_a_number_of_no_row_is_answered(desk: Desk, haircut: Service, page: str, number: str) -> None:
+async def test_a_number_of_no_row_is_answered(desk: AdminDesk, haircut: Service, page: str, number: str) -> None:
     """D21."""
     for identity in ("booking", "service", "user"):
         answer = await desk.ada.get(f"/admin/{identity}/{page}/{number}")
         assert answer.status_code in {400, 404}, identity
-        assert not DATABASE_TEXT.search(answer.text)
+        assert not INTERNALS_PATTERN.search(answer.text)
         posted = await desk.ada.post(f"/admin/{identity}/{page}/{number}", data={"version": "1"})
         assert posted.status_code in {400, 404, 405}
 
 
-async def test_a_request_without_its_fields_is_answered(desk: Desk, visit: Booking) -> None:
+async def test_a_request_without_its_fields_is_answered(desk: AdminDesk, visit: Booking) -> None:
     """D21."""
     assert (await desk.ada.delete("/admin/booking/delete")).status_code in {400, 404}
     assert (await desk.ada.post("/admin/booking/action/cancel")).status_code == 303
@@ -62,33 +71,33 @@ async def test_a_request_without_its_fields_is_answered(desk: Desk, visit: Booki
         "sortBy=id&sort=sideways",
         "sortBy=user.password_hash", "sortBy=__class__", "unknown=1",
     ],
-    ids=brief,
+    ids=shorten,
 )  # fmt: skip
-async def test_a_bad_address_of_a_list_is_answered(desk: Desk, visit: Booking, query: str) -> None:
+async def test_a_bad_address_of_a_list_is_answered(desk: AdminDesk, visit: Booking, query: str) -> None:
     """D21."""
-    for identity in ALL:
+    for identity in ALL_VIEWS:
         for page in ("list", "export/csv"):
             answer = await desk.ada.get(f"/admin/{identity}/{page}?{query}", follow_redirects=True)
             assert answer.status_code in {200, 400}, (identity, page)
-            assert not DATABASE_TEXT.search(answer.text)
+            assert not INTERNALS_PATTERN.search(answer.text)
 
 
 @pytest.mark.parametrize(
     "query",
     ["", "name=user", "name=nope&term=a", "name=user&term=%00", "name=user&term=%25", "name=user&term=" + "x" * 5000],
-    ids=brief,
+    ids=shorten,
 )
-async def test_a_bad_look_up_is_answered(desk: Desk, visit: Booking, query: str) -> None:
+async def test_a_bad_look_up_is_answered(desk: AdminDesk, visit: Booking, query: str) -> None:
     """D21."""
     answer = await desk.mara.get(f"/admin/booking/ajax/lookup?{query}")
 
     assert answer.status_code in {200, 400}
-    assert not DATABASE_TEXT.search(answer.text)
+    assert not INTERNALS_PATTERN.search(answer.text)
     if answer.status_code == 200:
         assert answer.json() == {"results": []}  # A sign of a pattern means itself, and nobody is called that.
 
 
-async def test_pages_that_are_none_are_answered(desk: Desk) -> None:
+async def test_pages_that_are_none_are_answered(desk: AdminDesk) -> None:
     """D21."""
     for path in (
         "nope/list",
@@ -101,7 +110,7 @@ async def test_pages_that_are_none_are_answered(desk: Desk) -> None:
         assert (await desk.ada.get(f"/admin/{path}")).status_code in {400, 404}, path
 
 
-async def test_html_in_a_name_is_shown_as_it_is(desk: Desk, visit: Booking) -> None:
+async def test_html_in_a_name_is_shown_as_it_is(desk: AdminDesk, visit: Booking) -> None:
     """D21."""
     async with desk.database.transaction(by=OWNER) as session:
         name = "<script>alert(1)</script>'\"><img src=x>"

@@ -15,19 +15,19 @@ from bookit.schema.tables import Booking, Service
 from bookit.settings import Settings
 from tests.conftest import OWNER, PASSWORD, Person
 from tests.support.admin_client import (
-    ALL,
-    DATABASE_TEXT,
-    Desk,
-    Page,
-    browser,
+    ALL_VIEWS,
+    INTERNALS_PATTERN,
+    AdminDesk,
+    ParsedPage,
     desk,
+    get_page_text,
+    make_browser,
     open_door,
-    send,
+    post_form,
     staff_settings,
     visit,
-    words,
 )
-from tests.support.request_helpers import rows
+from tests.support.request_helpers import count_rows
 
 __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
 
@@ -41,16 +41,16 @@ GOOD = {"name": "Lea", "capacity": "1", "timezone": "UTC", "is_active": "y", "sa
 async def refused(database: Database, answer: httpx2.Response, before: dict[str, int], *statuses: int) -> str:
     """Give what a refusal says, which is something for a person, when nothing was written."""
     assert answer.status_code in statuses, (answer.status_code, answer.text[:300])
-    assert await rows(database) == before
-    assert not DATABASE_TEXT.search(answer.text), DATABASE_TEXT.findall(answer.text)
+    assert await count_rows(database) == before
+    assert not INTERNALS_PATTERN.search(answer.text), INTERNALS_PATTERN.findall(answer.text)
     assert "UploadFile" not in answer.text
-    return words(answer.text)
+    return get_page_text(answer.text)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("path", [ACT, "booking/action/nope", "logout"])
-async def test_nothing_but_a_post_acts(desk: Desk, visit: Booking, path: str, method: str) -> None:
-    before = await rows(desk.database)
+async def test_nothing_but_a_post_acts(desk: AdminDesk, visit: Booking, path: str, method: str) -> None:
+    before = await count_rows(desk.database)
 
     answer = await desk.ada.request(method, f"/admin/{path}", params={"pks": "1"})
 
@@ -60,8 +60,8 @@ async def test_nothing_but_a_post_acts(desk: Desk, visit: Booking, path: str, me
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 @pytest.mark.parametrize("path", ["resource/create", "resource/edit/1", "resource/list", "resource/details/1", "login"])
-async def test_a_page_knows_no_other_methods(desk: Desk, visit: Booking, path: str, method: str) -> None:
-    before = await rows(desk.database)
+async def test_a_page_knows_no_other_methods(desk: AdminDesk, visit: Booking, path: str, method: str) -> None:
+    before = await count_rows(desk.database)
 
     answer = await desk.ada.request(method, f"/admin/{path}", data=GOOD)
 
@@ -69,24 +69,24 @@ async def test_a_page_knows_no_other_methods(desk: Desk, visit: Booking, path: s
 
 
 @pytest.mark.parametrize("path", ["resource/create", "resource/edit/1", "login", "resource/list", "resource/delete"])
-async def test_head_reads_and_never_writes(desk: Desk, visit: Booking, path: str) -> None:
+async def test_head_reads_and_never_writes(desk: AdminDesk, visit: Booking, path: str) -> None:
     """Not even with a good form: HEAD counts as safe, so nothing asks where it comes from."""
-    before = await rows(desk.database)
-    name = (await desk.row("resources", 1) or {})["name"]
+    before = await count_rows(desk.database)
+    name = (await desk.fetch_row("resources", 1) or {})["name"]
     fields = {**GOOD, "version": "1", "username": "ada@example.com", "password": PASSWORD}
 
     answer = await desk.ada.request("HEAD", f"/admin/{path}", data=fields, params={"pks": "1"})
 
     assert answer.status_code == (405 if "delete" in path else 200)
-    assert await rows(desk.database) == before
-    assert (await desk.row("resources", 1) or {})["name"] == name
+    assert await count_rows(desk.database) == before
+    assert (await desk.fetch_row("resources", 1) or {})["name"] == name
 
 
 @pytest.mark.parametrize(
     "path", ["booking/action/nope", "service/action/cancel", "nope/action/cancel", "booking/import"]
 )
-async def test_an_act_that_is_none_is_not_found(desk: Desk, visit: Booking, path: str) -> None:
-    before = await rows(desk.database)
+async def test_an_act_that_is_none_is_not_found(desk: AdminDesk, visit: Booking, path: str) -> None:
+    before = await count_rows(desk.database)
 
     answer = await desk.ada.post(f"/admin/{path}", data={"pks": "1"})
 
@@ -110,9 +110,9 @@ async def test_an_act_that_is_none_is_not_found(desk: Desk, visit: Booking, path
     ids=["json", "text", "nothing", "no UTF-8", "signs", "many", "no boundary", "no parts", "no name"],
 )
 async def test_a_body_that_is_no_form_is_refused(
-    desk: Desk, visit: Booking, path: str, content: bytes, kind: str
+    desk: AdminDesk, visit: Booking, path: str, content: bytes, kind: str
 ) -> None:
-    before = await rows(desk.database)
+    before = await count_rows(desk.database)
 
     answer = await desk.ada.post(f"/admin/{path}", content=content, headers={"content-type": kind})
 
@@ -120,8 +120,8 @@ async def test_a_body_that_is_no_form_is_refused(
 
 
 @pytest.mark.parametrize("path", [*FORMS, ACT, "login"])
-async def test_a_file_is_refused(desk: Desk, visit: Booking, path: str) -> None:
-    before = await rows(desk.database)
+async def test_a_file_is_refused(desk: AdminDesk, visit: Booking, path: str) -> None:
+    before = await count_rows(desk.database)
     fields = ("name", "capacity", "user", "start_time", "version", "pks", "reason", "username", "password", "role")
 
     answer = await desk.ada.post(f"/admin/{path}", files={name: (f"{name}.txt", b"1") for name in fields})
@@ -131,8 +131,10 @@ async def test_a_file_is_refused(desk: Desk, visit: Booking, path: str) -> None:
 
 @pytest.mark.parametrize("path", [*FORMS, ACT, "login"])
 @pytest.mark.parametrize("is_counted", [True, False], ids=["with its length", "without"])
-async def test_a_body_of_ten_megabytes_is_not_read(desk: Desk, visit: Booking, path: str, is_counted: bool) -> None:
-    before = await rows(desk.database)
+async def test_a_body_of_ten_megabytes_is_not_read(
+    desk: AdminDesk, visit: Booking, path: str, is_counted: bool
+) -> None:
+    before = await count_rows(desk.database)
     taken = 0
 
     async def parts() -> Any:
@@ -149,8 +151,8 @@ async def test_a_body_of_ten_megabytes_is_not_read(desk: Desk, visit: Booking, p
 
 
 @pytest.mark.parametrize("cookie", ["abc", "", '"', "A" * 5000, "e30=.x.y", "%00", "é".encode().decode("latin-1")])
-async def test_a_broken_cookie_is_nobody_s(desk: Desk, cookie: str) -> None:
-    async with browser(desk.app) as client:
+async def test_a_broken_cookie_is_nobody_s(desk: AdminDesk, cookie: str) -> None:
+    async with make_browser(desk.app) as client:
         answer = await client.get(
             "/admin/booking/list", headers={b"cookie": f"bookit_staff={cookie}".encode("latin-1")}
         )
@@ -159,21 +161,21 @@ async def test_a_broken_cookie_is_nobody_s(desk: Desk, cookie: str) -> None:
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
-async def test_a_cookie_counts_if_our_key_signed_it(desk: Desk, settings: Settings, is_ours: bool) -> None:
+async def test_a_cookie_counts_if_our_key_signed_it(desk: AdminDesk, settings: Settings, is_ours: bool) -> None:
     """The same session, signed with our key and with another."""
     kept = desk.ada.cookies["bookit_staff"].rsplit(".", 2)[0]
     key = settings.secret_key.get_secret_value() if is_ours else "another secret that is long enough"
     cookie = TimestampSigner(key).sign(kept).decode()
-    async with browser(desk.app) as client:
+    async with make_browser(desk.app) as client:
         answer = await client.get("/admin/booking/list", headers={"cookie": f"bookit_staff={cookie}"})
 
     assert answer.status_code == (200 if is_ours else 302)
 
 
-async def test_a_session_of_somebody_who_never_was_is_nobody_s(desk: Desk, settings: Settings) -> None:
+async def test_a_session_of_somebody_who_never_was_is_nobody_s(desk: AdminDesk, settings: Settings) -> None:
     kept = b64encode(json.dumps({"user": 999_999, "password": "x"}).encode())
     cookie = TimestampSigner(settings.secret_key.get_secret_value()).sign(kept).decode()
-    async with browser(desk.app) as client:
+    async with make_browser(desk.app) as client:
         answer = await client.get("/admin/booking/list", headers={"cookie": f"bookit_staff={cookie}"})
 
     assert answer.status_code == 302
@@ -186,7 +188,7 @@ async def test_a_session_of_somebody_who_never_was_is_nobody_s(desk: Desk, setti
         ("sort=sideways", 1), ("status=pending&status=nope", 0), ("search=%ff", 0), ("_=1", 1),
     ],
 )  # fmt: skip
-async def test_a_list_shows_what_it_can(desk: Desk, visit: Booking, query: str, expected: int) -> None:
+async def test_a_list_shows_what_it_can(desk: AdminDesk, visit: Booking, query: str, expected: int) -> None:
     answer = await desk.mara.get(f"/admin/booking/list?{query}", follow_redirects=True)
 
     assert answer.status_code == 200
@@ -194,8 +196,8 @@ async def test_a_list_shows_what_it_can(desk: Desk, visit: Booking, query: str, 
 
 
 @pytest.mark.parametrize("identity", ["review", "event"])
-async def test_a_page_without_a_form_takes_none(desk: Desk, visit: Booking, identity: str) -> None:
-    before = await rows(desk.database)
+async def test_a_page_without_a_form_takes_none(desk: AdminDesk, visit: Booking, identity: str) -> None:
+    before = await count_rows(desk.database)
     fields = {"rating": "5", "comment": "Good", "booking": "1", "booking_id": "1", "action": "created", "version": "1"}
 
     for path in ("create", "edit/1"):
@@ -205,10 +207,10 @@ async def test_a_page_without_a_form_takes_none(desk: Desk, visit: Booking, iden
 
 @pytest.mark.parametrize(("identity", "table"), [("service", "services"), ("resource", "resources"), ("user", "users")])
 async def test_what_is_in_no_form_is_not_written(
-    desk: Desk, haircut: Service, tom: Person, identity: str, table: str
+    desk: AdminDesk, haircut: Service, tom: Person, identity: str, table: str
 ) -> None:
     number = tom.id if identity == "user" else 1
-    kept = await desk.row(table, number) or {}
+    kept = await desk.fetch_row(table, number) or {}
     names = {"name": "New", "title": "New", "email": "new@example.com", "role": "user", "is_active": "y"}
     forged = {"id": "77", "created_at": "2001-01-01 00:00:00", "password_hash": "x", "seat": "3", "status": "completed"}
     others = {
@@ -220,29 +222,29 @@ async def test_what_is_in_no_form_is_not_written(
     }
 
     path = f"/admin/{identity}/edit/{number}"
-    fields = Page((await desk.ada.get(path)).text).fields
+    fields = ParsedPage((await desk.ada.get(path)).text).fields
     assert not fields.keys() & forged.keys()
-    answer = await send(desk.ada, path, {**fields, **names, **others, **forged})
+    answer = await post_form(desk.ada, path, {**fields, **names, **others, **forged})
 
     assert answer.status == 302, answer
-    now = await desk.row(table, number) or {}
+    now = await desk.fetch_row(table, number) or {}
     for name in ("id", "created_at", "password_hash"):
         assert now.get(name) == kept.get(name)
     assert now["version"] == kept["version"] + 1
-    assert await desk.row(table, 77) is None
+    assert await desk.fetch_row(table, 77) is None
 
 
-async def test_an_hour_that_comes_twice_is_the_first(desk: Desk, tom: Person, haircut: Service) -> None:
+async def test_an_hour_that_comes_twice_is_the_first(desk: AdminDesk, tom: Person, haircut: Service) -> None:
     """In Berlin the clocks go back on 27 October 2030: 02:30 is 00:30 and 01:30 in UTC."""
     fields = {"user": tom.id, "service": 1, "resource": 1, "start_time": "2030-10-27T02:30"}
 
-    assert (await send(desk.mara, "/admin/booking/create", fields)).status == 302
+    assert (await post_form(desk.mara, "/admin/booking/create", fields)).status == 302
 
-    row = await desk.row("bookings", 1) or {}
+    row = await desk.fetch_row("bookings", 1) or {}
     assert f"{row['start_time']:%d %H:%M}" == "27 00:30"
 
 
-async def test_html_is_shown_as_it_is_wherever_it_was_typed(desk: Desk, visit: Booking) -> None:
+async def test_html_is_shown_as_it_is_wherever_it_was_typed(desk: AdminDesk, visit: Booking) -> None:
     """In names, titles, remarks, reasons and what history tells of them, on every page."""
     async with desk.database.transaction(by=OWNER) as session:
         await session.set_reason(MARK)
@@ -259,7 +261,7 @@ async def test_html_is_shown_as_it_is_wherever_it_was_typed(desk: Desk, visit: B
             text("INSERT INTO opening_hours (resource_id, weekday, opens, closes) VALUES (1, 1, '9:00', '17:00')")
         )
     last = (await desk.database.fetch(text("SELECT max(id) AS id FROM events")))[0]["id"]
-    numbers = dict.fromkeys(ALL, 1) | {"user": visit.user_id, "event": last}
+    numbers = dict.fromkeys(ALL_VIEWS, 1) | {"user": visit.user_id, "event": last}
     await desk.ada.post(f"/admin/{ACT}", data={"pks": "1", "reason": MARK})
     shown = 0
 

@@ -12,7 +12,17 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, CalendarException, Service
 from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person
-from tests.support.admin_client import Answer, Desk, Page, desk, fill, open_door, send, staff_settings, words
+from tests.support.admin_client import (
+    AdminDesk,
+    FormResult,
+    ParsedPage,
+    desk,
+    get_page_text,
+    open_door,
+    post_form,
+    staff_settings,
+    submit_form,
+)
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -34,66 +44,66 @@ async def everything(database: Database, tom: Person, shared: Service) -> None:
         )
 
 
-async def opened(desk: Desk, path: str) -> dict[str, str]:
+async def opened(desk: AdminDesk, path: str) -> dict[str, str]:
     """Open a form, and give what it would send; a browser fills in the look-up of a resource."""
-    fields = Page((await desk.ada.get(path)).text).fields
+    fields = ParsedPage((await desk.ada.get(path)).text).fields
     return fields | {"resource": "1"} if "resource" in fields else fields
 
 
-def versions(answer: Answer) -> dict[str, tuple[str, str]]:
+def versions(answer: FormResult) -> dict[str, tuple[str, str]]:
     """Give for each field that differs what was typed, and what it is now and who made it so, without when."""
     found = {}
     for row in re.findall(r'<tr><th scope="row">(.*?)</tr>', answer.html, re.DOTALL):
-        label, typed, now = (words(f"<p>{cell}") for cell in re.split(r"</th>|</td>", row)[:3])
+        label, typed, now = (get_page_text(f"<p>{cell}") for cell in re.split(r"</th>|</td>", row)[:3])
         found[label] = (typed, re.sub(r" ?, \w{3} \d\d \w{3} \d{4}, \d\d:\d\d$", "", now))
     return found
 
 
-async def test_both_versions_are_shown(desk: Desk, everything: None) -> None:
+async def test_both_versions_are_shown(desk: AdminDesk, everything: None) -> None:
     mine = await opened(desk, "/admin/service/edit/1")
-    assert (await fill(desk.ada, "/admin/service/edit/1", price="66.50", cleanup_minutes="5")).status == 302
+    assert (await submit_form(desk.ada, "/admin/service/edit/1", price="66.50", cleanup_minutes="5")).status == 302
 
-    with desk.counting() as statements:
-        answer = await send(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint", "price": "70"})
+    with desk.record_statements() as statements:
+        answer = await post_form(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint", "price": "70"})
 
     assert answer.status == 412
-    assert BANNER in answer.page
+    assert BANNER in answer.text
     assert versions(answer) == {
         "Title": ("Tint", "Colour"),
         "Price": ("70.00", "66.50 Ada (admin)"),
         "Cleanup": ("0", "5 Ada (admin)"),
     }
-    kept = Page(answer.html).fields
+    kept = ParsedPage(answer.html).fields
     assert (kept["title"], kept["price"], kept["version"]) == ("Tint", "70", "2")
-    assert "Ada (admin) changed it at the desk. Price: 60.00 → 66.50 Cleanup: 0 → 5" in answer.page
-    assert "Save mine all the same" in answer.page
-    assert "Save and add another" not in answer.page
+    assert "Ada (admin) changed it at the desk. Price: 60.00 → 66.50 Cleanup: 0 → 5" in answer.text
+    assert "Save mine all the same" in answer.text
+    assert "Save and add another" not in answer.text
     assert len(statements) <= MOST_STATEMENTS, statements
-    row = await desk.row("services", 1)
+    row = await desk.fetch_row("services", 1)
     assert row is not None
     assert (row["title"], row["version"]) == ("Colour", 2)
 
 
-async def test_saving_again_keeps_mine_on_purpose(desk: Desk, everything: None) -> None:
+async def test_saving_again_keeps_mine_on_purpose(desk: AdminDesk, everything: None) -> None:
     mine = await opened(desk, "/admin/service/edit/1")
-    assert (await fill(desk.ada, "/admin/service/edit/1", price="66.50")).status == 302
-    refused = await send(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
+    assert (await submit_form(desk.ada, "/admin/service/edit/1", price="66.50")).status == 302
+    refused = await post_form(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
 
-    saved = await send(desk.ada, "/admin/service/edit/1", Page(refused.html).fields)
+    saved = await post_form(desk.ada, "/admin/service/edit/1", ParsedPage(refused.html).fields)
 
     assert saved.status == 302
-    row = await desk.row("services", 1)
+    row = await desk.fetch_row("services", 1)
     assert row is not None
     assert (row["title"], row["price"], row["version"]) == ("Tint", 60, 3)
 
 
-async def test_what_changes_again_meanwhile_is_refused_again(desk: Desk, everything: None) -> None:
+async def test_what_changes_again_meanwhile_is_refused_again(desk: AdminDesk, everything: None) -> None:
     mine = await opened(desk, "/admin/service/edit/1")
-    assert (await fill(desk.ada, "/admin/service/edit/1", price="66.50")).status == 302
-    refused = await send(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
-    assert (await fill(desk.ada, "/admin/service/edit/1", duration_minutes="35")).status == 302
+    assert (await submit_form(desk.ada, "/admin/service/edit/1", price="66.50")).status == 302
+    refused = await post_form(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
+    assert (await submit_form(desk.ada, "/admin/service/edit/1", duration_minutes="35")).status == 302
 
-    again = await send(desk.ada, "/admin/service/edit/1", Page(refused.html).fields)
+    again = await post_form(desk.ada, "/admin/service/edit/1", ParsedPage(refused.html).fields)
 
     assert again.status == 412
     assert versions(again) == {
@@ -103,11 +113,13 @@ async def test_what_changes_again_meanwhile_is_refused_again(desk: Desk, everyth
     }
 
 
-async def test_rows_of_other_tables_go_by_their_names(desk: Desk, everything: None) -> None:
+async def test_rows_of_other_tables_go_by_their_names(desk: AdminDesk, everything: None) -> None:
     mine = await opened(desk, "/admin/booking/edit/1")
-    assert (await fill(desk.mara, "/admin/booking/edit/1", resource=2, start_time="2030-01-08T14:00")).status == 302
+    assert (
+        await submit_form(desk.mara, "/admin/booking/edit/1", resource=2, start_time="2030-01-08T14:00")
+    ).status == 302
 
-    answer = await send(desk.ada, "/admin/booking/edit/1", mine)
+    answer = await post_form(desk.ada, "/admin/booking/edit/1", mine)
 
     assert answer.status == 412
     assert versions(answer) == {
@@ -116,23 +128,23 @@ async def test_rows_of_other_tables_go_by_their_names(desk: Desk, everything: No
     }
 
 
-async def test_a_change_of_what_is_no_field_is_told_too(desk: Desk, everything: None) -> None:
+async def test_a_change_of_what_is_no_field_is_told_too(desk: AdminDesk, everything: None) -> None:
     mine = await opened(desk, "/admin/booking/edit/1")
     await desk.mara.post("/admin/booking/action/cancel", data={"pks": "1", "reason": "They are ill"})
 
-    answer = await send(desk.ada, "/admin/booking/edit/1", mine)
+    answer = await post_form(desk.ada, "/admin/booking/edit/1", mine)
 
     assert answer.status == 412
     assert versions(answer) == {}
-    assert "What you typed is what it is now; something else of it was changed." in answer.page
-    assert "Mara (staff) changed it at the desk. They are ill Status: Pending → Cancelled" in answer.page
+    assert "What you typed is what it is now; something else of it was changed." in answer.text
+    assert "Mara (staff) changed it at the desk. They are ill Status: Pending → Cancelled" in answer.text
 
 
-async def test_what_a_console_changed_is_told(desk: Desk, everything: None) -> None:
+async def test_what_a_console_changed_is_told(desk: AdminDesk, everything: None) -> None:
     mine = await opened(desk, "/admin/service/edit/1")
     await desk.database.fetch(text("UPDATE services SET is_active = false"))
 
-    answer = await send(desk.ada, "/admin/service/edit/1", mine)
+    answer = await post_form(desk.ada, "/admin/service/edit/1", mine)
 
     assert versions(answer) == {"Active": ("Yes", "No Somebody")}
 
@@ -148,42 +160,42 @@ EDITS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("identity", EDITS)
-async def test_every_form_shows_both_versions(desk: Desk, everything: None, identity: str) -> None:
+async def test_every_form_shows_both_versions(desk: AdminDesk, everything: None, identity: str) -> None:
     statement, typed = EDITS[identity]
     mine = await opened(desk, f"/admin/{identity}/edit/1")
     await desk.database.fetch(text(statement))
 
-    answer = await send(desk.ada, f"/admin/{identity}/edit/1", {**mine, **typed})
+    answer = await post_form(desk.ada, f"/admin/{identity}/edit/1", {**mine, **typed})
 
-    assert (answer.status, BANNER in answer.page) == (412, True), answer
+    assert (answer.status, BANNER in answer.text) == (412, True), answer
     table: Any = next(view.model for view in VIEWS if view.identity == identity)
     assert {table.model_fields[name].title for name in typed if name in table.model_fields} <= versions(answer).keys()
-    assert Page(answer.html).fields["version"] == "2"
-    saved = await send(desk.ada, f"/admin/{identity}/edit/1", {**mine, **typed, "version": "2"})
-    assert saved.status == 302, saved.page
+    assert ParsedPage(answer.html).fields["version"] == "2"
+    saved = await post_form(desk.ada, f"/admin/{identity}/edit/1", {**mine, **typed, "version": "2"})
+    assert saved.status == 302, saved.text
 
 
 def test_every_form_is_tried() -> None:
     assert EDITS.keys() == {view.identity for view in VIEWS if view.can_edit}
 
 
-async def test_a_password_is_not_shown_and_must_be_typed_again(desk: Desk, everything: None, tom: Person) -> None:
+async def test_a_password_is_not_shown_and_must_be_typed_again(desk: AdminDesk, everything: None, tom: Person) -> None:
     path = f"/admin/user/edit/{tom.id}"
     mine = await opened(desk, path)
     await desk.database.fetch(text("UPDATE users SET name = 'Thomas' WHERE id = :id"), id=tom.id)
 
-    with_one = await send(desk.ada, path, {**mine, "password": "a secret of Tom's"})
-    without = await send(desk.ada, path, mine)
+    with_one = await post_form(desk.ada, path, {**mine, "password": "a secret of Tom's"})
+    without = await post_form(desk.ada, path, mine)
 
     assert versions(with_one) == versions(without) == {"Name": ("Tom", "Thomas Somebody")}
     assert "a secret of Tom" not in with_one.html
     assert "$2b$" not in with_one.html
-    assert "The password must be typed again." in with_one.page
-    assert "The password must be typed again." not in without.page
+    assert "The password must be typed again." in with_one.text
+    assert "The password must be typed again." not in without.text
 
 
 async def test_what_goes_wrong_in_comparing_is_not_told(
-    desk: Desk, everything: None, monkeypatch: pytest.MonkeyPatch
+    desk: AdminDesk, everything: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The edit stays refused, and nothing of what is inside is shown."""
 
@@ -194,28 +206,28 @@ async def test_what_goes_wrong_in_comparing_is_not_told(
     await desk.database.fetch(text("UPDATE services SET price = 1"))
     monkeypatch.setattr(edit_conflicts, "compare_versions", fail)
 
-    answer = await send(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
+    answer = await post_form(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
 
-    assert (answer.status, BANNER in answer.page) == (412, True)
+    assert (answer.status, BANNER in answer.text) == (412, True)
     assert "SQL" not in answer.html
-    assert (Page(answer.html).fields["version"], Page(answer.html).fields["title"]) == ("1", "Tint")
-    assert (await send(desk.ada, "/admin/service/edit/1", Page(answer.html).fields)).status == 412
+    assert (ParsedPage(answer.html).fields["version"], ParsedPage(answer.html).fields["title"]) == ("1", "Tint")
+    assert (await post_form(desk.ada, "/admin/service/edit/1", ParsedPage(answer.html).fields)).status == 412
 
 
-async def test_html_in_either_version_is_shown_as_it_is(desk: Desk, everything: None) -> None:
+async def test_html_in_either_version_is_shown_as_it_is(desk: AdminDesk, everything: None) -> None:
     bad = "<script>alert(1)</script>"
     mine = await opened(desk, "/admin/service/edit/1")
     await desk.database.fetch(text("UPDATE services SET title = :bad"), bad=bad)
 
-    answer = await send(desk.ada, "/admin/service/edit/1", {**mine, "title": bad + "!"})
+    answer = await post_form(desk.ada, "/admin/service/edit/1", {**mine, "title": bad + "!"})
 
     assert "<script>alert" not in answer.html
     assert versions(answer) == {"Title": (bad + "!", f"{bad} Somebody")}
 
 
-async def test_an_edit_that_is_in_time_shows_no_versions(desk: Desk, everything: None) -> None:
+async def test_an_edit_that_is_in_time_shows_no_versions(desk: AdminDesk, everything: None) -> None:
     opened_now = await desk.ada.get("/admin/service/edit/1")
-    refused = await fill(desk.ada, "/admin/service/edit/1", price="-1")
+    refused = await submit_form(desk.ada, "/admin/service/edit/1", price="-1")
 
     for html in (opened_now.text, refused.html):
         assert "bk-stale" not in html

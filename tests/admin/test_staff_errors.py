@@ -8,42 +8,42 @@ from bookit import records
 from bookit.schema.tables import Booking, Service
 from tests.conftest import Person
 from tests.support.admin_client import (
-    ALL,
-    DATABASE_TEXT,
-    Desk,
-    brief,
+    ALL_VIEWS,
+    INTERNALS_PATTERN,
+    AdminDesk,
     desk,
-    fill,
     open_door,
-    send,
+    post_form,
+    shorten,
     staff_settings,
+    submit_form,
     visit,
 )
 
 __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
 
 
-async def test_a_taken_address_is_refused_in_words_and_on_its_field(desk: Desk, tom: Person, eve: Person) -> None:
+async def test_a_taken_address_is_refused_in_words_and_on_its_field(desk: AdminDesk, tom: Person, eve: Person) -> None:
     """D4."""
-    answer = await fill(desk.ada, f"/admin/user/edit/{eve.id}", email="tom@example.com")
+    answer = await submit_form(desk.ada, f"/admin/user/edit/{eve.id}", email="tom@example.com")
 
     assert answer.is_refused, answer
-    assert answer.page.count("Someone has already registered with this e-mail.") == 2
-    assert not DATABASE_TEXT.search(answer.html)
-    row = await desk.row("users", eve.id)
+    assert answer.text.count("Someone has already registered with this e-mail.") == 2
+    assert not INTERNALS_PATTERN.search(answer.html)
+    row = await desk.fetch_row("users", eve.id)
     assert row is not None
     assert row["email"] == "eve@example.com"
 
 
-async def test_a_taken_slot_is_refused_in_words_and_on_its_field(desk: Desk, eve: Person, visit: Booking) -> None:
+async def test_a_taken_slot_is_refused_in_words_and_on_its_field(desk: AdminDesk, eve: Person, visit: Booking) -> None:
     """D4."""
     fields = {"user": eve.id, "service": 1, "resource": 1, "start_time": "2030-01-08T11:00"}  # 10:00 in UTC
 
-    answer = await send(desk.mara, "/admin/booking/create", fields)
+    answer = await post_form(desk.mara, "/admin/booking/create", fields)
 
     assert answer.is_refused, answer
-    assert answer.page.count("Booking conflict: time slot is not available") == 2
-    assert not DATABASE_TEXT.search(answer.html)
+    assert answer.text.count("Booking conflict: time slot is not available") == 2
+    assert not INTERNALS_PATTERN.search(answer.html)
 
 
 @pytest.mark.parametrize(
@@ -63,24 +63,24 @@ async def test_a_taken_slot_is_refused_in_words_and_on_its_field(desk: Desk, eve
         {"start_time": ""},
         {"user": "1\0"},
     ],
-    ids=brief,
+    ids=shorten,
 )
 async def test_a_wrong_field_is_refused_in_words(
-    desk: Desk, tom: Person, haircut: Service, wrong: dict[str, str]
+    desk: AdminDesk, tom: Person, haircut: Service, wrong: dict[str, str]
 ) -> None:
     """D4, D8, D21."""
     fields = {"user": str(tom.id), "service": "1", "resource": "1", "start_time": "2030-01-08T11:00", **wrong}
 
-    answer = await send(desk.mara, "/admin/booking/create", fields)
+    answer = await post_form(desk.mara, "/admin/booking/create", fields)
 
     assert answer.is_refused, answer
-    assert not DATABASE_TEXT.search(answer.html), DATABASE_TEXT.findall(answer.html)
-    assert await desk.row("bookings", 1) is None
+    assert not INTERNALS_PATTERN.search(answer.html), INTERNALS_PATTERN.findall(answer.html)
+    assert await desk.fetch_row("bookings", 1) is None
 
 
 @pytest.mark.parametrize("act", ["create", "change", "remove"])
 async def test_what_nobody_foresaw_is_not_told(
-    desk: Desk, visit: Booking, monkeypatch: pytest.MonkeyPatch, act: str
+    desk: AdminDesk, visit: Booking, monkeypatch: pytest.MonkeyPatch, act: str
 ) -> None:
     """D4: an error of the database is logged, and not shown on a page or put into an address."""
 
@@ -91,22 +91,24 @@ async def test_what_nobody_foresaw_is_not_told(
     if act == "remove":
         told = (await desk.ada.delete("/admin/booking/delete", params={"pks": "1"})).text
     elif act == "create":
-        told = (await send(desk.ada, "/admin/resource/create", {"name": "L", "capacity": 1, "timezone": "UTC"})).html
+        told = (
+            await post_form(desk.ada, "/admin/resource/create", {"name": "L", "capacity": 1, "timezone": "UTC"})
+        ).html
     else:
-        told = (await fill(desk.ada, "/admin/resource/edit/1", name="L")).html
+        told = (await submit_form(desk.ada, "/admin/resource/edit/1", name="L")).html
 
     assert "hunter2" not in told
     assert "SQL" not in told
 
 
-async def test_the_reading_engine_hides_what_it_was_given(desk: Desk) -> None:
+async def test_the_reading_engine_hides_what_it_was_given(desk: AdminDesk) -> None:
     """D4."""
     assert desk.site.engine.sync_engine.hide_parameters  # type: ignore[union-attr]  # an asynchronous one
 
 
-async def test_a_sentence_in_the_address_is_not_shown_as_ours(desk: Desk) -> None:
+async def test_a_sentence_in_the_address_is_not_shown_as_ours(desk: AdminDesk) -> None:
     """D5."""
-    for identity in ALL:
+    for identity in ALL_VIEWS:
         answer = await desk.ada.get(f"/admin/{identity}/list", params={"error": "Call 0190 666"}, follow_redirects=True)
         assert answer.status_code == 200
         assert "0190" not in answer.text
@@ -136,15 +138,17 @@ async def test_a_sentence_in_the_address_is_not_shown_as_ours(desk: Desk) -> Non
         ("description", "x" * 1001),
         ("description", "a\0b"),
     ],
-    ids=brief,
+    ids=shorten,
 )
-async def test_the_bounds_of_the_tables_hold_in_forms(desk: Desk, haircut: Service, field: str, value: str) -> None:
+async def test_the_bounds_of_the_tables_hold_in_forms(
+    desk: AdminDesk, haircut: Service, field: str, value: str
+) -> None:
     """D8."""
-    answer = await fill(desk.ada, "/admin/service/edit/1", **{field: value})
+    answer = await submit_form(desk.ada, "/admin/service/edit/1", **{field: value})
 
     assert answer.is_refused, answer
-    assert not DATABASE_TEXT.search(answer.html), DATABASE_TEXT.findall(answer.html)
+    assert not INTERNALS_PATTERN.search(answer.html), INTERNALS_PATTERN.findall(answer.html)
     assert "is-invalid" in answer.html
-    row = await desk.row("services", 1)
+    row = await desk.fetch_row("services", 1)
     assert row is not None
     assert row["version"] == 1

@@ -9,13 +9,15 @@ from admin.framework.csv_export import stream_rows
 from admin.views import UserView
 from bookit.db.pool import Database
 from bookit.schema.tables import User
-from tests.conftest import OWNER, Join, Person
-from tests.support.admin_client import Desk, desk, open_door, staff_settings
+from tests.conftest import OWNER, JoinUser, Person
+from tests.support.admin_client import AdminDesk, desk, open_door, staff_settings
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
 
-async def test_an_export_gives_what_the_list_shows(desk: Desk, database: Database, tom: Person, eve: Person) -> None:
+async def test_an_export_gives_what_the_list_shows(
+    desk: AdminDesk, database: Database, tom: Person, eve: Person
+) -> None:
     """D9."""
     answer = await desk.ada.get("/admin/user/export/csv", params={"search": "tom"})
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
@@ -27,7 +29,7 @@ async def test_an_export_gives_what_the_list_shows(desk: Desk, database: Databas
     assert names == ["Name", *(["Eve", "Tom"] if eve.id > tom.id else ["Tom", "Eve"])]
 
 
-async def test_an_export_is_streamed(desk: Desk, database: Database) -> None:
+async def test_an_export_is_streamed(desk: AdminDesk, database: Database) -> None:
     """D9: the answer begins before its rows are read, and they are read a batch at a time."""
     async with database.transaction(by=OWNER) as session:
         await session.fetch(
@@ -59,7 +61,7 @@ async def test_an_export_is_streamed(desk: Desk, database: Database) -> None:
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1+1"])
-async def test_a_text_that_looks_like_a_formula_stays_a_text(desk: Desk, join: Join, name: str) -> None:
+async def test_a_text_that_looks_like_a_formula_stays_a_text(desk: AdminDesk, join: JoinUser, name: str) -> None:
     """D9."""
     await join("Ann")
     async with desk.database.transaction(by=OWNER) as session:
@@ -72,7 +74,7 @@ async def test_a_text_that_looks_like_a_formula_stays_a_text(desk: Desk, join: J
     assert name in cell
 
 
-async def test_an_export_gives_no_password(desk: Desk) -> None:
+async def test_an_export_gives_no_password(desk: AdminDesk) -> None:
     """D9, D19."""
     for path in ("user/export/csv", "user/list", "user/details/1", "user/edit/1", "event/list", "event/export/csv"):
         answer = await desk.ada.get(f"/admin/{path}")

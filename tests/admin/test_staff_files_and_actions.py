@@ -12,13 +12,13 @@ from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Role
 from tests.conftest import OWNER
 from tests.support.admin_client import (
-    ALL,
-    DATABASE_TEXT,
-    Desk,
-    brief,
+    ALL_VIEWS,
+    INTERNALS_PATTERN,
+    AdminDesk,
     desk,
+    list_admin_routes,
     open_door,
-    routes_of,
+    shorten,
     staff_settings,
     visit,
 )
@@ -28,7 +28,7 @@ __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
 
 @pytest.mark.parametrize("way", ["download", "preview"])
 async def test_no_file_is_served_whatever_a_column_says(
-    desk: Desk, visit: Booking, database: Database, way: str
+    desk: AdminDesk, visit: Booking, database: Database, way: str
 ) -> None:
     """D1."""
     async with database.transaction(by=OWNER) as session:
@@ -39,27 +39,27 @@ async def test_no_file_is_served_whatever_a_column_says(
         assert answer.status_code == 404
         assert "hatch" not in answer.text
     tables = [view for view in desk.site.views if isinstance(view, RecordView)]
-    assert len(tables) >= len(ALL)
+    assert len(tables) >= len(ALL_VIEWS)
     for view in tables:
         with pytest.raises(Exception, match="404"):
             await view.get_object_filepath("1", "id")
 
 
-async def test_acts_are_asked_for_by_post_alone(desk: Desk, visit: Booking) -> None:
+async def test_acts_are_asked_for_by_post_alone(desk: AdminDesk, visit: Booking) -> None:
     """D2."""
-    acts = [path for _, path in routes_of(desk) if "/action/" in path]
+    acts = [path for _, path in list_admin_routes(desk) if "/action/" in path]
     assert len(acts) == 5
 
     for path in [*acts, "/admin/logout"]:
         answer = await desk.ada.get(path, params={"pks": "1"})
         assert answer.status_code == 405, path
-    row = await desk.row("bookings", 1)
+    row = await desk.fetch_row("bookings", 1)
     assert row is not None
     assert (row["status"], row["version"]) == ("pending", 1)
     assert (await desk.ada.get("/admin/booking/list")).status_code == 200  # Still signed in.
 
 
-async def test_every_act_is_asked_in_a_form_that_posts(desk: Desk, visit: Booking) -> None:
+async def test_every_act_is_asked_in_a_form_that_posts(desk: AdminDesk, visit: Booking) -> None:
     """D2."""
     for path, acts in (("list", 5), ("details/1", 4)):  # It is pending already.
         html = (await desk.ada.get(f"/admin/booking/{path}")).text
@@ -69,7 +69,9 @@ async def test_every_act_is_asked_in_a_form_that_posts(desk: Desk, visit: Bookin
 
 
 @pytest.mark.parametrize("act", ["confirm", "cancel", "complete", "mark-no-show", "reopen"])
-async def test_an_act_needs_permission(desk: Desk, visit: Booking, monkeypatch: pytest.MonkeyPatch, act: str) -> None:
+async def test_an_act_needs_permission(
+    desk: AdminDesk, visit: Booking, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
     """D20: an act is a change of a booking; who may only look may not press."""
     from bookit.policy import permissions  # noqa: PLC0415 -- to change it for this test alone
 
@@ -77,22 +79,22 @@ async def test_an_act_needs_permission(desk: Desk, visit: Booking, monkeypatch: 
         **permissions.PERMISSIONS_BY_ROLE,
         Role.STAFF: {**permissions.PERMISSIONS_BY_ROLE[Role.STAFF], Booking: permissions.READ_ONLY},
     }
-    monkeypatch.setattr(permissions, "MAY", mays)
+    monkeypatch.setattr(permissions, "PERMISSIONS_BY_ROLE", mays)
 
     answer = await desk.mara.post(f"/admin/booking/action/{act}", data={"pks": "1"})
 
     assert answer.status_code == 403
-    row = await desk.row("bookings", 1)
+    row = await desk.fetch_row("bookings", 1)
     assert row is not None
     assert (row["status"], row["version"]) == ("pending", 1)
 
 
-async def test_an_act_asks_of_each_row_and_tells_of_each(desk: Desk, visit: Booking) -> None:
+async def test_an_act_asks_of_each_row_and_tells_of_each(desk: AdminDesk, visit: Booking) -> None:
     """D20."""
     answer = await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1,999"})
 
     assert answer.status_code == 303
-    told = await desk.told(desk.mara)
+    told = await desk.fetch_list_text(desk.mara)
     assert "Booking #1 is confirmed." in told
     assert "#999: There is no such booking." in told
 
@@ -108,14 +110,14 @@ def test_every_act_is_one_of_the_rules() -> None:
 
 
 @pytest.mark.parametrize(
-    "pks", ["", "abc", "1,abc", "9" * 30, "9" * 5000, "\0", ",", "-1", "²", ",".join(["1"] * 500)], ids=brief
+    "pks", ["", "abc", "1,abc", "9" * 30, "9" * 5000, "\0", ",", "-1", "²", ",".join(["1"] * 500)], ids=shorten
 )
-async def test_acts_on_bad_numbers_are_answered(desk: Desk, visit: Booking, pks: str) -> None:
+async def test_acts_on_bad_numbers_are_answered(desk: AdminDesk, visit: Booking, pks: str) -> None:
     """D21."""
     answer = await desk.mara.post("/admin/booking/action/cancel", data={"pks": pks, "reason": "They are ill"})
     assert answer.status_code == 303
-    assert not DATABASE_TEXT.search(await desk.told(desk.mara))
+    assert not INTERNALS_PATTERN.search(await desk.fetch_list_text(desk.mara))
 
     gone = await desk.ada.delete("/admin/booking/delete", params={"pks": pks})
     assert gone.status_code in {200, 400, 404}
-    assert not DATABASE_TEXT.search(gone.text)
+    assert not INTERNALS_PATTERN.search(gone.text)

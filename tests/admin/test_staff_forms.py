@@ -11,8 +11,17 @@ from sqlalchemy import text
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Join, Person, refused
-from tests.support.admin_client import Desk, Page, desk, fill, open_door, send, staff_settings, words
+from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, JoinUser, Person, status_and_code
+from tests.support.admin_client import (
+    AdminDesk,
+    ParsedPage,
+    desk,
+    get_page_text,
+    open_door,
+    post_form,
+    staff_settings,
+    submit_form,
+)
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -55,7 +64,7 @@ ASKED = {"Why anyway": False, "Tell the customer": False}
         ),
     ],
 )
-async def test_what_is_needed_is_marked(desk: Desk, visit: Booking, path: str, expected: dict[str, bool]) -> None:
+async def test_what_is_needed_is_marked(desk: AdminDesk, visit: Booking, path: str, expected: dict[str, bool]) -> None:
     assert needed((await desk.ada.get(f"/admin/{path}")).text) == expected
 
 
@@ -88,64 +97,68 @@ async def booked(database: Database, who: Person, start: datetime) -> Booking:
         ("booking", "start_time", ['type="datetime-local"', "required"]),
     ],
 )
-async def test_a_browser_knows_what_a_field_takes(desk: Desk, identity: str, name: str, expected: list[str]) -> None:
+async def test_a_browser_knows_what_a_field_takes(
+    desk: AdminDesk, identity: str, name: str, expected: list[str]
+) -> None:
     field = drawn((await desk.ada.get(f"/admin/{identity}/create")).text, name)
 
     assert [part for part in expected if part not in field] == [], field
 
 
-async def test_a_field_that_may_be_empty_is_not_required(desk: Desk) -> None:
+async def test_a_field_that_may_be_empty_is_not_required(desk: AdminDesk) -> None:
     page = (await desk.ada.get("/admin/service/create")).text
 
     for name in ("description", "slot_step_minutes", "horizon_days", "is_active"):
         assert "required" not in drawn(page, name)
 
 
-async def test_time_zones_are_offered(desk: Desk) -> None:
+async def test_time_zones_are_offered(desk: AdminDesk) -> None:
     page = (await desk.ada.get("/admin/resource/create")).text
 
     for name in ("Europe/Berlin", "America/New_York", "UTC"):
         assert f'<option value="{name}">' in page
-    refusal = await send(desk.ada, "/admin/resource/create", {"name": "Lea", "capacity": "1", "timezone": "Berlin"})
+    refusal = await post_form(
+        desk.ada, "/admin/resource/create", {"name": "Lea", "capacity": "1", "timezone": "Berlin"}
+    )
     assert refusal.is_refused
     assert 'id="timezone-wrong"' in refusal.html
 
 
-async def test_what_was_not_touched_does_not_change(desk: Desk, database: Database, haircut: Service) -> None:
+async def test_what_was_not_touched_does_not_change(desk: AdminDesk, database: Database, haircut: Service) -> None:
     """A browser ends lines with two characters; what it gives back unchanged is no change."""
-    await fill(desk.ada, "/admin/service/edit/1", description="One\nTwo")
+    await submit_form(desk.ada, "/admin/service/edit/1", description="One\nTwo")
 
-    answer = await fill(desk.ada, "/admin/service/edit/1", description="One\r\nTwo")
+    answer = await submit_form(desk.ada, "/admin/service/edit/1", description="One\r\nTwo")
 
-    row = await desk.row("services", 1)
+    row = await desk.fetch_row("services", 1)
     assert answer.status == 302
     assert row is not None
     assert (row["description"], row["version"]) == ("One\nTwo", 2)
 
 
-async def test_weekdays_have_names(desk: Desk, haircut: Service) -> None:
+async def test_weekdays_have_names(desk: AdminDesk, haircut: Service) -> None:
     fields = {"resource": "1", "weekday": "3", "opens": "09:00", "closes": "17:00"}
-    made = await send(desk.ada, "/admin/opening-hours/create", fields)
-    assert made.status == 302, made.page
+    made = await post_form(desk.ada, "/admin/opening-hours/create", fields)
+    assert made.status == 302, made.text
 
     form = (await desk.ada.get("/admin/opening-hours/edit/1")).text
-    assert Page(form).selects["weekday"] == [str(number) for number in range(1, 8)]
-    assert Page(form).fields["weekday"] == "3"
+    assert ParsedPage(form).selects["weekday"] == [str(number) for number in range(1, 8)]
+    assert ParsedPage(form).fields["weekday"] == "3"
     days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
     assert re.findall(r">(\w+day)</option>", form) == days
     for page in ("list", "details/1"):
-        assert "Wednesday" in words((await desk.ada.get(f"/admin/opening-hours/{page}")).text), page
-    row = await desk.row("opening_hours", 1)
+        assert "Wednesday" in get_page_text((await desk.ada.get(f"/admin/opening-hours/{page}")).text), page
+    row = await desk.fetch_row("opening_hours", 1)
     assert row is not None
     assert row["weekday"] == 3
-    wrong = await send(desk.ada, "/admin/opening-hours/create", {**fields, "weekday": "8"})
+    wrong = await post_form(desk.ada, "/admin/opening-hours/create", {**fields, "weekday": "8"})
     assert wrong.is_refused
 
 
-async def test_words_of_the_database_are_written_as_in_forms(desk: Desk, tom: Person) -> None:
-    assert "User" in words((await desk.ada.get("/admin/user/list")).text).split()
-    assert "Role User" in words((await desk.ada.get(f"/admin/user/details/{tom.id}")).text)
-    history = words((await desk.ada.get("/admin/event/list")).text)
+async def test_words_of_the_database_are_written_as_in_forms(desk: AdminDesk, tom: Person) -> None:
+    assert "User" in get_page_text((await desk.ada.get("/admin/user/list")).text).split()
+    assert "Role User" in get_page_text((await desk.ada.get(f"/admin/user/details/{tom.id}")).text)
+    history = get_page_text((await desk.ada.get("/admin/event/list")).text)
     assert f"created Person {tom.id}" in history
     assert "users" not in history
 
@@ -153,13 +166,15 @@ async def test_words_of_the_database_are_written_as_in_forms(desk: Desk, tom: Pe
 # Look-ups
 
 
-async def looked_up(desk: Desk, identity: str, name: str, term: str) -> list[str]:
+async def looked_up(desk: AdminDesk, identity: str, name: str, term: str) -> list[str]:
     answer = await desk.ada.get(f"/admin/{identity}/ajax/lookup", params={"name": name, "term": term})
     assert answer.status_code == 200, answer.text
     return [found["text"] for found in json.loads(answer.text)["results"]]
 
 
-async def test_look_ups_tell_namesakes_apart(desk: Desk, join: Join, database: Database, shared: Service) -> None:
+async def test_look_ups_tell_namesakes_apart(
+    desk: AdminDesk, join: JoinUser, database: Database, shared: Service
+) -> None:
     await join("Tom")
     async with database.transaction(by=OWNER) as session:
         await session.fetch(
@@ -177,14 +192,14 @@ async def test_look_ups_tell_namesakes_apart(desk: Desk, join: Join, database: D
     assert await looked_up(desk, "service", "resources", "le") == ["Lea"]
 
 
-async def test_people_are_not_all_listed_before_a_word_is_typed(desk: Desk) -> None:
+async def test_people_are_not_all_listed_before_a_word_is_typed(desk: AdminDesk) -> None:
     assert await looked_up(desk, "booking", "user", "") == []
     assert await looked_up(desk, "booking", "user", "%") == []
 
 
-async def test_people_are_looked_up_by_index(desk: Desk, database: Database) -> None:
+async def test_people_are_looked_up_by_index(desk: AdminDesk, database: Database) -> None:
     """The statement of the look-up is one that the trigram indexes can serve."""
-    with desk.counting() as statements:
+    with desk.record_statements() as statements:
         assert await looked_up(desk, "booking", "user", "mara@exam") == ["Mara · mara@example.com"]
     asked = re.sub(r"%\(\w+\)s::VARCHAR", "'%mara@exam%'", statements[-1])
     asked = re.sub(r"%\(\w+\)s::INTEGER", "10", asked)
@@ -196,31 +211,33 @@ async def test_people_are_looked_up_by_index(desk: Desk, database: Database) -> 
     assert "users_by_part_of_email" in told
 
 
-async def test_what_is_chosen_is_named_in_full_when_a_form_opens(desk: Desk, visit: Booking, eve: Person) -> None:
+async def test_what_is_chosen_is_named_in_full_when_a_form_opens(desk: AdminDesk, visit: Booking, eve: Person) -> None:
     edit = (await desk.mara.get("/admin/booking/edit/1")).text
     assert '<option value="1" selected>Haircut</option>' in edit
 
     fields = {"user": eve.id, "service": 1, "start_time": GAP}
-    again = await send(desk.mara, "/admin/booking/create", fields)
+    again = await post_form(desk.mara, "/admin/booking/create", fields)
 
     assert f'<option value="{eve.id}" selected>Eve · eve@example.com</option>' in again.html
     assert '<option value="1" selected>Haircut · 45 min</option>' in again.html
 
 
-async def test_a_name_is_not_read_as_html(desk: Desk, visit: Booking, tom: Person) -> None:
-    await fill(desk.ada, f"/admin/user/edit/{tom.id}", name="<b>&quot;Tom")
+async def test_a_name_is_not_read_as_html(desk: AdminDesk, visit: Booking, tom: Person) -> None:
+    await submit_form(desk.ada, f"/admin/user/edit/{tom.id}", name="<b>&quot;Tom")
 
-    again = await send(desk.ada, "/admin/booking/create", {"user": tom.id})
+    again = await post_form(desk.ada, "/admin/booking/create", {"user": tom.id})
 
     assert "&lt;b&gt;&amp;quot;Tom · tom@example.com</option>" in again.html
 
 
 @pytest.mark.parametrize("without", ["user", "service"])
-async def test_a_booking_needs_somebody_and_something(desk: Desk, tom: Person, haircut: Service, without: str) -> None:
+async def test_a_booking_needs_somebody_and_something(
+    desk: AdminDesk, tom: Person, haircut: Service, without: str
+) -> None:
     fields: dict[str, Any] = {"user": tom.id, "service": 1, "start_time": "2030-01-08T11:00"}
     del fields[without]
 
-    answer = await send(desk.mara, "/admin/booking/create", fields)
+    answer = await post_form(desk.mara, "/admin/booking/create", fields)
 
     assert answer.is_refused
     assert f'id="{without}-wrong">Choose one.<' in answer.html
@@ -229,30 +246,30 @@ async def test_a_booking_needs_somebody_and_something(desk: Desk, tom: Person, h
 # The resources of a service
 
 
-async def serving(desk: Desk, service: int = 1) -> list[int]:
+async def serving(desk: AdminDesk, service: int = 1) -> list[int]:
     asked = text("SELECT resource_id FROM service_resources WHERE service_id = :service ORDER BY 1")
     return [row["resource_id"] for row in await desk.database.fetch(asked, service=service)]
 
 
-async def version(desk: Desk, service: int = 1) -> int:
-    row = await desk.row("services", service)
+async def version(desk: AdminDesk, service: int = 1) -> int:
+    row = await desk.fetch_row("services", service)
     assert row is not None
     return int(row["version"])
 
 
-async def test_who_serves_a_service_is_chosen_on_its_form(desk: Desk, shared: Service) -> None:
+async def test_who_serves_a_service_is_chosen_on_its_form(desk: AdminDesk, shared: Service) -> None:
     form = await desk.ada.get("/admin/service/edit/1")
     assert re.findall(r'<option value="(\d)" selected>(\w+)</option>', form.text) == [("1", "Lea"), ("2", "Max")]
-    assert "None chosen: it gets a resource of its own." in words(form.text)
+    assert "None chosen: it gets a resource of its own." in get_page_text(form.text)
 
-    answer = await fill(desk.ada, "/admin/service/edit/1", resources="2")
+    answer = await submit_form(desk.ada, "/admin/service/edit/1", resources="2")
 
-    assert answer.status == 302, answer.page
+    assert answer.status == 302, answer.text
     assert (await serving(desk), await version(desk)) == ([2], 2)
 
 
-async def test_a_form_that_changes_no_resource_leaves_the_service(desk: Desk, shared: Service) -> None:
-    opened = Page((await desk.ada.get("/admin/service/edit/1")).text).fields
+async def test_a_form_that_changes_no_resource_leaves_the_service(desk: AdminDesk, shared: Service) -> None:
+    opened = ParsedPage((await desk.ada.get("/admin/service/edit/1")).text).fields
 
     answer = await desk.ada.post("/admin/service/edit/1", data={**opened, "resources": ["2", "1"]})
 
@@ -260,78 +277,80 @@ async def test_a_form_that_changes_no_resource_leaves_the_service(desk: Desk, sh
     assert (await serving(desk), await version(desk)) == ([1, 2], 1)
 
 
-async def test_two_who_choose_resources_at_once_do_not_overwrite_each_other(desk: Desk, shared: Service) -> None:
-    opened = Page((await desk.ada.get("/admin/service/edit/1")).text).fields
-    await fill(desk.ada, "/admin/service/edit/1", resources="2")
+async def test_two_who_choose_resources_at_once_do_not_overwrite_each_other(desk: AdminDesk, shared: Service) -> None:
+    opened = ParsedPage((await desk.ada.get("/admin/service/edit/1")).text).fields
+    await submit_form(desk.ada, "/admin/service/edit/1", resources="2")
 
-    late = await send(desk.ada, "/admin/service/edit/1", {**opened, "resources": "1"})
+    late = await post_form(desk.ada, "/admin/service/edit/1", {**opened, "resources": "1"})
 
     assert late.is_refused
-    assert "Someone changed this while you were editing." in late.page
+    assert "Someone changed this while you were editing." in late.text
     assert await serving(desk) == [2]
 
 
-async def test_a_new_service_is_served_by_whom_one_chose_or_by_its_own(desk: Desk, shared: Service) -> None:
+async def test_a_new_service_is_served_by_whom_one_chose_or_by_its_own(desk: AdminDesk, shared: Service) -> None:
     fields = {
-        **Page((await desk.ada.get("/admin/service/create")).text).fields,
+        **ParsedPage((await desk.ada.get("/admin/service/create")).text).fields,
         "title": "Wash", "price": "10", "duration_minutes": "15",
     }  # fmt: skip
     answers = [
-        await send(desk.ada, "/admin/service/create", {**fields, "resources": "1"}),
-        await send(desk.ada, "/admin/service/create", {**fields, "title": "Dry"}),
+        await post_form(desk.ada, "/admin/service/create", {**fields, "resources": "1"}),
+        await post_form(desk.ada, "/admin/service/create", {**fields, "title": "Dry"}),
     ]
 
     assert [answer.status for answer in answers] == [302, 302], answers
-    own = await desk.row("resources", 3)
+    own = await desk.fetch_row("resources", 3)
     assert own is not None
     assert (await serving(desk, 2), await serving(desk, 3), own["name"]) == ([1], [3], "Dry")
 
 
-async def test_taking_every_resource_away_leaves_one_of_its_own(desk: Desk, shared: Service) -> None:
+async def test_taking_every_resource_away_leaves_one_of_its_own(desk: AdminDesk, shared: Service) -> None:
     for _ in range(2):
-        answer = await fill(desk.ada, "/admin/service/edit/1", resources="")
-        assert answer.status == 302, answer.page
+        answer = await submit_form(desk.ada, "/admin/service/edit/1", resources="")
+        assert answer.status == 302, answer.text
 
-    own = await desk.row("resources", 3)
+    own = await desk.fetch_row("resources", 3)
     assert own is not None
     assert (own["name"], await serving(desk), await version(desk)) == ("Colour", [3], 2)
 
 
 @pytest.mark.parametrize("unknown", ["99", "abc", "9" * 40, "1\0"], ids=["99", "abc", "large", "nul"])
-async def test_a_resource_that_is_not_there_is_refused_on_its_field(desk: Desk, shared: Service, unknown: str) -> None:
-    answer = await fill(desk.ada, "/admin/service/edit/1", resources=unknown)
+async def test_a_resource_that_is_not_there_is_refused_on_its_field(
+    desk: AdminDesk, shared: Service, unknown: str
+) -> None:
+    answer = await submit_form(desk.ada, "/admin/service/edit/1", resources=unknown)
 
     assert (answer.status, await serving(desk)) == (404, [1, 2])
     assert 'id="resources-wrong">There is no such resource.<' in answer.html
 
 
-async def test_details_name_the_other_end(desk: Desk, shared: Service) -> None:
-    with desk.counting() as statements:
+async def test_details_name_the_other_end(desk: AdminDesk, shared: Service) -> None:
+    with desk.record_statements() as statements:
         service = await desk.mara.get("/admin/service/details/1")
     resource = await desk.mara.get("/admin/resource/details/2")
 
-    assert "Served by Lea Max" in words(service.text)
+    assert "Served by Lea Max" in get_page_text(service.text)
     assert "/admin/resource/details/2" in service.text
-    assert "Serves Colour" in words(resource.text)
+    assert "Serves Colour" in get_page_text(resource.text)
     assert "/admin/service/details/1" in resource.text
     assert len(statements) <= 6
 
 
 async def test_the_api_counts_a_change_of_resources_too(ada: Person, shared: Service) -> None:
     seen = {"If-Match": '"1"'}
-    first = await ada.asks("PATCH", "/services/1", json={"resource_ids": [2]}, headers=seen)
-    late = await ada.asks("PATCH", "/services/1", json={"resource_ids": [1]}, headers=seen)
-    same = await ada.asks("PATCH", "/services/1", json={"resource_ids": [2]})
+    first = await ada.request("PATCH", "/services/1", json={"resource_ids": [2]}, headers=seen)
+    late = await ada.request("PATCH", "/services/1", json={"resource_ids": [1]}, headers=seen)
+    same = await ada.request("PATCH", "/services/1", json={"resource_ids": [2]})
 
     assert (first.status_code, first.json()["version"]) == (200, 2)
-    assert refused(late) == (412, "stale")
+    assert status_and_code(late) == (412, "stale")
     assert same.json()["version"] == 2
 
 
 async def test_the_api_gives_a_service_without_resources_one_of_its_own(
     ada: Person, shared: Service, database: Database
 ) -> None:
-    answer = await ada.asks("PATCH", "/services/1", json={"resource_ids": []})
+    answer = await ada.request("PATCH", "/services/1", json={"resource_ids": []})
 
     rows = await database.fetch(
         text("SELECT r.name FROM resources r JOIN service_resources s ON s.resource_id = r.id WHERE s.service_id = 1")
@@ -342,47 +361,49 @@ async def test_the_api_gives_a_service_without_resources_one_of_its_own(
 # When the clocks change
 
 
-async def test_a_time_that_the_clocks_skip_is_refused_on_its_field(desk: Desk, tom: Person, haircut: Service) -> None:
-    answer = await send(desk.mara, "/admin/booking/create", {"user": tom.id, "service": 1, "start_time": GAP})
+async def test_a_time_that_the_clocks_skip_is_refused_on_its_field(
+    desk: AdminDesk, tom: Person, haircut: Service
+) -> None:
+    answer = await post_form(desk.mara, "/admin/booking/create", {"user": tom.id, "service": 1, "start_time": GAP})
 
     assert answer.is_refused
-    assert re.search(r'id="start_time-wrong">[^<]*2030-03-31 02:30[^<]*Europe/Berlin', answer.html), answer.page
-    assert await desk.row("bookings", 1) is None
+    assert re.search(r'id="start_time-wrong">[^<]*2030-03-31 02:30[^<]*Europe/Berlin', answer.html), answer.text
+    assert await desk.fetch_row("bookings", 1) is None
 
 
-async def test_a_time_that_comes_twice_is_the_first_and_says_so(desk: Desk, tom: Person, haircut: Service) -> None:
-    made = await send(desk.mara, "/admin/booking/create", {"user": tom.id, "service": 1, "start_time": FOLD})
+async def test_a_time_that_comes_twice_is_the_first_and_says_so(desk: AdminDesk, tom: Person, haircut: Service) -> None:
+    made = await post_form(desk.mara, "/admin/booking/create", {"user": tom.id, "service": 1, "start_time": FOLD})
 
-    assert made.status == 302, made.page
-    row = await desk.row("bookings", 1)
+    assert made.status == 302, made.text
+    row = await desk.fetch_row("bookings", 1)
     assert row is not None
     assert row["start_time"] == FIRST
     for page in ("list?start_time=all", "details/1"):
-        told = words((await desk.mara.get(f"/admin/booking/{page}")).text)
+        told = get_page_text((await desk.mara.get(f"/admin/booking/{page}")).text)
         assert "Sun 27 Oct 2030, 02:30 CEST" in told, page
 
 
 async def test_a_second_half_past_two_stays_the_second(
-    desk: Desk, database: Database, tom: Person, shared: Service
+    desk: AdminDesk, database: Database, tom: Person, shared: Service
 ) -> None:
     """The form shows both alike; saved as it was, the visit does not move by an hour."""
     await booked(database, tom, SECOND)
-    assert "Sun 27 Oct 2030, 02:30 CET" in words((await desk.mara.get("/admin/booking/details/1")).text)
+    assert "Sun 27 Oct 2030, 02:30 CET" in get_page_text((await desk.mara.get("/admin/booking/details/1")).text)
 
-    answer = await fill(desk.mara, "/admin/booking/edit/1", resource="2")
+    answer = await submit_form(desk.mara, "/admin/booking/edit/1", resource="2")
 
-    row = await desk.row("bookings", 1)
-    assert answer.status == 302, answer.page
+    row = await desk.fetch_row("bookings", 1)
+    assert answer.status == 302, answer.text
     assert row is not None
     assert (row["start_time"], row["resource_id"]) == (SECOND, 2)
 
 
-async def test_a_date_is_kept_as_it_was_chosen(desk: Desk, haircut: Service) -> None:
+async def test_a_date_is_kept_as_it_was_chosen(desk: AdminDesk, haircut: Service) -> None:
     fields = {"resource": "1", "weekday": "1", "opens": "22:00", "closes": "02:00", "valid_from": "2030-10-27"}
 
-    made = await send(desk.ada, "/admin/opening-hours/create", fields)
+    made = await post_form(desk.ada, "/admin/opening-hours/create", fields)
 
-    row = await desk.row("opening_hours", 1)
-    assert made.status == 302, made.page
+    row = await desk.fetch_row("opening_hours", 1)
+    assert made.status == 302, made.text
     assert row is not None
     assert (row["valid_from"], row["valid_until"]) == (date(2030, 10, 27), None)

@@ -14,7 +14,7 @@ from bookit.policy import permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, CalendarException, Resource, Role, Service
 from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person
-from tests.support.admin_client import Desk, desk, fill, open_door, staff_settings, words
+from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings, submit_form
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -25,7 +25,9 @@ MOST_STATEMENTS = 6
 @pytest.fixture
 async def visit(database: Database, tom: Person, shared: Service) -> Booking:
     """Tom's visit tomorrow at ten, booked by himself, of a service that Lea or Max can serve."""
-    answer = await tom.asks("POST", "/bookings", json={"service_id": shared.id, "start_time": "2030-01-08T10:00:00Z"})
+    answer = await tom.request(
+        "POST", "/bookings", json={"service_id": shared.id, "start_time": "2030-01-08T10:00:00Z"}
+    )
     assert answer.status_code == 201, answer.text
     return Booking(**(await database.fetch(text("SELECT * FROM bookings WHERE id = 1")))[0])
 
@@ -35,23 +37,23 @@ def story(html: str) -> list[str]:
     part = html.partition('id="bk-history"')[2].partition("</section>")[0]
     assert '<time datetime="' in part
     items = re.split(r"<li><span class=\"bk-when\">", part)[1:]
-    return [words(f"<p>{item}").partition(", ")[2].partition(" ")[2] for item in items]
+    return [get_page_text(f"<p>{item}").partition(", ")[2].partition(" ")[2] for item in items]
 
 
-async def happened(desk: Desk, path: str) -> list[str]:
+async def happened(desk: AdminDesk, path: str) -> list[str]:
     """Give what a details page says has happened."""
-    with desk.counting() as statements:
+    with desk.record_statements() as statements:
         page = await desk.mara.get(f"/admin/{path}")
     assert page.status_code == 200
     assert len(statements) <= MOST_STATEMENTS, statements
-    assert not AS_KEPT.search(words(page.text)), AS_KEPT.findall(words(page.text))
+    assert not AS_KEPT.search(get_page_text(page.text)), AS_KEPT.findall(get_page_text(page.text))
     return story(page.text)
 
 
-async def test_a_visits_life_is_told(desk: Desk, visit: Booking, tom: Person) -> None:
+async def test_a_visits_life_is_told(desk: AdminDesk, visit: Booking, tom: Person) -> None:
     """Moved by Tom, moved to Max by Mara, confirmed, and marked by somebody at a console."""
-    await tom.asks("PATCH", "/bookings/1", json={"start_time": "2030-01-08T11:30:00Z"})
-    assert (await fill(desk.mara, "/admin/booking/edit/1", resource=2)).status == 302
+    await tom.request("PATCH", "/bookings/1", json={"start_time": "2030-01-08T11:30:00Z"})
+    assert (await submit_form(desk.mara, "/admin/booking/edit/1", resource=2)).status == 302
     await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1", "reason": "They called"})
     async with await psycopg.AsyncConnection.connect(desk.database.url, autocommit=True) as console:
         await console.execute("UPDATE bookings SET status = 'no_show', price = 12.5 WHERE id = 1")
@@ -66,17 +68,17 @@ async def test_a_visits_life_is_told(desk: Desk, visit: Booking, tom: Person) ->
 
 
 async def test_who_did_it_can_be_looked_up(
-    desk: Desk, visit: Booking, tom: Person, monkeypatch: pytest.MonkeyPatch
+    desk: AdminDesk, visit: Booking, tom: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = f'<a href="http://bookit.test/admin/user/details/{tom.id}">Tom</a> (customer)'
     assert link in (await desk.mara.get("/admin/booking/details/1")).text
 
     mays = {**permissions.PERMISSIONS_BY_ROLE, Role.STAFF: {Booking: permissions.FULL_ACCESS}}
-    monkeypatch.setattr(permissions, "MAY", mays)
+    monkeypatch.setattr(permissions, "PERMISSIONS_BY_ROLE", mays)
     page = (await desk.mara.get("/admin/booking/details/1")).text
 
     assert link not in page
-    assert "Tom (customer) created it" in words(page)
+    assert "Tom (customer) created it" in get_page_text(page)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ async def test_who_did_it_can_be_looked_up(
     ],
     ids=lambda case: case if isinstance(case, str) else case.door,
 )
-async def test_whoever_did_it_has_a_name(desk: Desk, database: Database, by: Actor, told: str) -> None:
+async def test_whoever_did_it_has_a_name(desk: AdminDesk, database: Database, by: Actor, told: str) -> None:
     async with database.transaction(by=by) as session:
         facts: dict[str, Any] = {"name": "Lea", "timezone": "UTC", "capacity": 1}
         await records.create(session, Resource, by=OWNER, now=NOW, **facts)
@@ -98,7 +100,9 @@ async def test_whoever_did_it_has_a_name(desk: Desk, database: Database, by: Act
     assert await happened(desk, "resource/details/1") == [told]
 
 
-async def test_every_kind_of_value_is_read_as_people_write_it(desk: Desk, database: Database, shared: Service) -> None:
+async def test_every_kind_of_value_is_read_as_people_write_it(
+    desk: AdminDesk, database: Database, shared: Service
+) -> None:
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"start_time": NOW, "end_time": TOMORROW_AT_TEN, "resource_id": 1}
         row = await records.create(session, CalendarException, by=OWNER, now=NOW, **facts)
@@ -122,8 +126,10 @@ async def test_every_kind_of_value_is_read_as_people_write_it(desk: Desk, databa
     )
 
 
-async def test_of_a_password_history_says_only_that_it_changed(desk: Desk, tom: Person) -> None:
-    assert (await fill(desk.ada, f"/admin/user/edit/{tom.id}", password="another one", role="staff")).status == 302
+async def test_of_a_password_history_says_only_that_it_changed(desk: AdminDesk, tom: Person) -> None:
+    assert (
+        await submit_form(desk.ada, f"/admin/user/edit/{tom.id}", password="another one", role="staff")
+    ).status == 302
 
     told = await happened(desk, f"user/details/{tom.id}")
     listed = (await desk.ada.get("/admin/event/list")).text
@@ -132,12 +138,12 @@ async def test_of_a_password_history_says_only_that_it_changed(desk: Desk, tom: 
 
     assert told[0] == "Ada (admin) changed it at the desk. Password: changed Role: User → Staff"
     for html in (listed, single):
-        assert "Password: changed" in words(html)
+        assert "Password: changed" in get_page_text(html)
         assert "$2b$" not in html
-        assert "hidden" not in words(html)
+        assert "hidden" not in get_page_text(html)
 
 
-async def test_a_long_history_takes_no_more_statements(desk: Desk, visit: Booking) -> None:
+async def test_a_long_history_takes_no_more_statements(desk: AdminDesk, visit: Booking) -> None:
     async with desk.database.transaction(by=OWNER) as session:
         for _ in range(60):
             await session.fetch(text("UPDATE bookings SET price = price + 1"))
@@ -147,7 +153,7 @@ async def test_a_long_history_takes_no_more_statements(desk: Desk, visit: Bookin
     assert told[0] == "An admin changed it by the seed script. Price: 119.00 → 120.00"
 
 
-async def test_html_in_history_is_shown_as_it_is(desk: Desk, visit: Booking, tom: Person) -> None:
+async def test_html_in_history_is_shown_as_it_is(desk: AdminDesk, visit: Booking, tom: Person) -> None:
     bad = "<script>alert(1)</script>'\"><img src=x>"
     async with desk.database.transaction(by=OWNER) as session:
         await session.fetch(text("UPDATE users SET name = :bad WHERE id = :id"), bad=bad, id=tom.id)
@@ -159,25 +165,25 @@ async def test_html_in_history_is_shown_as_it_is(desk: Desk, visit: Booking, tom
         html = (await desk.ada.get(f"/admin/{path}")).text
         assert "<script>alert" not in html, path
         assert "<img src=x" not in html, path
-        assert "<script>alert(1)</script>" in words(html), path
+        assert "<script>alert(1)</script>" in get_page_text(html), path
 
 
 # The page of events.
 
 
-async def event_of(desk: Desk, table: str, action: str) -> tuple[int, str]:
+async def event_of(desk: AdminDesk, table: str, action: str) -> tuple[int, str]:
     """Give the number and the page of the last event of this kind."""
     found = text("SELECT max(id) AS id FROM events WHERE table_name = :table AND action = :action")
     number: int = (await desk.database.fetch(found, table=table, action=action))[0]["id"]
-    with desk.counting() as statements:
+    with desk.record_statements() as statements:
         html = (await desk.ada.get(f"/admin/event/details/{number}")).text
     assert len(statements) <= MOST_STATEMENTS, statements
     return number, html
 
 
-async def test_events_lead_to_their_rows(desk: Desk, visit: Booking) -> None:
+async def test_events_lead_to_their_rows(desk: AdminDesk, visit: Booking) -> None:
     await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1", "reason": "They called"})
-    with desk.counting() as statements:
+    with desk.record_statements() as statements:
         listed = (await desk.ada.get("/admin/event/list")).text
     assert len(statements) <= MOST_STATEMENTS, statements
 
@@ -186,24 +192,24 @@ async def test_events_lead_to_their_rows(desk: Desk, visit: Booking) -> None:
     link = '<a href="http://bookit.test/admin/booking/details/1">Booking 1</a>'
     for page in (listed, html):
         assert link in page
-        assert "Status: Pending → Confirmed" in words(page)
-        assert "They called" in words(page)
-        assert "Mara (staff)" in words(page)
-        assert "at the desk" in words(page)
-        assert not AS_KEPT.search(words(page)), AS_KEPT.findall(words(page))
-    assert "History Nothing is known" not in words(html)
+        assert "Status: Pending → Confirmed" in get_page_text(page)
+        assert "They called" in get_page_text(page)
+        assert "Mara (staff)" in get_page_text(page)
+        assert "at the desk" in get_page_text(page)
+        assert not AS_KEPT.search(get_page_text(page)), AS_KEPT.findall(get_page_text(page))
+    assert "History Nothing is known" not in get_page_text(html)
 
 
-async def test_a_new_row_is_told_whole_on_the_page_of_its_event_alone(desk: Desk, visit: Booking) -> None:
+async def test_a_new_row_is_told_whole_on_the_page_of_its_event_alone(desk: AdminDesk, visit: Booking) -> None:
     _, html = await event_of(desk, "bookings", "created")
 
     whole = "Customer: Tom Service: Colour Resource: Lea Place: 1 Start: Tue 08 Jan 2030, 11:00"
-    assert whole in words(html)
-    assert whole not in words((await desk.ada.get("/admin/event/list")).text)
-    assert not AS_KEPT.search(words(html)), AS_KEPT.findall(words(html))
+    assert whole in get_page_text(html)
+    assert whole not in get_page_text((await desk.ada.get("/admin/event/list")).text)
+    assert not AS_KEPT.search(get_page_text(html)), AS_KEPT.findall(get_page_text(html))
 
 
-async def test_a_deleted_row_leads_nowhere(desk: Desk, visit: Booking) -> None:
+async def test_a_deleted_row_leads_nowhere(desk: AdminDesk, visit: Booking) -> None:
     answer = await desk.ada.delete("/admin/booking/delete", params={"pks": "1"})
     assert answer.status_code == 200
 
@@ -211,12 +217,12 @@ async def test_a_deleted_row_leads_nowhere(desk: Desk, visit: Booking) -> None:
 
     listed = (await desk.ada.get("/admin/event/list")).text
     for page in (html, listed):
-        assert "Booking 1" in words(page)
+        assert "Booking 1" in get_page_text(page)
         assert "/admin/booking/details/1" not in page
-    assert "Status: Pending" in words(html)
+    assert "Status: Pending" in get_page_text(html)
 
 
-async def test_an_event_of_a_table_without_a_page_is_told(desk: Desk) -> None:
+async def test_an_event_of_a_table_without_a_page_is_told(desk: AdminDesk) -> None:
     """A table may be new, or gone, or be written to history by hand; its event is told as far as it is known."""
     values = json.dumps({"size": 3, "made_at": "2030-01-01", "none": None, "nested": {"a": [1]}})
     await desk.database.fetch(
@@ -229,7 +235,7 @@ async def test_an_event_of_a_table_without_a_page_is_told(desk: Desk) -> None:
 
     _, html = await event_of(desk, "wheels", "created")
 
-    told = words(html)
+    told = get_page_text(html)
     assert "Somebody" in told
     assert "pigeon" in told
     assert "wheels 7" in told
@@ -239,7 +245,7 @@ async def test_an_event_of_a_table_without_a_page_is_told(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "value", ["infinity", "nonsense", 7, None, "294276-01-01T00:00:00+00:00", "9999-12-31T23:30:00+00:00"]
 )
-async def test_a_value_that_cannot_be_read_is_told_as_it_is(desk: Desk, visit: Booking, value: object) -> None:
+async def test_a_value_that_cannot_be_read_is_told_as_it_is(desk: AdminDesk, visit: Booking, value: object) -> None:
     changed = json.dumps({"start_time": value, "status": "odd", "price": "NaN", "user_id": 999, "resource_id": 10**30})
     await desk.database.fetch(
         text(
@@ -251,14 +257,14 @@ async def test_a_value_that_cannot_be_read_is_told_as_it_is(desk: Desk, visit: B
 
     _, html = await event_of(desk, "bookings", "changed")
 
-    told = words(html)
+    told = get_page_text(html)
     assert f"Start: – → {'–' if value is None else value}" in told
     assert "Status: – → Odd" in told
     assert "Customer: – → #999" in told
     assert f"Resource: – → #{10**30}" in told
 
 
-async def test_history_is_exported_as_it_is_kept(desk: Desk, visit: Booking) -> None:
+async def test_history_is_exported_as_it_is_kept(desk: AdminDesk, visit: Booking) -> None:
     rows = (await desk.ada.get("/admin/event/export/csv")).text.splitlines()
     kept = (await desk.database.fetch(text("SELECT count(*) AS kept FROM events")))[0]["kept"]
 

@@ -13,8 +13,8 @@ from bookit.db.pool import Database
 from bookit.schema.tables import Status
 from tests.conftest import NOW, TOMORROW_AT_TEN, Person
 from tests.support import bulk_scenario
-from tests.support.admin_client import Desk, desk, open_door, staff_settings, words
-from tests.support.bulk_scenario import HALF, MAX, TEN, book
+from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings
+from tests.support.bulk_scenario import HALF_HOUR, MAX, TEN, create_booking
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -23,9 +23,9 @@ MOST_STATEMENTS = 6
 
 
 @pytest.fixture
-async def house(database: Database, tom: Person, desk: Desk) -> Database:
+async def house(database: Database, tom: Person, desk: AdminDesk) -> Database:
     """The business, with Mara and Ada at the desk, and Tom."""
-    await bulk_scenario.open_house(database)
+    await bulk_scenario.create_business(database)
     return database
 
 
@@ -38,14 +38,14 @@ async def change_price(database: Database, request: str | None, numbers: str = "
     ), request=request or "")  # fmt: skip
 
 
-async def entries(desk: Desk, **asked: Any) -> list[str]:
+async def entries(desk: AdminDesk, **asked: Any) -> list[str]:
     """Give each entry of the list in words, without number and time."""
-    with desk.counting() as statements:
+    with desk.record_statements() as statements:
         page = await desk.ada.get(LIST, params=asked)
     assert page.status_code == 200
     assert len(statements) <= MOST_STATEMENTS, statements
     rows = page.text.partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]
-    return [re.sub(r"^\d+ \w{3} \d\d \w{3} \d{4}, \d\d:\d\d ", "", words(f"<table><tr>{row}")) for row in rows]
+    return [re.sub(r"^\d+ \w{3} \d\d \w{3} \d{4}, \d\d:\d\d ", "", get_page_text(f"<table><tr>{row}")) for row in rows]
 
 
 DONE: list[tuple[BulkAction, dict[str, Any], str]] = [
@@ -59,11 +59,11 @@ DONE: list[tuple[BulkAction, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("what", "more", "told"), DONE, ids=[f"{what}{[*more.values()]}" for what, more, _ in DONE])
 async def test_an_act_over_many_is_one_entry(
-    desk: Desk, house: Database, what: BulkAction, more: dict[str, Any], told: str
+    desk: AdminDesk, house: Database, what: BulkAction, more: dict[str, Any], told: str
 ) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
     before = await entries(desk)
-    await bulk_scenario.run(house, numbers, what, reason="The train is late", **more)
+    await bulk_scenario.run_bulk(house, numbers, what, reason="The train is late", **more)
 
     entry, *rest = await entries(desk)
 
@@ -75,9 +75,9 @@ async def test_an_act_over_many_is_one_entry(
         assert f"Booking {number} changed" in entry
 
 
-async def test_an_entry_unfolds_without_script_and_leads_to_its_act(desk: Desk, house: Database) -> None:
+async def test_an_entry_unfolds_without_script_and_leads_to_its_act(desk: AdminDesk, house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
-    await bulk_scenario.run(house, numbers, BulkAction.CONFIRM)
+    await bulk_scenario.run_bulk(house, numbers, BulkAction.CONFIRM)
 
     html = (await desk.ada.get(LIST)).text
 
@@ -85,15 +85,17 @@ async def test_an_entry_unfolds_without_script_and_leads_to_its_act(desk: Desk, 
     assert "<summary>Confirmed 3 bookings</summary>" in fold
     assert 'href="http://bookit.test/admin/act/an-act"' in fold
     assert 'href="http://bookit.test/admin/booking/details/2"' in fold
-    assert "Confirmed 3 bookings" not in words((await desk.ada.get("/admin/event/details/1")).text)
-    assert "2 other changes of the same act" not in words(html)
+    assert "Confirmed 3 bookings" not in get_page_text((await desk.ada.get("/admin/event/details/1")).text)
+    assert "2 other changes of the same act" not in get_page_text(html)
 
 
-async def test_a_page_is_not_filled_by_one_act(desk: Desk, house: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_is_not_filled_by_one_act(
+    desk: AdminDesk, house: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(grouping, "MAX_LISTED_EVENTS", 5)
     numbers = await bulk_scenario.fill_afternoon(house, 40)
     before = await entries(desk, pageSize=100)
-    await bulk_scenario.run(house, numbers, BulkAction.CONFIRM)
+    await bulk_scenario.run_bulk(house, numbers, BulkAction.CONFIRM)
 
     first, *rest = await entries(desk, pageSize=100)
 
@@ -102,11 +104,11 @@ async def test_a_page_is_not_filled_by_one_act(desk: Desk, house: Database, monk
     assert "All 40 changes on one page" in first
 
 
-async def test_every_row_is_in_one_entry_of_one_page_whichever_way(desk: Desk, house: Database) -> None:
+async def test_every_row_is_in_one_entry_of_one_page_whichever_way(desk: AdminDesk, house: Database) -> None:
     """Also where an act ends one page and another begins the next."""
     await bulk_scenario.fill_afternoon(house, 9)
     for at, some in enumerate(([1, 2, 3], [4], [5, 6], [7, 8, 9], [1], [2, 3])):
-        await bulk_scenario.run(
+        await bulk_scenario.run_bulk(
             house, some, BulkAction.CONFIRM if at < 4 else BulkAction.COMPLETE, request_id=f"act-{at}"
         )
     for way in ("asc", "desc"):
@@ -119,10 +121,10 @@ async def test_every_row_is_in_one_entry_of_one_page_whichever_way(desk: Desk, h
         assert sum("Confirmed 3 bookings" in entry for entry in whole) == 2
         assert sum("Confirmed 2 bookings" in entry for entry in whole) == 1
         assert sum("Completed 2 bookings" in entry for entry in whole) == 1
-        assert f"of {len(whole)} items" in words((await desk.ada.get(LIST)).text)
+        assert f"of {len(whole)} items" in get_page_text((await desk.ada.get(LIST)).text)
 
 
-async def test_only_what_follows_one_another_is_folded(desk: Desk, house: Database) -> None:
+async def test_only_what_follows_one_another_is_folded(desk: AdminDesk, house: Database) -> None:
     """Two requests at once may take turns; a console says no request, and a clock's deed is nobody's."""
     await bulk_scenario.fill_afternoon(house, 2)
     for request, number, by in (
@@ -142,8 +144,8 @@ async def test_only_what_follows_one_another_is_folded(desk: Desk, house: Databa
     assert sum("1 other change of the same act" in entry for entry in found[:7]) == 5
 
 
-async def test_an_act_over_several_kinds_of_rows_says_each(desk: Desk, house: Database) -> None:
-    await book(house, TEN)
+async def test_an_act_over_several_kinds_of_rows_says_each(desk: AdminDesk, house: Database) -> None:
+    await create_booking(house, TEN)
     await house.fetch(text(
         "WITH said AS MATERIALIZED (SELECT set_config('bookit.request_id', 'an-act', true)),"
         " one AS (UPDATE bookings SET price = 1 FROM said RETURNING bookings.id),"
@@ -166,7 +168,7 @@ async def test_an_act_over_several_kinds_of_rows_says_each(desk: Desk, house: Da
     ],
 )
 async def test_what_nobody_can_read_is_told_as_far_as_it_can(
-    desk: Desk, house: Database, was: str, became: str, told: str
+    desk: AdminDesk, house: Database, was: str, became: str, told: str
 ) -> None:
     """A request, too, may be called by a console what no address can be."""
     for number in (1, 2):
@@ -188,31 +190,31 @@ async def test_what_nobody_can_read_is_told_as_far_as_it_can(
 
 
 async def test_a_walk_that_was_not_finished_says_so(
-    desk: Desk, house: Database, monkeypatch: pytest.MonkeyPatch
+    desk: AdminDesk, house: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await bulk_scenario.run(house, await bulk_scenario.fill_afternoon(house, 5), BulkAction.CONFIRM)
+    await bulk_scenario.run_bulk(house, await bulk_scenario.fill_afternoon(house, 5), BulkAction.CONFIRM)
     count = len(await entries(desk, pageSize=100))
-    assert f"Showing 1 to {count} of {count} items" in words((await desk.ada.get(LIST)).text)
+    assert f"Showing 1 to {count} of {count} items" in get_page_text((await desk.ada.get(LIST)).text)
 
     monkeypatch.setattr(list_pages, "MAX_COUNTED", 6)
 
-    assert "Showing 1 to 3 of more than 3 items" in words((await desk.ada.get(LIST)).text)
+    assert "Showing 1 to 3 of more than 3 items" in get_page_text((await desk.ada.get(LIST)).text)
     assert (await desk.ada.get(LIST, params={"page": 9})).headers["location"].endswith("page=1")
 
 
-async def test_an_export_folds_nothing(desk: Desk, house: Database) -> None:
-    await bulk_scenario.run(house, await bulk_scenario.fill_afternoon(house, 3), BulkAction.CONFIRM)
+async def test_an_export_folds_nothing(desk: AdminDesk, house: Database) -> None:
+    await bulk_scenario.run_bulk(house, await bulk_scenario.fill_afternoon(house, 3), BulkAction.CONFIRM)
     kept = (await house.fetch(text("SELECT count(*) AS kept FROM events")))[0]["kept"]
 
     assert len((await desk.ada.get("/admin/event/export/csv")).text.splitlines()) == kept + 1
 
 
-async def test_a_hold_that_runs_out_on_the_way_is_an_entry_of_its_own(desk: Desk, house: Database) -> None:
-    await book(house, TOMORROW_AT_TEN)
+async def test_a_hold_that_runs_out_on_the_way_is_an_entry_of_its_own(desk: AdminDesk, house: Database) -> None:
+    await create_booking(house, TOMORROW_AT_TEN)
     await house.fetch(text("UPDATE bookings SET expires_at = :at WHERE id = 1"), at=NOW)
-    await book(house, TEN + HALF)
-    await bulk_scenario.lead(house, 2, Status.CONFIRMED)
-    await bulk_scenario.run(house, [2], BulkAction.SHIFT, minutes=-30)
+    await create_booking(house, TEN + HALF_HOUR)
+    await bulk_scenario.set_status(house, 2, Status.CONFIRMED)
+    await bulk_scenario.run_bulk(house, [2], BulkAction.SHIFT, minutes=-30)
 
     first, second, *_ = await entries(desk)
 

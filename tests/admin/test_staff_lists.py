@@ -13,7 +13,7 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service
 from tests.conftest import NOW, OWNER, Clock, Person
-from tests.support.admin_client import Desk, desk, open_door, staff_settings, words
+from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -51,33 +51,33 @@ async def listed(client: httpx2.AsyncClient, query: str = "") -> list[int]:
     return numbers(answer.text)
 
 
-async def test_the_bookings_begin_with_the_next_ones_and_say_so(desk: Desk, visits: list[int]) -> None:
+async def test_the_bookings_begin_with_the_next_ones_and_say_so(desk: AdminDesk, visits: list[int]) -> None:
     page = (await desk.mara.get("/admin/booking/list")).text
 
     assert numbers(page) == [2, 4, 3]
-    assert HIDDEN in words(page)
+    assert HIDDEN in get_page_text(page)
     assert re.search(r'aria-current="true">From today</a>', page)
     everything = re.search(r'<a href="([^"]*)">Show all days</a>', page)
     assert everything
     all_of_them = (await desk.mara.get(everything[1])).text
     assert numbers(all_of_them) == [3, 4, 2, 1]
-    assert HIDDEN not in words(all_of_them)
+    assert HIDDEN not in get_page_text(all_of_them)
     assert re.search(r'list\?start_time=all" aria-current="true">All</a>', all_of_them)
 
 
-async def test_an_empty_day_ahead_still_says_what_is_hidden(desk: Desk) -> None:
-    told = await desk.told(desk.mara)
+async def test_an_empty_day_ahead_still_says_what_is_hidden(desk: AdminDesk) -> None:
+    told = await desk.fetch_list_text(desk.mara)
 
     assert HIDDEN in told
     assert "There is nothing to show here." in told
 
 
 @pytest.mark.parametrize("query", ["search=1", "search=%231", "search=tom", "search=tom%40example.com"])
-async def test_a_search_looks_in_all_days(desk: Desk, visits: list[int], query: str) -> None:
+async def test_a_search_looks_in_all_days(desk: AdminDesk, visits: list[int], query: str) -> None:
     page = (await desk.mara.get(f"/admin/booking/list?{query}")).text
 
     assert 1 in numbers(page)
-    assert HIDDEN not in words(page)
+    assert HIDDEN not in get_page_text(page)
     assert not re.search(r'aria-current="true">From today</a>', page)
 
 
@@ -100,20 +100,22 @@ async def test_a_search_looks_in_all_days(desk: Desk, visits: list[int], query: 
         ("search=tom&resource_id=2", [3]),
     ],
 )
-async def test_a_list_is_narrowed_and_sorted(desk: Desk, visits: list[int], query: str, expected: list[int]) -> None:
+async def test_a_list_is_narrowed_and_sorted(
+    desk: AdminDesk, visits: list[int], query: str, expected: list[int]
+) -> None:
     assert await listed(desk.mara, query) == expected
     exported = (await desk.mara.get(f"/admin/booking/export/csv?{query}")).text.splitlines()[1:]
     assert [int(row.split(",")[0]) for row in exported] == expected
 
 
 @pytest.mark.parametrize("column", ["id", "price", "user", "nonsense"])
-async def test_a_list_is_not_sorted_as_no_index_is(desk: Desk, visits: list[int], column: str) -> None:
+async def test_a_list_is_not_sorted_as_no_index_is(desk: AdminDesk, visits: list[int], column: str) -> None:
     for page in ("list", "export/csv"):
         answer = await desk.mara.get(f"/admin/booking/{page}?sortBy={column}&sort=asc")
-        assert (answer.status_code, "This list cannot be sorted so." in words(answer.text)) == (400, True), page
+        assert (answer.status_code, "This list cannot be sorted so." in get_page_text(answer.text)) == (400, True), page
 
 
-async def test_leas_day(desk: Desk, visits: list[int]) -> None:
+async def test_leas_day(desk: AdminDesk, visits: list[int]) -> None:
     page = (await desk.mara.get("/admin/booking/list")).text
     leas = re.search(r'<a href="([^"]*resource_id=1)">Lea</a>', page)
     assert leas
@@ -129,15 +131,15 @@ async def test_leas_day(desk: Desk, visits: list[int]) -> None:
 
 
 async def test_names_in_a_filter_are_read_at_most_two_hundred(
-    desk: Desk, visits: list[int], monkeypatch: pytest.MonkeyPatch
+    desk: AdminDesk, visits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "There are more" not in await desk.told(desk.mara)
+    assert "There are more" not in await desk.fetch_list_text(desk.mara)
     monkeypatch.setattr(RowFilter, "max_choices", 1)
 
-    assert "There are more" in await desk.told(desk.mara)
+    assert "There are more" in await desk.fetch_list_text(desk.mara)
 
 
-async def test_today_begins_at_the_midnight_of_the_business(desk: Desk, clock: Clock) -> None:
+async def test_today_begins_at_the_midnight_of_the_business(desk: AdminDesk, clock: Clock) -> None:
     """At half past eleven in the evening in London it is tomorrow in Berlin."""
     for time, today in ((datetime(2030, 1, 7, 22, 59, tzinfo=UTC), 7), (datetime(2030, 1, 7, 23, 30, tzinfo=UTC), 8)):
         clock.now = time
@@ -145,15 +147,15 @@ async def test_today_begins_at_the_midnight_of_the_business(desk: Desk, clock: C
         assert f'value="2030-01-0{today}"' in (await desk.mara.get("/admin/booking/list")).text
 
 
-async def test_exceptions_are_all_shown(desk: Desk, visits: list[int]) -> None:
+async def test_exceptions_are_all_shown(desk: AdminDesk, visits: list[int]) -> None:
     told = (await desk.mara.get("/admin/calendar-exception/list")).text
 
-    assert HIDDEN not in words(told)
+    assert HIDDEN not in get_page_text(told)
     assert re.search(r'aria-current="true">All</a>', told)
 
 
-async def test_a_list_of_bookings_is_read_in_few_statements(desk: Desk, visits: list[int]) -> None:
-    with desk.counting() as statements:
+async def test_a_list_of_bookings_is_read_in_few_statements(desk: AdminDesk, visits: list[int]) -> None:
+    with desk.record_statements() as statements:
         assert await listed(desk.mara) == [2, 4, 3]
 
     told = ["SELECT count", "SELECT bookings.id", "SELECT bookings.id", "SELECT services.id", "SELECT resources.id"]

@@ -10,7 +10,16 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import CalendarException, Service
 from tests.conftest import NOW, OWNER
-from tests.support.admin_client import Answer, Desk, Page, desk, open_door, send, staff_settings, words
+from tests.support.admin_client import (
+    AdminDesk,
+    FormResult,
+    ParsedPage,
+    desk,
+    get_page_text,
+    open_door,
+    post_form,
+    staff_settings,
+)
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -28,41 +37,43 @@ async def hours(database: Database) -> list[tuple[Any, ...]]:
     ]
 
 
-async def keep(desk: Desk, **fields: Any) -> Answer:
+async def keep(desk: AdminDesk, **fields: Any) -> FormResult:
     """Open the week as Mara, type this and nothing else, and save."""
     opened = await desk.mara.get(WEEK)
-    return await send(desk.mara, WEEK, {"seen": Page(opened.text).fields["seen"], **fields})
+    return await post_form(desk.mara, WEEK, {"seen": ParsedPage(opened.text).fields["seen"], **fields})
 
 
-async def test_a_resource_without_hours_is_always_open_and_the_page_says_so(desk: Desk, haircut: Service) -> None:
+async def test_a_resource_without_hours_is_always_open_and_the_page_says_so(desk: AdminDesk, haircut: Service) -> None:
     page = await desk.mara.get(WEEK)
 
     assert page.status_code == 200
-    assert "No hours at all: always open." in words(page.text)
+    assert "No hours at all: always open." in get_page_text(page.text)
 
 
-async def test_a_week_is_typed_at_once(desk: Desk, haircut: Service, database: Database) -> None:
+async def test_a_week_is_typed_at_once(desk: AdminDesk, haircut: Service, database: Database) -> None:
     answer = await keep(desk, **HALVES, **NIGHT)
 
-    assert (answer.status, answer.where) == (303, WEEK)
+    assert (answer.status, answer.location) == (303, WEEK)
     assert await hours(database) == [
         (1, "09:00", "13:00", None, None), (1, "14:00", "18:00", None, None), (5, "22:00", "06:00", None, None),
     ]  # fmt: skip
-    told = words((await desk.mara.get(WEEK)).text)
+    told = get_page_text((await desk.mara.get(WEEK)).text)
     assert "The hours of Haircut are saved." in told
     assert "closes the next day" in told
 
 
-async def test_a_season_stands_beside_the_rest_of_the_year(desk: Desk, haircut: Service, database: Database) -> None:
+async def test_a_season_stands_beside_the_rest_of_the_year(
+    desk: AdminDesk, haircut: Service, database: Database
+) -> None:
     summer = {"from-1": "2030-06-01", "until-1": "2030-08-31", "opens-1-1": "07:00", "closes-1-1": "12:00"}
 
     await keep(desk, **HALVES, **summer)
 
     assert [str(part) for part in (await hours(database))[-1]] == ["1", "07:00", "12:00", "2030-06-01", "2030-08-31"]
-    assert "2030-06-01 – 2030-08-31" in words((await desk.mara.get(WEEK)).text)
+    assert "2030-06-01 – 2030-08-31" in get_page_text((await desk.mara.get(WEEK)).text)
 
 
-async def test_what_stays_is_not_touched(desk: Desk, haircut: Service, database: Database) -> None:
+async def test_what_stays_is_not_touched(desk: AdminDesk, haircut: Service, database: Database) -> None:
     await keep(desk, **HALVES)
 
     await keep(desk, **HALVES, **NIGHT)
@@ -73,7 +84,7 @@ async def test_what_stays_is_not_touched(desk: Desk, haircut: Service, database:
     assert [row["action"] for row in told] == ["created"] * 3
 
 
-async def test_an_empty_week_is_always_open_again(desk: Desk, haircut: Service, database: Database) -> None:
+async def test_an_empty_week_is_always_open_again(desk: AdminDesk, haircut: Service, database: Database) -> None:
     await keep(desk, **HALVES)
 
     await keep(desk)
@@ -82,15 +93,15 @@ async def test_an_empty_week_is_always_open_again(desk: Desk, haircut: Service, 
 
 
 async def test_the_hours_somebody_else_just_changed_are_not_overwritten(
-    desk: Desk, haircut: Service, database: Database
+    desk: AdminDesk, haircut: Service, database: Database
 ) -> None:
-    seen = Page((await desk.mara.get(WEEK)).text).fields["seen"]
+    seen = ParsedPage((await desk.mara.get(WEEK)).text).fields["seen"]
     await keep(desk, **NIGHT)
 
-    answer = await send(desk.ada, WEEK, {"seen": seen, **HALVES})
+    answer = await post_form(desk.ada, WEEK, {"seen": seen, **HALVES})
 
     assert answer.status == 412
-    assert "Someone changed this while you were editing." in answer.page
+    assert "Someone changed this while you were editing." in answer.text
     assert 'value="09:00"' in answer.html
     assert await hours(database) == [(5, "22:00", "06:00", None, None)]
 
@@ -107,21 +118,21 @@ async def test_the_hours_somebody_else_just_changed_are_not_overwritten(
     ],
 )
 async def test_what_makes_no_hours_is_refused_in_words(
-    typed: dict[str, Any], sentence: str, desk: Desk, haircut: Service, database: Database
+    typed: dict[str, Any], sentence: str, desk: AdminDesk, haircut: Service, database: Database
 ) -> None:
     answer = await keep(desk, **typed)
 
     assert answer.status == 422
-    assert sentence in answer.page
+    assert sentence in answer.text
     assert await hours(database) == []
 
 
 @pytest.mark.parametrize("number", ["0", "99", "-1", "x", "9" * 30, "1%00"])
-async def test_a_resource_that_there_is_not_has_no_week(number: str, desk: Desk) -> None:
+async def test_a_resource_that_there_is_not_has_no_week(number: str, desk: AdminDesk) -> None:
     assert (await desk.mara.get(f"/admin/resource/{number}/week")).status_code == 404
 
 
-async def test_nobody_else_reads_or_writes_a_week(desk: Desk, haircut: Service, database: Database) -> None:
+async def test_nobody_else_reads_or_writes_a_week(desk: AdminDesk, haircut: Service, database: Database) -> None:
     seen = await desk.visitor.get(WEEK)
     typed = await desk.visitor.post(WEEK, data={"seen": "", **NIGHT})
 
@@ -129,20 +140,20 @@ async def test_nobody_else_reads_or_writes_a_week(desk: Desk, haircut: Service, 
     assert await hours(database) == []
 
 
-async def test_a_week_from_another_site_is_refused(desk: Desk, haircut: Service, database: Database) -> None:
+async def test_a_week_from_another_site_is_refused(desk: AdminDesk, haircut: Service, database: Database) -> None:
     answer = await desk.mara.post(WEEK, data={"seen": "", **NIGHT}, headers={"origin": "http://evil.test"})
 
     assert answer.status_code == 403
     assert await hours(database) == []
 
 
-async def test_the_page_of_a_resource_leads_to_its_week(desk: Desk, haircut: Service) -> None:
+async def test_the_page_of_a_resource_leads_to_its_week(desk: AdminDesk, haircut: Service) -> None:
     page = await desk.mara.get("/admin/resource/details/1")
 
     assert f'href="http://bookit.test{WEEK}"' in page.text
 
 
-async def test_the_week_shows_what_is_different_once(desk: Desk, haircut: Service, database: Database) -> None:
+async def test_the_week_shows_what_is_different_once(desk: AdminDesk, haircut: Service, database: Database) -> None:
     async with database.transaction(by=OWNER) as session:
         for resource, days, reason in ((None, 3, "Holiday"), (1, 5, "Ill <b>"), (None, -3, "Long ago")):
             start = NOW + timedelta(days=days)
@@ -150,7 +161,7 @@ async def test_the_week_shows_what_is_different_once(desk: Desk, haircut: Servic
             end = start + timedelta(days=1)
             await records.create(session, CalendarException, by=OWNER, now=NOW, end_time=end, **facts)
 
-    page = words((await desk.mara.get(WEEK)).text)
+    page = get_page_text((await desk.mara.get(WEEK)).text)
 
     assert "closed, everybody, Holiday" in page
     assert "closed, Ill <b>" in page

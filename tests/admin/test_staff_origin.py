@@ -4,7 +4,7 @@ import pytest
 
 from bookit.schema.tables import Booking
 from tests.conftest import PASSWORD
-from tests.support.admin_client import ALL, Desk, desk, open_door, routes_of, staff_settings, visit
+from tests.support.admin_client import ALL_VIEWS, AdminDesk, desk, list_admin_routes, open_door, staff_settings, visit
 
 __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
 
@@ -22,9 +22,9 @@ FOREIGN: list[tuple[str, dict[str, str]]] = [
 
 
 @pytest.mark.parametrize("headers", [headers for _, headers in FOREIGN], ids=[name for name, _ in FOREIGN])
-async def test_what_another_site_asks_for_is_refused(desk: Desk, visit: Booking, headers: dict[str, str]) -> None:
+async def test_what_another_site_asks_for_is_refused(desk: AdminDesk, visit: Booking, headers: dict[str, str]) -> None:
     """D3: on every unsafe address, signing in and out among them."""
-    unsafe = [(method, path) for method, path in routes_of(desk) if method not in {"GET", "OPTIONS"}]
+    unsafe = [(method, path) for method, path in list_admin_routes(desk) if method not in {"GET", "OPTIONS"}]
     assert {method for method, _ in unsafe} == {"POST", "DELETE"}
     del desk.ada.headers["origin"]
     fields = {"pks": "1", "username": "ada@example.com", "password": PASSWORD}
@@ -34,29 +34,29 @@ async def test_what_another_site_asks_for_is_refused(desk: Desk, visit: Booking,
         answer = await desk.ada.request(method, path, headers=headers, **sent)  # type: ignore[arg-type]  # one of both
         assert answer.status_code == 403, (method, path)
         assert "set-cookie" not in answer.headers
-    row = await desk.row("bookings", 1)
+    row = await desk.fetch_row("bookings", 1)
     assert row is not None
     assert (row["status"], row["version"]) == ("pending", 1)
     assert (await desk.ada.get("/admin/booking/list")).status_code == 200
 
 
 @pytest.mark.parametrize("headers", [{"origin": "http://bookit.test"}, {"sec-fetch-site": "same-origin"}])
-async def test_what_our_own_page_asks_for_is_done(desk: Desk, visit: Booking, headers: dict[str, str]) -> None:
+async def test_what_our_own_page_asks_for_is_done(desk: AdminDesk, visit: Booking, headers: dict[str, str]) -> None:
     """D3."""
     del desk.ada.headers["origin"]
 
     answer = await desk.ada.post("/admin/booking/action/confirm", data={"pks": "1"}, headers=headers)
 
     assert answer.status_code == 303
-    row = await desk.row("bookings", 1)
+    row = await desk.fetch_row("bookings", 1)
     assert row is not None
     assert row["status"] == "confirmed"
 
 
-async def test_every_page_has_its_headers(desk: Desk, visit: Booking) -> None:
+async def test_every_page_has_its_headers(desk: AdminDesk, visit: Booking) -> None:
     paths = [
         "/admin/login",
-        *(f"/admin/{identity}/list" for identity in ALL),
+        *(f"/admin/{identity}/list" for identity in ALL_VIEWS),
         "/admin/booking/details/1",
         "/admin/nope/list",
     ]

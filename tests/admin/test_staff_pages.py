@@ -13,8 +13,17 @@ from bookit.db.pool import Database
 from bookit.policy import permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, Service, Status, table_of
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person, every_table
-from tests.support.admin_client import ALL, Desk, desk, fill, open_door, send, staff_settings, words
+from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person, list_tables
+from tests.support.admin_client import (
+    ALL_VIEWS,
+    AdminDesk,
+    desk,
+    get_page_text,
+    open_door,
+    post_form,
+    staff_settings,
+    submit_form,
+)
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -37,7 +46,7 @@ async def busy(database: Database, tom: Person, haircut: Service) -> Booking:
     return booking
 
 
-async def first(desk: Desk, identity: str) -> int:
+async def first(desk: AdminDesk, identity: str) -> int:
     """Give the number of some row of a page's table."""
     view = next(view for view in VIEWS if view.identity == identity)
     rows = await desk.database.fetch(text(f"SELECT min(id) AS id FROM {table_of(view.model).name}"))
@@ -48,14 +57,14 @@ async def first(desk: Desk, identity: str) -> int:
 def test_every_table_has_a_page_of_the_one_kind() -> None:
     assert all(issubclass(view, RecordView) for view in VIEWS)
     assert {view.model.__name__ for view in VIEWS} | WITHOUT_A_PAGE == {
-        table.__name__ for table in every_table() if table.__module__.startswith("bookit")
+        table.__name__ for table in list_tables() if table.__module__.startswith("bookit")
     }
-    assert {view.identity for view in VIEWS} == set(ALL)
+    assert {view.identity for view in VIEWS} == set(ALL_VIEWS)
     assert {view.category for view in VIEWS} == {"Desk", "Catalogue", "People", "History"}
 
 
-@pytest.mark.parametrize("identity", ALL)
-async def test_every_page_answers(desk: Desk, busy: Booking, identity: str) -> None:
+@pytest.mark.parametrize("identity", ALL_VIEWS)
+async def test_every_page_answers(desk: AdminDesk, busy: Booking, identity: str) -> None:
     number = await first(desk, identity)
     view = next(view for view in VIEWS if view.identity == identity)
     pages = ["list", f"details/{number}", "export/csv"]
@@ -66,13 +75,13 @@ async def test_every_page_answers(desk: Desk, busy: Booking, identity: str) -> N
         answer = await desk.ada.get(f"/admin/{identity}/{page}")
         assert answer.status_code == 200, page
         assert "Status." not in answer.text
-        assert "+00:00" not in words(answer.text) or page == "export/csv"
+        assert "+00:00" not in get_page_text(answer.text) or page == "export/csv"
         assert " object at 0x" not in answer.text
 
 
-@pytest.mark.parametrize("identity", ALL)
+@pytest.mark.parametrize("identity", ALL_VIEWS)
 @pytest.mark.parametrize("who", ["mara", "ada"])
-async def test_people_see_what_they_may(desk: Desk, busy: Booking, who: str, identity: str) -> None:
+async def test_people_see_what_they_may(desk: AdminDesk, busy: Booking, who: str, identity: str) -> None:
     """What policy.may says is what each page does, and what its buttons offer."""
     client = getattr(desk, who)
     actor = Actor("admin", role=Role.STAFF if who == "mara" else Role.ADMIN)
@@ -94,40 +103,40 @@ async def test_people_see_what_they_may(desk: Desk, busy: Booking, who: str, ide
     assert offered == (expected("create", view.can_create) == 200)
 
 
-async def test_staff_are_not_shown_history_of_everything(desk: Desk, busy: Booking) -> None:
+async def test_staff_are_not_shown_history_of_everything(desk: AdminDesk, busy: Booking) -> None:
     assert (await desk.mara.get("/admin/event/list")).status_code in {403, 404}
     menu = (await desk.mara.get("/admin/booking/list")).text
     assert "/admin/event/list" not in menu
     assert "/admin/event/list" in (await desk.ada.get("/admin/booking/list")).text
 
 
-async def test_an_admin_gives_out_roles(desk: Desk, tom: Person) -> None:
-    answer = await fill(desk.ada, f"/admin/user/edit/{tom.id}", role="staff")
+async def test_an_admin_gives_out_roles(desk: AdminDesk, tom: Person) -> None:
+    answer = await submit_form(desk.ada, f"/admin/user/edit/{tom.id}", role="staff")
 
     assert answer.status == 302, answer
-    row = await desk.row("users", tom.id)
+    row = await desk.fetch_row("users", tom.id)
     assert row is not None
     assert row["role"] == "staff"
 
 
-async def test_staff_change_a_customers_name(desk: Desk, tom: Person) -> None:
-    answer = await fill(desk.mara, f"/admin/user/edit/{tom.id}", name="Thomas")
+async def test_staff_change_a_customers_name(desk: AdminDesk, tom: Person) -> None:
+    answer = await submit_form(desk.mara, f"/admin/user/edit/{tom.id}", name="Thomas")
 
     assert answer.status == 302, answer
-    row = await desk.row("users", tom.id)
+    row = await desk.fetch_row("users", tom.id)
     assert row is not None
     assert row["name"] == "Thomas"
 
 
 @pytest.mark.parametrize("identity", EDITABLE)
-async def test_labels_come_from_the_tables(desk: Desk, busy: Booking, identity: str) -> None:
+async def test_labels_come_from_the_tables(desk: AdminDesk, busy: Booking, identity: str) -> None:
     view = next(view for view in VIEWS if view.identity == identity)
     number = await first(desk, identity)
     fields: dict[str, Any] = vars(view)["model"].model_fields
     shown = [name for name in view.form_edit_rules if name != "version"]
 
-    page = words((await desk.ada.get(f"/admin/{identity}/edit/{number}")).text)
-    listed = words((await desk.ada.get(f"/admin/{identity}/list")).text)
+    page = get_page_text((await desk.ada.get(f"/admin/{identity}/edit/{number}")).text)
+    listed = get_page_text((await desk.ada.get(f"/admin/{identity}/list")).text)
 
     for name, (label, helping) in view.many_relations.items():
         assert label in page or name not in shown, name
@@ -142,10 +151,10 @@ async def test_labels_come_from_the_tables(desk: Desk, busy: Booking, identity: 
         assert declared.title in listed, name
 
 
-async def test_times_are_the_business_own(desk: Desk, busy: Booking) -> None:
+async def test_times_are_the_business_own(desk: AdminDesk, busy: Booking) -> None:
     """Ten in UTC is eleven in Berlin."""
     for page in ("list", "details/1"):
-        told = words((await desk.mara.get(f"/admin/booking/{page}")).text)
+        told = get_page_text((await desk.mara.get(f"/admin/booking/{page}")).text)
         assert "Tue 08 Jan 2030, 11:00" in told
         assert "Tue 08 Jan 2030, 10:00" not in told
     form = (await desk.mara.get("/admin/booking/edit/1")).text
@@ -153,8 +162,8 @@ async def test_times_are_the_business_own(desk: Desk, busy: Booking) -> None:
     assert "Europe/Berlin" in form
 
 
-async def test_a_list_tells_who_and_what(desk: Desk, busy: Booking) -> None:
-    told = words((await desk.mara.get("/admin/booking/list")).text)
+async def test_a_list_tells_who_and_what(desk: AdminDesk, busy: Booking) -> None:
+    told = get_page_text((await desk.mara.get("/admin/booking/list")).text)
 
     for found in ("Tom", "Haircut", "Pending", "35.00"):
         assert found in told
@@ -177,36 +186,36 @@ async def test_a_list_tells_who_and_what(desk: Desk, busy: Booking) -> None:
         ("start_time=2030-01-09..", False),
     ],
 )
-async def test_a_booking_is_found(desk: Desk, busy: Booking, eve: Person, query: str, is_found: bool) -> None:
+async def test_a_booking_is_found(desk: AdminDesk, busy: Booking, eve: Person, query: str, is_found: bool) -> None:
     for page, sign in (("list", "/admin/booking/details/1"), ("export/csv", "2030-01-08")):
         html = (await desk.mara.get(f"/admin/booking/{page}?{query}")).text
         assert (sign in (html if page == "list" else html.partition("\r\n")[2])) == is_found, page
 
 
-async def test_a_booking_lives_its_life(desk: Desk, tom: Person, haircut: Service) -> None:
+async def test_a_booking_lives_its_life(desk: AdminDesk, tom: Person, haircut: Service) -> None:
     """Made, moved, confirmed and cancelled with a reason; history tells it all."""
     fields = {"user": tom.id, "service": 1, "resource": 1, "start_time": "2030-01-08T11:00"}
-    made = await send(desk.mara, "/admin/booking/create", fields)
+    made = await post_form(desk.mara, "/admin/booking/create", fields)
     assert made.status == 302, made
-    moved = await fill(desk.mara, "/admin/booking/edit/1", start_time="2030-01-08T12:30")
+    moved = await submit_form(desk.mara, "/admin/booking/edit/1", start_time="2030-01-08T12:30")
     assert moved.status == 302, moved
-    row = await desk.row("bookings", 1)
+    row = await desk.fetch_row("bookings", 1)
     assert row is not None
     assert f"{row['start_time']:%d %H:%M} {row['end_time']:%H:%M}" == "08 11:30 12:15"
 
     await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1"})
-    assert "Booking #1 is confirmed." in await desk.told(desk.mara)
+    assert "Booking #1 is confirmed." in await desk.fetch_list_text(desk.mara)
     answer = await desk.mara.post(
         "/admin/booking/action/cancel",
         data={"pks": "1", "reason": "Tom is <b>ill</b>", "back": "/admin/booking/details/1"},
     )
     assert answer.headers["location"] == "/admin/booking/details/1"
 
-    row = await desk.row("bookings", 1)
+    row = await desk.fetch_row("bookings", 1)
     assert row is not None
     assert row["status"] == Status.CANCELLED
     page = await desk.mara.get("/admin/booking/details/1")
-    told = words(page.text)
+    told = get_page_text(page.text)
     assert "Cancelled" in told
     assert "<b>ill" not in page.text
     assert "Tom is <b>ill</b>" in told
@@ -220,7 +229,7 @@ async def test_a_booking_lives_its_life(desk: Desk, tom: Person, haircut: Servic
     assert {row["door"] for row in events} == {"admin"}
 
 
-async def test_each_row_has_its_own_outcome(desk: Desk, busy: Booking, database: Database, eve: Person) -> None:
+async def test_each_row_has_its_own_outcome(desk: AdminDesk, busy: Booking, database: Database, eve: Person) -> None:
     """A cancelled visit whose slot was given away cannot be reopened; the others can."""
     await desk.mara.post("/admin/booking/action/cancel", data={"pks": "1"})
     async with database.transaction(by=OWNER) as session:
@@ -229,21 +238,21 @@ async def test_each_row_has_its_own_outcome(desk: Desk, busy: Booking, database:
             why = "It closes early, but not for her"
             await records.create(session, Booking, by=OWNER, now=NOW, override_reason=why, **facts)
     await desk.mara.post("/admin/booking/action/confirm", data={"pks": "3"})
-    await desk.told(desk.mara)
+    await desk.fetch_list_text(desk.mara)
 
     await desk.mara.post("/admin/booking/action/reopen", data={"pks": "1,3"})
 
-    told = await desk.told(desk.mara)
+    told = await desk.fetch_list_text(desk.mara)
     assert "Booking #3 is reopened." in told
     assert "#1: Booking conflict: time slot is not available" in told
-    rows = [await desk.row("bookings", number) for number in (1, 3)]
+    rows = [await desk.fetch_row("bookings", number) for number in (1, 3)]
     assert [row and row["status"] for row in rows] == ["cancelled", "pending"]
 
 
-async def test_a_refusal_is_on_its_field_and_above_the_form(desk: Desk, busy: Booking, eve: Person) -> None:
+async def test_a_refusal_is_on_its_field_and_above_the_form(desk: AdminDesk, busy: Booking, eve: Person) -> None:
     fields = {"user": eve.id, "service": 1, "resource": 1, "start_time": "2030-01-08T11:15", "override_reason": "Ok"}
 
-    answer = await send(desk.mara, "/admin/booking/create", fields)
+    answer = await post_form(desk.mara, "/admin/booking/create", fields)
 
     sentence = "Booking conflict: time slot is not available"
     assert answer.is_refused
@@ -254,9 +263,9 @@ async def test_a_refusal_is_on_its_field_and_above_the_form(desk: Desk, busy: Bo
     assert 'value="2030-01-08' in answer.html  # What was typed is still there.
 
 
-async def test_two_refusals_one_after_the_other_do_not_mix(desk: Desk, busy: Booking, eve: Person) -> None:
+async def test_two_refusals_one_after_the_other_do_not_mix(desk: AdminDesk, busy: Booking, eve: Person) -> None:
     fields = {"user": eve.id, "service": 1, "resource": 1, "start_time": "2030-01-08T11:15", "override_reason": "Ok"}
-    assert (await send(desk.mara, "/admin/booking/create", fields)).is_refused
+    assert (await post_form(desk.mara, "/admin/booking/create", fields)).is_refused
 
     again = await desk.mara.get("/admin/booking/create")
 

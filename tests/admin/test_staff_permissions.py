@@ -4,48 +4,50 @@ import pytest
 
 from bookit.schema.tables import Service
 from tests.conftest import Person
-from tests.support.admin_client import Desk, Page, desk, open_door, send, staff_settings
+from tests.support.admin_client import AdminDesk, ParsedPage, desk, open_door, post_form, staff_settings
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
 
-async def test_staff_cannot_give_out_roles(desk: Desk, tom: Person, mara: Person) -> None:
+async def test_staff_cannot_give_out_roles(desk: AdminDesk, tom: Person, mara: Person) -> None:
     """D18."""
     for number in (tom.id, mara.id):
-        before = await desk.row("users", number)
+        before = await desk.fetch_row("users", number)
         for changed in ({"role": "admin"}, {"role": "admin", "name": "Boss"}):
             opened = await desk.mara.get(f"/admin/user/edit/{number}")
             fields = (
-                Page(opened.text).fields
+                ParsedPage(opened.text).fields
                 if opened.status_code == 200
                 else {"version": "1", "name": "x", "email": "x@x.example"}
             )
-            answer = await send(desk.mara, f"/admin/user/edit/{number}", fields | changed)
+            answer = await post_form(desk.mara, f"/admin/user/edit/{number}", fields | changed)
             assert answer.is_refused or answer.status == 302
-            row = await desk.row("users", number)
+            row = await desk.fetch_row("users", number)
             assert row is not None
             assert before is not None
             assert row["role"] == before["role"]
 
 
-async def test_staff_cannot_change_a_colleague(desk: Desk, ada: Person) -> None:
+async def test_staff_cannot_change_a_colleague(desk: AdminDesk, ada: Person) -> None:
     """D18, D20."""
-    before = await desk.row("users", ada.id)
+    before = await desk.fetch_row("users", ada.id)
     opened = await desk.mara.get(f"/admin/user/edit/{ada.id}")
     fields = (
-        Page(opened.text).fields if opened.status_code == 200 else {"version": "1", "name": "x", "email": "x@x.example"}
+        ParsedPage(opened.text).fields
+        if opened.status_code == 200
+        else {"version": "1", "name": "x", "email": "x@x.example"}
     )
 
-    answer = await send(desk.mara, f"/admin/user/edit/{ada.id}", fields | {"email": "mine@example.com"})
+    answer = await post_form(desk.mara, f"/admin/user/edit/{ada.id}", fields | {"email": "mine@example.com"})
 
     assert answer.is_refused
-    assert await desk.row("users", ada.id) == before
+    assert await desk.fetch_row("users", ada.id) == before
 
 
 @pytest.mark.parametrize("identity", ["service", "resource"])
-async def test_staff_cannot_change_the_catalogue(desk: Desk, haircut: Service, identity: str) -> None:
+async def test_staff_cannot_change_the_catalogue(desk: AdminDesk, haircut: Service, identity: str) -> None:
     """D18, D20: not by its buttons, and not by an address they know."""
-    before = await desk.row(f"{identity}s", 1)
+    before = await desk.fetch_row(f"{identity}s", 1)
     fields = {
         "title": "Mine",
         "name": "Mine",
@@ -60,12 +62,12 @@ async def test_staff_cannot_change_the_catalogue(desk: Desk, haircut: Service, i
         assert (await desk.mara.get(f"/admin/{identity}/{path}")).status_code == 403
         assert (await desk.mara.post(f"/admin/{identity}/{path}", data=fields)).status_code == 403
     assert (await desk.mara.delete(f"/admin/{identity}/delete", params={"pks": "1"})).status_code == 403
-    assert await desk.row(f"{identity}s", 1) == before
-    assert await desk.row(f"{identity}s", 2) is None
+    assert await desk.fetch_row(f"{identity}s", 1) == before
+    assert await desk.fetch_row(f"{identity}s", 2) is None
 
 
 @pytest.mark.parametrize("verb", ["create", "edit/1", "delete"])
-async def test_nobody_changes_history(desk: Desk, verb: str) -> None:
+async def test_nobody_changes_history(desk: AdminDesk, verb: str) -> None:
     """D19."""
     for client in (desk.ada, desk.mara):
         method = "DELETE" if verb == "delete" else "POST"

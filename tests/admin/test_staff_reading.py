@@ -13,12 +13,23 @@ from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service, User
 from bookit.settings import Settings
 from tests.conftest import NOW, OWNER, Person
-from tests.support.admin_client import ALL, Desk, OpenDoor, Page, desk, open_door, staff_settings, visit
+from tests.support.admin_client import (
+    ALL_VIEWS,
+    AdminDesk,
+    BuildApp,
+    ParsedPage,
+    desk,
+    open_door,
+    staff_settings,
+    visit,
+)
 
 __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
 
 
-async def test_relations_are_looked_up_and_never_loaded_whole(desk: Desk, database: Database, visit: Booking) -> None:
+async def test_relations_are_looked_up_and_never_loaded_whole(
+    desk: AdminDesk, database: Database, visit: Booking
+) -> None:
     """D6."""
     async with database.transaction(by=OWNER) as session:
         await session.fetch(
@@ -43,18 +54,18 @@ async def test_relations_are_looked_up_and_never_loaded_whole(desk: Desk, databa
         f"user/details/{visit.user_id}",
         f"user/edit/{visit.user_id}",
     ):
-        with desk.counting() as statements:
+        with desk.record_statements() as statements:
             page = await desk.ada.get(f"/admin/{path}")
         assert page.status_code == 200
         assert "Stranger" not in page.text, path
-        assert all(len(choices) <= 7 for choices in Page(page.text).selects.values()), path
+        assert all(len(choices) <= 7 for choices in ParsedPage(page.text).selects.values()), path
         assert len(statements) <= 6, (path, statements)
         assert not [found for found in statements if "FROM users" in found and "WHERE" not in found], path
 
 
-@pytest.mark.parametrize("identity", ALL)
+@pytest.mark.parametrize("identity", ALL_VIEWS)
 async def test_a_longer_list_takes_no_more_statements(
-    desk: Desk, database: Database, tom: Person, haircut: Service, identity: str
+    desk: AdminDesk, database: Database, tom: Person, haircut: Service, identity: str
 ) -> None:
     """D6: no statement for each row."""
     counted = []
@@ -78,7 +89,7 @@ async def test_a_longer_list_takes_no_more_statements(
                         " VALUES (1, '2030-01-01Z', '2030-01-02Z')"
                     )
                 )
-        with desk.counting() as statements:
+        with desk.record_statements() as statements:
             assert (await desk.ada.get(f"/admin/{identity}/list")).status_code == 200
         counted.append(len(statements))
 
@@ -96,7 +107,7 @@ def test_a_page_must_name_its_columns() -> None:
 
 
 async def test_the_door_reads_through_sessions_of_its_own(
-    open_door: OpenDoor, staff_settings: Settings, database: Database
+    open_door: BuildApp, staff_settings: Settings, database: Database
 ) -> None:
     """D12: SQLAdmin changes the session maker it is given, so it is given one that nobody else has."""
     app = open_door(staff_settings)
@@ -109,7 +120,7 @@ async def test_the_door_reads_through_sessions_of_its_own(
     assert site.session_maker.kw["bind"] is site.engine
 
 
-async def test_forms_do_not_grow_with_each_page(desk: Desk, haircut: Service) -> None:
+async def test_forms_do_not_grow_with_each_page(desk: AdminDesk, haircut: Service) -> None:
     """D13."""
     view = next(view for view in desk.site.views if view.identity == "service")
     assert isinstance(view, RecordView)

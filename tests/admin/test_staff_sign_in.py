@@ -12,18 +12,18 @@ from bookit.policy import limits
 from bookit.refusals import Busy
 from bookit.settings import Settings
 from server.app import build
-from tests.conftest import PASSWORD, Person, refused
+from tests.conftest import PASSWORD, Person, status_and_code
 from tests.support.admin_client import (
-    Answer,
-    Desk,
-    Page,
-    browser,
+    AdminDesk,
+    FormResult,
+    ParsedPage,
     desk,
+    get_page_text,
+    make_browser,
     open_door,
-    send,
+    post_form,
     sign_in,
     staff_settings,
-    words,
 )
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
@@ -32,8 +32,8 @@ NEW = "a new secret"
 FORM = {"current_password": PASSWORD, "password": NEW}
 
 
-async def change(client: httpx2.AsyncClient, **given: str) -> Answer:
-    return await send(client, "/admin/password", {**FORM, **given})
+async def change(client: httpx2.AsyncClient, **given: str) -> FormResult:
+    return await post_form(client, "/admin/password", {**FORM, **given})
 
 
 async def is_signed_in(client: httpx2.AsyncClient) -> bool:
@@ -41,15 +41,15 @@ async def is_signed_in(client: httpx2.AsyncClient) -> bool:
 
 
 @pytest.mark.parametrize(("who", "told"), [("mara", "Mara Staff"), ("ada", "Ada Admin")])
-async def test_the_menu_says_who_is_signed_in(desk: Desk, who: str, told: str) -> None:
+async def test_the_menu_says_who_is_signed_in(desk: AdminDesk, who: str, told: str) -> None:
     page = await getattr(desk, who).get("/admin/booking/list")
 
-    assert told in words(page.text)
+    assert told in get_page_text(page.text)
     assert 'href="http://bookit.test/admin/password"' in page.text
 
 
-async def test_a_name_in_the_menu_is_no_html(desk: Desk, ada: Person) -> None:
-    await ada.asks("PATCH", "/me", json={"name": "<b>Ada"})
+async def test_a_name_in_the_menu_is_no_html(desk: AdminDesk, ada: Person) -> None:
+    await ada.request("PATCH", "/me", json={"name": "<b>Ada"})
 
     assert "&lt;b&gt;Ada" in (await desk.ada.get("/admin/booking/list")).text
 
@@ -58,33 +58,33 @@ async def test_a_name_in_the_menu_is_no_html(desk: Desk, ada: Person) -> None:
 
 
 @pytest.mark.parametrize("who", ["mara", "ada"])
-async def test_a_new_password_ends_every_other_sign_in(desk: Desk, who: str) -> None:
+async def test_a_new_password_ends_every_other_sign_in(desk: AdminDesk, who: str) -> None:
     """Staff may do this too, who may change no roles."""
     here, email = getattr(desk, who), f"{who}@example.com"
-    async with browser(desk.app) as elsewhere:
+    async with make_browser(desk.app) as elsewhere:
         await sign_in(elsewhere, email)
-        form = Page((await here.get("/admin/password")).text)
+        form = ParsedPage((await here.get("/admin/password")).text)
         assert {"current_password", "password"} <= form.fields.keys()
 
         answer = await change(here)
 
-        assert (answer.status, answer.where) == (303, "http://bookit.test/admin/")
-        assert "Your password is changed." in await desk.told(here)
+        assert (answer.status, answer.location) == (303, "http://bookit.test/admin/")
+        assert "Your password is changed." in await desk.fetch_list_text(here)
         assert await is_signed_in(here)
         assert not await is_signed_in(elsewhere)
     assert (await sign_in(desk.visitor, email)).status_code == 400
     assert (await sign_in(desk.visitor, email, NEW)).status_code == 303
 
 
-async def test_a_new_password_ends_the_sign_ins_of_the_api(desk: Desk, mara: Person) -> None:
+async def test_a_new_password_ends_the_sign_ins_of_the_api(desk: AdminDesk, mara: Person) -> None:
     sent = {"email": "mara@example.com", "password": PASSWORD}
     tokens = (await mara.client.post("/auth/login", json=sent)).json()
 
     await change(desk.mara)
 
-    assert refused(await mara.asks("GET", "/me")) == (401, "sign-in-ended")
+    assert status_and_code(await mara.request("GET", "/me")) == (401, "sign-in-ended")
     again = await mara.client.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
-    assert refused(again) == (401, "sign-in-ended")
+    assert status_and_code(again) == (401, "sign-in-ended")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ async def test_a_new_password_ends_the_sign_ins_of_the_api(desk: Desk, mara: Per
     ],
 )
 async def test_a_refused_password_is_refused_on_its_field(
-    desk: Desk, given: dict[str, str], field: str, sentence: str
+    desk: AdminDesk, given: dict[str, str], field: str, sentence: str
 ) -> None:
     answer = await change(desk.mara, **given)
 
@@ -111,46 +111,46 @@ async def test_a_refused_password_is_refused_on_its_field(
     assert (await sign_in(desk.visitor, "mara@example.com")).status_code == 303
 
 
-async def test_guesses_of_the_current_password_count_as_sign_ins_do(desk: Desk) -> None:
+async def test_guesses_of_the_current_password_count_as_sign_ins_do(desk: AdminDesk) -> None:
     for _ in range(limits.MAX_ATTEMPTS_PER_ACCOUNT):
         assert (await change(desk.mara, current_password="guess")).status == 400
 
     answer = await change(desk.mara)
 
     assert answer.status == 429
-    assert "Too many wrong sign-ins. Please try again in" in answer.page
+    assert "Too many wrong sign-ins. Please try again in" in answer.text
     assert (await sign_in(desk.visitor, "mara@example.com")).status_code == 429
 
 
 async def test_guesses_at_the_api_count_too(mara: Person) -> None:
     wrong = {"current_password": "guess", "password": NEW}
     for _ in range(limits.MAX_ATTEMPTS_PER_ACCOUNT):
-        assert refused(await mara.asks("PATCH", "/me", json=wrong)) == (400, "wrong-current-password")
+        assert status_and_code(await mara.request("PATCH", "/me", json=wrong)) == (400, "wrong-current-password")
 
-    answer = await mara.asks("PATCH", "/me", json=wrong)
+    answer = await mara.request("PATCH", "/me", json=wrong)
 
-    assert refused(answer) == (429, "too-many-guesses")
+    assert status_and_code(answer) == (429, "too-many-guesses")
     assert int(answer.headers["retry-after"]) > 0
 
 
 @pytest.mark.parametrize("headers", [{"origin": "http://evil.test"}, {"sec-fetch-site": "same-site"}])
-async def test_another_site_changes_no_password(desk: Desk, headers: dict[str, str]) -> None:
+async def test_another_site_changes_no_password(desk: AdminDesk, headers: dict[str, str]) -> None:
     answer = await desk.mara.post("/admin/password", data=FORM, headers=headers)
 
     assert answer.status_code == 403
     assert (await sign_in(desk.visitor, "mara@example.com")).status_code == 303
 
 
-async def test_nobody_else_has_a_page_for_a_password(desk: Desk, tom: Person) -> None:
+async def test_nobody_else_has_a_page_for_a_password(desk: AdminDesk, tom: Person) -> None:
     for method in ("GET", "POST"):
         answer = await desk.visitor.request(method, "/admin/password", data=FORM if method == "POST" else None)
         assert (answer.status_code, answer.headers["location"]) == (302, "http://bookit.test/admin/login")
 
 
-async def test_history_tells_of_a_new_password_and_not_which(desk: Desk, mara: Person) -> None:
+async def test_history_tells_of_a_new_password_and_not_which(desk: AdminDesk, mara: Person) -> None:
     await change(desk.mara)
 
-    told = words((await desk.ada.get(f"/admin/user/details/{mara.id}")).text)
+    told = get_page_text((await desk.ada.get(f"/admin/user/details/{mara.id}")).text)
     assert "Password" in told
     assert NEW not in told
 
@@ -158,7 +158,7 @@ async def test_history_tells_of_a_new_password_and_not_which(desk: Desk, mara: P
 # Signing in
 
 
-async def test_whoever_must_wait_is_told_so_on_the_page(desk: Desk) -> None:
+async def test_whoever_must_wait_is_told_so_on_the_page(desk: AdminDesk) -> None:
     for _ in range(limits.MAX_ATTEMPTS_PER_ACCOUNT):
         await sign_in(desk.visitor, "mara@example.com", "wrong")
 
@@ -166,34 +166,34 @@ async def test_whoever_must_wait_is_told_so_on_the_page(desk: Desk) -> None:
 
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 0
-    assert "Too many wrong sign-ins. Please try again in" in words(answer.text)
-    assert Page(answer.text).fields["username"] == "mara@example.com"
-    assert "Sign in" in words(answer.text)
+    assert "Too many wrong sign-ins. Please try again in" in get_page_text(answer.text)
+    assert ParsedPage(answer.text).fields["username"] == "mara@example.com"
+    assert "Sign in" in get_page_text(answer.text)
 
 
-async def test_a_busy_house_says_so_on_the_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_busy_house_says_so_on_the_page(desk: AdminDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "MAX_WAITING", 0)
 
     answer = await sign_in(desk.visitor, "mara@example.com")
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    assert str(Busy()) in words(answer.text)
+    assert str(Busy()) in get_page_text(answer.text)
 
 
 @pytest.mark.parametrize("typed", ["tom@example.com", 'x"><script>alert(1)</script>@example.com', ""])
-async def test_a_wrong_sign_in_keeps_what_was_typed(desk: Desk, typed: str) -> None:
+async def test_a_wrong_sign_in_keeps_what_was_typed(desk: AdminDesk, typed: str) -> None:
     answer = await sign_in(desk.visitor, typed, "wrong")
 
     assert answer.status_code == 400
-    assert "E-mail or password is wrong." in words(answer.text)
-    assert Page(answer.text).fields["username"] == typed
+    assert "E-mail or password is wrong." in get_page_text(answer.text)
+    assert ParsedPage(answer.text).fields["username"] == typed
     assert "value=" not in re.search(r"<input[^>]*name=.password.[^>]*>", answer.text)[0]  # type: ignore[index]  # it is there
     assert "<script>alert" not in answer.text
     focused = re.findall(r'name="(\w+)"[^>]*autofocus', answer.text)
     assert focused == ["password" if typed else "username"]
 
 
-async def test_the_page_one_wanted_outlives_a_wrong_password(desk: Desk) -> None:
+async def test_the_page_one_wanted_outlives_a_wrong_password(desk: AdminDesk) -> None:
     await desk.visitor.get("/admin/user/list?role=staff")
     await sign_in(desk.visitor, "mara@example.com", "wrong")
 
@@ -212,7 +212,7 @@ HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 )
 async def test_a_browser_is_led_in(settings: Settings, database: Database, only: Any, expected: str) -> None:
     app = build(settings.model_copy(update={"bookit_only": only}))
-    async with browser(app) as client:
+    async with make_browser(app) as client:
         answers = [
             await client.get("/", headers=HTML),
             await client.get("/", headers={"accept": "application/json"}),
@@ -223,4 +223,4 @@ async def test_a_browser_is_led_in(settings: Settings, database: Database, only:
 
     assert (answers[0].status_code, answers[0].headers["location"]) == (303, expected)
     assert answers[0].headers["vary"] == "Accept"
-    assert [refused(answer) for answer in answers[1:]] == [(404, "not-found")] * 2
+    assert [status_and_code(answer) for answer in answers[1:]] == [(404, "not-found")] * 2

@@ -19,7 +19,7 @@ from admin.framework import csv_export, list_pages
 from admin.framework.list_pages import matches
 from admin.views import VIEWS
 from bookit.schema.tables import Booking, Event, Review, User, table_of
-from tests.support.admin_client import Desk, desk, open_door, staff_settings, words
+from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -69,7 +69,7 @@ GROWING = {Booking, User, Review, Event}
 
 
 @pytest.fixture
-def console(desk: Desk) -> Iterator[psycopg.Connection]:
+def console(desk: AdminDesk) -> Iterator[psycopg.Connection]:
     with psycopg.connect(desk.database.url, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
         yield connection
 
@@ -88,7 +88,7 @@ def fill(console: psycopg.Connection) -> Fill:
 
 
 @contextmanager
-def reading(desk: Desk) -> Iterator[list[tuple[str, Any]]]:
+def reading(desk: AdminDesk) -> Iterator[list[tuple[str, Any]]]:
     """Collect the statements that pages read with, and their values."""
     seen: list[tuple[str, Any]] = []
     engine = desk.site.session_maker.kw["bind"].sync_engine
@@ -107,7 +107,7 @@ def reading(desk: Desk) -> Iterator[list[tuple[str, Any]]]:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_a_page_takes_few_statements_however_many_rows(desk: Desk, fill: Fill, path: str) -> None:
+async def test_a_page_takes_few_statements_however_many_rows(desk: AdminDesk, fill: Fill, path: str) -> None:
     taken = []
     for more in (3, 57):
         fill(more)
@@ -119,7 +119,7 @@ async def test_a_page_takes_few_statements_however_many_rows(desk: Desk, fill: F
     assert taken[0] == taken[1] <= MOST_STATEMENTS - SIGN_IN
 
 
-async def test_a_request_asks_once_who_it_is(desk: Desk, console: psycopg.Connection) -> None:
+async def test_a_request_asks_once_who_it_is(desk: AdminDesk, console: psycopg.Connection) -> None:
     """A list is a page of ours made from one of SQLAdmin's; both want to know."""
     backend: Any = desk.site.authentication_backend
     asked: list[int] = []
@@ -171,7 +171,7 @@ PLANS = {
 
 
 @pytest.mark.parametrize("path", PLANS)
-async def test_a_list_reads_an_index(desk: Desk, fill: Fill, console: psycopg.Connection, path: str) -> None:
+async def test_a_list_reads_an_index(desk: AdminDesk, fill: Fill, console: psycopg.Connection, path: str) -> None:
     """What a page asks can be answered by the index that was made for it, without sorting what it walks along."""
     fill(300)
     console.execute("UPDATE bookings SET status = 'completed' WHERE id % 3 > 0")
@@ -191,7 +191,7 @@ async def test_a_list_reads_an_index(desk: Desk, fill: Fill, console: psycopg.Co
 # Searching.
 
 
-async def found(desk: Desk, query: str) -> list[str]:
+async def found(desk: AdminDesk, query: str) -> list[str]:
     """Give the numbers of the rows of a list, by its export and by its pages, which agree."""
     exported = (await desk.mara.get(f"/admin/{query.replace('?', '/export/csv?', 1)}")).text.splitlines()[1:]
     page = (await desk.mara.get(f"/admin/{query.replace('?', '/list?', 1)}&pageSize=100")).text
@@ -203,7 +203,7 @@ async def found(desk: Desk, query: str) -> list[str]:
 
 
 async def test_a_search_finds_the_same_however_many_people_it_means(
-    desk: Desk, fill: Fill, monkeypatch: pytest.MonkeyPatch
+    desk: AdminDesk, fill: Fill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(40)
     for query in ("search=nobody", "search=nobody&sortBy=start_time&sort=asc", "search=of40&start_time=2031-01-01"):
@@ -217,7 +217,7 @@ async def test_a_search_finds_the_same_however_many_people_it_means(
         assert await found(desk, f"booking?{query}") == expected
 
 
-async def found_up_to(desk: Desk, query: str) -> list[str]:
+async def found_up_to(desk: AdminDesk, query: str) -> list[str]:
     page = (await desk.mara.get(f"/admin/booking/list?{query}&pageSize=100")).text
     links = [at.partition('"')[0] for at in page.split('href="http://bookit.test/admin/booking/details/')[1:]]
     assert links
@@ -248,7 +248,7 @@ async def found_up_to(desk: Desk, query: str) -> list[str]:
     ],
 )
 async def test_what_an_index_cannot_find_within_begins_something(
-    desk: Desk, console: psycopg.Connection, term: str, names: list[str]
+    desk: AdminDesk, console: psycopg.Connection, term: str, names: list[str]
 ) -> None:
     """One letter or two begin a word, a sign alone an e-mail; in lists and in look-ups alike. Signs mean themselves."""
     console.execute(
@@ -267,7 +267,7 @@ async def test_what_an_index_cannot_find_within_begins_something(
 
 @pytest.mark.parametrize("term", ["%", "_", "@", "--", "%%%", "1%"])
 async def test_signs_are_looked_for_in_order_and_not_row_by_row(
-    desk: Desk, console: psycopg.Connection, term: str
+    desk: AdminDesk, console: psycopg.Connection, term: str
 ) -> None:
     console.execute("SET enable_seqscan = off")
     wanted = select(table_of(User).c.id).where(matches(term, table_of(User).c.name, table_of(User).c.email))
@@ -282,7 +282,7 @@ async def test_signs_are_looked_for_in_order_and_not_row_by_row(
 
 @pytest.mark.parametrize(("term", "count"), [(":)", 1), ("!", 2), ("%", 0)])
 async def test_signs_in_what_customers_say_are_found_anywhere(
-    desk: Desk, fill: Fill, console: psycopg.Connection, term: str, count: int
+    desk: AdminDesk, fill: Fill, console: psycopg.Connection, term: str, count: int
 ) -> None:
     fill(3)
     console.execute("UPDATE reviews SET comment = 'Good! :)' WHERE id = 1")
@@ -296,22 +296,24 @@ async def test_signs_in_what_customers_say_are_found_anywhere(
 # Counting.
 
 
-async def test_a_count_that_was_not_finished_says_so(desk: Desk, fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_count_that_was_not_finished_says_so(
+    desk: AdminDesk, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill(60)
-    assert "Showing 1 to 25 of 60 items" in words((await desk.ada.get("/admin/booking/list")).text)
+    assert "Showing 1 to 25 of 60 items" in get_page_text((await desk.ada.get("/admin/booking/list")).text)
 
     monkeypatch.setattr(list_pages, "MAX_COUNTED", 50)
     for query in ("", "search=nobody", "status=pending"):
-        page = words((await desk.ada.get(f"/admin/booking/list?{query}")).text)
+        page = get_page_text((await desk.ada.get(f"/admin/booking/list?{query}")).text)
         assert "Showing 1 to 25 of more than 50 items" in page, query
     last = await desk.ada.get("/admin/booking/list?page=9", follow_redirects=True)
-    assert "Showing 26 to 50 of more than 50 items" in words(last.text)
+    assert "Showing 26 to 50 of more than 50 items" in get_page_text(last.text)
 
     monkeypatch.setattr(list_pages, "MAX_COUNTED", 60)
-    assert "of 60 items" in words((await desk.ada.get("/admin/booking/list?page=3")).text)
+    assert "of 60 items" in get_page_text((await desk.ada.get("/admin/booking/list?page=3")).text)
 
 
-async def test_every_row_is_on_one_page(desk: Desk, fill: Fill, console: psycopg.Connection) -> None:
+async def test_every_row_is_on_one_page(desk: AdminDesk, fill: Fill, console: psycopg.Connection) -> None:
     """Also where rows share what they are sorted by, and whichever way."""
     fill(60)
     console.execute("UPDATE bookings SET start_time = '2031-01-01 12:00Z', end_time = '2031-01-01 12:30Z',"
@@ -331,7 +333,7 @@ async def test_every_row_is_on_one_page(desk: Desk, fill: Fill, console: psycopg
 class Reader:
     """A browser that takes an export as it likes: it may wait, and it may leave."""
 
-    def __init__(self, desk: Desk, client: Any) -> None:
+    def __init__(self, desk: AdminDesk, client: Any) -> None:
         self.desk, self.parts = desk, list[bytes]()
         self.has_some, self.goes_on, self.leaves = asyncio.Event(), asyncio.Event(), asyncio.Event()
         cookie = "; ".join(f"{cookie.name}={cookie.value}" for cookie in client.cookies.jar)
@@ -365,7 +367,7 @@ class Reader:
 
 
 @pytest.fixture
-async def reader(desk: Desk, console: psycopg.Connection) -> AsyncIterator[tuple[Reader, "asyncio.Task[None]"]]:
+async def reader(desk: AdminDesk, console: psycopg.Connection) -> AsyncIterator[tuple[Reader, "asyncio.Task[None]"]]:
     """A browser that got the first of a thousand rows, and waits."""
     console.execute(ROWS.partition(";")[0].format(count=1000))
     reader = Reader(desk, desk.mara)
@@ -412,7 +414,9 @@ async def test_an_export_ends_when_nobody_waits_for_it(
     assert csv_export.EXPORT_SLOTS.value == 3
 
 
-async def test_exports_that_nobody_reads_leave_connections_for_pages(desk: Desk, console: psycopg.Connection) -> None:
+async def test_exports_that_nobody_reads_leave_connections_for_pages(
+    desk: AdminDesk, console: psycopg.Connection
+) -> None:
     console.execute(ROWS.partition(";")[0].format(count=1000))
     readers = [Reader(desk, desk.mara) for _ in range(12)]
     tasks = [asyncio.create_task(reader.read()) for reader in readers]
@@ -428,7 +432,7 @@ async def test_exports_that_nobody_reads_leave_connections_for_pages(desk: Desk,
     assert {reader.rows for reader in readers} == {1002}
 
 
-async def test_a_page_of_a_stuck_table_is_given_up(desk: Desk) -> None:
+async def test_a_page_of_a_stuck_table_is_given_up(desk: AdminDesk) -> None:
     """Pages are read with the same bounds as everything else."""
     async with desk.site.session_maker() as session:
         connection = await session.connection()

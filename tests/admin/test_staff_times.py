@@ -8,35 +8,45 @@ from sqlalchemy import text
 from bookit.db.pool import Database
 from bookit.schema.tables import Service
 from tests.conftest import Person
-from tests.support.admin_client import Answer, Desk, desk, fill, open_door, staff_settings, words
-from tests.support.opening_hours import booked, offer, once, opens
+from tests.support.admin_client import (
+    AdminDesk,
+    FormResult,
+    desk,
+    get_page_text,
+    open_door,
+    staff_settings,
+    submit_form,
+)
+from tests.support.opening_hours import add_exception, add_opening_hours, create_booking, create_service
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
 NEW = "/admin/booking/create"
 
 
-async def book(desk: Desk, who: Person, start: str, **more: Any) -> Answer:
-    return await fill(desk.mara, NEW, user=who.id, service=1, start_time=start, **more)
+async def book(desk: AdminDesk, who: Person, start: str, **more: Any) -> FormResult:
+    return await submit_form(desk.mara, NEW, user=who.id, service=1, start_time=start, **more)
 
 
 @pytest.fixture
 async def massage(database: Database) -> Service:
     """An hour's massage by Lea, who works 9 to 12 by Berlin's clock, booked a day ahead at every full hour."""
     berlin = {"name": "Lea", "timezone": "Europe/Berlin"}
-    service = await offer(database, berlin, min_notice_minutes=1440, slot_step_minutes=60)
-    await opens(database, 1, "09:00-12:00")
+    service = await create_service(database, berlin, min_notice_minutes=1440, slot_step_minutes=60)
+    await add_opening_hours(database, 1, "09:00-12:00")
     return service
 
 
-async def test_a_taken_time_is_refused_with_the_next_that_are_free(desk: Desk, tom: Person, massage: Service) -> None:
-    await booked(tom, "2030-01-09T10:00:00+01:00")
+async def test_a_taken_time_is_refused_with_the_next_that_are_free(
+    desk: AdminDesk, tom: Person, massage: Service
+) -> None:
+    await create_booking(tom, "2030-01-09T10:00:00+01:00")
 
     answer = await book(desk, tom, "2030-01-09T10:00")
 
     assert answer.status == 409
-    assert "Booking conflict: time slot is not available" in answer.page
-    assert "Free next: Wed 09 Jan, 11:00; Thu 10 Jan, 09:00; Thu 10 Jan, 10:00." in answer.page
+    assert "Booking conflict: time slot is not available" in answer.text
+    assert "Free next: Wed 09 Jan, 11:00; Thu 10 Jan, 09:00; Thu 10 Jan, 10:00." in answer.text
 
 
 @pytest.mark.parametrize(
@@ -49,33 +59,33 @@ async def test_a_taken_time_is_refused_with_the_next_that_are_free(desk: Desk, t
     ],
 )
 async def test_a_rule_is_set_aside_with_a_reason(
-    start: str, sentence: str, next_free: str, desk: Desk, tom: Person, massage: Service
+    start: str, sentence: str, next_free: str, desk: AdminDesk, tom: Person, massage: Service
 ) -> None:
-    await once(desk.database, "2030-01-10T00:00+01:00", "2030-01-11T00:00+01:00")
+    await add_exception(desk.database, "2030-01-10T00:00+01:00", "2030-01-11T00:00+01:00")
 
     refused = await book(desk, tom, start)
     anyway = await book(desk, tom, start, override_reason="Her wedding day")
 
     assert (refused.status, anyway.status) == (400, 302)
-    assert f"{sentence} Free next: {next_free};" in refused.page
+    assert f"{sentence} Free next: {next_free};" in refused.text
     told = await desk.database.fetch(text("SELECT reason FROM events WHERE table_name = 'bookings'"))
     assert [row["reason"] for row in told] == ["Her wedding day"]
 
 
 @pytest.mark.parametrize("reason", ["a\0b", "x" * 201])
 async def test_a_reason_that_cannot_be_kept_is_refused_on_its_field(
-    desk: Desk, tom: Person, massage: Service, reason: str
+    desk: AdminDesk, tom: Person, massage: Service, reason: str
 ) -> None:
     answer = await book(desk, tom, "2030-01-09T13:00", override_reason=reason)
 
     assert answer.status == 400
     assert 'id="override_reason-wrong"' in answer.html
-    assert "written down" not in answer.page
+    assert "written down" not in answer.text
     assert await desk.database.fetch(text("SELECT id FROM bookings")) == []
 
 
-async def test_nobody_sets_an_overlap_aside(desk: Desk, tom: Person, massage: Service, database: Database) -> None:
-    await booked(tom, "2030-01-09T10:00:00+01:00")
+async def test_nobody_sets_an_overlap_aside(desk: AdminDesk, tom: Person, massage: Service, database: Database) -> None:
+    await create_booking(tom, "2030-01-09T10:00:00+01:00")
 
     answer = await book(desk, tom, "2030-01-09T10:30", override_reason="Please")
 
@@ -84,36 +94,36 @@ async def test_nobody_sets_an_overlap_aside(desk: Desk, tom: Person, massage: Se
 
 
 async def test_moving_is_refused_and_set_aside_alike(
-    desk: Desk, tom: Person, massage: Service, database: Database
+    desk: AdminDesk, tom: Person, massage: Service, database: Database
 ) -> None:
-    mine = await booked(tom, "2030-01-09T10:00:00+01:00")
+    mine = await create_booking(tom, "2030-01-09T10:00:00+01:00")
     edit = f"/admin/booking/edit/{mine['id']}"
 
-    refused = await fill(desk.mara, edit, start_time="2030-01-09T20:00")
-    anyway = await fill(desk.mara, edit, start_time="2030-01-09T20:00", override_reason="After work")
+    refused = await submit_form(desk.mara, edit, start_time="2030-01-09T20:00")
+    anyway = await submit_form(desk.mara, edit, start_time="2030-01-09T20:00", override_reason="After work")
 
     assert (refused.status, anyway.status) == (400, 302)
-    assert "Free next: Thu 10 Jan, 09:00" in refused.page
-    row = await desk.row("bookings", mine["id"])
+    assert "Free next: Thu 10 Jan, 09:00" in refused.text
+    row = await desk.fetch_row("bookings", mine["id"])
     assert row
     assert row["start_time"].isoformat() == "2030-01-09T19:00:00+00:00"
 
 
 async def test_a_closure_says_whom_it_concerns_and_its_page_lists_them(
-    desk: Desk, tom: Person, eve: Person, massage: Service, database: Database
+    desk: AdminDesk, tom: Person, eve: Person, massage: Service, database: Database
 ) -> None:
     for who, start in ((tom, "2030-01-09T10:00:00+01:00"), (eve, "2030-01-09T11:00:00+01:00")):
-        await booked(who, start)
-    await booked(tom, "2030-01-12T10:00:00+01:00")
+        await create_booking(who, start)
+    await create_booking(tom, "2030-01-12T10:00:00+01:00")
 
     span = {"start_time": "2030-01-09T00:00", "end_time": "2030-01-10T00:00", "reason": "Ill"}
-    answer = await fill(desk.mara, "/admin/calendar-exception/create", "is_open", resource=1, **span)
+    answer = await submit_form(desk.mara, "/admin/calendar-exception/create", "is_open", resource=1, **span)
 
     assert answer.status == 302
-    told = await desk.told(desk.mara, "calendar-exception")
+    told = await desk.fetch_list_text(desk.mara, "calendar-exception")
     assert "2 visits fall into this closure: #1, #2. Its page lists them." in told
     page = await desk.mara.get("/admin/calendar-exception/details/1")
-    said = words(page.text)
+    said = get_page_text(page.text)
     assert "Visits in this closure" in said
     assert "Wed 09 Jan 2030, 10:00 : Tom, Massage, Lea" in said
     assert "Wed 09 Jan 2030, 11:00 : Eve, Massage, Lea" in said
@@ -122,12 +132,14 @@ async def test_a_closure_says_whom_it_concerns_and_its_page_lists_them(
 
 
 async def test_an_opening_and_what_is_over_concern_nobody(
-    desk: Desk, tom: Person, massage: Service, database: Database
+    desk: AdminDesk, tom: Person, massage: Service, database: Database
 ) -> None:
-    await booked(tom, "2030-01-09T10:00:00+01:00")
-    await once(database, "2030-01-09T00:00+01:00", "2030-01-10T00:00+01:00", is_open=True)
-    await once(database, "2030-01-01T00:00+01:00", "2030-01-02T00:00+01:00")
+    await create_booking(tom, "2030-01-09T10:00:00+01:00")
+    await add_exception(database, "2030-01-09T00:00+01:00", "2030-01-10T00:00+01:00", is_open=True)
+    await add_exception(database, "2030-01-01T00:00+01:00", "2030-01-02T00:00+01:00")
 
-    pages = [words((await desk.mara.get(f"/admin/calendar-exception/details/{number}")).text) for number in (1, 2)]
+    pages = [
+        get_page_text((await desk.mara.get(f"/admin/calendar-exception/details/{number}")).text) for number in (1, 2)
+    ]
 
     assert ["Visits in this closure" in page for page in pages] == [False, False]

@@ -12,8 +12,17 @@ from admin.views import VIEWS
 from bookit import records
 from bookit.db.session import Session
 from bookit.schema.tables import Booking, Service
-from tests.conftest import Join, Person
-from tests.support.admin_client import ALL, Desk, desk, fill, open_door, send, staff_settings, visit
+from tests.conftest import JoinUser, Person
+from tests.support.admin_client import (
+    ALL_VIEWS,
+    AdminDesk,
+    desk,
+    open_door,
+    post_form,
+    staff_settings,
+    submit_form,
+    visit,
+)
 
 __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
 
@@ -30,16 +39,16 @@ def test_every_write_goes_through_the_rules() -> None:
         assert "records." in inspect.getsource(getattr(RecordView, writer))
 
 
-async def test_no_page_imports(desk: Desk) -> None:
+async def test_no_page_imports(desk: AdminDesk) -> None:
     """D11."""
-    for identity in ALL:
+    for identity in ALL_VIEWS:
         sent = {"file": ("rows.csv", b"name,email\nA,a@example.com\n", "text/csv")}
         answer = await desk.ada.post(f"/admin/{identity}/import", files=sent)
         assert answer.status_code in {403, 404, 405}
 
 
 async def test_what_the_door_writes_the_rules_know_of(
-    desk: Desk, haircut: Service, tom: Person, monkeypatch: pytest.MonkeyPatch
+    desk: AdminDesk, haircut: Service, tom: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """D10: create, change and remove are asked of bookit.records."""
     asked: list[str] = []
@@ -51,8 +60,8 @@ async def test_what_the_door_writes_the_rules_know_of(
             return await real(session, *given, **named)
 
         monkeypatch.setattr(records, act, noting)
-    await send(desk.ada, "/admin/resource/create", {"name": "Lea", "capacity": "1", "timezone": "UTC"})
-    await fill(desk.ada, "/admin/resource/edit/2", name="Max")
+    await post_form(desk.ada, "/admin/resource/create", {"name": "Lea", "capacity": "1", "timezone": "UTC"})
+    await submit_form(desk.ada, "/admin/resource/edit/2", name="Max")
     await desk.ada.delete("/admin/resource/delete", params={"pks": "2"})
 
     assert [line.split()[0] for line in asked] == ["create", "change", "remove"]
@@ -68,7 +77,7 @@ async def test_what_the_door_writes_the_rules_know_of(
 
 
 @pytest.mark.parametrize(("identity", "number"), [("service", 1), ("resource", 1), ("user", 0)])
-async def test_what_is_in_use_is_not_deleted(desk: Desk, visit: Booking, identity: str, number: int) -> None:
+async def test_what_is_in_use_is_not_deleted(desk: AdminDesk, visit: Booking, identity: str, number: int) -> None:
     """D17: nothing is orphaned, and it is said in words."""
     number = number or visit.user_id
 
@@ -76,24 +85,24 @@ async def test_what_is_in_use_is_not_deleted(desk: Desk, visit: Booking, identit
 
     assert answer.status_code == 200
     assert answer.text == f"http://bookit.test/admin/{identity}/list"
-    assert "still" in (await desk.told(desk.ada, identity)).lower()
-    row = await desk.row("bookings", 1)
+    assert "still" in (await desk.fetch_list_text(desk.ada, identity)).lower()
+    row = await desk.fetch_row("bookings", 1)
     assert row is not None
     assert (row["user_id"], row["service_id"], row["resource_id"]) == (visit.user_id, 1, 1)
 
 
-async def test_deleting_several_tells_of_each(desk: Desk, visit: Booking, join: Join) -> None:
+async def test_deleting_several_tells_of_each(desk: AdminDesk, visit: Booking, join: JoinUser) -> None:
     """D17."""
     ann = await join("Ann")
 
     await desk.ada.delete("/admin/user/delete", params={"pks": f"{ann.id},{visit.user_id}"})
 
-    assert await desk.row("users", visit.user_id) is not None
-    told = await desk.told(desk.ada, "user")
+    assert await desk.fetch_row("users", visit.user_id) is not None
+    told = await desk.fetch_list_text(desk.ada, "user")
     assert "still" in told.lower()
 
 
-async def test_deleting_a_row_twice_is_answered(desk: Desk, visit: Booking) -> None:
+async def test_deleting_a_row_twice_is_answered(desk: AdminDesk, visit: Booking) -> None:
     """D17, D21."""
     for expected in ({200}, {200, 404}):
         answer = await desk.ada.delete("/admin/booking/delete", params={"pks": "1"})
@@ -101,10 +110,10 @@ async def test_deleting_a_row_twice_is_answered(desk: Desk, visit: Booking) -> N
         assert "error=" not in answer.text
 
 
-async def test_history_is_kept_in_the_transaction(desk: Desk, haircut: Service) -> None:
+async def test_history_is_kept_in_the_transaction(desk: AdminDesk, haircut: Service) -> None:
     """D19: what changed, by whom, through which door; nothing of what was refused."""
-    await fill(desk.ada, "/admin/service/edit/1", price="36")
-    await fill(desk.ada, "/admin/service/edit/1", price="-1")
+    await submit_form(desk.ada, "/admin/service/edit/1", price="36")
+    await submit_form(desk.ada, "/admin/service/edit/1", price="-1")
 
     events = await desk.database.fetch(
         text("SELECT * FROM events WHERE table_name = 'services' AND row_id = 1 ORDER BY id")

@@ -7,27 +7,37 @@ from typing import Any
 import httpx2
 import pytest
 
-from api.endpoint import BODY_BYTES
+from api.endpoint import MAX_BODY_BYTES
 from api.routes import ENDPOINTS
 from bookit.db.pool import Database
 from tests.conftest import Person
-from tests.support.request_helpers import GOOD, JSON, Told, refusal, rows, told, with_field
+from tests.support.request_helpers import (
+    JSON_HEADERS,
+    VALID_BODIES,
+    RefusalFacts,
+    count_rows,
+    read_refusal,
+    request_refusal,
+    request_with_field,
+)
 
 
 def where_there_is(*names: str) -> list[tuple[str, str]]:
     """Give every address that takes one of these fields, with the field."""
-    return [(where, name) for where, body in GOOD.items() for name in body if name in names]
+    return [(where, name) for where, body in VALID_BODIES.items() for name in body if name in names]
 
 
-async def everywhere(database: Database, ada: Person, **more: Any) -> dict[str, Told]:
+async def everywhere(database: Database, ada: Person, **more: Any) -> dict[str, RefusalFacts]:
     """Send the same to every address that takes a body."""
-    return {where: await refusal(database, ada.client, *where.split(), **more) for where in GOOD}
+    return {where: await request_refusal(database, ada.client, *where.split(), **more) for where in VALID_BODIES}
 
 
 def test_every_address_with_a_body_is_tried() -> None:
-    taking = {f"{found.method} {found.path.replace('{id}', '1')}" for found in ENDPOINTS if "body" in found.reads}
+    taking = {
+        f"{found.method} {found.path.replace('{id}', '1')}" for found in ENDPOINTS if "body" in found.input_adapters
+    }
 
-    assert set(GOOD) == taking
+    assert set(VALID_BODIES) == taking
 
 
 UNREADABLE = [
@@ -40,16 +50,16 @@ UNREADABLE = [
 
 @pytest.mark.parametrize("body", UNREADABLE, ids=lambda body: repr(body[:20]))
 async def test_what_is_no_json_is_unreadable(body: bytes, ada: Person, database: Database) -> None:
-    answers = await everywhere(database, ada, content=body, headers=JSON)
+    answers = await everywhere(database, ada, content=body, headers=JSON_HEADERS)
 
-    assert answers == dict.fromkeys(GOOD, (400, "unreadable", None))
+    assert answers == dict.fromkeys(VALID_BODIES, (400, "unreadable", None))
 
 
 @pytest.mark.parametrize("body", [b"[]", b"[{}]", b'"text"', b"1", b"null", b"true", b"[[[[[[1]]]]]]"])
 async def test_json_that_is_no_object_has_the_wrong_shape(body: bytes, ada: Person, database: Database) -> None:
-    answers = await everywhere(database, ada, content=body, headers=JSON)
+    answers = await everywhere(database, ada, content=body, headers=JSON_HEADERS)
 
-    assert answers == dict.fromkeys(GOOD, (422, "wrong-shape", None))
+    assert answers == dict.fromkeys(VALID_BODIES, (422, "wrong-shape", None))
 
 
 @pytest.mark.parametrize(
@@ -60,14 +70,14 @@ async def test_a_body_is_json_and_says_so(kind: str | None, ada: Person, databas
 
     answers = await everywhere(database, ada, content=b"{}", headers=headers)
 
-    assert answers == dict.fromkeys(GOOD, (415, "not-json", None))
+    assert answers == dict.fromkeys(VALID_BODIES, (415, "not-json", None))
 
 
 async def test_a_content_type_may_name_its_charset(visitor: httpx2.AsyncClient, database: Database) -> None:
     for kind in ("application/json; charset=utf-8", "Application/JSON;charset=UTF-8", " application/json "):
         headers = {"content-type": kind}
 
-        answer = await refusal(database, visitor, "POST", "/auth/login", content=b"{}", headers=headers)
+        answer = await request_refusal(database, visitor, "POST", "/auth/login", content=b"{}", headers=headers)
 
         assert answer == (422, "wrong-shape", "email")
 
@@ -83,33 +93,33 @@ async def test_ten_megabytes_are_too_many(is_chunked: bool, ada: Person, databas
             yield b"x" * 65536
 
     answers = {}
-    for where in GOOD:
+    for where in VALID_BODIES:
         body = chunks() if is_chunked else b"x" * 10_485_760
-        answers[where] = await refusal(database, ada.client, *where.split(), content=body, headers=JSON)
+        answers[where] = await request_refusal(database, ada.client, *where.split(), content=body, headers=JSON_HEADERS)
 
-    assert answers == dict.fromkeys(GOOD, (413, "too-large", None))
-    assert sent <= len(GOOD) * (BODY_BYTES + 2 * 65536)
+    assert answers == dict.fromkeys(VALID_BODIES, (413, "too-large", None))
+    assert sent <= len(VALID_BODIES) * (MAX_BODY_BYTES + 2 * 65536)
 
 
 async def test_a_body_of_the_greatest_size_is_read(visitor: httpx2.AsyncClient, database: Database) -> None:
-    body = b'{"email": "a@example.com"}'.ljust(BODY_BYTES)
+    body = b'{"email": "a@example.com"}'.ljust(MAX_BODY_BYTES)
 
-    answer = await refusal(database, visitor, "POST", "/auth/login", content=body, headers=JSON)
+    answer = await request_refusal(database, visitor, "POST", "/auth/login", content=body, headers=JSON_HEADERS)
 
     assert answer == (422, "wrong-shape", "password")
 
 
 async def test_not_every_one_of_very_many_mistakes_is_listed(ada: Person) -> None:
-    answer = await ada.asks("POST", "/bookings", json={f"k{number}": 1 for number in range(5_000)})
+    answer = await ada.request("POST", "/bookings", json={f"k{number}": 1 for number in range(5_000)})
 
-    assert told(answer) == (422, "wrong-shape", "service_id")
+    assert read_refusal(answer) == (422, "wrong-shape", "service_id")
     assert len(answer.content) < 100_000
 
 
 async def test_of_a_key_given_twice_the_last_counts(ada: Person, database: Database) -> None:
     body = b'{"booking_id": 1, "comment": "Good.", "rating": 5, "rating": 9}'
 
-    answer = await refusal(database, ada.client, "POST", "/reviews", content=body, headers=JSON)
+    answer = await request_refusal(database, ada.client, "POST", "/reviews", content=body, headers=JSON_HEADERS)
 
     assert answer == (422, "wrong-shape", "rating")
 
@@ -118,15 +128,15 @@ async def test_of_a_key_given_twice_the_last_counts(ada: Person, database: Datab
     "key", ["id", "user_id", "created_at", "seat", "role", "password_hash", "__class__", "", "ключ"]
 )
 async def test_an_unknown_key_is_refused(key: str, ada: Person, database: Database) -> None:
-    answers = {where: await with_field(database, ada, where, key, "1") for where in GOOD}
+    answers = {where: await request_with_field(database, ada, where, key, "1") for where in VALID_BODIES}
 
-    assert answers == dict.fromkeys(GOOD, (422, "wrong-shape", key))
+    assert answers == dict.fromkeys(VALID_BODIES, (422, "wrong-shape", key))
 
 
 async def test_a_change_of_nothing_is_refused(ada: Person, database: Database) -> None:
-    changes = [where for where in GOOD if where.startswith("PATCH")]
+    changes = [where for where in VALID_BODIES if where.startswith("PATCH")]
 
-    answers = [await refusal(database, ada.client, *where.split(), json={}) for where in changes]
+    answers = [await request_refusal(database, ada.client, *where.split(), json={}) for where in changes]
 
     assert answers == [(422, "wrong-shape", None)] * len(changes)
 
@@ -174,7 +184,7 @@ NO_EMAILS = [
 )  # fmt: skip
 async def test_a_field_holds(fields: list[tuple[str, str]], values: list[Any], ada: Person, database: Database) -> None:
     answers = {
-        (where, field, repr(value)): await with_field(database, ada, where, field, json.dumps(value))
+        (where, field, repr(value)): await request_with_field(database, ada, where, field, json.dumps(value))
         for where, field in fields
         for value in values
     }
@@ -199,7 +209,7 @@ async def test_a_field_holds_numbers(
     fields: list[tuple[str, str]], values: list[str], ada: Person, database: Database
 ) -> None:
     answers = {
-        (where, field, value): await with_field(database, ada, where, field, value)
+        (where, field, value): await request_with_field(database, ada, where, field, value)
         for where, field in fields
         for value in values
         if (field, value) not in {("resource_ids", "null"), ("resource_ids", "[]"), ("resource_ids", "[1]")}
@@ -211,7 +221,7 @@ async def test_a_field_holds_numbers(
 async def test_minus_zero_is_zero_and_five_point_zero_is_five(ada: Person) -> None:
     body = b'{"title": "Chat", "price": -0.0, "duration_minutes": 5.0}'
 
-    answer = await ada.asks("POST", "/services", content=body, headers=JSON)
+    answer = await ada.request("POST", "/services", content=body, headers=JSON_HEADERS)
 
     assert answer.status_code == 201, answer.text
     assert '"price":0.0,"duration_minutes":5,' in answer.text
@@ -225,17 +235,21 @@ async def test_minus_zero_is_zero_and_five_point_zero_is_five(ada: Person) -> No
 async def test_a_password_has_8_characters_and_at_most_72_bytes(
     password: str, is_taken: bool, visitor: httpx2.AsyncClient, database: Database
 ) -> None:
-    answer = await visitor.post("/auth/register", json={**GOOD["POST /auth/register"], "password": password})
+    answer = await visitor.post("/auth/register", json={**VALID_BODIES["POST /auth/register"], "password": password})
 
     if is_taken:
         assert answer.status_code == 201
     else:
-        assert told(answer)[0::2] == (422, "password")
-        assert sum((await rows(database)).values()) == 0
+        assert read_refusal(answer)[0::2] == (422, "password")
+        assert sum((await count_rows(database)).values()) == 0
 
 
 async def test_a_password_nobody_can_have_is_wrong(ada: Person, database: Database) -> None:
     for password in ("", "a" * 73, "é" * 37, "a" * 1000):
         body = {"email": "ada@example.com", "password": password}
 
-        assert await refusal(database, ada.client, "POST", "/auth/login", json=body) == (401, "wrong-password", None)
+        assert await request_refusal(database, ada.client, "POST", "/auth/login", json=body) == (
+            401,
+            "wrong-password",
+            None,
+        )

@@ -7,12 +7,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from api.openapi import document
+from api.openapi import build_document
 from api.routes import ENDPOINTS
 from bookit.db.pool import Database
 from bookit.schema.tables import Service
 from tests.conftest import Person
-from tests.support.request_helpers import refusal, told
+from tests.support.request_helpers import read_refusal, request_refusal
 
 NUMBERED: list[tuple[str, str, Any]] = [
     ("GET", "/bookings/{}", None),
@@ -32,7 +32,7 @@ LISTS = ["/services", "/bookings", "/services/1/reviews"]
 
 
 def test_every_address_with_a_number_is_tried() -> None:
-    numbered = {(found.method, found.path.replace("{id}", "{}")) for found in ENDPOINTS if "id" in found.reads}
+    numbered = {(found.method, found.path.replace("{id}", "{}")) for found in ENDPOINTS if "id" in found.input_adapters}
 
     assert {(method, path.partition("?")[0]) for method, path, _ in NUMBERED} == numbered
 
@@ -46,7 +46,7 @@ NO_NUMBERS = [
 async def test_a_number_in_an_address_has_ascii_digits(ada: Person, database: Database) -> None:
     for number in NO_NUMBERS:
         answers = [
-            await refusal(database, ada.client, method, path.format(number), json=body)
+            await request_refusal(database, ada.client, method, path.format(number), json=body)
             for method, path, body in NUMBERED
         ]
 
@@ -56,7 +56,7 @@ async def test_a_number_in_an_address_has_ascii_digits(ada: Person, database: Da
 async def test_a_number_nothing_has_is_missing(ada: Person, database: Database) -> None:
     for number in ("1", "007", "9223372036854775807"):
         answers = [
-            await refusal(database, ada.client, method, path.format(number), json=body)
+            await request_refusal(database, ada.client, method, path.format(number), json=body)
             for method, path, body in NUMBERED
         ]
 
@@ -83,7 +83,7 @@ NO_LIMITS = [
 
 async def test_a_limit_is_1_to_100(ada: Person, database: Database) -> None:
     answers = {
-        (path, limit): await refusal(database, ada.client, "GET", f"{path}?limit={limit}")
+        (path, limit): await request_refusal(database, ada.client, "GET", f"{path}?limit={limit}")
         for path in LISTS
         for limit in NO_LIMITS
     }
@@ -109,7 +109,7 @@ NO_FILTERS = {
 
 async def test_a_list_is_filtered_by_what_makes_sense(ada: Person, database: Database) -> None:
     answers = {
-        (path, name, value): await refusal(database, ada.client, "GET", f"{path}?{name}={value}")
+        (path, name, value): await request_refusal(database, ada.client, "GET", f"{path}?{name}={value}")
         for path, filters in NO_FILTERS.items()
         for name, value in filters
     }
@@ -131,7 +131,7 @@ FAR_DAYS = ["0001-01-01", "1999-12-30", "9999-12-31", "0001-01-01T00:00:00Z", "9
 )
 async def test_a_day_is(days: list[str], status: int, code: str, ada: Person, database: Database) -> None:
     answers = {
-        (name, day): await refusal(database, ada.client, "GET", f"/bookings?{name}={day}")
+        (name, day): await request_refusal(database, ada.client, "GET", f"/bookings?{name}={day}")
         for name in ("from_date", "to_date")
         for day in days
     }
@@ -158,7 +158,7 @@ async def test_a_cursor_is_one_that_was_given_out(ada: Person, database: Databas
     cursors = ["x", "=", "====", "%00", "%FF", "!!!!", "AAAA", "é", *map(forged, NO_PLACES)]
 
     answers = {
-        (path, cursor): await refusal(database, ada.client, "GET", f"{path}?cursor={cursor}")
+        (path, cursor): await request_refusal(database, ada.client, "GET", f"{path}?cursor={cursor}")
         for path in LISTS
         for cursor in cursors
     }
@@ -168,9 +168,9 @@ async def test_a_cursor_is_one_that_was_given_out(ada: Person, database: Databas
 
 async def test_a_cursor_of_another_age_does_no_harm(ada: Person) -> None:
     for start in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2030-01-01T00:00:00"):
-        answer = await ada.asks("GET", f"/bookings?cursor={forged([start, 1])}")
+        answer = await ada.request("GET", f"/bookings?cursor={forged([start, 1])}")
 
-        assert answer.status_code == 200 or told(answer) == (422, "wrong-shape", "cursor")
+        assert answer.status_code == 200 or read_refusal(answer) == (422, "wrong-shape", "cursor")
 
 
 NO_ETAGS = [
@@ -191,15 +191,15 @@ async def test_an_if_match_is(
 ) -> None:
     for tag in tags:
         headers = [(b"if-match", value.encode("latin-1")) for value in tag]
-        change = await refusal(database, ada.client, "PATCH", "/services/1", json={"price": 1}, headers=headers)
-        delete = await refusal(database, ada.client, "DELETE", "/services/1", headers=headers)
+        change = await request_refusal(database, ada.client, "PATCH", "/services/1", json={"price": 1}, headers=headers)
+        delete = await request_refusal(database, ada.client, "DELETE", "/services/1", headers=headers)
 
         assert (tag, change, delete) == (tag, refused, refused)
 
 
 @pytest.mark.parametrize("tag", ['"1"', 'W/"1"', "*"])
 async def test_the_etag_that_was_given_is_taken_back(tag: str, ada: Person, haircut: Service) -> None:
-    answer = await ada.asks("PATCH", f"/services/{haircut.id}", json={"price": 1}, headers={"If-Match": tag})
+    answer = await ada.request("PATCH", f"/services/{haircut.id}", json={"price": 1}, headers={"If-Match": tag})
 
     assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
 
@@ -212,12 +212,12 @@ async def test_an_idempotency_key_is_one_plain_word(ada: Person, haircut: Servic
         headers = [(b"idempotency-key", key.encode("latin-1")) for key in keys]
         wanted = {"service_id": haircut.id, "start_time": "2030-01-08T10:00:00Z"}
 
-        answer = await refusal(database, ada.client, "POST", "/bookings", json=wanted, headers=headers)
+        answer = await request_refusal(database, ada.client, "POST", "/bookings", json=wanted, headers=headers)
 
         assert (keys, answer) == (keys, (422, "wrong-shape", "Idempotency-Key"))
 
 
-PATHS = document(ENDPOINTS)["paths"]
+PATHS = build_document(ENDPOINTS)["paths"]
 METHODS = {path.replace("{id}", "1"): sorted(map(str.upper, found)) for path, found in PATHS.items()}
 PAGES = ["/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/problems/stale", "/static/docs.js"]
 ALLOWED = METHODS | {f"/v1{path}": methods for path, methods in METHODS.items()} | {path: ["GET"] for path in PAGES}
@@ -228,7 +228,7 @@ async def test_another_method_is_answered_with_those_there_are(method: str, visi
     allowed = {}
     for path in ALLOWED:
         answer = await visitor.request(method, path)
-        assert (path, told(answer)) == (path, (405, "method-not-allowed", None))
+        assert (path, read_refusal(answer)) == (path, (405, "method-not-allowed", None))
         allowed[path] = sorted(set(answer.headers["allow"].split(", ")) - {"HEAD"})
 
     assert allowed == ALLOWED
@@ -237,9 +237,9 @@ async def test_another_method_is_answered_with_those_there_are(method: str, visi
 async def test_head_is_answered_as_get_is(ada: Person, haircut: Service) -> None:
     paths = [path for path, methods in ALLOWED.items() if "GET" in methods]
 
-    statuses = {path: (await ada.asks("HEAD", path)).status_code for path in paths}
+    statuses = {path: (await ada.request("HEAD", path)).status_code for path in paths}
 
-    assert statuses == {path: (await ada.asks("GET", path)).status_code for path in paths}
+    assert statuses == {path: (await ada.request("GET", path)).status_code for path in paths}
 
 
 NOWHERE = [
@@ -254,7 +254,7 @@ NOWHERE = [
 
 
 async def test_there_is_nothing_where_nothing_is(visitor: httpx2.AsyncClient, database: Database) -> None:
-    answers = {path: await refusal(database, visitor, "GET", path) for path in NOWHERE}
+    answers = {path: await request_refusal(database, visitor, "GET", path) for path in NOWHERE}
 
     assert answers == dict.fromkeys(NOWHERE, (404, "not-found", None))
 
@@ -263,10 +263,10 @@ async def test_what_is_very_long_is_read_like_anything_else(visitor: httpx2.Asyn
     long = "a" * 60_000
     many = "&".join(f"k{number}=1" for number in range(4000))
 
-    unknown = await refusal(database, visitor, "GET", f"/services?{long}=1")
-    unknowns = await refusal(database, visitor, "GET", f"/services?{many}")
-    signed_in = await refusal(database, visitor, "GET", "/me", headers={"Authorization": f"Bearer {long}"})
-    nowhere = await refusal(database, visitor, "GET", "/nowhere", headers={"X-Request-Id": long, long: long})
+    unknown = await request_refusal(database, visitor, "GET", f"/services?{long}=1")
+    unknowns = await request_refusal(database, visitor, "GET", f"/services?{many}")
+    signed_in = await request_refusal(database, visitor, "GET", "/me", headers={"Authorization": f"Bearer {long}"})
+    nowhere = await request_refusal(database, visitor, "GET", "/nowhere", headers={"X-Request-Id": long, long: long})
 
     assert unknown == (422, "wrong-shape", long)
     assert unknowns == (422, "wrong-shape", "k0")

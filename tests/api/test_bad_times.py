@@ -7,13 +7,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from api.auth import access_token
+from api.auth import create_access_token
 from bookit.db.pool import Database
 from bookit.schema.tables import Service
 from bookit.settings import Settings
 from server.app import build
 from tests.conftest import Clock, Person
-from tests.support.request_helpers import refusal, with_field
+from tests.support.request_helpers import request_refusal, request_with_field
 
 START = ["POST /bookings", "PATCH /bookings/1"]
 NO_TIMES: list[Any] = [
@@ -31,7 +31,7 @@ FAR_TIMES = [
 
 async def test_a_time_is_written_as_rfc_3339_has_it(ada: Person, database: Database) -> None:
     answers = {
-        (where, repr(time)): await with_field(database, ada, where, "start_time", json.dumps(time))
+        (where, repr(time)): await request_with_field(database, ada, where, "start_time", json.dumps(time))
         for where in START
         for time in NO_TIMES
     }
@@ -40,14 +40,14 @@ async def test_a_time_is_written_as_rfc_3339_has_it(ada: Person, database: Datab
 
 
 async def test_a_booking_starts_at_some_time(ada: Person, database: Database) -> None:
-    answer = await with_field(database, ada, "POST /bookings", "start_time", "null")
+    answer = await request_with_field(database, ada, "POST /bookings", "start_time", "null")
 
     assert answer == (422, "wrong-shape", "start_time")
 
 
 async def test_a_time_lies_in_the_calendar(ada: Person, database: Database) -> None:
     answers = {
-        (where, time): await with_field(database, ada, where, "start_time", json.dumps(time))
+        (where, time): await request_with_field(database, ada, where, "start_time", json.dumps(time))
         for where in START
         for time in FAR_TIMES
     }
@@ -66,7 +66,7 @@ async def test_a_time_lies_in_the_calendar(ada: Person, database: Database) -> N
     ],
 )
 async def test_a_time_keeps_its_offset(said: str, start: str, ada: Person, haircut: Service) -> None:
-    answer = await ada.asks("POST", "/bookings", json={"service_id": haircut.id, "start_time": said})
+    answer = await ada.request("POST", "/bookings", json={"service_id": haircut.id, "start_time": said})
 
     assert (answer.status_code, answer.json()["start_time"]) == (201, start)
 
@@ -78,7 +78,7 @@ async def in_berlin(
     """Ada, were the business in Berlin."""
     app = build(settings.model_copy(update={"timezone": "Europe/Berlin"}), clock=clock)
     app.state.database = database
-    headers = {"Authorization": f"Bearer {access_token(ada.user, settings, now=clock())}"}
+    headers = {"Authorization": f"Bearer {create_access_token(ada.user, settings, now=clock())}"}
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://berlin.test", headers=headers) as client:
         yield client
@@ -87,9 +87,13 @@ async def in_berlin(
 async def test_an_hour_the_clocks_skip_is_refused(in_berlin: httpx2.AsyncClient, database: Database) -> None:
     wanted = {"service_id": 1, "start_time": "2030-03-31T02:30:00"}
 
-    assert await refusal(database, in_berlin, "POST", "/bookings", json=wanted) == (400, "no-such-time", "start_time")
+    assert await request_refusal(database, in_berlin, "POST", "/bookings", json=wanted) == (
+        400,
+        "no-such-time",
+        "start_time",
+    )
     for name in ("from_date", "to_date"):
-        answer = await refusal(database, in_berlin, "GET", f"/bookings?{name}=2030-03-31T02:30:00")
+        answer = await request_refusal(database, in_berlin, "GET", f"/bookings?{name}=2030-03-31T02:30:00")
         assert answer == (400, "no-such-time", name)
 
 

@@ -8,11 +8,11 @@ import httpx2
 import jwt
 import pytest
 
-from api.auth import access_token, read_token
+from api.auth import create_access_token, verify_token
 from bookit.db.pool import Database
 from bookit.settings import Settings
 from tests.conftest import NOW, PASSWORD, Person
-from tests.support.request_helpers import Told, refusal
+from tests.support.request_helpers import RefusalFacts, request_refusal
 
 SIGN_IN_ENDED = {(401, "sign-in-ended", None)}
 SECONDS = int(NOW.timestamp())
@@ -26,7 +26,7 @@ def key(settings: Settings) -> str:
 @pytest.fixture
 def claims(ada: Person, settings: Settings) -> dict[str, Any]:
     """What a good token of Ada, the admin, says."""
-    return dict(read_token(access_token(ada.user, settings, now=NOW), settings, now=NOW))
+    return dict(verify_token(create_access_token(ada.user, settings, now=NOW), settings, now=NOW))
 
 
 def unsigned(claims: dict[str, Any], **header: Any) -> str:
@@ -35,13 +35,13 @@ def unsigned(claims: dict[str, Any], **header: Any) -> str:
     return ".".join([*parts, ""])
 
 
-async def asked_with(database: Database, visitor: httpx2.AsyncClient, *tokens: str | bytes) -> set[Told]:
+async def asked_with(database: Database, visitor: httpx2.AsyncClient, *tokens: str | bytes) -> set[RefusalFacts]:
     """Ask with each of these tokens who one is, and for something that only the admin may do."""
     answers = set()
     for token in tokens:
         headers = {"authorization": b"Bearer " + (token if isinstance(token, bytes) else token.encode())}
-        answers.add(await refusal(database, visitor, "GET", "/me", headers=headers))
-        answers.add(await refusal(database, visitor, "POST", "/services", headers=headers))
+        answers.add(await request_refusal(database, visitor, "GET", "/me", headers=headers))
+        answers.add(await request_refusal(database, visitor, "POST", "/services", headers=headers))
     return answers
 
 
@@ -131,7 +131,7 @@ async def test_without_a_bearer_token_one_is_asked_to_sign_in(visitor: httpx2.As
         b"bearerabc",
         b"\xff",
     ):
-        answer = await refusal(database, visitor, "GET", "/me", headers={"authorization": value})
+        answer = await request_refusal(database, visitor, "GET", "/me", headers={"authorization": value})
 
         assert (value, answer) == (value, (401, "unauthenticated", None))
 
@@ -140,7 +140,7 @@ async def test_without_a_bearer_token_one_is_asked_to_sign_in(visitor: httpx2.As
 async def test_bearer_is_read_in_any_case(
     scheme: str, tom: Person, visitor: httpx2.AsyncClient, settings: Settings
 ) -> None:
-    token = access_token(tom.user, settings, now=NOW)
+    token = create_access_token(tom.user, settings, now=NOW)
 
     answer = await visitor.get("/me", headers={"Authorization": f"{scheme} {token}"})
 
@@ -150,9 +150,9 @@ async def test_bearer_is_read_in_any_case(
 async def test_two_sign_ins_at_once_are_none(
     tom: Person, eve: Person, visitor: httpx2.AsyncClient, settings: Settings, database: Database
 ) -> None:
-    both = [("Authorization", f"Bearer {access_token(who.user, settings, now=NOW)}") for who in (tom, eve)]
+    both = [("Authorization", f"Bearer {create_access_token(who.user, settings, now=NOW)}") for who in (tom, eve)]
 
-    assert await refusal(database, visitor, "GET", "/me", headers=both) == (401, "unauthenticated", None)
+    assert await request_refusal(database, visitor, "GET", "/me", headers=both) == (401, "unauthenticated", None)
 
 
 async def test_an_access_token_and_a_refresh_token_are_not_each_other(
@@ -162,4 +162,8 @@ async def test_an_access_token_and_a_refresh_token_are_not_each_other(
     swapped = {"refresh_token": tokens["access_token"]}
 
     assert await asked_with(database, visitor, tokens["refresh_token"]) == SIGN_IN_ENDED
-    assert await refusal(database, visitor, "POST", "/auth/refresh", json=swapped) == (401, "sign-in-ended", None)
+    assert await request_refusal(database, visitor, "POST", "/auth/refresh", json=swapped) == (
+        401,
+        "sign-in-ended",
+        None,
+    )

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from bookit.schema.tables import Service
-from tests.conftest import Clock, Person, refused
+from tests.conftest import Clock, Person, status_and_code
 
 TEN = "2030-01-08T10:00:00Z"
 ELEVEN = "2030-01-08T11:00:00Z"
@@ -14,11 +14,11 @@ ELEVEN = "2030-01-08T11:00:00Z"
 
 async def books(person: Person, service: Service, start: str = TEN, key: str = "first", **more: Any) -> httpx2.Response:
     wanted = {"service_id": service.id, "start_time": start, **more}
-    return await person.asks("POST", "/bookings", json=wanted, headers={"Idempotency-Key": key})
+    return await person.request("POST", "/bookings", json=wanted, headers={"Idempotency-Key": key})
 
 
 async def count(person: Person) -> int:
-    return len((await person.asks("GET", "/bookings")).json())
+    return len((await person.request("GET", "/bookings")).json())
 
 
 async def test_the_same_request_is_answered_as_the_first_time(tom: Person, haircut: Service) -> None:
@@ -35,12 +35,12 @@ async def test_the_same_request_is_answered_as_the_first_time(tom: Person, hairc
 async def test_a_refusal_is_an_answer_too(tom: Person, eve: Person, haircut: Service) -> None:
     taken = await books(eve, haircut)
     first = await books(tom, haircut)
-    await eve.asks("DELETE", f"/bookings/{taken.json()['id']}")
+    await eve.request("DELETE", f"/bookings/{taken.json()['id']}")
 
     again = await books(tom, haircut)
     with_another_key = await books(tom, haircut, key="second")
 
-    assert refused(first) == refused(again) == (409, "slot-taken")
+    assert status_and_code(first) == status_and_code(again) == (409, "slot-taken")
     assert again.content == first.content
     assert with_another_key.status_code == 201
 
@@ -50,7 +50,7 @@ async def test_the_same_key_with_another_request_is_refused(tom: Person, haircut
 
     other = await books(tom, haircut, ELEVEN)
 
-    assert refused(other) == (422, "key-reused")
+    assert status_and_code(other) == (422, "key-reused")
     assert await count(tom) == 1
 
 
@@ -59,7 +59,7 @@ async def test_spaces_make_no_other_request(tom: Person, haircut: Service) -> No
     body = f'{{ "start_time" : "{TEN}",\n "service_id": {haircut.id} }}'
     headers = {"Idempotency-Key": "first", "Content-Type": "application/json"}
 
-    again = await tom.asks("POST", "/v1/bookings", content=body, headers=headers)
+    again = await tom.request("POST", "/v1/bookings", content=body, headers=headers)
 
     assert again.content == first.content
 
@@ -78,7 +78,7 @@ async def test_a_key_lives_for_a_day(
 ) -> None:
     start = "2030-01-10T10:00:00Z"
     await books(tom, haircut, start)
-    clock.pass_by(hours=hours)
+    clock.advance(hours=hours)
 
     later = Person(tom.user, client_of(tom.user))
     again = await books(later, haircut, start)

@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 from bookit.schema.tables import Service
 from bookit.settings import Settings
 from server.app import build
-from tests.conftest import PASSWORD, TEMPLATE, Clock, Person, make_database
-from tests.support.browser import Served, served
-from tests.support.processes import eventually
+from tests.conftest import PASSWORD, TEMPLATE_DATABASE, Clock, Person, create_database
+from tests.support.browser import RunningServer, served
+from tests.support.processes import wait_until
 
 __all__ = ["served"]  # a fixture, which pytest finds by its name here
 NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -55,7 +55,7 @@ def opened(settings: Settings, clock: Clock) -> Open:
 @pytest.fixture
 def without_tables(server: str, worker_id: str) -> str:
     """A database in which there is nothing."""
-    return make_database(server, f"nothing_{worker_id}", "template0")
+    return create_database(server, f"nothing_{worker_id}", "template0")
 
 
 def secured(answer: httpx2.Response) -> dict[str, str]:
@@ -71,20 +71,20 @@ async def test_every_answer_is_secured(visitor: httpx2.AsyncClient, ada: Person,
     answers = [
         await visitor.get("/services"),
         await visitor.head("/services"),
-        await tom.asks("POST", "/bookings", json=visit),
-        await ada.asks("DELETE", "/bookings/1"),
+        await tom.request("POST", "/bookings", json=visit),
+        await ada.request("DELETE", "/bookings/1"),
         await visitor.get("/static/icon.svg", headers={"If-None-Match": icon.headers["etag"]}),
         await visitor.get("/services/"),
-        await tom.asks("PATCH", "/bookings/1", content=b"{", headers=is_json),
+        await tom.request("PATCH", "/bookings/1", content=b"{", headers=is_json),
         await visitor.get("/me"),
-        await tom.asks("POST", "/services", json={}),
+        await tom.request("POST", "/services", json={}),
         await visitor.get("/nowhere"),
         await visitor.put("/services"),
-        await ada.asks("PATCH", "/me", json={"email": "tom@example.com"}),
-        await ada.asks("DELETE", "/services/1", headers={"If-Match": '"7"'}),
-        await tom.asks("POST", "/bookings", content=b"x" * 2_000_000, headers=is_json),
-        await tom.asks("POST", "/bookings", content=b"x"),
-        await tom.asks("POST", "/bookings", json={}),
+        await ada.request("PATCH", "/me", json={"email": "tom@example.com"}),
+        await ada.request("DELETE", "/services/1", headers={"If-Match": '"7"'}),
+        await tom.request("POST", "/bookings", content=b"x" * 2_000_000, headers=is_json),
+        await tom.request("POST", "/bookings", content=b"x"),
+        await tom.request("POST", "/bookings", json={}),
         *[await visitor.get(path) for path in ("/openapi.json", "/healthz", "/readyz", "/problems/stale")],
         *[await visitor.get(path) for path in ("/static/docs.js", "/static/nowhere.js", "/v1/nowhere")],
     ]
@@ -156,7 +156,7 @@ async def test_every_request_leaves_one_line_and_no_secret(
         await visitor.get("/me?access_token=confidential", headers=bearer)
         await visitor.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
         await visitor.get("/me", headers={"Authorization": "Bearer not-a-token"})
-        await ada.asks("PATCH", "/services/1", json={"price": 36}, headers={"Idempotency-Key": "confidential"})
+        await ada.request("PATCH", "/services/1", json={"price": 36}, headers={"Idempotency-Key": "confidential"})
         await visitor.get("/nowhere")
 
     said = [{name: line[name] for name in ("event", "method", "path", "status", "who")} for line in lines]
@@ -175,14 +175,14 @@ async def test_every_request_leaves_one_line_and_no_secret(
     assert [secret for secret in secrets if secret != "bearer" and secret in str(lines)] == []
 
 
-def test_a_server_logs_json_without_secrets(served: Served) -> None:
+def test_a_server_logs_json_without_secrets(served: RunningServer) -> None:
     sign_in = {"email": "nobody@example.com", "password": "confidential"}
     headers = {"Authorization": "Bearer confidential", "X-Request-Id": "req-1", "Idempotency-Key": "confidential"}
 
     refused = httpx2.post(f"{served.url}/auth/login?token=confidential", json=sign_in, headers=headers)
 
     assert refused.status_code == 401
-    eventually(lambda: '"req-1"' in served.log.read_text("utf-8"))  # An answer may be read before its line is written.
+    wait_until(lambda: '"req-1"' in served.log.read_text("utf-8"))  # An answer may be read before its line is written.
     log = served.log.read_text("utf-8")
     line = next(json.loads(line) for line in log.splitlines() if '"req-1"' in line)
     assert re.fullmatch(r"2\d{3}-\d\d-\d\dT[0-9:.]+Z", line.pop("timestamp"))
@@ -279,7 +279,7 @@ async def test_without_its_database_bookit_lives_but_is_not_ready(opened: Open) 
 
 
 async def test_on_an_old_schema_bookit_is_not_ready(opened: Open, server: str, worker_id: str) -> None:
-    url = make_database(server, f"old_{worker_id}", TEMPLATE)
+    url = create_database(server, f"old_{worker_id}", TEMPLATE_DATABASE)
     with psycopg.connect(url) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0000'")
 

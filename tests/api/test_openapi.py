@@ -29,10 +29,10 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
-from api.auth import access_token
-from api.openapi import document
-from api.pagination import BY_NUMBER, BY_START, cursor_after
-from api.routes import ENDPOINTS, routes
+from api.auth import create_access_token
+from api.openapi import build_document
+from api.pagination import BY_ID, BY_START, encode_cursor
+from api.routes import ENDPOINTS, build_routes
 from bookit import records
 from bookit.db.pool import Database
 from bookit.people import passwords
@@ -40,9 +40,9 @@ from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Review, Role, Service, Status, User
 from bookit.settings import Settings
 from server.app import build
-from tests.conftest import NOW, OWNER, PASSWORD, TEMPLATE, Clock, make_database
+from tests.conftest import NOW, OWNER, PASSWORD, TEMPLATE_DATABASE, Clock, create_database
 
-DOCUMENT = document(ENDPOINTS)
+DOCUMENT = build_document(ENDPOINTS)
 OPERATIONS = {
     f"{method.upper()} {path}": operation
     for path, methods in DOCUMENT["paths"].items()
@@ -70,7 +70,7 @@ def test_whatever_is_referred_to_is_there_and_whatever_is_there_is_referred_to()
 def test_every_route_of_the_api_is_described() -> None:
     of_pages = {"/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/problems/{code}", "/static", "/v1"}
 
-    paths = {route.path for route in routes() if isinstance(route, Route | Mount)}
+    paths = {route.path for route in build_routes() if isinstance(route, Route | Mount)}
 
     assert paths - of_pages == set(DOCUMENT["paths"])
 
@@ -143,8 +143,8 @@ def before_call(context: Any, case: Any, **more: Any) -> None:
         )
 
     if is_good("cursor", case.query, ParameterLocation.QUERY):
-        key = BY_START if case.operation.path == "/bookings" else BY_NUMBER
-        case.query["cursor"] = cursor_after({"start_time": NOW, "id": 1}, key)
+        key = BY_START if case.operation.path == "/bookings" else BY_ID
+        case.query["cursor"] = encode_cursor({"start_time": NOW, "id": 1}, key)
     if is_good("Idempotency-Key", case.headers, ParameterLocation.HEADER):
         case.headers["Idempotency-Key"] = f"key-{next(NEW_KEYS)}"
     if is_good("If-Match", case.headers, ParameterLocation.HEADER) and case.headers["If-Match"] == "0":
@@ -188,9 +188,9 @@ async def fill(url: str) -> dict[str, User]:
 @pytest.fixture
 def house(server: str, worker_id: str, settings: Settings) -> Iterator[House]:
     """BookIt with something in it, on a database of its own; schemathesis starts it on an event loop of its own."""
-    url = make_database(server, f"openapi_{worker_id}", TEMPLATE)
+    url = create_database(server, f"openapi_{worker_id}", TEMPLATE_DATABASE)
     own = settings.model_copy(update={"database_url": url})
-    tokens = {name: access_token(user, own, now=NOW) for name, user in anyio.run(fill, url).items()}
+    tokens = {name: create_access_token(user, own, now=NOW) for name, user in anyio.run(fill, url).items()}
     yield House(build(own, clock=Clock()), tokens)
     shutdown_lifespans()
 

@@ -121,10 +121,10 @@ async def test_reviews_come_a_page_at_a_time(
 async def test_every_row_that_stays_comes_once_whatever_comes_and_goes(tom: Person, mara: Person, book: Book) -> None:
     there = [(await book(tom, hours=hours)).id for hours in range(6)]
 
-    first = await tom.asks("GET", "/bookings?limit=2")
-    await mara.asks("DELETE", f"/bookings/{there[0]}")  # on the first page
-    await mara.asks("DELETE", f"/bookings/{there[1]}")  # the very row the next page starts after
-    await mara.asks("DELETE", f"/bookings/{there[4]}")  # not yet seen
+    first = await tom.request("GET", "/bookings?limit=2")
+    await mara.request("DELETE", f"/bookings/{there[0]}")  # on the first page
+    await mara.request("DELETE", f"/bookings/{there[1]}")  # the very row the next page starts after
+    await mara.request("DELETE", f"/bookings/{there[4]}")  # not yet seen
     await book(tom, hours=0.5)  # before the next page: it came too late
     new = (await book(tom, hours=2.5)).id
     last = (await book(tom, hours=9)).id
@@ -136,8 +136,8 @@ async def test_every_row_that_stays_comes_once_whatever_comes_and_goes(tom: Pers
 async def test_a_booking_that_moves_ahead_is_met_again_where_it_is(tom: Person, mara: Person, book: Book) -> None:
     moved, other = (await book(tom)).id, (await book(tom, hours=1)).id
 
-    first = await tom.asks("GET", "/bookings?limit=1")
-    answer = await mara.asks("PATCH", f"/bookings/{moved}", json={"start_time": "2030-01-09T10:00:00Z"})
+    first = await tom.request("GET", "/bookings?limit=1")
+    answer = await mara.request("PATCH", f"/bookings/{moved}", json={"start_time": "2030-01-09T10:00:00Z"})
 
     assert answer.status_code == 200
     assert await pages_of(tom.client, next_of(first) or "") == [[other], [moved]]
@@ -174,8 +174,8 @@ async def test_somebody_elses_cursor_shows_only_ones_own(tom: Person, eve: Perso
     of_both = [await book(who, hours=hours) for hours in range(3) for who in (tom, eve)]
     toms = [booking.id for booking in of_both if booking.user_id == tom.id]
 
-    of_staff = next_of(await mara.asks("GET", "/bookings?limit=2")) or ""
-    of_eve = next_of(await eve.asks("GET", "/bookings?limit=1")) or ""
+    of_staff = next_of(await mara.request("GET", "/bookings?limit=2")) or ""
+    of_eve = next_of(await eve.request("GET", "/bookings?limit=1")) or ""
 
     assert await pages_of(tom.client, of_staff) == [toms[1:]]
     assert await pages_of(tom.client, of_eve) == [[toms[1]], [toms[2]]]

@@ -7,9 +7,9 @@ import pytest
 from pydantic import Field, TypeAdapter, ValidationError
 
 from bookit.validation_messages import MESSAGE_BY_PATTERN, format_error
-from tests.conftest import PASSWORD, Person, every_table
-from tests.support.admin_client import Desk, desk, fill, open_door, staff_settings
-from tests.support.refusal_assertions import Told
+from tests.conftest import PASSWORD, Person, list_tables
+from tests.support.admin_client import AdminDesk, desk, open_door, staff_settings, submit_form
+from tests.support.refusal_assertions import PageMessages
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -31,7 +31,7 @@ def told_of(shape: Any, value: object) -> str:
 def test_every_pattern_of_the_tables_has_words() -> None:
     patterns = {
         pattern
-        for table in every_table()
+        for table in list_tables()
         for field in table.model_fields.values()
         for bound in field.metadata
         if isinstance(pattern := getattr(bound, "pattern", None), str)
@@ -66,14 +66,14 @@ def test_an_amount_is_told_as_people_write_it() -> None:
     ],
 )
 async def test_both_doors_say_it_in_the_same_words(
-    desk: Desk, ada: Person, page: str, wrong: dict[str, str], expected: str
+    desk: AdminDesk, ada: Person, page: str, wrong: dict[str, str], expected: str
 ) -> None:
     path, right = RIGHT[page]
     facts = right | wrong
     numbers = {name: float(facts[name]) for name in ("price", "duration_minutes") if name in facts}
 
-    in_json = await ada.asks("POST", path, json=facts | numbers)
-    on_page = await fill(desk.ada, f"/admin/{page}/create", **facts)
+    in_json = await ada.request("POST", path, json=facts | numbers)
+    on_page = await submit_form(desk.ada, f"/admin/{page}/create", **facts)
 
     assert [mistake["msg"] for mistake in in_json.json()["errors"]] == [expected]
-    assert (on_page.status, Told(on_page.html).on_fields) == (400, dict.fromkeys(wrong, expected))
+    assert (on_page.status, PageMessages(on_page.html).field_errors) == (400, dict.fromkeys(wrong, expected))

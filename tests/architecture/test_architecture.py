@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bookit.schema.tables import table_of
-from tests.conftest import ROOT, every_table
+from tests.conftest import ROOT, list_tables
 
 WEB = {"starlette", "sqladmin", "uvicorn", "jwt", "itsdangerous", "wtforms"}
 MAY_NOT_IMPORT = {
@@ -173,7 +173,7 @@ def test_the_clock_is_asked_in_one_place() -> None:
 
 
 def test_every_table_says_what_it_is_for() -> None:
-    silent = [table.__name__ for table in every_table() if not (table.__doc__ or "").strip()]
+    silent = [table.__name__ for table in list_tables() if not (table.__doc__ or "").strip()]
 
     assert silent == []
 
@@ -182,7 +182,7 @@ def test_every_column_a_person_meets_has_a_label() -> None:
     unseen = {"refresh_tokens", "idempotency_keys", "tries"}
     silent = [
         f"{table_of(table).name}.{name}"
-        for table in every_table()
+        for table in list_tables()
         if table_of(table).name not in unseen
         for name, field in table.model_fields.items()
         if not field.title

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import ROOT, TEMPLATE, make_database
+from tests.conftest import ROOT, TEMPLATE_DATABASE, create_database
 
 A_CLASS = '''
 
@@ -98,7 +98,7 @@ asyncio.run(main())
 def test_a_plain_table_costs_a_class_a_line_and_a_migration(server: str, worker_id: str, tmp_path: Path) -> None:
     for folder in ("server", "bookit", "admin", "api", "migrations"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "vendor"))
-    url = make_database(server, f"plain_{worker_id}", TEMPLATE)
+    url = create_database(server, f"plain_{worker_id}", TEMPLATE_DATABASE)
     newest = max(path.name[:4] for path in (tmp_path / "migrations/versions").glob("[0-9]*.py"))
     tables, catalogue = tmp_path / "bookit/schema/tables.py", tmp_path / "api/catalogue.py"
     before = "class OpeningHours("

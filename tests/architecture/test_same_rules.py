@@ -29,8 +29,8 @@ from bookit.schema.tables import (
     User,
     table_of,
 )
-from tests.support.admin_client import Desk, desk, open_door, staff_settings
-from tests.support.doors import PATHS
+from tests.support.admin_client import AdminDesk, desk, open_door, staff_settings
+from tests.support.doors import API_PATHS
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -101,7 +101,7 @@ def spoken(facts: set[str]) -> set[str]:
     return {CALLED.get(name, name) for name in facts}
 
 
-def view_of(desk: Desk, table: type[SQLModel]) -> RecordView:
+def view_of(desk: AdminDesk, table: type[SQLModel]) -> RecordView:
     return next(view for view in desk.site.views if isinstance(view, RecordView) and view.model is table)
 
 
@@ -109,11 +109,11 @@ def address(table: type[SQLModel], verb: str) -> tuple[str, str]:
     """Give the method and the address of a verb at the API."""
     if table is User and verb == "change":
         return "PATCH", "/me"
-    path = PATHS.get(table, f"/{table_of(table).name}")
+    path = API_PATHS.get(table, f"/{table_of(table).name}")
     return ("POST", path) if verb == "create" else ({"change": "PATCH", "remove": "DELETE"}[verb], f"{path}/{{id}}")
 
 
-def doors_of(desk: Desk, table: type[SQLModel], verb: str) -> set[str]:
+def doors_of(desk: AdminDesk, table: type[SQLModel], verb: str) -> set[str]:
     """Name the doors at which rows of a table can be created, changed or removed."""
     view: Any = view_of(desk, table)
     able = {"create": view.can_create, "change": view.can_edit, "remove": view.can_delete}[verb]
@@ -132,7 +132,7 @@ def as_fact(view: RecordView, field: str) -> str:
 
 
 @pytest.mark.parametrize(("table", "verb"), offered_at("admin"))
-async def test_forms_offer_exactly_what_the_rule_takes(desk: Desk, table: type[SQLModel], verb: str) -> None:
+async def test_forms_offer_exactly_what_the_rule_takes(desk: AdminDesk, table: type[SQLModel], verb: str) -> None:
     view, taken = view_of(desk, table), spoken(taken_by(rule(table, verb), table))
     form = await view.scaffold_form(view._form_create_rules if verb == "create" else view._form_edit_rules)
 
@@ -155,7 +155,7 @@ def test_bodies_offer_exactly_what_the_rule_takes(table: type[SQLModel], verb: s
     assert left_out <= taken
 
 
-async def test_an_edit_says_which_version_was_seen(desk: Desk) -> None:
+async def test_an_edit_says_which_version_was_seen(desk: AdminDesk) -> None:
     tables = [view for view in desk.site.views if isinstance(view, RecordView)]
     assert len(tables) == len(VIEWS)
     for view in tables:
@@ -166,7 +166,7 @@ async def test_an_edit_says_which_version_was_seen(desk: Desk) -> None:
 # Acts.
 
 
-async def test_both_doors_offer_the_same_acts(desk: Desk) -> None:
+async def test_both_doors_offer_the_same_acts(desk: AdminDesk) -> None:
     buttons = {
         (view.identity, str(vars(found)["_slug"]))
         for view in VIEWS
@@ -188,14 +188,14 @@ async def test_both_doors_offer_the_same_acts(desk: Desk) -> None:
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("verb", ["create", "change", "remove"])
 async def test_every_rule_is_reached_from_both_doors_or_says_why_not(
-    desk: Desk, table: type[SQLModel], verb: str
+    desk: AdminDesk, table: type[SQLModel], verb: str
 ) -> None:
     only, _ = ONE_DOOR.get((table, verb), ("both", ""))
 
     assert doors_of(desk, table, verb) == ({"api", "admin"} if only == "both" else {only})
 
 
-async def test_nobody_writes_history(desk: Desk) -> None:
+async def test_nobody_writes_history(desk: AdminDesk) -> None:
     """It is shown, and has no rule: a trigger writes it."""
     assert {view.model for view in VIEWS} - set(TABLES) == {Event}
     assert [doors_of(desk, Event, verb) for verb in ("create", "change", "remove")] == [set()] * 3

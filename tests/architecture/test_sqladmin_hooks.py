@@ -34,7 +34,7 @@ from admin.framework import filters, forms, list_pages, lookups, permissions, si
 from admin.history import edit_conflicts, event_list, formatter
 from admin.pages import password
 from bookit.schema.tables import Booking, table_of
-from tests.support.admin_client import Desk, desk, open_door, staff_settings, visit
+from tests.support.admin_client import AdminDesk, desk, open_door, staff_settings, visit
 
 __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
 
@@ -75,7 +75,7 @@ class Plain(ModelView, model=Booking):
 
 
 @pytest.fixture
-def plain(desk: Desk) -> Plain:
+def plain(desk: AdminDesk) -> Plain:
     """A page of SQLAdmin's own on this test's rows."""
     Admin(Starlette(), desk.site.engine).add_view(Plain)
     return Plain()
@@ -139,7 +139,7 @@ async def test_every_single_row_is_found_by_this_statement(plain: Plain, monkeyp
 
 
 @leans_on("_menu")
-async def test_the_menu_shows_entries_of_our_own_in_their_place(desk: Desk) -> None:
+async def test_the_menu_shows_entries_of_our_own_in_their_place(desk: AdminDesk) -> None:
     first, second, *_ = desk.site._menu.items
 
     assert (first.display_name, second.display_name, first.children) == ("Today", "Reports", [])
@@ -187,7 +187,7 @@ async def test_a_view_keeps_the_relations_that_its_pages_show(
 
 
 @leans_on("_form_ajax_refs")
-async def test_look_ups_of_a_view_wait_under_their_relations_names(desk: Desk, visit: Booking) -> None:
+async def test_look_ups_of_a_view_wait_under_their_relations_names(desk: AdminDesk, visit: Booking) -> None:
     view: Any = desk.site._find_model_view("booking")
     seen = []
 
@@ -205,14 +205,14 @@ async def test_look_ups_of_a_view_wait_under_their_relations_names(desk: Desk, v
 
 
 @leans_on("_admin_ref")
-async def test_a_view_knows_its_site_and_the_site_its_views(desk: Desk) -> None:
+async def test_a_view_knows_its_site_and_the_site_its_views(desk: AdminDesk) -> None:
     for view in desk.site.views:
         assert view._admin_ref is desk.site
     assert [view for view in map(type, desk.site.views) if view is not CalendarPage] == views.VIEWS
 
 
 @leans_on("_build_url_for", "_url_for_delete", "_identity_for_object")
-async def test_pages_ask_a_view_for_the_addresses_of_rows_by_these_names(desk: Desk, visit: Booking) -> None:
+async def test_pages_ask_a_view_for_the_addresses_of_rows_by_these_names(desk: AdminDesk, visit: Booking) -> None:
     """A list asks for each row, and for each row it refers to; ours look a route up once for each kind."""
     theirs, ours = Plain(), desk.site._find_model_view("booking")
     request = asked()
@@ -230,14 +230,14 @@ async def test_pages_ask_a_view_for_the_addresses_of_rows_by_these_names(desk: D
 
 
 @leans_on("_find_model_view")
-async def test_a_site_finds_a_view_by_its_identity(desk: Desk) -> None:
+async def test_a_site_finds_a_view_by_its_identity(desk: AdminDesk) -> None:
     assert desk.site._find_model_view("opening-hours").identity == "opening-hours"
     with pytest.raises(HTTPException):
         desk.site._find_model_view("nope")
 
 
 @leans_on("_delete")
-async def test_whether_one_may_delete_is_asked_of_each_row_first(desk: Desk, visit: Booking) -> None:
+async def test_whether_one_may_delete_is_asked_of_each_row_first(desk: AdminDesk, visit: Booking) -> None:
     seen = []
 
     async def never(request: Request, model: Any) -> bool:
@@ -249,7 +249,7 @@ async def test_whether_one_may_delete_is_asked_of_each_row_first(desk: Desk, vis
     answer = await desk.ada.delete("/admin/booking/delete", params={"pks": "1"})
 
     assert (answer.status_code, seen) == (403, [1])
-    assert await desk.row("bookings", 1) is not None
+    assert await desk.fetch_row("bookings", 1) is not None
 
 
 @leans_on("_localize")
@@ -318,7 +318,7 @@ async def test_a_list_hands_a_filter_its_statement_its_value_and_the_model(plain
 
 @pytest.mark.parametrize("page", ["create", "edit/1"])
 async def test_a_form_is_made_with_the_rules_of_its_page(
-    desk: Desk, visit: Booking, monkeypatch: pytest.MonkeyPatch, page: str
+    desk: AdminDesk, visit: Booking, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     view: Any = desk.site._find_model_view("resource")
     seen, real = [], view.scaffold_form

@@ -11,10 +11,10 @@ from tests.conftest import ROOT
 sys.path.append(str(ROOT / "benchmarks"))
 
 from side_by_side import clients, recorded_sql, targets
-from side_by_side.comparison import BASELINE, BOOKIT, PGBENCH, PLAIN, Figure, middle
-from side_by_side.load import Load, of_pgbench, of_wrk
+from side_by_side.comparison import BASELINE, BOOKIT, PGBENCH, PLAIN, Measurement, take_median
+from side_by_side.load import LoadResult, parse_pgbench, parse_wrk
 from side_by_side.regression import Costs, compare
-from side_by_side.report import judged
+from side_by_side.report import format_verdicts
 
 FROM_WRK = """\
 Running 2s test @ http://127.0.0.1:36321/bookings
@@ -47,47 +47,50 @@ KEPT = Costs({"server": 30, "postgres": 50}, {"one": {"server": 90, "postgres": 
 
 
 def test_what_wrk_says_is_read() -> None:
-    load = of_wrk(FROM_WRK)
+    load = parse_wrk(FROM_WRK)
 
-    assert load == Load(3152, 2.003035, refused=16, p50=19.47, p99=39.47, worst=52.803)
-    assert (round(load.rate), round(load.kept, 4)) == (1574, 0.9949)
+    assert load == LoadResult(3152, 2.003035, refused=16, p50=19.47, p99=39.47, worst=52.803)
+    assert (round(load.rate), round(load.success_rate, 4)) == (1574, 0.9949)
 
 
 def test_what_pgbench_says_is_read() -> None:
-    load = of_pgbench(FROM_PGBENCH)
+    load = parse_pgbench(FROM_PGBENCH)
 
-    assert (load.requests, load.p50, round(load.rate, 3), load.kept) == (20491, 1.56, 10255.101, 1)
+    assert (load.requests, load.p50, round(load.rate, 3), load.success_rate) == (20491, 1.56, 10255.101, 1)
 
 
 def test_what_is_no_report_is_said() -> None:
-    for read in (of_wrk, of_pgbench):
+    for read in (parse_wrk, parse_pgbench):
         with pytest.raises(click.ClickException, match="unable to connect"):
             read("unable to connect")
 
 
 def test_the_middle_of_the_rounds_is_taken_figure_by_figure() -> None:
-    rounds = [Figure(Load(count, 1, refused), cost, 2) for count, refused, cost in ((90, 0, 9), (30, 3, 5), (60, 0, 7))]
+    rounds = [
+        Measurement(LoadResult(count, 1, refused), cost, 2)
+        for count, refused, cost in ((90, 0, 9), (30, 3, 5), (60, 0, 7))
+    ]
 
-    found = middle(rounds)
+    found = take_median(rounds)
 
-    assert (found.rate, found.slowest, found.fastest, found.whole, found.kept) == (60, 30, 90, 9, 0.9)
+    assert (found.rate, found.slowest, found.fastest, found.total, found.success_rate) == (60, 30, 90, 9, 0.9)
 
 
-def of(rate: int, cost: float) -> Figure:
-    return Figure(Load(rate, 1), cost, 0)
+def of(rate: int, cost: float) -> Measurement:
+    return Measurement(LoadResult(rate, 1), cost, 0)
 
 
 def test_a_ratio_is_of_requests_a_second_and_of_cpu() -> None:
     middles = {
-        ("one", PLAIN): middle([of(1000, 50)]),
-        ("one", PGBENCH): middle([of(4000, 20)]),
-        ("one", BASELINE): middle([of(45, 900)]),
-        ("one", BOOKIT): middle([of(450, 100)]),
+        ("one", PLAIN): take_median([of(1000, 50)]),
+        ("one", PGBENCH): take_median([of(4000, 20)]),
+        ("one", BASELINE): take_median([of(45, 900)]),
+        ("one", BOOKIT): take_median([of(450, 100)]),
     }
 
-    assert targets.compared(middles, "one", PLAIN) == (0.45, 0.5)
-    assert targets.compared(middles, "page", PLAIN) is None
-    assert [(v.measured, v.is_met) for v in targets.of_contest(middles)] == [
+    assert targets.compare_to(middles, "one", PLAIN) == (0.45, 0.5)
+    assert targets.compare_to(middles, "page", PLAIN) is None
+    assert [(v.measured, v.is_met) for v in targets.judge_comparison(middles)] == [
         ("0.45", True),
         ("0.50", True),
         ("10.00", True),
@@ -98,7 +101,7 @@ def test_a_ratio_is_of_requests_a_second_and_of_cpu() -> None:
 def test_the_report_counts_what_is_met() -> None:
     verdicts = [targets.Verdict("starting", "≤ 1.5 s", "1.2 s", True), targets.Verdict("waiting", "0", "3", False)]
 
-    assert list(judged(verdicts)) == [
+    assert list(format_verdicts(verdicts)) == [
         "## Targets: 1 of 2 met",
         "",
         "| what | target | measured |  |",
@@ -123,7 +126,7 @@ def test_the_report_counts_what_is_met() -> None:
     ids=["as kept", "a little", "in Python", "in all", "a tenth of the whole", "in PostgreSQL", "less"],
 )
 def test_the_guard_says_what_grew(server: float, postgres: float, grown: set[str]) -> None:
-    now = Costs(KEPT.yardstick, {"one": {"server": server, "postgres": postgres}})
+    now = Costs(KEPT.reference, {"one": {"server": server, "postgres": postgres}})
 
     assert {found.part for found in compare(now, KEPT) if found.has_grown} == grown
 
@@ -135,17 +138,17 @@ def test_the_guard_allows_for_a_slower_machine() -> None:
 
 
 def test_what_is_kept_can_be_read_again() -> None:
-    assert Costs.read(json.loads(json.dumps(KEPT.kept))) == KEPT
+    assert Costs.from_dict(json.loads(json.dumps(KEPT.as_dict))) == KEPT
 
 
 def test_what_bookit_was_heard_to_say_becomes_a_script() -> None:
     said = [
-        recorded_sql.Heard("BEGIN; SET LOCAL bookit.door = 'api'", ()),
-        recorded_sql.Heard("SELECT 5 % $1, $2::text, $1", (7, "O'Neil")),
-        recorded_sql.Heard("COMMIT", ()),
+        recorded_sql.RecordedStatement("BEGIN; SET LOCAL bookit.door = 'api'", ()),
+        recorded_sql.RecordedStatement("SELECT 5 % $1, $2::text, $1", (7, "O'Neil")),
+        recorded_sql.RecordedStatement("COMMIT", ()),
     ]
 
-    assert recorded_sql.script(said, {7: ":i"}).split("\n") == [
+    assert recorded_sql.build_pgbench_script(said, {7: ":i"}).split("\n") == [
         "",
         "\\startpipeline",
         "BEGIN;",

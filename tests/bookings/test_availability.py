@@ -7,9 +7,16 @@ import pytest
 
 from bookit.db.pool import Database
 from bookit.schema.tables import Resource, Service
-from tests.conftest import Clock, Person, refused
-from tests.support.opening_hours import booked, changed, offer, once, opens, starts
-from tests.support.request_helpers import refusal
+from tests.conftest import Clock, Person, status_and_code
+from tests.support.opening_hours import (
+    add_exception,
+    add_opening_hours,
+    change_row,
+    create_booking,
+    create_service,
+    format_starts,
+)
+from tests.support.request_helpers import request_refusal
 
 FREE = "/services/1/availability"
 WHY = f"{FREE}/explain"
@@ -28,11 +35,11 @@ async def free(who: Person | httpx2.AsyncClient, path: str = FREE, **query: Any)
 @pytest.fixture
 async def massage(database: Database) -> Service:
     """A massage of an hour by Lea, one at a time, or Max, who has two places, on Tuesdays from nine to eleven."""
-    service = await offer(
+    service = await create_service(
         database, {"name": "Lea", "timezone": "UTC"}, {"name": "Max", "timezone": "UTC", "capacity": 2}
     )
     for resource in (1, 2):
-        await opens(database, resource, "09:00-11:00", [2])
+        await add_opening_hours(database, resource, "09:00-11:00", [2])
     return service
 
 
@@ -48,7 +55,7 @@ def slot(start: str, end: str, *resources: tuple[int, str, int]) -> dict[str, An
 
 
 async def test_a_visitor_sees_what_is_free(visitor: httpx2.AsyncClient, tom: Person, massage: Service) -> None:
-    await booked(tom, TEN)
+    await create_booking(tom, TEN)
 
     found = await free(visitor, **TUESDAY)
 
@@ -66,9 +73,9 @@ async def test_one_resource_is_asked_about(visitor: httpx2.AsyncClient, massage:
 
 async def test_each_place_has_its_own_clock(visitor: httpx2.AsyncClient, database: Database) -> None:
     zones = ("Europe/Berlin", "Asia/Kolkata", "America/New_York")
-    await offer(database, *({"name": zone, "timezone": zone} for zone in zones))
+    await create_service(database, *({"name": zone, "timezone": zone} for zone in zones))
     for resource, hours in ((1, "09:00-10:00"), (2, "13:30-14:30"), (3, "03:00-04:00")):
-        await opens(database, resource, hours)
+        await add_opening_hours(database, resource, hours)
 
     found = await free(visitor, **TUESDAY)
 
@@ -80,10 +87,10 @@ async def test_each_place_has_its_own_clock(visitor: httpx2.AsyncClient, databas
 
 
 async def test_who_asks_for_no_days_is_told_of_a_week_from_now(visitor: httpx2.AsyncClient, database: Database) -> None:
-    await offer(database)
-    await opens(database, 1, "08:00-11:00")
+    await create_service(database)
+    await add_opening_hours(database, 1, "08:00-11:00")
 
-    found = starts(await free(visitor))
+    found = format_starts(await free(visitor))
 
     assert (found[:2], found[-1], len(found)) == (["2030-01-07 10:00", "2030-01-08 08:00"], "2030-01-14 08:00", 20)
 
@@ -103,40 +110,40 @@ async def test_who_asks_for_no_days_is_told_of_a_week_from_now(visitor: httpx2.A
 async def test_days_include_the_last_and_moments_do_not(
     query: dict[str, str], first: str, last: str, visitor: httpx2.AsyncClient, database: Database
 ) -> None:
-    await offer(database)
-    await opens(database, 1, "08:00-11:00")
+    await create_service(database)
+    await add_opening_hours(database, 1, "08:00-11:00")
 
-    found = starts(await free(visitor, **query))
+    found = format_starts(await free(visitor, **query))
 
     assert (found[0], found[-1]) == (first, last)
 
 
 async def test_what_is_over_is_not_free(visitor: httpx2.AsyncClient, database: Database) -> None:
-    await offer(database)
+    await create_service(database)
 
     assert await free(visitor, from_date="2029-12-01", to_date="2030-01-06") == []
-    assert starts(await free(visitor, to_date="2030-01-07"))[0] == "2030-01-07 10:00"
+    assert format_starts(await free(visitor, to_date="2030-01-07"))[0] == "2030-01-07 10:00"
 
 
 async def test_hours_that_overlap_are_one_opening_with_the_starts_of_both(
     visitor: httpx2.AsyncClient, database: Database
 ) -> None:
-    await offer(database)
+    await create_service(database)
     for hours in ("09:00-11:00", "10:30-12:30", "09:00-11:00"):
-        await opens(database, 1, hours)
+        await add_opening_hours(database, 1, hours)
 
-    found = starts(await free(visitor, **TUESDAY))
+    found = format_starts(await free(visitor, **TUESDAY))
 
     assert found == [f"2030-01-08 {clock}" for clock in ("09:00", "10:00", "10:30", "11:30")]
 
 
 async def test_closures_take_away_and_openings_add(visitor: httpx2.AsyncClient, database: Database) -> None:
-    await offer(database, {"name": "Lea"}, {"name": "Max"})
+    await create_service(database, {"name": "Lea"}, {"name": "Max"})
     for resource in (1, 2):
-        await opens(database, resource, "09:00-12:00", [2])
-    await once(database, "2030-01-08T09:30Z", "2030-01-08T10:00Z")
-    await once(database, "2030-01-08T11:00Z", "2030-01-08T12:00Z", resource=2)
-    await once(database, "2030-01-08T20:00Z", "2030-01-08T21:00Z", resource=1, is_open=True)
+        await add_opening_hours(database, resource, "09:00-12:00", [2])
+    await add_exception(database, "2030-01-08T09:30Z", "2030-01-08T10:00Z")
+    await add_exception(database, "2030-01-08T11:00Z", "2030-01-08T12:00Z", resource=2)
+    await add_exception(database, "2030-01-08T20:00Z", "2030-01-08T21:00Z", resource=1, is_open=True)
 
     found = {one["start_time"]: [by["name"] for by in one["resources"]] for one in await free(visitor, **TUESDAY)}
 
@@ -151,12 +158,12 @@ async def test_what_another_service_takes_is_taken(
     visitor: httpx2.AsyncClient, tom: Person, ada: Person, database: Database, massage: Service
 ) -> None:
     about = {"title": "Talk", "price": 0, "duration_minutes": 15, "cleanup_minutes": 5, "resource_ids": [1]}
-    talk = (await ada.asks("POST", "/services", json=about)).json()["id"]
-    await booked(tom, "2030-01-08T10:45:00Z", talk)
-    await booked(tom, "2030-01-08T09:00:00Z", resource_id=1)
+    talk = (await ada.request("POST", "/services", json=about)).json()["id"]
+    await create_booking(tom, "2030-01-08T10:45:00Z", talk)
+    await create_booking(tom, "2030-01-08T09:00:00Z", resource_id=1)
 
-    massages = starts(await free(visitor, **TUESDAY, resource_id=1))
-    talks = starts(await free(visitor, f"/services/{talk}/availability", **TUESDAY))
+    massages = format_starts(await free(visitor, **TUESDAY, resource_id=1))
+    talks = format_starts(await free(visitor, f"/services/{talk}/availability", **TUESDAY))
 
     assert massages == []
     assert talks == ["2030-01-08 10:00", "2030-01-08 10:15"]
@@ -172,7 +179,7 @@ async def test_a_client_that_knows_the_answer_is_not_sent_it_again(
         await visitor.get(FREE, params=TUESDAY, headers={"If-None-Match": tag}) for tag in (etag, f'"x", {etag}', "*")
     ]
     other = await visitor.get(FREE, params=TUESDAY, headers={"If-None-Match": '"x"'})
-    await booked(tom, TEN)
+    await create_booking(tom, TEN)
     changed = await visitor.get(FREE, params=TUESDAY, headers={"If-None-Match": etag})
 
     for answer in known:
@@ -185,13 +192,13 @@ async def test_a_client_that_knows_the_answer_is_not_sent_it_again(
 
 
 async def test_whoever_moves_a_booking_is_not_in_their_own_way(tom: Person, database: Database) -> None:
-    await offer(database, {"name": "Lea"}, {"name": "Max", "capacity": 2}, slot_step_minutes=30)
+    await create_service(database, {"name": "Lea"}, {"name": "Max", "capacity": 2}, slot_step_minutes=30)
     for resource in (1, 2):
-        await opens(database, resource, "09:00-11:00", [2])
-    mine = await booked(tom, TEN)
-    await changed(database, Service, 1, duration_minutes=30)
+        await add_opening_hours(database, resource, "09:00-11:00", [2])
+    mine = await create_booking(tom, TEN)
+    await change_row(database, Service, 1, duration_minutes=30)
 
-    answer = await tom.asks("GET", FREE, params={**TUESDAY, "booking_id": mine["id"], "resource_id": 1})
+    answer = await tom.request("GET", FREE, params={**TUESDAY, "booking_id": mine["id"], "resource_id": 1})
 
     assert answer.json() == [
         slot("09:00", "10:00", (1, "Lea", 1)),
@@ -205,17 +212,17 @@ async def test_whoever_moves_a_booking_is_not_in_their_own_way(tom: Person, data
 async def test_a_booking_that_is_moved_is_ones_own(
     tom: Person, eve: Person, mara: Person, visitor: httpx2.AsyncClient, database: Database
 ) -> None:
-    mine = await booked(tom, TEN)
-    await offer(database, {"name": "Kim"})
+    mine = await create_booking(tom, TEN)
+    await create_service(database, {"name": "Kim"})
     for path in (FREE, WHY):
         asked = f"{path}?start_time={TEN}&booking_id=" if path == WHY else f"{path}?booking_id="
 
         answers = [
-            await refusal(database, visitor, "GET", f"{asked}{mine['id']}"),
-            await refusal(database, eve.client, "GET", f"{asked}{mine['id']}"),
-            await refusal(database, tom.client, "GET", f"{asked}99"),
-            await refusal(database, tom.client, "GET", f"{asked}{mine['id']}".replace("/1/", "/2/")),
-            await refusal(database, tom.client, "GET", f"{asked}0"),
+            await request_refusal(database, visitor, "GET", f"{asked}{mine['id']}"),
+            await request_refusal(database, eve.client, "GET", f"{asked}{mine['id']}"),
+            await request_refusal(database, tom.client, "GET", f"{asked}99"),
+            await request_refusal(database, tom.client, "GET", f"{asked}{mine['id']}".replace("/1/", "/2/")),
+            await request_refusal(database, tom.client, "GET", f"{asked}0"),
         ]
 
         assert answers == [
@@ -225,7 +232,7 @@ async def test_a_booking_that_is_moved_is_ones_own(
             (404, "missing", None),
             (422, "wrong-shape", "booking_id"),
         ]
-        assert (await mara.asks("GET", f"{asked}{mine['id']}")).status_code == 200
+        assert (await mara.request("GET", f"{asked}{mine['id']}")).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -252,7 +259,7 @@ async def test_a_booking_that_is_moved_is_ones_own(
 async def test_a_range_that_makes_no_sense_is_refused(
     query: str, expected: tuple[int, str, str], visitor: httpx2.AsyncClient, database: Database, massage: Service
 ) -> None:
-    assert await refusal(database, visitor, "GET", f"{FREE}?{query}") == expected
+    assert await request_refusal(database, visitor, "GET", f"{FREE}?{query}") == expected
 
 
 @pytest.mark.parametrize(
@@ -271,9 +278,9 @@ async def test_62_days_at_once_and_the_ends_of_the_calendar_are_fine(
 
 
 async def test_more_slots_than_anybody_reads_are_refused(visitor: httpx2.AsyncClient, database: Database) -> None:
-    await offer(database, duration_minutes=1)
+    await create_service(database, duration_minutes=1)
 
-    week = await refusal(database, visitor, "GET", FREE)
+    week = await request_refusal(database, visitor, "GET", FREE)
     days = await free(visitor, from_date="2030-01-08", to_date="2030-01-13")
 
     assert week == (400, "too-many-slots", "to_date")
@@ -283,10 +290,10 @@ async def test_more_slots_than_anybody_reads_are_refused(visitor: httpx2.AsyncCl
 async def test_only_a_service_that_can_be_booked_has_slots(
     visitor: httpx2.AsyncClient, database: Database, massage: Service
 ) -> None:
-    await changed(database, Service, 1, is_active=False)
+    await change_row(database, Service, 1, is_active=False)
 
     answers = [
-        await refusal(database, visitor, "GET", path.format(number))
+        await request_refusal(database, visitor, "GET", path.format(number))
         for number in (1, 99)
         for path in ("/services/{}/availability", "/services/{}/availability/explain?start_time=" + TEN)
     ]
@@ -297,34 +304,34 @@ async def test_only_a_service_that_can_be_booked_has_slots(
 async def test_where_nothing_can_serve_nothing_is_free(
     visitor: httpx2.AsyncClient, tom: Person, database: Database, massage: Service
 ) -> None:
-    mine = await booked(tom, TEN)
+    mine = await create_booking(tom, TEN)
     for resource in (1, 2):
-        await changed(database, Resource, resource, is_active=False)
+        await change_row(database, Resource, resource, is_active=False)
 
     assert await free(visitor, **TUESDAY) == []
     assert await free(visitor, **TUESDAY, resource_id=1) == []
     assert await free(visitor, **TUESDAY, resource_id=99) == []
     explained = (await visitor.get(WHY, params={"start_time": TEN})).json()
     assert explained == {"start_time": TEN, "end_time": None, "can_be_booked": False, "resources": []}
-    answer = await tom.asks("POST", "/bookings", json={"service_id": 1, "start_time": TEN})
-    assert refused(answer) == (400, "nothing-to-serve-it")
-    assert (await tom.asks("GET", f"/bookings/{mine['id']}")).json() == mine
+    answer = await tom.request("POST", "/bookings", json={"service_id": 1, "start_time": TEN})
+    assert status_and_code(answer) == (400, "nothing-to-serve-it")
+    assert (await tom.request("GET", f"/bookings/{mine['id']}")).json() == mine
 
 
 async def test_a_booking_on_a_resource_that_went_can_be_moved_to_another_or_cancelled(
     tom: Person, database: Database, massage: Service
 ) -> None:
-    mine = await booked(tom, TEN)
-    await changed(database, Resource, 1, is_active=False)
+    mine = await create_booking(tom, TEN)
+    await change_row(database, Resource, 1, is_active=False)
     path = f"/bookings/{mine['id']}"
     nine = "2030-01-08T09:00:00Z"
 
-    there = await tom.asks("PATCH", path, json={"start_time": nine})
+    there = await tom.request("PATCH", path, json={"start_time": nine})
     slots = await free(tom, **TUESDAY, booking_id=mine["id"])
-    elsewhere = await tom.asks("PATCH", path, json={"start_time": nine, "resource_id": 2})
-    gone = await tom.asks("PATCH", path, json={"status": "cancelled"})
+    elsewhere = await tom.request("PATCH", path, json={"start_time": nine, "resource_id": 2})
+    gone = await tom.request("PATCH", path, json={"status": "cancelled"})
 
-    assert refused(there) == (400, "resource-unsuitable")
+    assert status_and_code(there) == (400, "resource-unsuitable")
     assert [[by["id"] for by in one["resources"]] for one in slots] == [[2], [2]]
     assert (elsewhere.json()["resource_id"], elsewhere.json()["start_time"]) == (2, nine)
     assert gone.json()["status"] == "cancelled"
@@ -362,12 +369,12 @@ async def test_everything_in_the_way_of_a_start_is_named(
     start: str, places: tuple[int, int], ways: tuple[Any, Any], tom: Person, database: Database
 ) -> None:
     lea, max_ = ways
-    await booked(tom, TEN)
+    await create_booking(tom, TEN)
     rules = {"slot_step_minutes": 30, "min_notice_minutes": 120, "horizon_days": 14}
-    await changed(database, Service, 1, **rules)
-    await once(database, "2030-01-15T09:30Z", "2030-01-15T10:30Z", resource=2)
+    await change_row(database, Service, 1, **rules)
+    await add_exception(database, "2030-01-15T09:30Z", "2030-01-15T10:30Z", resource=2)
 
-    explained = (await tom.asks("GET", WHY, params={"start_time": start})).json()
+    explained = (await tom.request("GET", WHY, params={"start_time": start})).json()
 
     assert explained == {
         "start_time": start,
@@ -381,10 +388,10 @@ async def test_everything_in_the_way_of_a_start_is_named(
 
 
 async def test_why_not_is_told_of_a_booking_that_is_moved(tom: Person, massage: Service) -> None:
-    mine = await booked(tom, TEN)
+    mine = await create_booking(tom, TEN)
 
     explained = (
-        await tom.asks("GET", WHY, params={"start_time": TEN, "booking_id": mine["id"], "resource_id": 1})
+        await tom.request("GET", WHY, params={"start_time": TEN, "booking_id": mine["id"], "resource_id": 1})
     ).json()
 
     assert [(one["id"], one["free_places"], one["in_the_way"]) for one in explained["resources"]] == [(1, 1, [])]
@@ -404,16 +411,19 @@ async def test_why_not_is_told_of_a_booking_that_is_moved(tom: Person, massage: 
 async def test_a_start_that_makes_no_sense_is_refused(
     query: str, expected: tuple[int, str, str], visitor: httpx2.AsyncClient, database: Database, massage: Service
 ) -> None:
-    assert await refusal(database, visitor, "GET", f"{WHY}{query}") == expected
+    assert await request_refusal(database, visitor, "GET", f"{WHY}{query}") == expected
 
 
 async def test_a_hold_is_taken_until_it_runs_out(
     visitor: httpx2.AsyncClient, tom: Person, clock: Clock, massage: Service
 ) -> None:
-    await booked(tom, TEN, resource_id=1, hold=True)
+    await create_booking(tom, TEN, resource_id=1, hold=True)
 
     held = await free(visitor, **TUESDAY, resource_id=1)
-    clock.pass_by(minutes=10)
+    clock.advance(minutes=10)
     let_go = await free(visitor, **TUESDAY, resource_id=1)
 
-    assert (starts(held), starts(let_go)) == (["2030-01-08 09:00"], ["2030-01-08 09:00", "2030-01-08 10:00"])
+    assert (format_starts(held), format_starts(let_go)) == (
+        ["2030-01-08 09:00"],
+        ["2030-01-08 09:00", "2030-01-08 10:00"],
+    )

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from api.schemas import slot_of
+from api.schemas import slot_from_row
 from bookit import records
 from bookit import refusals as no
 from bookit.bookings import availability
@@ -27,8 +27,8 @@ from bookit.db.session import Session
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role
 from tests.support import oracle
-from tests.support.oracle import DAY, Sold
-from tests.support.strategies import MINUTE, Case, cases, open_up
+from tests.support.oracle import DAY, BookedVisit
+from tests.support.strategies import MINUTE, Scenario, draw_scenarios, load_business
 
 CASES = int(os.environ.get("BOOKIT_CASES", "150"))
 TOM = Actor("api", 1, Role.USER)
@@ -65,21 +65,21 @@ async def tried(session: Session, act: Callable[[], Awaitable[Booking]]) -> int 
         return done.resource_id if done else refusal.code()
 
 
-def told(rows: list[Any]) -> list[oracle.Offer]:
+def told(rows: list[Any]) -> list[oracle.OfferedSlot]:
     """Give slots, as a client is sent them, in the way of the oracle."""
     return [
         (sent.start_time, sent.end_time, sent.timezone, sent.free_places,
          [(one.id, one.free_places) for one in sent.resources])
-        for sent in map(slot_of, rows)
+        for sent in map(slot_from_row, rows)
     ]  # fmt: skip
 
 
-def edges(case: Case, rest: random.Random) -> list[datetime]:
+def edges(case: Scenario, rest: random.Random) -> list[datetime]:
     """Give starts where something begins, ends or changes, a little before and after, and some anywhere."""
     business, now = case.business, case.now
-    at = [case.change, now, now + business.notice, now + (business.horizon or 9 * DAY)]
-    for diary in oracle.diaries(business, now, case.since, case.until, None):
-        spans = [*diary.openings, *diary.closed, *(sold.blocks for sold in diary.busy)]
+    at = [case.clock_change, now, now + business.notice, now + (business.horizon or 9 * DAY)]
+    for diary in oracle.build_schedules(business, now, case.since, case.until, None):
+        spans = [*diary.openings, *diary.closed, *(sold.blocked for sold in diary.bookings)]
         near = [moment for span in spans for moment in span if case.since - DAY < moment < case.until + DAY]
         at += rest.sample(near, min(len(near), 6))
     back = [
@@ -94,14 +94,16 @@ def edges(case: Case, rest: random.Random) -> list[datetime]:
     return rest.sample(sorted(found), min(len(found), 16))
 
 
-async def compare_slots(session: Session, case: Case, only: int | None, moves: Sold | None) -> list[oracle.Offer]:
-    business = replace(case.business, moves=moves)
+async def compare_slots(
+    session: Session, case: Scenario, only: int | None, moves: BookedVisit | None
+) -> list[oracle.OfferedSlot]:
+    business = replace(case.business, moved_booking=moves)
     visit = Visit(1, only, moves.id if moves else None)
     since = max(case.since, case.now)
 
     rows = await availability.slots(session, visit, since=since, until=case.until, now=case.now)
 
-    expected = oracle.slots(business, case.now, since, case.until, only)
+    expected = oracle.find_slots(business, case.now, since, case.until, only)
     found = told(rows)
     assert {
         "not offered": [one for one in expected if one not in found][:3],
@@ -112,7 +114,7 @@ async def compare_slots(session: Session, case: Case, only: int | None, moves: S
     return expected
 
 
-async def compare_bookings(session: Session, case: Case, starts: list[datetime], rest: random.Random) -> None:
+async def compare_bookings(session: Session, case: Scenario, starts: list[datetime], rest: random.Random) -> None:
     """Book each of these starts, as somebody, somewhere, and compare what comes of it."""
     for at in starts:
         only = rest.choice([None, None, rest.choice(case.business.resources).id])
@@ -121,42 +123,44 @@ async def compare_bookings(session: Session, case: Case, starts: list[datetime],
 
         outcome = await tried(session, partial(records.create, session, Booking, by=by, now=case.now, **asked))
 
-        expected = oracle.verdict(
-            case.business, case.now, at, only=only, is_staff=by.is_staff, is_override=bool(reason)
+        expected = oracle.predict_outcome(
+            case.business, case.now, at, resource_id=only, is_staff=by.is_staff, is_override=bool(reason)
         )
         assert (at, by.role, asked, outcome) == (at, by.role, asked, expected)
         SEEN[expected if isinstance(expected, str) else "booked"] += 1
 
 
-async def compare_explanations(session: Session, case: Case, starts: list[datetime]) -> None:
+async def compare_explanations(session: Session, case: Scenario, starts: list[datetime]) -> None:
     for at in starts:
         rows = await availability.check_start(session, Visit(1), start=at, by=TOM, now=case.now, with_free_seats=True)
 
         told = {row["id"]: [why.code() for why in availability.obstacles(row, now=case.now)] for row in rows}
         expected = {
-            diary.resource.id: diary.obstacles(at) + ["slot-taken"] * (not diary.free_places(at))
-            for diary in oracle.diaries(case.business, case.now, at, at, None)
+            diary.resource.id: diary.list_obstacles(at) + ["slot-taken"] * (not diary.count_free_seats(at))
+            for diary in oracle.build_schedules(case.business, case.now, at, at, None)
         }
         assert (at, told) == (at, expected)
         SEEN["explained"] += 1
 
 
-async def compare_next(session: Session, case: Case, at: datetime) -> None:
+async def compare_next(session: Session, case: Scenario, at: datetime) -> None:
     """Ask for the next three from a start on; the oracle looks as far as the clocks of a case are difficult."""
     since = max(at, case.now)
 
     found = told(await availability.next_free(session, Visit(1), since=at, now=case.now))
 
-    known = oracle.slots(case.business, case.now, since, since + NEXT)[:3]
+    known = oracle.find_slots(case.business, case.now, since, since + NEXT)[:3]
     assert found[: len(known)] == known
     assert all(later[0] >= since + NEXT for later in found[len(known) :])
     SEEN["next free"] += len(known)
 
 
-async def compare_moves(session: Session, case: Case, moves: Sold, starts: list[datetime], rest: random.Random) -> None:
+async def compare_moves(
+    session: Session, case: Scenario, moves: BookedVisit, starts: list[datetime], rest: random.Random
+) -> None:
     booking = await session.get(Booking, moves.id)
     assert booking
-    business = replace(case.business, moves=moves)
+    business = replace(case.business, moved_booking=moves)
     for at in starts:
         to = rest.choice(case.business.resources).id
         by = rest.choice([TOM, MARA])
@@ -166,13 +170,13 @@ async def compare_moves(session: Session, case: Case, moves: Sold, starts: list[
 
         outcome = await tried(session, partial(records.change, session, booking, by=by, now=case.now, **wanted))
 
-        expected = oracle.verdict(business, case.now, at, only=to, is_staff=by.is_staff)
+        expected = oracle.predict_outcome(business, case.now, at, resource_id=to, is_staff=by.is_staff)
         if at != booking.start_time:
             assert (booking.id, at, to, by.role, outcome) == (booking.id, at, to, by.role, expected)
             SEEN["moved" if isinstance(expected, int) else "not moved"] += 1
 
 
-async def compare_lengths(session: Session, case: Case, moves: Sold, rest: random.Random) -> None:
+async def compare_lengths(session: Session, case: Scenario, moves: BookedVisit, rest: random.Random) -> None:
     """Give a booking another length, where it is or also at another start, and compare what comes of it."""
     booking = await session.get(Booking, moves.id)
     assert booking
@@ -183,7 +187,7 @@ async def compare_lengths(session: Session, case: Case, moves: Sold, rest: rando
 
         outcome = await tried(session, partial(records.change, session, booking, by=MARA, now=case.now, **wanted))
 
-        business = replace(case.business, moves=moves, lasts=lasts)
+        business = replace(case.business, moved_booking=moves, new_duration=lasts)
         expected = length_verdict(business, booking, case.now, at, gives_back=lasts < has)
         assert (booking.id, at, lasts, outcome) == (booking.id, at, lasts, expected)
         SEEN["another length" if isinstance(expected, int) else "not another length"] += 1
@@ -195,27 +199,29 @@ def length_verdict(
     """Say what comes of another length; one that only gives time back asks no rule, only for a place that there is."""
     room = next(one for one in business.resources if one.id == booking.resource_id)
     if at != booking.start_time:
-        return oracle.verdict(business, now, at, only=room.id, is_staff=True)
+        return oracle.predict_outcome(business, now, at, resource_id=room.id, is_staff=True)
     if not gives_back:
-        return oracle.verdict(business, now, at, only=room.id, is_staff=True, but_for=OF_ANOTHER_START)
-    return room.id if oracle.Diary(business, room, now, at, at).free_places(at) else "slot-taken"
+        return oracle.predict_outcome(
+            business, now, at, resource_id=room.id, is_staff=True, ignored_codes=OF_ANOTHER_START
+        )
+    return room.id if oracle.ResourceSchedule(business, room, now, at, at).count_free_seats(at) else "slot-taken"
 
 
-def could_be_moved(case: Case) -> list[Sold]:
+def could_be_moved(case: Scenario) -> list[BookedVisit]:
     return [
-        sold for one in case.business.resources for sold in one.sold if sold.is_in_the_way(case.now)
+        sold for one in case.business.resources for sold in one.bookings if sold.is_blocking(case.now)
     ]  # fmt: skip
 
 
-async def play(database: Database, case: Case) -> None:
+async def play(database: Database, case: Scenario) -> None:
     rest = random.Random(str(case))
     with suppress(TakenBack):
         async with database.transaction(by=TOM, now=case.now) as session:
-            await open_up(session, case)
+            await load_business(session, case)
             offers = await compare_slots(session, case, None, None)
             offered = [offer[0] for offer in rest.sample(offers, min(len(offers), 6))]
             starts = [*offered, *edges(case, rest)]
-            assert all(isinstance(oracle.verdict(case.business, case.now, at), int) for at in offered)
+            assert all(isinstance(oracle.predict_outcome(case.business, case.now, at), int) for at in offered)
             await compare_bookings(session, case, starts, rest)
             await compare_explanations(session, case, starts[::4])
             await compare_next(session, case, starts[-1])
@@ -242,6 +248,6 @@ def tally(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @AT_RANDOM
-@given(case=cases())
-async def test_what_is_offered_is_accepted_and_nothing_else(tally: None, database: Database, case: Case) -> None:
+@given(case=draw_scenarios())
+async def test_what_is_offered_is_accepted_and_nothing_else(tally: None, database: Database, case: Scenario) -> None:
     await play(database, case)

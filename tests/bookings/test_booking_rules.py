@@ -9,8 +9,15 @@ from sqlmodel import col, select
 from bookit.db.pool import Database
 from bookit.schema.tables import Event, Resource, Service
 from bookit.settings import Settings
-from tests.conftest import Clock, Person, refused
-from tests.support.opening_hours import booked, changed, offer, once, opens, starts
+from tests.conftest import Clock, Person, status_and_code
+from tests.support.opening_hours import (
+    add_exception,
+    add_opening_hours,
+    change_row,
+    create_booking,
+    create_service,
+    format_starts,
+)
 
 TEN = "2030-01-08T10:00:00Z"  # Tuesday.
 OPEN_AT = ["2030-01-08 10:00", "2030-01-08 11:00", "2030-01-10 10:00", "2030-01-10 11:00", "2030-01-15 10:00"]
@@ -34,9 +41,9 @@ async def massage(database: Database) -> Service:
     It starts on the half hour or on the hour, and is cancelled until an hour before. Thursday from eleven on is closed.
     """
     rules = {"min_notice_minutes": 1440, "horizon_days": 14, "slot_step_minutes": 30, "cancel_notice_minutes": 60}
-    service = await offer(database, {"name": "Lea"}, **rules)
-    await opens(database, 1, "10:00-12:00", [2, 4])
-    await once(database, "2030-01-10T11:00Z", "2030-01-10T13:00Z")
+    service = await create_service(database, {"name": "Lea"}, **rules)
+    await add_opening_hours(database, 1, "10:00-12:00", [2, 4])
+    await add_exception(database, "2030-01-10T11:00Z", "2030-01-10T13:00Z")
     return service
 
 
@@ -61,11 +68,11 @@ FREE = [f"2030-01-{day} {clock}" for day, clock in (
 async def test_a_time_against_a_rule_is_refused_with_the_next_that_is_free(
     start: str, code: str, detail: str, next_one: int, tom: Person
 ) -> None:
-    answer = await tom.asks("POST", "/bookings", json={"service_id": 1, "start_time": start})
+    answer = await tom.request("POST", "/bookings", json={"service_id": 1, "start_time": start})
 
     problem = answer.json()
     expected = FREE[next_one : next_one + 3] if code != "too-far-ahead" else []
-    assert starts(problem.pop("next_free")) == expected
+    assert format_starts(problem.pop("next_free")) == expected
     assert problem == {
         "type": f"/problems/{code}", "title": "Bad Request", "status": 400, "detail": detail, "code": code,
         "field": "start_time",
@@ -77,29 +84,29 @@ async def test_a_time_against_a_rule_is_refused_with_the_next_that_is_free(
 async def test_moving_obeys_the_rules_of_booking(
     start: str, code: str, detail: str, next_one: int, tom: Person
 ) -> None:
-    mine = await booked(tom, TEN)
+    mine = await create_booking(tom, TEN)
 
-    answer = await tom.asks("PATCH", f"/bookings/{mine['id']}", json={"start_time": start})
+    answer = await tom.request("PATCH", f"/bookings/{mine['id']}", json={"start_time": start})
 
     problem = answer.json()
     expected = FREE[next_one : next_one + 3] if code != "too-far-ahead" else []
     assert (answer.status_code, problem["code"], problem["detail"]) == (400, code, detail)
-    assert starts(problem["next_free"]) == expected
-    assert (await tom.asks("GET", f"/bookings/{mine['id']}")).json() == mine
+    assert format_starts(problem["next_free"]) == expected
+    assert (await tom.request("GET", f"/bookings/{mine['id']}")).json() == mine
 
 
 @pytest.mark.parametrize("start", ["2030-01-08T10:00:00Z", "2030-01-08T11:00:00Z", "2030-01-10T10:00:00Z"])
 async def test_the_edges_of_the_rules_are_inside(start: str, tom: Person, massage: Service) -> None:
-    await booked(tom, start)
+    await create_booking(tom, start)
 
-    assert starts((await tom.asks("GET", "/bookings")).json()) == [start[:16].replace("T", " ")]
+    assert format_starts((await tom.request("GET", "/bookings")).json()) == [start[:16].replace("T", " ")]
 
 
 async def test_notice_and_horizon_end_where_they_say(tom: Person, database: Database) -> None:
-    await offer(database, min_notice_minutes=90, horizon_days=1)
+    await create_service(database, min_notice_minutes=90, horizon_days=1)
 
     answers = {
-        start: refused(await tom.asks("POST", "/bookings", json={"service_id": 1, "start_time": start}))[1]
+        start: status_and_code(await tom.request("POST", "/bookings", json={"service_id": 1, "start_time": start}))[1]
         for start in ("2030-01-07T10:29:59Z", "2030-01-07T10:30:00Z", "2030-01-08T09:00:00Z", "2030-01-08T09:00:01Z")
     }
 
@@ -107,19 +114,19 @@ async def test_notice_and_horizon_end_where_they_say(tom: Person, database: Data
 
 
 async def test_what_notice_and_horizon_allow_is_offered_to_the_minute(tom: Person, database: Database) -> None:
-    await offer(database, min_notice_minutes=120, horizon_days=1)
+    await create_service(database, min_notice_minutes=120, horizon_days=1)
 
-    offered = starts((await tom.asks("GET", "/services/1/availability")).json())
+    offered = format_starts((await tom.request("GET", "/services/1/availability")).json())
 
     assert (offered[0], offered[-1], len(offered)) == ("2030-01-07 11:00", "2030-01-08 09:00", 23)
 
 
 async def test_a_taken_time_is_refused_with_the_next_three(tom: Person, eve: Person, massage: Service) -> None:
-    await booked(tom, TEN)
+    await create_booking(tom, TEN)
 
-    answer = await eve.asks("POST", "/bookings", json={"service_id": 1, "start_time": TEN})
+    answer = await eve.request("POST", "/bookings", json={"service_id": 1, "start_time": TEN})
 
-    assert refused(answer) == (409, "slot-taken")
+    assert status_and_code(answer) == (409, "slot-taken")
     assert answer.json()["next_free"] == [
         {
             "start_time": start, "end_time": end, "local_start_time": start, "local_end_time": end, "timezone": "UTC",
@@ -134,50 +141,50 @@ async def test_a_taken_time_is_refused_with_the_next_three(tom: Person, eve: Per
 
 
 async def test_the_next_three_are_of_the_resource_that_was_named(tom: Person, eve: Person, database: Database) -> None:
-    await offer(database, {"name": "Lea"}, {"name": "Max"})
-    await opens(database, 1, "10:00-12:00")
-    await booked(tom, TEN, resource_id=1)
+    await create_service(database, {"name": "Lea"}, {"name": "Max"})
+    await add_opening_hours(database, 1, "10:00-12:00")
+    await create_booking(tom, TEN, resource_id=1)
 
-    answer = await eve.asks("POST", "/bookings", json={"service_id": 1, "start_time": TEN, "resource_id": 1})
+    answer = await eve.request("POST", "/bookings", json={"service_id": 1, "start_time": TEN, "resource_id": 1})
 
     found = answer.json()["next_free"]
-    assert starts(found) == ["2030-01-08 11:00", "2030-01-09 10:00", "2030-01-09 11:00"]
+    assert format_starts(found) == ["2030-01-08 11:00", "2030-01-09 10:00", "2030-01-09 11:00"]
     assert {by["id"] for one in found for by in one["resources"]} == {1}
 
 
 async def test_a_request_sent_again_is_told_the_same_next_three(tom: Person, eve: Person, massage: Service) -> None:
-    await booked(tom, TEN)
+    await create_booking(tom, TEN)
     wanted = {"service_id": 1, "start_time": TEN}
 
     first, again = [
-        await eve.asks("POST", "/bookings", json=wanted, headers={"Idempotency-Key": "one"}) for _ in range(2)
+        await eve.request("POST", "/bookings", json=wanted, headers={"Idempotency-Key": "one"}) for _ in range(2)
     ]
 
-    assert starts(first.json()["next_free"]) == ["2030-01-08 11:00", "2030-01-10 10:00", "2030-01-15 10:00"]
+    assert format_starts(first.json()["next_free"]) == ["2030-01-08 11:00", "2030-01-10 10:00", "2030-01-15 10:00"]
     assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
 
 
 async def test_where_no_time_would_do_there_is_no_next(tom: Person, database: Database, massage: Service) -> None:
     answers = [
-        await tom.asks("POST", "/bookings", json={"service_id": 9, "start_time": TEN}),
-        await tom.asks("POST", "/bookings", json={"service_id": 1, "start_time": TEN, "resource_id": 9}),
+        await tom.request("POST", "/bookings", json={"service_id": 9, "start_time": TEN}),
+        await tom.request("POST", "/bookings", json={"service_id": 1, "start_time": TEN, "resource_id": 9}),
     ]
-    await changed(database, Resource, 1, is_active=False)
-    answers.append(await tom.asks("POST", "/bookings", json={"service_id": 1, "start_time": TEN}))
+    await change_row(database, Resource, 1, is_active=False)
+    answers.append(await tom.request("POST", "/bookings", json={"service_id": 1, "start_time": TEN}))
 
     found = [(answer.json()["code"], answer.json().get("next_free")) for answer in answers]
     assert found == [("unknown-service", None), ("unknown-resource", None), ("nothing-to-serve-it", None)]
 
 
 async def test_the_first_that_is_open_and_free_serves(tom: Person, eve: Person, database: Database) -> None:
-    await offer(database, {"name": "Lea"}, {"name": "Max"}, {"name": "Kim"})
-    await opens(database, 1, "14:00-18:00")
+    await create_service(database, {"name": "Lea"}, {"name": "Max"}, {"name": "Kim"})
+    await add_opening_hours(database, 1, "14:00-18:00")
 
-    numbers = [(await booked(person, TEN))["resource_id"] for person in (tom, eve)]
-    answer = await tom.asks("POST", "/bookings", json={"service_id": 1, "start_time": TEN})
+    numbers = [(await create_booking(person, TEN))["resource_id"] for person in (tom, eve)]
+    answer = await tom.request("POST", "/bookings", json={"service_id": 1, "start_time": TEN})
 
     assert numbers == [2, 3]
-    assert refused(answer) == (409, "slot-taken")
+    assert status_and_code(answer) == (409, "slot-taken")
 
 
 # Staff.
@@ -194,8 +201,8 @@ async def test_staff_set_rules_aside_with_a_reason_that_history_keeps(
 ) -> None:
     wanted = {"service_id": 1, "start_time": start}
 
-    without = [await who.asks("POST", "/bookings", json=wanted) for who in (mara, ada)]
-    with_it = await mara.asks("POST", "/bookings", json={**wanted, "override_reason": "An old friend."})
+    without = [await who.request("POST", "/bookings", json=wanted) for who in (mara, ada)]
+    with_it = await mara.request("POST", "/bookings", json={**wanted, "override_reason": "An old friend."})
 
     assert [answer.status_code for answer in without] == [400, 400]
     assert (with_it.status_code, with_it.json()["start_time"]) == (201, start)
@@ -207,10 +214,10 @@ async def test_staff_set_rules_aside_with_a_reason_that_history_keeps(
 async def test_staff_move_a_booking_against_the_rules_with_a_reason(
     start: str, tom: Person, mara: Person, database: Database, massage: Service
 ) -> None:
-    path = f"/bookings/{(await booked(tom, TEN))['id']}"
+    path = f"/bookings/{(await create_booking(tom, TEN))['id']}"
 
-    without = await mara.asks("PATCH", path, json={"start_time": start})
-    with_it = await mara.asks("PATCH", path, json={"start_time": start, "override_reason": "Her train is late."})
+    without = await mara.request("PATCH", path, json={"start_time": start})
+    with_it = await mara.request("PATCH", path, json={"start_time": start, "override_reason": "Her train is late."})
 
     assert without.status_code == 400
     assert (with_it.status_code, with_it.json()["start_time"]) == (200, start)
@@ -219,73 +226,77 @@ async def test_staff_move_a_booking_against_the_rules_with_a_reason(
 
 
 async def test_nobody_overrides_an_overlap(tom: Person, mara: Person, ada: Person, massage: Service) -> None:
-    await booked(tom, TEN)
-    other = await booked(tom, "2030-01-10T10:00:00Z")
+    await create_booking(tom, TEN)
+    other = await create_booking(tom, "2030-01-10T10:00:00Z")
     for who in (mara, ada):
         for start in (TEN, "2030-01-08T10:20:00Z", "2030-01-08T09:05:00Z"):
             over = {"start_time": start, "override_reason": "Please."}
 
-            new = await who.asks("POST", "/bookings", json={"service_id": 1, **over})
-            moved = await who.asks("PATCH", f"/bookings/{other['id']}", json=over)
+            new = await who.request("POST", "/bookings", json={"service_id": 1, **over})
+            moved = await who.request("PATCH", f"/bookings/{other['id']}", json=over)
 
-            assert (start, refused(new), refused(moved)) == (start, (409, "slot-taken"), (409, "slot-taken"))
+            assert (start, status_and_code(new), status_and_code(moved)) == (
+                start,
+                (409, "slot-taken"),
+                (409, "slot-taken"),
+            )
 
 
 async def test_a_reason_does_not_make_a_resource_suitable_or_a_service_active(
     tom: Person, mara: Person, database: Database, massage: Service
 ) -> None:
-    await offer(database, {"name": "Kim"}, title="Haircut")
-    mine = await booked(tom, TEN)
+    await create_service(database, {"name": "Kim"}, title="Haircut")
+    mine = await create_booking(tom, TEN)
     over = {"start_time": TEN, "override_reason": "Please."}
 
     answers = [
-        await mara.asks("POST", "/bookings", json={"service_id": 1, "resource_id": 2, **over}),
-        await mara.asks("POST", "/bookings", json={"service_id": 1, "resource_id": 9, **over}),
-        await mara.asks("POST", "/bookings", json={"service_id": 9, **over}),
-        await mara.asks("PATCH", f"/bookings/{mine['id']}", json={"resource_id": 2, **over}),
-        await mara.asks("PATCH", f"/bookings/{mine['id']}", json={"resource_id": 9, **over}),
+        await mara.request("POST", "/bookings", json={"service_id": 1, "resource_id": 2, **over}),
+        await mara.request("POST", "/bookings", json={"service_id": 1, "resource_id": 9, **over}),
+        await mara.request("POST", "/bookings", json={"service_id": 9, **over}),
+        await mara.request("PATCH", f"/bookings/{mine['id']}", json={"resource_id": 2, **over}),
+        await mara.request("PATCH", f"/bookings/{mine['id']}", json={"resource_id": 9, **over}),
     ]
-    await changed(database, Service, 1, is_active=False)
-    answers.append(await mara.asks("POST", "/bookings", json={"service_id": 1, **over}))
+    await change_row(database, Service, 1, is_active=False)
+    answers.append(await mara.request("POST", "/bookings", json={"service_id": 1, **over}))
 
-    assert [refused(answer) for answer in answers] == [
+    assert [status_and_code(answer) for answer in answers] == [
         (400, "resource-unsuitable"), (404, "unknown-resource"), (404, "unknown-service"),
         (400, "resource-unsuitable"), (404, "unknown-resource"), (400, "service-inactive"),
     ]  # fmt: skip
 
 
 async def test_a_visit_of_a_service_that_went_can_still_be_moved(tom: Person, database: Database) -> None:
-    await offer(database, {"name": "Lea"}, title="Haircut")
-    mine = await booked(tom, TEN)
-    await changed(database, Service, 1, is_active=False)
+    await create_service(database, {"name": "Lea"}, title="Haircut")
+    mine = await create_booking(tom, TEN)
+    await change_row(database, Service, 1, is_active=False)
 
-    free = await tom.asks("GET", f"/services/1/availability?from_date=2030-01-09&booking_id={mine['id']}")
-    moved = await tom.asks("PATCH", f"/bookings/{mine['id']}", json={"start_time": free.json()[0]["start_time"]})
+    free = await tom.request("GET", f"/services/1/availability?from_date=2030-01-09&booking_id={mine['id']}")
+    moved = await tom.request("PATCH", f"/bookings/{mine['id']}", json={"start_time": free.json()[0]["start_time"]})
 
     assert (moved.status_code, moved.json()["start_time"]) == (200, free.json()[0]["start_time"])
 
 
 async def test_a_reason_does_not_bring_back_a_resource_that_went(tom: Person, mara: Person, database: Database) -> None:
-    await offer(database, {"name": "Lea"}, {"name": "Max"})
-    mine = await booked(tom, TEN)
-    await changed(database, Resource, 2, is_active=False)
+    await create_service(database, {"name": "Lea"}, {"name": "Max"})
+    mine = await create_booking(tom, TEN)
+    await change_row(database, Resource, 2, is_active=False)
     over = {"start_time": "2030-01-08T12:00:00Z", "resource_id": 2, "override_reason": "Please."}
 
-    new = await mara.asks("POST", "/bookings", json={"service_id": 1, **over})
-    moved = await mara.asks("PATCH", f"/bookings/{mine['id']}", json=over)
+    new = await mara.request("POST", "/bookings", json={"service_id": 1, **over})
+    moved = await mara.request("PATCH", f"/bookings/{mine['id']}", json=over)
 
-    assert (refused(new), refused(moved)) == ((400, "resource-unsuitable"),) * 2
+    assert (status_and_code(new), status_and_code(moved)) == ((400, "resource-unsuitable"),) * 2
 
 
 @pytest.mark.parametrize("start", [TEN, *AGAINST])
 async def test_only_staff_override(start: str, tom: Person, massage: Service) -> None:
-    mine = await booked(tom, "2030-01-08T11:00:00Z")
+    mine = await create_booking(tom, "2030-01-08T11:00:00Z")
     over = {"start_time": start, "override_reason": "Please."}
 
-    new = await tom.asks("POST", "/bookings", json={"service_id": 1, **over})
-    moved = await tom.asks("PATCH", f"/bookings/{mine['id']}", json=over)
+    new = await tom.request("POST", "/bookings", json={"service_id": 1, **over})
+    moved = await tom.request("PATCH", f"/bookings/{mine['id']}", json=over)
 
-    assert (refused(new), refused(moved)) == ((403, "only-staff-override"),) * 2
+    assert (status_and_code(new), status_and_code(moved)) == ((403, "only-staff-override"),) * 2
     assert (new.json()["field"], "next_free" in new.json()) == ("override_reason", False)
 
 
@@ -293,19 +304,19 @@ async def test_only_staff_override(start: str, tom: Person, massage: Service) ->
 async def test_a_reason_is_a_sentence(reason: Any, mara: Person, massage: Service) -> None:
     wanted = {"service_id": 1, "start_time": TEN, "override_reason": reason}
 
-    answer = await mara.asks("POST", "/bookings", json=wanted)
+    answer = await mara.request("POST", "/bookings", json=wanted)
 
-    assert (refused(answer), answer.json()["field"]) == ((422, "wrong-shape"), "override_reason")
+    assert (status_and_code(answer), answer.json()["field"]) == ((422, "wrong-shape"), "override_reason")
 
 
 async def test_staff_write_down_what_was_within_the_hours(mara: Person, massage: Service) -> None:
-    was = await booked(mara, "2030-01-03T10:00:00Z")
+    was = await create_booking(mara, "2030-01-03T10:00:00Z")
 
-    closed = await mara.asks("POST", "/bookings", json={"service_id": 1, "start_time": "2030-01-06T10:00:00Z"})
-    walked_in = await booked(mara, "2030-01-06T10:00:00Z", override_reason="She rang the bell.")
+    closed = await mara.request("POST", "/bookings", json={"service_id": 1, "start_time": "2030-01-06T10:00:00Z"})
+    walked_in = await create_booking(mara, "2030-01-06T10:00:00Z", override_reason="She rang the bell.")
 
     assert (was["start_time"], walked_in["start_time"]) == ("2030-01-03T10:00:00Z", "2030-01-06T10:00:00Z")
-    assert refused(closed) == (400, "outside-hours")
+    assert status_and_code(closed) == (400, "outside-hours")
 
 
 # Deadlines.
@@ -324,28 +335,28 @@ async def test_a_customer_gives_back_a_visit_in_time(
     at: str, expected: tuple[int, str | None], tom: Person, clock: Clock, massage: Service
 ) -> None:
     minutes = {"in time": -120, "at the last moment": -60, "too late": -59, "after it began": 5}[at]
-    mine, other = await booked(tom, TEN), await booked(tom, "2030-01-08T11:00:00Z")
+    mine, other = await create_booking(tom, TEN), await create_booking(tom, "2030-01-08T11:00:00Z")
     path = f"/bookings/{mine['id']}"
-    clock.pass_by(hours=25, minutes=minutes)
+    clock.advance(hours=25, minutes=minutes)
 
-    moved = await tom.asks("PATCH", path, json={"start_time": "2030-01-17T10:00:00Z"})
-    cancelled = await tom.asks("PATCH", path, json={"status": "cancelled"})
-    clock.pass_by(hours=1)
-    deleted = await tom.asks("DELETE", f"/bookings/{other['id']}")
+    moved = await tom.request("PATCH", path, json={"start_time": "2030-01-17T10:00:00Z"})
+    cancelled = await tom.request("PATCH", path, json={"status": "cancelled"})
+    clock.advance(hours=1)
+    deleted = await tom.request("DELETE", f"/bookings/{other['id']}")
 
-    assert refused(moved) == expected
-    assert refused(cancelled) == (expected if expected[1] else (200, None))
+    assert status_and_code(moved) == expected
+    assert status_and_code(cancelled) == (expected if expected[1] else (200, None))
     if at == "after it began":
-        assert refused(deleted) == (400, "already-started")
+        assert status_and_code(deleted) == (400, "already-started")
     else:
-        assert refused(deleted) == ((204, None) if expected[0] == 200 else expected)
+        assert status_and_code(deleted) == ((204, None) if expected[0] == 200 else expected)
 
 
 async def test_the_deadline_is_told_in_words(tom: Person, clock: Clock, massage: Service) -> None:
-    mine = await booked(tom, TEN)
-    clock.pass_by(hours=24, minutes=1)
+    mine = await create_booking(tom, TEN)
+    clock.advance(hours=24, minutes=1)
 
-    answer = await tom.asks("PATCH", f"/bookings/{mine['id']}", json={"status": "cancelled"})
+    answer = await tom.request("PATCH", f"/bookings/{mine['id']}", json={"status": "cancelled"})
 
     assert answer.json() == {
         "type": "/problems/too-late-to-cancel",
@@ -358,12 +369,12 @@ async def test_the_deadline_is_told_in_words(tom: Person, clock: Clock, massage:
 
 
 async def test_the_deadline_does_not_bind_staff(tom: Person, mara: Person, clock: Clock, massage: Service) -> None:
-    first, second = await booked(tom, TEN), await booked(tom, "2030-01-08T11:00:00Z")
-    clock.pass_by(hours=24, minutes=30)
+    first, second = await create_booking(tom, TEN), await create_booking(tom, "2030-01-08T11:00:00Z")
+    clock.advance(hours=24, minutes=30)
 
-    moved = await mara.asks("PATCH", f"/bookings/{first['id']}", json={"start_time": "2030-01-15T10:00:00Z"})
-    cancelled = await mara.asks("PATCH", f"/bookings/{first['id']}", json={"status": "cancelled"})
-    deleted = await mara.asks("DELETE", f"/bookings/{second['id']}")
+    moved = await mara.request("PATCH", f"/bookings/{first['id']}", json={"start_time": "2030-01-15T10:00:00Z"})
+    cancelled = await mara.request("PATCH", f"/bookings/{first['id']}", json={"status": "cancelled"})
+    deleted = await mara.request("DELETE", f"/bookings/{second['id']}")
 
     assert [answer.status_code for answer in (moved, cancelled, deleted)] == [200, 200, 204]
 
@@ -371,10 +382,10 @@ async def test_the_deadline_does_not_bind_staff(tom: Person, mara: Person, clock
 async def test_without_a_deadline_a_visit_is_given_back_until_it_starts(
     tom: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
-    await changed(database, Service, 1, cancel_notice_minutes=0)
-    mine = await booked(tom, TEN)
-    clock.pass_by(hours=24, minutes=59)
+    await change_row(database, Service, 1, cancel_notice_minutes=0)
+    mine = await create_booking(tom, TEN)
+    clock.advance(hours=24, minutes=59)
 
-    answer = await tom.asks("DELETE", f"/bookings/{mine['id']}")
+    answer = await tom.request("DELETE", f"/bookings/{mine['id']}")
 
     assert answer.status_code == 204

@@ -17,18 +17,18 @@ from tests.conftest import NOW, Person
 from tests.support import bulk_scenario
 from tests.support.bulk_scenario import (
     COLOUR,
-    HALF,
+    HALF_HOUR,
     LEA,
     MARA,
     MAX,
     NAILS,
     TEN,
     ZOE,
-    book,
-    everything,
-    refusals,
-    run,
-    starts,
+    create_booking,
+    fetch_snapshot,
+    fetch_starts,
+    refusal_names,
+    run_bulk,
 )
 
 QUARTER = timedelta(minutes=15)
@@ -43,7 +43,7 @@ DONE = {
 @pytest.fixture
 async def house(database: Database, tom: Person, eve: Person, mara: Person) -> Database:
     """The business, with Tom (1), Eve (2) and Mara (3)."""
-    await bulk_scenario.open_house(database)
+    await bulk_scenario.create_business(database)
     return database
 
 
@@ -53,18 +53,18 @@ async def house(database: Database, tom: Person, eve: Person, mara: Person) -> D
 @pytest.mark.parametrize("what", DONE)
 async def test_many_are_led_to_a_status(house: Database, what: BulkAction) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
-    before = await bulk_scenario.rows_of(house)
+    before = await bulk_scenario.fetch_bookings(house)
 
-    outcomes = await run(house, numbers, what, reason="The power is out")
+    outcomes = await run_bulk(house, numbers, what, reason="The power is out")
 
-    after = await bulk_scenario.rows_of(house)
+    after = await bulk_scenario.fetch_bookings(house)
     assert after == {number: before[number] | {"status": DONE[what].value, "version": 2} for number in numbers}
     assert [one.booking_id for one in outcomes] == numbers
     for one in outcomes:
         assert one.before is not None
         assert one.after is not None
         assert (one.before.status, one.after.status, one.refusal) == ("pending", DONE[what], None)
-    events = [await bulk_scenario.last_events(house, number) for number in numbers]
+    events = [await bulk_scenario.fetch_events(house, number) for number in numbers]
     assert [(found[0]["reason"], found[0]["request_id"], found[0]["actor_id"]) for found in events] == [
         ("The power is out", "an-act", 3)
     ] * 3
@@ -75,95 +75,95 @@ async def test_a_full_afternoon_moves_although_each_overlaps_its_neighbour_half_
     house: Database, minutes: int
 ) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 8)
-    before = await bulk_scenario.rows_of(house)
+    before = await bulk_scenario.fetch_bookings(house)
 
-    outcomes = await run(house, numbers, BulkAction.SHIFT, minutes=minutes, override_reason="We run late")
+    outcomes = await run_bulk(house, numbers, BulkAction.SHIFT, minutes=minutes, override_reason="We run late")
 
     times = ("start_time", "end_time", "blocks_from", "blocks_until")
     moved = {
         number: row | {name: row[name] + timedelta(minutes=minutes) for name in times} | {"version": 2}
         for number, row in before.items()
     }
-    assert await bulk_scenario.rows_of(house) == moved
-    assert refusals(outcomes) == dict.fromkeys(numbers)
+    assert await bulk_scenario.fetch_bookings(house) == moved
+    assert refusal_names(outcomes) == dict.fromkeys(numbers)
 
 
 async def test_there_and_back_again_is_where_it_was(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 8)
-    before = await starts(house)
+    before = await fetch_starts(house)
 
-    await run(house, numbers, BulkAction.SHIFT, minutes=15)
-    assert await starts(house) != before
-    await run(house, numbers, BulkAction.SHIFT, minutes=-15)
+    await run_bulk(house, numbers, BulkAction.SHIFT, minutes=15)
+    assert await fetch_starts(house) != before
+    await run_bulk(house, numbers, BulkAction.SHIFT, minutes=-15)
 
-    assert await starts(house) == before
+    assert await fetch_starts(house) == before
 
 
 async def test_a_shift_leaves_places_to_those_who_come_after(house: Database) -> None:
     """A chair of two places: whoever moves keeps theirs, and does not sit where the next is about to come."""
     await house.fetch(text("UPDATE resources SET capacity = 2 WHERE id = 1"))
-    early = await book(house, TEN - HALF)
-    taken = await book(house, TEN - HALF)  # on the second place, and it stays
-    late = await book(house, TEN)
+    early = await create_booking(house, TEN - HALF_HOUR)
+    taken = await create_booking(house, TEN - HALF_HOUR)  # on the second place, and it stays
+    late = await create_booking(house, TEN)
     await house.fetch(text("UPDATE bookings SET seat = 2 WHERE id = 3"))
     later = "end_time = end_time + interval '25 min', blocks_until = blocks_until + interval '25 min'"
     await house.fetch(text(f"UPDATE bookings SET {later} WHERE id = 1"))
 
-    outcomes = await run(house, [early.id, late.id], BulkAction.SHIFT, minutes=29)
+    outcomes = await run_bulk(house, [early.id, late.id], BulkAction.SHIFT, minutes=29)
 
-    assert refusals(outcomes) == {early.id: None, late.id: None}
-    assert (await starts(house))[taken.id] == (TEN - HALF, LEA)
-    await bulk_scenario.require_no_overlap(house)
+    assert refusal_names(outcomes) == {early.id: None, late.id: None}
+    assert (await fetch_starts(house))[taken.id] == (TEN - HALF_HOUR, LEA)
+    await bulk_scenario.assert_no_overlap(house)
 
 
 async def test_many_are_given_to_somebody_else(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
 
-    outcomes = await run(house, numbers, BulkAction.REASSIGN, resource_id=MAX)
+    outcomes = await run_bulk(house, numbers, BulkAction.REASSIGN, resource_id=MAX)
 
-    assert refusals(outcomes) == dict.fromkeys(numbers)
-    assert await starts(house) == {number: (TEN + HALF * at, MAX) for at, number in enumerate(numbers)}
+    assert refusal_names(outcomes) == dict.fromkeys(numbers)
+    assert await fetch_starts(house) == {number: (TEN + HALF_HOUR * at, MAX) for at, number in enumerate(numbers)}
 
 
 async def test_a_sick_colleagues_day_goes_to_whoever_is_free(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
-    busy = await book(house, TEN + HALF, resource=MAX)
-    nails = await book(house, TEN, resource=ZOE, service=NAILS)
+    busy = await create_booking(house, TEN + HALF_HOUR, resource=MAX)
+    nails = await create_booking(house, TEN, resource=ZOE, service=NAILS)
 
-    outcomes = await run(
+    outcomes = await run_bulk(
         house, [*numbers, nails.id], BulkAction.REASSIGN_TO_FREE, is_all_or_nothing=False, reason="Lea is ill"
     )
 
-    assert refusals(outcomes) == {1: None, 2: "NobodyElseFree", 3: None, nails.id: "NobodyElseFree"}
-    assert await starts(house) == {
+    assert refusal_names(outcomes) == {1: None, 2: "NobodyElseFree", 3: None, nails.id: "NobodyElseFree"}
+    assert await fetch_starts(house) == {
         1: (TEN, MAX),
-        2: (TEN + HALF, LEA),
-        3: (TEN + 2 * HALF, MAX),
-        busy.id: (TEN + HALF, MAX),
+        2: (TEN + HALF_HOUR, LEA),
+        3: (TEN + 2 * HALF_HOUR, MAX),
+        busy.id: (TEN + HALF_HOUR, MAX),
         nails.id: (TEN, ZOE),
     }
 
 
 async def test_whom_nobody_else_can_serve_is_cancelled_if_so_chosen(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 2)
-    await book(house, TEN, resource=MAX)
+    await create_booking(house, TEN, resource=MAX)
 
-    outcomes = await run(house, numbers, BulkAction.REASSIGN_TO_FREE, cancels_unassigned=True, reason="Lea is ill")
+    outcomes = await run_bulk(house, numbers, BulkAction.REASSIGN_TO_FREE, cancels_unassigned=True, reason="Lea is ill")
 
     assert [(one.after.status, one.after.resource_id) for one in outcomes if one.after] == [
         ("cancelled", LEA),
         ("pending", MAX),
     ]
-    assert (await bulk_scenario.last_events(house, 1))[0]["reason"] == "Lea is ill"
+    assert (await bulk_scenario.fetch_events(house, 1))[0]["reason"] == "Lea is ill"
 
 
 async def test_two_bookings_swap_their_times_and_resources(house: Database) -> None:
-    first, second = await book(house, TEN), await book(house, TEN + HALF, resource=MAX)
+    first, second = await create_booking(house, TEN), await create_booking(house, TEN + HALF_HOUR, resource=MAX)
 
-    outcomes = await run(house, [first.id, second.id], BulkAction.SWAP)
+    outcomes = await run_bulk(house, [first.id, second.id], BulkAction.SWAP)
 
-    assert await starts(house) == {first.id: (TEN + HALF, MAX), second.id: (TEN, LEA)}
-    assert refusals(outcomes) == {first.id: None, second.id: None}
+    assert await fetch_starts(house) == {first.id: (TEN + HALF_HOUR, MAX), second.id: (TEN, LEA)}
+    assert refusal_names(outcomes) == {first.id: None, second.id: None}
     assert [(one.before.resource_id, one.after.resource_id) for one in outcomes if one.before and one.after] == [
         (LEA, MAX),
         (MAX, LEA),
@@ -171,21 +171,21 @@ async def test_two_bookings_swap_their_times_and_resources(house: Database) -> N
 
 
 async def test_neighbours_of_one_resource_swap(house: Database) -> None:
-    first, second = await book(house, TEN), await book(house, TEN + HALF)
+    first, second = await create_booking(house, TEN), await create_booking(house, TEN + HALF_HOUR)
 
-    await run(house, [first.id, second.id], BulkAction.SWAP)
+    await run_bulk(house, [first.id, second.id], BulkAction.SWAP)
 
-    assert await starts(house) == {first.id: (TEN + HALF, LEA), second.id: (TEN, LEA)}
+    assert await fetch_starts(house) == {first.id: (TEN + HALF_HOUR, LEA), second.id: (TEN, LEA)}
 
 
 async def test_a_swap_that_does_not_fit_is_refused_for_both(house: Database) -> None:
-    colour, nails = await book(house, TEN), await book(house, TEN, resource=ZOE, service=NAILS)
-    before = await everything(house)
+    colour, nails = await create_booking(house, TEN), await create_booking(house, TEN, resource=ZOE, service=NAILS)
+    before = await fetch_snapshot(house)
 
-    outcomes = await run(house, [colour.id, nails.id], BulkAction.SWAP, is_all_or_nothing=False)
+    outcomes = await run_bulk(house, [colour.id, nails.id], BulkAction.SWAP, is_all_or_nothing=False)
 
-    assert refusals(outcomes) == {colour.id: "ResourceUnsuitable", nails.id: "ResourceUnsuitable"}
-    assert await everything(house) == before
+    assert refusal_names(outcomes) == {colour.id: "ResourceUnsuitable", nails.id: "ResourceUnsuitable"}
+    assert await fetch_snapshot(house) == before
 
 
 async def test_a_visit_too_long_for_the_gap_is_not_swapped(house: Database) -> None:
@@ -194,13 +194,13 @@ async def test_a_visit_too_long_for_the_gap_is_not_swapped(house: Database) -> N
         text("UPDATE bookings SET start_time = start_time - interval '1 hour', blocks_from = blocks_from -"
                        " interval '1 hour' WHERE id = 1")
     )  # fmt: skip
-    await book(house, TEN + 3 * HALF)
-    before = await everything(house)
+    await create_booking(house, TEN + 3 * HALF_HOUR)
+    before = await fetch_snapshot(house)
 
-    outcomes = await run(house, [long, short], BulkAction.SWAP, is_all_or_nothing=False)
+    outcomes = await run_bulk(house, [long, short], BulkAction.SWAP, is_all_or_nothing=False)
 
-    assert refusals(outcomes) == {long: "SlotTaken", short: "SlotTaken"}
-    assert await everything(house) == before
+    assert refusal_names(outcomes) == {long: "SlotTaken", short: "SlotTaken"}
+    assert await fetch_snapshot(house) == before
 
 
 # All or nothing, and what works.
@@ -208,66 +208,68 @@ async def test_a_visit_too_long_for_the_gap_is_not_swapped(house: Database) -> N
 
 async def test_what_works_is_done_and_the_rest_says_why(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
-    await book(house, TEN + 3 * HALF)  # in the way of the last one, and so of all
+    await create_booking(house, TEN + 3 * HALF_HOUR)  # in the way of the last one, and so of all
 
-    outcomes = await run(house, [*numbers, 999], BulkAction.SHIFT, minutes=15, is_all_or_nothing=False)
+    outcomes = await run_bulk(house, [*numbers, 999], BulkAction.SHIFT, minutes=15, is_all_or_nothing=False)
 
-    assert refusals(outcomes) == {1: "SlotTaken", 2: "SlotTaken", 3: "SlotTaken", 999: "Missing"}
-    await bulk_scenario.lead(house, 4, Status.CANCELLED)
-    await bulk_scenario.lead(house, 2, Status.CANCELLED)
-    outcomes = await run(house, [*numbers, 4], BulkAction.SHIFT, minutes=15, is_all_or_nothing=False)
-    assert refusals(outcomes) == {1: None, 2: "NotOpen", 3: None, 4: "NotOpen"}
-    assert await starts(house) == {
+    assert refusal_names(outcomes) == {1: "SlotTaken", 2: "SlotTaken", 3: "SlotTaken", 999: "Missing"}
+    await bulk_scenario.set_status(house, 4, Status.CANCELLED)
+    await bulk_scenario.set_status(house, 2, Status.CANCELLED)
+    outcomes = await run_bulk(house, [*numbers, 4], BulkAction.SHIFT, minutes=15, is_all_or_nothing=False)
+    assert refusal_names(outcomes) == {1: None, 2: "NotOpen", 3: None, 4: "NotOpen"}
+    assert await fetch_starts(house) == {
         1: (TEN + QUARTER, LEA),
-        2: (TEN + HALF, LEA),
-        3: (TEN + 2 * HALF + QUARTER, LEA),
-        4: (TEN + 3 * HALF, LEA),
+        2: (TEN + HALF_HOUR, LEA),
+        3: (TEN + 2 * HALF_HOUR + QUARTER, LEA),
+        4: (TEN + 3 * HALF_HOUR, LEA),
     }
 
 
 async def test_all_or_nothing_changes_nothing_and_says_what_each_would_have_been(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
-    await bulk_scenario.lead(house, 2, Status.CONFIRMED)
-    before = await everything(house)
+    await bulk_scenario.set_status(house, 2, Status.CONFIRMED)
+    before = await fetch_snapshot(house)
 
     with pytest.raises(no.NotAllPossible, match=r"^Nothing was changed: 1 of 3 cannot be\.$") as torn:
-        await run(house, numbers, BulkAction.CONFIRM)
+        await run_bulk(house, numbers, BulkAction.CONFIRM)
 
-    assert refusals(torn.value.outcomes) == {1: None, 2: "AlreadySo", 3: None}
-    assert await everything(house) == before
+    assert refusal_names(torn.value.outcomes) == {1: None, 2: "AlreadySo", 3: None}
+    assert await fetch_snapshot(house) == before
 
 
 async def test_rules_bind_staff_unless_they_say_why_anyway(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 4)
-    await bulk_scenario.open_from_to(house, LEA, "10:00", "12:00")
+    await bulk_scenario.add_tuesday_hours(house, LEA, "10:00", "12:00")
 
-    outcomes = await run(house, numbers, BulkAction.SHIFT, minutes=15, is_all_or_nothing=False)
-    assert refusals(outcomes) == {1: "SlotTaken", 2: "SlotTaken", 3: "SlotTaken", 4: "OutsideHours"}
+    outcomes = await run_bulk(house, numbers, BulkAction.SHIFT, minutes=15, is_all_or_nothing=False)
+    assert refusal_names(outcomes) == {1: "SlotTaken", 2: "SlotTaken", 3: "SlotTaken", 4: "OutsideHours"}
 
-    outcomes = await run(house, numbers, BulkAction.SHIFT, minutes=15, override_reason="Overtime")
-    assert refusals(outcomes) == dict.fromkeys(numbers)
-    assert {(await bulk_scenario.last_events(house, number))[0]["reason"] for number in numbers} == {"Overtime"}
+    outcomes = await run_bulk(house, numbers, BulkAction.SHIFT, minutes=15, override_reason="Overtime")
+    assert refusal_names(outcomes) == dict.fromkeys(numbers)
+    assert {(await bulk_scenario.fetch_events(house, number))[0]["reason"] for number in numbers} == {"Overtime"}
 
 
 async def test_nobody_stands_in_outside_their_hours_unless_staff_say_why(house: Database) -> None:
-    await book(house, TEN)
-    await bulk_scenario.open_from_to(house, MAX, "14:00", "18:00")
+    await create_booking(house, TEN)
+    await bulk_scenario.add_tuesday_hours(house, MAX, "14:00", "18:00")
 
-    assert refusals(await run(house, [1], BulkAction.REASSIGN_TO_FREE, is_all_or_nothing=False)) == {
+    assert refusal_names(await run_bulk(house, [1], BulkAction.REASSIGN_TO_FREE, is_all_or_nothing=False)) == {
         1: "NobodyElseFree"
     }
-    assert refusals(await run(house, [1], BulkAction.REASSIGN_TO_FREE, override_reason="Max comes early")) == {1: None}
+    assert refusal_names(
+        await run_bulk(house, [1], BulkAction.REASSIGN_TO_FREE, override_reason="Max comes early")
+    ) == {1: None}
 
 
 async def test_what_is_there_already_is_told(house: Database) -> None:
-    await book(house, TEN)
+    await create_booking(house, TEN)
 
-    assert refusals(await run(house, [1], BulkAction.REASSIGN, resource_id=LEA, is_all_or_nothing=False)) == {
+    assert refusal_names(await run_bulk(house, [1], BulkAction.REASSIGN, resource_id=LEA, is_all_or_nothing=False)) == {
         1: "AlreadyThere"
     }
     for resource, why in ((ZOE, "ResourceUnsuitable"), (999, "UnknownResource"), (2**62, "UnknownResource")):
-        outcomes = await run(house, [1], BulkAction.REASSIGN, resource_id=resource, is_all_or_nothing=False)
-        assert refusals(outcomes) == {1: why}
+        outcomes = await run_bulk(house, [1], BulkAction.REASSIGN, resource_id=resource, is_all_or_nothing=False)
+        assert refusal_names(outcomes) == {1: why}
 
 
 # Preview.
@@ -286,34 +288,34 @@ async def test_a_preview_changes_nothing_and_equals_the_run(
     house: Database, what: BulkAction, more: dict[str, Any], is_all_or_nothing: bool
 ) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 4)
-    await book(house, TEN + HALF, resource=MAX)
+    await create_booking(house, TEN + HALF_HOUR, resource=MAX)
     if not is_all_or_nothing:
         numbers += [999]
-        await bulk_scenario.lead(house, 3, Status.CANCELLED)
+        await bulk_scenario.set_status(house, 3, Status.CANCELLED)
     elif what == BulkAction.REASSIGN:
         numbers.remove(2)
-    before = await everything(house)
+    before = await fetch_snapshot(house)
     facts = {**more, "is_all_or_nothing": is_all_or_nothing}
 
-    preview = await run(house, numbers, what, dry_run=True, **facts)
-    assert await everything(house) == before
+    preview = await run_bulk(house, numbers, what, dry_run=True, **facts)
+    assert await fetch_snapshot(house) == before
 
     seen = {one.booking_id: one.before.version if one.before else None for one in preview}
-    done = await run(house, numbers, what, seen=seen, **facts)
+    done = await run_bulk(house, numbers, what, seen_versions=seen, **facts)
     assert [whole(one) for one in done] == [whole(one) for one in preview]
-    assert (await everything(house) != before) == any(one.after for one in preview)
+    assert (await fetch_snapshot(house) != before) == any(one.after for one in preview)
     assert any(one.after for one in done)
 
 
 async def test_a_preview_of_a_swap_is_the_swap(house: Database) -> None:
-    await book(house, TEN)
-    await book(house, TEN, resource=MAX)
-    before = await everything(house)
+    await create_booking(house, TEN)
+    await create_booking(house, TEN, resource=MAX)
+    before = await fetch_snapshot(house)
 
-    preview = await run(house, [1, 2], BulkAction.SWAP, dry_run=True)
+    preview = await run_bulk(house, [1, 2], BulkAction.SWAP, dry_run=True)
 
-    assert await everything(house) == before
-    assert [whole(one) for one in await run(house, [1, 2], BulkAction.SWAP)] == [whole(one) for one in preview]
+    assert await fetch_snapshot(house) == before
+    assert [whole(one) for one in await run_bulk(house, [1, 2], BulkAction.SWAP)] == [whole(one) for one in preview]
 
 
 def whole(one: bulk.Outcome) -> tuple[object, ...]:
@@ -327,17 +329,17 @@ def whole(one: bulk.Outcome) -> tuple[object, ...]:
 
 async def test_what_changed_between_preview_and_run_is_stale(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
-    preview = await run(house, numbers, BulkAction.CANCEL, dry_run=True)
+    preview = await run_bulk(house, numbers, BulkAction.CANCEL, dry_run=True)
     seen = {one.booking_id: one.before.version if one.before else None for one in preview}
-    await bulk_scenario.lead(house, 2, Status.CONFIRMED)
+    await bulk_scenario.set_status(house, 2, Status.CONFIRMED)
 
     with pytest.raises(no.NotAllPossible) as torn:
-        await run(house, numbers, BulkAction.CANCEL, seen=seen)
-    assert refusals(torn.value.outcomes) == {1: None, 2: "Stale", 3: None}
+        await run_bulk(house, numbers, BulkAction.CANCEL, seen_versions=seen)
+    assert refusal_names(torn.value.outcomes) == {1: None, 2: "Stale", 3: None}
 
-    outcomes = await run(house, numbers, BulkAction.CANCEL, seen=seen, is_all_or_nothing=False)
-    assert refusals(outcomes) == {1: None, 2: "Stale", 3: None}
-    assert {number: row["status"] for number, row in (await bulk_scenario.rows_of(house)).items()} == {
+    outcomes = await run_bulk(house, numbers, BulkAction.CANCEL, seen_versions=seen, is_all_or_nothing=False)
+    assert refusal_names(outcomes) == {1: None, 2: "Stale", 3: None}
+    assert {number: row["status"] for number, row in (await bulk_scenario.fetch_bookings(house)).items()} == {
         1: "cancelled",
         2: "confirmed",
         3: "cancelled",
@@ -345,15 +347,15 @@ async def test_what_changed_between_preview_and_run_is_stale(house: Database) ->
 
 
 async def test_a_swap_with_a_stale_one_swaps_neither(house: Database) -> None:
-    await book(house, TEN)
-    await book(house, TEN, resource=MAX)
-    await bulk_scenario.lead(house, 2, Status.CONFIRMED)
-    before = await everything(house)
+    await create_booking(house, TEN)
+    await create_booking(house, TEN, resource=MAX)
+    await bulk_scenario.set_status(house, 2, Status.CONFIRMED)
+    before = await fetch_snapshot(house)
 
-    outcomes = await run(house, [], BulkAction.SWAP, seen={1: 1, 2: 1}, is_all_or_nothing=False)
+    outcomes = await run_bulk(house, [], BulkAction.SWAP, seen_versions={1: 1, 2: 1}, is_all_or_nothing=False)
 
-    assert refusals(outcomes) == {1: "Stale", 2: "Stale"}
-    assert await everything(house) == before
+    assert refusal_names(outcomes) == {1: "Stale", 2: "Stale"}
+    assert await fetch_snapshot(house) == before
 
 
 # What is refused as a whole.
@@ -375,49 +377,49 @@ async def test_what_makes_no_sense_is_refused(
     house: Database, numbers: list[int], what: BulkAction, more: dict[str, Any], why: type[no.Refusal]
 ) -> None:
     with pytest.raises(why):
-        await run(house, numbers, what, **more)
+        await run_bulk(house, numbers, what, **more)
 
 
 async def test_five_hundred_go_at_once(house: Database) -> None:
-    numbers = [(await book(house, TEN + HALF * at)).id for at in range(3)]
+    numbers = [(await create_booking(house, TEN + HALF_HOUR * at)).id for at in range(3)]
 
-    outcomes = await run(house, [*numbers, *range(1000, 1497)], BulkAction.CONFIRM, is_all_or_nothing=False)
+    outcomes = await run_bulk(house, [*numbers, *range(1000, 1497)], BulkAction.CONFIRM, is_all_or_nothing=False)
 
     assert len(outcomes) == bulk.MAX_BOOKINGS
-    assert refusals(outcomes[:4]) == {1: None, 2: None, 3: None, 1000: "Missing"}
+    assert refusal_names(outcomes[:4]) == {1: None, 2: None, 3: None, 1000: "Missing"}
 
 
 @pytest.mark.parametrize("by", [Actor("api", 1, Role.USER), Actor("admin", 2, Role.USER)])
 async def test_a_customer_changes_one_booking_at_a_time(house: Database, by: Actor) -> None:
-    await book(house, TEN)
-    before = await everything(house)
+    await create_booking(house, TEN)
+    before = await fetch_snapshot(house)
 
     with pytest.raises(no.Forbidden):
-        await run(house, [1], BulkAction.CANCEL, by=by)
+        await run_bulk(house, [1], BulkAction.CANCEL, by=by)
 
-    assert await everything(house) == before
+    assert await fetch_snapshot(house) == before
 
 
 async def test_a_visitor_changes_nothing(house: Database) -> None:
     with pytest.raises(no.Unauthenticated):
-        await run(house, [1], BulkAction.CANCEL, by=Actor("admin"))
+        await run_bulk(house, [1], BulkAction.CANCEL, by=Actor("admin"))
 
 
 async def test_a_move_out_of_the_calendar_is_refused(house: Database) -> None:
-    await book(house, datetime.fromisoformat("2999-12-31T23:00Z"))
+    await create_booking(house, datetime.fromisoformat("2999-12-31T23:00Z"))
 
-    outcomes = await run(house, [1], BulkAction.SHIFT, minutes=90, override_reason="x", is_all_or_nothing=False)
+    outcomes = await run_bulk(house, [1], BulkAction.SHIFT, minutes=90, override_reason="x", is_all_or_nothing=False)
 
-    assert refusals(outcomes) == {1: "OutsideTheCalendar"}
+    assert refusal_names(outcomes) == {1: "OutsideTheCalendar"}
 
 
 async def test_a_hold_that_has_run_out_takes_no_place_to_move(house: Database) -> None:
-    await book(house, TEN)
+    await create_booking(house, TEN)
     await house.fetch(text("UPDATE bookings SET expires_at = :at WHERE id = 1"), at=NOW)
 
     for what, more in EVERY_ACT[len(DONE) :]:
-        outcomes = await run(house, [1], what, is_all_or_nothing=False, **more)
-        assert refusals(outcomes) == {1: "HoldExpired"}
+        outcomes = await run_bulk(house, [1], what, is_all_or_nothing=False, **more)
+        assert refusal_names(outcomes) == {1: "HoldExpired"}
 
 
 def test_the_sentences_are_sentences() -> None:

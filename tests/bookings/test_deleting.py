@@ -4,10 +4,10 @@ from typing import Any
 
 from bookit import refusals as no
 from bookit.schema.tables import Booking, Service, Status
-from tests.conftest import NOW, TOMORROW_AT_TEN, Clock, Person, refused
+from tests.conftest import NOW, TOMORROW_AT_TEN, Clock, Person, status_and_code
 from tests.support.admin_client import desk, open_door, staff_settings
-from tests.support.doors import AT_BOTH_DOORS, Door, door
-from tests.support.refusal_assertions import Refused
+from tests.support.doors import AT_BOTH_DOORS, DoorClient, door
+from tests.support.refusal_assertions import RefusalOutcome
 
 __all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
 
@@ -16,7 +16,7 @@ ELEVEN = "2030-01-08T11:00:00Z"
 
 
 async def booked(person: Person, service: Service, start: str = TEN) -> dict[str, Any]:
-    answer = await person.asks("POST", "/bookings", json={"service_id": service.id, "start_time": start})
+    answer = await person.request("POST", "/bookings", json={"service_id": service.id, "start_time": start})
     assert answer.status_code == 201, answer.text
     found: dict[str, Any] = answer.json()
     return found
@@ -26,16 +26,16 @@ async def booked(person: Person, service: Service, start: str = TEN) -> dict[str
 
 
 @AT_BOTH_DOORS
-async def test_staff_delete_a_booking_any_time(door: Door, mara: Person, haircut: Service) -> None:
+async def test_staff_delete_a_booking_any_time(door: DoorClient, mara: Person, haircut: Service) -> None:
     past, coming = [await door.book(mara, haircut, start) for start in (NOW.replace(hour=8), TOMORROW_AT_TEN)]
 
     assert await door.remove(Booking, past, by=mara) is None
-    assert await door.row(Booking, coming["id"]) == coming
+    assert await door.fetch_row(Booking, coming["id"]) == coming
     assert await door.remove(Booking, coming, by=mara) is None
 
 
 @AT_BOTH_DOORS
-async def test_a_deleted_booking_frees_its_slot(door: Door, tom: Person, eve: Person, haircut: Service) -> None:
+async def test_a_deleted_booking_frees_its_slot(door: DoorClient, tom: Person, eve: Person, haircut: Service) -> None:
     await door.remove(Booking, await door.book(tom, haircut, TOMORROW_AT_TEN))
 
     booking = await door.book(eve, haircut, TOMORROW_AT_TEN)
@@ -44,17 +44,17 @@ async def test_a_deleted_booking_frees_its_slot(door: Door, tom: Person, eve: Pe
 
 
 @AT_BOTH_DOORS
-async def test_a_booking_that_is_not_there_is_not_deleted(door: Door) -> None:
-    assert await door.remove(Booking, {"id": 99}) == Refused(no.Missing)
+async def test_a_booking_that_is_not_there_is_not_deleted(door: DoorClient) -> None:
+    assert await door.remove(Booking, {"id": 99}) == RefusalOutcome(no.Missing)
 
 
 @AT_BOTH_DOORS
-async def test_a_reviewed_booking_is_not_deleted(door: Door, tom: Person, haircut: Service) -> None:
-    booking = await door.lead_to(await door.book(tom, haircut, TOMORROW_AT_TEN), Status.COMPLETED)
-    await tom.asks("POST", "/reviews", json={"booking_id": booking["id"], "rating": 5, "comment": "Good."})
+async def test_a_reviewed_booking_is_not_deleted(door: DoorClient, tom: Person, haircut: Service) -> None:
+    booking = await door.set_status(await door.book(tom, haircut, TOMORROW_AT_TEN), Status.COMPLETED)
+    await tom.request("POST", "/reviews", json={"booking_id": booking["id"], "rating": 5, "comment": "Good."})
 
-    assert await door.remove(Booking, booking) == Refused(no.StillInUse)
-    assert await door.row(Booking, booking["id"]) == booking
+    assert await door.remove(Booking, booking) == RefusalOutcome(no.StillInUse)
+    assert await door.fetch_row(Booking, booking["id"]) == booking
 
 
 # At the API alone: what customers may not, who do not enter the staff door.
@@ -64,14 +64,14 @@ async def test_an_owner_deletes_before_the_start_and_not_after(tom: Person, hair
     first, second, third = [
         await booked(tom, haircut, start) for start in ("2030-01-07T09:01:00Z", "2030-01-07T10:00:00Z", TEN)
     ]
-    clock.pass_by(minutes=1)
+    clock.advance(minutes=1)
 
-    late = await tom.asks("DELETE", f"/bookings/{first['id']}")
-    early = await tom.asks("DELETE", f"/bookings/{second['id']}")
+    late = await tom.request("DELETE", f"/bookings/{first['id']}")
+    early = await tom.request("DELETE", f"/bookings/{second['id']}")
 
-    assert refused(late) == (400, "already-started")
+    assert status_and_code(late) == (400, "already-started")
     assert early.status_code == 204
-    assert [row["id"] for row in (await tom.asks("GET", "/bookings")).json()] == [first["id"], third["id"]]
+    assert [row["id"] for row in (await tom.request("GET", "/bookings")).json()] == [first["id"], third["id"]]
 
 
 async def test_somebody_elses_booking_is_forbidden_and_a_missing_one_missing(
@@ -81,10 +81,10 @@ async def test_somebody_elses_booking_is_forbidden_and_a_missing_one_missing(
     path = f"/bookings/{found['id']}"
 
     answers = {
-        "get": refused(await eve.asks("GET", path)),
-        "patch": refused(await eve.asks("PATCH", path, json={"status": "cancelled"})),
-        "delete": refused(await eve.asks("DELETE", path)),
-        "missing": refused(await eve.asks("GET", "/bookings/99")),
+        "get": status_and_code(await eve.request("GET", path)),
+        "patch": status_and_code(await eve.request("PATCH", path, json={"status": "cancelled"})),
+        "delete": status_and_code(await eve.request("DELETE", path)),
+        "missing": status_and_code(await eve.request("GET", "/bookings/99")),
     }
 
     assert answers == {
@@ -93,7 +93,7 @@ async def test_somebody_elses_booking_is_forbidden_and_a_missing_one_missing(
         "delete": (403, "not-your-booking"),
         "missing": (404, "missing"),
     }
-    assert (await mara.asks("GET", path)).json() == found
+    assert (await mara.request("GET", path)).json() == found
 
 
 async def test_customers_see_their_own_and_staff_everybodys(
@@ -102,7 +102,7 @@ async def test_customers_see_their_own_and_staff_everybodys(
     first = await booked(tom, haircut)
     second = await booked(eve, haircut, ELEVEN)
 
-    seen = [(await person.asks("GET", "/bookings")).json() for person in (tom, eve, mara)]
+    seen = [(await person.request("GET", "/bookings")).json() for person in (tom, eve, mara)]
 
     assert seen == [[first], [second], [first, second]]
 
@@ -114,10 +114,10 @@ async def test_lists_are_filtered(tom: Person, mara: Person, haircut: Service, s
     first = await booked(tom, haircut)
     second = await booked(tom, haircut, "2030-01-09T10:00:00Z")
     third = await booked(tom, shared, "2030-01-10T10:00:00Z")
-    await mara.asks("PATCH", f"/bookings/{second['id']}", json={"status": "confirmed"})
+    await mara.request("PATCH", f"/bookings/{second['id']}", json={"status": "confirmed"})
 
     async def numbers(**query: Any) -> list[int]:
-        return [row["id"] for row in (await tom.asks("GET", "/bookings", params=query)).json()]
+        return [row["id"] for row in (await tom.request("GET", "/bookings", params=query)).json()]
 
     assert await numbers(status="confirmed") == [second["id"]]
     assert await numbers(from_date="2030-01-09") == [second["id"], third["id"]]
@@ -130,18 +130,18 @@ async def test_lists_are_filtered(tom: Person, mara: Person, haircut: Service, s
 async def test_a_stale_deletion_is_refused(tom: Person, mara: Person, haircut: Service) -> None:
     found = await booked(tom, haircut)
     path = f"/bookings/{found['id']}"
-    seen = (await tom.asks("GET", path)).headers["etag"]
-    await mara.asks("PATCH", path, json={"status": "confirmed"})
+    seen = (await tom.request("GET", path)).headers["etag"]
+    await mara.request("PATCH", path, json={"status": "confirmed"})
 
-    stale = await tom.asks("DELETE", path, headers={"If-Match": seen})
-    fresh = await tom.asks("DELETE", path, headers={"If-Match": '"2"'})
+    stale = await tom.request("DELETE", path, headers={"If-Match": seen})
+    fresh = await tom.request("DELETE", path, headers={"If-Match": '"2"'})
 
-    assert (refused(stale), fresh.status_code) == ((412, "stale"), 204)
+    assert (status_and_code(stale), fresh.status_code) == ((412, "stale"), 204)
 
 
 async def test_a_change_is_told_with_its_version(tom: Person, haircut: Service) -> None:
     await booked(tom, haircut)
 
-    answer = await tom.asks("PATCH", "/bookings/1", json={"start_time": ELEVEN})
+    answer = await tom.request("PATCH", "/bookings/1", json={"start_time": ELEVEN})
 
     assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')

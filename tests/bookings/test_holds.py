@@ -10,8 +10,8 @@ from bookit import cleanup
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Event, Resource, Service, Status
 from bookit.settings import Settings
-from tests.conftest import Clock, Person, refused
-from tests.support.opening_hours import booked, changed, offer, opens
+from tests.conftest import Clock, Person, status_and_code
+from tests.support.opening_hours import add_opening_hours, change_row, create_booking, create_service
 
 TEN = "2030-01-08T10:00:00Z"
 NINE = "2030-01-08T09:00:00Z"
@@ -32,24 +32,24 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture
 async def massage(database: Database) -> Service:
     """A massage of an hour by one person, from nine to noon."""
-    service = await offer(database, {"name": "Lea"})
-    await opens(database, 1, "09:00-12:00")
+    service = await create_service(database, {"name": "Lea"})
+    await add_opening_hours(database, 1, "09:00-12:00")
     return service
 
 
 async def held(person: Person, start: str = TEN, **more: Any) -> dict[str, Any]:
-    return await booked(person, start, hold=True, **more)
+    return await create_booking(person, start, hold=True, **more)
 
 
 async def asks(person: Person, booking: dict[str, Any], **change: Any) -> tuple[int, Any]:
     """Change a booking; give the status, and what it became or the code of the refusal."""
-    answer = await person.asks("PATCH", f"/bookings/{booking['id']}", json=change)
-    return refused(answer) if answer.is_error else (answer.status_code, answer.json())
+    answer = await person.request("PATCH", f"/bookings/{booking['id']}", json=change)
+    return status_and_code(answer) if answer.is_error else (answer.status_code, answer.json())
 
 
 async def tries(person: Person, start: str = TEN, **more: Any) -> tuple[int, str | None]:
-    answer = await person.asks("POST", "/bookings", json={"service_id": 1, "start_time": start, **more})
-    return refused(answer)
+    answer = await person.request("POST", "/bookings", json={"service_id": 1, "start_time": start, **more})
+    return status_and_code(answer)
 
 
 async def history(database: Database, booking: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -61,7 +61,7 @@ async def test_a_hold_is_a_pending_booking_that_expires(tom: Person, massage: Se
     mine = await held(tom)
 
     assert (mine["status"], mine["start_time"], mine["expires_at"]) == ("pending", TEN, SOON)
-    assert (await tom.asks("GET", "/bookings")).json() == [mine]
+    assert (await tom.request("GET", "/bookings")).json() == [mine]
 
 
 async def test_how_long_a_hold_lives_is_the_businesss_choice(settings: Settings, tom: Person, massage: Service) -> None:
@@ -73,7 +73,7 @@ async def test_how_long_a_hold_lives_is_the_businesss_choice(settings: Settings,
 
 async def test_while_it_lives_it_blocks(tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service) -> None:
     await held(tom)
-    clock.pass_by(minutes=9, seconds=59)
+    clock.advance(minutes=9, seconds=59)
 
     answers = [
         await tries(eve),
@@ -89,23 +89,23 @@ async def test_while_it_lives_its_owner_turns_it_into_a_booking(
     tom: Person, eve: Person, clock: Clock, massage: Service
 ) -> None:
     mine = await held(tom)
-    clock.pass_by(minutes=9, seconds=59)
+    clock.advance(minutes=9, seconds=59)
 
     decided = await asks(tom, mine, hold=False)
-    clock.pass_by(hours=1)
+    clock.advance(hours=1)
 
     assert decided == (200, mine | {"expires_at": None, "version": 2})
     assert await tries(eve) == (409, "slot-taken")
 
 
 async def test_an_ordinary_booking_is_no_hold_already(tom: Person, massage: Service) -> None:
-    mine = await booked(tom, TEN)
+    mine = await create_booking(tom, TEN)
 
     assert await asks(tom, mine, hold=False) == (200, mine)
 
 
 async def test_a_booking_does_not_become_a_hold(tom: Person, massage: Service) -> None:
-    mine = await booked(tom, TEN)
+    mine = await create_booking(tom, TEN)
 
     assert await asks(tom, mine, hold=True) == (422, "wrong-shape")
 
@@ -115,12 +115,12 @@ async def test_once_expired_it_can_be_nothing_but_let_go(
     minutes: int, tom: Person, mara: Person, clock: Clock, massage: Service
 ) -> None:
     mine = await held(tom)
-    clock.pass_by(minutes=minutes)
+    clock.advance(minutes=minutes)
 
     decided = await asks(tom, mine, hold=False)
     by_staff = await asks(mara, mine, hold=False)
     moved = await asks(tom, mine, start_time=NINE)
-    deleted = await tom.asks("DELETE", f"/bookings/{mine['id']}")
+    deleted = await tom.request("DELETE", f"/bookings/{mine['id']}")
 
     assert (decided, by_staff, moved) == ((409, "hold-expired"),) * 3
     assert deleted.status_code == 204
@@ -130,13 +130,13 @@ async def test_once_expired_it_blocks_nobody_and_nothing_has_to_run(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
     mine = await held(tom)
-    clock.pass_by(minutes=10)
+    clock.advance(minutes=10)
 
-    hers = await booked(eve, TEN)
+    hers = await create_booking(eve, TEN)
 
     assert (hers["resource_id"], hers["status"], hers["expires_at"]) == (1, "pending", None)
     assert await asks(tom, mine, hold=False) == (400, "no-longer-open")
-    gone = (await tom.asks("GET", f"/bookings/{mine['id']}")).json()
+    gone = (await tom.request("GET", f"/bookings/{mine['id']}")).json()
     assert gone == mine | {"status": "cancelled", "version": 2}
     assert await history(database, mine) == [
         ("nobody", "clock", "changed", {"status": "cancelled"}, "The hold ran out.")
@@ -148,8 +148,8 @@ async def test_whoever_moves_there_takes_its_place_too(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
     mine = await held(tom)
-    hers = await booked(eve, NINE)
-    clock.pass_by(minutes=10)
+    hers = await create_booking(eve, NINE)
+    clock.advance(minutes=10)
 
     moved = await asks(eve, hers, start_time="2030-01-08T10:30:00Z")
 
@@ -163,12 +163,12 @@ async def test_whoever_moves_there_takes_its_place_too(
 async def test_a_cancelled_booking_comes_back_over_an_expired_hold_and_not_over_one_that_lives(
     tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service
 ) -> None:
-    hers = await booked(eve, TEN)
+    hers = await create_booking(eve, TEN)
     await asks(eve, hers, status="cancelled")
     await held(tom)
 
     while_it_lives = await asks(mara, hers, status="confirmed")
-    clock.pass_by(minutes=10)
+    clock.advance(minutes=10)
     after = await asks(mara, hers, status="confirmed")
 
     assert while_it_lives == (409, "slot-taken")
@@ -178,36 +178,36 @@ async def test_a_cancelled_booking_comes_back_over_an_expired_hold_and_not_over_
 async def test_one_visit_takes_the_places_of_several_holds(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
-    await changed(database, Service, 1, duration_minutes=30)
+    await change_row(database, Service, 1, duration_minutes=30)
     holds = [await held(tom, start) for start in (TEN, "2030-01-08T10:30:00Z")]
-    await changed(database, Service, 1, duration_minutes=60)
-    clock.pass_by(minutes=10)
+    await change_row(database, Service, 1, duration_minutes=60)
+    clock.advance(minutes=10)
 
-    await booked(eve, TEN)
+    await create_booking(eve, TEN)
 
-    found = [(await tom.asks("GET", f"/bookings/{hold['id']}")).json()["status"] for hold in holds]
+    found = [(await tom.request("GET", f"/bookings/{hold['id']}")).json()["status"] for hold in holds]
     assert found == ["cancelled", "cancelled"]
 
 
 async def test_a_hold_that_runs_out_later_is_left_alone(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
-    await changed(database, Resource, 1, capacity=2)
+    await change_row(database, Resource, 1, capacity=2)
     first = await held(tom)
-    clock.pass_by(minutes=5)
+    clock.advance(minutes=5)
     second = await held(tom)
-    clock.pass_by(minutes=5)
+    clock.advance(minutes=5)
 
-    await booked(eve, TEN)
+    await create_booking(eve, TEN)
 
-    found = [(await tom.asks("GET", f"/bookings/{hold['id']}")).json()["status"] for hold in (first, second)]
+    found = [(await tom.request("GET", f"/bookings/{hold['id']}")).json()["status"] for hold in (first, second)]
     assert found == ["cancelled", "pending"]
     assert await tries(eve) == (409, "slot-taken")
 
 
 async def test_the_same_customer_holds_again_what_they_let_run_out(tom: Person, clock: Clock, massage: Service) -> None:
     first = await held(tom)
-    clock.pass_by(minutes=10)
+    clock.advance(minutes=10)
 
     second = await held(tom)
 
@@ -220,7 +220,7 @@ async def test_a_hold_is_confirmed_by_staff_and_lives_on(
     mine = await held(tom)
 
     confirmed = await asks(mara, mine, status="confirmed")
-    clock.pass_by(hours=1)
+    clock.advance(hours=1)
 
     assert confirmed == (200, mine | {"status": "confirmed", "expires_at": None, "version": 2})
     assert await tries(eve) == (409, "slot-taken")
@@ -230,7 +230,7 @@ async def test_a_hold_that_ran_out_and_whose_time_is_free_can_still_be_confirmed
     tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service
 ) -> None:
     mine = await held(tom)
-    clock.pass_by(minutes=10)
+    clock.advance(minutes=10)
 
     confirmed = await asks(mara, mine, status="confirmed")
 
@@ -241,11 +241,11 @@ async def test_a_hold_that_ran_out_and_whose_time_is_free_can_still_be_confirmed
 async def test_a_hold_is_cancelled_by_its_owner_at_any_time(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
-    await changed(database, Service, 1, cancel_notice_minutes=7 * 24 * 60)
+    await change_row(database, Service, 1, cancel_notice_minutes=7 * 24 * 60)
     first, second = await held(tom), await held(tom, NINE)
 
     cancelled = await asks(tom, first, status="cancelled")
-    deleted = await tom.asks("DELETE", f"/bookings/{second['id']}")
+    deleted = await tom.request("DELETE", f"/bookings/{second['id']}")
 
     assert (cancelled[0], cancelled[1]["status"], deleted.status_code) == (200, "cancelled", 204)
     assert await tries(eve) == (201, None)
@@ -255,7 +255,7 @@ async def test_a_hold_is_moved_and_stays_a_hold(tom: Person, eve: Person, clock:
     mine = await held(tom)
 
     moved = await asks(tom, mine, start_time=NINE)
-    clock.pass_by(minutes=10)
+    clock.advance(minutes=10)
 
     assert moved == (
         200,
@@ -268,7 +268,7 @@ async def test_a_hold_is_moved_and_decided_on_at_once(tom: Person, eve: Person, 
     mine = await held(tom)
 
     moved = await asks(tom, mine, start_time=NINE, hold=False)
-    clock.pass_by(minutes=10)
+    clock.advance(minutes=10)
 
     assert (moved[1]["start_time"], moved[1]["expires_at"]) == (NINE, None)
     assert await tries(eve, NINE) == (409, "slot-taken")
@@ -281,7 +281,7 @@ async def test_the_hold_of_somebody_else_is_theirs(
     mine = await held(tom)
 
     assert await asks(eve, mine, **change) == (403, "not-your-booking")
-    assert (await tom.asks("GET", f"/bookings/{mine['id']}")).json() == mine
+    assert (await tom.request("GET", f"/bookings/{mine['id']}")).json() == mine
 
 
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.COMPLETED])
@@ -289,7 +289,7 @@ async def test_what_is_over_is_decided_on_no_more(
     status: Status, tom: Person, database: Database, massage: Service
 ) -> None:
     mine = await held(tom)
-    await changed(database, Booking, mine["id"], status=status)
+    await change_row(database, Booking, mine["id"], status=status)
 
     assert await asks(tom, mine, hold=False) == (400, "no-longer-open")
 
@@ -298,14 +298,14 @@ async def test_housekeeping_cancels_what_ran_out_and_history_says_so(
     tom: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
     over = await held(tom)
-    clock.pass_by(minutes=5)
-    living, ordinary = await held(tom, NINE), await booked(tom, "2030-01-08T11:00:00Z")
-    clock.pass_by(minutes=5)
+    clock.advance(minutes=5)
+    living, ordinary = await held(tom, NINE), await create_booking(tom, "2030-01-08T11:00:00Z")
+    clock.advance(minutes=5)
 
     for _ in range(2):
         await cleanup.clean_up(database, now=clock())
 
-    found = (await tom.asks("GET", "/bookings")).json()
+    found = (await tom.request("GET", "/bookings")).json()
     assert found == [living, over | {"status": "cancelled", "version": 2}, ordinary]
     cancelled = ("nobody", "worker", "changed", {"status": "cancelled"}, "The hold ran out.")
     assert await history(database, over) == [cancelled]

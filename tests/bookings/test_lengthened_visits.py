@@ -15,8 +15,8 @@ from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service, Status
 from tests.conftest import NOW, Person
 from tests.support import bulk_scenario
-from tests.support.admin_client import Desk, desk, open_door, staff_settings, words
-from tests.support.bulk_scenario import HALF, LEA, MARA, MAX, TEN
+from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings
+from tests.support.bulk_scenario import HALF_HOUR, LEA, MARA, MAX, TEN
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -26,7 +26,7 @@ DAY = timedelta(days=1)
 
 
 async def lengthen(person: Person, number: int, end: datetime) -> httpx2.Response:
-    return await person.asks("PATCH", f"/bookings/{number}", json={"end_time": end.isoformat()})
+    return await person.request("PATCH", f"/bookings/{number}", json={"end_time": end.isoformat()})
 
 
 # Taken back.
@@ -39,18 +39,18 @@ async def change(database: Database, number: int, *, request_id: str = "a-change
 
 
 async def take_back(database: Database, number: int) -> None:
-    event = (await bulk_scenario.last_events(database, number))[0]["id"]
+    event = (await bulk_scenario.fetch_events(database, number))[0]["id"]
     async with database.transaction(by=MARA, request_id="an-undo") as session:
         await undo.undo(session, number, by=MARA, now=NOW, event_id=event)
 
 
 CHANGES: list[tuple[str, dict[str, Any]]] = [
-    ("lengthened", {"end_time": TEN + 2 * HALF}),
-    ("shortened", {"end_time": TEN + HALF / 2}),
-    ("lengthened", {"end_time": TEN + 2 * HALF, "status": Status.CONFIRMED}),
-    ("moved", {"start_time": TEN - HALF, "end_time": TEN + 2 * HALF}),
-    ("moved", {"start_time": TEN - HALF, "end_time": TEN + HALF}),
-    ("reassigned", {"resource_id": MAX, "end_time": TEN + 2 * HALF}),
+    ("lengthened", {"end_time": TEN + 2 * HALF_HOUR}),
+    ("shortened", {"end_time": TEN + HALF_HOUR / 2}),
+    ("lengthened", {"end_time": TEN + 2 * HALF_HOUR, "status": Status.CONFIRMED}),
+    ("moved", {"start_time": TEN - HALF_HOUR, "end_time": TEN + 2 * HALF_HOUR}),
+    ("moved", {"start_time": TEN - HALF_HOUR, "end_time": TEN + HALF_HOUR}),
+    ("reassigned", {"resource_id": MAX, "end_time": TEN + 2 * HALF_HOUR}),
 ]
 
 
@@ -58,20 +58,20 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
 async def test_a_lengthening_is_taken_back_and_done_again(
     database: Database, tom: Person, eve: Person, mara: Person, told: str, wanted: dict[str, Any]
 ) -> None:
-    await bulk_scenario.open_house(database)
-    await bulk_scenario.book(database, TEN)
-    before = times_of((await bulk_scenario.rows_of(database))[1])
+    await bulk_scenario.create_business(database)
+    await bulk_scenario.create_booking(database, TEN)
+    before = times_of((await bulk_scenario.fetch_bookings(database))[1])
     await change(database, 1, **wanted)
-    after = times_of((await bulk_scenario.rows_of(database))[1])
+    after = times_of((await bulk_scenario.fetch_bookings(database))[1])
     deed = await undo.last_change(database, 1)
     assert deed is not None
     assert (deed.description, deed.is_move) == (told, True)
 
     await take_back(database, 1)
-    assert times_of((await bulk_scenario.rows_of(database))[1]) == before
-    assert (await bulk_scenario.last_events(database, 1))[0]["reason"] == f"Undid: {told}"
+    assert times_of((await bulk_scenario.fetch_bookings(database))[1]) == before
+    assert (await bulk_scenario.fetch_events(database, 1))[0]["reason"] == f"Undid: {told}"
     await take_back(database, 1)
-    assert times_of((await bulk_scenario.rows_of(database))[1]) == after
+    assert times_of((await bulk_scenario.fetch_bookings(database))[1]) == after
 
 
 def times_of(row: dict[str, Any]) -> dict[str, Any]:
@@ -80,39 +80,39 @@ def times_of(row: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_a_shortening_is_not_taken_back_where_somebody_sits_by_now(
-    database: Database, desk: Desk, tom: Person, eve: Person, mara: Person
+    database: Database, desk: AdminDesk, tom: Person, eve: Person, mara: Person
 ) -> None:
-    await bulk_scenario.open_house(database)
-    await bulk_scenario.book(database, TEN)
-    await change(database, 1, end_time=TEN + HALF / 2)
-    await bulk_scenario.book(database, TEN + HALF / 2, user=2)
-    before = await bulk_scenario.everything(database)
-    page = words((await desk.mara.get("/admin/booking/details/1")).text)
+    await bulk_scenario.create_business(database)
+    await bulk_scenario.create_booking(database, TEN)
+    await change(database, 1, end_time=TEN + HALF_HOUR / 2)
+    await bulk_scenario.create_booking(database, TEN + HALF_HOUR / 2, user=2)
+    before = await bulk_scenario.fetch_snapshot(database)
+    page = get_page_text((await desk.mara.get("/admin/booking/details/1")).text)
     assert "Undo: shortened" in page
-    event = (await bulk_scenario.last_events(database, 1))[0]["id"]
+    event = (await bulk_scenario.fetch_events(database, 1))[0]["id"]
 
     answer = await desk.mara.post("/admin/booking/1/undo", data={"event": event})
 
-    said = words((await desk.mara.get(answer.headers["location"])).text)
+    said = get_page_text((await desk.mara.get(answer.headers["location"])).text)
     assert "time slot is not available Free next: Tue 08 Jan, 12:00" in said
-    assert await bulk_scenario.everything(database) == before
+    assert await bulk_scenario.fetch_snapshot(database) == before
 
 
 # Many at once.
 
 
 async def test_a_shift_and_a_swap_keep_the_new_length(database: Database, tom: Person, mara: Person) -> None:
-    await bulk_scenario.open_house(database)
+    await bulk_scenario.create_business(database)
     for resource in (LEA, MAX):
-        await bulk_scenario.book(database, TEN, resource=resource)
-    await change(database, 1, end_time=TEN + 2 * HALF)
+        await bulk_scenario.create_booking(database, TEN, resource=resource)
+    await change(database, 1, end_time=TEN + 2 * HALF_HOUR)
 
-    await bulk_scenario.run(database, [1], BulkAction.SHIFT, minutes=15)
-    await bulk_scenario.run(database, [1, 2], BulkAction.SWAP)
+    await bulk_scenario.run_bulk(database, [1], BulkAction.SHIFT, minutes=15)
+    await bulk_scenario.run_bulk(database, [1, 2], BulkAction.SWAP)
 
-    rows = await bulk_scenario.rows_of(database)
+    rows = await bulk_scenario.fetch_bookings(database)
     assert [(row["start_time"], row["end_time"] - row["start_time"]) for row in rows.values()] == [
-        (TEN, 2 * HALF), (TEN + HALF / 2, HALF),
+        (TEN, 2 * HALF_HOUR), (TEN + HALF_HOUR / 2, HALF_HOUR),
     ]  # fmt: skip
 
 
@@ -124,16 +124,16 @@ async def test_who_lengthens_and_who_books_the_time_behind_race_and_one_wins(
     for day in range(12):
         start = TEN + day * DAY
         wanted = {"service_id": haircut.id, "start_time": start.isoformat()}
-        number = (await tom.asks("POST", "/bookings", json=wanted)).json()["id"]
+        number = (await tom.request("POST", "/bookings", json=wanted)).json()["id"]
         behind = {**wanted, "start_time": (start + LASTS).isoformat()}
 
         answers = await asyncio.gather(
-            lengthen(mara, number, start + 2 * LASTS), eve.asks("POST", "/bookings", json=behind)
+            lengthen(mara, number, start + 2 * LASTS), eve.request("POST", "/bookings", json=behind)
         )
 
         outcomes.append(sorted(answer.json().get("code", "done") for answer in answers))
     assert outcomes == [["done", "slot-taken"]] * 12
-    await bulk_scenario.require_no_overlap(database)
+    await bulk_scenario.assert_no_overlap(database)
 
 
 async def test_of_many_who_lengthen_over_one_gap_as_many_win_as_there_are_places(
@@ -141,10 +141,10 @@ async def test_of_many_who_lengthen_over_one_gap_as_many_win_as_there_are_places
 ) -> None:
     await database.fetch(text("UPDATE resources SET capacity = 3"))
     wanted = {"service_id": haircut.id, "start_time": TEN.isoformat()}
-    numbers = [(await tom.asks("POST", "/bookings", json=wanted)).json()["id"] for _ in range(3)]
-    await tom.asks("POST", "/bookings", json={**wanted, "start_time": END.isoformat()})
+    numbers = [(await tom.request("POST", "/bookings", json=wanted)).json()["id"] for _ in range(3)]
+    await tom.request("POST", "/bookings", json={**wanted, "start_time": END.isoformat()})
 
-    answers = await asyncio.gather(*(lengthen(mara, number, END + HALF) for number in numbers))
+    answers = await asyncio.gather(*(lengthen(mara, number, END + HALF_HOUR) for number in numbers))
 
     assert sorted(answer.json().get("code", "done") for answer in answers) == ["done", "done", "slot-taken"]
-    await bulk_scenario.require_no_overlap(database)
+    await bulk_scenario.assert_no_overlap(database)

@@ -13,12 +13,12 @@ from bookit import refusals as no
 from bookit.bookings import acts
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, CalendarException, OpeningHours, Service, Status
-from tests.conftest import NOW, OWNER, Person, refused
+from tests.conftest import NOW, OWNER, Person, status_and_code
 from tests.support import bulk_scenario
-from tests.support.admin_client import Desk, desk, open_door, staff_settings, words
-from tests.support.bulk_scenario import HALF, TEN
-from tests.support.doors import AT_BOTH_DOORS, Door, door
-from tests.support.refusal_assertions import Refused
+from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings
+from tests.support.bulk_scenario import HALF_HOUR, TEN
+from tests.support.doors import AT_BOTH_DOORS, DoorClient, door
+from tests.support.refusal_assertions import RefusalOutcome
 
 __all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
 
@@ -36,9 +36,9 @@ async def set_up(database: Database, table: Any, **facts: Any) -> None:
 
 
 @AT_BOTH_DOORS
-@pytest.mark.parametrize("lasts", [LASTS + HALF, LASTS - HALF, DAY, timedelta(minutes=1)], ids=str)
+@pytest.mark.parametrize("lasts", [LASTS + HALF_HOUR, LASTS - HALF_HOUR, DAY, timedelta(minutes=1)], ids=str)
 async def test_staff_give_a_visit_another_length_and_it_keeps_its_price(
-    door: Door, tom: Person, haircut: Service, lasts: timedelta
+    door: DoorClient, tom: Person, haircut: Service, lasts: timedelta
 ) -> None:
     await door.change(Service, haircut, setup_minutes=5, cleanup_minutes=10)
     booking = await door.book(tom, haircut, TEN)
@@ -52,26 +52,26 @@ async def test_staff_give_a_visit_another_length_and_it_keeps_its_price(
 
 
 @AT_BOTH_DOORS
-async def test_a_later_move_keeps_the_new_length(door: Door, tom: Person, haircut: Service) -> None:
-    longer = await door.reschedule(await door.book(tom, haircut, TEN), end_time=END + HALF)
+async def test_a_later_move_keeps_the_new_length(door: DoorClient, tom: Person, haircut: Service) -> None:
+    longer = await door.reschedule(await door.book(tom, haircut, TEN), end_time=END + HALF_HOUR)
 
     moved = await door.reschedule(longer, start_time=TEN + DAY)
 
-    assert (moved["start_time"], moved["end_time"]) == (TEN + DAY, END + HALF + DAY)
+    assert (moved["start_time"], moved["end_time"]) == (TEN + DAY, END + HALF_HOUR + DAY)
 
 
 @AT_BOTH_DOORS
-async def test_another_start_and_another_end_come_together(door: Door, tom: Person, shared: Service) -> None:
+async def test_another_start_and_another_end_come_together(door: DoorClient, tom: Person, shared: Service) -> None:
     booking = await door.book(tom, shared, TEN, resource_id=1)
 
-    after = await door.reschedule(booking, start_time=TEN - HALF, end_time=TEN + 2 * HALF, resource_id=2)
+    after = await door.reschedule(booking, start_time=TEN - HALF_HOUR, end_time=TEN + 2 * HALF_HOUR, resource_id=2)
 
-    times = {"start_time": TEN - HALF, "end_time": TEN + 2 * HALF, "blocks_from": TEN - HALF}
-    assert after == booking | times | {"blocks_until": TEN + 2 * HALF, "resource_id": 2, "version": 2}
+    times = {"start_time": TEN - HALF_HOUR, "end_time": TEN + 2 * HALF_HOUR, "blocks_from": TEN - HALF_HOUR}
+    assert after == booking | times | {"blocks_until": TEN + 2 * HALF_HOUR, "resource_id": 2, "version": 2}
 
 
 @AT_BOTH_DOORS
-async def test_an_end_that_is_left_alone_changes_nothing(door: Door, tom: Person, haircut: Service) -> None:
+async def test_an_end_that_is_left_alone_changes_nothing(door: DoorClient, tom: Person, haircut: Service) -> None:
     booking = await door.book(tom, haircut, TEN)
 
     assert await door.reschedule(booking, end_time=END) == booking
@@ -82,120 +82,130 @@ async def test_an_end_that_is_left_alone_changes_nothing(door: Door, tom: Person
     ("end", "why"),
     [
         (TEN, no.EndsBeforeStart),
-        (TEN - HALF, no.EndsBeforeStart),
+        (TEN - HALF_HOUR, no.EndsBeforeStart),
         (TEN + DAY + timedelta(minutes=1), no.LengthOutOfRange),
         (TEN.replace(year=2031), no.LengthOutOfRange),
     ],
 )
 async def test_an_end_that_no_visit_has_is_refused(
-    door: Door, tom: Person, haircut: Service, end: datetime, why: type[no.Refusal]
+    door: DoorClient, tom: Person, haircut: Service, end: datetime, why: type[no.Refusal]
 ) -> None:
     booking = await door.book(tom, haircut, TEN)
 
-    assert await door.reschedule(booking, end_time=end) == Refused(why)
-    assert await door.row(Booking, booking["id"]) == booking
+    assert await door.reschedule(booking, end_time=end) == RefusalOutcome(why)
+    assert await door.fetch_row(Booking, booking["id"]) == booking
 
 
 @AT_BOTH_DOORS
 async def test_an_end_at_which_others_have_begun_is_refused(
-    door: Door, tom: Person, eve: Person, haircut: Service
+    door: DoorClient, tom: Person, eve: Person, haircut: Service
 ) -> None:
     booking = await door.book(tom, haircut, TEN)
-    await door.book(eve, haircut, TEN + 2 * HALF)
+    await door.book(eve, haircut, TEN + 2 * HALF_HOUR)
 
-    assert await door.reschedule(booking, end_time=TEN + 2 * HALF + timedelta(minutes=1)) == Refused(no.SlotTaken)
-    assert (await door.reschedule(booking, end_time=TEN + 2 * HALF))["end_time"] == TEN + 2 * HALF
+    assert await door.reschedule(booking, end_time=TEN + 2 * HALF_HOUR + timedelta(minutes=1)) == RefusalOutcome(
+        no.SlotTaken
+    )
+    assert (await door.reschedule(booking, end_time=TEN + 2 * HALF_HOUR))["end_time"] == TEN + 2 * HALF_HOUR
 
 
 @AT_BOTH_DOORS
 async def test_cleanup_keeps_its_length_behind_the_new_end(
-    door: Door, tom: Person, eve: Person, haircut: Service
+    door: DoorClient, tom: Person, eve: Person, haircut: Service
 ) -> None:
     await door.change(Service, haircut, cleanup_minutes=15)
     booking = await door.book(tom, haircut, TEN)
-    await door.book(eve, haircut, TEN + 3 * HALF)
+    await door.book(eve, haircut, TEN + 3 * HALF_HOUR)
 
-    assert await door.reschedule(booking, end_time=TEN + 3 * HALF) == Refused(no.SlotTaken)
-    assert (await door.reschedule(booking, end_time=TEN + 2.5 * HALF))["blocks_until"] == TEN + 3 * HALF
+    assert await door.reschedule(booking, end_time=TEN + 3 * HALF_HOUR) == RefusalOutcome(no.SlotTaken)
+    assert (await door.reschedule(booking, end_time=TEN + 2.5 * HALF_HOUR))["blocks_until"] == TEN + 3 * HALF_HOUR
 
 
 @AT_BOTH_DOORS
 async def test_hours_and_closures_hold_to_the_new_end_unless_staff_say_why(
-    door: Door, tom: Person, haircut: Service
+    door: DoorClient, tom: Person, haircut: Service
 ) -> None:
     booking = await door.book(tom, haircut, TEN)
     noon = {"resource_id": 1, "weekday": 2, "opens": time(9), "closes": time(12)}
     await set_up(door.desk.database, OpeningHours, **noon)
-    await set_up(door.desk.database, CalendarException, start_time=TEN + 2 * HALF, end_time=TEN + 3 * HALF)
+    await set_up(door.desk.database, CalendarException, start_time=TEN + 2 * HALF_HOUR, end_time=TEN + 3 * HALF_HOUR)
 
-    assert await door.reschedule(booking, end_time=TEN + 6 * HALF) == Refused(no.OutsideHours)
-    assert await door.reschedule(booking, end_time=TEN + 4 * HALF) == Refused(no.Closed)
-    longer = await door.reschedule(booking, end_time=TEN + 6 * HALF, override_reason="She stays late")
+    assert await door.reschedule(booking, end_time=TEN + 6 * HALF_HOUR) == RefusalOutcome(no.OutsideHours)
+    assert await door.reschedule(booking, end_time=TEN + 4 * HALF_HOUR) == RefusalOutcome(no.Closed)
+    longer = await door.reschedule(booking, end_time=TEN + 6 * HALF_HOUR, override_reason="She stays late")
 
-    assert longer["end_time"] == TEN + 6 * HALF
-    (event, *_) = await bulk_scenario.last_events(door.desk.database, booking["id"])
+    assert longer["end_time"] == TEN + 6 * HALF_HOUR
+    (event, *_) = await bulk_scenario.fetch_events(door.desk.database, booking["id"])
     assert (event["reason"], event["new"].keys()) == ("She stays late", {"end_time", "blocks_until"})
-    assert (await door.reschedule(longer, end_time=TEN + 5 * HALF))["end_time"] == TEN + 5 * HALF
+    assert (await door.reschedule(longer, end_time=TEN + 5 * HALF_HOUR))["end_time"] == TEN + 5 * HALF_HOUR
 
 
 @AT_BOTH_DOORS
-async def test_the_rules_of_a_start_are_not_asked_of_one_that_stays(door: Door, tom: Person, haircut: Service) -> None:
+async def test_the_rules_of_a_start_are_not_asked_of_one_that_stays(
+    door: DoorClient, tom: Person, haircut: Service
+) -> None:
     booking = await door.book(tom, haircut, TEN + timedelta(minutes=1))
     rules: dict[str, Any] = {"min_notice_minutes": 60 * 24 * 30, "horizon_days": 1, "slot_step_minutes": 60}
     await door.change(Service, haircut, **rules)
 
-    assert (await door.reschedule(booking, end_time=END + HALF))["end_time"] == END + HALF
+    assert (await door.reschedule(booking, end_time=END + HALF_HOUR))["end_time"] == END + HALF_HOUR
     assert await door.reschedule(
         {"id": booking["id"], "version": 2}, start_time=TEN + timedelta(minutes=2), end_time=END
-    ) == Refused(no.TooSoon)
+    ) == RefusalOutcome(no.TooSoon)
 
 
 @AT_BOTH_DOORS
 async def test_a_visit_goes_to_a_free_place_where_its_own_is_not_free_so_long(
-    door: Door, tom: Person, eve: Person, haircut: Service
+    door: DoorClient, tom: Person, eve: Person, haircut: Service
 ) -> None:
     booking = await door.book(tom, haircut, TEN)
-    await door.book(eve, haircut, TEN + 2 * HALF)
+    await door.book(eve, haircut, TEN + 2 * HALF_HOUR)
     await door.desk.database.fetch(text("UPDATE resources SET capacity = 2"))
     assert booking["seat"] == 1
 
-    assert (await door.reschedule(booking, end_time=TEN + 2 * HALF))["seat"] == 1
-    longer = await door.reschedule({"id": booking["id"], "version": 2}, end_time=TEN + 3 * HALF)
+    assert (await door.reschedule(booking, end_time=TEN + 2 * HALF_HOUR))["seat"] == 1
+    longer = await door.reschedule({"id": booking["id"], "version": 2}, end_time=TEN + 3 * HALF_HOUR)
 
-    assert (longer["seat"], longer["end_time"]) == (2, TEN + 3 * HALF)
+    assert (longer["seat"], longer["end_time"]) == (2, TEN + 3 * HALF_HOUR)
 
 
 @AT_BOTH_DOORS
-async def test_what_somebody_changed_meanwhile_is_not_lengthened(door: Door, tom: Person, haircut: Service) -> None:
+async def test_what_somebody_changed_meanwhile_is_not_lengthened(
+    door: DoorClient, tom: Person, haircut: Service
+) -> None:
     seen = await door.book(tom, haircut, TEN)
-    await door.lead_to(seen, Status.CONFIRMED)
+    await door.set_status(seen, Status.CONFIRMED)
 
-    assert await door.reschedule(seen, end_time=END + HALF) == Refused(no.Stale)
+    assert await door.reschedule(seen, end_time=END + HALF_HOUR) == RefusalOutcome(no.Stale)
 
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.COMPLETED, Status.NO_SHOW])
-async def test_staff_put_right_how_long_a_visit_was(door: Door, tom: Person, haircut: Service, status: Status) -> None:
-    booking = await door.lead_to(await door.book(tom, haircut, TEN), status)
+async def test_staff_put_right_how_long_a_visit_was(
+    door: DoorClient, tom: Person, haircut: Service, status: Status
+) -> None:
+    booking = await door.set_status(await door.book(tom, haircut, TEN), status)
 
-    after = await door.reschedule(booking, end_time=END + HALF)
+    after = await door.reschedule(booking, end_time=END + HALF_HOUR)
 
-    assert (after["end_time"], after["status"]) == (END + HALF, status)
+    assert (after["end_time"], after["status"]) == (END + HALF_HOUR, status)
 
 
 @AT_BOTH_DOORS
-async def test_a_visit_that_runs_is_lengthened(door: Door, tom: Person, haircut: Service) -> None:
+async def test_a_visit_that_runs_is_lengthened(door: DoorClient, tom: Person, haircut: Service) -> None:
     async with door.desk.database.transaction(by=OWNER) as session:
-        facts: dict[str, Any] = {"user_id": tom.id, "service_id": haircut.id, "start_time": NOW - HALF}
+        facts: dict[str, Any] = {"user_id": tom.id, "service_id": haircut.id, "start_time": NOW - HALF_HOUR}
         booking = await records.create(session, Booking, by=OWNER, now=NOW, **facts)
 
-    after = await door.reschedule(booking, end_time=NOW + 2 * HALF)
+    after = await door.reschedule(booking, end_time=NOW + 2 * HALF_HOUR)
 
-    assert (after["start_time"], after["end_time"]) == (NOW - HALF, NOW + 2 * HALF)
+    assert (after["start_time"], after["end_time"]) == (NOW - HALF_HOUR, NOW + 2 * HALF_HOUR)
 
 
 @AT_BOTH_DOORS
-async def test_a_visit_is_lengthened_across_a_change_of_the_clocks(door: Door, tom: Person, haircut: Service) -> None:
+async def test_a_visit_is_lengthened_across_a_change_of_the_clocks(
+    door: DoorClient, tom: Person, haircut: Service
+) -> None:
     """In Berlin 27 October 2030 has 25 hours, and so a visit from noon to noon lasts longer than a day."""
     before = datetime(2030, 10, 26, 22, 30, tzinfo=UTC)  # half past midnight there
     booking = await door.book(tom, haircut, before)
@@ -204,7 +214,7 @@ async def test_a_visit_is_lengthened_across_a_change_of_the_clocks(door: Door, t
 
     assert longer["end_time"] - longer["start_time"] == timedelta(hours=4, minutes=30)
     noon = await door.book(tom, haircut, datetime(2030, 10, 26, 10, 0, tzinfo=UTC))
-    assert await door.reschedule(noon, end_time=datetime(2030, 10, 27, 11, 0, tzinfo=UTC)) == Refused(
+    assert await door.reschedule(noon, end_time=datetime(2030, 10, 27, 11, 0, tzinfo=UTC)) == RefusalOutcome(
         no.LengthOutOfRange
     )
 
@@ -214,40 +224,43 @@ async def test_a_visit_is_lengthened_across_a_change_of_the_clocks(door: Door, t
 
 async def ask(person: Person, number: int, **wanted: datetime) -> httpx2.Response:
     sent = {name: moment.isoformat() for name, moment in wanted.items()}
-    return await person.asks("PATCH", f"/bookings/{number}", json=sent)
+    return await person.request("PATCH", f"/bookings/{number}", json=sent)
 
 
 @pytest.fixture
 async def number(tom: Person, haircut: Service) -> int:
     """Tom's haircut at ten."""
     wanted = {"service_id": haircut.id, "start_time": TEN.isoformat()}
-    return int((await tom.asks("POST", "/bookings", json=wanted)).json()["id"])
+    return int((await tom.request("POST", "/bookings", json=wanted)).json()["id"])
 
 
-@pytest.mark.parametrize("end", [END + HALF, END - HALF, TEN, TEN + 9 * DAY])
+@pytest.mark.parametrize("end", [END + HALF_HOUR, END - HALF_HOUR, TEN, TEN + 9 * DAY])
 async def test_a_customer_gives_no_visit_another_length(tom: Person, number: int, end: datetime) -> None:
     answer = await ask(tom, number, end_time=end)
 
-    assert refused(answer) == (403, "only-staff-lengthen")
+    assert status_and_code(answer) == (403, "only-staff-lengthen")
     assert (answer.json()["field"], answer.json()["detail"]) == ("end_time", no.OnlyStaffLengthen.__doc__)
-    assert refused(await ask(tom, number, start_time=TEN + HALF, end_time=END)) == (403, "only-staff-lengthen")
-    assert (await tom.asks("GET", f"/bookings/{number}")).json()["version"] == 1
+    assert status_and_code(await ask(tom, number, start_time=TEN + HALF_HOUR, end_time=END)) == (
+        403,
+        "only-staff-lengthen",
+    )
+    assert (await tom.request("GET", f"/bookings/{number}")).json()["version"] == 1
 
 
 async def test_a_customer_may_say_the_end_that_a_moved_visit_has_anyway(tom: Person, number: int) -> None:
-    answer = await ask(tom, number, start_time=TEN + HALF, end_time=END + HALF)
+    answer = await ask(tom, number, start_time=TEN + HALF_HOUR, end_time=END + HALF_HOUR)
 
     assert (answer.status_code, answer.json()["end_time"]) == (200, "2030-01-08T11:15:00Z")
 
 
 async def test_nobody_lengthens_what_is_somebody_elses(eve: Person, number: int) -> None:
-    assert refused(await ask(eve, number, end_time=END + HALF)) == (403, "not-your-booking")
+    assert status_and_code(await ask(eve, number, end_time=END + HALF_HOUR)) == (403, "not-your-booking")
 
 
 async def test_an_end_that_is_sent_with_another_start_is_kept_though_it_is_the_old_one(
     mara: Person, number: int
 ) -> None:
-    answer = await ask(mara, number, start_time=TEN + HALF, end_time=END)
+    answer = await ask(mara, number, start_time=TEN + HALF_HOUR, end_time=END)
 
     assert (answer.json()["start_time"], answer.json()["end_time"]) == ("2030-01-08T10:30:00Z", "2030-01-08T10:45:00Z")
 
@@ -258,11 +271,11 @@ async def test_the_version_that_is_answered_is_the_one_to_go_on_from(
     """A visit that had to sit down elsewhere was changed twice."""
     await database.fetch(text("UPDATE resources SET capacity = 2"))
     behind = {"service_id": 1, "start_time": END.isoformat()}
-    await tom.asks("POST", "/bookings", json=behind)
+    await tom.request("POST", "/bookings", json=behind)
 
-    answer = await ask(mara, number, end_time=END + HALF)
+    answer = await ask(mara, number, end_time=END + HALF_HOUR)
 
-    rows = await bulk_scenario.rows_of(database)
+    rows = await bulk_scenario.fetch_bookings(database)
     assert (rows[number]["seat"], rows[number]["version"]) == (2, 3)
     assert (answer.json()["version"], answer.headers["ETag"]) == (3, '"3"')
 
@@ -270,12 +283,12 @@ async def test_the_version_that_is_answered_is_the_one_to_go_on_from(
 async def test_a_lengthening_that_is_refused_offers_slots_as_long_as_it_would_be(
     mara: Person, eve: Person, number: int
 ) -> None:
-    later = {"service_id": 1, "start_time": (TEN + 2 * HALF).isoformat()}
-    await eve.asks("POST", "/bookings", json=later)
+    later = {"service_id": 1, "start_time": (TEN + 2 * HALF_HOUR).isoformat()}
+    await eve.request("POST", "/bookings", json=later)
 
-    answer = await ask(mara, number, end_time=TEN + 3 * HALF)
+    answer = await ask(mara, number, end_time=TEN + 3 * HALF_HOUR)
 
-    assert refused(answer) == (409, "slot-taken")
+    assert status_and_code(answer) == (409, "slot-taken")
     first = answer.json()["next_free"][0]
     assert (first["start_time"], first["end_time"]) == ("2030-01-08T12:00:00Z", "2030-01-08T13:30:00Z")
 
@@ -283,25 +296,27 @@ async def test_a_lengthening_that_is_refused_offers_slots_as_long_as_it_would_be
 # At the desk.
 
 
-async def test_the_form_says_when_it_would_be_free_so_long(desk: Desk, eve: Person, number: int) -> None:
-    later = {"service_id": 1, "start_time": (TEN + 2 * HALF).isoformat()}
-    await eve.asks("POST", "/bookings", json=later)
+async def test_the_form_says_when_it_would_be_free_so_long(desk: AdminDesk, eve: Person, number: int) -> None:
+    later = {"service_id": 1, "start_time": (TEN + 2 * HALF_HOUR).isoformat()}
+    await eve.request("POST", "/bookings", json=later)
     form = {"resource": "1", "start_time": "2030-01-08T11:00", "end_time": "2030-01-08T12:30", "version": "1"}
 
     answer = await desk.mara.post("/admin/booking/edit/1", data=form)
 
     assert answer.status_code == 409
-    assert "Free next: Tue 08 Jan, 13:00; " in words(answer.text)
+    assert "Free next: Tue 08 Jan, 13:00; " in get_page_text(answer.text)
 
 
-async def test_history_tells_the_new_end_and_of_a_move_its_start_alone(desk: Desk, mara: Person, number: int) -> None:
-    await ask(mara, number, end_time=END + HALF)
-    page = words((await desk.mara.get("/admin/booking/details/1")).text)
+async def test_history_tells_the_new_end_and_of_a_move_its_start_alone(
+    desk: AdminDesk, mara: Person, number: int
+) -> None:
+    await ask(mara, number, end_time=END + HALF_HOUR)
+    page = get_page_text((await desk.mara.get("/admin/booking/details/1")).text)
     assert "End: Tue 08 Jan 2030, 11:45 → Tue 08 Jan 2030, 12:15" in page
     assert "Blocked until" not in page.split("History")[-1].split("created it")[0]
 
     await ask(mara, number, start_time=TEN + DAY)
-    page = words((await desk.mara.get("/admin/booking/details/1")).text)
+    page = get_page_text((await desk.mara.get("/admin/booking/details/1")).text)
     assert "Start: Tue 08 Jan 2030, 11:00 → Wed 09 Jan 2030, 11:00" in page
     assert page.count(" → Wed 09 Jan") == 1
 

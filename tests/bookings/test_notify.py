@@ -12,8 +12,18 @@ from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service
 from tests.conftest import NOW, TOMORROW_AT_TEN, Person
 from tests.support import bulk_scenario
-from tests.support.admin_client import Desk, Page, desk, fill, open_door, send, staff_settings, visit, words
-from tests.support.bulk_scenario import HALF, MAX, TEN, book, last_events
+from tests.support.admin_client import (
+    AdminDesk,
+    ParsedPage,
+    desk,
+    get_page_text,
+    open_door,
+    post_form,
+    staff_settings,
+    submit_form,
+    visit,
+)
+from tests.support.bulk_scenario import HALF_HOUR, MAX, TEN, create_booking, fetch_events
 
 __all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
 
@@ -25,30 +35,30 @@ BOX = 'name="tell" value="y"'
 @pytest.fixture
 async def house(database: Database, tom: Person, mara: Person, ada: Person) -> Database:
     """The business, with Tom (1), Mara (2) and Ada (3)."""
-    await bulk_scenario.open_house(database)
+    await bulk_scenario.create_business(database)
     return database
 
 
 async def told(database: Database, number: int = 1) -> object:
     """Give what history keeps of the last change of a booking."""
-    return (await last_events(database, number))[0]["tells_customer"]
+    return (await fetch_events(database, number))[0]["tells_customer"]
 
 
 @pytest.mark.parametrize(("box", "tells"), [({"tells_customer": "y"}, True), ({}, False)])
-async def test_booking_for_somebody_asks(desk: Desk, tom: Person, haircut: Service, box: Any, tells: bool) -> None:
+async def test_booking_for_somebody_asks(desk: AdminDesk, tom: Person, haircut: Service, box: Any, tells: bool) -> None:
     opened = await desk.mara.get("/admin/booking/create")
-    assert Page(opened.text).fields["tells_customer"] == "y"
+    assert ParsedPage(opened.text).fields["tells_customer"] == "y"
     fields = {"user": tom.id, "service": 1, "start_time": "2030-01-08T11:00"}
 
-    made = await send(desk.mara, "/admin/booking/create", fields | box)
+    made = await post_form(desk.mara, "/admin/booking/create", fields | box)
 
     assert made.status == 302, made
     assert await told(desk.database) is tells
 
 
 @pytest.mark.parametrize(("without", "tells"), [((), True), (("tells_customer",), False)])
-async def test_moving_asks(desk: Desk, visit: Booking, without: tuple[str, ...], tells: bool) -> None:
-    moved = await fill(desk.mara, "/admin/booking/edit/1", *without, start_time="2030-01-08T15:00")
+async def test_moving_asks(desk: AdminDesk, visit: Booking, without: tuple[str, ...], tells: bool) -> None:
+    moved = await submit_form(desk.mara, "/admin/booking/edit/1", *without, start_time="2030-01-08T15:00")
 
     assert moved.status == 302, moved
     assert await told(desk.database) is tells
@@ -56,7 +66,7 @@ async def test_moving_asks(desk: Desk, visit: Booking, without: tuple[str, ...],
 
 @pytest.mark.parametrize("act", ["confirm", "cancel", "complete", "mark-no-show"])
 @pytest.mark.parametrize(("box", "tells"), [({"tell": "y"}, True), ({}, False)])
-async def test_each_act_asks(desk: Desk, visit: Booking, act: str, box: Any, tells: bool) -> None:
+async def test_each_act_asks(desk: AdminDesk, visit: Booking, act: str, box: Any, tells: bool) -> None:
     page = await desk.mara.get(DETAILS)
     assert page.text.count(f"{BOX} checked> Tell the customer<") == 4
 
@@ -64,10 +74,10 @@ async def test_each_act_asks(desk: Desk, visit: Booking, act: str, box: Any, tel
 
     assert await told(desk.database) is tells
     said = "The customer is to be told." if tells else "The customer is not told."
-    assert said in words((await desk.mara.get(DETAILS)).text)
+    assert said in get_page_text((await desk.mara.get(DETAILS)).text)
 
 
-async def test_of_what_is_over_nobody_is_told_unless_asked(desk: Desk, visit: Booking) -> None:
+async def test_of_what_is_over_nobody_is_told_unless_asked(desk: AdminDesk, visit: Booking) -> None:
     await desk.database.fetch(text(
         "UPDATE bookings SET start_time = start_time - interval '9 days', blocks_from = blocks_from - interval '9 days'"
     ))  # fmt: skip
@@ -76,19 +86,21 @@ async def test_of_what_is_over_nobody_is_told_unless_asked(desk: Desk, visit: Bo
 
     assert f"{BOX}> Tell the customer<" in page.text
     assert f"{BOX} checked> Tell the customer<" not in page.text
-    assert "tells_customer" not in Page(edit.text).fields
+    assert "tells_customer" not in ParsedPage(edit.text).fields
     await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1", "tell": "y"})
     assert await told(desk.database) is True
 
 
-async def test_of_many_those_are_told_whose_visits_are_to_come(desk: Desk, database: Database, tom: Person) -> None:
-    await bulk_scenario.open_house(database)
-    await book(database, TEN)
-    await book(database, OVER)
+async def test_of_many_those_are_told_whose_visits_are_to_come(
+    desk: AdminDesk, database: Database, tom: Person
+) -> None:
+    await bulk_scenario.create_business(database)
+    await create_booking(database, TEN)
+    await create_booking(database, OVER)
 
     await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1,2", "tell": "y"})
     assert [await told(database, number) for number in (1, 2)] == [True, False]
-    await bulk_scenario.run(database, [1, 2], BulkAction.CANCEL)
+    await bulk_scenario.run_bulk(database, [1, 2], BulkAction.CANCEL)
     assert [await told(database, number) for number in (1, 2)] == [True, False]
 
 
@@ -106,34 +118,34 @@ async def test_many_at_once_keep_what_was_asked(
 ) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 2)
 
-    await bulk_scenario.run(house, numbers, what, tells_customers=tells, **more)
+    await bulk_scenario.run_bulk(house, numbers, what, tells_customers=tells, **more)
 
     assert [await told(house, number) for number in numbers] == [tells, tells]
 
 
 @pytest.mark.parametrize("tells", [True, False])
 async def test_a_swap_keeps_what_was_asked(house: Database, tells: bool) -> None:
-    await book(house, TEN)
-    await book(house, TEN + HALF)
+    await create_booking(house, TEN)
+    await create_booking(house, TEN + HALF_HOUR)
 
-    await bulk_scenario.run(house, [1, 2], BulkAction.SWAP, tells_customers=tells)
+    await bulk_scenario.run_bulk(house, [1, 2], BulkAction.SWAP, tells_customers=tells)
 
     assert [await told(house, number) for number in (1, 2)] == [tells, tells]
 
 
 @pytest.mark.parametrize(("start", "tells"), [("2030-01-07T09:00", False), ("2030-01-08T11:00", True)])
 async def test_of_a_visit_that_is_entered_when_it_is_over_nobody_is_told(
-    desk: Desk, tom: Person, haircut: Service, start: str, tells: bool
+    desk: AdminDesk, tom: Person, haircut: Service, start: str, tells: bool
 ) -> None:
     """Its box is ticked, since a form knows no time before one is typed; it says what that is about."""
     opened = await desk.mara.get("/admin/booking/create")
-    assert "Nobody is told of a visit that is over." in words(opened.text)
+    assert "Nobody is told of a visit that is over." in get_page_text(opened.text)
 
-    made = await fill(desk.mara, "/admin/booking/create", user=tom.id, service=1, start_time=start)
+    made = await submit_form(desk.mara, "/admin/booking/create", user=tom.id, service=1, start_time=start)
 
     assert made.status == 302, made
     assert await told(desk.database) is tells
-    assert "Nobody is told of a visit" not in words((await desk.mara.get("/admin/booking/edit/1")).text)
+    assert "Nobody is told of a visit" not in get_page_text((await desk.mara.get("/admin/booking/edit/1")).text)
 
 
 # Undoing.
@@ -160,42 +172,42 @@ async def test_an_act_is_undone_and_those_are_told_whose_visits_are_to_come(
 ) -> None:
     """Also where one goes back to where another sits still, of whom the answer is another."""
     began = NOW - timedelta(minutes=ago)
-    for start in (began - HALF, began, began + HALF, TEN):
-        await book(house, start)
-    before = await bulk_scenario.rows_of(house)
-    await bulk_scenario.run(house, [1, 2, 3, 4], what, **more)
+    for start in (began - HALF_HOUR, began, began + HALF_HOUR, TEN):
+        await create_booking(house, start)
+    before = await bulk_scenario.fetch_bookings(house)
+    await bulk_scenario.run_bulk(house, [1, 2, 3, 4], what, **more)
 
     await undo_all(house, tells=tells)
 
     assert [await told(house, number) for number in (1, 2, 3, 4)] == [False, False, tells, tells]
-    for number, row in (await bulk_scenario.rows_of(house)).items():
+    for number, row in (await bulk_scenario.fetch_bookings(house)).items():
         for name in ("start_time", "end_time", "resource_id", "status"):
             assert row[name] == before[number][name]
 
 
 @pytest.mark.parametrize("tells", [True, False])
 async def test_a_swap_with_a_visit_that_is_over_is_undone_and_told_as_one(house: Database, tells: bool) -> None:
-    await book(house, NOW - HALF)
-    await book(house, TEN)
-    before = await bulk_scenario.starts(house)
-    await bulk_scenario.run(house, [1, 2], BulkAction.SWAP)
+    await create_booking(house, NOW - HALF_HOUR)
+    await create_booking(house, TEN)
+    before = await bulk_scenario.fetch_starts(house)
+    await bulk_scenario.run_bulk(house, [1, 2], BulkAction.SWAP)
 
     await undo_all(house, tells=tells)
 
-    assert await bulk_scenario.starts(house) == before
+    assert await bulk_scenario.fetch_starts(house) == before
     assert [await told(house, number) for number in (1, 2)] == [tells, tells]
 
 
-async def test_the_page_of_an_act_asks_of_the_visits_to_come(desk: Desk, house: Database) -> None:
-    await book(house, NOW - HALF)
-    await book(house, TEN)
+async def test_the_page_of_an_act_asks_of_the_visits_to_come(desk: AdminDesk, house: Database) -> None:
+    await create_booking(house, NOW - HALF_HOUR)
+    await create_booking(house, TEN)
     for numbers, asked in (([1, 2], True), ([2], True), ([1], False)):
         act = f"act-{len(numbers)}-{numbers[0]}"
         await desk.database.fetch(text("UPDATE bookings SET status = 'pending'"))
-        await bulk_scenario.run(house, numbers, BulkAction.CONFIRM, request_id=act)
+        await bulk_scenario.run_bulk(house, numbers, BulkAction.CONFIRM, request_id=act)
         page = await desk.mara.get(f"/admin/act/{act}")
         assert (f"{BOX} checked" in page.text) == asked
-        assert ("Nobody is told" in words(page.text)) != asked
+        assert ("Nobody is told" in get_page_text(page.text)) != asked
 
         await desk.mara.post(f"/admin/act/{act}", data={"tell": "y"})
 
@@ -204,25 +216,25 @@ async def test_the_page_of_an_act_asks_of_the_visits_to_come(desk: Desk, house: 
 
 async def test_what_a_customer_does_is_no_news_to_them(database: Database, tom: Person, haircut: Service) -> None:
     start = TOMORROW_AT_TEN.isoformat()
-    await tom.asks("POST", "/bookings", json={"service_id": haircut.id, "start_time": start})
+    await tom.request("POST", "/bookings", json={"service_id": haircut.id, "start_time": start})
     assert await told(database) is None
 
-    await tom.asks("PATCH", "/bookings/1", json={"status": "cancelled"})
+    await tom.request("PATCH", "/bookings/1", json={"status": "cancelled"})
 
     assert await told(database) is None
 
 
 async def test_a_hold_that_runs_out_on_the_way_is_not_told_of(
-    desk: Desk, database: Database, tom: Person, eve: Person, haircut: Service
+    desk: AdminDesk, database: Database, tom: Person, eve: Person, haircut: Service
 ) -> None:
     """It is cancelled by whoever takes its place, but nobody at the desk was asked about it."""
     start = TOMORROW_AT_TEN.isoformat()
-    await eve.asks("POST", "/bookings", json={"service_id": haircut.id, "start_time": start, "hold": True})
+    await eve.request("POST", "/bookings", json={"service_id": haircut.id, "start_time": start, "hold": True})
     await database.fetch(text("UPDATE bookings SET expires_at = :at WHERE id = 1"), at=NOW)
     fields = {"user": tom.id, "service": 1, "start_time": "2030-01-08T11:00", "tells_customer": "y"}
 
-    made = await send(desk.mara, "/admin/booking/create", fields)
+    made = await post_form(desk.mara, "/admin/booking/create", fields)
 
     assert made.status == 302, made
     assert (await told(database, 1), await told(database, 2)) == (None, True)
-    assert (await last_events(database, 1))[0]["door"] == "clock"
+    assert (await fetch_events(database, 1))[0]["door"] == "clock"

@@ -9,10 +9,10 @@ from bookit import records
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service, Status
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person, refused
+from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person, status_and_code
 from tests.support.admin_client import desk, open_door, staff_settings
-from tests.support.doors import AT_BOTH_DOORS, Door, door
-from tests.support.refusal_assertions import Refused
+from tests.support.doors import AT_BOTH_DOORS, DoorClient, door
+from tests.support.refusal_assertions import RefusalOutcome
 
 __all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
 
@@ -22,7 +22,7 @@ HALF = timedelta(minutes=30)
 
 
 async def booked(person: Person, service: Service) -> dict[str, Any]:
-    answer = await person.asks("POST", "/bookings", json={"service_id": service.id, "start_time": TEN.isoformat()})
+    answer = await person.request("POST", "/bookings", json={"service_id": service.id, "start_time": TEN.isoformat()})
     assert answer.status_code == 201, answer.text
     found: dict[str, Any] = answer.json()
     return found
@@ -32,7 +32,7 @@ async def booked(person: Person, service: Service) -> dict[str, Any]:
 
 
 @AT_BOTH_DOORS
-async def test_a_booking_moves_as_it_is(door: Door, tom: Person, haircut: Service) -> None:
+async def test_a_booking_moves_as_it_is(door: DoorClient, tom: Person, haircut: Service) -> None:
     booking = await door.book(tom, haircut, TEN)
 
     moved = await door.reschedule(booking, start_time=ELEVEN)
@@ -43,7 +43,7 @@ async def test_a_booking_moves_as_it_is(door: Door, tom: Person, haircut: Servic
 
 
 @AT_BOTH_DOORS
-async def test_a_moved_booking_keeps_its_length_and_price(door: Door, tom: Person, haircut: Service) -> None:
+async def test_a_moved_booking_keeps_its_length_and_price(door: DoorClient, tom: Person, haircut: Service) -> None:
     booking = await door.book(tom, haircut, TEN)
     await door.change(Service, haircut, price=99, duration_minutes=10, setup_minutes=5)
 
@@ -54,7 +54,7 @@ async def test_a_moved_booking_keeps_its_length_and_price(door: Door, tom: Perso
 
 
 @AT_BOTH_DOORS
-async def test_moving_over_its_own_time_is_no_conflict(door: Door, tom: Person, haircut: Service) -> None:
+async def test_moving_over_its_own_time_is_no_conflict(door: DoorClient, tom: Person, haircut: Service) -> None:
     booking = await door.book(tom, haircut, TEN)
 
     moved = await door.reschedule(booking, start_time=TEN + HALF)
@@ -63,49 +63,51 @@ async def test_moving_over_its_own_time_is_no_conflict(door: Door, tom: Person, 
 
 
 @AT_BOTH_DOORS
-async def test_moving_to_the_same_time_changes_nothing(door: Door, tom: Person, haircut: Service) -> None:
+async def test_moving_to_the_same_time_changes_nothing(door: DoorClient, tom: Person, haircut: Service) -> None:
     booking = await door.book(tom, haircut, TEN)
 
     assert await door.reschedule(booking, start_time=TEN, resource_id=1) == booking
 
 
 @AT_BOTH_DOORS
-async def test_moving_into_a_taken_slot_is_refused(door: Door, tom: Person, eve: Person, haircut: Service) -> None:
+async def test_moving_into_a_taken_slot_is_refused(
+    door: DoorClient, tom: Person, eve: Person, haircut: Service
+) -> None:
     await door.book(tom, haircut, TEN)
     booking = await door.book(eve, haircut, ELEVEN)
 
-    assert await door.reschedule(booking, start_time=TEN + HALF) == Refused(no.SlotTaken)
-    assert await door.row(Booking, booking["id"]) == booking
+    assert await door.reschedule(booking, start_time=TEN + HALF) == RefusalOutcome(no.SlotTaken)
+    assert await door.fetch_row(Booking, booking["id"]) == booking
 
 
 @AT_BOTH_DOORS
-async def test_moving_outside_the_calendar_is_refused(door: Door, tom: Person, haircut: Service) -> None:
+async def test_moving_outside_the_calendar_is_refused(door: DoorClient, tom: Person, haircut: Service) -> None:
     booking = await door.book(tom, haircut, TEN)
 
-    assert await door.reschedule(booking, start_time=TEN.replace(year=3000)) == Refused(no.OutsideTheCalendar)
+    assert await door.reschedule(booking, start_time=TEN.replace(year=3000)) == RefusalOutcome(no.OutsideTheCalendar)
 
 
 @AT_BOTH_DOORS
 async def test_another_resource_must_serve_the_service(
-    door: Door, tom: Person, shared: Service, haircut: Service
+    door: DoorClient, tom: Person, shared: Service, haircut: Service
 ) -> None:
     booking = await door.book(tom, shared, TEN)
 
     moved = await door.reschedule(booking, resource_id=2)
 
     assert moved == booking | {"resource_id": 2, "version": 2}
-    assert await door.reschedule(moved, resource_id=3) == Refused(no.ResourceUnsuitable)
-    assert await door.reschedule(moved, resource_id=99) == Refused(no.UnknownResource)
+    assert await door.reschedule(moved, resource_id=3) == RefusalOutcome(no.ResourceUnsuitable)
+    assert await door.reschedule(moved, resource_id=99) == RefusalOutcome(no.UnknownResource)
 
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("start", [TEN + timedelta(seconds=30), datetime(2030, 10, 27, 1, 30, tzinfo=UTC)])
 async def test_a_time_that_is_left_alone_stays_to_the_second(
-    door: Door, tom: Person, shared: Service, start: datetime
+    door: DoorClient, tom: Person, shared: Service, start: datetime
 ) -> None:
     """A form shows minutes, and of the hour that comes twice in Berlin's autumn it does not show which one it is."""
     wanted = {"service_id": shared.id, "start_time": start.isoformat(), "resource_id": 1}
-    booked = (await tom.asks("POST", "/bookings", json=wanted)).json()
+    booked = (await tom.request("POST", "/bookings", json=wanted)).json()
 
     moved = await door.reschedule(booked, resource_id=2)
 
@@ -114,32 +116,34 @@ async def test_a_time_that_is_left_alone_stays_to_the_second(
 
 @AT_BOTH_DOORS
 async def test_moving_to_a_resource_that_is_taken_is_refused(
-    door: Door, tom: Person, eve: Person, shared: Service
+    door: DoorClient, tom: Person, eve: Person, shared: Service
 ) -> None:
     await door.book(tom, shared, TEN)
     booking = await door.book(eve, shared, TEN)
 
-    assert await door.reschedule(booking, resource_id=1) == Refused(no.SlotTaken)
+    assert await door.reschedule(booking, resource_id=1) == RefusalOutcome(no.SlotTaken)
 
 
 @AT_BOTH_DOORS
-async def test_what_somebody_changed_meanwhile_is_not_moved(door: Door, tom: Person, haircut: Service) -> None:
+async def test_what_somebody_changed_meanwhile_is_not_moved(door: DoorClient, tom: Person, haircut: Service) -> None:
     seen = await door.book(tom, haircut, TEN)
-    changed = await door.lead_to(seen, Status.CONFIRMED)
+    changed = await door.set_status(seen, Status.CONFIRMED)
 
-    assert await door.reschedule(seen, start_time=ELEVEN) == Refused(no.Stale)
+    assert await door.reschedule(seen, start_time=ELEVEN) == RefusalOutcome(no.Stale)
     assert (await door.reschedule(changed, start_time=ELEVEN))["version"] == 3
 
 
 @AT_BOTH_DOORS
-async def test_a_booking_that_is_not_there_is_not_moved(door: Door) -> None:
-    assert await door.reschedule({"id": 99, "version": 1}, start_time=ELEVEN) == Refused(no.Missing)
+async def test_a_booking_that_is_not_there_is_not_moved(door: DoorClient) -> None:
+    assert await door.reschedule({"id": 99, "version": 1}, start_time=ELEVEN) == RefusalOutcome(no.Missing)
 
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.COMPLETED, Status.NO_SHOW])
-async def test_staff_put_right_a_visit_that_is_over(door: Door, tom: Person, haircut: Service, status: Status) -> None:
-    booking = await door.lead_to(await door.book(tom, haircut, TEN), status)
+async def test_staff_put_right_a_visit_that_is_over(
+    door: DoorClient, tom: Person, haircut: Service, status: Status
+) -> None:
+    booking = await door.set_status(await door.book(tom, haircut, TEN), status)
     long_ago = NOW - timedelta(days=1)
 
     moved = await door.reschedule(booking, start_time=long_ago)
@@ -153,7 +157,7 @@ async def test_staff_put_right_a_visit_that_is_over(door: Door, tom: Person, hai
 async def test_an_owner_moves_their_own(tom: Person, haircut: Service) -> None:
     found = await booked(tom, haircut)
 
-    answer = await tom.asks("PATCH", f"/bookings/{found['id']}", json={"start_time": ELEVEN.isoformat()})
+    answer = await tom.request("PATCH", f"/bookings/{found['id']}", json={"start_time": ELEVEN.isoformat()})
 
     moved = {"start_time": "2030-01-08T11:00:00Z", "end_time": "2030-01-08T11:45:00Z", "version": 2}
     assert (answer.status_code, answer.json()) == (200, found | moved)
@@ -162,9 +166,9 @@ async def test_an_owner_moves_their_own(tom: Person, haircut: Service) -> None:
 async def test_moving_into_the_past_is_refused(tom: Person, haircut: Service) -> None:
     found = await booked(tom, haircut)
 
-    answer = await tom.asks("PATCH", f"/bookings/{found['id']}", json={"start_time": "2030-01-06T10:00:00Z"})
+    answer = await tom.request("PATCH", f"/bookings/{found['id']}", json={"start_time": "2030-01-06T10:00:00Z"})
 
-    assert refused(answer) == (400, "in-the-past")
+    assert status_and_code(answer) == (400, "in-the-past")
 
 
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.COMPLETED, Status.NO_SHOW])
@@ -176,6 +180,6 @@ async def test_a_visit_that_is_over_is_not_its_owners_to_move(
         booking = await records.lock(session, Booking, found["id"])
         await records.change(session, booking, by=OWNER, now=NOW, status=status)
 
-    answer = await tom.asks("PATCH", f"/bookings/{found['id']}", json={"start_time": ELEVEN.isoformat()})
+    answer = await tom.request("PATCH", f"/bookings/{found['id']}", json={"start_time": ELEVEN.isoformat()})
 
-    assert refused(answer) == (400, "no-longer-open")
+    assert status_and_code(answer) == (400, "no-longer-open")

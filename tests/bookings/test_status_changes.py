@@ -8,10 +8,10 @@ import pytest
 
 from bookit import refusals as no
 from bookit.schema.tables import Booking, Service, Status
-from tests.conftest import TOMORROW_AT_TEN, Person, refused
+from tests.conftest import TOMORROW_AT_TEN, Person, status_and_code
 from tests.support.admin_client import desk, open_door, staff_settings
-from tests.support.doors import AT_BOTH_DOORS, AtTheApi, Door, door
-from tests.support.refusal_assertions import Refused
+from tests.support.doors import AT_BOTH_DOORS, ApiDoor, DoorClient, door
+from tests.support.refusal_assertions import RefusalOutcome
 
 __all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
 
@@ -22,20 +22,20 @@ WANTED = {"service_id": 1, "start_time": TEN.isoformat()}
 # Whoever leads, and wherever.
 
 
-async def led_to(door: Door, tom: Person, haircut: Service, status: Status) -> Any:
+async def led_to(door: DoorClient, tom: Person, haircut: Service, status: Status) -> Any:
     """Book, and lead the booking to a status if it does not begin with that."""
     booking = await door.book(tom, haircut, TEN)
-    return booking if status == Status.PENDING else await door.lead_to(booking, status)
+    return booking if status == Status.PENDING else await door.set_status(booking, status)
 
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize(("first", "then"), list(permutations(Status, 2)))
 async def test_staff_lead_a_booking_from_anywhere_to_anywhere_else(
-    door: Door, tom: Person, haircut: Service, first: Status, then: Status
+    door: DoorClient, tom: Person, haircut: Service, first: Status, then: Status
 ) -> None:
     """Each step counts once."""
     there = await led_to(door, tom, haircut, first)
-    led = await door.lead_to(there, then)
+    led = await door.set_status(there, then)
 
     steps = (first != Status.PENDING) + 1
     assert (there["status"], there["version"]) == (first, steps)
@@ -45,68 +45,68 @@ async def test_staff_lead_a_booking_from_anywhere_to_anywhere_else(
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("status", Status)
 async def test_a_booking_that_is_led_to_where_it_is_stays_as_it_is(
-    door: Door, tom: Person, haircut: Service, status: Status
+    door: DoorClient, tom: Person, haircut: Service, status: Status
 ) -> None:
     """The doors differ: a patch may be sent twice and is answered with the row, a pressed button says why not."""
     there = await led_to(door, tom, haircut, status)
 
-    again = await door.lead_to(there, status)
+    again = await door.set_status(there, status)
 
-    assert again == (there if isinstance(door, AtTheApi) else Refused(no.AlreadySo))
-    assert await door.row(Booking, there["id"]) == there
+    assert again == (there if isinstance(door, ApiDoor) else RefusalOutcome(no.AlreadySo))
+    assert await door.fetch_row(Booking, there["id"]) == there
 
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("back", [Status.PENDING, Status.CONFIRMED])
 async def test_a_cancelled_booking_comes_back_if_its_slot_is_free(
-    door: Door, tom: Person, eve: Person, haircut: Service, back: Status
+    door: DoorClient, tom: Person, eve: Person, haircut: Service, back: Status
 ) -> None:
     first = await door.book(tom, haircut, TEN)
-    await door.lead_to(first, Status.CANCELLED)
+    await door.set_status(first, Status.CANCELLED)
     second = await door.book(eve, haircut, TEN)
 
-    while_taken = await door.lead_to(first, back)
-    await door.lead_to(second, Status.CANCELLED)
-    when_free = await door.lead_to(first, back)
+    while_taken = await door.set_status(first, back)
+    await door.set_status(second, Status.CANCELLED)
+    when_free = await door.set_status(first, back)
 
-    assert while_taken == Refused(no.SlotTaken)
+    assert while_taken == RefusalOutcome(no.SlotTaken)
     assert when_free == first | {"status": back, "version": 3}
 
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("status", Status)
-async def test_a_booking_that_is_not_there_is_not_led(door: Door, status: Status) -> None:
-    assert await door.lead_to({"id": 99}, status) == Refused(no.Missing)
+async def test_a_booking_that_is_not_there_is_not_led(door: DoorClient, status: Status) -> None:
+    assert await door.set_status({"id": 99}, status) == RefusalOutcome(no.Missing)
 
 
 @AT_BOTH_DOORS
-async def test_a_new_booking_waits_for_confirmation(door: Door, tom: Person, haircut: Service) -> None:
+async def test_a_new_booking_waits_for_confirmation(door: DoorClient, tom: Person, haircut: Service) -> None:
     """No door lets a status be chosen for it."""
     booking = await door.book(tom, haircut, TEN)
 
     assert booking["status"] == Status.PENDING
-    assert await door.row(Booking, booking["id"]) == booking
+    assert await door.fetch_row(Booking, booking["id"]) == booking
 
 
 # At the API alone: what customers may, who do not enter the staff door.
 
 
 async def test_an_owner_cancels(tom: Person, haircut: Service) -> None:
-    found = (await tom.asks("POST", "/bookings", json=WANTED)).json()
+    found = (await tom.request("POST", "/bookings", json=WANTED)).json()
 
-    answer = await tom.asks("PATCH", "/bookings/1", json={"status": "cancelled"})
+    answer = await tom.request("PATCH", "/bookings/1", json={"status": "cancelled"})
 
     assert (answer.status_code, answer.json()) == (200, found | {"status": "cancelled", "version": 2})
 
 
 @pytest.mark.parametrize("status", ["confirmed", "completed", "no_show"])
 async def test_any_other_status_is_for_staff(tom: Person, mara: Person, haircut: Service, status: str) -> None:
-    await tom.asks("POST", "/bookings", json=WANTED)
+    await tom.request("POST", "/bookings", json=WANTED)
 
-    by_owner = await tom.asks("PATCH", "/bookings/1", json={"status": status})
-    by_staff = await mara.asks("PATCH", "/bookings/1", json={"status": status})
+    by_owner = await tom.request("PATCH", "/bookings/1", json={"status": status})
+    by_staff = await mara.request("PATCH", "/bookings/1", json={"status": status})
 
-    assert refused(by_owner) == (403, "only-cancel")
+    assert status_and_code(by_owner) == (403, "only-cancel")
     assert (by_staff.status_code, by_staff.json()["status"]) == (200, status)
 
 
@@ -114,22 +114,22 @@ async def test_any_other_status_is_for_staff(tom: Person, mara: Person, haircut:
 async def test_a_visit_that_is_over_is_not_its_owners_to_cancel(
     tom: Person, mara: Person, haircut: Service, status: str
 ) -> None:
-    await tom.asks("POST", "/bookings", json=WANTED)
-    await mara.asks("PATCH", "/bookings/1", json={"status": status})
+    await tom.request("POST", "/bookings", json=WANTED)
+    await mara.request("PATCH", "/bookings/1", json={"status": status})
 
-    answer = await tom.asks("PATCH", "/bookings/1", json={"status": "cancelled"})
+    answer = await tom.request("PATCH", "/bookings/1", json={"status": "cancelled"})
 
-    assert refused(answer) == (400, "no-longer-open")
+    assert status_and_code(answer) == (400, "no-longer-open")
 
 
 async def test_nobody_cancels_for_somebody_else(tom: Person, eve: Person, haircut: Service) -> None:
     """Not even what is cancelled already."""
-    await tom.asks("POST", "/bookings", json=WANTED)
+    await tom.request("POST", "/bookings", json=WANTED)
 
     async def tried() -> httpx2.Response:
-        return await eve.asks("PATCH", "/bookings/1", json={"status": "cancelled"})
+        return await eve.request("PATCH", "/bookings/1", json={"status": "cancelled"})
 
     first = await tried()
-    await tom.asks("PATCH", "/bookings/1", json={"status": "cancelled"})
+    await tom.request("PATCH", "/bookings/1", json={"status": "cancelled"})
 
-    assert [refused(first), refused(await tried())] == [(403, "not-your-booking")] * 2
+    assert [status_and_code(first), status_and_code(await tried())] == [(403, "not-your-booking")] * 2

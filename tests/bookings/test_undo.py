@@ -16,8 +16,19 @@ from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, Status
 from tests.conftest import NOW, OWNER, Person
 from tests.support import bulk_scenario
-from tests.support.admin_client import Desk, desk, open_door, staff_settings, words
-from tests.support.bulk_scenario import HALF, LEA, MARA, MAX, TEN, book, everything, lead, rows_of, starts
+from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings
+from tests.support.bulk_scenario import (
+    HALF_HOUR,
+    LEA,
+    MARA,
+    MAX,
+    TEN,
+    create_booking,
+    fetch_bookings,
+    fetch_snapshot,
+    fetch_starts,
+    set_status,
+)
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -25,7 +36,7 @@ __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 @pytest.fixture
 async def house(database: Database, tom: Person, eve: Person, mara: Person) -> Database:
     """The business, with Tom (1), Eve (2) and Mara (3)."""
-    await bulk_scenario.open_house(database)
+    await bulk_scenario.create_business(database)
     return database
 
 
@@ -38,7 +49,7 @@ async def change(database: Database, number: int, request_id: str = "a-change", 
 
 async def take_back(database: Database, number: int, *, by: Actor = MARA, event_id: int | None = None) -> None:
     """Undo the last act on a booking, or the one of this event."""
-    last = (await bulk_scenario.last_events(database, number))[0]["id"]
+    last = (await bulk_scenario.fetch_events(database, number))[0]["id"]
     async with database.transaction(by=by, request_id="an-undo") as session:
         await undo.undo(session, number, by=by, now=NOW, event_id=event_id or last)
 
@@ -62,7 +73,7 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("cancelled", {"status": Status.CANCELLED}),
     ("completed", {"status": Status.COMPLETED}),
     ("marked as no-show", {"status": Status.NO_SHOW}),
-    ("moved", {"start_time": TEN + HALF, "status": Status.CANCELLED}),
+    ("moved", {"start_time": TEN + HALF_HOUR, "status": Status.CANCELLED}),
 ]
 
 
@@ -70,8 +81,8 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
 async def test_the_last_act_is_taken_back_and_that_is_in_history(
     house: Database, told: str, wanted: dict[str, Any]
 ) -> None:
-    await book(house, TEN)
-    before = (await rows_of(house))[1]
+    await create_booking(house, TEN)
+    before = (await fetch_bookings(house))[1]
     await change(house, 1, **wanted)
     deed = await undo.last_change(house, 1)
     assert deed is not None
@@ -79,81 +90,81 @@ async def test_the_last_act_is_taken_back_and_that_is_in_history(
 
     await take_back(house, 1)
 
-    assert placed((await rows_of(house))[1]) == placed(before)
-    (event, *_) = await bulk_scenario.last_events(house, 1)
+    assert placed((await fetch_bookings(house))[1]) == placed(before)
+    (event, *_) = await bulk_scenario.fetch_events(house, 1)
     assert (event["reason"], event["actor_id"], event["request_id"]) == (f"Undid: {told}", 3, "an-undo")
 
 
 async def test_undoing_twice_is_doing_it_again(house: Database) -> None:
-    await book(house, TEN)
-    await change(house, 1, start_time=TEN + HALF)
+    await create_booking(house, TEN)
+    await change(house, 1, start_time=TEN + HALF_HOUR)
 
     await take_back(house, 1)
-    assert (await starts(house))[1] == (TEN, LEA)
+    assert (await fetch_starts(house))[1] == (TEN, LEA)
     await take_back(house, 1)
 
-    assert (await starts(house))[1] == (TEN + HALF, LEA)
+    assert (await fetch_starts(house))[1] == (TEN + HALF_HOUR, LEA)
 
 
 async def test_a_reopened_booking_is_closed_again(house: Database) -> None:
-    await book(house, TEN)
-    await lead(house, 1, Status.CANCELLED)
+    await create_booking(house, TEN)
+    await set_status(house, 1, Status.CANCELLED)
     await change(house, 1, status=Status.PENDING)
 
     await take_back(house, 1)
 
-    assert (await rows_of(house))[1]["status"] == "cancelled"
+    assert (await fetch_bookings(house))[1]["status"] == "cancelled"
 
 
 async def test_only_the_last_act_is_undone(house: Database) -> None:
-    await book(house, TEN)
-    await change(house, 1, request_id="first", start_time=TEN + HALF)
+    await create_booking(house, TEN)
+    await change(house, 1, request_id="first", start_time=TEN + HALF_HOUR)
     await change(house, 1, request_id="second", status=Status.CONFIRMED)
 
     await take_back(house, 1)
 
-    row = (await rows_of(house))[1]
-    assert (row["status"], row["start_time"]) == ("pending", TEN + HALF)
+    row = (await fetch_bookings(house))[1]
+    assert (row["status"], row["start_time"]) == ("pending", TEN + HALF_HOUR)
 
 
 async def test_where_it_was_is_where_it_may_be_again_even_outside_hours(house: Database) -> None:
-    await book(house, TEN)
-    await bulk_scenario.open_from_to(house, LEA, "14:00", "18:00")
+    await create_booking(house, TEN)
+    await bulk_scenario.add_tuesday_hours(house, LEA, "14:00", "18:00")
     await change(house, 1, start_time=TEN + timedelta(hours=4))
 
     await take_back(house, 1)
 
-    assert (await starts(house))[1] == (TEN, LEA)
+    assert (await fetch_starts(house))[1] == (TEN, LEA)
 
 
 @pytest.mark.parametrize("wanted", [{"start_time": TEN + timedelta(hours=2)}, {"status": Status.CANCELLED}])
 async def test_a_place_that_is_somebody_elses_by_now_is_not_taken_back(house: Database, wanted: dict[str, Any]) -> None:
-    await book(house, TEN)
+    await create_booking(house, TEN)
     await change(house, 1, **wanted)
-    await book(house, TEN, user=2)
-    before = await everything(house)
+    await create_booking(house, TEN, user=2)
+    before = await fetch_snapshot(house)
 
     with pytest.raises(no.SlotTaken):
         await take_back(house, 1)
 
-    assert await everything(house) == before
+    assert await fetch_snapshot(house) == before
 
 
 async def test_what_changed_since_is_not_undone(house: Database) -> None:
-    await book(house, TEN)
+    await create_booking(house, TEN)
     await change(house, 1, status=Status.CONFIRMED)
-    seen = (await bulk_scenario.last_events(house, 1))[0]["id"]
-    await change(house, 1, request_id="later", start_time=TEN + HALF)
-    before = await everything(house)
+    seen = (await bulk_scenario.fetch_events(house, 1))[0]["id"]
+    await change(house, 1, request_id="later", start_time=TEN + HALF_HOUR)
+    before = await fetch_snapshot(house)
 
     with pytest.raises(no.ChangedSince):
         await take_back(house, 1, event_id=seen)
 
-    assert await everything(house) == before
+    assert await fetch_snapshot(house) == before
 
 
 async def test_there_is_nothing_to_undo_of_a_new_booking(house: Database) -> None:
-    await book(house, TEN)
+    await create_booking(house, TEN)
 
     assert await undo.last_change(house, 1) is None
     with pytest.raises(no.NothingToUndo):
@@ -162,16 +173,16 @@ async def test_there_is_nothing_to_undo_of_a_new_booking(house: Database) -> Non
 
 @pytest.mark.parametrize("changed", ["price = 5", "user_id = 2", "expires_at = now() + interval '1 day'"])
 async def test_what_no_act_can_bring_back_is_not_undone(house: Database, changed: str) -> None:
-    await book(house, TEN)
+    await create_booking(house, TEN)
     await house.fetch(text(f"UPDATE bookings SET {changed} WHERE id = 1"))
 
     assert await undo.last_change(house, 1) is None
 
 
 async def test_a_deleted_booking_is_gone(house: Database) -> None:
-    await book(house, TEN)
+    await create_booking(house, TEN)
     await change(house, 1, status=Status.CONFIRMED)
-    last = (await bulk_scenario.last_events(house, 1))[0]["id"]
+    last = (await bulk_scenario.fetch_events(house, 1))[0]["id"]
     async with house.transaction(by=OWNER) as session:
         await records.remove(session, await records.lock(session, Booking, 1), by=OWNER, now=NOW)
 
@@ -180,18 +191,18 @@ async def test_a_deleted_booking_is_gone(house: Database) -> None:
 
 
 async def test_a_console_that_says_no_request_is_undone_one_by_one(house: Database) -> None:
-    await book(house, TEN)
+    await create_booking(house, TEN)
     for status in ("confirmed", "completed"):
         await house.fetch(text(f"UPDATE bookings SET status = '{status}' WHERE id = 1"))
 
     await take_back(house, 1)
 
-    assert (await rows_of(house))[1]["status"] == "confirmed"
+    assert (await fetch_bookings(house))[1]["status"] == "confirmed"
 
 
 @pytest.mark.parametrize("by", [Actor("api", 1, Role.USER), Actor("api", 2, Role.USER)])
 async def test_undoing_is_for_the_desk(house: Database, by: Actor) -> None:
-    await book(house, TEN)
+    await create_booking(house, TEN)
     await change(house, 1, status=Status.CANCELLED)
 
     with pytest.raises(no.Forbidden):
@@ -214,47 +225,52 @@ MANY: list[tuple[BulkAction, dict[str, Any]]] = [
 @pytest.mark.parametrize(("what", "more"), MANY, ids=[f"{what}{more.get('minutes', '')}" for what, more in MANY])
 async def test_an_act_over_many_is_undone_as_a_whole(house: Database, what: BulkAction, more: dict[str, Any]) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 5)
-    before = await rows_of(house)
-    await bulk_scenario.run(house, numbers, what, **more)
-    assert await rows_of(house) != before
+    before = await fetch_bookings(house)
+    await bulk_scenario.run_bulk(house, numbers, what, **more)
+    assert await fetch_bookings(house) != before
 
     rows = await take_all_back(house, "an-act")
 
-    assert {number: placed(row) for number, row in (await rows_of(house)).items()} == {
+    assert {number: placed(row) for number, row in (await fetch_bookings(house)).items()} == {
         number: placed(row) for number, row in before.items()
     }
     assert [row.id for row in rows] == numbers
 
 
 async def test_a_swap_is_undone(house: Database) -> None:
-    await book(house, TEN)
-    await book(house, TEN + HALF, resource=MAX)
-    before = await starts(house)
-    await bulk_scenario.run(house, [1, 2], BulkAction.SWAP)
+    await create_booking(house, TEN)
+    await create_booking(house, TEN + HALF_HOUR, resource=MAX)
+    before = await fetch_starts(house)
+    await bulk_scenario.run_bulk(house, [1, 2], BulkAction.SWAP)
 
     await take_all_back(house, "an-act")
 
-    assert await starts(house) == before
+    assert await fetch_starts(house) == before
 
 
 async def test_an_act_is_undone_whole_or_not_at_all_and_then_one_by_one(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
-    await bulk_scenario.run(house, numbers, BulkAction.CANCEL)
-    await book(house, TEN + HALF, user=2)
-    before = await everything(house)
+    await bulk_scenario.run_bulk(house, numbers, BulkAction.CANCEL)
+    await create_booking(house, TEN + HALF_HOUR, user=2)
+    before = await fetch_snapshot(house)
 
     with pytest.raises(no.SlotTaken):
         await take_all_back(house, "an-act")
-    assert await everything(house) == before
+    assert await fetch_snapshot(house) == before
 
     for number in (1, 3):
         await take_back(house, number)
-    assert [row["status"] for row in (await rows_of(house)).values()] == ["pending", "cancelled", "pending", "pending"]
+    assert [row["status"] for row in (await fetch_bookings(house)).values()] == [
+        "pending",
+        "cancelled",
+        "pending",
+        "pending",
+    ]
 
 
 async def test_an_act_of_which_one_changed_since_is_not_undone(house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
-    await bulk_scenario.run(house, numbers, BulkAction.CONFIRM)
+    await bulk_scenario.run_bulk(house, numbers, BulkAction.CONFIRM)
     await change(house, 2, status=Status.COMPLETED)
 
     with pytest.raises(no.ChangedSince):
@@ -270,7 +286,7 @@ async def test_an_act_over_more_than_can_be_undone_at_once_is_not(
     house: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(undo, "MAX_BOOKINGS", 2)
-    await bulk_scenario.run(house, await bulk_scenario.fill_afternoon(house, 3), BulkAction.CONFIRM)
+    await bulk_scenario.run_bulk(house, await bulk_scenario.fill_afternoon(house, 3), BulkAction.CONFIRM)
 
     with pytest.raises(no.TooManyAtOnce):
         await take_all_back(house, "an-act")
@@ -279,47 +295,49 @@ async def test_an_act_over_more_than_can_be_undone_at_once_is_not(
 # At the desk.
 
 
-async def test_a_booking_is_put_back_from_its_page(desk: Desk, database: Database, tom: Person) -> None:
-    await bulk_scenario.open_house(database)
-    await book(database, TEN)
+async def test_a_booking_is_put_back_from_its_page(desk: AdminDesk, database: Database, tom: Person) -> None:
+    await bulk_scenario.create_business(database)
+    await create_booking(database, TEN)
     page = await desk.mara.get("/admin/booking/details/1")
-    assert "Undo" not in words(page.text)
-    await change(database, 1, start_time=TEN + HALF)
+    assert "Undo" not in get_page_text(page.text)
+    await change(database, 1, start_time=TEN + HALF_HOUR)
     page = await desk.mara.get("/admin/booking/details/1")
-    assert "Undo: moved" in words(page.text)
-    event = (await bulk_scenario.last_events(database, 1))[0]["id"]
+    assert "Undo: moved" in get_page_text(page.text)
+    event = (await bulk_scenario.fetch_events(database, 1))[0]["id"]
 
     answer = await desk.mara.post("/admin/booking/1/undo", data={"event": event, "tell": "y"})
 
     assert answer.status_code == 303
-    assert "Booking #1 is as it was." in words((await desk.mara.get(answer.headers["location"])).text)
-    assert (await starts(database))[1] == (TEN, LEA)
-    (last, *_) = await bulk_scenario.last_events(database, 1)
+    assert "Booking #1 is as it was." in get_page_text((await desk.mara.get(answer.headers["location"])).text)
+    assert (await fetch_starts(database))[1] == (TEN, LEA)
+    (last, *_) = await bulk_scenario.fetch_events(database, 1)
     assert (last["reason"], last["door"], last["tells_customer"]) == ("Undid: moved", "admin", True)
 
 
-async def test_the_desk_is_told_when_it_would_be_free_instead(desk: Desk, database: Database, tom: Person) -> None:
-    await bulk_scenario.open_house(database)
-    await book(database, TEN)
+async def test_the_desk_is_told_when_it_would_be_free_instead(desk: AdminDesk, database: Database, tom: Person) -> None:
+    await bulk_scenario.create_business(database)
+    await create_booking(database, TEN)
     await change(database, 1, start_time=TEN + timedelta(hours=3))
-    await book(database, TEN)
-    event = (await bulk_scenario.last_events(database, 1))[0]["id"]
+    await create_booking(database, TEN)
+    event = (await bulk_scenario.fetch_events(database, 1))[0]["id"]
 
     answer = await desk.mara.post("/admin/booking/1/undo", data={"event": event})
 
-    said = words((await desk.mara.get(answer.headers["location"])).text)
+    said = get_page_text((await desk.mara.get(answer.headers["location"])).text)
     assert "time slot is not available Free next: Tue 08 Jan, 11:30" in said
 
 
 @pytest.mark.parametrize(
     ("pk", "event", "status"), [("1", "999", 303), ("1", "\0", 303), ("999", "1", 404), ("x", "1", 404)]
 )
-async def test_what_no_page_sends_undoes_nothing(desk: Desk, house: Database, pk: str, event: str, status: int) -> None:
-    await book(house, TEN)
+async def test_what_no_page_sends_undoes_nothing(
+    desk: AdminDesk, house: Database, pk: str, event: str, status: int
+) -> None:
+    await create_booking(house, TEN)
     await change(house, 1, status=Status.CONFIRMED)
-    before = await everything(house)
+    before = await fetch_snapshot(house)
 
     answer = await desk.mara.post(f"/admin/booking/{pk}/undo", data={"event": event})
 
     assert answer.status_code == status
-    assert await everything(house) == before
+    assert await fetch_snapshot(house) == before

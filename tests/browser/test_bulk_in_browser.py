@@ -14,8 +14,15 @@ from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, User
 from tests.conftest import OWNER, PASSWORD
 from tests.support import bulk_scenario
-from tests.support.browser import Served, at_the_desk, browser, faults, fits, served
-from tests.support.bulk_scenario import HALF, MAX
+from tests.support.browser import (
+    RunningServer,
+    browser,
+    find_accessibility_violations,
+    fits_viewport,
+    open_admin,
+    served,
+)
+from tests.support.bulk_scenario import HALF_HOUR, MAX
 
 __all__ = ["browser", "served"]  # fixtures
 
@@ -24,14 +31,14 @@ NEXT_WEEK = (NOW + timedelta(days=7)).replace(hour=10, minute=0, second=0, micro
 
 
 @pytest.fixture(scope="module")
-async def kept(served: Served) -> AsyncIterator[Database]:
+async def kept(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served, with Mara (1) at the desk and Tom (2) who books."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
             who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
             await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
             await records.create(session, User, name="Tom", email="tom@example.com", **who)
-        await bulk_scenario.open_house(database)
+        await bulk_scenario.create_business(database)
         yield database
 
 
@@ -40,24 +47,29 @@ async def fill(database: Database, start: datetime, count: int) -> list[int]:
     numbers = []
     async with database.transaction(by=OWNER) as session:
         for at in range(count):
-            facts: dict[str, Any] = {"user_id": 2, "service_id": 1, "resource_id": 1, "start_time": start + HALF * at}
+            facts: dict[str, Any] = {
+                "user_id": 2,
+                "service_id": 1,
+                "resource_id": 1,
+                "start_time": start + HALF_HOUR * at,
+            }
             numbers.append((await records.create(session, Booking, by=OWNER, now=NOW, **facts)).id)
     return numbers
 
 
 async def require_fit(page: Page) -> None:
     """Refuse a page that is wider than its window, or that somebody cannot use."""
-    assert await fits(page)
-    assert await faults(page) == []
+    assert await fits_viewport(page)
+    assert await find_accessibility_violations(page) == []
 
 
 @pytest.mark.parametrize("width", [1400, 390])
 async def test_ticked_bookings_run_late_and_are_put_back(
-    browser: Browser, served: Served, kept: Database, width: int
+    browser: Browser, served: RunningServer, kept: Database, width: int
 ) -> None:
     first = NEXT_WEEK + timedelta(days=width // 100)
     numbers = await fill(kept, first, 3)
-    watched = await at_the_desk(browser, served.url, width=width)
+    watched = await open_admin(browser, served.url, width=width)
     page = watched.page
     await page.goto(f"{served.url}/admin/booking/list")
     for number in numbers[:2]:
@@ -86,19 +98,21 @@ async def test_ticked_bookings_run_late_and_are_put_back(
     await expect(page.get_by_text("2 bookings are as they were.")).to_be_visible()
 
     rows = await kept.fetch(text("SELECT id, start_time FROM bookings WHERE id = ANY (:ids) ORDER BY id"), ids=numbers)
-    assert [row["start_time"] for row in rows] == [first, first + HALF, first + 2 * HALF]
+    assert [row["start_time"] for row in rows] == [first, first + HALF_HOUR, first + 2 * HALF_HOUR]
     await page.goto(f"{served.url}/admin/booking/details/{numbers[0]}")
     await expect(page.get_by_role("button", name="Undo: moved")).to_be_visible()
     await require_fit(page)
-    assert (watched.errors, watched.elsewhere) == ([], [])
+    assert (watched.errors, watched.foreign_requests) == ([], [])
     await page.close()
 
 
 @pytest.mark.parametrize("width", [1400, 390])
-async def test_a_sick_colleagues_day_is_freed(browser: Browser, served: Served, kept: Database, width: int) -> None:
+async def test_a_sick_colleagues_day_is_freed(
+    browser: Browser, served: RunningServer, kept: Database, width: int
+) -> None:
     day = NEXT_WEEK + timedelta(days=30 + width // 100)
     numbers = await fill(kept, day, 2)
-    watched = await at_the_desk(browser, served.url, width=width)
+    watched = await open_admin(browser, served.url, width=width)
     page = watched.page
     await page.goto(f"{served.url}/admin/resource/details/1")
 
@@ -116,14 +130,14 @@ async def test_a_sick_colleagues_day_is_freed(browser: Browser, served: Served, 
 
     rows = await kept.fetch(text("SELECT resource_id FROM bookings WHERE id = ANY (:ids)"), ids=numbers)
     assert [row["resource_id"] for row in rows] == [MAX, MAX]
-    assert (watched.errors, watched.elsewhere) == ([], [])
+    assert (watched.errors, watched.foreign_requests) == ([], [])
     await page.close()
 
 
-async def test_it_works_without_a_script(browser: Browser, served: Served, kept: Database) -> None:
+async def test_it_works_without_a_script(browser: Browser, served: RunningServer, kept: Database) -> None:
     start = NEXT_WEEK + timedelta(days=100)
     numbers = await fill(kept, start, 2)
-    watched = await at_the_desk(browser, served.url)
+    watched = await open_admin(browser, served.url)
     kept_cookies = await watched.page.context.storage_state()
     context = await browser.new_context(java_script_enabled=False, storage_state=kept_cookies)
     page = await context.new_page()

@@ -11,56 +11,58 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Resource, Service, User
 from tests.conftest import OWNER
-from tests.support.browser import Served, browser
+from tests.support.browser import RunningServer, browser
 from tests.support.calendar_scenario import (
-    FITS,
-    MINUTE,
+    FITS_VIEWPORT_JS,
     NOW,
     PHONE,
+    PIXELS_PER_MINUTE,
     WIDE,
-    at,
-    at_the_calendar,
     berlin,
-    book,
-    box_of,
-    drag,
-    faults,
+    berlin_time,
+    create_booking,
+    drag_visit,
+    fetch_duration,
+    find_accessibility_violations,
     kept,
-    lasts,
+    open_calendar,
+    wait_for_box,
 )
 
 __all__ = ["berlin", "browser", "kept"]  # fixtures, which pytest finds by their names here
 
 
-async def test_a_visit_s_length_is_reached_by_keyboard(browser: Browser, berlin: Served, kept: Database) -> None:
-    booking = await book(kept, at(11, 10))
-    page, errors, _ = await at_the_calendar(browser, berlin, at(11, 10), PHONE)
+async def test_a_visit_s_length_is_reached_by_keyboard(browser: Browser, berlin: RunningServer, kept: Database) -> None:
+    booking = await create_booking(kept, berlin_time(11, 10))
+    page, errors, _ = await open_calendar(browser, berlin, berlin_time(11, 10), PHONE)
 
     await page.locator(".cal-visit").focus()
     await page.keyboard.press("Enter")
     await page.get_by_role("dialog").get_by_role("link", name="Time and length by form").focus()
     await page.keyboard.press("Enter")
-    await page.get_by_label("End").fill(f"{at(11, 11):%Y-%m-%dT%H:%M}")
+    await page.get_by_label("End").fill(f"{berlin_time(11, 11):%Y-%m-%dT%H:%M}")
     await page.keyboard.press("Enter")
 
     await expect(page).to_have_url(re.compile("/booking/(list|details)"))
-    assert (await lasts(kept, booking), errors) == (timedelta(hours=1), [])
+    assert (await fetch_duration(kept, booking), errors) == (timedelta(hours=1), [])
 
 
-async def test_a_click_on_an_empty_slot_books_somebody_new(browser: Browser, berlin: Served, kept: Database) -> None:
-    await book(kept, at(2, 10))
-    page, errors, elsewhere = await at_the_calendar(browser, berlin, at(2, 10))
-    box = await box_of(page.locator(".cal-visit"))
-    column = await box_of(page.locator(".ec-col-head", has_text="Max"))
+async def test_a_click_on_an_empty_slot_books_somebody_new(
+    browser: Browser, berlin: RunningServer, kept: Database
+) -> None:
+    await create_booking(kept, berlin_time(2, 10))
+    page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(2, 10))
+    box = await wait_for_box(page.locator(".cal-visit"))
+    column = await wait_for_box(page.locator(".ec-col-head", has_text="Max"))
 
-    await page.mouse.click(column["x"] + 40, box["y"] + 120 * MINUTE + 2)
+    await page.mouse.click(column["x"] + 40, box["y"] + 120 * PIXELS_PER_MINUTE + 2)
     dialog = page.get_by_role("dialog")
-    await expect(dialog.get_by_label("Start")).to_have_value(f"{at(2, 12):%Y-%m-%dT%H:%M}")
+    await expect(dialog.get_by_label("Start")).to_have_value(f"{berlin_time(2, 12):%Y-%m-%dT%H:%M}")
     await expect(dialog.get_by_label("Resource")).to_have_value("2")
     await dialog.get_by_label("Somebody new").check()
     await dialog.get_by_label("Name", exact=True).fill("Nora New")
     await dialog.get_by_label("E-mail", exact=True).fill("nora@example.com")
-    found = await faults(page)
+    found = await find_accessibility_violations(page)
     await dialog.get_by_role("button", name="Book").click()
 
     await expect(page.locator(".cal-visit", has_text="Nora New")).to_contain_text("12:00")
@@ -70,19 +72,19 @@ async def test_a_click_on_an_empty_slot_books_somebody_new(browser: Browser, ber
         ),
         name="Nora New",
     )
-    assert rows == [{"start_time": at(2, 12), "resource_id": 2}]
+    assert rows == [{"start_time": berlin_time(2, 12), "resource_id": 2}]
     assert (found, errors, elsewhere) == ([], [], [])
 
 
-async def test_all_of_it_goes_by_keyboard(browser: Browser, berlin: Served, kept: Database) -> None:
-    booking = await book(kept, at(3, 10))
-    page, errors, _ = await at_the_calendar(browser, berlin, at(3, 10))
+async def test_all_of_it_goes_by_keyboard(browser: Browser, berlin: RunningServer, kept: Database) -> None:
+    booking = await create_booking(kept, berlin_time(3, 10))
+    page, errors, _ = await open_calendar(browser, berlin, berlin_time(3, 10))
 
     await page.locator(".cal-visit").focus()
     await page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
     await expect(dialog).to_contain_text("10:00 – 10:30")
-    found = await faults(page)
+    found = await find_accessibility_violations(page)
     await dialog.get_by_role("button", name="Confirm").focus()
     await page.keyboard.press("Enter")
     await expect(page.locator(".cal-visit")).to_contain_text("Confirmed")
@@ -101,26 +103,26 @@ async def test_all_of_it_goes_by_keyboard(browser: Browser, berlin: Served, kept
     assert (row.status, found, errors) == ("confirmed", [], [])
 
 
-async def test_a_phone_shows_one_resource_at_a_time(browser: Browser, berlin: Served, kept: Database) -> None:
+async def test_a_phone_shows_one_resource_at_a_time(browser: Browser, berlin: RunningServer, kept: Database) -> None:
     for resource, hour in ((1, 10), (2, 11)):
-        await book(kept, at(4, hour), resource)
-    page, errors, elsewhere = await at_the_calendar(browser, berlin, at(4, 10), PHONE)
+        await create_booking(kept, berlin_time(4, hour), resource)
+    page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(4, 10), PHONE)
     visits = page.locator(".cal-visit")
     await expect(visits).to_contain_text(["10:00"])
-    fitted = [await page.evaluate(FITS)]
+    fitted = [await page.evaluate(FITS_VIEWPORT_JS)]
 
     await page.get_by_label("Resource").first.select_option("Max")
     await expect(visits).to_contain_text(["11:00"])
-    found = await faults(page)
+    found = await find_accessibility_violations(page)
     await visits.click()
     await expect(page.get_by_role("dialog")).to_contain_text("Max")
-    fitted.append(await page.evaluate(FITS))
+    fitted.append(await page.evaluate(FITS_VIEWPORT_JS))
     await page.keyboard.press("Escape")
     await page.get_by_label("Resource").first.select_option("All")
     await page.get_by_role("button", name="List").click()
     await expect(visits.first).to_be_visible()
-    fitted.append(await page.evaluate(FITS))
-    found += await faults(page)
+    fitted.append(await page.evaluate(FITS_VIEWPORT_JS))
+    found += await find_accessibility_violations(page)
 
     assert (fitted, found, errors, elsewhere) == ([True, True, True], [], [], [])
 
@@ -135,7 +137,7 @@ CUT = """
 """
 
 
-async def test_a_class_is_read_name_by_name(browser: Browser, berlin: Served, kept: Database) -> None:
+async def test_a_class_is_read_name_by_name(browser: Browser, berlin: RunningServer, kept: Database) -> None:
     how: dict[str, Any] = {"by": OWNER, "now": NOW}
     async with kept.transaction(by=OWNER) as session:
         studio = await records.create(session, Resource, **how, name="Studio", capacity=12, timezone="Europe/Berlin")
@@ -144,32 +146,41 @@ async def test_a_class_is_read_name_by_name(browser: Browser, berlin: Served, ke
         for at_place, name in enumerate(NAMES):
             known: dict[str, Any] = {"name": name, "email": f"yogi{at_place}@example.com", "password_hash": "-"}
             yogi = await records.create(session, User, **how, **known)
-            visit: dict[str, Any] = {"user_id": yogi.id, "service_id": yoga.id, "start_time": at(20, 10)}
+            visit: dict[str, Any] = {"user_id": yogi.id, "service_id": yoga.id, "start_time": berlin_time(20, 10)}
             await records.create(session, Booking, **how, **visit)
     found = []
     looks = [(WIDE, "day", "light"), (WIDE, "week", "dark"), (PHONE, "day", "dark"), (PHONE, "week", "light")]
     for width, view, scheme in looks:
         where = f"&view={view}&resource={studio.id if width == PHONE else ''}"
-        page, errors, _ = await at_the_calendar(browser, berlin, at(20, 10), width, where)
+        page, errors, _ = await open_calendar(browser, berlin, berlin_time(20, 10), width, where)
         await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         await page.reload()
         await expect(page.locator(".cal-visit")).to_have_count(len(NAMES))
-        await box_of(page.locator(".cal-visit").last)
-        found.append((await page.evaluate(CUT), await page.evaluate(FITS), await faults(page), errors))
+        await wait_for_box(page.locator(".cal-visit").last)
+        found.append(
+            (
+                await page.evaluate(CUT),
+                await page.evaluate(FITS_VIEWPORT_JS),
+                await find_accessibility_violations(page),
+                errors,
+            )
+        )
         await page.close()
 
     assert found == [([], True, [], [])] * 4
 
 
-async def test_two_at_the_desk_see_each_other_s_changes(browser: Browser, berlin: Served, kept: Database) -> None:
-    (one, _, _), (other, _, _) = [await at_the_calendar(browser, berlin, at(5, 10)) for _ in range(2)]
+async def test_two_at_the_desk_see_each_other_s_changes(
+    browser: Browser, berlin: RunningServer, kept: Database
+) -> None:
+    (one, _, _), (other, _, _) = [await open_calendar(browser, berlin, berlin_time(5, 10)) for _ in range(2)]
 
-    await book(kept, at(5, 10))
+    await create_booking(kept, berlin_time(5, 10))
     for page in (one, other):
         await expect(page.locator(".cal-visit")).to_contain_text("10:00", timeout=2000)
-    await drag(one, one.locator(".cal-visit"), minutes=60, columns=1)
+    await drag_visit(one, one.locator(".cal-visit"), minutes=60, columns=1)
 
     await expect(other.locator(".cal-visit")).to_contain_text("11:00", timeout=3000)
-    await kept.fetch(text("DELETE FROM bookings WHERE start_time = :start"), start=at(5, 11))
+    await kept.fetch(text("DELETE FROM bookings WHERE start_time = :start"), start=berlin_time(5, 11))
     for page in (one, other):
         await expect(page.locator(".cal-visit")).to_have_count(0, timeout=2000)

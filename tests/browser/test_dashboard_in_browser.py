@@ -13,7 +13,7 @@ from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, Resource, Role, Service, Status, User
 from tests.conftest import OWNER, PASSWORD
-from tests.support.browser import Served, Watched, browser, served, watch
+from tests.support.browser import RunningServer, WatchedPage, browser, open_page, served
 
 __all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
 
@@ -24,7 +24,7 @@ SOON = 3_000  # milliseconds: about a second, on a machine that does other thing
 
 
 @pytest.fixture
-async def kept(served: Served) -> AsyncIterator[Database]:
+async def kept(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served: Mara at the desk, Tom (2), and twelve chairs that are always open. No bookings."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
@@ -43,10 +43,10 @@ async def kept(served: Served) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def today(browser: Browser, served: Served, kept: Database) -> AsyncIterator[Watched]:
+async def today(browser: Browser, served: RunningServer, kept: Database) -> AsyncIterator[WatchedPage]:
     """Today as Mara has it open."""
     del kept  # It is there.
-    watched = await watch(browser, f"{served.url}/admin/login")
+    watched = await open_page(browser, f"{served.url}/admin/login")
     await watched.page.get_by_label("E-mail").fill("mara@example.com")
     await watched.page.get_by_label("Password").fill(PASSWORD)
     await watched.page.get_by_role("button", name="Sign in").click()
@@ -80,7 +80,7 @@ async def become(database: Database, booking: Booking, status: Status) -> None:
         await records.change(session, row, **HOW, status=status)
 
 
-async def test_what_is_booked_through_the_api_appears(today: Watched, served: Served) -> None:
+async def test_what_is_booked_through_the_api_appears(today: WatchedPage, served: RunningServer) -> None:
     page, errors, elsewhere = today
     await expect(card(page, "To be confirmed")).to_contain_text("Nothing waits for confirmation.")
 
@@ -96,7 +96,7 @@ async def test_what_is_booked_through_the_api_appears(today: Watched, served: Se
     assert (errors, elsewhere) == ([], [])
 
 
-async def test_whoever_is_at_the_page_is_not_disturbed(today: Watched, kept: Database) -> None:
+async def test_whoever_is_at_the_page_is_not_disturbed(today: WatchedPage, kept: Database) -> None:
     page, errors, _ = today
     await book(kept, hours=2)
     row = card(page, "To be confirmed 1").get_by_role("link", name="Tom")
@@ -115,7 +115,7 @@ async def test_whoever_is_at_the_page_is_not_disturbed(today: Watched, kept: Dat
     assert errors == []
 
 
-async def test_whoever_stood_on_a_row_that_goes_stays_at_its_list(today: Watched, kept: Database) -> None:
+async def test_whoever_stood_on_a_row_that_goes_stays_at_its_list(today: WatchedPage, kept: Database) -> None:
     page, errors, _ = today
     booking = await book(kept)
     await card(page, "To be confirmed 1").get_by_role("link", name="Tom").focus(timeout=SOON)
@@ -128,7 +128,7 @@ async def test_whoever_stood_on_a_row_that_goes_stays_at_its_list(today: Watched
     assert errors == []
 
 
-async def test_nothing_changes_under_a_finger_that_is_down(today: Watched, kept: Database) -> None:
+async def test_nothing_changes_under_a_finger_that_is_down(today: WatchedPage, kept: Database) -> None:
     page, errors, _ = today
     box = await card(page, "To be confirmed").bounding_box()
     assert box
@@ -145,7 +145,7 @@ async def test_nothing_changes_under_a_finger_that_is_down(today: Watched, kept:
     assert errors == []
 
 
-async def test_what_is_missed_while_the_server_is_away_comes_with_it(today: Watched, kept: Database) -> None:
+async def test_what_is_missed_while_the_server_is_away_comes_with_it(today: WatchedPage, kept: Database) -> None:
     page = today.page
     await page.route("**/admin/calendar/stream", lambda route: route.abort())
     await page.reload()
@@ -158,7 +158,7 @@ async def test_what_is_missed_while_the_server_is_away_comes_with_it(today: Watc
     await expect(page.locator("[data-bk-live]")).to_have_text("Live")
 
 
-async def test_time_passes_on_the_page_too(today: Watched) -> None:
+async def test_time_passes_on_the_page_too(today: WatchedPage) -> None:
     page, errors, _ = today
     await page.clock.install()
     await page.reload()
@@ -171,7 +171,7 @@ async def test_time_passes_on_the_page_too(today: Watched) -> None:
     assert errors == []
 
 
-async def test_whoever_is_signed_out_is_told(today: Watched, kept: Database) -> None:
+async def test_whoever_is_signed_out_is_told(today: WatchedPage, kept: Database) -> None:
     page = today.page
     await page.context.clear_cookies()
 

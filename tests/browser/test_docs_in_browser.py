@@ -8,13 +8,13 @@ import httpx2
 import pytest
 from playwright.async_api import Browser, expect
 
-from api.openapi import document
+from api.openapi import build_document
 from api.routes import ENDPOINTS
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Service
 from tests.conftest import NOW, OWNER
-from tests.support.browser import Served, browser, served, watch
+from tests.support.browser import RunningServer, browser, open_page, served
 
 __all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
 
@@ -24,12 +24,12 @@ OWN = (
 )
 POLICIES = {"/docs": OWN.format(""), "/redoc": OWN.format(" 'unsafe-inline'")}
 SUMMARIES = sorted(
-    operation["summary"] for methods in document(ENDPOINTS)["paths"].values() for operation in methods.values()
+    operation["summary"] for methods in build_document(ENDPOINTS)["paths"].values() for operation in methods.values()
 )
 
 
 @pytest.fixture
-async def massage(served: Served) -> Service:
+async def massage(served: RunningServer) -> Service:
     """A service of the BookIt that is served."""
     database = Database(served.database_url)
     await database.open()
@@ -40,8 +40,8 @@ async def massage(served: Served) -> Service:
     return service
 
 
-async def test_docs_show_every_operation(browser: Browser, served: Served) -> None:
-    page, errors, elsewhere = await watch(browser, f"{served.url}/docs")
+async def test_docs_show_every_operation(browser: Browser, served: RunningServer) -> None:
+    page, errors, elsewhere = await open_page(browser, f"{served.url}/docs")
 
     await expect(page.get_by_role("heading", name="BookIt", level=1)).to_be_visible()
     shown = await page.locator(".opblock-summary-description").all_inner_texts()
@@ -49,8 +49,8 @@ async def test_docs_show_every_operation(browser: Browser, served: Served) -> No
     assert (sorted(shown), errors, elsewhere) == (SUMMARIES, [], [])
 
 
-async def test_docs_try_it_out(browser: Browser, served: Served, massage: Service) -> None:
-    page, errors, elsewhere = await watch(browser, f"{served.url}/docs#/services/listServices")
+async def test_docs_try_it_out(browser: Browser, served: RunningServer, massage: Service) -> None:
+    page, errors, elsewhere = await open_page(browser, f"{served.url}/docs#/services/listServices")
     operation = page.locator("#operations-services-listServices")
 
     await operation.get_by_role("button", name="Try it out").click()
@@ -62,8 +62,8 @@ async def test_docs_try_it_out(browser: Browser, served: Served, massage: Servic
     assert (errors, elsewhere) == ([], [])
 
 
-async def test_redoc_shows_every_operation(browser: Browser, served: Served) -> None:
-    page, errors, elsewhere = await watch(browser, f"{served.url}/redoc")
+async def test_redoc_shows_every_operation(browser: Browser, served: RunningServer) -> None:
+    page, errors, elsewhere = await open_page(browser, f"{served.url}/redoc")
 
     await expect(page.get_by_role("heading", name="BookIt", level=1)).to_be_visible()
     shown = await page.locator("[id^='tag/'] h2").all_inner_texts()
@@ -72,8 +72,8 @@ async def test_redoc_shows_every_operation(browser: Browser, served: Served) -> 
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-async def test_the_pages_fit_a_phone(path: str, browser: Browser, served: Served) -> None:
-    page, errors, _ = await watch(browser, f"{served.url}{path}", width=390)
+async def test_the_pages_fit_a_phone(path: str, browser: Browser, served: RunningServer) -> None:
+    page, errors, _ = await open_page(browser, f"{served.url}{path}", width=390)
 
     widths = await page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
 

@@ -8,124 +8,129 @@ from playwright.async_api import Browser, expect
 from sqlalchemy import text
 
 from bookit.db.pool import Database
-from tests.support.browser import Served, browser
+from tests.support.browser import RunningServer, browser
 from tests.support.calendar_scenario import (
     BERLIN,
-    FITS,
+    FITS_VIEWPORT_JS,
     PHONE,
-    at,
-    at_the_calendar,
     berlin,
-    book,
-    box_of,
-    drag,
-    faults,
+    berlin_time,
+    create_booking,
+    drag_visit,
+    fetch_duration,
+    fetch_start_and_resource,
+    find_accessibility_violations,
     kept,
-    lasts,
-    pull,
-    stands,
+    open_calendar,
+    resize_visit,
+    wait_for_box,
 )
 
 __all__ = ["berlin", "browser", "kept"]  # fixtures, which pytest finds by their names here
 
 
 async def test_a_booking_is_dragged_to_another_time_and_resource(
-    browser: Browser, berlin: Served, kept: Database
+    browser: Browser, berlin: RunningServer, kept: Database
 ) -> None:
-    booking = await book(kept, at(0, 10))
-    page, errors, elsewhere = await at_the_calendar(browser, berlin, at(0, 10))
+    booking = await create_booking(kept, berlin_time(0, 10))
+    page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(0, 10))
     visit = page.locator(".cal-visit")
     await expect(visit).to_contain_text(re.compile("10:00 Tom Pending.*Colour"))
-    found = await faults(page)
+    found = await find_accessibility_violations(page)
 
-    await drag(page, visit, minutes=75, columns=1)
+    await drag_visit(page, visit, minutes=75, columns=1)
 
     await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 11:15 – 11:45, Max.")
     await expect(visit).to_contain_text("11:15")
-    assert await stands(kept, booking) == (at(0, 11, 15), 2)
-    assert (found, errors, elsewhere, await page.evaluate(FITS)) == ([], [], [], True)
+    assert await fetch_start_and_resource(kept, booking) == (berlin_time(0, 11, 15), 2)
+    assert (found, errors, elsewhere, await page.evaluate(FITS_VIEWPORT_JS)) == ([], [], [], True)
 
 
-async def test_a_drag_that_is_refused_goes_back_and_says_why(browser: Browser, berlin: Served, kept: Database) -> None:
-    booking = await book(kept, at(1, 11), 2)
-    await book(kept, at(1, 12), 2)
-    page, errors, elsewhere = await at_the_calendar(browser, berlin, at(1, 11))
+async def test_a_drag_that_is_refused_goes_back_and_says_why(
+    browser: Browser, berlin: RunningServer, kept: Database
+) -> None:
+    booking = await create_booking(kept, berlin_time(1, 11), 2)
+    await create_booking(kept, berlin_time(1, 12), 2)
+    page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(1, 11))
     visit = page.locator(".cal-visit", has_text="11:00")
-    before = await box_of(visit)
+    before = await wait_for_box(visit)
 
-    await drag(page, visit, minutes=45)
+    await drag_visit(page, visit, minutes=45)
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_role("alert")).to_have_text("Booking conflict: time slot is not available")
     await expect(dialog.get_by_label("Why anyway?")).to_be_hidden()
     await expect(dialog.locator(".cal-free button").first).to_contain_text("12:30, Max")
-    found = await faults(page)
+    found = await find_accessibility_violations(page)
     await dialog.get_by_role("button", name="Leave it there").click()
-    assert await box_of(visit) == before
-    assert await stands(kept, booking) == (at(1, 11), 2)
+    assert await wait_for_box(visit) == before
+    assert await fetch_start_and_resource(kept, booking) == (berlin_time(1, 11), 2)
 
-    await drag(page, visit, minutes=150)
+    await drag_visit(page, visit, minutes=150)
     await expect(dialog.get_by_role("alert")).to_contain_text("hours")
     await expect(dialog.get_by_label("Why anyway?")).to_be_focused()
     await page.keyboard.type("She stays late")
     await page.keyboard.press("Enter")
     await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 13:30 – 14:00, Max.")
-    assert await stands(kept, booking) == (at(1, 13, 30), 2)
+    assert await fetch_start_and_resource(kept, booking) == (berlin_time(1, 13, 30), 2)
     kept_reason = await kept.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
     unexpected = [error for error in errors if not re.search("400|409", error)]
     assert (kept_reason, found, unexpected, elsewhere) == ([{"reason": "She stays late"}], [], [], [])
 
 
 async def test_a_visit_is_lengthened_by_its_lower_edge_and_keeps_that_length(
-    browser: Browser, berlin: Served, kept: Database
+    browser: Browser, berlin: RunningServer, kept: Database
 ) -> None:
-    booking = await book(kept, at(8, 10))
-    page, errors, elsewhere = await at_the_calendar(browser, berlin, at(8, 10))
+    booking = await create_booking(kept, berlin_time(8, 10))
+    page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(8, 10))
     visit = page.locator(".cal-visit")
 
-    await pull(page, visit, minutes=45)
+    await resize_visit(page, visit, minutes=45)
     await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 10:00 – 11:15, Lea.")
-    assert (await stands(kept, booking), await lasts(kept, booking)) == ((at(8, 10), 1), timedelta(minutes=75))
-    await drag(page, visit, minutes=60)
+    assert (await fetch_start_and_resource(kept, booking), await fetch_duration(kept, booking)) == (
+        (berlin_time(8, 10), 1),
+        timedelta(minutes=75),
+    )
+    await drag_visit(page, visit, minutes=60)
     await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 11:00 – 12:15, Lea.")
-    await pull(page, visit, minutes=-30)
+    await resize_visit(page, visit, minutes=-30)
     await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 11:00 – 11:45, Lea.")
 
-    assert await lasts(kept, booking) == timedelta(minutes=45)
+    assert await fetch_duration(kept, booking) == timedelta(minutes=45)
     assert (errors, elsewhere) == ([], [])
 
 
 async def test_a_lengthening_that_is_refused_goes_back_and_says_why_and_when(
-    browser: Browser, berlin: Served, kept: Database
+    browser: Browser, berlin: RunningServer, kept: Database
 ) -> None:
-    booking = await book(kept, at(9, 11), 2)
-    await book(kept, at(9, 12), 2)
-    page, errors, elsewhere = await at_the_calendar(browser, berlin, at(9, 11))
+    booking = await create_booking(kept, berlin_time(9, 11), 2)
+    await create_booking(kept, berlin_time(9, 12), 2)
+    page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(9, 11))
     visit = page.locator(".cal-visit", has_text="11:00")
-    before = await box_of(visit)
+    before = await wait_for_box(visit)
 
-    await pull(page, visit, minutes=45)
+    await resize_visit(page, visit, minutes=45)
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_role("alert")).to_have_text("Booking conflict: time slot is not available")
     await expect(dialog.get_by_label("Why anyway?")).to_be_hidden()
     free = dialog.locator(".cal-free button").first
     await expect(free).to_contain_text("08:00, Max")
-    found = await faults(page)
+    found = await find_accessibility_violations(page)
     await dialog.get_by_role("button", name="Leave it there").click()
-    assert await box_of(visit) == before
-    assert await lasts(kept, booking) == timedelta(minutes=30)
+    assert await wait_for_box(visit) == before
+    assert await fetch_duration(kept, booking) == timedelta(minutes=30)
 
-    await pull(page, visit, minutes=45)
+    await resize_visit(page, visit, minutes=45)
     await free.click()
     await expect(page.locator("#cal-told")).to_contain_text("08:00 – 09:15, Max.")
-    assert await lasts(kept, booking) == timedelta(minutes=75)
+    assert await fetch_duration(kept, booking) == timedelta(minutes=75)
     assert ([error for error in errors if not re.search("409", error)], found, elsewhere) == ([], [], [])
 
 
-async def test_a_length_against_the_hours_asks_why(browser: Browser, berlin: Served, kept: Database) -> None:
-    booking = await book(kept, at(15, 12, 30), 2)
-    page, errors, _ = await at_the_calendar(browser, berlin, at(15, 12))
+async def test_a_length_against_the_hours_asks_why(browser: Browser, berlin: RunningServer, kept: Database) -> None:
+    booking = await create_booking(kept, berlin_time(15, 12, 30), 2)
+    page, errors, _ = await open_calendar(browser, berlin, berlin_time(15, 12))
 
-    await pull(page, page.locator(".cal-visit"), minutes=60)
+    await resize_visit(page, page.locator(".cal-visit"), minutes=60)
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_role("alert")).to_contain_text("hours")
     await expect(dialog.get_by_label("Why anyway?")).to_be_focused()
@@ -133,16 +138,18 @@ async def test_a_length_against_the_hours_asks_why(browser: Browser, berlin: Ser
     await page.keyboard.press("Enter")
 
     await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 12:30 – 14:00, Max.")
-    assert await lasts(kept, booking) == timedelta(minutes=90)
+    assert await fetch_duration(kept, booking) == timedelta(minutes=90)
     assert [error for error in errors if "400" not in error] == []
 
 
-async def test_a_finger_moves_a_visit_wherever_it_takes_hold(browser: Browser, berlin: Served, kept: Database) -> None:
+async def test_a_finger_moves_a_visit_wherever_it_takes_hold(
+    browser: Browser, berlin: RunningServer, kept: Database
+) -> None:
     """On a phone nobody tells the edge of a visit from the visit."""
-    booking = await book(kept, at(12, 10))
-    page, errors, _ = await at_the_calendar(browser, berlin, at(12, 10), PHONE, is_touched=True)
+    booking = await create_booking(kept, berlin_time(12, 10))
+    page, errors, _ = await open_calendar(browser, berlin, berlin_time(12, 10), PHONE, has_touch=True)
     visit = page.locator(".cal-visit")
-    box = await box_of(visit)
+    box = await wait_for_box(visit)
     session = await page.context.new_cdp_session(page)
 
     async def touch(kind: str, *, down: int = 0) -> None:
@@ -156,39 +163,41 @@ async def test_a_finger_moves_a_visit_wherever_it_takes_hold(browser: Browser, b
     await touch("touchEnd")
 
     await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 11:00 – 11:30, Lea.")
-    assert (await stands(kept, booking), errors) == ((at(12, 11), 1), [])
+    assert (await fetch_start_and_resource(kept, booking), errors) == ((berlin_time(12, 11), 1), [])
 
 
-async def test_the_day_on_which_berlin_s_clocks_go_back(browser: Browser, berlin: Served, kept: Database) -> None:
+async def test_the_day_on_which_berlin_s_clocks_go_back(
+    browser: Browser, berlin: RunningServer, kept: Database
+) -> None:
     for hour in (0, 1):
-        await book(kept, datetime(2030, 10, 27, hour, 30, tzinfo=UTC))
-    late = await book(kept, datetime(2030, 10, 27, 9, 0, tzinfo=UTC))
-    page, errors, _ = await at_the_calendar(browser, berlin, datetime(2030, 10, 27, tzinfo=UTC))
+        await create_booking(kept, datetime(2030, 10, 27, hour, 30, tzinfo=UTC))
+    late = await create_booking(kept, datetime(2030, 10, 27, 9, 0, tzinfo=UTC))
+    page, errors, _ = await open_calendar(browser, berlin, datetime(2030, 10, 27, tzinfo=UTC))
 
     await expect(page.locator(".cal-visit", has_text="CEST")).to_contain_text("02:30 CEST")
     await expect(page.locator(".cal-visit", has_text="CET")).to_contain_text("02:30 CET")
-    await drag(page, page.locator(".cal-visit", has_text="10:00"), minutes=90)
+    await drag_visit(page, page.locator(".cal-visit", has_text="10:00"), minutes=90)
     await expect(page.locator("#cal-told")).to_contain_text("now 11:30 – 12:00")
 
-    assert await stands(kept, late) == (datetime(2030, 10, 27, 11, 30, tzinfo=BERLIN), 1)
+    assert await fetch_start_and_resource(kept, late) == (datetime(2030, 10, 27, 11, 30, tzinfo=BERLIN), 1)
     assert errors == []
 
 
 @pytest.mark.parametrize("day", [10, 31], ids=["Los Angeles skips an hour", "Berlin skips an hour"])
-async def test_an_hour_that_is_skipped(day: int, browser: Browser, berlin: Served, kept: Database) -> None:
+async def test_an_hour_that_is_skipped(day: int, browser: Browser, berlin: RunningServer, kept: Database) -> None:
     """Berlin has a half past two on the day on which Los Angeles has none, and the other way round."""
-    booking = await book(kept, datetime(2030, 3, day, 1, 0, tzinfo=BERLIN))
-    page, _, _ = await at_the_calendar(browser, berlin, datetime(2030, 3, day, tzinfo=UTC))
+    booking = await create_booking(kept, datetime(2030, 3, day, 1, 0, tzinfo=BERLIN))
+    page, _, _ = await open_calendar(browser, berlin, datetime(2030, 3, day, tzinfo=UTC))
     visit = page.locator(".cal-visit")
     await expect(visit).to_have_count(1)
     await page.locator(".ec-main").evaluate("(grid) => { grid.scrollTop = 0; }")
 
-    await drag(page, visit, minutes=90)
+    await drag_visit(page, visit, minutes=90)
 
     if day == 10:
         await expect(page.locator("#cal-told")).to_contain_text("now 02:30 – 03:00")
-        assert await stands(kept, booking) == (datetime(2030, 3, day, 2, 30, tzinfo=BERLIN), 1)
+        assert await fetch_start_and_resource(kept, booking) == (datetime(2030, 3, day, 2, 30, tzinfo=BERLIN), 1)
         return
     await expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("02:30 does not exist")
     await expect(visit).to_contain_text("01:00")
-    assert await stands(kept, booking) == (datetime(2030, 3, day, 1, 0, tzinfo=BERLIN), 1)
+    assert await fetch_start_and_resource(kept, booking) == (datetime(2030, 3, day, 1, 0, tzinfo=BERLIN), 1)

@@ -12,7 +12,15 @@ from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, Service, User
 from tests.conftest import OWNER, PASSWORD
-from tests.support.browser import Served, at_the_desk, browser, faults, fits, served, sign_in
+from tests.support.browser import (
+    RunningServer,
+    browser,
+    find_accessibility_violations,
+    fits_viewport,
+    open_admin,
+    served,
+    sign_in,
+)
 
 __all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
 
@@ -22,7 +30,7 @@ PERSON = {WIDE: "Wanda", PHONE: "Phoebe"}
 
 
 @pytest.fixture(scope="module")
-async def kept(served: Served) -> AsyncIterator[Database]:
+async def kept(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served, with Ada (1), Wanda (2) and Phoebe (3), who each come next week."""
     who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
     async with Database(served.database_url) as database:
@@ -41,9 +49,9 @@ async def kept(served: Served) -> AsyncIterator[Database]:
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 async def test_a_customer_is_found_and_erased_with_the_keyboard(
-    width: int, browser: Browser, served: Served, kept: Database
+    width: int, browser: Browser, served: RunningServer, kept: Database
 ) -> None:
-    page, errors, elsewhere = await at_the_desk(browser, served.url, "ada@example.com", width=width)
+    page, errors, elsewhere = await open_admin(browser, served.url, "ada@example.com", width=width)
     name, box = PERSON[width], page.get_by_role("searchbox", name="Search everywhere")
     await page.keyboard.press("/")
     await expect(box).to_be_focused()
@@ -51,12 +59,12 @@ async def test_a_customer_is_found_and_erased_with_the_keyboard(
     await page.keyboard.press("Enter")
     await expect(page).to_have_title(f"Search: {name.lower()} – BookIt")
     await expect(box).to_have_value(name.lower())
-    assert await fits(page)
+    assert await fits_viewport(page)
 
     await page.get_by_role("link", name=name, exact=True).press("Enter")
     await page.get_by_role("link", name="Erase…").press("Enter")
     await expect(page.get_by_text("1 coming booking is cancelled.")).to_be_visible()
-    assert await fits(page)
+    assert await fits_viewport(page)
     await page.get_by_label("Type the e-mail of this customer").focus()
     await page.keyboard.type(f"{name}@example.com")
     await page.keyboard.press("Enter")
@@ -72,9 +80,9 @@ async def test_a_customer_is_found_and_erased_with_the_keyboard(
     await page.close()
 
 
-async def test_a_slash_that_is_typed_stays_where_it_is(browser: Browser, served: Served, kept: Database) -> None:
+async def test_a_slash_that_is_typed_stays_where_it_is(browser: Browser, served: RunningServer, kept: Database) -> None:
     del kept
-    page, errors, _ = await at_the_desk(browser, served.url, "ada@example.com")
+    page, errors, _ = await open_admin(browser, served.url, "ada@example.com")
     await page.goto(f"{served.url}/admin/service/create")
 
     await page.get_by_label("Title").focus()
@@ -85,7 +93,7 @@ async def test_a_slash_that_is_typed_stays_where_it_is(browser: Browser, served:
     await page.close()
 
 
-async def test_the_box_needs_no_script(browser: Browser, served: Served, kept: Database) -> None:
+async def test_the_box_needs_no_script(browser: Browser, served: RunningServer, kept: Database) -> None:
     del kept
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
@@ -102,17 +110,17 @@ async def test_the_box_needs_no_script(browser: Browser, served: Served, kept: D
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 async def test_everybody_can_use_these_pages(
-    width: int, theme: str, browser: Browser, served: Served, kept: Database
+    width: int, theme: str, browser: Browser, served: RunningServer, kept: Database
 ) -> None:
     async with kept.transaction(by=OWNER) as session:
         facts = {"name": "Otto", "email": f"otto{width}{theme}@example.com", "password_hash": ""}
         otto = await records.create(session, User, by=OWNER, now=NOW, **facts)
-    page, errors, elsewhere = await at_the_desk(browser, served.url, "ada@example.com", width=width, theme=theme)
+    page, errors, elsewhere = await open_admin(browser, served.url, "ada@example.com", width=width, theme=theme)
 
     found = {}
     for path in ("search?q=a", "search?q=zzz", f"user/{otto.id}/erase", f"user/details/{otto.id}", "search?q=%231"):
         await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
-        found[path] = (await faults(page), await fits(page))
+        found[path] = (await find_accessibility_violations(page), await fits_viewport(page))
 
     assert found == dict.fromkeys(found, ([], True))
     assert (errors, elsewhere) == ([], [])

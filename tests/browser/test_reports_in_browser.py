@@ -12,7 +12,14 @@ from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, Service, Status, User
 from tests.conftest import OWNER, PASSWORD
-from tests.support.browser import Served, at_the_desk, browser, faults, fits, served
+from tests.support.browser import (
+    RunningServer,
+    browser,
+    find_accessibility_violations,
+    fits_viewport,
+    open_admin,
+    served,
+)
 
 __all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
 
@@ -25,7 +32,7 @@ REPORTS = ("revenue", "utilisation", "no-shows", "repeat-customers")
 
 
 @pytest.fixture(scope="module")
-async def kept(served: Served) -> AsyncIterator[Database]:
+async def kept(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served, with Mara at the desk and three weeks of Tom's visits."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER, now=NOW) as session:
@@ -56,18 +63,18 @@ async def drawn(page: Page) -> list[bool]:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.usefixtures("kept")
-async def test_today_is_drawn_and_can_be_read(width: int, theme: str, browser: Browser, served: Served) -> None:
-    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width, theme=theme)
+async def test_today_is_drawn_and_can_be_read(width: int, theme: str, browser: Browser, served: RunningServer) -> None:
+    page, errors, elsewhere = await open_admin(browser, served.url, width=width, theme=theme)
 
     assert await page.evaluate("document.documentElement.dataset.bsTheme") == theme
     assert await drawn(page) == [True] * 4
-    assert await fits(page)
-    assert await faults(page) == []
+    assert await fits_viewport(page)
+    assert await find_accessibility_violations(page) == []
     chart = page.locator("figure", has_text="Bookings a day")
     await chart.locator("summary").click()
     assert await chart.get_by_role("row").count() == 31
     assert await chart.get_attribute("data-bk-points") == "30"
-    assert await fits(page)
+    assert await fits_viewport(page)
     await page.get_by_role("link", name="7 days", exact=True).click()
     await expect(page.locator("figure", has_text="Bookings a day")).to_have_attribute("data-bk-points", "7")
     assert (errors, elsewhere) == ([], [])
@@ -76,22 +83,24 @@ async def test_today_is_drawn_and_can_be_read(width: int, theme: str, browser: B
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.usefixtures("kept")
-async def test_each_report_is_drawn_beside_its_table(width: int, theme: str, browser: Browser, served: Served) -> None:
-    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width, theme=theme)
+async def test_each_report_is_drawn_beside_its_table(
+    width: int, theme: str, browser: Browser, served: RunningServer
+) -> None:
+    page, errors, elsewhere = await open_admin(browser, served.url, width=width, theme=theme)
 
     for name in REPORTS:
         await page.goto(f"{served.url}/admin/reports?report={name}&by=week", wait_until="networkidle")
         await expect(page).to_have_title("Reports – BookIt")
         assert await drawn(page) == [True]
         assert await page.get_by_role("table").first.is_visible()
-        assert await fits(page), name
-        assert await faults(page) == []
+        assert await fits_viewport(page), name
+        assert await find_accessibility_violations(page) == []
     assert (errors, elsewhere) == ([], [])
 
 
 @pytest.mark.usefixtures("kept")
-async def test_a_chart_takes_the_colours_of_the_other_theme(browser: Browser, served: Served) -> None:
-    page, errors, _ = await at_the_desk(browser, served.url)
+async def test_a_chart_takes_the_colours_of_the_other_theme(browser: Browser, served: RunningServer) -> None:
+    page, errors, _ = await open_admin(browser, served.url)
     canvas = page.locator("canvas").first
     light = await canvas.evaluate("(canvas) => canvas.toDataURL()")
 

@@ -13,7 +13,14 @@ from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, Resource, Role, Service, User
 from tests.conftest import OWNER, PASSWORD
-from tests.support.browser import Served, at_the_desk, browser, faults, fits, served
+from tests.support.browser import (
+    RunningServer,
+    browser,
+    find_accessibility_violations,
+    fits_viewport,
+    open_admin,
+    served,
+)
 
 __all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
 
@@ -26,7 +33,7 @@ PAGES = (
 
 
 @pytest.fixture(scope="module")
-async def kept(served: Served) -> AsyncIterator[Database]:
+async def kept(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served, with Ada (1), two Toms (2, 3), Lea and Max, and a visit of Lea's next week."""
     who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
     how: dict[str, Any] = {"by": OWNER, "now": NOW}
@@ -46,9 +53,9 @@ async def kept(served: Served) -> AsyncIterator[Database]:
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 async def test_who_serves_a_service_is_chosen_with_the_keyboard(
-    width: int, browser: Browser, served: Served, kept: Database
+    width: int, browser: Browser, served: RunningServer, kept: Database
 ) -> None:
-    page, errors, elsewhere = await at_the_desk(browser, served.url, "ada@example.com", width=width)
+    page, errors, elsewhere = await open_admin(browser, served.url, "ada@example.com", width=width)
     await page.goto(f"{served.url}/admin/service/create")
     await page.get_by_label("Title").fill(f"Wash {width}")
     await page.get_by_label("Price").fill("10.50")
@@ -57,7 +64,7 @@ async def test_who_serves_a_service_is_chosen_with_the_keyboard(
         await page.locator("#resources + .select2 .select2-search__field").focus()
         await page.keyboard.type(name)
         await expect(page.locator(".select2-results__option--highlighted")).to_have_text(name)
-        assert await fits(page)
+        assert await fits_viewport(page)
         await page.keyboard.press("Enter")
 
     await page.get_by_role("button", name="Save", exact=True).click()
@@ -70,8 +77,8 @@ async def test_who_serves_a_service_is_chosen_with_the_keyboard(
     assert (sorted(row["resource_id"] for row in rows), errors, elsewhere) == ([1, 2], [], [])
 
 
-async def test_a_form_saved_as_it_is_changes_nothing(browser: Browser, served: Served, kept: Database) -> None:
-    page, errors, _ = await at_the_desk(browser, served.url, "ada@example.com")
+async def test_a_form_saved_as_it_is_changes_nothing(browser: Browser, served: RunningServer, kept: Database) -> None:
+    page, errors, _ = await open_admin(browser, served.url, "ada@example.com")
 
     for path in ("service/edit/1", "booking/edit/1", "resource/edit/2", "user/edit/2"):
         await page.goto(f"{served.url}/admin/{path}")
@@ -86,9 +93,9 @@ async def test_a_form_saved_as_it_is_changes_nothing(browser: Browser, served: S
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 async def test_a_list_is_narrowed_to_a_name_with_the_keyboard(
-    width: int, browser: Browser, served: Served, kept: Database
+    width: int, browser: Browser, served: RunningServer, kept: Database
 ) -> None:
-    page, errors, _ = await at_the_desk(browser, served.url, "ada@example.com", width=width)
+    page, errors, _ = await open_admin(browser, served.url, "ada@example.com", width=width)
     await page.goto(f"{served.url}/admin/booking/list", wait_until="networkidle")
     names = page.get_by_role("group", name="Resource")
 
@@ -105,11 +112,11 @@ async def test_a_list_is_narrowed_to_a_name_with_the_keyboard(
     await expect(names.locator("summary")).to_have_text("Max")
     await expect(page.get_by_text("There is nothing to show here.")).to_be_visible()
     await expect(page.get_by_text("What was before today is not shown.")).to_be_visible()
-    assert (errors, await fits(page)) == ([], True)
+    assert (errors, await fits_viewport(page)) == ([], True)
 
 
-async def test_days_that_are_emptied_are_all_days(browser: Browser, served: Served, kept: Database) -> None:
-    page, errors, _ = await at_the_desk(browser, served.url, "ada@example.com")
+async def test_days_that_are_emptied_are_all_days(browser: Browser, served: RunningServer, kept: Database) -> None:
+    page, errors, _ = await open_admin(browser, served.url, "ada@example.com")
     await page.goto(f"{served.url}/admin/booking/list", wait_until="networkidle")
 
     await page.locator("[data-bk-first]").fill("")
@@ -119,8 +126,10 @@ async def test_days_that_are_emptied_are_all_days(browser: Browser, served: Serv
     assert errors == []
 
 
-async def test_a_new_password_keeps_this_browser_signed_in(browser: Browser, served: Served, kept: Database) -> None:
-    page, errors, _ = await at_the_desk(browser, served.url, "ada@example.com")
+async def test_a_new_password_keeps_this_browser_signed_in(
+    browser: Browser, served: RunningServer, kept: Database
+) -> None:
+    page, errors, _ = await open_admin(browser, served.url, "ada@example.com")
     await page.get_by_role("link", name="Change password").click()
 
     for current, new in ((PASSWORD, "another secret"), ("another secret", PASSWORD)):
@@ -135,13 +144,15 @@ async def test_a_new_password_keeps_this_browser_signed_in(browser: Browser, ser
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, PHONE])
-async def test_forms_leave_nobody_out(width: int, theme: str, browser: Browser, served: Served, kept: Database) -> None:
-    page, errors, elsewhere = await at_the_desk(browser, served.url, "ada@example.com", width=width, theme=theme)
+async def test_forms_leave_nobody_out(
+    width: int, theme: str, browser: Browser, served: RunningServer, kept: Database
+) -> None:
+    page, errors, elsewhere = await open_admin(browser, served.url, "ada@example.com", width=width, theme=theme)
     found: dict[str, tuple[list[str], bool]] = {}
 
     for path in PAGES:
         await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
-        found[path] = (await faults(page), await fits(page))
+        found[path] = (await find_accessibility_violations(page), await fits_viewport(page))
 
     assert found == dict.fromkeys(PAGES, ([], True))
     assert (errors, elsewhere) == ([], [])

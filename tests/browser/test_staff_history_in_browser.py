@@ -15,8 +15,16 @@ from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, User
 from tests.conftest import OWNER, PASSWORD
 from tests.support import bulk_scenario
-from tests.support.browser import Served, at_the_desk, browser, faults, fits, served, sign_in
-from tests.support.bulk_scenario import HALF
+from tests.support.browser import (
+    RunningServer,
+    browser,
+    find_accessibility_violations,
+    fits_viewport,
+    open_admin,
+    served,
+    sign_in,
+)
+from tests.support.bulk_scenario import HALF_HOUR
 
 __all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
 
@@ -27,20 +35,20 @@ MOVED = "Moved 12 bookings by 30 minutes, later"
 
 
 @pytest.fixture(scope="module")
-async def kept(served: Served) -> AsyncIterator[Database]:
+async def kept(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served: Ada (1) moved twelve of Tom's (2) visits at once."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
             who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
             await records.create(session, User, name="Ada", email=ADA, role=Role.ADMIN, **who)
             await records.create(session, User, name="Tom Featherstonehaugh", email="tom@example.com", **who)
-        await bulk_scenario.open_house(database)
+        await bulk_scenario.create_business(database)
         async with database.transaction(by=OWNER) as session:
             for at in range(12):
                 facts: dict[str, Any] = {"user_id": 2, "service_id": 1, "resource_id": 1}
-                start = NEXT_WEEK + HALF * at
+                start = NEXT_WEEK + HALF_HOUR * at
                 await records.create(session, Booking, by=OWNER, now=NOW, start_time=start, **facts)
-        await bulk_scenario.run(
+        await bulk_scenario.run_bulk(
             database, range(1, 13), BulkAction.SHIFT, minutes=30, reason="The train is late", now=NOW,
             by=Actor("admin", 1, Role.ADMIN),
         )  # fmt: skip
@@ -51,11 +59,11 @@ async def kept(served: Served) -> AsyncIterator[Database]:
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.usefixtures("kept")
 async def test_an_act_is_unfolded_with_the_keyboard_and_leads_to_its_page(
-    width: int, theme: str, browser: Browser, served: Served
+    width: int, theme: str, browser: Browser, served: RunningServer
 ) -> None:
-    page, errors, elsewhere = await at_the_desk(browser, served.url, ADA, width=width, theme=theme)
+    page, errors, elsewhere = await open_admin(browser, served.url, ADA, width=width, theme=theme)
     await page.goto(f"{served.url}/admin/event/list", wait_until="networkidle")
-    found = {"folded": (await faults(page), await fits(page))}
+    found = {"folded": (await find_accessibility_violations(page), await fits_viewport(page))}
     fold = page.locator("details", has_text=MOVED)
     moved = fold.get_by_role("link", name="Booking 1", exact=True)
     await expect(moved).to_have_count(0)
@@ -64,19 +72,19 @@ async def test_an_act_is_unfolded_with_the_keyboard_and_leads_to_its_page(
     await page.keyboard.press("Enter")
 
     await expect(moved).to_be_visible()
-    found["unfolded"] = (await faults(page), await fits(page))
+    found["unfolded"] = (await find_accessibility_violations(page), await fits_viewport(page))
     await page.get_by_role("link", name="All 12 changes on one page").press("Enter")
     await expect(page).to_have_title("What one act changed – BookIt")
     await expect(page.get_by_text("The train is late")).to_have_count(1)
     await expect(page.get_by_label("Tell the customers whose visits are to come")).to_be_checked()
-    found["act"] = (await faults(page), await fits(page))
+    found["act"] = (await find_accessibility_violations(page), await fits_viewport(page))
     assert found == dict.fromkeys(found, ([], True))
     assert (errors, elsewhere) == ([], [])
     await page.close()
 
 
 @pytest.mark.usefixtures("kept")
-async def test_an_act_is_unfolded_without_script(browser: Browser, served: Served) -> None:
+async def test_an_act_is_unfolded_without_script(browser: Browser, served: RunningServer) -> None:
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
     await page.goto(f"{served.url}/admin/event/list")
@@ -96,21 +104,21 @@ async def test_an_act_is_unfolded_without_script(browser: Browser, served: Serve
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.usefixtures("kept")
 async def test_what_is_refused_and_what_is_shown_first_leave_nobody_out(
-    width: int, theme: str, browser: Browser, served: Served
+    width: int, theme: str, browser: Browser, served: RunningServer
 ) -> None:
-    page, errors, elsewhere = await at_the_desk(browser, served.url, ADA, width=width, theme=theme)
+    page, errors, elsewhere = await open_admin(browser, served.url, ADA, width=width, theme=theme)
     found = {}
     await page.goto(f"{served.url}/admin/booking/bulk?pks=1,2", wait_until="networkidle")
     await page.get_by_role("button", name="See what").click()
     await expect(page.get_by_role("button", name="Do it")).to_be_visible()
-    found["preview"] = (await faults(page), await fits(page))
+    found["preview"] = (await find_accessibility_violations(page), await fits_viewport(page))
     await page.get_by_role("button", name="Choose otherwise").click()
     await page.locator("#reason").evaluate(
         "(box) => { box.removeAttribute('maxlength'); box.value = 'x'.repeat(201); }"
     )
     await page.get_by_role("button", name="See what").click()
     await expect(page.get_by_label("Reason, kept")).to_be_focused()
-    found["bulk"] = (await faults(page), await fits(page))
+    found["bulk"] = (await find_accessibility_violations(page), await fits_viewport(page))
     await page.goto(f"{served.url}/admin/booking/details/1", wait_until="networkidle")
     await page.get_by_role("button", name="Cancel…").click()
     asked = page.get_by_role("dialog").filter(visible=True)
@@ -119,12 +127,12 @@ async def test_what_is_refused_and_what_is_shown_first_leave_nobody_out(
     )
     await asked.get_by_role("button", name="Yes").click()
     await expect(page.get_by_label("Reason, kept")).to_have_value("x" * 201)
-    found["act"] = (await faults(page), await fits(page))
+    found["act"] = (await find_accessibility_violations(page), await fits_viewport(page))
     await page.goto(f"{served.url}/admin/booking/create", wait_until="networkidle")
     await page.evaluate("document.querySelectorAll('form').forEach((form) => { form.noValidate = true; })")
     await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.get_by_text("Choose one.").first).to_be_visible()
-    found["form"] = (await faults(page), await fits(page))
+    found["form"] = (await find_accessibility_violations(page), await fits_viewport(page))
 
     assert found == dict.fromkeys(found, ([], True))
     assert ([error for error in errors if "422" not in error and "400" not in error], elsewhere) == ([], [])

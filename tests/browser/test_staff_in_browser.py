@@ -18,7 +18,14 @@ from bookit.people import passwords
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, Service, Status, User
 from tests.conftest import OWNER, PASSWORD
-from tests.support.browser import Served, at_the_desk, browser, faults, fits, served
+from tests.support.browser import (
+    RunningServer,
+    browser,
+    find_accessibility_violations,
+    fits_viewport,
+    open_admin,
+    served,
+)
 
 __all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
 
@@ -28,7 +35,7 @@ NEXT_WEEK = (NOW + timedelta(days=7)).replace(hour=10, minute=0, second=0, micro
 
 
 @pytest.fixture(scope="module")
-async def kept(served: Served) -> AsyncIterator[Database]:
+async def kept(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served, with Mara (1) at the desk, Tom (2) who books, and something to book."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
@@ -69,15 +76,17 @@ async def act(page: Page, label: str, reason: str, done: str) -> None:
 
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
-async def test_a_visit_from_booking_to_cancelling(width: int, browser: Browser, served: Served, kept: Database) -> None:
+async def test_a_visit_from_booking_to_cancelling(
+    width: int, browser: Browser, served: RunningServer, kept: Database
+) -> None:
     start = NEXT_WEEK + timedelta(days=width == PHONE)  # Each width has a day of its own.
     await book(kept, start)
-    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width)
-    fitted = [await fits(page)]
+    page, errors, elsewhere = await open_admin(browser, served.url, width=width)
+    fitted = [await fits_viewport(page)]
 
     await page.get_by_role("link", name="New booking").click()
     await expect(page).to_have_title("New booking – BookIt")
-    fitted.append(await fits(page))
+    fitted.append(await fits_viewport(page))
     await look_up(page, "user", "tom@", "Tom")
     await look_up(page, "service", "hair", "Haircut")
     time = page.locator("#start_time")
@@ -86,7 +95,7 @@ async def test_a_visit_from_booking_to_cancelling(width: int, browser: Browser, 
     await expect(page.locator("#start_time-wrong")).to_contain_text("not available")
     await expect(time).to_be_focused()
     await expect(page.locator("#user + .select2")).to_contain_text("Tom")
-    fitted.append(await fits(page))
+    fitted.append(await fits_viewport(page))
 
     await time.fill(f"{start + timedelta(hours=1):%Y-%m-%dT%H:%M}")
     await page.get_by_role("button", name="Save", exact=True).click()
@@ -97,7 +106,7 @@ async def test_a_visit_from_booking_to_cancelling(width: int, browser: Browser, 
     await booked.get_by_role("link", name="View", exact=True).click()
     await expect(page).to_have_title(re.compile(r"^Booking \d+ – BookIt$"))
     await expect(page.locator("tr", has_text="Tom")).to_be_visible()
-    fitted.append(await fits(page))
+    fitted.append(await fits_viewport(page))
     await act(page, "Confirm", "They called", "confirmed")
     await act(page, "Cancel", "They are ill", "cancelled")
     history = page.locator(".bk-history")
@@ -105,7 +114,7 @@ async def test_a_visit_from_booking_to_cancelling(width: int, browser: Browser, 
     await expect(history.locator("ins", has_text="Cancelled")).to_have_count(1)
     await expect(history).to_contain_text("They called")
     await expect(history).to_contain_text("They are ill")
-    fitted.append(await fits(page))
+    fitted.append(await fits_viewport(page))
 
     await page.goto(f"{served.url}/admin/booking/list?status=cancelled")
     async with page.expect_download() as started:
@@ -127,9 +136,9 @@ async def test_a_visit_from_booking_to_cancelling(width: int, browser: Browser, 
     assert (unexpected, elsewhere, fitted) == ([], [], [True] * 5)
 
 
-async def test_acts_on_the_rows_that_are_ticked(browser: Browser, served: Served, kept: Database) -> None:
+async def test_acts_on_the_rows_that_are_ticked(browser: Browser, served: RunningServer, kept: Database) -> None:
     booked = await book(kept, NEXT_WEEK + timedelta(hours=4))
-    page, errors, _ = await at_the_desk(browser, served.url)
+    page, errors, _ = await open_admin(browser, served.url)
 
     await page.goto(f"{served.url}/admin/booking/list?search={booked.id}")
     await page.get_by_role("checkbox", name="Select item").check()
@@ -141,22 +150,26 @@ async def test_acts_on_the_rows_that_are_ticked(browser: Browser, served: Served
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, PHONE])
-async def test_pages_leave_nobody_out(width: int, theme: str, browser: Browser, served: Served, kept: Database) -> None:
+async def test_pages_leave_nobody_out(
+    width: int, theme: str, browser: Browser, served: RunningServer, kept: Database
+) -> None:
     booked = await book(kept, NEXT_WEEK + timedelta(days=5 + (width == PHONE), hours=2 * (theme == "dark")))
-    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width, theme=theme)
+    page, errors, elsewhere = await open_admin(browser, served.url, width=width, theme=theme)
     found: dict[str, list[str]] = {}
 
     for path in ("booking/list", f"booking/details/{booked.id}", "booking/create", "user/list", "login"):
         await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
-        found[path] = await faults(page)
+        found[path] = await find_accessibility_violations(page)
 
     assert {path: wrong for path, wrong in found.items() if wrong} == {}
     assert (errors, elsewhere) == ([], [])
 
 
-async def test_an_act_that_cannot_be_says_why_to_the_keyboard(browser: Browser, served: Served, kept: Database) -> None:
+async def test_an_act_that_cannot_be_says_why_to_the_keyboard(
+    browser: Browser, served: RunningServer, kept: Database
+) -> None:
     booked = await book(kept, NEXT_WEEK + timedelta(days=8))
-    page, errors, _ = await at_the_desk(browser, served.url)
+    page, errors, _ = await open_admin(browser, served.url)
     await page.goto(f"{served.url}/admin/booking/details/{booked.id}")
     reopen = page.get_by_role("group", name="What can be done").get_by_role("button", name="Reopen")
 
@@ -174,11 +187,11 @@ async def test_an_act_that_cannot_be_says_why_to_the_keyboard(browser: Browser, 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 async def test_an_edit_that_comes_too_late_shows_both_versions(
-    width: int, theme: str, browser: Browser, served: Served, kept: Database
+    width: int, theme: str, browser: Browser, served: RunningServer, kept: Database
 ) -> None:
     start = NEXT_WEEK + timedelta(days=9 + (width == PHONE), hours=6 * (theme == "dark"))
     booked = await book(kept, start)
-    page, errors, elsewhere = await at_the_desk(browser, served.url, width=width, theme=theme)
+    page, errors, elsewhere = await open_admin(browser, served.url, width=width, theme=theme)
     await page.goto(f"{served.url}/admin/booking/edit/{booked.id}")
     mara = Actor("admin", 1, Role.STAFF)
     async with kept.transaction(by=mara) as session:
@@ -194,8 +207,8 @@ async def test_an_edit_that_comes_too_late_shows_both_versions(
     await expect(both).to_contain_text(f"{start + timedelta(hours=1):%H:%M}")
     await expect(page.locator(".bk-stale")).to_contain_text("Mara (staff) changed it at the desk.")
     await expect(page.get_by_role("alert").filter(visible=True)).to_have_count(1)
-    grave = await faults(page)
-    is_fitting = await fits(page)
+    grave = await find_accessibility_violations(page)
+    is_fitting = await fits_viewport(page)
     await page.get_by_role("button", name="Save mine all the same").click()
     await expect(page).to_have_title("Bookings – BookIt")
 
@@ -234,10 +247,10 @@ def lure() -> Iterator[ThreadingHTTPServer]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["a sibling, which gets the cookie", "another site"])
 async def test_a_form_elsewhere_changes_nothing(
-    host: str, lure: ThreadingHTTPServer, browser: Browser, served: Served, kept: Database
+    host: str, lure: ThreadingHTTPServer, browser: Browser, served: RunningServer, kept: Database
 ) -> None:
     booked = await book(kept, NEXT_WEEK + timedelta(days=3 if host == "localhost" else 4))
-    page, *_ = await at_the_desk(browser, served.url)
+    page, *_ = await open_admin(browser, served.url)
     await page.goto(f"{served.url}/admin/booking/details/{booked.id}")
     Lure.target = str(await page.locator("form[action$='/cancel']").get_attribute("action"))
     Lure.number = booked.id

@@ -18,8 +18,8 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, Service, User
-from tests.conftest import OWNER, PASSWORD, TEMPLATE, make_database
-from tests.support.browser import browser, serving, sign_in
+from tests.conftest import OWNER, PASSWORD, TEMPLATE_DATABASE, create_database
+from tests.support.browser import browser, run_server, sign_in
 
 __all__ = ["browser"]  # a fixture, which pytest finds by its name here
 
@@ -88,7 +88,7 @@ async def street(
     server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory, others: int
 ) -> AsyncIterator[Street]:
     """Serve the desk at desk.bookit.test, where Ada (1) is signed in later and Eve (2) wants in."""
-    url = make_database(server, f"street_{worker_id}", TEMPLATE)
+    url = create_database(server, f"street_{worker_id}", TEMPLATE_DATABASE)
     async with Database(url) as database:
         async with database.transaction(by=OWNER) as session:
             who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
@@ -101,7 +101,7 @@ async def street(
             visit: dict[str, Any] = {"user_id": 2, "service_id": 1, "start_time": NOW + timedelta(days=7)}
             await records.create(session, Booking, by=OWNER, now=NOW, **visit)
         # DEBUG lets the cookie go over plain HTTP, as a browser takes none with Secure from such a name.
-        with serving(tmp_path_factory.mktemp("street"), url, DEBUG="true") as address:
+        with run_server(tmp_path_factory.mktemp("street"), url, DEBUG="true") as address:
             Lure.desk = f"http://desk.bookit.test:{urlsplit(address).port}"
             yield Street(Lure.desk, database, others)
 

@@ -9,10 +9,10 @@ import pytest
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.schema.tables import Resource, Service, ServiceResource, table_of
-from tests.conftest import NOW, TOMORROW_AT_TEN, Person, refused
+from tests.conftest import NOW, TOMORROW_AT_TEN, Person, status_and_code
 from tests.support.admin_client import desk, open_door, staff_settings
-from tests.support.doors import AT_BOTH_DOORS, Door, door
-from tests.support.refusal_assertions import Refused
+from tests.support.doors import AT_BOTH_DOORS, DoorClient, door
+from tests.support.refusal_assertions import RefusalOutcome
 
 __all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
 
@@ -29,7 +29,7 @@ IN_JSON = MASSAGE | {"price": 79.9}
 
 
 @AT_BOTH_DOORS
-async def test_an_admin_adds_a_service_with_a_resource_of_its_own(door: Door, database: Database) -> None:
+async def test_an_admin_adds_a_service_with_a_resource_of_its_own(door: DoorClient, database: Database) -> None:
     service = await door.add(Service, **MASSAGE)
 
     assert service == MASSAGE | {
@@ -51,7 +51,7 @@ async def test_an_admin_adds_a_service_with_a_resource_of_its_own(door: Door, da
 
 
 @AT_BOTH_DOORS
-async def test_every_fact_of_a_service_is_kept(door: Door) -> None:
+async def test_every_fact_of_a_service_is_kept(door: DoorClient) -> None:
     facts: dict[str, Any] = {
         "setup_minutes": 5, "cleanup_minutes": 10, "slot_step_minutes": 15, "min_notice_minutes": 120,
         "horizon_days": 90, "cancel_notice_minutes": 1440, "is_active": False,
@@ -63,7 +63,7 @@ async def test_every_fact_of_a_service_is_kept(door: Door) -> None:
 
 
 @AT_BOTH_DOORS
-async def test_a_change_leaves_the_rest_as_it_is(door: Door) -> None:
+async def test_a_change_leaves_the_rest_as_it_is(door: DoorClient) -> None:
     before = await door.add(Service, **MASSAGE)
 
     after = await door.change(Service, before, price=Decimal("40.50"), is_active=False)
@@ -72,19 +72,19 @@ async def test_a_change_leaves_the_rest_as_it_is(door: Door) -> None:
 
 
 @AT_BOTH_DOORS
-async def test_a_change_to_the_same_changes_nothing(door: Door) -> None:
+async def test_a_change_to_the_same_changes_nothing(door: DoorClient) -> None:
     before = await door.add(Service, **MASSAGE)
 
     assert await door.change(Service, before, **MASSAGE) == before
 
 
 @AT_BOTH_DOORS
-async def test_what_somebody_changed_meanwhile_is_not_changed(door: Door) -> None:
+async def test_what_somebody_changed_meanwhile_is_not_changed(door: DoorClient) -> None:
     seen = await door.add(Service, **MASSAGE)
     changed = await door.change(Service, seen, price=80)
 
-    assert await door.change(Service, seen, title="Late") == Refused(no.Stale)
-    assert await door.row(Service, seen["id"]) == changed
+    assert await door.change(Service, seen, title="Late") == RefusalOutcome(no.Stale)
+    assert await door.fetch_row(Service, seen["id"]) == changed
 
 
 @AT_BOTH_DOORS
@@ -108,15 +108,17 @@ async def test_what_somebody_changed_meanwhile_is_not_changed(door: Door) -> Non
         ("cancel_notice_minutes", -1),
     ],
 )
-async def test_a_shape_that_is_wrong_is_told_of_its_field(door: Door, haircut: Service, field: str, value: Any) -> None:
+async def test_a_shape_that_is_wrong_is_told_of_its_field(
+    door: DoorClient, haircut: Service, field: str, value: Any
+) -> None:
     wrong: dict[str, Any] = {field: Decimal(value) if field == "price" else value}
 
-    assert await door.add(Service, **MASSAGE | wrong) == Refused(no.Misshapen, field)
-    assert await door.change(Service, haircut, **wrong) == Refused(no.Misshapen, field)
+    assert await door.add(Service, **MASSAGE | wrong) == RefusalOutcome(no.Misshapen, field)
+    assert await door.change(Service, haircut, **wrong) == RefusalOutcome(no.Misshapen, field)
 
 
 @AT_BOTH_DOORS
-async def test_bounds_belong_to_the_range(door: Door) -> None:
+async def test_bounds_belong_to_the_range(door: DoorClient) -> None:
     most: dict[str, Any] = {
         "title": "é" * 200, "description": "x" * 1000, "price": Decimal("99999999.99"), "duration_minutes": 1440,
         "setup_minutes": 1440, "slot_step_minutes": 1, "min_notice_minutes": 527040, "horizon_days": 3660,
@@ -129,7 +131,7 @@ async def test_bounds_belong_to_the_range(door: Door) -> None:
 
 @AT_BOTH_DOORS
 async def test_a_service_nobody_booked_goes_with_its_own_resource(
-    door: Door, haircut: Service, database: Database
+    door: DoorClient, haircut: Service, database: Database
 ) -> None:
     assert await door.remove(Service, haircut) is None
     assert await database.fetch(table_of(Resource).select()) == []
@@ -137,36 +139,36 @@ async def test_a_service_nobody_booked_goes_with_its_own_resource(
 
 @AT_BOTH_DOORS
 async def test_resources_that_are_not_its_own_stay_when_a_service_goes(
-    door: Door, shared: Service, database: Database
+    door: DoorClient, shared: Service, database: Database
 ) -> None:
     assert await door.remove(Service, shared) is None
     assert [row["name"] for row in await database.fetch(table_of(Resource).select())] == ["Lea", "Max"]
 
 
 @AT_BOTH_DOORS
-async def test_a_service_somebody_booked_stays(door: Door, tom: Person, haircut: Service) -> None:
+async def test_a_service_somebody_booked_stays(door: DoorClient, tom: Person, haircut: Service) -> None:
     await door.book(tom, haircut, TOMORROW_AT_TEN)
 
-    assert await door.remove(Service, haircut) == Refused(no.StillInUse)
+    assert await door.remove(Service, haircut) == RefusalOutcome(no.StillInUse)
 
 
 @AT_BOTH_DOORS
-async def test_a_service_that_is_not_there_is_refused(door: Door) -> None:
+async def test_a_service_that_is_not_there_is_refused(door: DoorClient) -> None:
     nothing = {"id": 99, "version": 1}
 
-    assert await door.change(Service, nothing, price=1) == Refused(no.Missing)
-    assert await door.remove(Service, nothing) == Refused(no.Missing)
+    assert await door.change(Service, nothing, price=1) == RefusalOutcome(no.Missing)
+    assert await door.remove(Service, nothing) == RefusalOutcome(no.Missing)
 
 
 @AT_BOTH_DOORS
-async def test_only_an_admin_writes_the_catalogue(door: Door, mara: Person, haircut: Service) -> None:
+async def test_only_an_admin_writes_the_catalogue(door: DoorClient, mara: Person, haircut: Service) -> None:
     answers = [
         await door.add(Service, by=mara, **MASSAGE),
         await door.change(Service, haircut, by=mara, price=1),
         await door.remove(Service, haircut, by=mara),
     ]
 
-    assert answers == [Refused(no.Forbidden)] * 3
+    assert answers == [RefusalOutcome(no.Forbidden)] * 3
 
 
 # At the API alone: customers do not enter the staff door.
@@ -174,17 +176,17 @@ async def test_only_an_admin_writes_the_catalogue(door: Door, mara: Person, hair
 
 async def test_customers_do_not_write_the_catalogue(tom: Person, haircut: Service) -> None:
     answers = [
-        await tom.asks("POST", "/services", json=IN_JSON),
-        await tom.asks("PATCH", f"/services/{haircut.id}", json={"price": 1}),
-        await tom.asks("DELETE", f"/services/{haircut.id}"),
+        await tom.request("POST", "/services", json=IN_JSON),
+        await tom.request("PATCH", f"/services/{haircut.id}", json={"price": 1}),
+        await tom.request("DELETE", f"/services/{haircut.id}"),
     ]
 
-    assert [refused(answer) for answer in answers] == [(403, "forbidden")] * 3
+    assert [status_and_code(answer) for answer in answers] == [(403, "forbidden")] * 3
 
 
 async def test_everybody_finds_services(visitor: httpx2.AsyncClient, ada: Person, haircut: Service) -> None:
-    await ada.asks("POST", "/services", json=IN_JSON)
-    await ada.asks("POST", "/services", json=IN_JSON | {"title": "100% Relaxed_", "price": 120, "is_active": False})
+    await ada.request("POST", "/services", json=IN_JSON)
+    await ada.request("POST", "/services", json=IN_JSON | {"title": "100% Relaxed_", "price": 120, "is_active": False})
 
     async def found(**query: Any) -> list[str]:
         return [row["title"] for row in (await visitor.get("/services", params=query)).json()]
@@ -205,19 +207,19 @@ async def test_one_service_is_shown_with_its_version(visitor: httpx2.AsyncClient
     answer = await visitor.get(f"/services/{haircut.id}")
 
     assert (answer.status_code, answer.json()["title"], answer.headers["etag"]) == (200, "Haircut", '"1"')
-    assert refused(await visitor.get("/services/99")) == (404, "missing")
+    assert status_and_code(await visitor.get("/services/99")) == (404, "missing")
     assert (await visitor.get(f"/v1/services/{haircut.id}")).json() == answer.json()
 
 
 async def test_a_new_service_is_told_with_its_place(ada: Person) -> None:
-    answer = await ada.asks("POST", "/services", json=IN_JSON)
+    answer = await ada.request("POST", "/services", json=IN_JSON)
 
     assert (answer.status_code, answer.headers["location"], answer.headers["etag"]) == (201, "/services/1", '"1"')
 
 
 async def test_money_is_exact(ada: Person, visitor: httpx2.AsyncClient, database: Database) -> None:
     """A JSON number may not hold a price exactly; a form's text always does."""
-    await ada.asks("POST", "/services", json=IN_JSON | {"price": 35 * 0.01})
+    await ada.request("POST", "/services", json=IN_JSON | {"price": 35 * 0.01})
 
     rows = await database.fetch(table_of(Service).select())
     assert rows[0]["price"] == Decimal("0.35")
@@ -228,7 +230,7 @@ async def test_money_is_exact(ada: Person, visitor: httpx2.AsyncClient, database
 
 
 async def test_a_service_is_served_by_the_resources_chosen(ada: Person, shared: Service, database: Database) -> None:
-    answer = await ada.asks("POST", "/services", json=IN_JSON | {"resource_ids": [2, 1, 2]})
+    answer = await ada.request("POST", "/services", json=IN_JSON | {"resource_ids": [2, 1, 2]})
 
     links = await database.fetch(table_of(ServiceResource).select())
     assert answer.status_code == 201
@@ -236,7 +238,7 @@ async def test_a_service_is_served_by_the_resources_chosen(ada: Person, shared: 
 
 
 async def test_who_serves_a_service_can_be_changed(ada: Person, shared: Service, database: Database) -> None:
-    answer = await ada.asks("PATCH", f"/services/{shared.id}", json={"resource_ids": [2]})
+    answer = await ada.request("PATCH", f"/services/{shared.id}", json={"resource_ids": [2]})
 
     links = await database.fetch(table_of(ServiceResource).select())
     assert answer.status_code == 200
@@ -244,7 +246,7 @@ async def test_who_serves_a_service_can_be_changed(ada: Person, shared: Service,
 
 
 async def test_a_resource_that_is_not_there_cannot_serve(ada: Person) -> None:
-    answer = await ada.asks("POST", "/services", json=IN_JSON | {"resource_ids": [99]})
+    answer = await ada.request("POST", "/services", json=IN_JSON | {"resource_ids": [99]})
 
-    assert refused(answer) == (404, "unknown-resource")
-    assert (await ada.asks("GET", "/services")).json() == []
+    assert status_and_code(answer) == (404, "unknown-resource")
+    assert (await ada.request("GET", "/services")).json() == []

@@ -14,8 +14,8 @@ from bookit.db.pool import Database
 from bookit.schema.tables import CalendarException, OpeningHours, Resource, Service
 from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person
 from tests.support.admin_client import desk, open_door, staff_settings
-from tests.support.doors import AT_THE_DESK, Door, door
-from tests.support.refusal_assertions import Refused
+from tests.support.doors import AT_THE_ADMIN_ONLY, DoorClient, door
+from tests.support.refusal_assertions import RefusalOutcome
 
 __all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
 
@@ -29,8 +29,8 @@ HOLIDAY: dict[str, Any] = {
 NOTHING = {"id": 99, "version": 1}
 
 
-@AT_THE_DESK
-async def test_a_resource_is_added_changed_and_taken_away(door: Door) -> None:
+@AT_THE_ADMIN_ONLY
+async def test_a_resource_is_added_changed_and_taken_away(door: DoorClient) -> None:
     lea = await door.add(Resource, **LEA)
     changed = await door.change(Resource, lea, capacity=1, is_active=False)
 
@@ -39,7 +39,7 @@ async def test_a_resource_is_added_changed_and_taken_away(door: Door) -> None:
     assert await door.remove(Resource, lea) is None
 
 
-@AT_THE_DESK
+@AT_THE_ADMIN_ONLY
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -52,12 +52,14 @@ async def test_a_resource_is_added_changed_and_taken_away(door: Door) -> None:
         ("timezone", "../etc/passwd"),
     ],
 )
-async def test_a_shape_that_is_wrong_is_told_of_its_field(door: Door, haircut: Service, field: str, value: Any) -> None:
-    seen = await door.row(Resource, 1)
+async def test_a_shape_that_is_wrong_is_told_of_its_field(
+    door: DoorClient, haircut: Service, field: str, value: Any
+) -> None:
+    seen = await door.fetch_row(Resource, 1)
     wrong: dict[str, Any] = {field: value}
 
-    assert await door.add(Resource, **LEA | wrong) == Refused(no.Misshapen, field)
-    assert await door.change(Resource, seen, **wrong) == Refused(no.Misshapen, field)
+    assert await door.add(Resource, **LEA | wrong) == RefusalOutcome(no.Misshapen, field)
+    assert await door.change(Resource, seen, **wrong) == RefusalOutcome(no.Misshapen, field)
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", "Europe/Berlin\0"])
@@ -67,63 +69,63 @@ async def test_a_zone_that_is_none_is_refused_whoever_asks(database: Database, z
             await records.create(session, Resource, by=OWNER, now=NOW, name="Lea", timezone=zone)
 
 
-@AT_THE_DESK
-async def test_a_resource_that_was_booked_stays(door: Door, tom: Person, haircut: Service) -> None:
+@AT_THE_ADMIN_ONLY
+async def test_a_resource_that_was_booked_stays(door: DoorClient, tom: Person, haircut: Service) -> None:
     await door.book(tom, haircut, TOMORROW_AT_TEN)
 
-    assert await door.remove(Resource, {"id": 1}) == Refused(no.StillInUse)
+    assert await door.remove(Resource, {"id": 1}) == RefusalOutcome(no.StillInUse)
 
 
-@AT_THE_DESK
+@AT_THE_ADMIN_ONLY
 async def test_fewer_places_than_are_sold_leave_bookings_where_they_are(
-    door: Door, tom: Person, eve: Person, haircut: Service
+    door: DoorClient, tom: Person, eve: Person, haircut: Service
 ) -> None:
-    own = await door.change(Resource, await door.row(Resource, 1), capacity=2)
+    own = await door.change(Resource, await door.fetch_row(Resource, 1), capacity=2)
     sold = [await door.book(person, haircut, TOMORROW_AT_TEN) for person in (tom, eve)]
 
     await door.change(Resource, own, capacity=1)
 
     assert [booking["seat"] for booking in sold] == [1, 2]
-    assert await door.book(tom, haircut, TOMORROW_AT_TEN) == Refused(no.SlotTaken)
+    assert await door.book(tom, haircut, TOMORROW_AT_TEN) == RefusalOutcome(no.SlotTaken)
 
 
-@AT_THE_DESK
-async def test_only_an_admin_keeps_resources(door: Door, mara: Person, haircut: Service) -> None:
+@AT_THE_ADMIN_ONLY
+async def test_only_an_admin_keeps_resources(door: DoorClient, mara: Person, haircut: Service) -> None:
     answers = [
         await door.add(Resource, by=mara, **LEA),
         await door.change(Resource, {"id": 1, "version": 1}, by=mara, capacity=2),
         await door.remove(Resource, {"id": 1}, by=mara),
     ]
 
-    assert answers == [Refused(no.Forbidden)] * 3
+    assert answers == [RefusalOutcome(no.Forbidden)] * 3
 
 
-@AT_THE_DESK
-async def test_staff_keep_hours(door: Door, mara: Person, haircut: Service) -> None:
+@AT_THE_ADMIN_ONLY
+async def test_staff_keep_hours(door: DoorClient, mara: Person, haircut: Service) -> None:
     season = {"valid_from": date(2030, 1, 1), "valid_until": date(2030, 3, 31)}
     hours = await door.add(OpeningHours, by=mara, **MONDAYS)
     changed = await door.change(OpeningHours, hours, by=mara, closes=time(2), **season)
 
     assert hours == MONDAYS | {"id": 1, "valid_from": None, "valid_until": None, "version": 1}
     assert changed == hours | season | {"closes": time(2), "version": 2}  # Open until two at night.
-    assert await door.change(OpeningHours, hours, by=mara, weekday=2) == Refused(no.Stale)
+    assert await door.change(OpeningHours, hours, by=mara, weekday=2) == RefusalOutcome(no.Stale)
     assert await door.remove(OpeningHours, hours, by=mara) is None
 
 
-@AT_THE_DESK
+@AT_THE_ADMIN_ONLY
 @pytest.mark.parametrize(
     ("wrong", "refusal"),
     [
-        ({"weekday": 0}, Refused(no.Misshapen, "weekday")),
-        ({"weekday": 8}, Refused(no.Misshapen, "weekday")),
-        ({"valid_from": date(2030, 2, 1), "valid_until": date(2030, 1, 31)}, Refused(no.SeasonEndsBeforeStart)),
-        ({"resource_id": 99}, Refused(no.UnknownResource)),
-        ({"resource_id": None}, Refused(no.Misshapen, "resource_id")),
-        ({"opens": None}, Refused(no.Misshapen, "opens")),
+        ({"weekday": 0}, RefusalOutcome(no.Misshapen, "weekday")),
+        ({"weekday": 8}, RefusalOutcome(no.Misshapen, "weekday")),
+        ({"valid_from": date(2030, 2, 1), "valid_until": date(2030, 1, 31)}, RefusalOutcome(no.SeasonEndsBeforeStart)),
+        ({"resource_id": 99}, RefusalOutcome(no.UnknownResource)),
+        ({"resource_id": None}, RefusalOutcome(no.Misshapen, "resource_id")),
+        ({"opens": None}, RefusalOutcome(no.Misshapen, "opens")),
     ],
 )
 async def test_hours_that_cannot_be_are_refused(
-    door: Door, haircut: Service, wrong: dict[str, Any], refusal: Refused
+    door: DoorClient, haircut: Service, wrong: dict[str, Any], refusal: RefusalOutcome
 ) -> None:
     hours = await door.add(OpeningHours, **MONDAYS)
 
@@ -131,8 +133,8 @@ async def test_hours_that_cannot_be_are_refused(
     assert await door.change(OpeningHours, hours, **wrong) == refusal
 
 
-@AT_THE_DESK
-async def test_staff_keep_exceptions(door: Door, mara: Person, haircut: Service) -> None:
+@AT_THE_ADMIN_ONLY
+async def test_staff_keep_exceptions(door: DoorClient, mara: Person, haircut: Service) -> None:
     holiday = await door.add(CalendarException, by=mara, **HOLIDAY)
     changed = await door.change(CalendarException, holiday, by=mara, resource_id=1, is_open=True)
 
@@ -145,19 +147,19 @@ async def test_staff_keep_exceptions(door: Door, mara: Person, haircut: Service)
     assert await door.remove(CalendarException, holiday, by=mara) is None
 
 
-@AT_THE_DESK
+@AT_THE_ADMIN_ONLY
 @pytest.mark.parametrize(
     ("wrong", "refusal"),
     [
-        ({"end_time": HOLIDAY["start_time"]}, Refused(no.EndsBeforeStart)),
-        ({"end_time": datetime(3001, 1, 1, tzinfo=UTC)}, Refused(no.OutsideTheCalendar, "end_time")),
-        ({"reason": "x" * 201}, Refused(no.Misshapen, "reason")),
-        ({"resource_id": 99}, Refused(no.UnknownResource)),
-        ({"start_time": None}, Refused(no.Misshapen, "start_time")),
+        ({"end_time": HOLIDAY["start_time"]}, RefusalOutcome(no.EndsBeforeStart)),
+        ({"end_time": datetime(3001, 1, 1, tzinfo=UTC)}, RefusalOutcome(no.OutsideTheCalendar, "end_time")),
+        ({"reason": "x" * 201}, RefusalOutcome(no.Misshapen, "reason")),
+        ({"resource_id": 99}, RefusalOutcome(no.UnknownResource)),
+        ({"start_time": None}, RefusalOutcome(no.Misshapen, "start_time")),
     ],
 )
 async def test_exceptions_that_cannot_be_are_refused(
-    door: Door, haircut: Service, wrong: dict[str, Any], refusal: Refused
+    door: DoorClient, haircut: Service, wrong: dict[str, Any], refusal: RefusalOutcome
 ) -> None:
     holiday = await door.add(CalendarException, **HOLIDAY)
 
@@ -165,8 +167,8 @@ async def test_exceptions_that_cannot_be_are_refused(
     assert await door.change(CalendarException, holiday, **wrong) == refusal
 
 
-@AT_THE_DESK
+@AT_THE_ADMIN_ONLY
 @pytest.mark.parametrize("table", [Resource, OpeningHours, CalendarException])
-async def test_what_is_not_there_is_refused(door: Door, table: type[Any]) -> None:
-    assert await door.change(table, NOTHING) == Refused(no.Missing)
-    assert await door.remove(table, NOTHING) == Refused(no.Missing)
+async def test_what_is_not_there_is_refused(door: DoorClient, table: type[Any]) -> None:
+    assert await door.change(table, NOTHING) == RefusalOutcome(no.Missing)
+    assert await door.remove(table, NOTHING) == RefusalOutcome(no.Missing)

@@ -9,10 +9,10 @@ from bookit import records
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Review, Service, Status
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person, refused
+from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person, status_and_code
 from tests.support.admin_client import desk, open_door, staff_settings
-from tests.support.doors import AT_BOTH_DOORS, Door, door
-from tests.support.refusal_assertions import Refused
+from tests.support.doors import AT_BOTH_DOORS, DoorClient, door
+from tests.support.refusal_assertions import RefusalOutcome
 
 __all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
 
@@ -32,29 +32,29 @@ async def visit(tom: Person, haircut: Service, database: Database) -> Booking:
 
 
 @AT_BOTH_DOORS
-async def test_an_admin_takes_a_review_away(door: Door, tom: Person, visit: Booking) -> None:
-    said = (await tom.asks("POST", "/reviews", json=GOOD)).json()
+async def test_an_admin_takes_a_review_away(door: DoorClient, tom: Person, visit: Booking) -> None:
+    said = (await tom.request("POST", "/reviews", json=GOOD)).json()
 
     assert await door.remove(Review, said) is None
 
 
 @AT_BOTH_DOORS
-async def test_staff_take_no_review_away(door: Door, mara: Person, tom: Person, visit: Booking) -> None:
-    said = (await tom.asks("POST", "/reviews", json=GOOD)).json()
+async def test_staff_take_no_review_away(door: DoorClient, mara: Person, tom: Person, visit: Booking) -> None:
+    said = (await tom.request("POST", "/reviews", json=GOOD)).json()
 
-    assert await door.remove(Review, said, by=mara) == Refused(no.Forbidden)
+    assert await door.remove(Review, said, by=mara) == RefusalOutcome(no.Forbidden)
 
 
 @AT_BOTH_DOORS
-async def test_a_review_that_is_not_there_is_refused(door: Door) -> None:
-    assert await door.remove(Review, {"id": 99}) == Refused(no.Missing)
+async def test_a_review_that_is_not_there_is_refused(door: DoorClient) -> None:
+    assert await door.remove(Review, {"id": 99}) == RefusalOutcome(no.Missing)
 
 
 # At the API alone: a review is written and changed by whose visit it was, and nobody does so for them at the desk.
 
 
 async def test_a_customer_reviews_a_completed_booking(tom: Person, visit: Booking) -> None:
-    answer = await tom.asks("POST", "/reviews", json=GOOD)
+    answer = await tom.request("POST", "/reviews", json=GOOD)
 
     assert answer.status_code == 201
     assert answer.json() == GOOD | {"id": 1, "created_at": "2030-01-07T09:00:00Z", "version": 1}
@@ -62,11 +62,11 @@ async def test_a_customer_reviews_a_completed_booking(tom: Person, visit: Bookin
 
 
 async def test_a_booking_is_reviewed_once(tom: Person, visit: Booking) -> None:
-    await tom.asks("POST", "/reviews", json=GOOD)
+    await tom.request("POST", "/reviews", json=GOOD)
 
-    answer = await tom.asks("POST", "/reviews", json=GOOD | {"rating": 1})
+    answer = await tom.request("POST", "/reviews", json=GOOD | {"rating": 1})
 
-    assert refused(answer) == (409, "already-reviewed")
+    assert status_and_code(answer) == (409, "already-reviewed")
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.CONFIRMED, Status.CANCELLED, Status.NO_SHOW])
@@ -76,22 +76,22 @@ async def test_only_a_completed_booking_is_reviewed(
     async with database.transaction(by=OWNER) as session:
         await records.change(session, visit, by=OWNER, now=NOW, status=status)
 
-    answer = await tom.asks("POST", "/reviews", json=GOOD)
+    answer = await tom.request("POST", "/reviews", json=GOOD)
 
-    assert refused(answer) == (400, "not-yet-completed")
+    assert status_and_code(answer) == (400, "not-yet-completed")
 
 
 @pytest.mark.parametrize("who", ["eve", "mara", "ada"])
 async def test_nobody_reviews_for_somebody_else(who: str, visit: Booking, cast: dict[str, Person]) -> None:
-    answer = await cast[who].asks("POST", "/reviews", json=GOOD)
+    answer = await cast[who].request("POST", "/reviews", json=GOOD)
 
-    assert refused(answer) == (403, "not-your-booking")
+    assert status_and_code(answer) == (403, "not-your-booking")
 
 
 async def test_a_missing_booking_is_not_reviewed(tom: Person) -> None:
-    answer = await tom.asks("POST", "/reviews", json=GOOD)
+    answer = await tom.request("POST", "/reviews", json=GOOD)
 
-    assert refused(answer) == (404, "unknown-booking")
+    assert status_and_code(answer) == (404, "unknown-booking")
 
 
 @pytest.mark.parametrize(
@@ -99,41 +99,41 @@ async def test_a_missing_booking_is_not_reviewed(tom: Person) -> None:
     [{"rating": 0}, {"rating": 6}, {"rating": 4.5}, {"comment": ""}, {"comment": "x" * 1001}, {"comment": "  "}],
 )
 async def test_a_review_has_a_rating_and_words(tom: Person, visit: Booking, wrong: dict[str, Any]) -> None:
-    answer = await tom.asks("POST", "/reviews", json=GOOD | wrong)
+    answer = await tom.request("POST", "/reviews", json=GOOD | wrong)
 
-    assert refused(answer) == (422, "wrong-shape")
+    assert status_and_code(answer) == (422, "wrong-shape")
     assert answer.json()["field"] == next(iter(wrong))
 
 
 async def test_everybody_reads_what_is_said_of_a_service(
     tom: Person, visit: Booking, visitor: httpx2.AsyncClient
 ) -> None:
-    said = (await tom.asks("POST", "/reviews", json=GOOD)).json()
+    said = (await tom.request("POST", "/reviews", json=GOOD)).json()
 
     of_service = await visitor.get(f"/services/{visit.service_id}/reviews")
 
     assert of_service.json() == [said]
     assert (await visitor.get("/reviews/1")).json() == said
-    assert refused(await visitor.get("/services/99/reviews")) == (404, "missing")
+    assert status_and_code(await visitor.get("/services/99/reviews")) == (404, "missing")
 
 
 async def test_who_wrote_it_changes_it(tom: Person, eve: Person, ada: Person, visit: Booking) -> None:
-    await tom.asks("POST", "/reviews", json=GOOD)
+    await tom.request("POST", "/reviews", json=GOOD)
 
-    mine = await tom.asks("PATCH", "/reviews/1", json={"rating": 4}, headers={"If-Match": '"1"'})
-    others = [await person.asks("PATCH", "/reviews/1", json={"rating": 1}) for person in (eve, ada)]
-    moved = await tom.asks("PATCH", "/reviews/1", json={"booking_id": 2})
+    mine = await tom.request("PATCH", "/reviews/1", json={"rating": 4}, headers={"If-Match": '"1"'})
+    others = [await person.request("PATCH", "/reviews/1", json={"rating": 1}) for person in (eve, ada)]
+    moved = await tom.request("PATCH", "/reviews/1", json={"booking_id": 2})
 
     assert mine.json()["rating"] == 4
-    assert [refused(answer) for answer in others] == [(403, "not-your-review")] * 2
-    assert refused(moved) == (422, "wrong-shape")
+    assert [status_and_code(answer) for answer in others] == [(403, "not-your-review")] * 2
+    assert status_and_code(moved) == (422, "wrong-shape")
 
 
 @pytest.mark.parametrize(("who", "expected"), [("tom", 204), ("ada", 204), ("eve", 403), ("mara", 403)])
 async def test_who_wrote_it_or_an_admin_deletes_it(
     tom: Person, visit: Booking, who: str, expected: int, cast: dict[str, Person]
 ) -> None:
-    await tom.asks("POST", "/reviews", json=GOOD)
-    answer = await cast[who].asks("DELETE", "/reviews/1")
+    await tom.request("POST", "/reviews", json=GOOD)
+    answer = await cast[who].request("DELETE", "/reviews/1")
 
     assert answer.status_code == expected

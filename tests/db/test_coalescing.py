@@ -12,7 +12,7 @@ import pytest
 from bookit.db.coalescing import Coalescer
 from bookit.db.contention import KeyedQueue
 from bookit.schema.tables import Service
-from tests.conftest import Join, Person
+from tests.conftest import JoinUser, Person
 
 Numbers = frozenset[Any]
 
@@ -245,7 +245,7 @@ async def test_everybody_reads_what_was_written_before_they_asked(
     async def owner() -> None:
         nonlocal written
         for number in range(1, 31):
-            answer = await ada.asks("PATCH", f"/services/{haircut.id}", json={"title": f"Haircut {number:03}"})
+            answer = await ada.request("PATCH", f"/services/{haircut.id}", json={"title": f"Haircut {number:03}"})
             assert answer.status_code == 200
             written = number
             assert read(await visitor.get(path)) == f"Haircut {number:03}"
@@ -265,7 +265,7 @@ async def test_who_is_shut_out_is_shut_out_at_once(tom: Person, ada: Person, eve
     async def reads(person: Person) -> None:
         while not stop.is_set():
             was_shut = is_shut
-            answer = await person.asks("GET", "/me")
+            answer = await person.request("GET", "/me")
             assert (answer.status_code, answer.json().get("email")) == (200, person.user.email) or (
                 answer.status_code == 401 and person is tom
             )
@@ -275,16 +275,16 @@ async def test_who_is_shut_out_is_shut_out_at_once(tom: Person, ada: Person, eve
         nonlocal is_shut
         await asyncio.sleep(0.05)
         password = {"password": "another one entirely", "current_password": "correct horse"}
-        assert (await tom.asks("PATCH", "/me", json=password)).status_code == 200
+        assert (await tom.request("PATCH", "/me", json=password)).status_code == 200
         is_shut = True
         await asyncio.sleep(0.1)
         stop.set()
 
     await asyncio.wait_for(asyncio.gather(owner(), *(reads(one) for one in (tom, tom, eve, ada) * 3)), 60)
-    assert (await tom.asks("GET", "/me")).status_code == 401
+    assert (await tom.request("GET", "/me")).status_code == 401
 
 
-async def test_everybody_who_asks_at_once_gets_their_own(join: Join, haircut: Service) -> None:
+async def test_everybody_who_asks_at_once_gets_their_own(join: JoinUser, haircut: Service) -> None:
     customers = [await join(f"Customer{number}") for number in range(5)]
     for hour in range(20):
         visit = {"service_id": haircut.id, "start_time": f"2030-01-{8 + hour // 10:02}T{8 + hour % 10:02}:00:00Z"}

@@ -20,9 +20,9 @@ from bookit.change_feed import OPEN_END, ChangeFeed, Cursor, IdRange, Subscriber
 from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, Service, User
-from tests.conftest import NOW, OWNER, PASSWORD, TEMPLATE, TOMORROW_AT_TEN, Person, make_database
-from tests.support.admin_client import Desk, desk, open_door, staff_settings
-from tests.support.browser import serving
+from tests.conftest import NOW, OWNER, PASSWORD, TEMPLATE_DATABASE, TOMORROW_AT_TEN, Person, create_database
+from tests.support.admin_client import AdminDesk, desk, open_door, staff_settings
+from tests.support.browser import run_server
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -219,7 +219,7 @@ class Listener:
             self.last = fields["id"]
 
 
-async def test_nothing_is_missed_and_nothing_is_told_twice(desk: Desk, tom: Person, haircut: Service) -> None:
+async def test_nothing_is_missed_and_nothing_is_told_twice(desk: AdminDesk, tom: Person, haircut: Service) -> None:
     """Many write at once, some take back what they did, and who listens comes and goes, between two processes."""
     newsrooms = [ChangeFeed(desk.database), ChangeFeed(desk.database)]
     listeners = [Listener(newsrooms[number % 2]) for number in range(4)]
@@ -253,7 +253,9 @@ async def test_nothing_is_missed_and_nothing_is_told_twice(desk: Desk, tom: Pers
     assert [sorted(listener.heard) for listener in listeners] == [wanted] * len(listeners)
 
 
-async def test_who_was_away_for_too_much_is_to_look_at_all_anew(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_was_away_for_too_much_is_to_look_at_all_anew(
+    desk: AdminDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(change_feed, "MAX_EVENTS_PER_POLL", 3)
     listener = Listener(ChangeFeed(desk.database))
     listener.last = "1-"
@@ -268,7 +270,7 @@ async def test_who_was_away_for_too_much_is_to_look_at_all_anew(desk: Desk, monk
 
 
 async def test_a_booking_is_told_as_it_is_and_as_gone_when_it_is(
-    desk: Desk, database: Database, tom: Person, haircut: Service
+    desk: AdminDesk, database: Database, tom: Person, haircut: Service
 ) -> None:
     newsroom = ChangeFeed(database)
     async with newsroom.subscribe() as reader:
@@ -292,7 +294,7 @@ async def test_a_booking_is_told_as_it_is_and_as_gone_when_it_is(
 
 
 async def test_a_stream_ends_with_what_its_person_may(
-    desk: Desk, mara: Person, monkeypatch: pytest.MonkeyPatch
+    desk: AdminDesk, mara: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_stream, "HEARTBEAT_SECONDS", 0.1)
     asked = asyncio.create_task(desk.mara.get("/admin/calendar/stream"))
@@ -307,7 +309,9 @@ async def test_a_stream_ends_with_what_its_person_may(
     assert (await desk.mara.get("/admin/calendar/stream")).status_code == 401
 
 
-async def test_a_stream_ends_by_itself_and_keeps_nobody_signed_in(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_ends_by_itself_and_keeps_nobody_signed_in(
+    desk: AdminDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(event_stream, "STREAM_SECONDS", 0.3)
 
     answer = await asyncio.wait_for(desk.mara.get("/admin/calendar/stream"), 5)
@@ -346,11 +350,11 @@ async def until(parts: AsyncIterator[str], wanted: str) -> None:
 async def test_news_come_within_a_second_and_a_server_with_open_streams_stops_at_once(
     server: str, worker_id: str, tmp_path: Path, workers: tuple[str, ...]
 ) -> None:
-    url = make_database(server, f"live_{worker_id}", TEMPLATE)
+    url = create_database(server, f"live_{worker_id}", TEMPLATE_DATABASE)
     with ExitStack() as running:
         async with Database(url) as database:
             await staffed(database)
-        address = running.enter_context(serving(tmp_path, url, *workers, DEBUG="1"))
+        address = running.enter_context(run_server(tmp_path, url, *workers, DEBUG="1"))
         async with mara_at(address) as mara, mara.stream("GET", "/admin/calendar/stream") as answer:
             parts = answer.aiter_text()
             await until(parts, "event: begin")

@@ -167,7 +167,7 @@ async def test_a_console_is_remembered_as_nobody_known(
 
 
 async def test_a_request_is_remembered_with_its_person_and_number(tom: Person, database: Database) -> None:
-    await tom.asks("PATCH", "/me", json={"name": "Thomas"}, headers={"X-Request-Id": "r-42"})
+    await tom.request("PATCH", "/me", json={"name": "Thomas"}, headers={"X-Request-Id": "r-42"})
 
     kept = await last(database, 1, "actor_id", "actor", "door", "request_id", "table_name", "row_id", "old", "new")
     assert kept == [(tom.id, f"user {tom.id}", "api", "r-42", "users", tom.id, {"name": "Tom"}, {"name": "Thomas"})]

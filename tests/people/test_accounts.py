@@ -12,7 +12,7 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, User
-from tests.conftest import NOW, OWNER, PASSWORD, ROOT, Clock, Person, refused
+from tests.conftest import NOW, OWNER, PASSWORD, ROOT, Clock, Person, status_and_code
 
 
 async def changed(database: Database, person: Person, **facts: Any) -> None:
@@ -51,7 +51,7 @@ async def test_a_wrong_email_and_a_wrong_password_look_alike(
 ) -> None:
     answer = await visitor.post("/auth/login", json={"email": email, "password": password})
 
-    assert refused(answer) == (401, "wrong-password")
+    assert status_and_code(answer) == (401, "wrong-password")
     assert answer.json()["detail"] == "The e-mail or the password is wrong."
 
 
@@ -60,23 +60,23 @@ async def test_somebody_inactive_cannot_sign_in(tom: Person, visitor: httpx2.Asy
 
     answer = await visitor.post("/auth/login", json={"email": "tom@example.com", "password": PASSWORD})
 
-    assert refused(answer) == (401, "wrong-password")
+    assert status_and_code(answer) == (401, "wrong-password")
 
 
 async def test_an_access_token_lives_for_half_an_hour(tom: Person, visitor: httpx2.AsyncClient, clock: Clock) -> None:
     token = (await signed_in(visitor))["access_token"]
 
-    clock.pass_by(minutes=29, seconds=59)
+    clock.advance(minutes=29, seconds=59)
     before = await me(visitor, token)
-    clock.pass_by(seconds=1)
+    clock.advance(seconds=1)
     after = await me(visitor, token)
 
-    assert (before.status_code, refused(after)) == (200, (401, "sign-in-ended"))
+    assert (before.status_code, status_and_code(after)) == (200, (401, "sign-in-ended"))
 
 
 async def test_a_refresh_token_gives_the_next_pair(tom: Person, visitor: httpx2.AsyncClient, clock: Clock) -> None:
     first = await signed_in(visitor)
-    clock.pass_by(days=6, hours=23)
+    clock.advance(days=6, hours=23)
 
     answer = await visitor.post("/auth/refresh", json={"refresh_token": first["refresh_token"]})
 
@@ -87,11 +87,11 @@ async def test_a_refresh_token_gives_the_next_pair(tom: Person, visitor: httpx2.
 
 async def test_a_refresh_token_lives_for_a_week(tom: Person, visitor: httpx2.AsyncClient, clock: Clock) -> None:
     first = await signed_in(visitor)
-    clock.pass_by(days=7)
+    clock.advance(days=7)
 
     answer = await visitor.post("/auth/refresh", json={"refresh_token": first["refresh_token"]})
 
-    assert refused(answer) == (401, "sign-in-ended")
+    assert status_and_code(answer) == (401, "sign-in-ended")
 
 
 async def test_a_spent_refresh_token_ends_its_whole_family(tom: Person, visitor: httpx2.AsyncClient) -> None:
@@ -103,7 +103,7 @@ async def test_a_spent_refresh_token_ends_its_whole_family(tom: Person, visitor:
     rightful = await visitor.post("/auth/refresh", json={"refresh_token": second["refresh_token"]})
     elsewhere = await visitor.post("/auth/refresh", json={"refresh_token": other["refresh_token"]})
 
-    assert (refused(stolen), refused(rightful)) == ((401, "sign-in-ended"), (401, "sign-in-ended"))
+    assert (status_and_code(stolen), status_and_code(rightful)) == ((401, "sign-in-ended"), (401, "sign-in-ended"))
     assert elsewhere.status_code == 200
 
 
@@ -124,7 +124,7 @@ async def test_signing_out_ends_the_sign_in(tom: Person, visitor: httpx2.AsyncCl
     after = await visitor.post("/auth/refresh", json={"refresh_token": token})
 
     assert [out.status_code, again.status_code, unknown.status_code] == [200, 200, 200]
-    assert refused(after) == (401, "sign-in-ended")
+    assert status_and_code(after) == (401, "sign-in-ended")
 
 
 async def test_somebody_made_inactive_is_out_at_once(
@@ -138,17 +138,17 @@ async def test_somebody_made_inactive_is_out_at_once(
         await visitor.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]}),
     ]
 
-    assert [refused(answer) for answer in answers] == [(401, "sign-in-ended")] * 2
+    assert [status_and_code(answer) for answer in answers] == [(401, "sign-in-ended")] * 2
 
 
 async def test_somebody_demoted_loses_their_rights_at_once(mara: Person, database: Database) -> None:
-    before = await mara.asks("GET", "/bookings")
+    before = await mara.request("GET", "/bookings")
     await changed(database, mara, role=Role.USER)
 
-    after = await mara.asks("POST", "/services", json={"title": "Mine", "price": 1, "duration_minutes": 1})
+    after = await mara.request("POST", "/services", json={"title": "Mine", "price": 1, "duration_minutes": 1})
 
     assert before.status_code == 200
-    assert refused(after) == (403, "forbidden")
+    assert status_and_code(after) == (403, "forbidden")
 
 
 async def test_a_person_nothing_refers_to_can_be_removed(tom: Person, ada: Person, database: Database) -> None:
@@ -156,7 +156,7 @@ async def test_a_person_nothing_refers_to_can_be_removed(tom: Person, ada: Perso
     async with database.transaction(by=by) as session:
         await records.remove(session, await records.lock(session, User, tom.id), by=by, now=NOW)
 
-    assert refused(await tom.asks("GET", "/me")) == (401, "sign-in-ended")
+    assert status_and_code(await tom.request("GET", "/me")) == (401, "sign-in-ended")
 
 
 async def test_guessing_a_password_takes_time(tom: Person, eve: Person, visitor: httpx2.AsyncClient) -> None:
@@ -167,7 +167,7 @@ async def test_guessing_a_password_takes_time(tom: Person, eve: Person, visitor:
     right, other = await tries("tom@example.com", PASSWORD), await tries("eve@example.com", PASSWORD)
 
     assert [guess.status_code for guess in guesses] == [401] * 10
-    assert refused(right) == (429, "too-many-guesses")
+    assert status_and_code(right) == (429, "too-many-guesses")
     assert 0 < int(right.headers["retry-after"]) <= 30
     assert right.json()["detail"] == "Too many wrong sign-ins. Please try again in a minute."
     assert other.status_code == 200

@@ -13,10 +13,10 @@ from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, Service, User
-from tests.conftest import NOW, PASSWORD, TOMORROW_AT_TEN, Person, refused
+from tests.conftest import NOW, PASSWORD, TOMORROW_AT_TEN, Person, status_and_code
 from tests.support.admin_client import desk, open_door, staff_settings
-from tests.support.doors import AT_BOTH_DOORS, AT_THE_DESK, Door, door
-from tests.support.refusal_assertions import Refused
+from tests.support.doors import AT_BOTH_DOORS, AT_THE_ADMIN_ONLY, DoorClient, door
+from tests.support.refusal_assertions import RefusalOutcome
 
 __all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
 
@@ -40,8 +40,8 @@ async def signs_in(client: httpx2.AsyncClient, email: str, password: str) -> int
 
 
 @AT_BOTH_DOORS
-async def test_somebody_joins_as_a_customer(door: Door, visitor: httpx2.AsyncClient) -> None:
-    nia = await door.join(**NIA)
+async def test_somebody_joins_as_a_customer(door: DoorClient, visitor: httpx2.AsyncClient) -> None:
+    nia = await door.register(**NIA)
 
     assert nia == {
         "id": 3,
@@ -56,70 +56,70 @@ async def test_somebody_joins_as_a_customer(door: Door, visitor: httpx2.AsyncCli
 
 
 @AT_BOTH_DOORS
-async def test_an_email_joins_once_whatever_its_case(door: Door) -> None:
-    await door.join(**NIA)
+async def test_an_email_joins_once_whatever_its_case(door: DoorClient) -> None:
+    await door.register(**NIA)
 
-    assert await door.join(**NIA | {"email": "NIA@Example.com"}) == Refused(no.EmailTaken)
+    assert await door.register(**NIA | {"email": "NIA@Example.com"}) == RefusalOutcome(no.EmailTaken)
 
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize(("field", "value"), WRONG, ids=lambda given: f"{given:.9}")
-async def test_who_joins_has_a_name_an_email_and_a_password(door: Door, field: str, value: str) -> None:
-    assert await door.join(**NIA | {field: value}) == Refused(no.Misshapen, field)
+async def test_who_joins_has_a_name_an_email_and_a_password(door: DoorClient, field: str, value: str) -> None:
+    assert await door.register(**NIA | {field: value}) == RefusalOutcome(no.Misshapen, field)
 
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize(("field", "value"), WRONG, ids=lambda given: f"{given:.9}")
 async def test_who_has_joined_keeps_a_name_an_email_and_a_password(
-    door: Door, tom: Person, field: str, value: str
+    door: DoorClient, tom: Person, field: str, value: str
 ) -> None:
-    assert await door.change_person(tom, **{field: value}) == Refused(no.Misshapen, field)
+    assert await door.change_user(tom, **{field: value}) == RefusalOutcome(no.Misshapen, field)
 
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("password", ["8 chars!", "ü" * 36])
 async def test_a_password_has_8_characters_and_at_most_72_bytes(
-    door: Door, visitor: httpx2.AsyncClient, password: str
+    door: DoorClient, visitor: httpx2.AsyncClient, password: str
 ) -> None:
-    await door.join(**NIA | {"password": password})
+    await door.register(**NIA | {"password": password})
 
     assert await signs_in(visitor, "nia@example.com", password) == 200
     assert await signs_in(visitor, "nia@example.com", password[:-1]) == 401
 
 
 @AT_BOTH_DOORS
-async def test_a_profile_changes_and_the_rest_stays(door: Door, tom: Person) -> None:
-    before = await door.row(User, tom.id)
+async def test_a_profile_changes_and_the_rest_stays(door: DoorClient, tom: Person) -> None:
+    before = await door.fetch_row(User, tom.id)
     assert before
 
-    after = await door.change_person(tom, name="Thomas", email="thomas@example.com")
+    after = await door.change_user(tom, name="Thomas", email="thomas@example.com")
 
     assert after == before | {"name": "Thomas", "email": "thomas@example.com", "version": 2}
 
 
 @AT_BOTH_DOORS
-async def test_a_change_to_the_same_changes_nothing(door: Door, tom: Person) -> None:
-    before = await door.row(User, tom.id)
+async def test_a_change_to_the_same_changes_nothing(door: DoorClient, tom: Person) -> None:
+    before = await door.fetch_row(User, tom.id)
 
-    assert await door.change_person(tom, name="Tom") == before
-
-
-@AT_BOTH_DOORS
-async def test_somebody_elses_email_is_taken(door: Door, tom: Person, eve: Person) -> None:
-    assert await door.change_person(tom, email="EVE@example.com") == Refused(no.EmailTaken)
+    assert await door.change_user(tom, name="Tom") == before
 
 
 @AT_BOTH_DOORS
-async def test_a_new_password_ends_every_sign_in(door: Door, tom: Person, visitor: httpx2.AsyncClient) -> None:
+async def test_somebody_elses_email_is_taken(door: DoorClient, tom: Person, eve: Person) -> None:
+    assert await door.change_user(tom, email="EVE@example.com") == RefusalOutcome(no.EmailTaken)
+
+
+@AT_BOTH_DOORS
+async def test_a_new_password_ends_every_sign_in(door: DoorClient, tom: Person, visitor: httpx2.AsyncClient) -> None:
     sign_in = (await visitor.post("/auth/login", json={"email": "tom@example.com", "password": PASSWORD})).json()
 
-    await door.change_person(tom, password="a new secret")
+    await door.change_user(tom, password="a new secret")
 
     ended = [
         await visitor.post("/auth/refresh", json={"refresh_token": sign_in["refresh_token"]}),
         await visitor.get("/me", headers={"Authorization": f"Bearer {sign_in['access_token']}"}),
     ]
-    assert [refused(answer) for answer in ended] == [(401, "sign-in-ended")] * 2
+    assert [status_and_code(answer) for answer in ended] == [(401, "sign-in-ended")] * 2
     assert await signs_in(visitor, "tom@example.com", PASSWORD) == 401
     assert await signs_in(visitor, "tom@example.com", "a new secret") == 200
 
@@ -129,17 +129,17 @@ async def test_a_new_password_ends_every_sign_in(door: Door, tom: Person, visito
 
 async def test_nobody_gives_themselves_a_role(tom: Person, visitor: httpx2.AsyncClient) -> None:
     joined = await visitor.post("/auth/register", json=NIA | {"role": "admin"})
-    changed = await tom.asks("PATCH", "/me", json={"role": "admin"})
+    changed = await tom.request("PATCH", "/me", json={"role": "admin"})
 
-    assert [refused(joined), refused(changed)] == [(422, "wrong-shape")] * 2
+    assert [status_and_code(joined), status_and_code(changed)] == [(422, "wrong-shape")] * 2
 
 
 async def test_ones_own_new_password_needs_the_current_one(tom: Person) -> None:
-    without = await tom.asks("PATCH", "/me", json={"password": "a new secret"})
-    wrong = await tom.asks("PATCH", "/me", json={"password": "a new secret", "current_password": "guess"})
+    without = await tom.request("PATCH", "/me", json={"password": "a new secret"})
+    wrong = await tom.request("PATCH", "/me", json={"password": "a new secret", "current_password": "guess"})
 
-    assert refused(without) == (400, "current-password-needed")
-    assert refused(wrong) == (400, "wrong-current-password")
+    assert status_and_code(without) == (400, "current-password-needed")
+    assert status_and_code(wrong) == (400, "wrong-current-password")
 
 
 async def test_an_account_is_told_without_its_password(visitor: httpx2.AsyncClient) -> None:
@@ -161,50 +161,52 @@ async def test_an_account_is_told_without_its_password(visitor: httpx2.AsyncClie
 # At the desk alone: other people's accounts.
 
 
-@AT_THE_DESK
-async def test_an_admin_gives_out_roles_and_ends_them(door: Door, ada: Person, tom: Person) -> None:
+@AT_THE_ADMIN_ONLY
+async def test_an_admin_gives_out_roles_and_ends_them(door: DoorClient, ada: Person, tom: Person) -> None:
     kim = await door.add(User, by=ada, name="Kim", email="kim@example.com", password=PASSWORD, role=Role.STAFF)
-    promoted = await door.change_person(tom, role=Role.STAFF)
-    gone = await door.change_person(tom, is_active=False)
+    promoted = await door.change_user(tom, role=Role.STAFF)
+    gone = await door.change_user(tom, is_active=False)
 
     assert (kim["role"], promoted["role"], gone["role"], gone["is_active"]) == ("staff", "staff", "staff", False)
 
 
-@AT_THE_DESK
-async def test_staff_give_out_no_roles(door: Door, mara: Person, tom: Person) -> None:
-    seen = await door.row(User, tom.id)
+@AT_THE_ADMIN_ONLY
+async def test_staff_give_out_no_roles(door: DoorClient, mara: Person, tom: Person) -> None:
+    seen = await door.fetch_row(User, tom.id)
 
     made = await door.add(User, by=mara, name="Kim", email="kim@example.com", password=PASSWORD, role=Role.ADMIN)
     changed = await door.change(User, seen, by=mara, role=Role.STAFF)
 
-    assert [made, changed] == [Refused(no.Forbidden)] * 2
+    assert [made, changed] == [RefusalOutcome(no.Forbidden)] * 2
 
 
-@AT_THE_DESK
-async def test_staff_change_customers_and_no_colleagues(door: Door, mara: Person, ada: Person, tom: Person) -> None:
-    customer, colleague = await door.row(User, tom.id), await door.row(User, ada.id)
+@AT_THE_ADMIN_ONLY
+async def test_staff_change_customers_and_no_colleagues(
+    door: DoorClient, mara: Person, ada: Person, tom: Person
+) -> None:
+    customer, colleague = await door.fetch_row(User, tom.id), await door.fetch_row(User, ada.id)
 
     assert (await door.change(User, customer, by=mara, name="Thomas"))["name"] == "Thomas"
-    assert await door.change(User, colleague, by=mara, name="Adele") == Refused(no.Forbidden)
+    assert await door.change(User, colleague, by=mara, name="Adele") == RefusalOutcome(no.Forbidden)
 
 
-@AT_THE_DESK
-async def test_what_somebody_changed_meanwhile_is_not_changed(door: Door, tom: Person) -> None:
-    seen = await door.row(User, tom.id)
+@AT_THE_ADMIN_ONLY
+async def test_what_somebody_changed_meanwhile_is_not_changed(door: DoorClient, tom: Person) -> None:
+    seen = await door.fetch_row(User, tom.id)
     await door.change(User, seen, name="Thomas")
 
-    assert await door.change(User, seen, name="Tommy") == Refused(no.Stale)
+    assert await door.change(User, seen, name="Tommy") == RefusalOutcome(no.Stale)
 
 
-@AT_THE_DESK
+@AT_THE_ADMIN_ONLY
 async def test_an_admin_removes_whom_nothing_refers_to(
-    door: Door, mara: Person, tom: Person, eve: Person, haircut: Service
+    door: DoorClient, mara: Person, tom: Person, eve: Person, haircut: Service
 ) -> None:
     await door.book(tom, haircut, TOMORROW_AT_TEN)
 
-    assert await door.remove(User, eve, by=mara) == Refused(no.Forbidden)
+    assert await door.remove(User, eve, by=mara) == RefusalOutcome(no.Forbidden)
     assert await door.remove(User, eve) is None
-    assert await door.remove(User, tom) == Refused(no.StillInUse)
+    assert await door.remove(User, tom) == RefusalOutcome(no.StillInUse)
 
 
 # At no door: the rules say it of whoever asks, through whatever door there may be.

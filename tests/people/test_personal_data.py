@@ -21,8 +21,17 @@ from bookit.db.statements import Row
 from bookit.people import data_export, erasure, sign_in
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Review, Role, Service, User
-from tests.conftest import NOW, OWNER, PASSWORD, Join, Person
-from tests.support.admin_client import Answer, Desk, desk, fill, open_door, send, staff_settings, words
+from tests.conftest import NOW, OWNER, PASSWORD, JoinUser, Person
+from tests.support.admin_client import (
+    AdminDesk,
+    FormResult,
+    desk,
+    get_page_text,
+    open_door,
+    post_form,
+    staff_settings,
+    submit_form,
+)
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -41,7 +50,7 @@ OF_HISTORY = text("SELECT * FROM events ORDER BY id")
 
 
 @pytest.fixture
-async def tamsin(database: Database, join: Join, mara: Person, haircut: Service) -> Person:
+async def tamsin(database: Database, join: JoinUser, mara: Person, haircut: Service) -> Person:
     """A customer with a past: two names, visits had, cancelled, deleted and to come, words said and taken back."""
     person: Person = await join(OLD_NAME)
     desk, herself = Actor("admin", mara.id, Role.STAFF), Actor("api", person.id, Role.USER)
@@ -101,31 +110,31 @@ def kept_of(console: Console, *traces: str) -> list[str]:
     return [trace for trace in traces if trace.lower() in kept]
 
 
-async def press_erase(client: httpx2.AsyncClient, number: int, email: str = EMAIL) -> Answer:
+async def press_erase(client: httpx2.AsyncClient, number: int, email: str = EMAIL) -> FormResult:
     """Type this e-mail on the page that asks for it."""
-    return await send(client, f"/admin/user/{number}/erase", {"email": email})
+    return await post_form(client, f"/admin/user/{number}/erase", {"email": email})
 
 
 # Erasing.
 
 
 async def test_erasing_leaves_no_trace_of_a_person_anywhere(
-    desk: Desk, tamsin: Person, tom: Person, console: Console
+    desk: AdminDesk, tamsin: Person, tom: Person, console: Console
 ) -> None:
     others = [tom.user.name, tom.user.email, "Mara", "mara@example.com"]
     assert kept_of(console, *TRACES, *others) == [*TRACES, *others]
 
     answer = await press_erase(desk.ada, tamsin.id)
 
-    assert (answer.status, answer.where.endswith(f"/admin/user/details/{tamsin.id}")) == (303, True)
+    assert (answer.status, answer.location.endswith(f"/admin/user/details/{tamsin.id}")) == (303, True)
     assert kept_of(console, *TRACES, *others) == others
-    told = words((await desk.ada.get(answer.where)).text)
+    told = get_page_text((await desk.ada.get(answer.location)).text)
     assert f"Customer {tamsin.id} is erased. 2 bookings were cancelled." in told
     assert "Erased customer" in told
     assert f"erased-{tamsin.id}@erased.invalid" in told
 
 
-async def test_erasing_keeps_what_the_business_counts(desk: Desk, tamsin: Person) -> None:
+async def test_erasing_keeps_what_the_business_counts(desk: AdminDesk, tamsin: Person) -> None:
     facts, report = await desk.database.fetch(FACTS), await desk.database.fetch(REPORT, now=NOW)
 
     await press_erase(desk.ada, tamsin.id)
@@ -140,7 +149,7 @@ async def test_erasing_keeps_what_the_business_counts(desk: Desk, tamsin: Person
 
 
 async def test_history_forgets_the_words_and_nothing_else_and_remembers_that(
-    desk: Desk, tamsin: Person, ada: Person
+    desk: AdminDesk, tamsin: Person, ada: Person
 ) -> None:
     before = await desk.database.fetch(OF_HISTORY)
 
@@ -155,7 +164,7 @@ async def test_history_forgets_the_words_and_nothing_else_and_remembers_that(
     last = [(row["table_name"], row["row_id"], row["action"], row["actor"], row["actor_id"]) for row in after][-1]
     assert last == ("users", tamsin.id, "erased", f"admin {ada.id}", ada.id)
     assert (after[-1]["old"], after[-1]["new"], after[-1]["reason"]) == (None, None, None)
-    assert "erased it at the desk" in words((await desk.ada.get(f"/admin/user/details/{tamsin.id}")).text)
+    assert "erased it at the desk" in get_page_text((await desk.ada.get(f"/admin/user/details/{tamsin.id}")).text)
 
 
 def without_words(event: Row) -> Row:
@@ -169,7 +178,7 @@ def without_words(event: Row) -> Row:
 
 
 async def test_an_erased_customer_can_do_nothing_and_is_changed_by_nobody(
-    desk: Desk, tamsin: Person, visitor: httpx2.AsyncClient
+    desk: AdminDesk, tamsin: Person, visitor: httpx2.AsyncClient
 ) -> None:
     await press_erase(desk.ada, tamsin.id)
 
@@ -177,69 +186,69 @@ async def test_an_erased_customer_can_do_nothing_and_is_changed_by_nobody(
     for typed in (PASSWORD, "", "erased"):
         answer = await visitor.post("/auth/login", json={"email": email, "password": typed})
         assert (answer.status_code, answer.json()["code"]) == (401, "wrong-password")
-    assert (await tamsin.asks("GET", "/me")).status_code == 401
-    changed = await fill(desk.ada, f"/admin/user/edit/{tamsin.id}", name="Tamsin")
-    assert "This customer has been erased." in changed.page
+    assert (await tamsin.request("GET", "/me")).status_code == 401
+    changed = await submit_form(desk.ada, f"/admin/user/edit/{tamsin.id}", name="Tamsin")
+    assert "This customer has been erased." in changed.text
     rows = text("SELECT (SELECT count(*) FROM refresh_tokens) + (SELECT count(*) FROM idempotency_keys) AS left")
     assert await desk.database.fetch(rows) == [{"left": 0}]
 
 
 async def test_nobody_joins_or_moves_to_where_the_erased_are(
-    visitor: httpx2.AsyncClient, tom: Person, desk: Desk
+    visitor: httpx2.AsyncClient, tom: Person, desk: AdminDesk
 ) -> None:
     email = "Erased-1@Erased.invalid"
 
     joined = await visitor.post("/auth/register", json={"name": "Eve", "email": email, "password": PASSWORD})
-    moved = await tom.asks("PATCH", "/me", json={"email": email})
-    written = await fill(desk.ada, f"/admin/user/edit/{tom.id}", email=email)
+    moved = await tom.request("PATCH", "/me", json={"email": email})
+    written = await submit_form(desk.ada, f"/admin/user/edit/{tom.id}", email=email)
 
     assert [answer.json()["code"] for answer in (joined, moved)] == ["not-an-email", "not-an-email"]
-    assert "This does not look like an e-mail address." in written.page
+    assert "This does not look like an e-mail address." in written.text
 
 
-async def test_the_page_says_what_erasing_does_before_it_does_it(desk: Desk, tamsin: Person, tom: Person) -> None:
-    of_her = words((await desk.ada.get(f"/admin/user/{tamsin.id}/erase")).text)
-    of_him = words((await desk.ada.get(f"/admin/user/{tom.id}/erase")).text)
+async def test_the_page_says_what_erasing_does_before_it_does_it(desk: AdminDesk, tamsin: Person, tom: Person) -> None:
+    of_her = get_page_text((await desk.ada.get(f"/admin/user/{tamsin.id}/erase")).text)
+    of_him = get_page_text((await desk.ada.get(f"/admin/user/{tom.id}/erase")).text)
 
     assert "2 coming bookings are cancelled." in of_her
     assert "No coming booking is cancelled: there is none." in of_him
-    assert (await desk.row("users", tamsin.id) or {})["name"] == NAME
+    assert (await desk.fetch_row("users", tamsin.id) or {})["name"] == NAME
 
 
 @pytest.mark.parametrize("email", ["", "tom@example.com", f"{EMAIL}x", "%", "a\0b", "<b>", "x" * 10_000])
-async def test_another_email_erases_nobody(desk: Desk, tamsin: Person, email: str) -> None:
-    before = await desk.row("users", tamsin.id)
+async def test_another_email_erases_nobody(desk: AdminDesk, tamsin: Person, email: str) -> None:
+    before = await desk.fetch_row("users", tamsin.id)
 
     answer = await press_erase(desk.ada, tamsin.id, email)
 
-    assert (answer.status, "This is not the e-mail of this customer." in answer.page) == (400, True)
-    assert await desk.row("users", tamsin.id) == before
+    assert (answer.status, "This is not the e-mail of this customer." in answer.text) == (400, True)
+    assert await desk.fetch_row("users", tamsin.id) == before
 
 
-async def test_the_email_may_be_typed_in_any_letters(desk: Desk, tamsin: Person) -> None:
+async def test_the_email_may_be_typed_in_any_letters(desk: AdminDesk, tamsin: Person) -> None:
     assert (await press_erase(desk.ada, tamsin.id, f" {EMAIL.upper()} ")).status == 303
 
 
-async def test_who_works_here_is_not_erased(desk: Desk, mara: Person, ada: Person) -> None:
+async def test_who_works_here_is_not_erased(desk: AdminDesk, mara: Person, ada: Person) -> None:
     for person in (mara, ada):
         answer = await press_erase(desk.ada, person.id, person.user.email)
 
-        assert (answer.status, "Only a customer can be erased." in answer.page) == (403, True)
-        assert (await desk.row("users", person.id) or {})["email"] == person.user.email
-        assert "Erase…" not in words((await desk.ada.get(f"/admin/user/details/{person.id}")).text)
+        assert (answer.status, "Only a customer can be erased." in answer.text) == (403, True)
+        assert (await desk.fetch_row("users", person.id) or {})["email"] == person.user.email
+        assert "Erase…" not in get_page_text((await desk.ada.get(f"/admin/user/details/{person.id}")).text)
 
 
-async def test_nobody_is_erased_twice(desk: Desk, tamsin: Person) -> None:
+async def test_nobody_is_erased_twice(desk: AdminDesk, tamsin: Person) -> None:
     await press_erase(desk.ada, tamsin.id)
     before = await desk.database.fetch(OF_HISTORY)
 
     for email in (EMAIL, f"erased-{tamsin.id}@erased.invalid"):
         answer = await press_erase(desk.ada, tamsin.id, email)
-        assert (answer.status, "This customer has been erased." in answer.page) == (409, True)
+        assert (answer.status, "This customer has been erased." in answer.text) == (409, True)
     assert await desk.database.fetch(OF_HISTORY) == before
 
 
-async def test_of_two_who_erase_at_once_one_is_told_that_it_is_done(desk: Desk, tamsin: Person) -> None:
+async def test_of_two_who_erase_at_once_one_is_told_that_it_is_done(desk: AdminDesk, tamsin: Person) -> None:
     both = await asyncio.gather(press_erase(desk.ada, tamsin.id), press_erase(desk.ada, tamsin.id))
 
     assert sorted(answer.status for answer in both) == [303, 409]
@@ -247,13 +256,13 @@ async def test_of_two_who_erase_at_once_one_is_told_that_it_is_done(desk: Desk, 
     assert await desk.database.fetch(told) == [{"count": 1}]
 
 
-async def test_only_an_admin_erases(desk: Desk, tamsin: Person) -> None:
-    before = await desk.row("users", tamsin.id)
+async def test_only_an_admin_erases(desk: AdminDesk, tamsin: Person) -> None:
+    before = await desk.fetch_row("users", tamsin.id)
 
     assert (await desk.mara.get(f"/admin/user/{tamsin.id}/erase")).status_code == 403
     assert (await press_erase(desk.mara, tamsin.id)).status == 403
     assert (await press_erase(desk.visitor, tamsin.id)).status == 302
-    assert await desk.row("users", tamsin.id) == before
+    assert await desk.fetch_row("users", tamsin.id) == before
     for by in (Actor("admin", 2, Role.STAFF), Actor("api", tamsin.id, Role.USER)):
         with pytest.raises(no.Forbidden):
             async with desk.database.transaction(by=by) as session:
@@ -261,7 +270,7 @@ async def test_only_an_admin_erases(desk: Desk, tamsin: Person) -> None:
 
 
 @pytest.mark.parametrize("number", ["0", "999", "x", "9" * 30])
-async def test_nobody_there_is_not_found(desk: Desk, number: str) -> None:
+async def test_nobody_there_is_not_found(desk: AdminDesk, number: str) -> None:
     assert (await desk.ada.get(f"/admin/user/{number}/erase")).status_code == 404
     assert (await desk.ada.get(f"/admin/user/{number}/data")).status_code == 404
     assert (await press_erase(desk.ada, 999)).status == 404
@@ -318,7 +327,7 @@ REWRITES: list[LiteralString] = [
 
 @pytest.mark.parametrize("of", ["living", "erased", "nobody", "nonsense"])
 async def test_forging_the_setting_changes_no_history(
-    desk: Desk, tamsin: Person, tom: Person, console: Console, of: str
+    desk: AdminDesk, tamsin: Person, tom: Person, console: Console, of: str
 ) -> None:
     await press_erase(desk.ada, tamsin.id)
     before = await desk.database.fetch(OF_HISTORY)
@@ -343,7 +352,7 @@ async def test_the_function_alone_erases_nobody_who_is_not_erased(console: Conso
 
 
 async def test_what_the_database_itself_says_as_a_reason_stays(
-    desk: Desk, tamsin: Person, console: Console, haircut: Service
+    desk: AdminDesk, tamsin: Person, console: Console, haircut: Service
 ) -> None:
     herself = Actor("api", tamsin.id, Role.USER)
     async with desk.database.transaction(by=herself, now=NOW) as session:
@@ -374,7 +383,7 @@ def said(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()
 
 
-async def test_the_export_is_everything_of_one_person(desk: Desk, tamsin: Person) -> None:
+async def test_the_export_is_everything_of_one_person(desk: AdminDesk, tamsin: Person) -> None:
     answer = await desk.ada.get(f"/admin/user/{tamsin.id}/data")
 
     assert answer.headers["content-disposition"] == f'attachment; filename="bookit-person-{tamsin.id}.json"'
@@ -414,7 +423,7 @@ async def test_the_export_is_everything_of_one_person(desk: Desk, tamsin: Person
 
 
 async def test_the_export_says_nothing_of_anybody_else(
-    desk: Desk, tamsin: Person, console: Console, tom: Person
+    desk: AdminDesk, tamsin: Person, console: Console, tom: Person
 ) -> None:
     """Not even if she worked here once, and wrote to another's account."""
     herself = Actor("admin", tamsin.id, Role.STAFF)
@@ -433,8 +442,8 @@ async def test_the_export_says_nothing_of_anybody_else(
     }  # fmt: skip
 
 
-async def test_a_customer_has_the_same_document_at_the_api(desk: Desk, tamsin: Person) -> None:
-    own = await tamsin.asks("GET", "/me/export")
+async def test_a_customer_has_the_same_document_at_the_api(desk: AdminDesk, tamsin: Person) -> None:
+    own = await tamsin.request("GET", "/me/export")
     handed = await desk.ada.get(f"/admin/user/{tamsin.id}/data")
 
     assert own.status_code == 200
@@ -455,16 +464,16 @@ def alike(value: Any) -> Any:
 
 
 async def test_nobody_has_anothers_document(
-    desk: Desk, tamsin: Person, visitor: httpx2.AsyncClient, mara: Person
+    desk: AdminDesk, tamsin: Person, visitor: httpx2.AsyncClient, mara: Person
 ) -> None:
     assert (await visitor.get("/me/export")).status_code == 401
     assert (await desk.visitor.get(f"/admin/user/{tamsin.id}/data")).status_code == 302
     assert (await desk.mara.get(f"/admin/user/{tamsin.id}/data")).status_code == 403
-    assert "Export their data" not in words((await desk.mara.get(f"/admin/user/details/{tamsin.id}")).text)
+    assert "Export their data" not in get_page_text((await desk.mara.get(f"/admin/user/details/{tamsin.id}")).text)
     assert (await desk.mara.get(f"/admin/user/{mara.id}/data")).status_code == 200
 
 
-async def test_an_erased_customers_document_holds_no_person(desk: Desk, tamsin: Person) -> None:
+async def test_an_erased_customers_document_holds_no_person(desk: AdminDesk, tamsin: Person) -> None:
     await press_erase(desk.ada, tamsin.id)
 
     document = json.dumps(await data_export.export(desk.database, tamsin.user, now=NOW), default=str)

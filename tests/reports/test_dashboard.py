@@ -15,7 +15,7 @@ from bookit.policy import limits, permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service, Status
 from tests.conftest import NOW, OWNER, Clock, Person
-from tests.support.admin_client import Desk, desk, open_door, sign_in, staff_settings, words
+from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, sign_in, staff_settings
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -46,14 +46,14 @@ async def book(database: Database, person: Person, start: datetime, status: Stat
 
 def part(html: str, name: str) -> str:
     """Give what one section of the page says."""
-    return words(html[html.index(f'aria-labelledby="{name}"') :].split("</section>", 1)[0])
+    return get_page_text(html[html.index(f'aria-labelledby="{name}"') :].split("</section>", 1)[0])
 
 
-async def test_an_empty_business_is_told_so(desk: Desk) -> None:
+async def test_an_empty_business_is_told_so(desk: AdminDesk) -> None:
     answer = await desk.mara.get("/admin/")
 
     assert answer.status_code == 200
-    said = words(answer.text)
+    said = get_page_text(answer.text)
     for sentence in ("Nobody else is booked today.", "Nothing waits for confirmation.", "Nothing in these days.",
                      "Everybody who was to be here has been seen to.", "Nothing is open any more today."):  # fmt: skip
         assert sentence in said
@@ -62,7 +62,7 @@ async def test_an_empty_business_is_told_so(desk: Desk) -> None:
 
 
 async def test_today_says_what_is_next_what_waits_and_who_has_not_come(
-    desk: Desk, database: Database, tom: Person, eve: Person, chair: Resource
+    desk: AdminDesk, database: Database, tom: Person, eve: Person, chair: Resource
 ) -> None:
     await book(database, tom, NOW + timedelta(hours=2), Status.CONFIRMED)
     await book(database, eve, NOW + timedelta(hours=4), Status.PENDING)
@@ -78,7 +78,7 @@ async def test_today_says_what_is_next_what_waits_and_who_has_not_come(
     assert [time for time in ("10:00", "12:00", "13:00", "14:00") if time in nexts] == ["10:00", "12:00", "14:00"]
     assert "Tom Haircut · Lea" in nexts
     assert "Eve Pending Haircut · Lea" in nexts
-    assert words(html).count("Pending") == 1
+    assert get_page_text(html).count("Pending") == 1
     pending = part(html, "pending")
     assert "To be confirmed 2" in pending
     assert pending.index("14:00") < pending.index("Mon 14 Jan, 11:00")
@@ -93,19 +93,19 @@ async def test_today_says_what_is_next_what_waits_and_who_has_not_come(
 
 
 @pytest.mark.usefixtures("chair")
-async def test_the_links_lead_to_what_was_counted(desk: Desk, database: Database, tom: Person) -> None:
+async def test_the_links_lead_to_what_was_counted(desk: AdminDesk, database: Database, tom: Person) -> None:
     await book(database, tom, NOW + timedelta(hours=4), Status.PENDING)
     await book(database, tom, NOW - timedelta(minutes=50), Status.CONFIRMED)
 
-    waiting = words((await desk.mara.get("/admin/booking/list?status=pending&start_time=2030-01-07..")).text)
-    late = words((await desk.mara.get("/admin/booking/list?status=confirmed&start_time=..2030-01-07")).text)
+    waiting = get_page_text((await desk.mara.get("/admin/booking/list?status=pending&start_time=2030-01-07..")).text)
+    late = get_page_text((await desk.mara.get("/admin/booking/list?status=confirmed&start_time=..2030-01-07")).text)
 
     assert ("14:00" in waiting, "09:10" in waiting) == (True, False)
     assert ("14:00" in late, "09:10" in late) == (False, True)
 
 
 async def test_free_time_is_what_is_open_and_not_taken(
-    desk: Desk, database: Database, tom: Person, chair: Resource
+    desk: AdminDesk, database: Database, tom: Person, chair: Resource
 ) -> None:
     await book(database, tom, NOW + timedelta(hours=2), Status.CONFIRMED)
 
@@ -116,12 +116,12 @@ async def test_free_time_is_what_is_open_and_not_taken(
 
 
 @pytest.mark.usefixtures("chair")
-async def test_a_hold_is_shown_while_it_lives(desk: Desk, database: Database, tom: Person, clock: Clock) -> None:
+async def test_a_hold_is_shown_while_it_lives(desk: AdminDesk, database: Database, tom: Person, clock: Clock) -> None:
     await book(database, tom, NOW + timedelta(hours=2), Status.PENDING, hold=True)
 
     html = (await desk.mara.get("/admin/")).text
     held = part(html, "holds")
-    clock.pass_by(minutes=11)
+    clock.advance(minutes=11)
     after = (await desk.mara.get("/admin/")).text
 
     assert "Holds 1" in held
@@ -132,7 +132,7 @@ async def test_a_hold_is_shown_while_it_lives(desk: Desk, database: Database, to
 
 
 @pytest.mark.usefixtures("chair")
-async def test_long_lists_are_cut_and_counted(desk: Desk, database: Database, tom: Person) -> None:
+async def test_long_lists_are_cut_and_counted(desk: AdminDesk, database: Database, tom: Person) -> None:
     for day in range(limits.MAX_DASHBOARD_ROWS + 2):
         await book(database, tom, NOW + timedelta(days=7 * (day + 1), hours=1), Status.PENDING)
 
@@ -143,7 +143,7 @@ async def test_long_lists_are_cut_and_counted(desk: Desk, database: Database, to
 
 
 @pytest.mark.usefixtures("chair")
-async def test_the_charts_are_drawn_from_tables(desk: Desk, database: Database, tom: Person) -> None:
+async def test_the_charts_are_drawn_from_tables(desk: AdminDesk, database: Database, tom: Person) -> None:
     await book(database, tom, NOW - timedelta(days=7), Status.COMPLETED)
     await book(database, tom, NOW - timedelta(days=7, hours=-2), Status.NO_SHOW)
 
@@ -153,7 +153,7 @@ async def test_the_charts_are_drawn_from_tables(desk: Desk, database: Database, 
     assert '<th scope="row">Haircut</th><td data-value="35.00">35.00</td>' in html
     assert '<td data-value="50.0">50.0%</td>' in html
     assert html.count('scope="row">') == 30 + 1 + 1 + 6
-    said = words(html)
+    said = get_page_text(html)
     assert "Visits 2 Revenue 35.00 Utilisation" in said
     assert "No-show rate 50.0%" in said
 
@@ -163,7 +163,9 @@ async def test_the_charts_are_drawn_from_tables(desk: Desk, database: Database, 
     [("days=1", 1), ("days=7", 7), ("", 30), ("days=90", 90), ("from_date=2029-12-30&to_date=2030-01-03", 5)],
 )
 @pytest.mark.usefixtures("chair")
-async def test_the_charts_are_of_the_days_that_are_asked_for(desk: Desk, tom: Person, asked: str, bars: int) -> None:
+async def test_the_charts_are_of_the_days_that_are_asked_for(
+    desk: AdminDesk, tom: Person, asked: str, bars: int
+) -> None:
     await book(desk.database, tom, NOW + timedelta(hours=1), Status.CONFIRMED)
     await book(desk.database, tom, NOW - timedelta(days=7), Status.COMPLETED)
 
@@ -188,11 +190,11 @@ async def test_the_charts_are_of_the_days_that_are_asked_for(desk: Desk, tom: Pe
     ],
 )
 async def test_days_that_make_no_sense_are_refused_in_a_sentence(
-    desk: Desk, asked: str, status: int, said: str
+    desk: AdminDesk, asked: str, status: int, said: str
 ) -> None:
     answer = await desk.mara.get(f"/admin/?{asked}")
 
-    assert (answer.status_code, said in words(answer.text)) == (status, True)
+    assert (answer.status_code, said in get_page_text(answer.text)) == (status, True)
 
 
 @contextmanager
@@ -212,12 +214,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ClauseElement]]:
 
 @pytest.mark.usefixtures("chair")
 async def test_the_page_asks_few_questions_however_much_there_is(
-    desk: Desk, database: Database, tom: Person, monkeypatch: pytest.MonkeyPatch
+    desk: AdminDesk, database: Database, tom: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = []
     for day in (0, 7, 14):
         await book(database, tom, NOW + timedelta(days=day, hours=1), Status.PENDING)
-        with counted(monkeypatch) as seen, desk.counting() as others:
+        with counted(monkeypatch) as seen, desk.record_statements() as others:
             assert (await desk.mara.get("/admin/?days=90")).status_code == 200
         counts.append(len(seen) + len(others))
 
@@ -226,35 +228,35 @@ async def test_the_page_asks_few_questions_however_much_there_is(
 
 @pytest.mark.usefixtures("chair")
 async def test_the_lists_are_asked_for_by_themselves_and_keep_nobody_signed_in(
-    desk: Desk, database: Database, tom: Person, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    desk: AdminDesk, database: Database, tom: Person, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await book(database, tom, NOW + timedelta(hours=2), Status.CONFIRMED)
     page = (await desk.mara.get("/admin/")).text
-    clock.pass_by(minutes=6)
+    clock.advance(minutes=6)
 
-    with counted(monkeypatch) as seen, desk.counting() as others:
+    with counted(monkeypatch) as seen, desk.record_statements() as others:
         answer = await desk.mara.get("/admin/today")
 
     assert (answer.status_code, "set-cookie" in answer.headers) == (200, False)
     assert answer.headers["cache-control"] == "no-store"
     assert part(answer.text, "next") == part(page, "next")
     assert "<html" not in answer.text
-    assert "Monday, 07 January 2030, 10:06" in words(answer.text)
+    assert "Monday, 07 January 2030, 10:06" in get_page_text(answer.text)
     assert len(seen) + len(others) == STATEMENTS - 2  # without the figures
     assert (await desk.visitor.get("/admin/today")).status_code == 401
 
 
-async def test_sign_in_leads_to_today_and_the_menu_begins_with_it(desk: Desk) -> None:
+async def test_sign_in_leads_to_today_and_the_menu_begins_with_it(desk: AdminDesk) -> None:
     answer = await sign_in(desk.visitor, "mara@example.com")
     page = await desk.visitor.get(answer.headers["location"])
 
     assert "<title>Today – BookIt</title>" in page.text
     menu = page.text[page.text.index('<ul class="navbar-nav bk-menu"') :]
-    assert words(menu).startswith("Today Reports Desk Calendar Bookings")
+    assert get_page_text(menu).startswith("Today Reports Desk Calendar Bookings")
     assert 'aria-current="page"' in menu[: menu.index("Reports")]
 
 
-async def test_a_visitor_is_sent_to_sign_in(desk: Desk) -> None:
+async def test_a_visitor_is_sent_to_sign_in(desk: AdminDesk) -> None:
     for path in ("/admin/", "/admin/reports"):
         answer = await desk.visitor.get(path)
         assert (answer.status_code, answer.headers["location"]) == (302, "http://bookit.test/admin/login")
@@ -268,10 +270,10 @@ def test_only_who_works_here_sees_figures() -> None:
 
 @pytest.mark.parametrize("hour", [0, 23])
 @pytest.mark.usefixtures("chair")
-async def test_today_is_a_day_of_the_business(desk: Desk, tom: Person, clock: Clock, hour: int) -> None:
+async def test_today_is_a_day_of_the_business(desk: AdminDesk, tom: Person, clock: Clock, hour: int) -> None:
     clock.now = datetime(2030, 1, 6, hour, 30, tzinfo=UTC)  # In Berlin 1:30, and 0:30 of the next day.
     await book(desk.database, tom, NOW + timedelta(hours=1), Status.CONFIRMED)
 
-    page = words((await desk.mara.get("/admin/")).text)
+    page = get_page_text((await desk.mara.get("/admin/")).text)
 
     assert ("Monday, 07 January 2030, 00:30" in page, "Tom" in page) == (hour == 23, hour == 23)

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from api.auth import access_token
+from api.auth import create_access_token
 from bookit import records
 from bookit import refusals as no
 from bookit.db.pool import Database
@@ -24,8 +24,8 @@ from bookit.reports import figures
 from bookit.reports.ranges import ReportRange
 from bookit.schema.tables import Booking, CalendarException, OpeningHours, Resource, Role, Service, Status
 from bookit.settings import Settings
-from tests.conftest import NOW, OWNER, Clock, Join, Person, refused
-from tests.support.admin_client import Desk, desk, open_door, staff_settings, words
+from tests.conftest import NOW, OWNER, Clock, JoinUser, Person, status_and_code
+from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings
 
 __all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
@@ -216,15 +216,15 @@ def runs(minutes: set[datetime]) -> Iterator[list[datetime]]:
 
 
 @pytest.fixture
-def api(desk: Desk, staff_settings: Settings, mara: Person) -> httpx2.AsyncClient:
+def api(desk: AdminDesk, staff_settings: Settings, mara: Person) -> httpx2.AsyncClient:
     """Mara's client of the API of the same application."""
-    token = access_token(mara.user, staff_settings, now=NOW)
+    token = create_access_token(mara.user, staff_settings, now=NOW)
     bearer = {"Authorization": f"Bearer {token}"}
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(desk.app), base_url="http://bookit.test", headers=bearer)
 
 
 @pytest.fixture
-async def customers(join: Join) -> list[int]:
+async def customers(join: JoinUser) -> list[int]:
     return [(await join(name)).id for name in ("Tom", "Eve", "Ida", "Leo", "Kim")]
 
 
@@ -236,7 +236,7 @@ async def all_rows(database: Database) -> dict[str, list[Row]]:
 @pytest.mark.parametrize("by", ["week", "month"])
 @pytest.mark.parametrize("days", RANGES, ids=str)
 async def test_the_figures_are_those_that_one_counts_by_hand(
-    desk: Desk, api: httpx2.AsyncClient, customers: list[int], days: tuple[date, date], by: str
+    desk: AdminDesk, api: httpx2.AsyncClient, customers: list[int], days: tuple[date, date], by: str
 ) -> None:
     (first, last), chance = days, Random(f"{days}")
     await open_business(desk.database)
@@ -270,7 +270,9 @@ async def test_the_figures_are_those_that_one_counts_by_hand(
 
 
 @pytest.mark.parametrize("name", REPORTS)
-async def test_both_doors_say_the_same(desk: Desk, api: httpx2.AsyncClient, customers: list[int], name: str) -> None:
+async def test_both_doors_say_the_same(
+    desk: AdminDesk, api: httpx2.AsyncClient, customers: list[int], name: str
+) -> None:
     chance, (first, last) = Random(7), RANGES[2]
     await open_business(desk.database)
     await book_much(desk.database, customers, first, last, chance)
@@ -290,12 +292,12 @@ async def test_both_doors_say_the_same(desk: Desk, api: httpx2.AsyncClient, cust
         assert sorted(float(value) for value in row[-figure_count:] if value) == sorted(
             float(value) for value in numbers if value is not None
         )
-    assert said["meaning"] in words(page.text)
+    assert said["meaning"] in get_page_text(page.text)
     assert page.text.count("data-value=") == figure_count * len(said["periods"])
     assert f'filename="{name}-{first}-{last}.csv"' in sheet.headers["content-disposition"]
 
 
-async def test_a_name_that_looks_like_a_formula_stays_a_text(desk: Desk, tom: Person) -> None:
+async def test_a_name_that_looks_like_a_formula_stays_a_text(desk: AdminDesk, tom: Person) -> None:
     async with desk.database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"title": "=1+1", "price": 5, "duration_minutes": 30}
         await records.create(session, Service, **HERE, **facts)
@@ -325,11 +327,11 @@ BAD = {
 
 @pytest.mark.parametrize("asked", BAD)
 async def test_days_that_make_no_sense_are_refused_at_both_doors(
-    desk: Desk, api: httpx2.AsyncClient, asked: str
+    desk: AdminDesk, api: httpx2.AsyncClient, asked: str
 ) -> None:
     expected, _ = BAD[asked]
 
-    answers = [refused(await api.get(f"/reports/{name}?{asked}")) for name in REPORTS]
+    answers = [status_and_code(await api.get(f"/reports/{name}?{asked}")) for name in REPORTS]
     pages = [await desk.mara.get(f"/admin/reports?report={name}&{asked}") for name in REPORTS]
 
     assert answers == [BAD[asked]] * len(REPORTS)
@@ -344,7 +346,7 @@ async def test_a_year_is_not_too_long(api: httpx2.AsyncClient) -> None:
     assert (answer.status_code, len(answer.json()["periods"])) == (200, 12)
 
 
-async def test_a_business_where_nothing_happened_has_rates_of_nothing(desk: Desk, api: httpx2.AsyncClient) -> None:
+async def test_a_business_where_nothing_happened_has_rates_of_nothing(desk: AdminDesk, api: httpx2.AsyncClient) -> None:
     said = [(await api.get(f"/reports/{name}")).json() for name in REPORTS]
     pages = [await desk.ada.get(f"/admin/reports?report={name}") for name in REPORTS]
 
@@ -357,28 +359,30 @@ async def test_a_business_where_nothing_happened_has_rates_of_nothing(desk: Desk
 
 async def test_reports_are_for_who_works_here(cast: dict[str, Person], visitor: httpx2.AsyncClient) -> None:
     for name in REPORTS:
-        found = {who: refused(await person.asks("GET", f"/reports/{name}")) for who, person in cast.items()}
+        found = {who: status_and_code(await person.request("GET", f"/reports/{name}")) for who, person in cast.items()}
         forbidden = (403, "forbidden")
         assert found == {"tom": forbidden, "eve": forbidden, "mara": (200, None), "ada": (200, None)}
-        assert refused(await visitor.get(f"/reports/{name}")) == (401, "unauthenticated")
+        assert status_and_code(await visitor.get(f"/reports/{name}")) == (401, "unauthenticated")
 
 
-async def test_an_unknown_report_is_not_found(desk: Desk) -> None:
+async def test_an_unknown_report_is_not_found(desk: AdminDesk) -> None:
     assert (await desk.mara.get("/admin/reports?report=profit")).status_code == 404
 
 
 async def test_a_hold_counts_as_long_as_it_lives(
     database: Database, haircut: Service, tom: Person, mara: Person, clock: Clock
 ) -> None:
-    await tom.asks("POST", "/bookings", json={"service_id": haircut.id, "start_time": f"{NOW + MINUTE}", "hold": True})
+    await tom.request(
+        "POST", "/bookings", json={"service_id": haircut.id, "start_time": f"{NOW + MINUTE}", "hold": True}
+    )
 
     async def told() -> tuple[int, int]:
         today = {"from_date": "2030-01-07", "to_date": "2030-01-07"}
-        found = [(await mara.asks("GET", f"/reports/{name}", params=today)).json()["total"] for name in REPORTS[:2]]
+        found = [(await mara.request("GET", f"/reports/{name}", params=today)).json()["total"] for name in REPORTS[:2]]
         return found[0]["coming"], found[1]["booked_minutes"]
 
     while_it_lives = await told()
-    clock.pass_by(seconds=30)
+    clock.advance(seconds=30)
     still = await told()
     async with database.transaction(by=OWNER) as session:
         await session.fetch(text("UPDATE bookings SET expires_at = :at"), at=clock())
@@ -405,7 +409,7 @@ def test_the_days_before_the_first_of_all_are_none() -> None:
 
 @pytest.mark.parametrize("days", RANGES, ids=str)
 async def test_a_range_as_one_is_what_its_periods_add_up_to(
-    desk: Desk, customers: list[int], days: tuple[date, date]
+    desk: AdminDesk, customers: list[int], days: tuple[date, date]
 ) -> None:
     (first, last), chance = days, Random(f"{days}")
     await open_business(desk.database)

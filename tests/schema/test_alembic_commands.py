@@ -11,7 +11,7 @@ import pytest
 
 from bookit.db.embedded import postgres
 from bookit.schema import revisions
-from tests.conftest import TEMPLATE, make_database
+from tests.conftest import TEMPLATE_DATABASE, create_database
 from tests.db.test_embedded import is_running
 from tests.schema.test_schema import described
 from tests.schema.test_triggers import HAS_HISTORY
@@ -47,12 +47,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(server: str, worker_id: str, tmp_path: Path) -> ScratchProject:
     """Return a copy of the source on a database that is up to date."""
-    url = make_database(server, f"alembic_{worker_id}", TEMPLATE)
+    url = create_database(server, f"alembic_{worker_id}", TEMPLATE_DATABASE)
     return ScratchProject(tmp_path, DATABASE_URL=url)
 
 
 def test_the_commands_work_on_a_database_of_ones_own(server: str, worker_id: str, tmp_path: Path) -> None:
-    url = make_database(server, f"alembic_{worker_id}", "template0")
+    url = create_database(server, f"alembic_{worker_id}", "template0")
     project = ScratchProject(tmp_path, DATABASE_URL=url)
 
     assert project.alembic("upgrade", "head") == DONE

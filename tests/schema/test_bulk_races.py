@@ -10,9 +10,9 @@ from sqlalchemy import text
 from bookit import refusals as no
 from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
-from tests.conftest import Join, Person
+from tests.conftest import JoinUser, Person
 from tests.support import bulk_scenario
-from tests.support.bulk_scenario import COLOUR, HALF, LEA, MAX, TEN, refusals, rows_of, run
+from tests.support.bulk_scenario import COLOUR, HALF_HOUR, LEA, MAX, TEN, fetch_bookings, refusal_names, run_bulk
 
 WRITERS = 20
 CLEAN = {200, 201, 409}
@@ -22,17 +22,17 @@ async def write(person: Person, at: int) -> list[tuple[int, str]]:
     """Book a slot and move it, again and again, as a customer does."""
     met = []
     for turn in range(4):
-        start = TEN + HALF * ((at + turn) % 16) + timedelta(minutes=10 * (turn % 2))
-        booked = await person.asks(
+        start = TEN + HALF_HOUR * ((at + turn) % 16) + timedelta(minutes=10 * (turn % 2))
+        booked = await person.request(
             "POST",
             "/bookings",
             json={"service_id": COLOUR, "resource_id": (LEA, MAX)[at % 2], "start_time": start.isoformat()},
         )
         met.append((booked.status_code, booked.text))
         if booked.status_code == 201:
-            later = (start + HALF * 3).isoformat()
+            later = (start + HALF_HOUR * 3).isoformat()
             wanted = {"start_time": later, "resource_id": (MAX, LEA)[at % 2]}
-            moved = await person.asks("PATCH", f"/bookings/{booked.json()['id']}", json=wanted)
+            moved = await person.request("PATCH", f"/bookings/{booked.json()['id']}", json=wanted)
             met.append((moved.status_code, moved.text))
     return met
 
@@ -47,14 +47,14 @@ async def move_about(database: Database, numbers: list[int]) -> Counter[str]:
             (BulkAction.SHIFT, {"minutes": -15}),
         )
         what, more = acts[turn % 3]
-        outcomes = await run(database, numbers, what, is_all_or_nothing=False, **more)
-        met.update(why or "done" for why in refusals(outcomes).values())
+        outcomes = await run_bulk(database, numbers, what, is_all_or_nothing=False, **more)
+        met.update(why or "done" for why in refusal_names(outcomes).values())
     return met
 
 
-async def test_many_move_while_twenty_write(database: Database, join: Join) -> None:
+async def test_many_move_while_twenty_write(database: Database, join: JoinUser) -> None:
     people = [await join(f"Customer{at}") for at in range(WRITERS)]
-    await bulk_scenario.open_house(database)
+    await bulk_scenario.create_business(database)
     hers = await bulk_scenario.fill_afternoon(database, 6)
     his = await bulk_scenario.fill_afternoon(database, 6, resource=MAX)
 
@@ -70,25 +70,26 @@ async def test_many_move_while_twenty_write(database: Database, join: Join) -> N
     done = first + second  # type: ignore[operator]  # of movers, counts
     assert done["done"] > 0
     assert set(done) <= {"done", "SlotTaken", "NobodyElseFree"}
-    await bulk_scenario.require_no_overlap(database)
+    await bulk_scenario.assert_no_overlap(database)
 
 
-async def test_two_people_do_the_same_at_once_and_one_of_them_is_told(database: Database, join: Join) -> None:
+async def test_two_people_do_the_same_at_once_and_one_of_them_is_told(database: Database, join: JoinUser) -> None:
     await join("Tom")
-    await bulk_scenario.open_house(database)
+    await bulk_scenario.create_business(database)
     numbers = await bulk_scenario.fill_afternoon(database, 8)
     seen: dict[int, int | None] = dict.fromkeys(numbers, 1)
 
     found = await asyncio.gather(
-        *(run(database, numbers, BulkAction.SHIFT, seen=seen, minutes=15) for _ in range(4)), return_exceptions=True
+        *(run_bulk(database, numbers, BulkAction.SHIFT, seen_versions=seen, minutes=15) for _ in range(4)),
+        return_exceptions=True,
     )
 
     assert sorted(type(one).__name__ for one in found) == ["NotAllPossible"] * 3 + ["list"]
     for one in found:
         if isinstance(one, no.NotAllPossible):
-            assert refusals(one.outcomes) == dict.fromkeys(numbers, "Stale")
-    assert [row["start_time"] for row in (await rows_of(database)).values()] == [
-        TEN + HALF * at + HALF / 2 for at in range(8)
+            assert refusal_names(one.outcomes) == dict.fromkeys(numbers, "Stale")
+    assert [row["start_time"] for row in (await fetch_bookings(database)).values()] == [
+        TEN + HALF_HOUR * at + HALF_HOUR / 2 for at in range(8)
     ]
     counted = await database.fetch(text("SELECT count(*) AS n FROM events WHERE request_id = 'an-act'"))
     assert counted[0]["n"] == 8

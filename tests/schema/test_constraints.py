@@ -12,7 +12,7 @@ from sqlmodel import SQLModel, select
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Resource, Service, User, refusals_by_constraint, table_of
-from tests.conftest import OWNER, every_table
+from tests.conftest import OWNER, list_tables
 
 # One business with a row in every table: a visit that took place and was reviewed, and one to come.
 BUSINESS = """
@@ -211,7 +211,7 @@ BREAKING = [
 FILLED_IN = {"version", "seat"}
 NEEDED = [
     (column.table.name, column.name)
-    for table in every_table()
+    for table in list_tables()
     for column in table_of(table).columns
     if not (column.nullable or column.primary_key or column.name in FILLED_IN or column.table.name == "events")
 ]

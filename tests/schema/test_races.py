@@ -160,7 +160,7 @@ async def asked(
 ) -> list[httpx2.Response]:
     """Have each person send a request of their own, all at once."""
     requests = zip(people, paths, bodies, strict=True)
-    return await asyncio.gather(*(person.asks(method, path, json=body) for person, path, body in requests))
+    return await asyncio.gather(*(person.request(method, path, json=body) for person, path, body in requests))
 
 
 def codes(answers: Sequence[httpx2.Response]) -> Counter[str]:
@@ -317,7 +317,7 @@ async def test_three_open_rooms_of_two_places_sell_six_and_the_others_are_told_w
 
     answers = await asyncio.gather(
         *(
-            person.asks("POST", "/bookings", json=wanted, headers={"Idempotency-Key": key} if key else {})
+            person.request("POST", "/bookings", json=wanted, headers={"Idempotency-Key": key} if key else {})
             for person in customers
         )
     )
@@ -372,7 +372,7 @@ async def test_a_request_sent_20_times_at_once_with_one_key_books_once_and_is_an
     tom = customers[0]
 
     answers = await asyncio.gather(
-        *(tom.asks("POST", "/bookings", json=wanted, headers={"Idempotency-Key": "tom-1"}) for _ in range(20))
+        *(tom.request("POST", "/bookings", json=wanted, headers={"Idempotency-Key": "tom-1"}) for _ in range(20))
     )
 
     alike = {
@@ -650,9 +650,9 @@ async def test_setup_and_cleanup_keep_the_neighbours_away(
     console.execute("UPDATE services SET setup_minutes = 15, cleanup_minutes = 10")
     new_resource(console, 1)
     tom, eve = customers[:2]
-    await tom.asks("POST", "/bookings", json={"service_id": 1, "start_time": TEN.isoformat()})
+    await tom.request("POST", "/bookings", json={"service_id": 1, "start_time": TEN.isoformat()})
 
-    answer = await eve.asks("POST", "/bookings", json={"service_id": 1, "start_time": start.isoformat()})
+    answer = await eve.request("POST", "/bookings", json={"service_id": 1, "start_time": start.isoformat()})
 
     assert answer.status_code == status
 

@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 from sqlmodel import SQLModel
 
 from bookit.schema import revisions
-from tests.conftest import TEMPLATE, make_database
+from tests.conftest import TEMPLATE_DATABASE, create_database
 
 Console = psycopg.Connection[TupleRow]
 Schema = dict[tuple[str, ...], str]
@@ -71,7 +71,7 @@ def scratch(server: str, worker_id: str) -> Iterator[MakeScratch]:
 
     def make(template: str) -> str:
         made.append(f"scratch_{worker_id}_{len(made)}")
-        return make_database(server, made[-1], template)
+        return create_database(server, made[-1], template)
 
     yield make
     with psycopg.connect(server, autocommit=True) as connection:
@@ -81,7 +81,7 @@ def scratch(server: str, worker_id: str) -> Iterator[MakeScratch]:
 
 @pytest.fixture(scope="module")
 def migrated(scratch: MakeScratch) -> Iterator[Console]:
-    with psycopg.connect(scratch(TEMPLATE)) as console:
+    with psycopg.connect(scratch(TEMPLATE_DATABASE)) as console:
         yield console
 
 
@@ -205,7 +205,7 @@ def test_up_down_and_up_again_leaves_nothing_behind(scratch: MakeScratch) -> Non
 
 
 def test_a_migration_that_is_not_needed_changes_nothing(scratch: MakeScratch, declared: Schema) -> None:
-    url = scratch(TEMPLATE)
+    url = scratch(TEMPLATE_DATABASE)
 
     revisions.migrate(url)
 
@@ -231,7 +231,7 @@ def test_two_migrations_at_once_take_turns(scratch: MakeScratch) -> None:
     "lock", ["SELECT pg_advisory_xact_lock(4207, 0)", "LOCK TABLE bookings IN ACCESS SHARE MODE"], ids=["turn", "table"]
 )
 def test_a_migration_that_cannot_have_its_lock_gives_up_and_changes_nothing(scratch: MakeScratch, lock: str) -> None:
-    url = scratch(TEMPLATE)
+    url = scratch(TEMPLATE_DATABASE)
     with psycopg.connect(url) as somebody, impatient() as waits:
         before = described(somebody)
         somebody.execute(lock)

@@ -35,8 +35,8 @@ from bookit.schema.tables import (
     table_of,
 )
 from seed import bulk, review_texts, schedule, studio
-from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_PASSWORD, DEMO_STAFF, Outcome, Summary, plant
-from tests.conftest import NOW, OWNER, ROOT, TEMPLATE, make_database
+from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_PASSWORD, DEMO_STAFF, Outcome, Summary, seed_database
+from tests.conftest import NOW, OWNER, ROOT, TEMPLATE_DATABASE, create_database
 
 TABLES = (User, Service, Resource, ServiceResource, OpeningHours, CalendarException, Booking, Review)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -104,37 +104,37 @@ async def assert_keeps_the_rules(database: Database) -> None:
 def test_the_diary_fills_up_whatever_the_day(first: datetime, zone: ZoneInfo) -> None:
     for weeks in range(0, 52, 4):
         now = first + timedelta(weeks=weeks, hours=weeks)
-        laid_out = schedule.Diary(Random(weeks), now=now, zone=zone)
-        laid_out.fill(60)
+        laid_out = schedule.Schedule(Random(weeks), now=now, zone=zone)
+        laid_out.fill_with_visits(60)
 
         assert len(laid_out.visits) == 60
-        assert all(visit.made < visit.start and visit.made <= now for visit in laid_out.visits)
-        assert any(special.place == "" for special in laid_out.exceptions)
-        steps = laid_out.steps()
+        assert all(visit.booked_at < visit.start and visit.booked_at <= now for visit in laid_out.visits)
+        assert any(special.resource_name == "" for special in laid_out.exceptions)
+        steps = laid_out.list_past_steps()
         assert steps == sorted(steps, key=lambda step: step.at)
-        assert [step.visit for step in steps if step.leads_to == Status.PENDING] == list(range(60))
+        assert [step.visit_index for step in steps if step.status == Status.PENDING] == list(range(60))
 
 
 def test_there_is_enough_to_say() -> None:
-    texts = [text for said in review_texts.VOICES.values() for _, text in said]
+    texts = [text for said in review_texts.REVIEW_TEXTS.values() for _, text in said]
 
     assert len(texts) == len(set(texts)) >= 40
-    assert all(len(review_texts.about(offer)) >= 9 for offer in studio.OFFERS)
-    assert not any("reformer" in text.lower() for _, text in review_texts.about(studio.OFFERS[8]))
+    assert all(len(review_texts.find_review_texts(offer)) >= 9 for offer in studio.SERVICES)
+    assert not any("reformer" in text.lower() for _, text in review_texts.find_review_texts(studio.SERVICES[8]))
 
 
 def test_nobody_is_there_twice_and_all_addresses_are_nobodys() -> None:
-    addresses = [studio.address(name) for name in [*studio.CUSTOMERS, *studio.DESK_NAMES]]
+    addresses = [studio.make_email(name) for name in [*studio.CUSTOMERS, *studio.DESK_NAMES]]
 
     assert len(set(addresses)) == len(addresses) == 82
     assert {address.partition("@")[2] for address in addresses} == {"example.com", "example.org", "example.net"}
 
 
 async def test_the_business_obeys_the_rules(database: Database) -> None:
-    made = await plant(database, now=NOW)
+    made = await seed_database(database, now=NOW)
 
     assert made == Summary(
-        Outcome.PLANTED, services=12, resources=8, customers=80, bookings=800, reviews=await count(database, Review)
+        Outcome.SEEDED, services=12, resources=8, customers=80, bookings=800, reviews=await count(database, Review)
     )
     assert made.reviews >= 40
     await assert_keeps_the_rules(database)
@@ -152,7 +152,7 @@ async def test_the_business_obeys_the_rules(database: Database) -> None:
 
 
 async def test_history_names_who_did_what(database: Database) -> None:
-    await plant(database, now=NOW, bookings=60)
+    await seed_database(database, now=NOW, bookings=60)
 
     staff = {row["id"] for row in await rows(database, User) if row["role"] == Role.STAFF}
     events = [row for row in await rows(database, Event) if row["table_name"] == "bookings"]
@@ -169,7 +169,7 @@ async def test_history_names_who_did_what(database: Database) -> None:
 
 @pytest.mark.parametrize("email", [DEMO_ADMIN, DEMO_STAFF, DEMO_CUSTOMER])
 async def test_the_demo_people_can_sign_in(database: Database, email: str) -> None:
-    await plant(database, now=NOW, bookings=0)
+    await seed_database(database, now=NOW, bookings=0)
 
     person = await sign_in.authenticate(database, email=email, password=DEMO_PASSWORD)
 
@@ -180,12 +180,12 @@ async def test_the_demo_people_can_sign_in(database: Database, email: str) -> No
 async def test_the_same_seed_makes_the_same_business(
     database: Database, server: str, worker_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seed.business.LIVED", 30)  # The rest goes in bulk.
-    other = Database(make_database(server, f"bookit_seed_{worker_id}", TEMPLATE), size=2)
+    monkeypatch.setattr("seed.business.MAX_DETAILED_BOOKINGS", 30)  # The rest goes in bulk.
+    other = Database(create_database(server, f"bookit_seed_{worker_id}", TEMPLATE_DATABASE), size=2)
     await other.open()
     try:
         for one in (database, other):
-            await plant(one, now=NOW, seed=7, bookings=500)
+            await seed_database(one, now=NOW, seed=7, bookings=500)
         first = await everything(database)
         assert first == await everything(other)
         assert len(first["Booking"]) == 500
@@ -196,19 +196,19 @@ async def test_the_same_seed_makes_the_same_business(
 def test_another_seed_makes_another_business() -> None:
     made = []
     for seed in (1, 2):
-        made.append(schedule.Diary(Random(seed), now=NOW, zone=BERLIN))
-        made[-1].fill(50)
+        made.append(schedule.Schedule(Random(seed), now=NOW, zone=BERLIN))
+        made[-1].fill_with_visits(50)
 
     assert made[0].visits != made[1].visits
 
 
 async def test_planting_twice_does_not_double_it(database: Database) -> None:
-    await plant(database, now=NOW, bookings=20)
+    await seed_database(database, now=NOW, bookings=20)
     before = await everything(database)
 
-    again = await plant(database, now=NOW + timedelta(days=3), seed=2, bookings=50)
+    again = await seed_database(database, now=NOW + timedelta(days=3), seed=2, bookings=50)
 
-    assert again == Summary(Outcome.WAS_THERE)
+    assert again == Summary(Outcome.ALREADY_SEEDED)
     assert await everything(database) == before
 
 
@@ -221,7 +221,7 @@ async def test_a_business_at_work_is_left_alone(database: Database, haircut: Ser
             session, Booking, by=OWNER, now=NOW, user_id=mo.id, service_id=haircut.id, start_time=start
         )
 
-    made = await plant(database, now=NOW, bookings=10)
+    made = await seed_database(database, now=NOW, bookings=10)
 
     assert made == Summary(Outcome.IN_USE)
     assert await count(database, User) == 1
@@ -233,21 +233,21 @@ async def test_what_cannot_be_finished_leaves_nothing_behind(database: Database)
         await records.create(session, User, by=OWNER, now=NOW, **facts)
 
     with pytest.raises(no.EmailTaken):
-        await plant(database, now=NOW, bookings=10)
+        await seed_database(database, now=NOW, bookings=10)
 
     assert await count(database, User) == 1
     assert await count(database, Resource) == 0
 
 
 async def test_many_more_bookings_are_as_good(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seed.business.LIVED", 50)
-    monkeypatch.setattr(bulk, "EACH", 250)
+    monkeypatch.setattr("seed.business.MAX_DETAILED_BOOKINGS", 50)
+    monkeypatch.setattr(bulk, "BOOKINGS_PER_ROOM", 250)
     heard: list[int] = []
 
-    made = await plant(database, now=NOW, bookings=3000, tell=heard.append)
+    made = await seed_database(database, now=NOW, bookings=3000, on_progress=heard.append)
 
     assert made == Summary(
-        Outcome.PLANTED,
+        Outcome.SEEDED,
         services=12 + 8,
         resources=8 + 12,
         customers=80 + 295,
@@ -268,11 +268,11 @@ async def test_many_more_bookings_are_as_good(database: Database, monkeypatch: p
 
 async def test_constraints_hold_in_bulk(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A booking that would meet another is refused, and with it the whole."""
-    monkeypatch.setattr("seed.business.LIVED", 5)
-    monkeypatch.setattr(bulk, "STARTS", bulk.STARTS[:1] * len(bulk.STARTS))
+    monkeypatch.setattr("seed.business.MAX_DETAILED_BOOKINGS", 5)
+    monkeypatch.setattr(bulk, "START_TIMES", bulk.START_TIMES[:1] * len(bulk.START_TIMES))
 
     with pytest.raises(no.SlotTaken):
-        await plant(database, now=NOW, bookings=65)
+        await seed_database(database, now=NOW, bookings=65)
 
     assert await count(database, User) == 0
 
@@ -304,7 +304,7 @@ def test_the_command_fills_the_named_database(empty: str, tmp_path: Path) -> Non
 
 
 def test_the_command_asks_for_a_migrated_database(server: str, worker_id: str, tmp_path: Path) -> None:
-    bare = make_database(server, f"bookit_bare_{worker_id}", "template0")
+    bare = create_database(server, f"bookit_bare_{worker_id}", "template0")
 
     answer = seeded(bare, tmp_path)
 

@@ -16,8 +16,8 @@ from bookit.db.embedded import postgres
 from bookit.db.pool import Database
 from bookit.schema import revisions
 from bookit.settings import SettingsError, read_settings
-from tests.conftest import NOW, QUICK, make_database, sibling
-from tests.support.processes import Place, eventually, relay
+from tests.conftest import FAST_POSTGRES_SETTINGS, NOW, create_database, sibling_url
+from tests.support.processes import Workspace, relay_postgres, wait_until
 
 COMMANDS = ("serve", "migrate", "create-admin", "worker", "check")
 SECRET_KEY = "a secret that is long enough for HS256"
@@ -38,9 +38,9 @@ SOME_OF_EACH = """
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path) -> Iterator[Workspace]:
     """A folder where BookIt never ran."""
-    place = Place(tmp_path)
+    place = Workspace(tmp_path)
     yield place
     place.close()
 
@@ -48,10 +48,10 @@ def place(tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def own_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL of somebody's own: an empty database, one in use, one of a newer BookIt; a role with a password."""
-    with postgres(tmp_path_factory.mktemp("own"), QUICK) as url:
+    with postgres(tmp_path_factory.mktemp("own"), FAST_POSTGRES_SETTINGS) as url:
         revisions.migrate(url)
-        make_database(url, "empty", "template0")
-        newer = make_database(url, "newer", "bookit")
+        create_database(url, "empty", "template0")
+        newer = create_database(url, "newer", "bookit")
         with psycopg.connect(newer) as connection:
             connection.execute("UPDATE alembic_version SET version_num = '9999'")
         with psycopg.connect(url.replace("bookit@", "postgres@")) as connection:
@@ -69,14 +69,14 @@ def own_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def tcp(own_url: str) -> Iterator[str]:
     """Where that PostgreSQL listens on TCP, without TLS."""
     folder = parse_qs(urlsplit(own_url).query)["host"][0]
-    with relay(Path(folder)) as port:
+    with relay_postgres(Path(folder)) as port:
         yield f"127.0.0.1:{port}"
 
 
 @pytest.fixture
-def installed(tmp_path: Path, tcp: str) -> Iterator[Place]:
+def installed(tmp_path: Path, tcp: str) -> Iterator[Workspace]:
     """A folder where BookIt runs on a PostgreSQL of somebody's own."""
-    place = Place(tmp_path, DATABASE_URL=f"postgresql://clerk:right@{tcp}/bookit", SECRET_KEY=SECRET_KEY)
+    place = Workspace(tmp_path, DATABASE_URL=f"postgresql://clerk:right@{tcp}/bookit", SECRET_KEY=SECRET_KEY)
     yield place
     place.close()
 
@@ -87,28 +87,28 @@ def left(connection: psycopg.Connection) -> list[str]:
     return [str(word) for (word,) in rows]
 
 
-def test_help_fits_a_line_for_each_command(place: Place) -> None:
+def test_help_fits_a_line_for_each_command(place: Workspace) -> None:
     helped = place.run("--help")
 
-    assert (helped.status, helped.complained) == (0, "")
-    assert helped.said.startswith("Usage: bookit [OPTIONS] COMMAND [ARGS]...\n")
-    commands = helped.said.partition("Commands:\n")[2]
+    assert (helped.status, helped.stderr) == (0, "")
+    assert helped.stdout.startswith("Usage: bookit [OPTIONS] COMMAND [ARGS]...\n")
+    commands = helped.stdout.partition("Commands:\n")[2]
     assert sorted(re.findall(r"^  ([a-z-]+) +[A-Z].*[a-zC]\.$", commands, re.MULTILINE)) == sorted(COMMANDS)
     assert len(commands.splitlines()) == len(COMMANDS)
 
 
-def test_each_command_has_help_that_needs_nothing(place: Place) -> None:
+def test_each_command_has_help_that_needs_nothing(place: Workspace) -> None:
     with ThreadPoolExecutor() as threads:
         helped = list(threads.map(lambda command: place.run(command, "--help", DATABASE_URL="nonsense"), COMMANDS))
 
     for command, answer in zip(COMMANDS, helped, strict=True):
-        assert (answer.status, answer.complained) == (0, "")
-        assert answer.said.startswith(f"Usage: bookit {command} [OPTIONS]")
-    assert "--password-stdin" in helped[COMMANDS.index("create-admin")].said
+        assert (answer.status, answer.stderr) == (0, "")
+        assert answer.stdout.startswith(f"Usage: bookit {command} [OPTIONS]")
+    assert "--password-stdin" in helped[COMMANDS.index("create-admin")].stdout
     assert not place.home.exists()
 
 
-def test_each_variable_that_makes_no_sense_has_its_line(place: Place) -> None:
+def test_each_variable_that_makes_no_sense_has_its_line(place: Workspace) -> None:
     refusal = place.run(
         "serve",
         ALGORITHM="none",
@@ -117,7 +117,7 @@ def test_each_variable_that_makes_no_sense_has_its_line(place: Place) -> None:
         DATABASE_POOL_SIZE="0",
         DATABASE_URL=f"mysql://bookit:{GUESSED}@127.0.0.1/bookit",
         DEBUG="perhaps",
-    ).refusal
+    ).error_message
 
     assert refusal.splitlines() == [
         "DATABASE_URL: it starts with postgresql:// (BookIt runs on PostgreSQL alone)",
@@ -129,31 +129,34 @@ def test_each_variable_that_makes_no_sense_has_its_line(place: Place) -> None:
     ]
 
 
-def test_dotenv_is_read_and_the_environment_beats_it(installed: Place) -> None:
+def test_dotenv_is_read_and_the_environment_beats_it(installed: Workspace) -> None:
     (installed.folder / ".env").write_text("TIMEZONE=Mars/Olympus\nALGORITHM=none\nUNKNOWN=1\n")
 
-    assert [line.split(":")[0] for line in installed.run("check").refusal.splitlines()] == ["ALGORITHM", "TIMEZONE"]
+    assert [line.split(":")[0] for line in installed.run("check").error_message.splitlines()] == [
+        "ALGORITHM",
+        "TIMEZONE",
+    ]
     assert installed.run("check", ALGORITHM="HS384", TIMEZONE="Europe/Berlin").status == 0
 
 
-def test_a_dotenv_that_is_no_text_is_refused(place: Place) -> None:
+def test_a_dotenv_that_is_no_text_is_refused(place: Workspace) -> None:
     (place.folder / ".env").write_bytes(b"SECRET_KEY=\xff\xfe\n")
 
-    assert place.run("check").refusal == "BookIt cannot read .env: it is not UTF-8."
+    assert place.run("check").error_message == "BookIt cannot read .env: it is not UTF-8."
 
 
-def test_a_home_that_cannot_be_made_is_refused(place: Place) -> None:
-    refusal = place.run("serve", BOOKIT_HOME="/dev/null/home").refusal
+def test_a_home_that_cannot_be_made_is_refused(place: Workspace) -> None:
+    refusal = place.run("serve", BOOKIT_HOME="/dev/null/home").error_message
 
     reason = "BookIt cannot keep its secret in /dev/null/home/secret_key: Not a directory."
     assert refusal == f"{reason} Set BOOKIT_HOME to another folder."
 
 
-def test_a_kept_secret_that_was_lost_is_not_replaced_by_a_guessable_one(place: Place) -> None:
+def test_a_kept_secret_that_was_lost_is_not_replaced_by_a_guessable_one(place: Workspace) -> None:
     place.home.mkdir()
     (place.home / "secret_key").touch()
 
-    refusal = place.run("check").refusal
+    refusal = place.run("check").error_message
 
     assert refusal == f"{place.home}/secret_key holds no secret of 32 bytes. Remove it to have a new one made."
 
@@ -161,8 +164,8 @@ def test_a_kept_secret_that_was_lost_is_not_replaced_by_a_guessable_one(place: P
 @pytest.mark.parametrize(
     ("command", "secret", "what"), [("serve", "", "is missing"), ("check", "too short", "has only 9 bytes")]
 )
-def test_somebodys_own_database_needs_a_real_secret(installed: Place, command: str, secret: str, what: str) -> None:
-    refusal = installed.run(command, SECRET_KEY=secret).refusal
+def test_somebodys_own_database_needs_a_real_secret(installed: Workspace, command: str, secret: str, what: str) -> None:
+    refusal = installed.run(command, SECRET_KEY=secret).error_message
 
     assert refusal.splitlines() == [
         f"SECRET_KEY {what}. It signs sign-ins and needs 32 bytes or more. Make one with:",
@@ -178,11 +181,11 @@ def test_somebodys_own_database_needs_a_real_secret(installed: Place, command: s
         "postgresql+psycopg://clerk:r%69ght@{tcp}/bookit?sslmode=disable",
     ],
 )
-def test_every_usual_spelling_of_an_address_works(installed: Place, tcp: str, spelled: str) -> None:
+def test_every_usual_spelling_of_an_address_works(installed: Workspace, tcp: str, spelled: str) -> None:
     checked = installed.run("check", DATABASE_URL=spelled.format(tcp=tcp))
 
-    assert (checked.status, checked.complained) == (0, "")
-    assert checked.said.splitlines() == [
+    assert (checked.status, checked.stderr) == (0, "")
+    assert checked.stdout.splitlines() == [
         "The settings make sense.",
         "PostgreSQL 18 answers (the one of DATABASE_URL).",
         f"The schema is up to date ({revisions.latest_revision()}).",
@@ -206,9 +209,9 @@ def test_every_usual_spelling_of_an_address_works(installed: Place, tcp: str, sp
     ],
 )
 def test_a_database_that_cannot_be_used_is_told_in_a_sentence_without_the_password(
-    installed: Place, tcp: str, url: str, reason: str
+    installed: Workspace, tcp: str, url: str, reason: str
 ) -> None:
-    refusal = installed.run("migrate", DATABASE_URL=url.format(tcp=tcp).replace("GUESSED", GUESSED)).refusal
+    refusal = installed.run("migrate", DATABASE_URL=url.format(tcp=tcp).replace("GUESSED", GUESSED)).error_message
 
     assert refusal.startswith("BookIt cannot reach its database: ")
     assert reason in refusal
@@ -239,10 +242,10 @@ def test_what_is_no_address_is_refused_without_quoting_the_password(url: str, re
     assert GUESSED not in str(refusal.value)
 
 
-def test_each_command_tells_alike_that_it_cannot_reach_its_database(installed: Place) -> None:
+def test_each_command_tells_alike_that_it_cannot_reach_its_database(installed: Workspace) -> None:
     def refusal(command: tuple[str, ...]) -> str:
         url = f"postgresql://clerk:{GUESSED}@127.0.0.1:1/bookit"
-        return installed.run(*command, told=f"{PASSWORD}\n", DATABASE_URL=url).refusal
+        return installed.run(*command, stdin_text=f"{PASSWORD}\n", DATABASE_URL=url).error_message
 
     with ThreadPoolExecutor() as threads:
         commands = [("serve",), ("migrate",), ("create-admin", "ada@example.com", "--password-stdin"), ("worker",)]
@@ -252,52 +255,54 @@ def test_each_command_tells_alike_that_it_cannot_reach_its_database(installed: P
     assert sentence.startswith("BookIt cannot reach its database: ")
 
 
-def test_an_old_schema_stops_the_start_until_it_is_migrated(installed: Place, own_url: str) -> None:
-    installed.environment["DATABASE_URL"] = sibling(own_url, "empty")
+def test_an_old_schema_stops_the_start_until_it_is_migrated(installed: Workspace, own_url: str) -> None:
+    installed.environment["DATABASE_URL"] = sibling_url(own_url, "empty")
     needed = (
         f"The database is empty, and this BookIt needs migration {revisions.latest_revision()}. Run: bookit migrate"
     )
-    assert installed.run("serve").refusal == needed
+    assert installed.run("serve").error_message == needed
 
     assert installed.run("migrate") == (0, f"Migrated from empty to {revisions.latest_revision()}.\n", "")
     assert installed.run("migrate") == (0, f"The database is up to date ({revisions.latest_revision()}).\n", "")
 
     server = installed.serve()
-    assert httpx2.get(f"{server.address}/readyz", trust_env=False).status_code == 200
+    assert httpx2.get(f"{server.url}/readyz", trust_env=False).status_code == 200
     assert server.stop() == 0
     assert not installed.home.exists()
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
-def test_a_newer_schema_is_left_alone(installed: Place, own_url: str, command: str) -> None:
-    answer = installed.run(command, DATABASE_URL=sibling(own_url, "newer"))
+def test_a_newer_schema_is_left_alone(installed: Workspace, own_url: str, command: str) -> None:
+    answer = installed.run(command, DATABASE_URL=sibling_url(own_url, "newer"))
 
     assert answer.status == 1
-    assert answer.complained == (
+    assert answer.stderr == (
         f"This database is of a newer BookIt (migration 9999; this one knows {revisions.latest_revision()})."
         " Update BookIt.\n"
     )
 
 
-def test_a_role_that_may_not_make_tables_is_told_so(installed: Place, own_url: str) -> None:
-    url = make_database(own_url, "closed", "template0").replace("bookit@", "guest@")
+def test_a_role_that_may_not_make_tables_is_told_so(installed: Workspace, own_url: str) -> None:
+    url = create_database(own_url, "closed", "template0").replace("bookit@", "guest@")
 
-    assert installed.run("migrate", DATABASE_URL=url).refusal.startswith("The database refuses: permission denied ")
+    assert installed.run("migrate", DATABASE_URL=url).error_message.startswith(
+        "The database refuses: permission denied "
+    )
 
 
-def test_check_says_what_is_well_with_its_own_database(place: Place) -> None:
+def test_check_says_what_is_well_with_its_own_database(place: Workspace) -> None:
     well = "The settings make sense.\nPostgreSQL 18 answers (its own).\n"
     empty = "The database is empty; bookit serve makes its schema.\n"
 
     assert place.run("check") == (0, well + empty, "")
     assert place.run("migrate") == (0, f"Migrated from empty to {revisions.latest_revision()}.\n", "")
     assert place.run("check") == (0, f"{well}The schema is up to date ({revisions.latest_revision()}).\n", "")
-    assert not place.has_a_database_running
+    assert not place.is_database_running
 
 
-def test_an_admin_is_refused_by_the_rules_for_everybody(installed: Place, own_url: str) -> None:
+def test_an_admin_is_refused_by_the_rules_for_everybody(installed: Workspace, own_url: str) -> None:
     def refusal(email: str, password: str) -> str:
-        return installed.run("create-admin", email, "--password-stdin", told=password).refusal
+        return installed.run("create-admin", email, "--password-stdin", stdin_text=password).error_message
 
     with psycopg.connect(own_url) as connection:
         connection.execute("INSERT INTO users (name, email, password_hash) VALUES ('Ada', 'ada@example.com', '-')")
@@ -313,28 +318,28 @@ def test_an_admin_is_refused_by_the_rules_for_everybody(installed: Place, own_ur
     ]
 
 
-def test_the_worker_lets_go_of_what_has_run_out_until_it_is_told_to_stop(installed: Place, own_url: str) -> None:
+def test_the_worker_lets_go_of_what_has_run_out_until_it_is_told_to_stop(installed: Workspace, own_url: str) -> None:
     with psycopg.connect(own_url, autocommit=True) as connection:
         connection.execute(SOME_OF_EACH)
         worker = installed.start("worker")
-        worker.says("BookIt's worker is at work")
-        eventually(lambda: "over" not in left(connection))
+        worker.wait_for_output("BookIt's worker is at work")
+        wait_until(lambda: "over" not in left(connection))
         assert left(connection) == ["live", "live"]
     assert worker.stop() == 0
     assert worker.lines[-1] == "BookIt's worker has stopped."
-    assert "Traceback" not in worker.said
+    assert "Traceback" not in worker.output
 
 
-def test_a_migration_that_was_told_to_stop_does_not_claim_success(installed: Place, own_url: str) -> None:
-    url = make_database(own_url, "locked", "template0")
+def test_a_migration_that_was_told_to_stop_does_not_claim_success(installed: Workspace, own_url: str) -> None:
+    url = create_database(own_url, "locked", "template0")
     with psycopg.connect(url) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(4207, 0)")
         migration = installed.start("migrate", DATABASE_URL=url)
         waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        eventually(lambda: connection.execute(waiting).fetchone() is not None)
+        wait_until(lambda: connection.execute(waiting).fetchone() is not None)
 
         assert migration.stop() == 1
-    assert "Traceback" not in migration.said
+    assert "Traceback" not in migration.output
 
 
 async def test_tidying_up_keeps_what_still_lives(database: Database) -> None:

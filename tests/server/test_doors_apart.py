@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from bookit.people import passwords
-from tests.conftest import PASSWORD, TEMPLATE, make_database
-from tests.support.admin_client import words
-from tests.support.browser import serving
+from tests.conftest import PASSWORD, TEMPLATE_DATABASE, create_database
+from tests.support.admin_client import get_page_text
+from tests.support.browser import run_server
 
 TOM = {"name": "Tom", "email": "tom@example.com", "password": PASSWORD}
 HAIRCUT = {"title": "Haircut", "price": "35", "duration_minutes": "45", "setup_minutes": "0", "cleanup_minutes": "0"}
@@ -30,7 +30,7 @@ class Apart(NamedTuple):
 @pytest.fixture(scope="module")
 def apart(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
     """Open the doors apart, on a database where Ada is admin."""
-    url = make_database(server, f"apart_{worker_id}", TEMPLATE)
+    url = create_database(server, f"apart_{worker_id}", TEMPLATE_DATABASE)
     with psycopg.connect(url) as connection:
         connection.execute(
             "INSERT INTO users (name, email, role, password_hash) VALUES ('Ada', 'ada@example.com', 'admin', %s)",
@@ -39,7 +39,7 @@ def apart(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory)
     with ExitStack() as opened:
 
         def client(door: str) -> httpx2.Client:
-            address = opened.enter_context(serving(tmp_path_factory.mktemp(door), url, "--only", door, DEBUG="true"))
+            address = opened.enter_context(run_server(tmp_path_factory.mktemp(door), url, "--only", door, DEBUG="true"))
             return opened.enter_context(httpx2.Client(base_url=address, headers={"origin": address}, trust_env=False))
 
         desk, customers = client("admin"), client("api")
@@ -58,13 +58,13 @@ def test_what_one_door_writes_the_other_shows(apart: Apart) -> None:
     (service,) = customers.get("/services").json()
     wanted = {"service_id": service["id"], "start_time": TOMORROW.isoformat()}
     booking = customers.post("/bookings", json=wanted, headers=bearer).raise_for_status().json()
-    listed = words(desk.get("/admin/booking/list").text)
+    listed = get_page_text(desk.get("/admin/booking/list").text)
     desk.post("/admin/booking/action/confirm", data={"pks": str(booking["id"])})
     confirmed = customers.get(f"/bookings/{booking['id']}", headers=bearer).json()
 
     assert (service["title"], booking["status"], confirmed["status"]) == ("Haircut", "pending", "confirmed")
     assert "Tom Haircut" in listed
-    history = words(desk.get(f"/admin/booking/details/{booking['id']}").text)
+    history = get_page_text(desk.get(f"/admin/booking/details/{booking['id']}").text)
     assert "created it through the API." in history
     assert "changed it at the desk." in history
 

@@ -22,7 +22,7 @@ import pytest
 from bookit.db import embedded
 from bookit.db.embedded import DatabaseWillNotStart, postgres
 from tests.conftest import ROOT
-from tests.support.processes import BOOKIT, Place, Process, eventually
+from tests.support.processes import BOOKIT_COMMAND, BookitProcess, Workspace, wait_until
 
 WORKER = r"Started server process \[(\d+)\]"
 A_BOOKING = """
@@ -39,9 +39,9 @@ EMAIL, PASSWORD = "ada@example.com", "correct horse battery"
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Place]:
+def fresh(tmp_path: Path) -> Iterator[Workspace]:
     """A folder where BookIt never ran."""
-    place = Place(tmp_path)
+    place = Workspace(tmp_path)
     yield place
     place.close()
 
@@ -49,8 +49,8 @@ def fresh(tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture(scope="session")
 def made_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a database and an admin, made once."""
-    place = Place(tmp_path_factory.mktemp("made"))
-    made = place.run("create-admin", EMAIL, "--password-stdin", told=f"{PASSWORD}\n")
+    place = Workspace(tmp_path_factory.mktemp("made"))
+    made = place.run("create-admin", EMAIL, "--password-stdin", stdin_text=f"{PASSWORD}\n")
     assert made == (0, f"{EMAIL} is an admin.\n", "")
     with (place.home / "postgres/data/postgresql.conf").open("a") as conf:
         conf.write("fsync = off\n")
@@ -58,16 +58,16 @@ def made_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(made_home: Path, fresh: Place) -> Place:
+def place(made_home: Path, fresh: Workspace) -> Workspace:
     """A folder where BookIt has run before, and has an admin."""
     subprocess.run(["cp", "-a", made_home, fresh.home], check=True)
     return fresh
 
 
 @pytest.fixture(scope="module")
-def running(made_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Process]]:
+def running(made_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, BookitProcess]]:
     """A folder where BookIt runs, telling all it can, and what runs there."""
-    place = Place(tmp_path_factory.mktemp("running"))
+    place = Workspace(tmp_path_factory.mktemp("running"))
     subprocess.run(["cp", "-a", made_home, place.home], check=True)
     yield place, place.serve(DEBUG="true")
     place.close()
@@ -97,122 +97,122 @@ def one_answers_while_the_other_stands_still(pids: list[str], ask: Callable[[], 
             os.kill(int(pid), signal.SIGCONT)
 
 
-def test_the_first_start_makes_everything_and_says_where_bookit_is_open(fresh: Place) -> None:
+def test_the_first_start_makes_everything_and_says_where_bookit_is_open(fresh: Workspace) -> None:
     server = fresh.serve(http_proxy="http://127.0.0.1:1")  # which leads nowhere
 
-    with server.visited() as client:
+    with server.open_client() as client:
         assert client.get("/readyz").json() == {"status": "ok"}
-    assert f"the API, to try      {server.address}/docs" in server.said
-    assert "password" not in server.said
+    assert f"the API, to try      {server.url}/docs" in server.output
+    assert "password" not in server.output
     assert sorted(path.name for path in fresh.home.iterdir()) == ["postgres", "secret_key"]
     assert (fresh.home / "secret_key").stat().st_mode & 0o777 == 0o600
 
     assert server.stop(signal.SIGINT) == 0
-    assert "Traceback" not in server.said
-    assert not fresh.has_a_database_running
+    assert "Traceback" not in server.output
+    assert not fresh.is_database_running
 
 
-def test_when_its_terminal_is_closed_it_stops_its_database_too(place: Place) -> None:
-    python, option, program = BOOKIT
+def test_when_its_terminal_is_closed_it_stops_its_database_too(place: Workspace) -> None:
+    python, option, program = BOOKIT_COMMAND
     heeding = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # which whoever runs the tests may ignore
     place.command = (python, option, f"{heeding}; {program}")
     server = place.serve()
-    assert server.address
+    assert server.url
 
     assert server.stop(signal.SIGHUP) == 0
-    assert "Traceback" not in server.said
-    assert not place.has_a_database_running
+    assert "Traceback" not in server.output
+    assert not place.is_database_running
 
 
 @pytest.mark.parametrize("sign", ["postgres/data.new", "postgres/log"])
-def test_told_to_stop_in_the_middle_of_the_first_start_it_leaves_nothing_running(fresh: Place, sign: str) -> None:
+def test_told_to_stop_in_the_middle_of_the_first_start_it_leaves_nothing_running(fresh: Workspace, sign: str) -> None:
     server = fresh.serve()
-    eventually((fresh.home / sign).exists)
+    wait_until((fresh.home / sign).exists)
 
-    server.tell(signal.SIGINT)
+    server.send_signal(signal.SIGINT)
     time.sleep(0.05)
     assert server.stop(signal.SIGINT) == 0  # Told again, by somebody impatient.
-    assert server.said == ""
-    assert not fresh.has_a_database_running
+    assert server.output == ""
+    assert not fresh.is_database_running
     with postgres(fresh.home) as url, psycopg.connect(url) as connection:
         assert connection.execute("SELECT 'usable'").fetchone() == ("usable",)
 
 
-def test_a_request_in_flight_is_answered_before_the_end(place: Place) -> None:
+def test_a_request_in_flight_is_answered_before_the_end(place: Workspace) -> None:
     server = place.serve()
     body = json.dumps({"email": EMAIL, "password": PASSWORD}).encode()
     head = (
         "POST /auth/login HTTP/1.1\r\nHost: bookit\r\nExpect: 100-continue\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    host, port = server.address.removeprefix("http://").split(":")
+    host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(head.encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
 
-        server.tell(signal.SIGTERM).says("Shutting down")
+        server.send_signal(signal.SIGTERM).wait_for_output("Shutting down")
         connection.sendall(body)
 
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
-    assert server.ends() == 0
-    assert not place.has_a_database_running
+    assert server.wait() == 0
+    assert not place.is_database_running
 
 
-def test_workers_share_the_database_and_a_killed_one_is_replaced(place: Place) -> None:
+def test_workers_share_the_database_and_a_killed_one_is_replaced(place: Workspace) -> None:
     server = place.serve("--workers", "2")
-    first, second = server.says(WORKER, times=2)
+    first, second = server.wait_for_output(WORKER, times=2)
 
     def ask() -> httpx2.Response:
-        with server.visited() as client:
+        with server.open_client() as client:
             return client.get("/readyz")
 
     one_answers_while_the_other_stands_still([first, second], ask)
     os.kill(int(first), signal.SIGKILL)
-    third = server.says(WORKER, times=3)[2]
+    third = server.wait_for_output(WORKER, times=3)[2]
     one_answers_while_the_other_stands_still([second, third], ask)
 
     assert server.stop() == 0
-    assert not place.has_a_database_running
+    assert not place.is_database_running
 
 
-def test_after_its_parent_was_killed_the_next_start_finds_the_port_free_and_the_sign_in_valid(place: Place) -> None:
+def test_after_its_parent_was_killed_the_next_start_finds_the_port_free_and_the_sign_in_valid(place: Workspace) -> None:
     server = place.serve("--workers", "2")
-    server.says(WORKER, times=2)
-    with server.visited() as client:
+    server.wait_for_output(WORKER, times=2)
+    with server.open_client() as client:
         tokens = sign_in(client)
     server.process.kill()
-    assert server.ends() == -signal.SIGKILL
-    assert place.has_a_database_running
+    assert server.wait() == -signal.SIGKILL
+    assert place.is_database_running
 
-    server = place.start("serve", "--port", server.address.rpartition(":")[2])
-    with server.visited() as client:
+    server = place.start("serve", "--port", server.url.rpartition(":")[2])
+    with server.open_client() as client:
         assert whoever(client, tokens)["role"] == "admin"
     assert server.stop() == 0
-    assert not place.has_a_database_running
+    assert not place.is_database_running
 
 
-def test_two_first_starts_at_once_work_together_until_the_second_ends(fresh: Place) -> None:
+def test_two_first_starts_at_once_work_together_until_the_second_ends(fresh: Workspace) -> None:
     first, second = fresh.serve(), fresh.serve()
     person = {"name": "Tom", "email": "tom@example.com", "password": PASSWORD}
 
-    with first.visited() as client:
+    with first.open_client() as client:
         client.post("/auth/register", json=person).raise_for_status()
         tokens = sign_in(client, person["email"])
-    with second.visited() as client:
+    with second.open_client() as client:
         assert whoever(client, tokens)["name"] == "Tom"
         assert first.stop() == 0
         assert whoever(client, tokens)["name"] == "Tom"
     assert second.stop() == 0
 
-    assert not fresh.has_a_database_running
+    assert not fresh.is_database_running
     assert sorted(path.name for path in fresh.home.iterdir()) == ["postgres", "secret_key"]
 
 
-def test_a_taken_port_is_said_at_once(fresh: Place) -> None:
+def test_a_taken_port_is_said_at_once(fresh: Workspace) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
 
-        refusal = fresh.run("serve", "--port", port).refusal
+        refusal = fresh.run("serve", "--port", port).error_message
 
     assert refusal == (
         f"BookIt cannot listen on 127.0.0.1:{port}: Address already in use. Choose others with --host and --port."
@@ -221,8 +221,8 @@ def test_a_taken_port_is_said_at_once(fresh: Place) -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "x" * 64])
-def test_a_host_that_is_not_here_is_said_at_once(fresh: Place, host: str) -> None:
-    refusal = fresh.run("serve", "--host", host).refusal
+def test_a_host_that_is_not_here_is_said_at_once(fresh: Workspace, host: str) -> None:
+    refusal = fresh.run("serve", "--host", host).error_message
 
     assert refusal.startswith(f"BookIt cannot listen on {host}:8000: ")
     assert refusal.endswith(". Choose others with --host and --port.")
@@ -230,9 +230,9 @@ def test_a_host_that_is_not_here_is_said_at_once(fresh: Place, host: str) -> Non
     assert not (fresh.home / "postgres").exists()
 
 
-def test_each_request_is_one_line_of_log_and_none_tells_a_secret(running: tuple[Place, Process]) -> None:
+def test_each_request_is_one_line_of_log_and_none_tells_a_secret(running: tuple[Workspace, BookitProcess]) -> None:
     place, server = running
-    with server.visited() as client:
+    with server.open_client() as client:
         client.headers["X-Request-Id"] = "mine"
         tokens = sign_in(client)
         whoever(client, tokens)
@@ -240,9 +240,9 @@ def test_each_request_is_one_line_of_log_and_none_tells_a_secret(running: tuple[
         renewed = client.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]}).json()
         client.post("/auth/login", json={"email": EMAIL, "password": "wrong horse battery"})
         client.get("/nowhere", headers={"Cookie": f"session={PASSWORD}"})
-    server.says('"path":"/nowhere"')
+    server.wait_for_output('"path":"/nowhere"')
 
-    requests = [line for line in server.logged if line["event"] == "request" and line["request_id"] == "mine"]
+    requests = [line for line in server.log_entries if line["event"] == "request" and line["request_id"] == "mine"]
     assert [(line["method"], line["path"], line["status"]) for line in requests] == [
         ("POST", "/auth/login", 200),
         ("GET", "/me", 200),
@@ -253,58 +253,60 @@ def test_each_request_is_one_line_of_log_and_none_tells_a_secret(running: tuple[
     ]
     banner = [line for line in server.lines if not line.startswith("{")]
     assert all(line == "" or line.startswith("  ") for line in banner)
-    all_said = server.said + (place.home / "postgres/log").read_text()
+    all_said = server.output + (place.home / "postgres/log").read_text()
     secret = (place.home / "secret_key").read_text()
     for told in (PASSWORD, "wrong horse", "$2b$", secret, *tokens.values(), *renewed.values()):
         assert told == "bearer" or told not in all_said
 
 
-def test_an_admin_is_made_while_it_serves_and_no_trace_has_the_password(running: tuple[Place, Process]) -> None:
+def test_an_admin_is_made_while_it_serves_and_no_trace_has_the_password(
+    running: tuple[Workspace, BookitProcess],
+) -> None:
     place, server = running
     secret = "a passphrase of many words"
 
-    made = place.run("create-admin", "Bea@Example.com", "--name", "Bea", "--password-stdin", told=f"{secret}\n")
+    made = place.run("create-admin", "Bea@Example.com", "--name", "Bea", "--password-stdin", stdin_text=f"{secret}\n")
 
     assert made == (0, "Bea@Example.com is an admin.\n", "")
-    with server.visited() as client:
+    with server.open_client() as client:
         me = whoever(client, sign_in(client, "bea@example.com", secret))
         assert (me["name"], me["role"]) == ("Bea", "admin")
     with postgres(place.home) as url, psycopg.connect(url) as connection:
         events = str(connection.execute("SELECT * FROM events").fetchall())
     assert "bea@example.com" in events.lower()
-    for trace in (events, server.said, (place.home / "postgres/log").read_text()):
+    for trace in (events, server.output, (place.home / "postgres/log").read_text()):
         assert secret not in trace
         assert "$2b$" not in trace
 
 
-def test_a_demo_has_a_sign_in_that_the_banner_tells(fresh: Place) -> None:
+def test_a_demo_has_a_sign_in_that_the_banner_tells(fresh: Workspace) -> None:
     server = fresh.serve("--demo")
 
-    server.says("Ctrl-C")
-    password, *people = re.findall(r"(?<=password )\S+|\S+@example.com", server.said)
+    server.wait_for_output("Ctrl-C")
+    password, *people = re.findall(r"(?<=password )\S+|\S+@example.com", server.output)
 
-    with server.visited() as client:
+    with server.open_client() as client:
         roles = [whoever(client, sign_in(client, who, password))["role"] for who in people]
         assert len(client.get("/services").json()) == 12
     assert roles == ["user", "staff", "admin"]
     assert server.stop() == 0
 
 
-def test_a_database_in_use_gets_no_demo_and_the_banner_no_sign_in(place: Place) -> None:
+def test_a_database_in_use_gets_no_demo_and_the_banner_no_sign_in(place: Workspace) -> None:
     with postgres(place.home) as url, psycopg.connect(url) as connection:
         connection.execute(A_BOOKING)
 
     server = place.serve("--demo")
 
-    assert server.address
-    assert "This database has bookings of its own" in server.said
-    assert "Sign in" not in server.said
+    assert server.url
+    assert "This database has bookings of its own" in server.output
+    assert "Sign in" not in server.output
 
 
-def test_a_demo_is_for_the_database_of_its_own_alone(fresh: Place) -> None:
+def test_a_demo_is_for_the_database_of_its_own_alone(fresh: Workspace) -> None:
     url = "postgresql://bookit@127.0.0.1:1/bookit"
 
-    refusal = fresh.run("serve", "--demo", DATABASE_URL=url, SECRET_KEY="s" * 32).refusal
+    refusal = fresh.run("serve", "--demo", DATABASE_URL=url, SECRET_KEY="s" * 32).error_message
 
     assert refusal == "--demo makes people with a known password, so it works on the embedded database alone."
 
@@ -318,14 +320,14 @@ def test_an_ordinary_user_serves_from_a_folder_of_their_own() -> None:
         pytest.skip("an ordinary user cannot reach this Python")
     with tempfile.TemporaryDirectory(prefix="b-") as folder, ExitStack() as on_leaving:
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-        place = Place(Path(folder))
+        place = Workspace(Path(folder))
         on_leaving.callback(place.close)
-        place.command, place.popen = (*bridge, *BOOKIT), who
+        place.command, place.popen_options = (*bridge, *BOOKIT_COMMAND), who
 
         server = place.serve()
 
-        with server.visited() as client:
+        with server.open_client() as client:
             assert client.get("/readyz").status_code == 200
         assert {path.owner() for path in [place.home, *place.home.iterdir()]} == {"nobody"}
         assert server.stop() == 0
-        assert not place.has_a_database_running
+        assert not place.is_database_running

@@ -17,8 +17,8 @@ from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, Service, User
 from bookit.settings import Settings
 from server.app import build
-from tests.conftest import NOW, OWNER, PASSWORD, TEMPLATE, TOMORROW_AT_TEN, Clock, make_database
-from tests.support.admin_client import browser, fill, sign_in, words
+from tests.conftest import NOW, OWNER, PASSWORD, TEMPLATE_DATABASE, TOMORROW_AT_TEN, Clock, create_database
+from tests.support.admin_client import get_page_text, make_browser, sign_in, submit_form
 
 EVENING = datetime(2030, 1, 7, 22, 30, tzinfo=UTC)  # still the 7th in Berlin, and the 8th in Tokyo
 
@@ -56,7 +56,7 @@ async def open_business(url: str, stack: AsyncExitStack, settings: Settings, clo
     app = build(settings, clock=clock)
     app.state.database = database
     stack.push_async_callback(app.state.staff_site.close)
-    return Business(database, await stack.enter_async_context(browser(app)))
+    return Business(database, await stack.enter_async_context(make_browser(app)))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ async def businesses(
     async with AsyncExitStack() as stack:
         opened = []
         for owner, zone, clock in (("Berta", "Europe/Berlin", earlier), ("Toshiro", "Asia/Tokyo", later)):
-            url = make_database(server, f"bookit_{worker_id}_{owner.lower()}", TEMPLATE)
+            url = create_database(server, f"bookit_{worker_id}_{owner.lower()}", TEMPLATE_DATABASE)
             settings = Settings(
                 database_url=url,
                 secret_key=f"the secret of {owner}, which is long enough",
@@ -97,7 +97,7 @@ async def test_each_shows_and_reads_times_in_its_own_zone(businesses: Businesses
         assert f"Tue 08 Jan 2030, {start}</time>" in await business.page("booking/details/1")
         assert f"Tue 08 Jan 2030, {start}</time>" in await business.page("booking/list?start_time=all")
         assert f'value="2030-01-08T{start}"' in await business.page("booking/edit/1")
-        assert f"{zone} time." in words(await business.page("booking/create"))
+        assert f"{zone} time." in get_page_text(await business.page("booking/create"))
         assert f'data-offset="{offset}"' in await business.page("calendar")
         fed = await business.owner.get(
             "/admin/calendar/feed", params={"start": "2030-01-08T00:00:00", "end": "2030-01-09T00:00:00"}
@@ -116,13 +116,13 @@ async def test_each_has_its_own_clock(businesses: Businesses) -> None:
 
 async def test_each_reads_and_writes_its_own_database(businesses: Businesses) -> None:
     for business, name in zip(businesses, ("Chair in Berlin", "Chair in Tokyo"), strict=True):
-        assert (await fill(business.owner, "/admin/resource/edit/1", name=name)).status == 302
+        assert (await submit_form(business.owner, "/admin/resource/edit/1", name=name)).status == 302
     for business, name, owner in zip(
         businesses, ("Chair in Berlin", "Chair in Tokyo"), ("Berta", "Toshiro"), strict=True
     ):
         assert await business.resource_names() == [name]
         assert name in await business.page("resource/list")
-        assert f"{owner} (admin) changed it at the desk." in words(await business.page("resource/details/1"))
+        assert f"{owner} (admin) changed it at the desk." in get_page_text(await business.page("resource/details/1"))
         assert re.findall(r"^\d+,(\w+)", await business.page("user/export/csv"), re.MULTILINE) == [owner]
         found = await business.owner.get("/admin/booking/ajax/lookup", params={"name": "user", "term": "o"})
         assert [choice["text"].partition(" ")[0] for choice in found.json()["results"]] in ([owner], [])

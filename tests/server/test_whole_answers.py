@@ -8,8 +8,8 @@ import struct
 import httpx2
 
 from server.runner import Whole
-from tests.support.browser import Served, served
-from tests.support.processes import eventually
+from tests.support.browser import RunningServer, served
+from tests.support.processes import wait_until
 
 __all__ = ["served"]  # a fixture, which pytest finds by its name here
 
@@ -83,7 +83,7 @@ async def test_who_has_left_is_sent_nothing() -> None:
     assert wire.sent == []
 
 
-def test_who_hangs_up_on_what_they_asked_is_no_bug(served: Served) -> None:
+def test_who_hangs_up_on_what_they_asked_is_no_bug(served: RunningServer) -> None:
     address = httpx2.URL(served.url)
     at_once = struct.pack("ii", 1, 0)  # to reset the connection, rather than to close it in peace
 
@@ -94,11 +94,11 @@ def test_who_hangs_up_on_what_they_asked_is_no_bug(served: Served) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
     httpx2.get(f"{served.url}/healthz", headers={"X-Request-Id": "the-last"})
 
-    eventually(lambda: '"the-last"' in served.log.read_text("utf-8"))
+    wait_until(lambda: '"the-last"' in served.log.read_text("utf-8"))
     assert '"event":"bug"' not in served.log.read_text("utf-8")
 
 
-def test_answers_keep_their_order_with_and_without_a_body(served: Served) -> None:
+def test_answers_keep_their_order_with_and_without_a_body(served: RunningServer) -> None:
     asked = ["HEAD /healthz", "GET /healthz", "GET /nowhere", "HEAD /healthz"]
     address = httpx2.URL(served.url)
     lines = [f"{one} HTTP/1.1\r\nHost: here\r\n" for one in asked]

@@ -23,17 +23,17 @@ from bookit.settings import Settings
 from server.app import build
 from tests.conftest import NOW, OWNER, PASSWORD, TOMORROW_AT_TEN, Clock, Person
 
-PLACE = "http://bookit.test"
-ALL = ("booking", "review", "service", "resource", "opening-hours", "calendar-exception", "user", "event")
-DATABASE_TEXT = re.compile(
+BASE_URL = "http://bookit.test"
+ALL_VIEWS = ("booking", "review", "service", "resource", "opening-hours", "calendar-exception", "user", "event")
+INTERNALS_PATTERN = re.compile(
     r"psycopg|sqlalchemy|\b(SELECT|INSERT|UPDATE|DELETE)\b|constraint|violates|password_hash|Traceback|invalid literal"
     r"|out of range for|invalid input|sqlalche\.me|\[SQL"
 )
 
 
-def browser(app: Starlette, place: str = PLACE) -> httpx2.AsyncClient:
+def make_browser(app: Starlette, base_url: str = BASE_URL) -> httpx2.AsyncClient:
     """Make a browser with cookies of its own, which says where its forms come from."""
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=place, headers={"origin": place})
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=base_url, headers={"origin": base_url})
 
 
 async def sign_in(client: httpx2.AsyncClient, email: str, password: str = PASSWORD) -> httpx2.Response:
@@ -41,7 +41,7 @@ async def sign_in(client: httpx2.AsyncClient, email: str, password: str = PASSWO
 
 
 @dataclass
-class Desk:
+class AdminDesk:
     """The staff door, with Mara and Ada signed in, and a visitor who is not."""
 
     app: Starlette
@@ -52,7 +52,7 @@ class Desk:
     visitor: httpx2.AsyncClient
 
     @contextmanager
-    def counting(self) -> Iterator[list[str]]:
+    def record_statements(self) -> Iterator[list[str]]:
         """Collect the statements that pages read with."""
         seen: list[str] = []
 
@@ -66,14 +66,14 @@ class Desk:
         finally:
             event.remove(engine, "before_cursor_execute", note)
 
-    async def row(self, table: str, number: int) -> Row | None:
+    async def fetch_row(self, table: str, number: int) -> Row | None:
         """Give a row as the database has it."""
         rows = await self.database.fetch(text(f"SELECT * FROM {table} WHERE id = :id"), id=number)
         return rows[0] if rows else None
 
-    async def told(self, client: httpx2.AsyncClient, identity: str = "booking") -> str:
+    async def fetch_list_text(self, client: httpx2.AsyncClient, identity: str = "booking") -> str:
         """Give what the next page of a list says."""
-        return words((await client.get(f"/admin/{identity}/list")).text)
+        return get_page_text((await client.get(f"/admin/{identity}/list")).text)
 
 
 @pytest.fixture
@@ -82,11 +82,11 @@ def staff_settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"bookit_demo": True, "timezone": "Europe/Berlin"})
 
 
-OpenDoor = Callable[[Settings], Starlette]
+BuildApp = Callable[[Settings], Starlette]
 
 
 @pytest.fixture
-async def open_door(database: Database, clock: Clock) -> AsyncIterator[OpenDoor]:
+async def open_door(database: Database, clock: Clock) -> AsyncIterator[BuildApp]:
     """Build applications whose staff door is on this test's database."""
     opened: list[StaffSite] = []
 
@@ -104,15 +104,15 @@ async def open_door(database: Database, clock: Clock) -> AsyncIterator[OpenDoor]
 
 @pytest.fixture
 async def desk(
-    open_door: OpenDoor, staff_settings: Settings, database: Database, mara: Person, ada: Person
-) -> AsyncIterator[Desk]:
+    open_door: BuildApp, staff_settings: Settings, database: Database, mara: Person, ada: Person
+) -> AsyncIterator[AdminDesk]:
     """The staff door, open."""
     app = open_door(staff_settings)
-    clients = [browser(app) for _ in range(3)]
+    clients = [make_browser(app) for _ in range(3)]
     for client, person in zip(clients, (mara, ada), strict=False):
         answer = await sign_in(client, person.user.email)
         assert answer.status_code == 303, answer.text
-    yield Desk(app, app.state.staff_site, database, *clients)
+    yield AdminDesk(app, app.state.staff_site, database, *clients)
     for client in clients:
         await client.aclose()
 
@@ -125,15 +125,15 @@ async def visit(database: Database, tom: Person, haircut: Service) -> Booking:
         return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
 
 
-class Page(HTMLParser):
+class ParsedPage(HTMLParser):
     """What a page says, and what its forms would send as they stand."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.said: list[str] = []
+        self.texts: list[str] = []
         self.fields: dict[str, str] = {}
         self.selects: dict[str, list[str]] = {}
-        self._in: list[str] = []
+        self._hidden_tags: list[str] = []
         self._select = self._area = ""
         self.feed(html)
 
@@ -142,7 +142,7 @@ class Page(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         name = given.get("name", "")
         if tag in {"script", "style"}:
-            self._in.append(tag)
+            self._hidden_tags.append(tag)
         elif tag == "input" and name and given.get("type") not in {"submit", "button"}:
             is_sent = given.get("type") not in {"checkbox", "radio"} or "checked" in given
             if is_sent:
@@ -162,8 +162,8 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         """Leave a tag."""
-        if tag in {"script", "style"} and self._in:
-            self._in.pop()
+        if tag in {"script", "style"} and self._hidden_tags:
+            self._hidden_tags.pop()
         if tag == "textarea":
             self.fields[self._area] = self.fields[self._area].removeprefix("\r").removeprefix("\n")  # As browsers do.
             self._area = ""
@@ -174,23 +174,23 @@ class Page(HTMLParser):
         """Note what is said."""
         if self._area:
             self.fields[self._area] += data
-        if not self._in and data.strip():
-            self.said.append(" ".join(data.split()))
+        if not self._hidden_tags and data.strip():
+            self.texts.append(" ".join(data.split()))
 
 
-def words(html: str) -> str:
+def get_page_text(html: str) -> str:
     """Give what a page says, without its tags."""
-    return " ".join(Page(html).said)
+    return " ".join(ParsedPage(html).texts)
 
 
 @dataclass
-class Answer:
+class FormResult:
     """What came of a form."""
 
     status: int
-    page: str
+    text: str
     html: str = field(repr=False)
-    where: str = ""
+    location: str = ""
 
     @property
     def is_refused(self) -> bool:
@@ -198,27 +198,27 @@ class Answer:
         return self.status in {400, 403, 404, 409, 412, 422}
 
 
-async def fill(client: httpx2.AsyncClient, path: str, *without: str, **changed: Any) -> Answer:
+async def submit_form(client: httpx2.AsyncClient, path: str, *without: str, **changed: Any) -> FormResult:
     """Open a form, change some of its fields, and send it as a browser does."""
     opened = await client.get(path)
     assert opened.status_code == 200, (path, opened.status_code, opened.headers.get("location"))
-    fields = {**Page(opened.text).fields, **{name: str(value) for name, value in changed.items()}}
+    fields = {**ParsedPage(opened.text).fields, **{name: str(value) for name, value in changed.items()}}
     sent = {name: value for name, value in fields.items() if name not in without}
-    return await send(client, path, sent)
+    return await post_form(client, path, sent)
 
 
-async def send(client: httpx2.AsyncClient, path: str, fields: dict[str, Any]) -> Answer:
+async def post_form(client: httpx2.AsyncClient, path: str, fields: dict[str, Any]) -> FormResult:
     """Send a form with these fields and no others."""
     answer = await client.post(path, data={"save": "Save", **fields})
-    return Answer(answer.status_code, words(answer.text), answer.text, answer.headers.get("location", ""))
+    return FormResult(answer.status_code, get_page_text(answer.text), answer.text, answer.headers.get("location", ""))
 
 
-def brief(value: object) -> str:
+def shorten(value: object) -> str:
     """Name a case without its five thousand nines."""
     return f"{value!r:.25} of {len(str(value))}"
 
 
-def routes_of(desk: Desk) -> list[tuple[str, str]]:
+def list_admin_routes(desk: AdminDesk) -> list[tuple[str, str]]:
     """Give every method and address of the admin but its files and its sign-in, for a view and a row that exist."""
     found = []
     for route in desk.site.admin.router.routes:

@@ -17,10 +17,10 @@ import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, async_playwright, expect
 
-from tests.conftest import PASSWORD, ROOT, TEMPLATE, make_database
+from tests.conftest import PASSWORD, ROOT, TEMPLATE_DATABASE, create_database
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = [
+CHROMIUM_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_FLAGS = [
     "--disable-gpu",
     "--no-first-run",
     "--disable-background-networking",
@@ -28,11 +28,11 @@ FLAGS = [
     "--disable-sync",
     "--host-resolver-rules=MAP *.test 127.0.0.1",  # Names for sites on this machine; no such name is anybody's.
 ]
-PATIENCE_SECONDS = 30
-AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
-FITS = "document.documentElement.scrollWidth <= window.innerWidth"
-KEY = "a secret that only tests know, long enough"
-TELL_VIOLATIONS = """
+TIMEOUT_SECONDS = 30
+AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+FITS_VIEWPORT_JS = "document.documentElement.scrollWidth <= window.innerWidth"
+SECRET_KEY = "a secret that only tests know, long enough"
+LOG_CSP_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
   console.error(`violates ${event.effectiveDirective}: ${event.blockedURI} ${event.sourceFile}`));
 """
@@ -41,18 +41,18 @@ document.addEventListener("securitypolicyviolation", (event) =>
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """Chromium without a window. Where there is none, its tests are skipped, or fail if BOOKIT_REQUIRE_BROWSER=1."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    program = next(filter(None, map(shutil.which, CHROMIUM_PROGRAMS)), None)
     if program is None:
         refuse = pytest.fail if os.environ.get("BOOKIT_REQUIRE_BROWSER") == "1" else pytest.skip
         refuse("No Chromium is installed; on Debian and Ubuntu: apt install chromium")
-    flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
+    flags = [*CHROMIUM_FLAGS, "--no-sandbox"] if os.geteuid() == 0 else CHROMIUM_FLAGS
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=program, args=flags)
         yield chromium
         await chromium.close()
 
 
-class Served(NamedTuple):
+class RunningServer(NamedTuple):
     """A BookIt that runs in a process of its own: where it is, and where it logs."""
 
     url: str
@@ -61,32 +61,38 @@ class Served(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def served(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Run `bookit serve` on any free port and a database of its own, and stop it as Ctrl-C does."""
-    url = make_database(server, f"served_{worker_id}", TEMPLATE)
+    url = create_database(server, f"served_{worker_id}", TEMPLATE_DATABASE)
     home = tmp_path_factory.mktemp("served")
-    with serving(home, url) as address:
-        yield Served(address, url, home / "log")
+    with run_server(home, url) as address:
+        yield RunningServer(address, url, home / "log")
 
 
 @contextmanager
-def serving(home: Path, url: str, *arguments: str, **more: str) -> Iterator[str]:
+def run_server(home: Path, url: str, *arguments: str, **more: str) -> Iterator[str]:
     """Run `bookit serve` on any free port and this database, say where it is open, and stop it as Ctrl-C does."""
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": url, "SECRET_KEY": KEY, **more}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "DATABASE_URL": url,
+        "SECRET_KEY": SECRET_KEY,
+        **more,
+    }
     command = [sys.executable, "-c", "from server.cli import main; main()", "serve", "--port", "0", *arguments]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)
     try:
-        yield address_of(process, home / "log")
+        yield wait_for_url(process, home / "log")
     finally:
         process.send_signal(signal.SIGINT)
-        status = process.wait(PATIENCE_SECONDS)
+        status = process.wait(TIMEOUT_SECONDS)
     assert status == 0
 
 
-def address_of(process: subprocess.Popen[bytes], log: Path) -> str:
+def wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:
     """Wait until BookIt says where it is open."""
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < until and process.poll() is None:
         found = re.search(r"BookIt is open at (http://\S+)", log.read_text("utf-8"))
         if found:
@@ -95,21 +101,21 @@ def address_of(process: subprocess.Popen[bytes], log: Path) -> str:
     raise AssertionError(log.read_text("utf-8"))
 
 
-class Watched(NamedTuple):
+class WatchedPage(NamedTuple):
     """A page, and what happened on it that should not."""
 
     page: Page
     errors: list[str]
-    elsewhere: list[str]
+    foreign_requests: list[str]
 
 
-async def watch(
-    browser: Browser, url: str, *, width: int = 1400, timezone: str | None = None, is_touched: bool = False
-) -> Watched:
+async def open_page(
+    browser: Browser, url: str, *, width: int = 1400, timezone: str | None = None, has_touch: bool = False
+) -> WatchedPage:
     """Open an address in a fresh window; errors, broken policies, failed and foreign requests are written down."""
-    held: dict[str, Any] = {"has_touch": True, "is_mobile": True} if is_touched else {}
+    held: dict[str, Any] = {"has_touch": True, "is_mobile": True} if has_touch else {}
     page = await browser.new_page(viewport={"width": width, "height": 900}, timezone_id=timezone, **held)
-    watched = Watched(page, [], [])
+    watched = WatchedPage(page, [], [])
 
     def on_console(message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
@@ -122,13 +128,13 @@ async def watch(
     def on_request(request: Request) -> None:
         parts = urlsplit(request.url)
         if parts.scheme not in {"data", "blob"} and parts.netloc != urlsplit(url).netloc:
-            watched.elsewhere.append(request.url)
+            watched.foreign_requests.append(request.url)
 
     page.on("console", on_console)
     page.on("pageerror", lambda error: watched.errors.append(str(error)))
     page.on("response", on_response)
     page.on("request", on_request)
-    await page.add_init_script(TELL_VIOLATIONS)
+    await page.add_init_script(LOG_CSP_VIOLATIONS)
     await page.goto(url, wait_until="networkidle")
     return watched
 
@@ -140,11 +146,11 @@ async def sign_in(page: Page, email: str) -> None:
     await page.get_by_role("button", name="Sign in").click()
 
 
-async def at_the_desk(
+async def open_admin(
     browser: Browser, url: str, email: str = "mara@example.com", *, width: int = 1400, theme: str = "light"
-) -> Watched:
+) -> WatchedPage:
     """Open the staff door of this server in a fresh window, and sign in."""
-    watched = await watch(browser, f"{url}/admin/login", width=width)
+    watched = await open_page(browser, f"{url}/admin/login", width=width)
     await watched.page.evaluate(f'localStorage.setItem("bookit-theme", "{theme}")')
     await sign_in(watched.page, email)
     await expect(watched.page).to_have_title("Today – BookIt")
@@ -152,12 +158,12 @@ async def at_the_desk(
     return watched
 
 
-async def fits(page: Page) -> bool:
+async def fits_viewport(page: Page) -> bool:
     """Whether a page is no wider than its window."""
-    return bool(await page.evaluate(FITS))
+    return bool(await page.evaluate(FITS_VIEWPORT_JS))
 
 
-async def faults(page: Page) -> list[str]:
+async def find_accessibility_violations(page: Page) -> list[str]:
     """Give what keeps somebody from using a page, each with where it is."""
-    found = (await Axe().run(page, options=AXE)).response["violations"]
+    found = (await Axe().run(page, options=AXE_OPTIONS)).response["violations"]
     return [f"{fault['id']}: {node['html'][:200]}" for fault in found for node in fault["nodes"][:3]]

@@ -17,15 +17,15 @@ from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN
 
 MARA = Actor("admin", 3, Role.STAFF)
 TEN = TOMORROW_AT_TEN
-HALF = timedelta(minutes=30)
+HALF_HOUR = timedelta(minutes=30)
 LEA, MAX, ZOE = 1, 2, 3
 COLOUR, NAILS = 1, 2
 # Everything that an act could leave behind.
-EVERYTHING = """
+SELECT_SNAPSHOT = """
 SELECT (SELECT jsonb_agg(b ORDER BY id) FROM bookings b) AS bookings,
        (SELECT count(*) FROM events) AS events, (SELECT sum(version) FROM resources) AS versions
 """
-OVERLAPPING = """
+SELECT_OVERLAPS = """
 SELECT a.id AS a, b.id AS b FROM bookings a JOIN bookings b
     ON a.id < b.id AND a.resource_id = b.resource_id AND a.seat = b.seat
    AND tstzrange(a.blocks_from, a.blocks_until) && tstzrange(b.blocks_from, b.blocks_until)
@@ -33,7 +33,7 @@ SELECT a.id AS a, b.id AS b FROM bookings a JOIN bookings b
 """
 
 
-async def open_house(database: Database) -> None:
+async def create_business(database: Database) -> None:
     """Have Lea (1) and Max (2) do colours (1), half an hour each, and Zoe (3) nails (2)."""
     async with database.transaction(by=OWNER) as session:
         for name in ("Lea", "Max", "Zoe"):
@@ -43,7 +43,7 @@ async def open_house(database: Database) -> None:
             await records.create(session, Service, by=OWNER, now=NOW, **facts)
 
 
-async def book(
+async def create_booking(
     database: Database, start: datetime, *, resource: int = LEA, service: int = COLOUR, user: int = 1
 ) -> Booking:
     """Book Tom, or somebody else."""
@@ -54,10 +54,10 @@ async def book(
 
 async def fill_afternoon(database: Database, count: int = 8, *, resource: int = LEA) -> list[int]:
     """Book half hours back to back from ten on."""
-    return [(await book(database, TEN + HALF * at, resource=resource)).id for at in range(count)]
+    return [(await create_booking(database, TEN + HALF_HOUR * at, resource=resource)).id for at in range(count)]
 
 
-async def open_from_to(database: Database, resource: int, opens: str, closes: str) -> None:
+async def add_tuesday_hours(database: Database, resource: int, opens: str, closes: str) -> None:
     """Have a resource keep hours on Tuesdays, which tomorrow is."""
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"resource_id": resource, "weekday": 2}
@@ -65,54 +65,54 @@ async def open_from_to(database: Database, resource: int, opens: str, closes: st
         await records.create(session, OpeningHours, by=OWNER, now=NOW, **facts, **times)
 
 
-async def run(
+async def run_bulk(
     database: Database,
-    numbers: Sequence[int],
-    what: BulkAction,
+    booking_ids: Sequence[int],
+    action: BulkAction,
     *,
     dry_run: bool = False,
     by: Actor = MARA,
-    seen: dict[int, int | None] | None = None,
+    seen_versions: dict[int, int | None] | None = None,
     request_id: str = "an-act",
     now: datetime = NOW,
     **more: Any,
 ) -> list[Outcome]:
     """Do something to many bookings, or rehearse it."""
-    chosen: dict[int, int | None] = seen if seen is not None else dict.fromkeys(numbers)
+    chosen: dict[int, int | None] = seen_versions if seen_versions is not None else dict.fromkeys(booking_ids)
     async with database.transaction(by=by, now=now, request_id=request_id, dry_run=dry_run) as session:
-        return await bulk.run(session, chosen, BulkChange(what, **more), by=by, now=now)
+        return await bulk.run(session, chosen, BulkChange(action, **more), by=by, now=now)
 
 
-def refusals(outcomes: Sequence[Outcome]) -> dict[int, str | None]:
+def refusal_names(outcomes: Sequence[Outcome]) -> dict[int, str | None]:
     """Give for each booking why not."""
     return {one.booking_id: type(one.refusal).__name__ if one.refusal else None for one in outcomes}
 
 
-async def everything(database: Database) -> Row:
-    return (await database.fetch(text(EVERYTHING)))[0]
+async def fetch_snapshot(database: Database) -> Row:
+    return (await database.fetch(text(SELECT_SNAPSHOT)))[0]
 
 
-async def rows_of(database: Database) -> dict[int, Row]:
+async def fetch_bookings(database: Database) -> dict[int, Row]:
     """Give every booking as it is kept."""
     return {row["id"]: row for row in await database.fetch(text("SELECT * FROM bookings ORDER BY id"))}
 
 
-async def starts(database: Database) -> dict[int, tuple[datetime, int]]:
+async def fetch_starts(database: Database) -> dict[int, tuple[datetime, int]]:
     """Give when and on which resource every booking is."""
-    return {number: (row["start_time"], row["resource_id"]) for number, row in (await rows_of(database)).items()}
+    return {number: (row["start_time"], row["resource_id"]) for number, row in (await fetch_bookings(database)).items()}
 
 
-async def require_no_overlap(database: Database) -> None:
-    assert await database.fetch(text(OVERLAPPING)) == []
+async def assert_no_overlap(database: Database) -> None:
+    assert await database.fetch(text(SELECT_OVERLAPS)) == []
 
 
-async def last_events(database: Database, number: int) -> list[Row]:
+async def fetch_events(database: Database, number: int) -> list[Row]:
     """Give what happened to a booking, newest first."""
     statement = "SELECT * FROM events WHERE table_name = 'bookings' AND row_id = :id ORDER BY id DESC"
     return await database.fetch(text(statement), id=number)
 
 
-async def lead(database: Database, number: int, status: Status) -> None:
+async def set_status(database: Database, number: int, status: Status) -> None:
     """Lead a booking to a status, as somebody else does."""
     async with database.transaction(by=OWNER, request_id="elsewhere") as session:
         row = await records.lock(session, Booking, number)

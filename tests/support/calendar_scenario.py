@@ -14,29 +14,29 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service, User
-from tests.conftest import OWNER, PASSWORD, TEMPLATE, make_database
-from tests.support.browser import PATIENCE_SECONDS, Served, Watched, serving, watch
+from tests.conftest import OWNER, PASSWORD, TEMPLATE_DATABASE, create_database
+from tests.support.browser import TIMEOUT_SECONDS, RunningServer, WatchedPage, open_page, run_server
 
 WIDE, PHONE = 1400, 390
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime.now(UTC)  # The server's clock goes.
 NEXT_WEEK = NOW.astimezone(BERLIN).date() + timedelta(days=7)
-MINUTE = 1  # A minute is a pixel high.
-AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
-FITS = "document.documentElement.scrollWidth <= window.innerWidth"
+PIXELS_PER_MINUTE = 1  # A minute is a pixel high.
+AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+FITS_VIEWPORT_JS = "document.documentElement.scrollWidth <= window.innerWidth"
 
 
 @pytest.fixture(scope="module")
-def berlin(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def berlin(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Run a business in Berlin."""
-    url = make_database(server, f"berlin_{worker_id}", TEMPLATE)
+    url = create_database(server, f"berlin_{worker_id}", TEMPLATE_DATABASE)
     home = tmp_path_factory.mktemp("berlin")
-    with serving(home, url, TIMEZONE="Europe/Berlin") as address:
-        yield Served(address, url, home / "log")
+    with run_server(home, url, TIMEZONE="Europe/Berlin") as address:
+        yield RunningServer(address, url, home / "log")
 
 
 @pytest.fixture(scope="module")
-async def kept(berlin: Served) -> AsyncIterator[Database]:
+async def kept(berlin: RunningServer) -> AsyncIterator[Database]:
     """The database that is served: Mara (1) at the desk, Tom (2), and Lea and Max, who colour; Max until 13:00."""
     who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
     how: dict[str, Any] = {"by": OWNER, "now": NOW}
@@ -54,37 +54,43 @@ async def kept(berlin: Served) -> AsyncIterator[Database]:
         yield database
 
 
-def at(days: int, hour: int, minute: int = 0) -> datetime:
+def berlin_time(days: int, hour: int, minute: int = 0) -> datetime:
     """Give a time by Berlin's clock, so many days after next week begins."""
     return datetime.combine(NEXT_WEEK + timedelta(days=days), time(hour, minute), BERLIN)
 
 
-async def book(database: Database, start: datetime, resource: int = 1) -> Booking:
+async def create_booking(database: Database, start: datetime, resource: int = 1) -> Booking:
     """Have Tom come."""
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"user_id": 2, "service_id": 1, "start_time": start, "resource_id": resource}
         return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
 
 
-async def stands(database: Database, booking: Booking) -> tuple[datetime, int]:
+async def fetch_start_and_resource(database: Database, booking: Booking) -> tuple[datetime, int]:
     """Give when and where a booking is by now."""
     row = await database.get(Booking, booking.id)
     assert row is not None
     return row.start_time.astimezone(BERLIN), row.resource_id
 
 
-async def lasts(database: Database, booking: Booking) -> timedelta:
+async def fetch_duration(database: Database, booking: Booking) -> timedelta:
     row = await database.get(Booking, booking.id)
     assert row is not None
     return row.end_time - row.start_time
 
 
-async def at_the_calendar(
-    browser: Browser, berlin: Served, day: datetime, width: int = WIDE, more: str = "", *, is_touched: bool = False
-) -> Watched:
+async def open_calendar(
+    browser: Browser,
+    berlin: RunningServer,
+    day: datetime,
+    width: int = WIDE,
+    query: str = "",
+    *,
+    has_touch: bool = False,
+) -> WatchedPage:
     """Open the calendar at a day, as Mara, in Los Angeles."""
-    address = f"{berlin.url}/admin/calendar?date={day:%Y-%m-%d}{more}"
-    watched = await watch(browser, address, width=width, timezone="America/Los_Angeles", is_touched=is_touched)
+    address = f"{berlin.url}/admin/calendar?date={day:%Y-%m-%d}{query}"
+    watched = await open_page(browser, address, width=width, timezone="America/Los_Angeles", has_touch=has_touch)
     await watched.page.get_by_label("E-mail").fill("mara@example.com")
     await watched.page.get_by_label("Password").fill(PASSWORD)
     await watched.page.get_by_role("button", name="Sign in").click()
@@ -93,42 +99,42 @@ async def at_the_calendar(
     return watched
 
 
-async def box_of(place: Locator) -> FloatRect:
+async def wait_for_box(locator: Locator) -> FloatRect:
     """Give where something is on the page, once it stays there: the calendar may draw it anew while it loads."""
     before = None
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while (box := await place.bounding_box()) is None or box != before:
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while (box := await locator.bounding_box()) is None or box != before:
             before = box
             await asyncio.sleep(0.1)
     return box
 
 
-async def drag(page: Page, visit: Locator, *, minutes: int, columns: int = 0) -> None:
+async def drag_visit(page: Page, visit: Locator, *, minutes: int, columns: int = 0) -> None:
     """Drag a visit so many minutes down and columns to the right."""
-    box = await box_of(visit)
-    column = await box_of(page.locator(".ec-col-head", has_text="Lea"))
+    box = await wait_for_box(visit)
+    column = await wait_for_box(page.locator(".ec-col-head", has_text="Lea"))
     x, y = box["x"] + 30, box["y"] + 5
     await page.mouse.move(x, y)
     await page.mouse.down()
     await page.mouse.move(x + 10, y + 10, steps=2)
-    await page.mouse.move(x + columns * column["width"], y + minutes * MINUTE, steps=8)
+    await page.mouse.move(x + columns * column["width"], y + minutes * PIXELS_PER_MINUTE, steps=8)
     await page.mouse.up()
 
 
-async def pull(page: Page, visit: Locator, *, minutes: int) -> None:
+async def resize_visit(page: Page, visit: Locator, *, minutes: int) -> None:
     """Drag the lower edge of a visit so many minutes down."""
-    box = await box_of(visit)
+    box = await wait_for_box(visit)
     x, y = box["x"] + 30, box["y"] + box["height"] - 2
     await page.mouse.move(x, y)
     await page.mouse.down()
     await page.mouse.move(x, y + 8, steps=2)
-    await page.mouse.move(x, y + minutes * MINUTE, steps=8)
+    await page.mouse.move(x, y + minutes * PIXELS_PER_MINUTE, steps=8)
     await page.mouse.up()
 
 
-async def faults(page: Page) -> list[Any]:
+async def find_accessibility_violations(page: Page) -> list[Any]:
     """Give what somebody who sees or hears little would stumble over."""
-    result = await Axe().run(page, options=AXE)
+    result = await Axe().run(page, options=AXE_OPTIONS)
     return [
         (fault["id"], [node["html"][:200] for node in fault["nodes"]][:3])
         for fault in result.response["violations"]

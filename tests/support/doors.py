@@ -17,80 +17,94 @@ from sqlalchemy import text
 from sqlmodel import SQLModel
 
 from admin.views import VIEWS
-from api.auth import access_token
-from api.problems import every_refusal, status_of
+from api.auth import create_access_token
+from api.problems import iter_refusals, status_of
 from bookit.bookings import acts
 from bookit.refusals import Misshapen, Missing
 from bookit.schema.tables import Booking, Review, Service, Status, User, table_of
 from tests.conftest import PASSWORD, Person
-from tests.support.admin_client import Desk, Page
-from tests.support.refusal_assertions import Refused, Told, came_back, field_names, says, turned_away, who_says
-from tests.support.request_helpers import rows
+from tests.support.admin_client import AdminDesk, ParsedPage
+from tests.support.refusal_assertions import (
+    PageMessages,
+    RefusalOutcome,
+    form_field_names,
+    is_message_of,
+    refusal_from_form,
+    refusal_from_status,
+    refusal_with_message,
+)
+from tests.support.request_helpers import count_rows
 
 AT_BOTH_DOORS = pytest.mark.parametrize("door", ["api", "admin"], indirect=True)
-AT_THE_DESK = pytest.mark.parametrize("door", ["admin"], indirect=True)  # For what the API does not offer; say why.
-PATHS: Mapping[type[SQLModel], str] = {
+AT_THE_ADMIN_ONLY = pytest.mark.parametrize(
+    "door", ["admin"], indirect=True
+)  # For what the API does not offer; say why.
+API_PATHS: Mapping[type[SQLModel], str] = {
     Booking: "/bookings", Service: "/services", Review: "/reviews", User: "/auth/register",
 }  # fmt: skip
 # How the desk tells that a button's act is done, where it is not the status itself.
-DONE: Mapping[Status, str] = {Status.PENDING: "reopened", Status.NO_SHOW: "marked as no-show"}
+STATUS_MESSAGES: Mapping[Status, str] = {Status.PENDING: "reopened", Status.NO_SHOW: "marked as no-show"}
 
 
-class Door(ABC):
+class DoorClient(ABC):
     """What can be asked at a door. Of a row its number counts, and for a change the version that was seen."""
 
-    def __init__(self, desk: Desk, mara: Person, ada: Person) -> None:
+    def __init__(self, desk: AdminDesk, mara: Person, ada: Person) -> None:
         self.desk, self.mara, self.ada = desk, mara, ada
 
-    async def book(self, whom: Person, service: object, start: datetime, **more: Any) -> Any:
+    async def book(self, person: Person, service: object, start: datetime, **more: Any) -> Any:
         """Book a service for somebody."""
-        facts = {"user_id": whom.id, "service_id": of(service, "id"), "start_time": start, **more}
-        return await self.asked(self.create(Booking, by=self.who_asks_for(whom, self.mara), **facts))
+        facts = {"user_id": person.id, "service_id": get_int(service, "id"), "start_time": start, **more}
+        return await self.require_unchanged_if_refused(
+            self.create(Booking, by=self.requester_for(person, self.mara), **facts)
+        )
 
     async def reschedule(self, booking: object, **to: Any) -> Any:
         """Move a booking in time, or to another resource."""
-        return await self.asked(self.edit(Booking, booking, by=self.mara, **to))
+        return await self.require_unchanged_if_refused(self.edit(Booking, booking, by=self.mara, **to))
 
-    async def lead_to(self, booking: object, status: Status) -> Any:
+    async def set_status(self, booking: object, status: Status) -> Any:
         """Lead a booking to a status."""
-        return await self.asked(self.lead(of(booking, "id"), status, by=self.mara))
+        return await self.require_unchanged_if_refused(self.send_status(get_int(booking, "id"), status, by=self.mara))
 
-    async def join(self, **facts: Any) -> Any:
+    async def register(self, **facts: Any) -> Any:
         """Give somebody an account."""
-        return await self.asked(self.create(User, by=self.mara, **facts))
+        return await self.require_unchanged_if_refused(self.create(User, by=self.mara, **facts))
 
-    async def change_person(self, whom: Person, **facts: Any) -> Any:
+    async def change_user(self, person: Person, **facts: Any) -> Any:
         """Change somebody's account, as somebody who may."""
-        seen = await self.desk.row("users", whom.id)
-        return await self.asked(self.edit(User, seen, by=self.who_asks_for(whom, self.ada), **facts))
+        seen = await self.desk.fetch_row("users", person.id)
+        return await self.require_unchanged_if_refused(
+            self.edit(User, seen, by=self.requester_for(person, self.ada), **facts)
+        )
 
     async def add(self, table: type[SQLModel], *, by: Person | None = None, **facts: Any) -> Any:
         """Add a row, as the admin unless it is said who asks."""
-        return await self.asked(self.create(table, by=by or self.ada, **facts))
+        return await self.require_unchanged_if_refused(self.create(table, by=by or self.ada, **facts))
 
-    async def change(self, table: type[SQLModel], seen: object, *, by: Person | None = None, **facts: Any) -> Any:
+    async def change(self, table: type[SQLModel], seen_row: object, *, by: Person | None = None, **facts: Any) -> Any:
         """Change a row as it was seen."""
-        return await self.asked(self.edit(table, seen, by=by or self.ada, **facts))
+        return await self.require_unchanged_if_refused(self.edit(table, seen_row, by=by or self.ada, **facts))
 
     async def remove(self, table: type[SQLModel], row: object, *, by: Person | None = None) -> Any:
         """Take a row away."""
-        return await self.asked(self.delete(table, of(row, "id"), by=by or self.ada))
+        return await self.require_unchanged_if_refused(self.delete(table, get_int(row, "id"), by=by or self.ada))
 
-    async def asked(self, asking: Awaitable[Any]) -> Any:
+    async def require_unchanged_if_refused(self, awaitable: Awaitable[Any]) -> Any:
         """Give what came of it; a refusal has written nothing, not even history."""
-        before = await rows(self.desk.database)
-        outcome = await asking
-        if isinstance(outcome, Refused):
-            assert await rows(self.desk.database) == before
+        before = await count_rows(self.desk.database)
+        outcome = await awaitable
+        if isinstance(outcome, RefusalOutcome):
+            assert await count_rows(self.desk.database) == before
         return outcome
 
-    async def row(self, table: type[SQLModel], number: int) -> dict[str, Any] | None:
+    async def fetch_row(self, table: type[SQLModel], number: int) -> dict[str, Any] | None:
         """Give a row as the database holds it, but for the hash of a password, which no two doors make alike."""
-        found = await self.desk.row(table_of(table).name, number)
+        found = await self.desk.fetch_row(table_of(table).name, number)
         return {name: value for name, value in found.items() if name != "password_hash"} if found else None
 
     @abstractmethod
-    def who_asks_for(self, whom: Person, staff: Person) -> Person:
+    def requester_for(self, person: Person, staff: Person) -> Person:
         """Give who asks at this door for what is somebody's own."""
 
     @abstractmethod
@@ -98,11 +112,11 @@ class Door(ABC):
         """Ask for a new row."""
 
     @abstractmethod
-    async def edit(self, table: type[SQLModel], seen: object, *, by: Person, **facts: Any) -> Any:
+    async def edit(self, table: type[SQLModel], seen_row: object, *, by: Person, **facts: Any) -> Any:
         """Ask for a change of a row."""
 
     @abstractmethod
-    async def lead(self, number: int, status: Status, *, by: Person) -> Any:
+    async def send_status(self, number: int, status: Status, *, by: Person) -> Any:
         """Ask for another status."""
 
     @abstractmethod
@@ -110,117 +124,121 @@ class Door(ABC):
         """Ask that a row goes."""
 
 
-class AtTheApi(Door):
+class ApiDoor(DoorClient):
     """JSON, in the name of whoever asks."""
 
-    def who_asks_for(self, whom: Person, staff: Person) -> Person:
+    def requester_for(self, person: Person, staff: Person) -> Person:
         """Let everybody ask for themselves."""
         del staff
-        return whom
+        return person
 
     async def create(self, table: type[SQLModel], *, by: Person, **facts: Any) -> Any:
         """Post."""
         if facts.pop("user_id", by.id) != by.id:
             raise AssertionError("At the API everybody books for themselves.")
-        answer = await self.ask(by, "POST", PATHS[table], json=as_json(facts))
-        return await self.outcome(answer, table, answer.json().get("id"))
+        answer = await self.request(by, "POST", API_PATHS[table], json=to_json(facts))
+        return await self.read_response(answer, table, answer.json().get("id"))
 
-    async def edit(self, table: type[SQLModel], seen: object, *, by: Person, **facts: Any) -> Any:
+    async def edit(self, table: type[SQLModel], seen_row: object, *, by: Person, **facts: Any) -> Any:
         """Patch the version that was seen; an account is one's own, and has none."""
-        number = of(seen, "id")
+        number = get_int(seen_row, "id")
         if table is User:
             proof = {"current_password": PASSWORD} if "password" in facts else {}
-            answer = await self.ask(by, "PATCH", "/me", json=as_json(facts) | proof)
+            answer = await self.request(by, "PATCH", "/me", json=to_json(facts) | proof)
         else:
-            version = {"If-Match": f'"{of(seen, "version")}"'}
-            answer = await self.ask(by, "PATCH", f"{PATHS[table]}/{number}", version, json=as_json(facts))
-        return await self.outcome(answer, table, number)
+            version = {"If-Match": f'"{get_int(seen_row, "version")}"'}
+            answer = await self.request(by, "PATCH", f"{API_PATHS[table]}/{number}", version, json=to_json(facts))
+        return await self.read_response(answer, table, number)
 
-    async def lead(self, number: int, status: Status, *, by: Person) -> Any:
+    async def send_status(self, number: int, status: Status, *, by: Person) -> Any:
         """Patch the status."""
-        answer = await self.ask(by, "PATCH", f"/bookings/{number}", json={"status": status})
-        return await self.outcome(answer, Booking, number)
+        answer = await self.request(by, "PATCH", f"/bookings/{number}", json={"status": status})
+        return await self.read_response(answer, Booking, number)
 
     async def delete(self, table: type[SQLModel], number: int, *, by: Person) -> Any:
         """Delete."""
-        return await self.outcome(await self.ask(by, "DELETE", f"{PATHS[table]}/{number}"), table, number)
+        return await self.read_response(await self.request(by, "DELETE", f"{API_PATHS[table]}/{number}"), table, number)
 
-    async def ask(
+    async def request(
         self, by: Person, method: str, path: str, headers: Mapping[str, str] | None = None, **more: Any
     ) -> httpx2.Response:
         """Send a request as this person."""
         state = self.desk.app.state
-        token = access_token(by.user, state.settings, now=state.clock())
+        token = create_access_token(by.user, state.settings, now=state.clock())
         sent = {"Authorization": f"Bearer {token}", **(headers or {})}
         return await self.desk.visitor.request(method, path, headers=sent, **more)
 
-    async def outcome(self, answer: httpx2.Response, table: type[SQLModel], number: int) -> Any:
+    async def read_response(self, answer: httpx2.Response, table: type[SQLModel], number: int) -> Any:
         """Read an answer: the row, or a refusal with its code, its status and its sentence."""
         if answer.is_success:
-            return await self.row(table, number)
+            return await self.fetch_row(table, number)
         problem = answer.json()
-        why = next(refusal for refusal in every_refusal() if refusal.code() == problem["code"])
+        why = next(refusal for refusal in iter_refusals() if refusal.code() == problem["code"])
         assert answer.status_code == status_of(why)
-        assert issubclass(why, Misshapen) or says(problem["detail"], why)
-        return Refused(why, problem.get("field"))
+        assert issubclass(why, Misshapen) or is_message_of(problem["detail"], why)
+        return RefusalOutcome(why, problem.get("field"))
 
 
-class AtTheDesk(Door):
+class AdminDoor(DoorClient):
     """Forms as they are opened, filled and sent, and buttons as they are pressed."""
 
-    def who_asks_for(self, whom: Person, staff: Person) -> Person:
+    def requester_for(self, person: Person, staff: Person) -> Person:
         """Have staff ask for everybody."""
-        del whom
+        del person
         return staff
 
     async def create(self, table: type[SQLModel], *, by: Person, **facts: Any) -> Any:
         """Fill in a new row's form."""
-        return await self.save(table, "create", by, facts) or await self.newest(table)
+        return await self.submit_form(table, "create", by, facts) or await self.fetch_newest_row(table)
 
-    async def edit(self, table: type[SQLModel], seen: object, *, by: Person, **facts: Any) -> Any:
+    async def edit(self, table: type[SQLModel], seen_row: object, *, by: Person, **facts: Any) -> Any:
         """Fill in a row's form, opened when the row was seen."""
-        number = of(seen, "id")
-        refusal = await self.save(table, f"edit/{number}", by, {**facts, "version": of(seen, "version")})
-        return refusal or await self.row(table, number)
+        number = get_int(seen_row, "id")
+        refusal = await self.submit_form(
+            table, f"edit/{number}", by, {**facts, "version": get_int(seen_row, "version")}
+        )
+        return refusal or await self.fetch_row(table, number)
 
-    async def lead(self, number: int, status: Status, *, by: Person) -> Any:
+    async def send_status(self, number: int, status: Status, *, by: Person) -> Any:
         """Press the button of the act that leads there."""
         button = acts.STATUS_ACTS[status].__name__.replace("_", "-")
-        answer = await self.client(by).post(f"/admin/booking/action/{button}", data={"pks": str(number)})
-        done = f"Booking #{number} is {DONE.get(status, status)}."
-        return await self.pressed(by, answer, Booking, number, done)
+        answer = await self.browser_of(by).post(f"/admin/booking/action/{button}", data={"pks": str(number)})
+        done = f"Booking #{number} is {STATUS_MESSAGES.get(status, status)}."
+        return await self.read_action_result(by, answer, Booking, number, done)
 
     async def delete(self, table: type[SQLModel], number: int, *, by: Person) -> Any:
         """Press the button that deletes."""
-        answer = await self.client(by).delete(f"/admin/{page_of(table)}/delete", params={"pks": str(number)})
-        return await self.pressed(by, answer, table, number)
+        answer = await self.browser_of(by).delete(f"/admin/{view_identity(table)}/delete", params={"pks": str(number)})
+        return await self.read_action_result(by, answer, table, number)
 
-    def client(self, by: Person) -> httpx2.AsyncClient:
+    def browser_of(self, by: Person) -> httpx2.AsyncClient:
         """Give the browser of somebody who works here."""
         return {self.mara.id: self.desk.mara, self.ada.id: self.desk.ada}[by.id]
 
-    async def newest(self, table: type[SQLModel]) -> dict[str, Any] | None:
+    async def fetch_newest_row(self, table: type[SQLModel]) -> dict[str, Any] | None:
         """Give the row that was made last."""
         found = await self.desk.database.fetch(text(f"SELECT max(id) AS id FROM {table_of(table).name}"))
-        return await self.row(table, found[0]["id"])
+        return await self.fetch_row(table, found[0]["id"])
 
-    async def save(self, table: type[SQLModel], page: str, by: Person, facts: dict[str, Any]) -> Refused | None:
+    async def submit_form(
+        self, table: type[SQLModel], form: str, by: Person, facts: dict[str, Any]
+    ) -> RefusalOutcome | None:
         """Open a form, fill it in as its fields are called, and send it; give why it came back."""
-        client, path = self.client(by), f"/admin/{page_of(table)}/{page}"
+        client, path = self.browser_of(by), f"/admin/{view_identity(table)}/{form}"
         opened = await client.get(path)
         if opened.status_code != httpx2.codes.OK:
-            return turned_away(opened)
-        fields = Page(opened.text).fields
+            return refusal_from_status(opened)
+        fields = ParsedPage(opened.text).fields
         for name, value in facts.items():
-            field = next((field for field in field_names(name) if f'name="{field}"' in opened.text), None)
+            field = next((field for field in form_field_names(name) if f'name="{field}"' in opened.text), None)
             assert field, f"There is no field for {name}."
             fields.pop(field, None)
             if value is not False:  # A box that is not ticked is not sent.
-                fields[field] = self.typed(value)
+                fields[field] = self.format_value(value)
         answer = await client.post(path, data={**fields, "save": "Save"})
-        return None if answer.is_redirect else came_back(answer, table)
+        return None if answer.is_redirect else refusal_from_form(answer, table)
 
-    def typed(self, value: object) -> str:
+    def format_value(self, value: object) -> str:
         """Give a value as somebody types it; a time by the business's clock."""
         if isinstance(value, datetime):
             zone = self.desk.app.state.settings.zone
@@ -229,33 +247,37 @@ class AtTheDesk(Door):
             return f"{value:%H:%M}"
         return "" if value is None else "y" if value is True else str(value)
 
-    async def pressed(self, by: Person, answer: httpx2.Response, table: type[SQLModel], number: int, *done: str) -> Any:
+    async def read_action_result(
+        self, by: Person, answer: httpx2.Response, table: type[SQLModel], number: int, *done: str
+    ) -> Any:
         """Read what the next page says of a button, and what became of the row."""
         if answer.is_client_error:
-            return turned_away(answer)
+            return refusal_from_status(answer)
         following = answer.headers["location"] if answer.is_redirect else answer.text
-        told = Told((await self.client(by).get(following)).text)
+        told = PageMessages((await self.browser_of(by).get(following)).text)
         if not told.alerts:
-            assert told.done == [*done]
-            return await self.row(table, number)
-        assert not told.done
+            assert told.successes == [*done]
+            return await self.fetch_row(table, number)
+        assert not told.successes
         (alert,) = told.alerts
         assert alert.startswith(f"#{number}: ")
         sentence = alert.removeprefix(f"#{number}: ")
-        return Refused(Missing if says(sentence, Missing) else who_says(sentence))  # A button is about its row alone.
+        return RefusalOutcome(
+            Missing if is_message_of(sentence, Missing) else refusal_with_message(sentence)
+        )  # A button is about its row alone.
 
 
-def of(row: Any, name: str) -> int:
+def get_int(row: Any, name: str) -> int:
     """Give the number or the version of a row."""
-    assert not isinstance(row, Refused), row
+    assert not isinstance(row, RefusalOutcome), row
     return int(row[name] if isinstance(row, dict) else getattr(row, name))
 
 
-def page_of(table: type[SQLModel]) -> str:
+def view_identity(table: type[SQLModel]) -> str:
     return next(str(view.identity) for view in VIEWS if view.model is table)
 
 
-def as_json(facts: Mapping[str, Any]) -> dict[str, Any]:
+def to_json(facts: Mapping[str, Any]) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, datetime):
             return value.isoformat()
@@ -265,7 +287,7 @@ def as_json(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def door(request: pytest.FixtureRequest, desk: Desk, mara: Person, ada: Person) -> Door:
+def door(request: pytest.FixtureRequest, desk: AdminDesk, mara: Person, ada: Person) -> DoorClient:
     """The door a test is told to ask at; both are doors of one application, with one clock and one database."""
-    kinds: dict[str, type[Door]] = {"api": AtTheApi, "admin": AtTheDesk}
+    kinds: dict[str, type[DoorClient]] = {"api": ApiDoor, "admin": AdminDoor}
     return kinds[request.param](desk, mara, ada)

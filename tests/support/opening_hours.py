@@ -9,19 +9,19 @@ from bookit.db.pool import Database
 from bookit.schema.tables import CalendarException, OpeningHours, Resource, Service
 from tests.conftest import NOW, OWNER, Person
 
-BY_OWNER: dict[str, Any] = {"by": OWNER, "now": NOW}
+AS_OWNER: dict[str, Any] = {"by": OWNER, "now": NOW}
 EVERY_DAY = range(1, 8)
 
 
-async def offer(database: Database, *resources: dict[str, Any], **facts: Any) -> Service:
+async def create_service(database: Database, *resources: dict[str, Any], **facts: Any) -> Service:
     """Offer a massage of an hour, or what these facts say, by these resources; none given, by one of its own."""
     about: dict[str, Any] = {"title": "Massage", "price": 60, "duration_minutes": 60, **facts}
     async with database.transaction(by=OWNER) as session:
-        rooms = [await records.create(session, Resource, **BY_OWNER, **one) for one in resources]
-        return await records.create(session, Service, **BY_OWNER, **about, resource_ids=[room.id for room in rooms])
+        rooms = [await records.create(session, Resource, **AS_OWNER, **one) for one in resources]
+        return await records.create(session, Service, **AS_OWNER, **about, resource_ids=[room.id for room in rooms])
 
 
-async def opens(
+async def add_opening_hours(
     database: Database, resource: int, hours: str, weekdays: Iterable[int] = EVERY_DAY, **season: Any
 ) -> None:
     """Open a resource at these hours, such as "09:00-17:00"."""
@@ -29,31 +29,33 @@ async def opens(
     async with database.transaction(by=OWNER) as session:
         for weekday in weekdays:
             facts: dict[str, Any] = {"weekday": weekday, "opens": first, "closes": last, **season}
-            await records.create(session, OpeningHours, **BY_OWNER, resource_id=resource, **facts)
+            await records.create(session, OpeningHours, **AS_OWNER, resource_id=resource, **facts)
 
 
-async def once(database: Database, start: str, end: str, *, resource: int | None = None, is_open: bool = False) -> None:
+async def add_exception(
+    database: Database, start: str, end: str, *, resource: int | None = None, is_open: bool = False
+) -> None:
     """Close, or open, once: one resource, or everybody."""
     span: dict[str, Any] = {"start_time": datetime.fromisoformat(start), "end_time": datetime.fromisoformat(end)}
     async with database.transaction(by=OWNER) as session:
-        await records.create(session, CalendarException, **BY_OWNER, resource_id=resource, is_open=is_open, **span)
+        await records.create(session, CalendarException, **AS_OWNER, resource_id=resource, is_open=is_open, **span)
 
 
-async def changed(database: Database, table: Any, number: int, **changes: Any) -> None:
+async def change_row(database: Database, table: Any, number: int, **changes: Any) -> None:
     """Change a row as the owner would."""
     async with database.transaction(by=OWNER) as session:
         row = await records.lock(session, table, number)
-        await records.change(session, row, **BY_OWNER, **changes)
+        await records.change(session, row, **AS_OWNER, **changes)
 
 
-async def booked(person: Person, start: str, service: int = 1, **more: Any) -> dict[str, Any]:
+async def create_booking(person: Person, start: str, service: int = 1, **more: Any) -> dict[str, Any]:
     """Book, and give the booking."""
-    answer = await person.asks("POST", "/bookings", json={"service_id": service, "start_time": start, **more})
+    answer = await person.request("POST", "/bookings", json={"service_id": service, "start_time": start, **more})
     assert answer.status_code == 201, answer.text
     found: dict[str, Any] = answer.json()
     return found
 
 
-def starts(slots: Iterable[dict[str, Any]]) -> list[str]:
+def format_starts(slots: Iterable[dict[str, Any]]) -> list[str]:
     """Give when slots start, without the seconds nobody needs: "2030-01-08 10:00"."""
     return [slot["start_time"].replace("T", " ").removesuffix(":00Z") for slot in slots]

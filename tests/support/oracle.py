@@ -12,7 +12,7 @@ MARGIN = 4 * DAY  # How far around a moment openings and closures are looked for
 
 
 @dataclass(frozen=True)
-class Weekly:
+class WeeklyHours:
     """Opening hours of a weekday, by the clock on the wall; closing not after opening is closing the next day."""
 
     weekday: int
@@ -23,17 +23,17 @@ class Weekly:
 
 
 @dataclass(frozen=True)
-class Sold:
+class BookedVisit:
     """A booking, in its place."""
 
     id: int
     seat: int
     visit: Span
-    blocks: Span
+    blocked: Span
     status: str
     expires_at: datetime | None = None
 
-    def is_in_the_way(self, now: datetime) -> bool:
+    def is_blocking(self, now: datetime) -> bool:
         """Whether it takes its place: it is open, and no hold that has run out."""
         return self.status in {"pending", "confirmed"} and (self.expires_at is None or self.expires_at > now)
 
@@ -45,11 +45,11 @@ class Resource:
     id: int
     zone: str
     capacity: int
-    hours: Sequence[Weekly] = ()
+    hours: Sequence[WeeklyHours] = ()
     opened: Sequence[Span] = ()
     closed: Sequence[Span] = ()
-    sold: Sequence[Sold] = ()
-    serves: bool = True  # Whether it is active and linked to the service.
+    bookings: Sequence[BookedVisit] = ()
+    is_suitable: bool = True  # Whether it is active and linked to the service.
 
 
 @dataclass(frozen=True)
@@ -65,19 +65,19 @@ class Business:
     resources: Sequence[Resource]
     opened: Sequence[Span] = ()
     closed: Sequence[Span] = ()
-    moves: Sold | None = None  # The booking that is to be moved: it is not in its own way.
-    lasts: timedelta | None = None  # How long it is to be, if not as long as it is.
+    moved_booking: BookedVisit | None = None  # The booking that is to be moved: it is not in its own way.
+    new_duration: timedelta | None = None  # How long it is to be, if not as long as it is.
 
-    def visit(self) -> tuple[timedelta, timedelta, timedelta]:
+    def get_visit_lengths(self) -> tuple[timedelta, timedelta, timedelta]:
         """Give how long a visit is, and what it blocks before and after: as the service has it, or as the booking."""
-        if self.moves is None:
+        if self.moved_booking is None:
             return self.duration, self.setup, self.cleanup
-        (start, end), (since, until) = self.moves.visit, self.moves.blocks
-        return self.lasts or end - start, start - since, until - end
+        (start, end), (since, until) = self.moved_booking.visit, self.moved_booking.blocked
+        return self.new_duration or end - start, start - since, until - end
 
 
 @cache
-def instant(day: date, clock: time, zone: str) -> datetime:
+def wall_clock_to_utc(day: date, clock: time, zone: str) -> datetime:
     """Read a clock on the wall: a skipped time as the clock before would have it, of two readings the second."""
     wall = datetime.combine(day, clock)
     first, second = (wall.replace(tzinfo=ZoneInfo(zone), fold=fold).astimezone(UTC) for fold in (0, 1))
@@ -85,7 +85,7 @@ def instant(day: date, clock: time, zone: str) -> datetime:
     return second if exists else first
 
 
-def joined(spans: Sequence[Span]) -> list[Span]:
+def merge_spans(spans: Sequence[Span]) -> list[Span]:
     """Give the same moments in as few spans as can be."""
     found: list[Span] = []
     for since, until in sorted(spans):
@@ -95,60 +95,60 @@ def joined(spans: Sequence[Span]) -> list[Span]:
     return found
 
 
-def meet(one: Span, other: Span) -> bool:
+def do_overlap(one: Span, other: Span) -> bool:
     return one[0] < other[1] and other[0] < one[1]
 
 
-def without(spans: Sequence[Span], gone: Sequence[Span]) -> list[Span]:
+def subtract_spans(spans: Sequence[Span], removed: Sequence[Span]) -> list[Span]:
     """Give the moments of the first that are not among the second."""
     left = list(spans)
-    for since, until in gone:
+    for since, until in removed:
         left = [span for a, b in left for span in ((a, min(b, since)), (max(a, until), b)) if span[0] < span[1]]
     return left
 
 
-ALWAYS = [Weekly(weekday, time(), time()) for weekday in range(1, 8)]
+ALWAYS_OPEN = [WeeklyHours(weekday, time(), time()) for weekday in range(1, 8)]
 
 
-def hours_of(resource: Resource, since: datetime, until: datetime) -> Iterator[Span]:
+def iter_opening_spans(resource: Resource, since: datetime, until: datetime) -> Iterator[Span]:
     """Give each weekly span of a resource; of one without any, each day. A day that its zone skipped has none."""
     zone = resource.zone
     first, last = (moment.astimezone(ZoneInfo(zone)).date() for moment in (since, until))
     for day in (first + n * DAY for n in range((last - first).days + 1)):
-        exists = instant(day, time(), zone).astimezone(ZoneInfo(zone)).date() == day
-        for found in resource.hours or ALWAYS:
+        exists = wall_clock_to_utc(day, time(), zone).astimezone(ZoneInfo(zone)).date() == day
+        for found in resource.hours or ALWAYS_OPEN:
             is_in_season = (found.valid_from or day) <= day <= (found.valid_until or day)
             if exists and is_in_season and found.weekday == day.isoweekday():
                 closes_on = day + DAY if found.closes <= found.opens else day
-                yield instant(day, found.opens, zone), instant(closes_on, found.closes, zone)
+                yield wall_clock_to_utc(day, found.opens, zone), wall_clock_to_utc(closes_on, found.closes, zone)
 
 
-class Diary:
+class ResourceSchedule:
     """One resource through some days: each single opening, when it is closed, and who sits where."""
 
     def __init__(self, business: Business, resource: Resource, now: datetime, since: datetime, until: datetime) -> None:
         self.business, self.resource, self.now = business, resource, now
-        self.lasts, self.before, self.after = business.visit()
-        weekly = hours_of(resource, since - MARGIN, until + MARGIN)
+        self.duration, self.before, self.after = business.get_visit_lengths()
+        weekly = iter_opening_spans(resource, since - MARGIN, until + MARGIN)
         self.openings = [(a, b) for a, b in [*weekly, *business.opened, *resource.opened] if a < b]
-        self.hours = joined(self.openings)
-        self.closed = [*without(business.closed, resource.opened), *resource.closed]
-        self.busy = [sold for sold in resource.sold if sold.is_in_the_way(now) and sold != business.moves]
+        self.hours = merge_spans(self.openings)
+        self.closed = [*subtract_spans(business.closed, resource.opened), *resource.closed]
+        self.bookings = [sold for sold in resource.bookings if sold.is_blocking(now) and sold != business.moved_booking]
 
-    def starts(self) -> set[datetime]:
+    def list_starts(self) -> set[datetime]:
         """Give every start that is offered if nothing is against it."""
         every = self.business.step or self.business.duration
         return {a + n * every for a, b in self.openings for n in range(-((a - b) // every))}
 
-    def free_places(self, at: datetime) -> int:
+    def count_free_seats(self, at: datetime) -> int:
         """Count the places that nobody sits in while a visit from this moment on, setup and cleanup, takes one."""
-        wants = at - self.before, at + self.lasts + self.after
-        taken = {sold.seat for sold in self.busy if meet(sold.blocks, wants)}
+        wants = at - self.before, at + self.duration + self.after
+        taken = {sold.seat for sold in self.bookings if do_overlap(sold.blocked, wants)}
         return len(set(range(1, self.resource.capacity + 1)) - taken)
 
-    def obstacles(self, at: datetime, *, is_staff: bool = False) -> list[str]:
+    def list_obstacles(self, at: datetime, *, is_staff: bool = False) -> list[str]:
         """Give the code of each rule against a start, but not whether it is taken."""
-        visit, found = (at, at + self.lasts), list[str]()
+        visit, found = (at, at + self.duration), list[str]()
         if at <= self.now and not is_staff:
             found.append("in-the-past")
         elif self.now < at < self.now + self.business.notice:
@@ -159,43 +159,47 @@ class Diary:
             found.append("outside-hours")
         elif (step := self.business.step) and not any(a <= at < b and not (at - a) % step for a, b in self.openings):
             found.append("between-slots")
-        if any(meet(visit, span) for span in self.closed):
+        if any(do_overlap(visit, span) for span in self.closed):
             found.append("closed")
         return found
 
 
-Offer = tuple[datetime, datetime, str, int, list[tuple[int, int]]]
+OfferedSlot = tuple[datetime, datetime, str, int, list[tuple[int, int]]]
 
 
-def diaries(business: Business, now: datetime, since: datetime, until: datetime, only: int | None) -> list[Diary]:
-    able = [one for one in business.resources if one.serves and only in {None, one.id}]
-    return [Diary(business, one, now, since, until) for one in sorted(able, key=lambda one: one.id)]
+def build_schedules(
+    business: Business, now: datetime, since: datetime, until: datetime, resource_id: int | None
+) -> list[ResourceSchedule]:
+    able = [one for one in business.resources if one.is_suitable and resource_id in {None, one.id}]
+    return [ResourceSchedule(business, one, now, since, until) for one in sorted(able, key=lambda one: one.id)]
 
 
-def slots(business: Business, now: datetime, since: datetime, until: datetime, only: int | None = None) -> list[Offer]:
+def find_slots(
+    business: Business, now: datetime, since: datetime, until: datetime, resource_id: int | None = None
+) -> list[OfferedSlot]:
     """Give what is offered: start, end, zone, free places in all, and of each resource that has some."""
     found: dict[tuple[datetime, datetime, str], list[tuple[int, int]]] = {}
-    for diary in diaries(business, now, since, until, only):
-        for at in diary.starts():
-            if since <= at < until and not diary.obstacles(at) and (places := diary.free_places(at)):
-                found.setdefault((at, at + diary.lasts, diary.resource.zone), []).append((diary.resource.id, places))
+    for diary in build_schedules(business, now, since, until, resource_id):
+        for at in diary.list_starts():
+            if since <= at < until and not diary.list_obstacles(at) and (places := diary.count_free_seats(at)):
+                found.setdefault((at, at + diary.duration, diary.resource.zone), []).append((diary.resource.id, places))
     return [(*when, sum(places for _, places in free), free) for when, free in sorted(found.items())]
 
 
-def verdict(
-    business: Business, now: datetime, at: datetime, *, only: int | None = None, is_staff: bool = False,
-    is_override: bool = False, but_for: Collection[str] = (),
+def predict_outcome(
+    business: Business, now: datetime, at: datetime, *, resource_id: int | None = None, is_staff: bool = False,
+    is_override: bool = False, ignored_codes: Collection[str] = (),
 ) -> int | str:  # fmt: skip
     """Say what comes of booking this start: the number of who serves it, or the code of the refusal."""
     if at <= now and not is_staff:
         return "in-the-past"
-    stand = diaries(business, now, at, at, only)
-    obstacles = {diary.resource.id: diary.obstacles(at, is_staff=is_staff) for diary in stand}
-    against = {number: [code for code in codes if code not in but_for] for number, codes in obstacles.items()}
+    stand = build_schedules(business, now, at, at, resource_id)
+    obstacles = {diary.resource.id: diary.list_obstacles(at, is_staff=is_staff) for diary in stand}
+    against = {number: [code for code in codes if code not in ignored_codes] for number, codes in obstacles.items()}
     if not stand:
-        return "nothing-to-serve-it" if only is None else "resource-unsuitable"
+        return "nothing-to-serve-it" if resource_id is None else "resource-unsuitable"
     willing = [diary for diary in stand if is_override or not against[diary.resource.id]]
     if not willing:
         return min(against.values(), key=len)[0]
-    free = [diary.resource.id for diary in willing if diary.free_places(at)]
+    free = [diary.resource.id for diary in willing if diary.count_free_seats(at)]
     return min(free, key=lambda number: bool(against[number]), default="slot-taken")

@@ -21,26 +21,26 @@ import httpx2
 from bookit.db.embedded import PORT, postgres
 from tests.conftest import ROOT
 
-BOOKIT = (sys.executable, "-c", "from server.cli import main; main(prog_name='bookit')")
-PATIENCE = 60  # seconds: only a test that fails waits so long
+BOOKIT_COMMAND = (sys.executable, "-c", "from server.cli import main; main(prog_name='bookit')")
+TIMEOUT_SECONDS = 60  # seconds: only a test that fails waits so long
 
 
-class Answer(NamedTuple):
+class CommandResult(NamedTuple):
     """How a command ended and what it said."""
 
     status: int
-    said: str
-    complained: str
+    stdout: str
+    stderr: str
 
     @property
-    def refusal(self) -> str:
+    def error_message(self) -> str:
         """What it said when it refused: words for a person, and nothing else."""
-        assert (self.status, self.said) == (1, "")
-        assert "Traceback" not in self.complained
-        return self.complained.strip()
+        assert (self.status, self.stdout) == (1, "")
+        assert "Traceback" not in self.stderr
+        return self.stderr.strip()
 
 
-class Process:
+class BookitProcess:
     """A command that runs until it is told to stop."""
 
     def __init__(self, command: tuple[str, ...], **popen: Any) -> None:
@@ -48,8 +48,8 @@ class Process:
             command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True, **popen
         )
         self.lines: list[str] = []
-        self.is_over = False
-        self._news = Condition()
+        self.has_ended = False
+        self._changed = Condition()
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -57,66 +57,68 @@ class Process:
         assert self.process.stderr
         with self.process.stderr as stderr:
             for line in stderr:
-                with self._news:
+                with self._changed:
                     self.lines.append(line.rstrip("\n"))
-                    self._news.notify_all()
-        with self._news:
-            self.is_over = True
-            self._news.notify_all()
+                    self._changed.notify_all()
+        with self._changed:
+            self.has_ended = True
+            self._changed.notify_all()
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return "\n".join(self.lines)
 
     @property
-    def logged(self) -> list[dict[str, Any]]:
+    def log_entries(self) -> list[dict[str, Any]]:
         """Its lines of log; the banner has none of their shape."""
         return [json.loads(line) for line in self.lines if line.startswith("{")]
 
-    def says(self, pattern: str, times: int = 1) -> list[str]:
+    def wait_for_output(self, pattern: str, times: int = 1) -> list[str]:
         """Wait until it has said so, so many times, and give what the pattern found."""
-        with self._news:
-            self._news.wait_for(lambda: self.is_over or len(re.findall(pattern, self.said)) >= times, PATIENCE)
-        found = re.findall(pattern, self.said)
-        assert len(found) >= times, f"{pattern} is not in:\n{self.said}"
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.has_ended or len(re.findall(pattern, self.output)) >= times, TIMEOUT_SECONDS
+            )
+        found = re.findall(pattern, self.output)
+        assert len(found) >= times, f"{pattern} is not in:\n{self.output}"
         return found
 
     @property
-    def address(self) -> str:
+    def url(self) -> str:
         """Where it is open, once it says so."""
-        return self.says(r"BookIt is open at (\S+)")[0]
+        return self.wait_for_output(r"BookIt is open at (\S+)")[0]
 
     @contextmanager
-    def visited(self) -> Iterator[httpx2.Client]:
+    def open_client(self) -> Iterator[httpx2.Client]:
         """A client of this very process."""
-        with httpx2.Client(base_url=self.address, trust_env=False, timeout=PATIENCE) as client:
+        with httpx2.Client(base_url=self.url, trust_env=False, timeout=TIMEOUT_SECONDS) as client:
             yield client
 
-    def tell(self, number: int) -> Self:
+    def send_signal(self, signal_number: int) -> Self:
         """Send it a signal; Ctrl-C goes to all that it started, too, as from a terminal."""
-        if number == signal.SIGINT:
-            os.killpg(self.process.pid, number)
+        if signal_number == signal.SIGINT:
+            os.killpg(self.process.pid, signal_number)
         else:
-            self.process.send_signal(number)
+            self.process.send_signal(signal_number)
         return self
 
-    def ends(self) -> int:
+    def wait(self) -> int:
         """Wait for the end of it and of all that it started, who say their last on the same standard error."""
-        self._reader.join(PATIENCE)
-        assert self.is_over, f"something of it still runs:\n{self.said}"
-        return self.process.wait(PATIENCE)
+        self._reader.join(TIMEOUT_SECONDS)
+        assert self.has_ended, f"something of it still runs:\n{self.output}"
+        return self.process.wait(TIMEOUT_SECONDS)
 
-    def stop(self, number: int = signal.SIGTERM) -> int:
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
         """Tell it to stop, wait until it has, and give its exit status."""
-        return self.tell(number).ends()
+        return self.send_signal(signal_number).wait()
 
-    def is_killed(self) -> None:
+    def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.ends()
+        self.wait()
 
 
-class Place:
+class Workspace:
     """A folder where somebody runs BookIt: the working directory, its home, and nothing of our environment."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
@@ -129,40 +131,40 @@ class Place:
             "BOOKIT_HOME": str(self.home),
             **environment,
         }
-        self.command: tuple[str, ...] = BOOKIT
-        self.popen: dict[str, Any] = {}
-        self.started: list[Process] = []
+        self.command: tuple[str, ...] = BOOKIT_COMMAND
+        self.popen_options: dict[str, Any] = {}
+        self.processes: list[BookitProcess] = []
 
-    def start(self, *arguments: str, **environment: str) -> Process:
+    def start(self, *arguments: str, **environment: str) -> BookitProcess:
         """Start a command that runs until told to stop."""
-        process = Process((*self.command, *arguments), **self._how(environment))
-        self.started.append(process)
+        process = BookitProcess((*self.command, *arguments), **self._popen_options(environment))
+        self.processes.append(process)
         return process
 
-    def serve(self, *arguments: str, **environment: str) -> Process:
+    def serve(self, *arguments: str, **environment: str) -> BookitProcess:
         """Start a server on any free port."""
         return self.start("serve", "--port", "0", *arguments, **environment)
 
-    def run(self, *arguments: str, told: str = "", **environment: str) -> Answer:
+    def run(self, *arguments: str, stdin_text: str = "", **environment: str) -> CommandResult:
         """Run a command to its end; a server, had it started, on any free port."""
-        how = self._how(environment)
+        how = self._popen_options(environment)
         arguments += ("--port", "0") if arguments == ("serve",) else ()
         ran = subprocess.run(
             [*self.command, *arguments],
-            input=told,
+            input=stdin_text,
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE,
+            timeout=TIMEOUT_SECONDS,
             **how,
         )
-        return Answer(ran.returncode, ran.stdout, ran.stderr)
+        return CommandResult(ran.returncode, ran.stdout, ran.stderr)
 
-    def _how(self, environment: dict[str, str]) -> dict[str, Any]:
-        return {"cwd": self.folder, "env": {**self.environment, **environment}, **self.popen}
+    def _popen_options(self, environment: dict[str, str]) -> dict[str, Any]:
+        return {"cwd": self.folder, "env": {**self.environment, **environment}, **self.popen_options}
 
     @property
-    def has_a_database_running(self) -> bool:
+    def is_database_running(self) -> bool:
         """Whether any process of the home's PostgreSQL lives: each of them holds this lock."""
         try:
             with (self.home / "postgres/server.lock").open() as lock:
@@ -175,32 +177,32 @@ class Place:
 
     def close(self) -> None:
         """Leave nothing running, whatever a test did."""
-        for process in self.started:
-            process.is_killed()
-        if self.has_a_database_running:
+        for process in self.processes:
+            process.kill()
+        if self.is_database_running:
             with postgres(self.home):
                 pass
 
 
-def eventually(is_so: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     """Wait until it is so."""
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
 @contextmanager
-def relay(socket_folder: Path) -> Iterator[int]:
+def relay_postgres(socket_folder: Path) -> Iterator[int]:
     """Offer a PostgreSQL that listens on its socket alone on a TCP port of this machine, as one without TLS."""
 
     class Passing(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with socket.socket(socket.AF_UNIX) as server:
                 server.connect(str(socket_folder / f".s.PGSQL.{PORT}"))
-                back = Thread(target=pump, args=(server, self.request))
+                back = Thread(target=copy_bytes, args=(server, self.request))
                 back.start()
-                pump(self.request, server)
+                copy_bytes(self.request, server)
                 back.join()
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Passing) as tcp:
@@ -209,7 +211,7 @@ def relay(socket_folder: Path) -> Iterator[int]:
         tcp.shutdown()
 
 
-def pump(source: socket.socket, sink: socket.socket) -> None:
+def copy_bytes(source: socket.socket, sink: socket.socket) -> None:
     with suppress(OSError):
         while part := source.recv(65536):
             sink.sendall(part)

@@ -10,11 +10,16 @@ from typing import Any
 import pytest
 
 import api.idempotency  # noqa: F401 -- so that every refusal of the API is known
-from api.problems import every_refusal
+from api.problems import iter_refusals
 from bookit import refusals as no
 
-MET: set[str] = set()
-KINDS = {no.Misshapen, no.Invalid, no.Conflict, no.TooMany}  # Kinds that are only ever spoken as something more exact.
+MET_REFUSALS: set[str] = set()
+BASE_REFUSALS = {
+    no.Misshapen,
+    no.Invalid,
+    no.Conflict,
+    no.TooMany,
+}  # Kinds that are only ever spoken as something more exact.
 
 
 def pytest_configure() -> None:
@@ -22,7 +27,7 @@ def pytest_configure() -> None:
     made = no.Refusal.__init__
 
     def noting(self: no.Refusal, **details: object) -> None:
-        MET.add(type(self).__name__)
+        MET_REFUSALS.add(type(self).__name__)
         made(self, **details)
 
     no.Refusal.__init__ = noting  # type: ignore[method-assign]  # it does what it did, and notes it
@@ -31,7 +36,7 @@ def pytest_configure() -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker of xdist has met."""
-    MET.update(getattr(node, "workeroutput", {}).get("refusals_met", []))
+    MET_REFUSALS.update(getattr(node, "workeroutput", {}).get("refusals_met", []))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,11 +44,11 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     """Hand over what was met, or fail the whole run for what was not."""
     yield
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["refusals_met"] = sorted(MET)
+        session.config.workeroutput["refusals_met"] = sorted(MET_REFUSALS)
         return
     config = session.config
     is_whole = not config.option.keyword and not config.option.file_or_dir and not config.option.markexpr
-    unmet = sorted({refusal.__name__ for refusal in every_refusal() if refusal not in KINDS} - MET)
+    unmet = sorted({refusal.__name__ for refusal in iter_refusals() if refusal not in BASE_REFUSALS} - MET_REFUSALS)
     if is_whole and unmet and session.exitstatus == pytest.ExitCode.OK and not config.option.collectonly:
         reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
         reporter.write_line(f"No test meets these refusals: {', '.join(unmet)}", red=True)

@@ -9,13 +9,13 @@ from sqlalchemy import text
 
 from bookit.db.pool import Database
 from bookit.schema.tables import table_of
-from tests.conftest import PASSWORD, Person, every_table
+from tests.conftest import PASSWORD, Person, list_tables
 
-Told = tuple[int, str, str | None]  # The status, the code, and the field it is about.
+RefusalFacts = tuple[int, str, str | None]  # The status, the code, and the field it is about.
 
-JSON = {"content-type": "application/json"}
+JSON_HEADERS = {"content-type": "application/json"}
 # A good body for every address that takes one.
-GOOD: dict[str, dict[str, Any]] = {
+VALID_BODIES: dict[str, dict[str, Any]] = {
     "POST /auth/register": {"name": "New", "email": "new@example.com", "password": PASSWORD},
     "POST /auth/login": {"email": "ada@example.com", "password": PASSWORD},
     "POST /auth/refresh": {"refresh_token": "none"},
@@ -28,42 +28,44 @@ GOOD: dict[str, dict[str, Any]] = {
     "POST /reviews": {"booking_id": 1, "rating": 5, "comment": "Good."},
     "PATCH /reviews/1": {"rating": 5, "comment": "Good."},
 }
-TABLES = [table_of(table).name for table in every_table()]
-COUNTS = text(" UNION ALL ".join(f"SELECT '{name}' AS name, count(*) FROM {name}" for name in TABLES))
-SENTENCE = re.compile(r"[^\n\\^]{8,}\.")
-INSIDE = re.compile(
+TABLE_NAMES = [table_of(table).name for table in list_tables()]
+COUNT_ROWS = text(" UNION ALL ".join(f"SELECT '{name}' AS name, count(*) FROM {name}" for name in TABLE_NAMES))
+SENTENCE_PATTERN = re.compile(r"[^\n\\^]{8,}\.")
+INTERNALS_PATTERN = re.compile(
     r"Traceback|psycopg|sqlalchemy|pydantic|starlette|\b(SELECT|INSERT|UPDATE|WHERE)\b|constraint|violat|pattern|codec"
     r"|Exception|Error\b|None\b|<class|\b0x|site-packages|\.py\b|\b(New|Changed)[A-Z]\w+|Query\b|\bjwt|Decimal\("
 )
 
 
-async def rows(database: Database) -> dict[str, int]:
+async def count_rows(database: Database) -> dict[str, int]:
     """Count the rows of every table; history counts every write. That a guess was made is meant to be counted."""
-    return {row["name"]: row["count"] for row in await database.fetch(COUNTS) if row["name"] != "tries"}
+    return {row["name"]: row["count"] for row in await database.fetch(COUNT_ROWS) if row["name"] != "tries"}
 
 
-async def refusal(database: Database, who: httpx2.AsyncClient, method: str, path: str, **more: Any) -> Told:
+async def request_refusal(
+    database: Database, client: httpx2.AsyncClient, method: str, path: str, **more: Any
+) -> RefusalFacts:
     """Ask for what will be refused; give its status, its code and its field."""
-    before = await rows(database)
+    before = await count_rows(database)
 
-    answer = await who.request(method, path, **more)
+    answer = await client.request(method, path, **more)
 
-    assert await rows(database) == before, answer.text
-    return told(answer)
+    assert await count_rows(database) == before, answer.text
+    return read_refusal(answer)
 
 
-def told(answer: httpx2.Response) -> Told:
+def read_refusal(answer: httpx2.Response) -> RefusalFacts:
     """Give the status, the code and the field of a refusal, which is told plainly."""
     assert answer.headers.get("content-type") == "application/problem+json", (answer.status_code, answer.text[:500])
     problem = answer.json()
     assert (problem["status"], problem["type"]) == (answer.status_code, f"/problems/{problem['code']}")
-    assert SENTENCE.fullmatch(problem["detail"]), problem["detail"]
-    assert not INSIDE.search(answer.text), answer.text[:500]
+    assert SENTENCE_PATTERN.fullmatch(problem["detail"]), problem["detail"]
+    assert not INTERNALS_PATTERN.search(answer.text), answer.text[:500]
     assert (answer.headers.get("www-authenticate") == "Bearer") == (answer.status_code == 401)
     return answer.status_code, problem["code"], problem.get("field")
 
 
-async def with_field(database: Database, ada: Person, where: str, field: str, value: str) -> Told:
+async def request_with_field(database: Database, ada: Person, endpoint: str, field: str, value: str) -> RefusalFacts:
     """Send a good body with one bad value, which is given as it is written in JSON."""
-    content = json.dumps({**GOOD[where], field: "HERE"}).replace('"HERE"', value)
-    return await refusal(database, ada.client, *where.split(), content=content, headers=JSON)
+    content = json.dumps({**VALID_BODIES[endpoint], field: "HERE"}).replace('"HERE"', value)
+    return await request_refusal(database, ada.client, *endpoint.split(), content=content, headers=JSON_HEADERS)

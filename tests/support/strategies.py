@@ -18,10 +18,10 @@ from bookit.schema.tables import (
     User,
 )
 from tests.support import oracle
-from tests.support.oracle import DAY, Business, Sold, Span, Weekly
+from tests.support.oracle import DAY, BookedVisit, Business, Span, WeeklyHours
 
 # Where and when clocks change: an hour in both hemispheres, half an hour, at midnight, a whole day; and a plain week.
-CHANGES = [
+CLOCK_CHANGES = [
     ("America/New_York", date(2030, 3, 10)), ("America/New_York", date(2030, 11, 3)),
     ("Europe/Berlin", date(2030, 3, 31)), ("Europe/Berlin", date(2030, 10, 27)),
     ("Australia/Lord_Howe", date(2030, 4, 7)), ("Australia/Lord_Howe", date(2030, 10, 6)),
@@ -29,54 +29,56 @@ CHANGES = [
     ("America/Sao_Paulo", date(2018, 11, 4)), ("America/Sao_Paulo", date(2018, 2, 18)),
 ]  # fmt: skip
 MINUTE = timedelta(minutes=1)
-ZONES = sorted({zone for zone, _ in CHANGES} | {"UTC"})
-CUSTOMERS = 2
-FIRST_BOOKING = 10**9  # Far from the numbers that bookings get while a business is tried.
+ZONES = sorted({zone for zone, _ in CLOCK_CHANGES} | {"UTC"})
+CUSTOMER_COUNT = 2
+FIRST_BOOKING_ID = 10**9  # Far from the numbers that bookings get while a business is tried.
 
 
 @dataclass(frozen=True)
-class Case:
+class Scenario:
     """A business, a moment in its life, and for which days somebody asks."""
 
     business: Business
-    places_once: tuple[int, ...]  # How many places each resource had when its bookings were made: as many or more.
+    original_capacities: tuple[
+        int, ...
+    ]  # How many places each resource had when its bookings were made: as many or more.
     now: datetime
     since: datetime
     until: datetime
-    change: datetime
+    clock_change: datetime
 
 
 def minutes(*choices: int) -> st.SearchStrategy[timedelta]:
     return st.sampled_from([number * MINUTE for number in choices])
 
 
-def clocks() -> st.SearchStrategy[time]:
+def times_of_day() -> st.SearchStrategy[time]:
     """Give times of a day, half of them where clocks change."""
     quarters = st.one_of(st.integers(0, 14), st.integers(0, 95)).map(lambda n: time(n // 4, n % 4 * 15))
     return st.one_of(quarters, quarters, st.just(time()), st.sampled_from([time(1, 50), time(2, 10), time(23, 59)]))
 
 
 @st.composite
-def weekly(draw: st.DrawFn, around: date) -> list[Weekly]:
+def draw_weekly_hours(draw: st.DrawFn, around: date) -> list[WeeklyHours]:
     """Draw opening hours of one day or of every day, all year or for a season around a day."""
-    opens, closes = draw(clocks()), draw(clocks())
+    opens, closes = draw(times_of_day()), draw(times_of_day())
     season = draw(st.sampled_from([None, None, None, (-1, 1), (0, 0), (None, 0), (1, None)]))
     first, last = ((around + n * DAY if n is not None else None) for n in season) if season else (None, None)
     weekday = (around + draw(st.integers(-1, 1)) * DAY).isoweekday()
     weekdays = range(1, 8) if draw(st.booleans()) else [weekday]
-    return [Weekly(day, opens, closes, first, last) for day in weekdays]
+    return [WeeklyHours(day, opens, closes, first, last) for day in weekdays]
 
 
 @st.composite
-def once(draw: st.DrawFn, base: datetime) -> Span:
+def draw_exception_span(draw: st.DrawFn, base: datetime) -> Span:
     start = base + draw(st.integers(-2 * 24 * 4, 4 * 24 * 4)) * 15 * MINUTE
     return start, start + draw(minutes(15, 50, 60, 120, 480, 1440, 4000))
 
 
 @st.composite
-def sold(draw: st.DrawFn, number: int, base: datetime, now: datetime, places: int) -> list[Sold]:
+def draw_bookings(draw: st.DrawFn, number: int, base: datetime, now: datetime, seats: int) -> list[BookedVisit]:
     """Draw the bookings of one resource: some alone, some that fill many places at a time."""
-    found: list[Sold] = []
+    found: list[BookedVisit] = []
     for _ in range(draw(st.integers(0, 8))):
         start = base + draw(st.integers(-24 * 12, 4 * 24 * 12)) * 5 * MINUTE
         end = start + draw(minutes(5, 30, 45, 60, 60, 240, 1500))
@@ -85,17 +87,19 @@ def sold(draw: st.DrawFn, number: int, base: datetime, now: datetime, places: in
         kind = draw(st.sampled_from(kinds[:4] * 2 + kinds))
         expires = {"hold": now + draw(minutes(1, 10)), "dead hold": now - draw(minutes(0, 1, 900))}.get(kind)
         status = "pending" if expires else kind
-        taken = {other.seat for other in found if oracle.meet(other.blocks, blocks)}
-        free = [seat for seat in range(1, places + 1) if seat not in taken]
+        taken = {other.seat for other in found if oracle.do_overlap(other.blocked, blocks)}
+        free = [seat for seat in range(1, seats + 1) if seat not in taken]
         for seat in free[: draw(st.sampled_from([1, 1, 2, 20]))]:
-            found.append(Sold(FIRST_BOOKING + 10**6 * number + len(found), seat, (start, end), blocks, status, expires))
+            found.append(
+                BookedVisit(FIRST_BOOKING_ID + 10**6 * number + len(found), seat, (start, end), blocks, status, expires)
+            )
     return found
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def draw_scenarios(draw: st.DrawFn) -> Scenario:
     """Draw a business and when somebody asks it."""
-    zone, day = draw(st.sampled_from(CHANGES))
+    zone, day = draw(st.sampled_from(CLOCK_CHANGES))
     base = datetime.combine(day, time(), UTC)
     seconds = draw(st.sampled_from([0, 0, 0, 29.5, 59.999999]))  # A real clock rarely shows a whole minute.
     quarters = st.integers(-3 * 24 * 4, 24 * 4).map(lambda n: 15 * n)
@@ -112,11 +116,11 @@ def cases(draw: st.DrawFn) -> Case:
                 number,
                 zone if draw(st.integers(0, 3)) else draw(st.sampled_from(ZONES)),
                 capacity,
-                [row for rows in draw(st.lists(weekly(day), max_size=4)) for row in rows],
-                draw(st.lists(once(base), max_size=2)),
-                draw(st.lists(once(base), max_size=2)),
-                draw(sold(number, base, now, places_once[-1])),
-                serves=bool(draw(st.integers(0, 9))),
+                [row for rows in draw(st.lists(draw_weekly_hours(day), max_size=4)) for row in rows],
+                draw(st.lists(draw_exception_span(base), max_size=2)),
+                draw(st.lists(draw_exception_span(base), max_size=2)),
+                draw(draw_bookings(number, base, now, places_once[-1])),
+                is_suitable=bool(draw(st.integers(0, 9))),
             )
         )
     business = Business(
@@ -127,55 +131,59 @@ def cases(draw: st.DrawFn) -> Case:
         notice=draw(minutes(0, 0, 60, 615, 2880)),
         horizon=draw(st.sampled_from([None, None, DAY, 3 * DAY])),
         resources=resources,
-        opened=draw(st.lists(once(base), max_size=2)),
-        closed=draw(st.lists(once(base), max_size=2)),
+        opened=draw(st.lists(draw_exception_span(base), max_size=2)),
+        closed=draw(st.lists(draw_exception_span(base), max_size=2)),
     )
-    return Case(business, tuple(places_once), now, since, until, oracle.instant(day, time(2), zone))
+    return Scenario(business, tuple(places_once), now, since, until, oracle.wall_clock_to_utc(day, time(2), zone))
 
 
-def whole_minutes(length: timedelta | None) -> int | None:
+def to_whole_minutes(length: timedelta | None) -> int | None:
     return None if length is None else length // MINUTE
 
 
-SERVICE = ("id", "title", "price", "duration_minutes", "setup_minutes", "cleanup_minutes", "slot_step_minutes",
+SERVICE_COLUMNS = ("id", "title", "price", "duration_minutes", "setup_minutes", "cleanup_minutes", "slot_step_minutes",
            "min_notice_minutes", "horizon_days")  # fmt: skip
-PERSON = ("id", "name", "email", "password_hash", "role")
-OPENING_HOURS = ("resource_id", "weekday", "opens", "closes", "valid_from", "valid_until")
-BOOKING = ("id", "user_id", "service_id", "resource_id", "seat", "start_time", "end_time", "blocks_from",
+USER_COLUMNS = ("id", "name", "email", "password_hash", "role")
+OPENING_HOURS_COLUMNS = ("resource_id", "weekday", "opens", "closes", "valid_from", "valid_until")
+BOOKING_COLUMNS = ("id", "user_id", "service_id", "resource_id", "seat", "start_time", "end_time", "blocks_from",
            "blocks_until", "status", "price", "expires_at")  # fmt: skip
 
 
-async def open_up(session: Session, case: Case) -> None:
+async def load_business(session: Session, scenario: Scenario) -> None:
     """Make the business what the case says."""
-    business, resources = case.business, case.business.resources
+    business, resources = scenario.business, scenario.business.resources
     people = [(1, "Tom", "tom@example.com", "-", Role.USER), (2, "Mara", "mara@example.com", "-", Role.STAFF)]
-    await session.copy_rows(User, PERSON, people)
+    await session.copy_rows(User, USER_COLUMNS, people)
     lengths: Any = map(
-        whole_minutes, (business.duration, business.setup, business.cleanup, business.step, business.notice)
+        to_whole_minutes, (business.duration, business.setup, business.cleanup, business.step, business.notice)
     )
     await session.copy_rows(
-        Service, SERVICE, [(1, "Massage", 60, *lengths, business.horizon and business.horizon.days)]
+        Service, SERVICE_COLUMNS, [(1, "Massage", 60, *lengths, business.horizon and business.horizon.days)]
     )
-    once_open = zip(resources, case.places_once, strict=True)
+    once_open = zip(resources, scenario.original_capacities, strict=True)
     await session.copy_rows(
         Resource, ("id", "name", "timezone", "capacity"), [(one.id, "Room", one.zone, n) for one, n in once_open]
     )
     await session.copy_rows(
-        ServiceResource, ("service_id", "resource_id"), [(1, one.id) for one in resources if one.serves or one.id % 2]
+        ServiceResource,
+        ("service_id", "resource_id"),
+        [(1, one.id) for one in resources if one.is_suitable or one.id % 2],
     )
-    hours = [(one.id, *(getattr(row, name) for name in OPENING_HOURS[1:])) for one in resources for row in one.hours]
-    await session.copy_rows(OpeningHours, OPENING_HOURS, hours)
+    hours = [
+        (one.id, *(getattr(row, name) for name in OPENING_HOURS_COLUMNS[1:])) for one in resources for row in one.hours
+    ]
+    await session.copy_rows(OpeningHours, OPENING_HOURS_COLUMNS, hours)
     whom: list[tuple[int | None, Any]] = [(None, business), *((one.id, one) for one in resources)]
     exceptions = [(n, *span, True) for n, one in whom for span in one.opened]
     exceptions += [(n, *span, False) for n, one in whom for span in one.closed]
     await session.copy_rows(CalendarException, ("resource_id", "start_time", "end_time", "is_open"), exceptions)
     bookings = [
-        (sold.id, 1, 1, one.id, sold.seat, *sold.visit, *sold.blocks, sold.status, 60, sold.expires_at)
+        (sold.id, 1, 1, one.id, sold.seat, *sold.visit, *sold.blocked, sold.status, 60, sold.expires_at)
         for one in resources
-        for sold in one.sold
+        for sold in one.bookings
     ]
-    await session.copy_rows(Booking, BOOKING, bookings)
+    await session.copy_rows(Booking, BOOKING_COLUMNS, bookings)
     for one in resources:
         room = await session.get(Resource, one.id)
         assert room
-        await session.update(room, capacity=one.capacity, is_active=one.serves or not one.id % 2)
+        await session.update(room, capacity=one.capacity, is_active=one.is_suitable or not one.id % 2)

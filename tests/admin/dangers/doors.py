@@ -25,20 +25,20 @@ from bookit.schema.revisions import sqlalchemy_url
 from bookit.schema.tables import Booking, Resource, Service, User
 from tests.support.admin_client import sign_in
 
-PLACE = "https://bookit.test"
+BASE_URL = "https://bookit.test"
 
 
 @dataclass
-class Door:
+class ProbedAdmin:
     """A staff door, with Mara and Ada signed in, and a visitor who is not."""
 
     app: Starlette
     site: Admin
     database: Database
-    least: Starlette  # the same kind of door, opened with no more than it takes
-    house: Sequence[object]  # what the rest of the application reads and writes through
+    minimal_app: Starlette  # the same kind of door, opened with no more than it takes
+    app_resources: Sequence[object]  # what the rest of the application reads and writes through
     history: Callable[[], Awaitable[list[str]]]
-    forbid: Callable[[], None]  # forbids Mara every booking
+    forbid_bookings: Callable[[], None]  # forbids Mara every booking
     mara: httpx2.AsyncClient
     ada: httpx2.AsyncClient
     visitor: httpx2.AsyncClient
@@ -47,39 +47,39 @@ class Door:
         """Give the page of a table."""
         return next(view for view in self.site.views if view.identity == identity)
 
-    async def row(self, table: str, number: int) -> Row:
+    async def fetch_row(self, table: str, number: int) -> Row:
         """Give a row as the database has it."""
         rows = await self.database.fetch(text(f"SELECT * FROM {table} WHERE id = :id"), id=number)
         return rows[0]
 
-    async def names(self, table: str = "resources") -> list[str]:
+    async def fetch_names(self, table: str = "resources") -> list[str]:
         """Give the names of a table's rows."""
         return [row["name"] for row in await self.database.fetch(text(f"SELECT name FROM {table} ORDER BY id"))]
 
-    async def press(self, client: httpx2.AsyncClient, act: str, number: int = 1) -> httpx2.Response:
+    async def run_action(self, client: httpx2.AsyncClient, action_name: str, number: int = 1) -> httpx2.Response:
         """Act on a booking as the door's own button does."""
-        path = f"/admin/booking/action/{act}"
+        path = f"/admin/booking/action/{action_name}"
         answer = await client.post(path, data={"pks": str(number)})
         return await client.get(path, params={"pks": str(number)}) if answer.status_code == 405 else answer
 
 
-def window(app: Starlette) -> httpx2.AsyncClient:
+def make_browser(app: Starlette) -> httpx2.AsyncClient:
     """Make a browser with cookies of its own, to which a bug is a page with status 500."""
     transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
-    return httpx2.AsyncClient(transport=transport, base_url=PLACE, headers={"origin": PLACE})
+    return httpx2.AsyncClient(transport=transport, base_url=BASE_URL, headers={"origin": BASE_URL})
 
 
 @asynccontextmanager
-async def windows(app: Starlette) -> AsyncIterator[dict[str, httpx2.AsyncClient]]:
+async def open_browsers(app: Starlette) -> AsyncIterator[dict[str, httpx2.AsyncClient]]:
     """Have Mara and Ada sign in, and a visitor look in."""
-    async with window(app) as mara, window(app) as ada, window(app) as visitor:
+    async with make_browser(app) as mara, make_browser(app) as ada, make_browser(app) as visitor:
         for client, email in ((mara, "mara@example.com"), (ada, "ada@example.com")):
             answer = await sign_in(client, email)
             assert answer.status_code in {302, 303}, answer.text
         yield {"mara": mara, "ada": ada, "visitor": visitor}
 
 
-class SignIn(AuthenticationBackend):
+class StockAuthentication(AuthenticationBackend):
     """What SQLAdmin's documentation has under "Authentication", with a password looked up."""
 
     def __init__(self, secret_key: str, database: Database) -> None:
@@ -106,16 +106,16 @@ class SignIn(AuthenticationBackend):
         return "token" in request.session
 
 
-class Audit(AuditBackend):
+class MemoryAudit(AuditBackend):
     """Keeps what SQLAdmin hands to the history that its documentation offers."""
 
     def __init__(self) -> None:
-        self.kept: list[str] = []
+        self.entries: list[str] = []
 
     async def log(self, entry: AuditEntry, request: Request) -> None:
         """Keep an entry."""
         del request
-        self.kept.append(str(entry))
+        self.entries.append(str(entry))
 
 
 class StockUser(ModelView, model=User):
@@ -180,22 +180,28 @@ class StockRemark(ModelView, model=Remark):
     """Remarks."""
 
 
-STOCK: tuple[type[ModelView | BaseView], ...] = (StockUser, StockService, StockResource, StockBooking, StockRemark)
+STOCK_VIEWS: tuple[type[ModelView | BaseView], ...] = (
+    StockUser,
+    StockService,
+    StockResource,
+    StockBooking,
+    StockRemark,
+)
 
 
 @asynccontextmanager
-async def stock_sqladmin(database: Database) -> AsyncIterator[Door]:
+async def open_stock_admin(database: Database) -> AsyncIterator[ProbedAdmin]:
     """Open SQLAdmin as it comes."""
     engine = create_async_engine(sqlalchemy_url(database.url))
-    maker, audit, app, least = async_sessionmaker(engine), Audit(), Starlette(), Starlette()
-    sign_in = SignIn("a secret that is long enough", database)
+    maker, audit, app, least = async_sessionmaker(engine), MemoryAudit(), Starlette(), Starlette()
+    sign_in = StockAuthentication("a secret that is long enough", database)
     Admin(least, engine).add_view(StockUser)
     site = Admin(app, session_maker=maker, authentication_backend=sign_in, audit_backend=audit)
-    for view in STOCK:
+    for view in STOCK_VIEWS:
         site.add_view(view)
 
     async def history() -> list[str]:
-        return list(audit.kept)
+        return list(audit.entries)
 
     async def never(request: Request, model: Any) -> bool:
         del request, model
@@ -205,7 +211,7 @@ async def stock_sqladmin(database: Database) -> AsyncIterator[Door]:
         for check in ("check_can_edit", "check_can_delete", "check_can_view_details"):
             setattr(door.view("booking"), check, never)
 
-    async with windows(app) as people:
-        door = Door(app, site, database, least, [maker], history, forbid, **people)
+    async with open_browsers(app) as people:
+        door = ProbedAdmin(app, site, database, least, [maker], history, forbid, **people)
         yield door
     await engine.dispose()

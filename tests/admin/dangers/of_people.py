@@ -6,35 +6,35 @@ from typing import Any
 
 from sqlalchemy import text
 
-from tests.admin.dangers.doors import Door, window
+from tests.admin.dangers.doors import ProbedAdmin, make_browser
 from tests.conftest import OWNER
-from tests.support.admin_client import Page, send, sign_in, words
+from tests.support.admin_client import ParsedPage, get_page_text, post_form, sign_in
 
-Seen = dict[str, bool]
+Findings = dict[str, bool]
 
 
-async def d14(door: Door) -> Seen:
+async def d14(door: ProbedAdmin) -> Findings:
     """A door that was given no guards stands open, and whoever is in may do everything."""
-    async with window(door.least) as stranger:
+    async with make_browser(door.minimal_app) as stranger:
         listed = await stranger.get("/admin/user/list")
-    form = Page((await door.ada.get("/admin/service/edit/1")).text).fields
+    form = ParsedPage((await door.ada.get("/admin/service/edit/1")).text).fields
 
-    await send(door.mara, "/admin/service/edit/1", {**form, "title": "Mine"})
+    await post_form(door.mara, "/admin/service/edit/1", {**form, "title": "Mine"})
 
     return {
         "open": listed.status_code == 200 and "tom@example.com" in listed.text,
-        "staff do what is the admin's": (await door.row("services", 1))["title"] == "Mine",
+        "staff do what is the admin's": (await door.fetch_row("services", 1))["title"] == "Mine",
     }
 
 
-async def d15(door: Door) -> Seen:
+async def d15(door: ProbedAdmin) -> Findings:
     """The cookie goes everywhere, and holds whatever becomes of its bearer."""
     cookie = (await sign_in(door.visitor, "mara@example.com")).headers["set-cookie"].lower()
     parts = set(cookie.split("; "))
     for _ in range(2):  # No page in between: somebody presses twice, or in two windows.
-        await door.press(door.mara, "cancel")
+        await door.run_action(door.mara, "cancel")
     kept = door.mara.cookies.jar
-    waiting = [messages for cookie in kept if (messages := in_session(str(cookie.value)).get("_messages"))]
+    waiting = [messages for cookie in kept if (messages := decode_session(str(cookie.value)).get("_messages"))]
     async with door.database.transaction(by=OWNER) as session:
         await session.fetch(text("UPDATE users SET is_active = false WHERE email = 'mara@example.com'"))
 
@@ -47,17 +47,17 @@ async def d15(door: Door) -> Seen:
     }
 
 
-def in_session(cookie: str) -> dict[str, Any]:
+def decode_session(cookie: str) -> dict[str, Any]:
     """Read what a session keeps: it is signed, and not secret."""
     found: dict[str, Any] = json.loads(b64decode(cookie.split(".", maxsplit=1)[0] + "=="))
     return found
 
 
-async def d16(door: Door) -> Seen:
+async def d16(door: ProbedAdmin) -> Findings:
     """Passwords can be guessed as fast as one likes; and one lands elsewhere than one wanted."""
     await door.visitor.get("/admin/user/list?search=tom")
     landed = (await sign_in(door.visitor, "mara@example.com")).headers["location"]
-    async with window(door.app) as guesser:
+    async with make_browser(door.app) as guesser:
         for _ in range(20):
             await sign_in(guesser, "mara@example.com", "wrong")
         guessed = await sign_in(guesser, "mara@example.com")
@@ -65,15 +65,15 @@ async def d16(door: Door) -> Seen:
     return {"elsewhere": "search=tom" not in landed, "as fast as one likes": guessed.is_redirect}
 
 
-async def d20(door: Door) -> Seen:
+async def d20(door: ProbedAdmin) -> Findings:
     """Acts and pages of one's own ask for no permission on the row."""
-    door.forbid()
+    door.forbid_bookings()
     assert (await door.mara.get("/admin/booking/details/1")).status_code == 403
 
-    await door.press(door.mara, "cancel")
+    await door.run_action(door.mara, "cancel")
     page = await door.mara.get("/admin/booking/takings")
 
     return {
-        "an act": (await door.row("bookings", 1))["status"] == "cancelled",
-        "a page of one's own": page.status_code == 200 and "35.00" in words(page.text),
+        "an act": (await door.fetch_row("bookings", 1))["status"] == "cancelled",
+        "a page of one's own": page.status_code == 200 and "35.00" in get_page_text(page.text),
     }

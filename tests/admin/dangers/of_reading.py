@@ -8,14 +8,14 @@ from typing import Any
 
 from sqlalchemy import event, text
 
-from tests.admin.dangers.doors import Door
+from tests.admin.dangers.doors import ProbedAdmin
 from tests.conftest import OWNER
-from tests.support.admin_client import words
+from tests.support.admin_client import get_page_text
 
-Seen = dict[str, bool]
+Findings = dict[str, bool]
 
 
-async def d1(door: Door) -> Seen:
+async def d1(door: ProbedAdmin) -> Findings:
     """Files of the working directory are served, if a text column names them."""
     await asyncio.to_thread(Path(".env").write_text, "SECRET_KEY=topsecret")
     async with door.database.transaction(by=OWNER) as session:
@@ -27,15 +27,15 @@ async def d1(door: Door) -> Seen:
     }
 
 
-async def d5(door: Door) -> Seen:
+async def d5(door: ProbedAdmin) -> Findings:
     """A sentence in the address is shown as the door's own."""
     answer = await door.ada.get("/admin/resource/list", params={"error": "Call 0190 666"}, follow_redirects=True)
     assert answer.status_code == 200
 
-    return {"an error that was none": "0190" in words(answer.text)}
+    return {"an error that was none": "0190" in get_page_text(answer.text)}
 
 
-async def d6(door: Door) -> Seen:
+async def d6(door: ProbedAdmin) -> Findings:
     """A form offers every row of the tables it refers to."""
     async with door.database.transaction(by=OWNER) as session:
         await session.fetch(
@@ -54,7 +54,7 @@ async def d6(door: Door) -> Seen:
 
 
 @contextmanager
-def fetched_whole(door: Door) -> Iterator[list[bool]]:
+def record_full_fetches(door: ProbedAdmin) -> Iterator[list[bool]]:
     """Note of each statement whether the driver gives all of its rows at once."""
     engine = door.view("user").session_maker.kw["bind"].sync_engine
     seen: list[bool] = []
@@ -68,11 +68,11 @@ def fetched_whole(door: Door) -> Iterator[list[bool]]:
     event.remove(engine, "after_cursor_execute", note)
 
 
-async def d9(door: Door) -> Seen:
+async def d9(door: ProbedAdmin) -> Findings:
     """An export is the whole table, loaded at once, whatever the list shows; formulas stay formulas."""
     async with door.database.transaction(by=OWNER) as session:
         await session.fetch(text("UPDATE users SET name = '=1+1' WHERE name = 'Eve'"))
-    with fetched_whole(door) as is_whole:
+    with record_full_fetches(door) as is_whole:
         searched = await door.ada.get("/admin/user/export/csv", params={"search": "tom"})
     everybody = await door.ada.get("/admin/user/export/csv")
     assert "Tom" in searched.text
@@ -85,14 +85,14 @@ async def d9(door: Door) -> Seen:
     }
 
 
-async def d12(door: Door) -> Seen:
+async def d12(door: ProbedAdmin) -> Findings:
     """The application's own sessions are changed."""
     lent: Any = door.site.session_maker
 
-    return {"autoflush is off": any(lent is held for held in door.house) and lent.kw["autoflush"] is False}
+    return {"autoflush is off": any(lent is held for held in door.app_resources) and lent.kw["autoflush"] is False}
 
 
-async def d13(door: Door) -> Seen:
+async def d13(door: ProbedAdmin) -> Findings:
     """Each page adds to a form's validators, which the next page has then, too."""
     view = door.view("resource")
 
@@ -107,7 +107,7 @@ async def d13(door: Door) -> Seen:
     return {"more validators": await how_many() > first}
 
 
-async def d21(door: Door) -> Seen:
+async def d21(door: ProbedAdmin) -> Findings:
     """An address that makes no sense is a bug."""
     paths = {
         "a word for a number": "booking/details/abc",

@@ -5,83 +5,85 @@ from urllib.parse import unquote_plus
 
 from sqlalchemy import text
 
-from tests.admin.dangers.doors import Door
+from tests.admin.dangers.doors import ProbedAdmin
 from tests.conftest import OWNER, PASSWORD
-from tests.support.admin_client import DATABASE_TEXT, Page, fill, send, words
+from tests.support.admin_client import INTERNALS_PATTERN, ParsedPage, get_page_text, post_form, submit_form
 
-Seen = dict[str, bool]
+Findings = dict[str, bool]
 # A new row, with everything that SQLAdmin's form asks for, too.
-ALWAYS = {"created_at": "2030-01-07 09:00:00", "version": "1", "is_active": "y"}
-LEA = {"name": "Lea", "capacity": "1", "timezone": "UTC", **ALWAYS}
+REQUIRED_FIELDS = {"created_at": "2030-01-07 09:00:00", "version": "1", "is_active": "y"}
+NEW_RESOURCE = {"name": "Lea", "capacity": "1", "timezone": "UTC", **REQUIRED_FIELDS}
 SECRET = "hunter2 hunter2"
-TWIN = {"name": "Twin", "role": "user", "password": SECRET, "password_hash": SECRET, **ALWAYS}
+NEW_USER = {"name": "Twin", "role": "user", "password": SECRET, "password_hash": SECRET, **REQUIRED_FIELDS}
 
-WTFORMS_OWN = {"meta", "data", "errors", "process", "validate", "populate_obj"}
+WTFORMS_ATTRIBUTES = {"meta", "data", "errors", "process", "validate", "populate_obj"}
 
 
-async def d2(door: Door) -> Seen:
+async def d2(door: ProbedAdmin) -> Findings:
     """A link does what a button should."""
     await door.ada.get("/admin/booking/action/cancel", params={"pks": "1"})
-    booking = await door.row("bookings", 1)
+    booking = await door.fetch_row("bookings", 1)
     await door.ada.get("/admin/logout")
     after = await door.ada.get("/admin/resource/list")
 
     return {"it cancels": booking["status"] == "cancelled", "it signs out": after.status_code != 200}
 
 
-async def d3(door: Door) -> Seen:
+async def d3(door: ProbedAdmin) -> Findings:
     """A form of another site is filled in, in one's own name."""
-    assert (await send(door.ada, "/admin/resource/create", LEA)).status == 302
+    assert (await post_form(door.ada, "/admin/resource/create", NEW_RESOURCE)).status == 302
     foreign = {"origin": "https://shop.bookit.test", "sec-fetch-site": "same-site"}
     who = {"username": "mara@example.com", "password": PASSWORD}
 
-    await door.ada.post("/admin/resource/create", data={**LEA, "name": "Evil", "save": "Save"}, headers=foreign)
+    await door.ada.post(
+        "/admin/resource/create", data={**NEW_RESOURCE, "name": "Evil", "save": "Save"}, headers=foreign
+    )
     signed_in = await door.visitor.post("/admin/login", data=who, headers=foreign)
 
-    return {"it writes": "Evil" in await door.names(), "it signs one in": "set-cookie" in signed_in.headers}
+    return {"it writes": "Evil" in await door.fetch_names(), "it signs one in": "set-cookie" in signed_in.headers}
 
 
-async def d4(door: Door) -> Seen:
+async def d4(door: ProbedAdmin) -> Findings:
     """What the database says is told as it is, with what it was given."""
-    assert (await send(door.ada, "/admin/user/create", {**TWIN, "email": "twin@example.com"})).status == 302
-    twice = await send(door.ada, "/admin/user/create", {**TWIN, "email": "twin@example.com"})
+    assert (await post_form(door.ada, "/admin/user/create", {**NEW_USER, "email": "twin@example.com"})).status == 302
+    twice = await post_form(door.ada, "/admin/user/create", {**NEW_USER, "email": "twin@example.com"})
     assert twice.is_refused
-    tom = (await door.row("bookings", 1))["user_id"]
+    tom = (await door.fetch_row("bookings", 1))["user_id"]
     gone = await door.ada.delete("/admin/user/delete", params={"pks": str(tom)})
 
     return {
-        "its statement": "[SQL" in twice.page,
-        "what it was given": SECRET in twice.page,
+        "its statement": "[SQL" in twice.text,
+        "what it was given": SECRET in twice.text,
         "in the address, too": "SQL" in gone.text,
     }
 
 
-async def d7(door: Door) -> Seen:
+async def d7(door: ProbedAdmin) -> Findings:
     """An edit takes back what somebody else wrote meanwhile."""
-    opened = Page((await door.ada.get("/admin/resource/edit/1")).text).fields
-    assert (await fill(door.ada, "/admin/resource/edit/1", name="Max")).status == 302
+    opened = ParsedPage((await door.ada.get("/admin/resource/edit/1")).text).fields
+    assert (await submit_form(door.ada, "/admin/resource/edit/1", name="Max")).status == 302
 
-    await send(door.ada, "/admin/resource/edit/1", {**opened, "timezone": "Europe/Berlin"})
+    await post_form(door.ada, "/admin/resource/edit/1", {**opened, "timezone": "Europe/Berlin"})
 
-    return {"the name is the old one": (await door.row("resources", 1))["name"] != "Max"}
+    return {"the name is the old one": (await door.fetch_row("resources", 1))["name"] != "Max"}
 
 
-async def d8(door: Door) -> Seen:
+async def d8(door: ProbedAdmin) -> Findings:
     """The bounds that a SQLModel class declares do not hold in its form."""
-    await fill(door.ada, "/admin/service/edit/1", price="1.005")
-    await fill(door.ada, "/admin/service/edit/1", title="   ")
-    service = await door.row("services", 1)
-    below = await fill(door.ada, "/admin/service/edit/1", price="-5")
+    await submit_form(door.ada, "/admin/service/edit/1", price="1.005")
+    await submit_form(door.ada, "/admin/service/edit/1", title="   ")
+    service = await door.fetch_row("services", 1)
+    below = await submit_form(door.ada, "/admin/service/edit/1", price="-5")
     assert below.is_refused
 
     return {
         "half a cent": service["price"] != 35,
         "a title of spaces": not service["title"].strip(),
-        "only the database knows of a price below zero": bool(DATABASE_TEXT.search(below.page)),
+        "only the database knows of a price below zero": bool(INTERNALS_PATTERN.search(below.text)),
     }
 
 
-async def d10(door: Door) -> Seen:
+async def d10(door: ProbedAdmin) -> Findings:
     """A hook that fails after the commit has the page say that nothing was saved."""
 
     async def fail(*_: Any) -> None:
@@ -89,12 +91,12 @@ async def d10(door: Door) -> Seen:
 
     door.view("resource").after_model_change = fail
 
-    answer = await send(door.ada, "/admin/resource/create", LEA)
+    answer = await post_form(door.ada, "/admin/resource/create", NEW_RESOURCE)
 
-    return {"saved, and told that not": answer.status != 302 and "Lea" in await door.names()}
+    return {"saved, and told that not": answer.status != 302 and "Lea" in await door.fetch_names()}
 
 
-async def d11(door: Door) -> Seen:
+async def d11(door: ProbedAdmin) -> Findings:
     """Rows of a file come in past the hooks that a form goes through."""
     view, hooked = door.view("resource"), []
 
@@ -106,49 +108,49 @@ async def d11(door: Door) -> Seen:
     sent = {"csvfile": ("rows.csv", b"name,capacity,timezone\nLea,1,UTC\n", "text/csv")}
     await door.ada.post("/admin/resource/import", files=sent)
 
-    return {"past the hooks": "Lea" in await door.names() and not hooked}
+    return {"past the hooks": "Lea" in await door.fetch_names() and not hooked}
 
 
-async def d17(door: Door) -> Seen:
+async def d17(door: ProbedAdmin) -> Findings:
     """Of several rows, one is gone and one is not, and nobody says so."""
-    assert (await send(door.ada, "/admin/user/create", {**TWIN, "email": "twin@example.com"})).status == 302
+    assert (await post_form(door.ada, "/admin/user/create", {**NEW_USER, "email": "twin@example.com"})).status == 302
     ids = await door.database.fetch(text("SELECT id FROM users WHERE name IN ('Twin', 'Tom') ORDER BY id DESC"))
 
     answer = await door.ada.delete("/admin/user/delete", params={"pks": ",".join(str(row["id"]) for row in ids)})
 
-    names = await door.names("users")
-    next_page = words((await door.ada.get(answer.text)).text)
+    names = await door.fetch_names("users")
+    next_page = get_page_text((await door.ada.get(answer.text)).text)
     assert ("Twin" in names, "Tom" in names) == (False, True)
     return {
-        "an error of the database for it": bool(DATABASE_TEXT.search(unquote_plus(answer.text) + next_page)),
+        "an error of the database for it": bool(INTERNALS_PATTERN.search(unquote_plus(answer.text) + next_page)),
         "and not which row": f"#{ids[1]['id']}: " not in next_page,
     }
 
 
-async def d18(door: Door) -> Seen:
+async def d18(door: ProbedAdmin) -> Findings:
     """What a form does not offer to change is changed, and what was not sent is emptied."""
     async with door.database.transaction(by=OWNER) as session:
         await session.fetch(text("UPDATE services SET horizon_days = 30 WHERE id = 1"))
-    await fill(door.ada, "/admin/booking/edit/1", price="1")
-    await fill(door.ada, "/admin/service/edit/1", "horizon_days", title="Cut")
-    service = await door.row("services", 1)
+    await submit_form(door.ada, "/admin/booking/edit/1", price="1")
+    await submit_form(door.ada, "/admin/service/edit/1", "horizon_days", title="Cut")
+    service = await door.fetch_row("services", 1)
     assert service["title"] == "Cut"
 
     return {
-        "a read-only price": (await door.row("bookings", 1))["price"] == 1,
+        "a read-only price": (await door.fetch_row("bookings", 1))["price"] == 1,
         "a field that was not sent": service["horizon_days"] is None,
     }
 
 
-async def d19(door: Door) -> Seen:
+async def d19(door: ProbedAdmin) -> Findings:
     """History has what was typed, and neither what was before nor what acts did."""
-    await fill(door.ada, "/admin/resource/edit/1", name="Max")
-    await send(door.ada, "/admin/user/create", {**TWIN, "email": "twin@example.com"})
+    await submit_form(door.ada, "/admin/resource/edit/1", name="Max")
+    await post_form(door.ada, "/admin/user/create", {**NEW_USER, "email": "twin@example.com"})
     told = await door.history()
     assert any("Max" in entry for entry in told)
     assert any("Twin" in entry for entry in told)
-    await door.press(door.ada, "cancel")
-    assert (await door.row("bookings", 1))["status"] == "cancelled"
+    await door.run_action(door.ada, "cancel")
+    assert (await door.fetch_row("bookings", 1))["status"] == "cancelled"
 
     return {
         "a password": any(SECRET in entry for entry in told),
@@ -157,7 +159,7 @@ async def d19(door: Door) -> Seen:
     }
 
 
-async def d22(door: Door) -> Seen:
+async def d22(door: ProbedAdmin) -> Findings:
     """A column with a name that WTForms uses itself makes every form a bug."""
     tables = {
         view.identity: set(cast("Any", view)._mapper.columns.keys())
@@ -168,6 +170,6 @@ async def d22(door: Door) -> Seen:
     answers = [(await door.ada.post(f"/admin/{identity}/create")).status_code for identity in tables]
 
     return {
-        "there is such a column": bool(set().union(*tables.values()) & WTFORMS_OWN),
+        "there is such a column": bool(set().union(*tables.values()) & WTFORMS_ATTRIBUTES),
         "a form is a bug": 500 in answers,
     }

@@ -16,22 +16,22 @@ from bookit.policy import permissions
 from bookit.schema.tables import Booking, Role
 from bookit.settings import Settings
 from tests.admin.dangers import of_people, of_reading, of_writing
-from tests.admin.dangers.doors import Door, stock_sqladmin, windows
+from tests.admin.dangers.doors import ProbedAdmin, open_browsers, open_stock_admin
 from tests.conftest import Person
-from tests.support.admin_client import OpenDoor, open_door, visit
+from tests.support.admin_client import BuildApp, open_door, visit
 
 __all__ = ["open_door", "visit"]  # fixtures
 
-Probe = Callable[[Door], Awaitable[dict[str, bool]]]
+Probe = Callable[[ProbedAdmin], Awaitable[dict[str, bool]]]
 PROBES: dict[str, Probe] = {
     name.upper(): probe
     for room in (of_reading, of_writing, of_people)
     for name, probe in vars(room).items()
     if name[0] == "d" and name[1:].isdigit()
 }
-NOTHING: frozenset[permissions.Verb] = frozenset()
+NO_VERBS: frozenset[permissions.Verb] = frozenset()
 # Parts of dangers that these tables cannot show, since they are built so that they cannot happen.
-NOT_SHOWN = {
+UNTESTABLE_PARTS = {
     "D6: one-to-many relations on details and edit pages": "no table here declares its children",
     "D9: seconds without an answer to anybody": "it needs a million rows; that rows are all fetched at once is shown",
     "D15: no sliding expiry": "it needs hours to pass for SQLAdmin's own signer",
@@ -48,8 +48,8 @@ def everything(cast: dict[str, Person], visit: Booking, tmp_path: Path, monkeypa
 
 @pytest.fixture
 async def ours(
-    open_door: OpenDoor, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch, everything: None
-) -> AsyncIterator[Door]:
+    open_door: BuildApp, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch, everything: None
+) -> AsyncIterator[ProbedAdmin]:
     """BookIt's own staff door, as it is in production."""
     app = open_door(settings)
 
@@ -62,31 +62,31 @@ async def ours(
             "MAY",
             {
                 **permissions.PERMISSIONS_BY_ROLE,
-                Role.STAFF: {**permissions.PERMISSIONS_BY_ROLE[Role.STAFF], Booking: NOTHING},
+                Role.STAFF: {**permissions.PERMISSIONS_BY_ROLE[Role.STAFF], Booking: NO_VERBS},
             },
         )
 
     house = [*app.state._state.values(), *vars(database).values()]
-    async with windows(app) as people:
-        yield Door(app, app.state.staff_site, database, app, house, history, forbid, **people)
+    async with open_browsers(app) as people:
+        yield ProbedAdmin(app, app.state.staff_site, database, app, house, history, forbid, **people)
 
 
 @pytest.fixture
-async def stock(database: Database, everything: None) -> AsyncIterator[Door]:
+async def stock(database: Database, everything: None) -> AsyncIterator[ProbedAdmin]:
     """SQLAdmin as it comes, on the same rows."""
-    async with stock_sqladmin(database) as door:
+    async with open_stock_admin(database) as door:
         yield door
 
 
 @pytest.mark.parametrize("danger", PROBES)
-async def test_our_door_is_safe_from(ours: Door, danger: str) -> None:
+async def test_our_door_is_safe_from(ours: ProbedAdmin, danger: str) -> None:
     seen = await PROBES[danger](ours)
 
     assert [harm for harm, is_seen in seen.items() if is_seen] == []
 
 
 @pytest.mark.parametrize("danger", PROBES)
-async def test_sqladmin_as_it_comes_is_not_safe_from(stock: Door, danger: str) -> None:
+async def test_sqladmin_as_it_comes_is_not_safe_from(stock: ProbedAdmin, danger: str) -> None:
     seen = await PROBES[danger](stock)
 
     assert seen
@@ -95,4 +95,4 @@ async def test_sqladmin_as_it_comes_is_not_safe_from(stock: Door, danger: str) -
 
 def test_every_danger_has_its_probe() -> None:
     assert set(PROBES) == {f"D{number}" for number in range(1, 23)}
-    assert {part.split(":")[0] for part in NOT_SHOWN} <= set(PROBES)
+    assert {part.split(":")[0] for part in UNTESTABLE_PARTS} <= set(PROBES)
