@@ -225,10 +225,10 @@ def make_row_adapter(response_model: Any) -> TypeAdapter[Any] | None:
     A page of 20 takes a quarter of the time of making 20 answers first. None where an answer is more than a row.
     """
     is_list = typing.get_origin(response_model) is list
-    row: Any = getattr(typing.get_args(response_model)[0] if is_list else response_model, "row", None)
-    if row is None:
+    row_type: Any = getattr(typing.get_args(response_model)[0] if is_list else response_model, "row_type", None)
+    if row_type is None:
         return None
-    return TypeAdapter(list[row] if is_list else row)
+    return TypeAdapter(list[row_type] if is_list else row_type)
 
 
 def get_provided_fields(model: RequestModel) -> dict[str, Any]:
