@@ -31,9 +31,9 @@ import os
 
 import httpx2
 
-from api.openapi import document
+from api.openapi import build_document
 from api.routes import ENDPOINTS
-from api.auth import access_token
+from api.auth import create_access_token
 from bookit import records
 from bookit.clock import system_clock
 from bookit.policy.permissions import Actor
@@ -52,7 +52,7 @@ async def main():
         async with app.state.database.transaction(by=by) as session:
             facts = {"name": "Ada", "email": "ada@example.com", "password_hash": "x", "role": Role.ADMIN}
             ada = await records.create(session, User, by=by, now=system_clock(), **facts)
-        headers = {"Authorization": "Bearer " + access_token(ada, settings, now=system_clock())}
+        headers = {"Authorization": "Bearer " + create_access_token(ada, settings, now=system_clock())}
         transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://bookit.test") as client:
             async def ask(method, path, who=headers, **more):
@@ -69,7 +69,7 @@ async def main():
                 (await ask("POST", "/vouchers", None, json=new))[0],
                 await ask("DELETE", "/vouchers/1"),
             ]
-            paths = document(ENDPOINTS)["paths"]
+            paths = build_document(ENDPOINTS)["paths"]
             print(json.dumps([done, sorted(paths["/vouchers"]), sorted(paths["/vouchers/{id}"])]))
 
 
