@@ -22,7 +22,7 @@ CLASS = '''class Voucher(SQLModel, table=True):
 
 '''
 NEXT_CLASS = "class OpeningHours("
-LINE = 'vouchers = generate(api, Voucher, "/vouchers")\n'
+LINE = 'vouchers = generate_endpoints(api, Voucher, "/vouchers")\n'
 IMPORT = "import Booking, Review, Service, table_of"
 USE = """
 import asyncio
