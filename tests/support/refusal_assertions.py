@@ -22,9 +22,9 @@ class RefusalOutcome:
     field: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "on", self.field or self.refusal.field)
+        object.__setattr__(self, "field", self.field or self.refusal.field)
         if issubclass(self.refusal, no.Misshapen):
-            object.__setattr__(self, "why", no.Misshapen)
+            object.__setattr__(self, "refusal", no.Misshapen)
 
 
 class PageMessages(HTMLParser):
