@@ -1,0 +1,134 @@
+"""Sixty-four consoles write at one moment: no seat is sold twice, and no deadlock reaches anyone."""
+
+import random
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.support.races import (
+    ANYWHERE,
+    BOTH_CAPACITIES,
+    HOUR,
+    INSERT,
+    MINUTE,
+    MOVE,
+    OVERLAPPING,
+    OVERSOLD,
+    TEN,
+    WRITERS,
+    Console,
+    anywhere,
+    book,
+    new_resource,
+    outcome_of,
+    race,
+    run_at_once,
+    seats_sold,
+    visit,
+)
+
+
+@BOTH_CAPACITIES
+def test_of_64_inserts_into_one_slot_as_many_win_as_there_are_seats(consoles: list[Console], capacity: int) -> None:
+    room = new_resource(consoles[0], capacity)
+
+    outcomes = race(consoles, INSERT, [visit(room, TEN, user=n) for n in range(1, WRITERS + 1)])
+
+    assert outcomes == {"done": capacity, "23P01": WRITERS - capacity}
+    assert seats_sold(consoles[0]) == list(range(1, capacity + 1))
+
+
+@BOTH_CAPACITIES
+def test_of_64_bookings_moved_to_one_slot_as_many_win_as_there_are_seats(
+    consoles: list[Console], capacity: int
+) -> None:
+    room = new_resource(consoles[0], capacity)
+    numbers = [book(consoles[0], room, TEN + n * HOUR) for n in range(1, WRITERS + 1)]
+
+    outcomes = race(consoles, MOVE, [{"id": number, **visit(room, TEN)} for number in numbers])
+
+    assert outcomes == {"done": capacity, "23P01": WRITERS - capacity}
+    assert seats_sold(consoles[0]) == list(range(1, capacity + 1))
+
+
+@BOTH_CAPACITIES
+def test_of_64_cancelled_bookings_of_one_slot_as_many_revive_as_there_are_seats(
+    consoles: list[Console], capacity: int
+) -> None:
+    room = new_resource(consoles[0], capacity)
+    numbers = [book(consoles[0], room, TEN, status="cancelled") for _ in consoles]
+
+    outcomes = race(
+        consoles,
+        "UPDATE bookings SET status = %s WHERE id = %s",
+        [(("pending", "confirmed")[number % 2], number) for number in numbers],
+    )
+
+    assert outcomes == {"done": capacity, "23P01": WRITERS - capacity}
+    assert seats_sold(consoles[0]) == list(range(1, capacity + 1))
+
+
+@BOTH_CAPACITIES
+def test_visits_that_overlap_without_starting_together_race_alike(consoles: list[Console], capacity: int) -> None:
+    room = new_resource(consoles[0], capacity)
+
+    outcomes = race(consoles, INSERT, [visit(room, TEN + n * MINUTE, lasts=2 * HOUR) for n in range(WRITERS)])
+
+    assert outcomes == {"done": capacity, "23P01": WRITERS - capacity}
+    assert consoles[0].execute(OVERSOLD).fetchall() == []
+
+
+def one_of_many_statements(chance: random.Random, rooms: list[int]) -> tuple[str, dict[str, Any]]:
+    """Make a statement that one impatient person after another might run."""
+    start = TEN + chance.randrange(24) * 15 * MINUTE
+    values = visit(
+        chance.choice(rooms), start, user=chance.randint(1, 64), lasts=chance.choice([15, 45, 60, 90]) * MINUTE
+    ) | {
+        "id": chance.randint(1, 120),
+        "to": chance.choice(["pending", "confirmed", "completed", "cancelled", "no_show"]),
+    }
+    statements = [
+        INSERT,
+        INSERT,
+        MOVE,
+        MOVE.replace("SET ", "SET resource_id = %(resource)s, "),
+        "UPDATE bookings SET resource_id = %(resource)s WHERE id = %(id)s",
+        "UPDATE bookings SET status = 'cancelled' WHERE id = %(id)s",
+        "UPDATE bookings SET status = %(to)s WHERE id = %(id)s",
+        "DELETE FROM bookings WHERE id = %(id)s",
+    ]
+    return chance.choice(statements), values
+
+
+def test_a_storm_of_writers_leaves_nothing_overlapping_and_no_deadlock(consoles: list[Console]) -> None:
+    rooms = [new_resource(consoles[0], capacity) for capacity in (1, 1, 2, 3)]
+
+    def keep_writing(console: Console, seed: int) -> Counter[str]:
+        chance = random.Random(seed)
+        return Counter(outcome_of(console, *one_of_many_statements(chance, rooms)) for _ in range(40))
+
+    counted = run_at_once([partial(keep_writing, console, seed) for seed, console in enumerate(consoles[:32])])
+
+    outcomes = sum(counted, Counter())
+    assert outcomes.keys() == {"done", "23P01"}
+    assert consoles[0].execute(OVERLAPPING).fetchall() == []
+    assert consoles[0].execute(OVERSOLD).fetchall() == []
+
+
+@pytest.mark.parametrize("order", ["by number", "any"])
+def test_whatever_the_order_of_rooms_all_seats_are_sold_and_nobody_is_deadlocked(
+    consoles: list[Console], order: str
+) -> None:
+    rooms = [new_resource(consoles[0], capacity) for capacity in (1, 2, 3, 4)]
+    chance = random.Random(order)
+    orders = [rooms if order == "by number" else chance.sample(rooms, 4) for _ in consoles]
+    starts = [TEN + n % 3 * HOUR / 2 for n in range(WRITERS)]
+
+    outcomes = race(consoles, ANYWHERE, [anywhere(*one) for one in zip(orders, starts, strict=True)])
+
+    assert outcomes.keys() == {"done", "23P01"}
+    assert outcomes["done"] >= 10
+    assert consoles[0].execute(OVERSOLD).fetchall() == []
+    assert consoles[0].execute(OVERLAPPING).fetchall() == []

@@ -1,0 +1,149 @@
+"""Writers that race: statements, and ways to run them at one moment.
+
+A writer is either a console, a connection of its own in a thread of its own, or a customer of the API. An outcome is
+"done" or a SQLSTATE: 23P01 is the constraint ``booking_slot_free``, 40P01 would be a deadlock.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+from threading import Barrier
+from typing import Any, TypeVar
+
+import httpx2
+import psycopg
+import pytest
+from psycopg.rows import TupleRow
+
+from tests.conftest import TOMORROW_AT_TEN, Person
+
+Console = psycopg.Connection[TupleRow]
+T = TypeVar("T")
+
+WRITERS = 64
+TEN = TOMORROW_AT_TEN
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+BOTH_CAPACITIES = pytest.mark.parametrize("capacity", [1, 3])
+
+BUSINESS = """
+    INSERT INTO users (name, email, password_hash)
+      SELECT 'Customer', 'customer' || n || '@example.com', 'none' FROM generate_series(1, 64) AS n;
+    INSERT INTO services (title, price, duration_minutes) VALUES ('Massage', 60, 60), ('Long massage', 90, 90);
+"""
+RESOURCE = "INSERT INTO resources (name, capacity, timezone) VALUES ('Room', %s, 'UTC') RETURNING id"
+SERVES = "INSERT INTO service_resources (service_id, resource_id) VALUES (%s, %s)"
+INSERT = """
+    INSERT INTO bookings
+      (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, status, price)
+    VALUES (%(user)s, 1, %(resource)s, %(start)s, %(end)s, %(start)s, %(end)s, %(status)s, 60) RETURNING id
+"""
+ANYWHERE = """
+    INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price)
+    VALUES (1, 1, resource_for_booking(%(rooms)s, %(start)s, %(end)s), %(start)s, %(end)s, %(start)s, %(end)s, 60)
+"""
+MOVE = """
+    UPDATE bookings SET start_time = %(start)s, end_time = %(end)s, blocks_from = %(start)s, blocks_until = %(end)s
+    WHERE id = %(id)s
+"""
+SHIFT = """
+    UPDATE bookings SET start_time = start_time + '15 min', end_time = end_time + '15 min',
+                        blocks_from = blocks_from + '15 min', blocks_until = blocks_until + '15 min'
+"""
+SOLD = "SELECT seat FROM bookings WHERE status IN ('pending', 'confirmed') AND start_time = %s ORDER BY seat"
+OVERLAPPING = """
+    SELECT a.id, b.id FROM bookings a JOIN bookings b
+        ON a.id < b.id AND a.resource_id = b.resource_id AND a.seat = b.seat
+       AND tstzrange(a.blocks_from, a.blocks_until) && tstzrange(b.blocks_from, b.blocks_until)
+     WHERE a.status IN ('pending', 'confirmed') AND b.status IN ('pending', 'confirmed')
+"""
+OVERSOLD = """
+    SELECT a.id, count(*) FROM bookings a JOIN resources r ON r.id = a.resource_id
+      JOIN bookings b ON b.resource_id = a.resource_id
+       AND tstzrange(b.blocks_from, b.blocks_until) @> a.blocks_from AND b.status IN ('pending', 'confirmed')
+     WHERE a.status IN ('pending', 'confirmed') GROUP BY a.id, a.seat, r.capacity
+    HAVING count(*) > r.capacity OR a.seat > r.capacity
+"""
+
+
+def new_resource(console: Console, capacity: int, *services: int) -> int:
+    """Add a resource of this capacity that serves these services."""
+    number = console.execute(RESOURCE, [capacity]).fetchall()[0][0]
+    for service in services or (1,):
+        console.execute(SERVES, [service, number])
+    return int(number)
+
+
+def visit(
+    resource: int, start: datetime, *, user: int = 1, status: str = "pending", lasts: timedelta = HOUR
+) -> dict[str, Any]:
+    return {"resource": resource, "start": start, "end": start + lasts, "user": user, "status": status}
+
+
+def anywhere(rooms: Sequence[int], start: datetime) -> dict[str, Any]:
+    return {"rooms": list(rooms), "start": start, "end": start + HOUR}
+
+
+def book(console: Console, resource: int, start: datetime, **more: Any) -> int:
+    return int(console.execute(INSERT, visit(resource, start, **more)).fetchall()[0][0])
+
+
+def outcome_of(console: Console, statement: str, values: Any = None) -> str:
+    """Run a statement and tell what came of it: "done", or the SQLSTATE of what refused it."""
+    try:
+        console.execute(statement, values)
+    except psycopg.Error as error:
+        return error.sqlstate or type(error).__name__
+    return "done"
+
+
+def run_at_once(acts: Sequence[Callable[[], T]]) -> list[T]:
+    """Do all this at the same moment, each in a thread of its own."""
+    start = Barrier(len(acts))
+
+    def when_all_are_ready(act: Callable[[], T]) -> T:
+        start.wait()
+        return act()
+
+    with ThreadPoolExecutor(len(acts)) as threads:
+        return list(threads.map(when_all_are_ready, acts))
+
+
+def race(consoles: list[Console], statement: str, values: Sequence[Any]) -> Counter[str]:
+    """Have each console run the statement with its own values, all at once, and count what came of it."""
+    return Counter(
+        run_at_once([partial(outcome_of, console, statement, of) for console, of in zip(consoles, values, strict=True)])
+    )
+
+
+def start_blocked(console: Console, watcher: Console, act: Callable[[], T]) -> Callable[[], T]:
+    """Start this and come back when its console waits for somebody; what is given waits for the result."""
+    thread = ThreadPoolExecutor(1)
+    result = thread.submit(act)
+    waiting = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
+    while not result.done() and not watcher.execute(waiting, [console.info.backend_pid]).fetchall()[0][0]:
+        time.sleep(0.005)
+    thread.shutdown(wait=False)
+    return result.result
+
+
+async def send_all(
+    people: Sequence[Person], method: str, paths: Sequence[str], bodies: Sequence[Any]
+) -> list[httpx2.Response]:
+    """Have each person send a request of their own, all at once."""
+    requests = zip(people, paths, bodies, strict=True)
+    return await asyncio.gather(*(person.request(method, path, json=body) for person, path, body in requests))
+
+
+def count_codes(answers: Sequence[httpx2.Response]) -> Counter[str]:
+    """Count the answers by what they say: the code of a refusal, or the status of a success."""
+    return Counter(answer.json().get("code", str(answer.status_code)) for answer in answers)
+
+
+def seats_sold(console: Console, start: datetime = TEN) -> list[int]:
+    """Give the seats that are sold at this start."""
+    return [row[0] for row in console.execute(SOLD, [start])]
