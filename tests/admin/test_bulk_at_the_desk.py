@@ -211,7 +211,7 @@ async def test_whoever_may_not_change_bookings_has_no_such_page(
 ) -> None:
     await create_booking(house, TEN)
     monkeypatch.setattr(
-        permissions, "MAY", {**permissions.PERMISSIONS_BY_ROLE, Role.STAFF: {Booking: permissions.READ_ONLY}}
+        permissions, "PERMISSIONS_BY_ROLE", {**permissions.PERMISSIONS_BY_ROLE, Role.STAFF: {Booking: permissions.READ_ONLY}}
     )
 
     assert (await desk.mara.get(BULK)).status_code == 403
