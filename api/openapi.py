@@ -8,8 +8,8 @@ from pydantic import TypeAdapter
 
 from api.endpoint import Endpoint
 from api.problems import STATUS_TITLES, Problem
+from bookit import __version__
 
-VERSION = "0.1.0"
 REF_TEMPLATE = "#/components/schemas/{model}"
 HEADER_PARAMETERS: dict[str, dict[str, Any]] = {
     "Idempotency-Key": {
@@ -44,7 +44,7 @@ def build_document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = build_operation(endpoint, schemas)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "BookIt", "version": VERSION, "description": API_DESCRIPTION},
+        "info": {"title": "BookIt", "version": __version__, "description": API_DESCRIPTION},
         "servers": [{"url": "/"}, {"url": "/v1"}],
         "paths": paths,
         "components": {

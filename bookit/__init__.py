@@ -4,3 +4,5 @@ This package knows no HTTP and no HTML. Two doors stand on it: ``admin`` for sta
 customers. Start with ``tables.py`` (what is never false), then ``policy.py`` (what depends on now and
 who), then ``bookings.py`` (what may happen).
 """
+
+__version__ = "0.1.0"

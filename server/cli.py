@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bookit import __version__
 from bookit.clock import system_clock
 from bookit.settings import Settings, read_settings
 from server.process import (
@@ -19,7 +20,7 @@ from server.process import (
 
 
 @click.group()
-@click.version_option(package_name="bookit")
+@click.version_option(__version__, prog_name="bookit")
 def main() -> None:
     """BookIt: the back office for businesses that sell time."""
     install_signal_handlers(1)
