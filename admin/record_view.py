@@ -199,7 +199,7 @@ class RecordView(ListView):
             show_refusal(request, refusal)
             raise
         except Exception as error:
-            log.exception("bug", extra={"request_id": request.scope.get("request_id")})
+            log.exception("unhandled error", extra={"request_id": request.scope.get("request_id")})
             raise SaveFailed from error
 
     def to_record_values(self, data: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,8 @@
-"""What every request passes on its way in and every answer on its way out: one plain ASGI layer.
-
-A request number, one line in the log, and the headers that keep a browser from doing more than it should.
-"""
+"""The ASGI middleware around every request: request ids, the request log, security headers, unhandled errors."""
 
 import re
 import secrets
 import time
-from random import Random
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,38 +25,30 @@ HEADER_NAMES = {name for name, _ in ENCODED_HEADERS}
 
 
 class RequestMiddleware:
-    """Numbers, logs and secures every HTTP exchange of the application behind it."""
+    """Gives each request an id and a log line, and each response the security headers that it does not set itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.log = structlog.get_logger().bind(logger=LOGGER_NAME)
-        # Numbers to find a request by are no secrets: the system is asked for chance once, and not at each request.
-        self.chance = Random(secrets.randbits(128))  # noqa: S311 -- see above
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and its answer back with the headers every answer has."""
+        """Pass the request on, add the headers to its response, and log it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began = time.perf_counter()
-        number = scope["request_id"] = get_proxy_request_id(scope) or f"{self.chance.getrandbits(64):016x}"
+        started = time.perf_counter()
+        request_id = scope["request_id"] = get_proxy_request_id(scope) or secrets.token_hex(8)
         status = 500
 
-        async def answer(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                given = {name for name, _ in message["headers"]}
-                ours = (
-                    ENCODED_HEADERS
-                    if HEADER_NAMES.isdisjoint(given)
-                    else [one for one in ENCODED_HEADERS if one[0] not in given]
-                )
-                message["headers"] = [*message["headers"], *ours, (b"x-request-id", number.encode())]
+                message["headers"] = add_headers(message["headers"], request_id)
             await send(message)
 
         try:
-            await self.app(scope, receive, answer)
+            await self.app(scope, receive, send_with_headers)
         finally:
             actor = scope.get("actor")
             self.log.info(
@@ -68,39 +56,50 @@ class RequestMiddleware:
                 method=scope["method"],
                 path=scope["path"],
                 status=status,
-                ms=round((time.perf_counter() - began) * 1000, 1),
+                ms=round((time.perf_counter() - started) * 1000, 1),
                 who=str(actor) if actor else None,
-                request_id=number,
+                request_id=request_id,
             )
 
 
 class ErrorMiddleware:
-    """Answers an error nobody foresaw, and writes it down. Stands inside CORS, so that an allowed page hears of it."""
+    """Logs unhandled exceptions and answers 500; inside CORSMiddleware so that allowed origins can read the answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.log = structlog.get_logger().bind(logger=LOGGER_NAME)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on; what fails before it is answered is answered here."""
-        is_answered = False
+        """Pass the request on. Raise the exception again if the response has already started."""
+        is_started = False
 
-        async def answer(message: Message) -> None:
-            nonlocal is_answered
-            is_answered = True
+        async def note_start(message: Message) -> None:
+            nonlocal is_started
+            is_started = True
             await send(message)
 
         try:
-            await self.app(scope, receive, answer)
+            await self.app(scope, receive, note_start)
         except Exception:
-            self.log.exception("bug", request_id=scope.get("request_id"))
-            if is_answered or scope["type"] != "http":
+            self.log.exception("unhandled error", request_id=scope.get("request_id"))
+            if is_started or scope["type"] != "http":
                 raise
             await internal_error_response()(scope, receive, send)
 
 
+def add_headers(headers: list[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a response with its request id and the security headers that it lacks."""
+    names = {name for name, _ in headers}
+    missing = (
+        ENCODED_HEADERS
+        if HEADER_NAMES.isdisjoint(names)
+        else [header for header in ENCODED_HEADERS if header[0] not in names]
+    )
+    return [*headers, *missing, (b"x-request-id", request_id.encode())]
+
+
 def get_proxy_request_id(scope: Scope) -> str | None:
-    """Give the number a proxy gave this request, if it is a plain one."""
+    """Return the ``X-Request-Id`` that a client or proxy has set, or None if it is not up to 64 plain characters."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and re.fullmatch(rb"[A-Za-z0-9._-]{1,64}", value):
             return str(value.decode("ascii"))

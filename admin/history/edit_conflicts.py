@@ -52,7 +52,7 @@ async def show_conflict(
         request.state.both_versions = await compare_versions(view, request, row, submitted, base_version=base_version)
         form["version"].data = row.version
     except Exception:
-        log.exception("bug", extra={"request_id": request.scope.get("request_id")})
+        log.exception("unhandled error", extra={"request_id": request.scope.get("request_id")})
 
 
 async def compare_versions(

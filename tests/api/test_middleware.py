@@ -118,7 +118,7 @@ async def test_a_bug_is_secured_too_and_gives_nothing_away(opened: Open, without
     assert secured(answer) == SECURE | {"content-security-policy": NOTHING}
     assert answer.headers["x-request-id"] == "req-1"
     ours = [(line["event"], line["request_id"]) for line in lines if line.get("request_id")]
-    assert ours == [("bug", "req-1"), ("request", "req-1")]
+    assert ours == [("unhandled error", "req-1"), ("request", "req-1")]
 
 
 @pytest.mark.parametrize("given", ["a", "req-1", "0af7651916cd43dd8448eb211c80319c", "A.b_c-9", "x" * 64])
