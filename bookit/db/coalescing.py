@@ -1,81 +1,77 @@
-"""Lets those who want the same at once share one answer, and never one that was begun before they asked.
+"""Coalesces identical concurrent reads (singleflight, DataLoader): callers share one query, begun after they called.
 
-What it buys: a row by number takes 10 µs of this process where 32 ask at once, and 142 where they ask one after
-another; of 64 who want one slot, two or three ask the database. What it gives up: while an answer is being made,
-whoever wants the same waits for it to be done before theirs begins.
+Gain: a row by id takes 10 µs of this process where 32 callers read at once, and 142 where they read one after another.
+Price: a caller that arrives while the query runs waits for it to end before its own query begins.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
-from typing import Any, TypeVar
-
-T = TypeVar("T")
-
+from typing import Any
 
 Loader = Callable[[frozenset[Any]], Awaitable[Mapping[Any, Any]]]
 
 
 class Coalescer:
-    """Who waits for which answer.
+    """Batches concurrent calls of the same query into one call of its loader.
 
-    A question is asked about something: a statement about a number. All that are asked in one turn of the loop are
-    answered together, and so are all that are asked while those are: by the next round, which begins when that one is
-    over. So everybody gets what was read after they asked: their own writes are in it.
+    A call names a query and a key: a statement and a row id, say. All calls within one iteration of the event loop form
+    a batch, and so do all calls that arrive while a batch runs: the next one, which begins when that one has ended. No
+    caller gets a result that was read before the call, so callers always see their own writes.
     """
 
     def __init__(self) -> None:
-        self._batches: dict[Hashable, Batch] = {}  # which still take in whoever asks
+        self._batches: dict[Hashable, Batch] = {}  # by query: the batch that new callers join
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
 
     async def load(self, query: Hashable, loader: Loader, key: Hashable = None) -> Any:
-        """Give the answer about this, None where there is none.
+        """Return what the loader of the batch returns for this key, or None.
 
-        ``answer`` takes all that was asked about and gives a mapping of it; one serves for everybody who asks this
-        question. What it raises, all of a round meet. Nobody who leaves takes the answer from the others.
+        The loader gets all keys of its batch and returns a mapping of them; the first caller's loader runs for the
+        whole batch. All callers of a batch get what it raises. A cancelled caller cancels nothing for the others.
         """
-        one = self._batches.get(query)
-        if one is None:
-            one = self._batches[query] = Batch(loader)
+        batch = self._batches.get(query)
+        if batch is None:
+            batch = self._batches[query] = Batch(loader)
         if query not in self._tasks:
             self._tasks[query] = asyncio.get_running_loop().create_task(self._run(query))
-        return (await one.wait(key)).get(key)
+        return (await batch.join(key)).get(key)
 
     async def _run(self, query: Hashable) -> None:
         try:
-            while one := self._batches.pop(query, None):
-                await one.run()
-                await asyncio.sleep(0)  # So that whoever has come by now, and those just answered, are in the next.
+            while batch := self._batches.pop(query, None):
+                await batch.run()
+                await asyncio.sleep(0)  # Lets callers that are already scheduled join the next batch.
         finally:
             del self._tasks[query]
 
 
 class Batch:
-    """Those who wait for one answer, each for themselves."""
+    """The callers that share one call of the loader, each with a future of its own."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
         self._keys: set[Hashable] = set()
-        self._waiters: list[asyncio.Future[Mapping[Any, Any]]] = []
+        self._futures: list[asyncio.Future[Mapping[Any, Any]]] = []
 
-    def wait(self, key: Hashable) -> asyncio.Future[Mapping[Any, Any]]:
-        """Take part, and have what will be found."""
+    def join(self, key: Hashable) -> asyncio.Future[Mapping[Any, Any]]:
+        """Add a caller. Return the future of what the loader returns."""
         self._keys.add(key)
-        found: asyncio.Future[Mapping[Any, Any]] = asyncio.get_running_loop().create_future()
-        self._waiters.append(found)
-        return found
+        future: asyncio.Future[Mapping[Any, Any]] = asyncio.get_running_loop().create_future()
+        self._futures.append(future)
+        return future
 
     async def run(self) -> None:
-        """Find the answer, and give it to all who still wait."""
+        """Call the loader and pass its result, or its error, to every caller that still waits."""
         try:
-            found = await self._loader(frozenset(self._keys))
+            results = await self._loader(frozenset(self._keys))
         except BaseException as error:
-            for one in self._pending():
-                one.set_exception(error)
+            for future in self._pending():
+                future.set_exception(error)
             if not isinstance(error, Exception):
                 raise
         else:
-            for one in self._pending():
-                one.set_result(found)
+            for future in self._pending():
+                future.set_result(results)
 
     def _pending(self) -> Iterator[asyncio.Future[Mapping[Any, Any]]]:
-        return (one for one in self._waiters if not one.done())
+        return (future for future in self._futures if not future.done())

@@ -1,4 +1,8 @@
-"""Runs one caller at a time per key."""
+"""Runs one caller at a time per key and shares one error with the callers that queued before it was met.
+
+The queue is per process: callers in two workers meet only in the database, whose constraints decide. Gain: of 64
+callers of one process that book one slot, two or three ask the database.
+"""
 
 import asyncio
 from collections import deque
@@ -6,52 +10,53 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
 
 T = TypeVar("T")
+Turn = asyncio.Future[Exception | None]  # None: it is the caller's turn; an error: raise it without a turn
 
 
 class KeyedQueue:
-    """Who waits to do what somebody else is doing."""
+    """A first-in-first-out queue per key, for the callers of this process."""
 
     def __init__(self) -> None:
-        self._waiters: dict[Hashable, deque[asyncio.Future[Exception | None]]] = {}
+        self._queues: dict[Hashable, deque[Turn]] = {}  # a key is present while one of its callers runs
 
     async def run(self, key: Hashable, act: Callable[[], Awaitable[T]], *, shared_error: type[Exception]) -> T:
-        """Do this when nobody else is doing the same.
+        """Run ``act`` when no other caller runs with this key, and return its result.
 
-        A refusal ``refused_alike`` is everybody's who came before the one who met it began: what was gone by then was
-        gone for them. It is raised anew for each, without arguments.
+        If it raises ``shared_error``, the callers that had queued before it began get an error of the same type, made
+        without arguments, and do not run: what was gone by then is gone for them too.
         """
-        waiting = self._waiters.get(key)
-        if waiting is None:
-            waiting = self._waiters[key] = deque()
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = deque()
         else:
-            await self._wait(key, waiting)
-        came_before = list(waiting)
+            await self._wait(key, queue)
+        queued_before = list(queue)
         try:
             return await act()
-        except shared_error as refusal:
-            for turn in came_before:
+        except shared_error as error:
+            for turn in queued_before:
                 if not turn.done():
-                    turn.set_result(refusal)
+                    turn.set_result(error)
             raise
         finally:
-            self._wake_next(key, waiting)
+            self._wake_next(key, queue)
 
-    async def _wait(self, key: Hashable, waiters: deque[asyncio.Future[Exception | None]]) -> None:
-        turn: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        waiters.append(turn)
+    async def _wait(self, key: Hashable, queue: deque[Turn]) -> None:
+        turn: Turn = asyncio.get_running_loop().create_future()
+        queue.append(turn)
         try:
-            refusal = await turn
+            error = await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.result() is None:
-                self._wake_next(key, waiters)  # It was this one's turn, and is the next one's now.
+                self._wake_next(key, queue)  # This caller was cancelled on its turn; pass the turn on.
             raise
-        if refusal:
-            raise type(refusal)
+        if error:
+            raise type(error)
 
-    def _wake_next(self, key: Hashable, waiters: deque[asyncio.Future[Exception | None]]) -> None:
-        while waiters:
-            turn = waiters.popleft()
+    def _wake_next(self, key: Hashable, queue: deque[Turn]) -> None:
+        while queue:
+            turn = queue.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return
-        del self._waiters[key]
+        del self._queues[key]

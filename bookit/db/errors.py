@@ -1,4 +1,4 @@
-"""Turns what PostgreSQL refuses into BookIt's refusals."""
+"""Translates PostgreSQL's errors into BookIt's refusals."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -11,14 +11,16 @@ from bookit.db.statements import Connection
 from bookit.schema.tables import refusals_by_constraint
 
 T = TypeVar("T")
-
-
 REFUSAL_BY_CONSTRAINT = refusals_by_constraint()
 
 
 @contextmanager
 def translate_errors(connection: Connection) -> Iterator[None]:
-    """Turn what PostgreSQL refuses into the refusal declared beside the broken constraint."""
+    """Raise the refusal that is declared beside a violated constraint in place of PostgreSQL's error.
+
+    Raise ``Interrupted`` for a deadlock or a serialization failure, ``Disconnected`` for a lost connection, and
+    ``Busy`` for a timeout.
+    """
     try:
         yield
     except psycopg.IntegrityError as error:
@@ -33,18 +35,18 @@ def translate_errors(connection: Connection) -> Iterator[None]:
 
 
 def refusal_for(error: psycopg.IntegrityError) -> no.Refusal | None:
-    """Give the refusal of a broken constraint; None if nobody wrote one, which is a bug."""
-    broken = error.diag
+    """Return the refusal of a violated constraint, or None if none is declared, which is a bug."""
+    details = error.diag
     if isinstance(error, psycopg.errors.NotNullViolation):
-        return no.Required(broken.column_name or "everything")
-    refusal = REFUSAL_BY_CONSTRAINT.get((broken.table_name or "", broken.constraint_name or ""))
+        return no.Required(details.column_name or "everything")
+    refusal = REFUSAL_BY_CONSTRAINT.get((details.table_name or "", details.constraint_name or ""))
     if refusal and issubclass(refusal, no.Missing):
         return refusal(what=(refusal.field or "").removesuffix("_id"))
     return refusal() if refusal else None
 
 
 async def retry_interrupted(act: Callable[[], Awaitable[T]]) -> T:
-    """Run an act, and once more when PostgreSQL ended it only because of another's (40P01, 40001)."""
+    """Run an act, and once more if another transaction caused PostgreSQL to abort it (40P01, 40001)."""
     try:
         return await act()
     except no.Interrupted:
