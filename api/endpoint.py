@@ -26,7 +26,7 @@ from api.schemas import make_row_adapter
 from bookit import refusals as no
 from bookit.db.errors import retry_interrupted
 from bookit.db.pool import Database
-from bookit.db.session import Session
+from bookit.db.session import Session, SingleStatement
 from bookit.policy.permissions import Actor, Verb, require_permission
 from bookit.schema.tables import User
 from bookit.settings import Settings
@@ -115,8 +115,8 @@ class RequestContext:
         """One request, one transaction, in this person's name."""
         return self.database.transaction(**self.actor_and_time, request_id=self.request_id)
 
-    def single_statement(self) -> AbstractAsyncContextManager[Session]:
-        """The same for an act that is one statement: see ``Database.at_once``."""
+    def single_statement(self) -> AbstractAsyncContextManager[SingleStatement]:
+        """The same for an act that is one statement: see ``Database.single_statement``."""
         return self.database.single_statement(**self.actor_and_time, request_id=self.request_id)
 
     @property

@@ -13,7 +13,7 @@ from api.problems import WrongShape, refusal_response
 from api.schemas import RequestModel
 from bookit import idempotency
 from bookit import refusals as no
-from bookit.db.session import Reader, Session
+from bookit.db.session import Reader, Session, SingleStatement
 
 ActResult = TypeVar("ActResult")
 STORED_HEADERS = ("location", "etag", "content-type")
@@ -22,7 +22,7 @@ STORED_HEADERS = ("location", "etag", "content-type")
 async def once(
     call: RequestContext,
     body: RequestModel,
-    act: Callable[[Session], Awaitable[ActResult]],
+    act: Callable[[Session | SingleStatement], Awaitable[ActResult]],
     answer: Callable[[ActResult], Result],
     *,
     on_refusal: Callable[[Reader, no.Refusal], Awaitable[None]],

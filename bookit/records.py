@@ -12,7 +12,7 @@ from bookit import catalogue, reviews
 from bookit import refusals as no
 from bookit.bookings import acts
 from bookit.catalogue import Opening
-from bookit.db.session import Session
+from bookit.db.session import Session, SingleStatement
 from bookit.people import accounts, erasure
 from bookit.policy import permissions
 from bookit.policy.permissions import Actor, Verb
@@ -59,11 +59,15 @@ def display_name(table: type[SQLModel]) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", " ", table.__name__).lower()
 
 
-async def create(session: Session, table: type[TableRow], *, by: Actor, now: datetime, **values: Any) -> TableRow:
-    """Add a row, by the table's rule if it has one."""
+async def create(
+    session: Session | SingleStatement, table: type[TableRow], *, by: Actor, now: datetime, **values: Any
+) -> TableRow:
+    """Create a row, by the table's rule if it has one. Only the rule of bookings can use a ``SingleStatement``."""
     permissions.require_permission(by, "create", table)
     if table in RULES:
         return cast("TableRow", await RULES[table].create(session, by=by, now=now, **values))
+    if isinstance(session, SingleStatement):
+        raise TypeError("A row without a rule of its own is created in a transaction.")
     return cast("TableRow", await default_create(session, table, **values))
 
 

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import CHECKS_CTE, IS_BOOKABLE, Visit
-from bookit.db.audit import SET_AUDIT_CTE
-from bookit.db.session import Session
+from bookit.db.audit import SET_AUDIT_CTE, AuditContext, notify_fields
+from bookit.db.session import Reader, Session, SingleStatement
 from bookit.policy import lifecycle, permissions, times
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Resource, Service, Status, from_row
@@ -23,9 +23,9 @@ INSERT INTO bookings
   (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price, expires_at, created_at)
 SELECT CAST(:user_id AS bigint), rule.service_id, place.id, :since, :since + rule.lasts,
        :since - rule.setup, :since + rule.lasts + rule.cleanup, rule.price, CAST(:expires_at AS timestamptz), :now
-  FROM rule CROSS JOIN telling
+  FROM rule CROSS JOIN audit_context
  CROSS JOIN LATERAL resource_for_booking(
-   CASE WHEN telling.is_told THEN ARRAY(
+   CASE WHEN audit_context.is_set THEN ARRAY(
      SELECT s.id FROM standing s WHERE {IS_BOOKABLE} OR :is_override ORDER BY NOT {IS_BOOKABLE}, s.id) END,
    :since - rule.setup, :since + rule.lasts + rule.cleanup) AS place (id)
  WHERE place.id IS NOT NULL
@@ -37,7 +37,7 @@ START_RULE_REFUSALS = (no.TooSoon, no.TooFarAhead, no.BetweenSlots)
 
 
 async def book(
-    session: Session,
+    session: Session | SingleStatement,
     *,
     by: Actor,
     now: datetime,
@@ -61,41 +61,40 @@ async def book(
     permissions.require_override(override_reason, by=by)
     if user_id not in {None, by.id} and not by.is_staff:
         raise no.Forbidden
-    if override_reason:
-        await session.set_reason(override_reason)
+    audit: AuditContext = {"reason": override_reason} if override_reason else {}
     if tells_customer is not None:
-        await session.set_notify_customer(notify=tells_customer and not times.has_started(start_time, now=now))
+        audit |= notify_fields(notify=tells_customer and not times.has_started(start_time, now=now))
     visit = Visit(service_id, resource_id)
     rows = await session.fetch(
         BOOK,
+        audit=audit,
         **availability.start_params(start_time, by=by, now=now),
         **vars(visit),
         user_id=user_id or by.id,
         expires_at=now + session.hold_duration if hold else None,
         is_override=bool(override_reason),
-        **session.audit_params,
     )
     if not rows:
         raise await refusal_for_visit(session, visit, start=start_time, by=by, now=now)
     return from_row(Booking, rows[0])
 
 
-async def refusal_for_visit(session: Session, visit: Visit, *, start: datetime, by: Actor, now: datetime) -> no.Refusal:
+async def refusal_for_visit(reader: Reader, visit: Visit, *, start: datetime, by: Actor, now: datetime) -> no.Refusal:
     """Say why a visit could not be booked."""
-    stand = await availability.check_start(session, visit, start=start, by=by, now=now)
-    return availability.best_refusal(stand, now=now) or await refusal_without_resource(session, visit)
+    stand = await availability.check_start(reader, visit, start=start, by=by, now=now)
+    return availability.best_refusal(stand, now=now) or await refusal_without_resource(reader, visit)
 
 
-async def refusal_without_resource(session: Session, visit: Visit) -> no.Refusal:
+async def refusal_without_resource(reader: Reader, visit: Visit) -> no.Refusal:
     """Say why there is nobody and nothing to serve this, whenever it be."""
-    service = await session.get(Service, visit.service_id)
+    service = await reader.get(Service, visit.service_id)
     if service is None:
         return no.UnknownService(what="service")
     if not service.is_active:
         return no.ServiceInactive()
     if visit.resource_id is None:
         return no.NothingToServeIt()
-    resource = await session.get(Resource, visit.resource_id)
+    resource = await reader.get(Resource, visit.resource_id)
     return no.ResourceUnsuitable() if resource else no.UnknownResource(what="resource")
 
 

@@ -1,6 +1,6 @@
-"""The connection pool: ``fetch()`` for reads and ``transaction()`` for acts."""
+"""The connection pool: ``fetch()`` for reads, ``transaction()`` and ``single_statement()`` for acts."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Self, TypeVar
@@ -14,11 +14,11 @@ from sqlalchemy import ClauseElement
 from sqlmodel import SQLModel
 
 from bookit import refusals as no
-from bookit.db.audit import AUDIT_FIELDS, AuditContext, build_audit_context, compose_set_local
+from bookit.db.audit import build_audit_context, compose_set_local
 from bookit.db.coalescing import Coalescer
 from bookit.db.contention import KeyedQueue
 from bookit.db.errors import translate_errors
-from bookit.db.session import Session
+from bookit.db.session import Session, SingleStatement
 from bookit.db.statements import Connection, Row, build_batch, build_select_by_id, run
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import TableRow, from_row
@@ -26,10 +26,7 @@ from bookit.settings import Settings
 
 T = TypeVar("T")
 
-
 DEFAULT_HOLD_DURATION = timedelta(minutes=10)
-
-
 # Set by statement and not as start-up options, which PgBouncer does not pass on. jit costs half a second where the
 # planner overestimates, as it does for the free slots.
 SESSION_SETTINGS = (
@@ -50,9 +47,10 @@ class Database:
         size: int = 16,
         uses_prepared_statements: bool = True,
     ) -> None:
-        """``timezone`` and ``hold`` are as in ``Session``.
+        """``timezone`` and ``hold_duration`` are as in ``Session``.
 
-        ``prepared`` is off behind a pooler that shares connections without following prepared statements.
+        ``uses_prepared_statements`` must be False behind a pooler that shares connections between clients and does not
+        track prepared statements.
         """
         self.url = url
         self.timezone = timezone
@@ -76,7 +74,7 @@ class Database:
 
     @classmethod
     def from_settings(cls, settings: Settings, *, size: int | None = None) -> Self:
-        """Make the pool that the environment describes, or a smaller one."""
+        """Return the pool that the environment describes, or one of another size."""
         return cls(
             settings.database_url or "",
             timezone=settings.timezone,
@@ -99,52 +97,52 @@ class Database:
         await self._pool.close()
 
     async def fetch(self, statement: ClauseElement, **values: Any) -> list[Row]:
-        """Read: one statement of its own, plain rows. Raises ``Busy`` when the database does not answer."""
+        """Run a query by itself and return its rows. Raise ``Busy`` if the database does not answer."""
         try:
             return await self._read(statement, values)
         except no.Disconnected:
-            # The database was restarted under us: drop what it left in the pool, and ask once more.
+            # The database was restarted: drop its dead connections from the pool and retry once.
             await self._pool.check()
             return await self._read(statement, values)
 
     async def get(self, table: type[TableRow], row_id: int) -> TableRow | None:
-        """Read the row of this number."""
+        """Return the row with this id, or None; concurrent calls are batched into one query."""
         row = await self.get_row(table, row_id)
         return from_row(table, row) if row else None
 
     async def get_row(self, table: type[SQLModel], row_id: int) -> Row | None:
-        """Read the columns of the row of this number."""
+        """Return the columns of the row with this id, or None; concurrent calls are batched into one query."""
         rows = await self.fetch_batched(build_select_by_id(table, for_update=False), id=row_id)
         return rows[0] if rows else None
 
     async def fetch_batched(self, statement: ClauseElement, **values: Any) -> list[Row]:
-        """As ``fetch``, for a quick read: all who run this statement now, whatever their values, run it at once.
+        """Like ``fetch``, for a quick query: concurrent calls of the same statement are batched into one query.
 
-        One round trip serves all of them, and that is most of what a quick read costs.
+        They share one round trip, which is most of the cost of a quick query.
         """
         names = tuple(values)
 
-        async def read(asked: Collection[tuple[Any, ...]]) -> dict[tuple[Any, ...], list[Row]]:
-            many = list(asked)
-            if len(many) == 1:
-                return {many[0]: await self.fetch(statement, **dict(zip(names, many[0], strict=True)))}
-            found: dict[tuple[Any, ...], list[Row]] = {one: [] for one in many}
-            lists = dict(zip(names, map(list, zip(*many, strict=True)), strict=True))
+        async def load(keys: frozenset[tuple[Any, ...]]) -> dict[tuple[Any, ...], list[Row]]:
+            inputs = list(keys)
+            if len(inputs) == 1:
+                return {inputs[0]: await self.fetch(statement, **dict(zip(names, inputs[0], strict=True)))}
+            rows_by_key: dict[tuple[Any, ...], list[Row]] = {key: [] for key in inputs}
+            lists = dict(zip(names, map(list, zip(*inputs, strict=True)), strict=True))
             for row in await self.fetch(build_batch(statement, names), **lists):
-                found[many[row.pop("asked_at") - 1]].append(row)
-            return found
+                rows_by_key[inputs[row.pop("input_number") - 1]].append(row)
+            return rows_by_key
 
-        rows: list[Row] = await self.coalescer.load((statement, names), read, tuple(values.values()))
+        rows: list[Row] = await self.coalescer.load((statement, names), load, tuple(values.values()))
         return rows
 
     async def coalesce(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        """Read what all who ask this question now want to know, once for all of them."""
+        """Return what ``read`` returns; concurrent callers of this key share one call."""
 
-        async def answer(_: Any) -> dict[None, T]:
+        async def load(_: frozenset[None]) -> dict[None, T]:
             return {None: await read()}
 
-        found: T = await self.coalescer.load(key, answer)
-        return found
+        result: T = await self.coalescer.load(key, load)
+        return result
 
     async def _read(self, statement: ClauseElement, values: Row) -> list[Row]:
         async with self._connection() as connection:
@@ -155,17 +153,23 @@ class Database:
     async def transaction(
         self, *, by: Actor, now: datetime | None = None, request_id: str = "", dry_run: bool = False
     ) -> AsyncIterator[Session]:
-        """All or nothing, remembered as done by this person; a broken promise leaves as its refusal.
+        """Open a transaction, all or nothing, whose changes history records as made by this actor.
 
-        ``now`` is the moment by which holds run out; without one, the database's own clock says. With
-        ``dry_run`` everything runs and is checked as usual, and is then rolled back.
+        Raise the refusal of a violated constraint. ``now`` is the time by which holds expire; without it the database's
+        clock counts. With ``dry_run`` everything runs and is checked as usual, and is then rolled back.
         """
         async with self._connection() as connection:
             try:
                 with translate_errors(connection):
-                    told = build_audit_context(by, now, request_id)
-                    await connection.execute(sql.SQL("BEGIN; {}").format(compose_set_local(told)), prepare=False)
-                    yield self._new_session(connection, told, is_transaction=True)
+                    audit_context = build_audit_context(by, now, request_id)
+                    begin = sql.SQL("BEGIN; {}").format(compose_set_local(audit_context))
+                    await connection.execute(begin, prepare=False)
+                    yield Session(
+                        connection,
+                        timezone=self.timezone,
+                        hold_duration=self.hold_duration,
+                        audit_context=audit_context,
+                    )
                     await (connection.execute("ROLLBACK") if dry_run else commit(connection))
             except BaseException:
                 with CancelScope(shield=True):
@@ -173,18 +177,21 @@ class Database:
                 raise
 
     @asynccontextmanager
-    async def single_statement(self, *, by: Actor, now: datetime, request_id: str = "") -> AsyncIterator[Session]:
-        """As ``transaction``, for an act whose one writing statement begins with ``TELLING``: run, it is kept."""
+    async def single_statement(
+        self, *, by: Actor, now: datetime, request_id: str = ""
+    ) -> AsyncIterator[SingleStatement]:
+        """Like ``transaction``, for an act that is one writing statement: no BEGIN and no COMMIT around it."""
         async with self._connection() as connection:
             with translate_errors(connection):
-                yield self._new_session(connection, build_audit_context(by, now, request_id), is_transaction=False)
-
-    def _new_session(self, connection: Connection, context: AuditContext, *, is_transaction: bool) -> Session:
-        everything = {f"told_{name}": context.get(name, "") for name in AUDIT_FIELDS}
-        return Session(connection, self.timezone, self.hold_duration, everything, is_transaction=is_transaction)
+                yield SingleStatement(
+                    connection,
+                    timezone=self.timezone,
+                    hold_duration=self.hold_duration,
+                    audit_context=build_audit_context(by, now, request_id),
+                )
 
     async def _rollback(self, connection: Connection) -> None:
-        """Take everything back; a connection that was lost has done so by itself."""
+        """Roll back; PostgreSQL has done so by itself if the connection was lost."""
         with suppress(psycopg.OperationalError):
             await connection.execute("ROLLBACK")
         if connection.broken:
@@ -204,14 +211,14 @@ class Database:
 
 
 async def configure(connection: Connection) -> None:
-    # Numbers as wide as can be, or small and large ones would each have a plan of their own.
+    # Send every integer as bigint: a statement would get a plan for each width.
     for dumper in (Int8Dumper, Int8BinaryDumper):
         connection.adapters.register_dumper(int, dumper)
     await connection.execute(SESSION_SETTINGS)
 
 
 async def commit(connection: Connection) -> None:
-    """Keep what was done. PostgreSQL quietly rolls back where a statement failed and somebody swallowed the error."""
-    done = await connection.execute("COMMIT")
-    if done.statusmessage != "COMMIT":
-        raise psycopg.errors.InFailedSqlTransaction("A statement of this transaction failed, so nothing was kept.")
+    """Commit. Raise if a statement failed and the caller swallowed its error: PostgreSQL then rolls back silently."""
+    cursor = await connection.execute("COMMIT")
+    if cursor.statusmessage != "COMMIT":
+        raise psycopg.errors.InFailedSqlTransaction("A statement of this transaction failed, so nothing was committed.")

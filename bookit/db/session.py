@@ -1,4 +1,4 @@
-"""One transaction's view of the rows."""
+"""What acts read and write rows through: the session of a transaction, and the single statement outside one."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -11,9 +11,18 @@ from sqlalchemy import ClauseElement
 from sqlmodel import SQLModel
 
 from bookit import refusals as no
-from bookit.db.audit import AuditContext, actor_fields, compose_set_local
+from bookit.db.audit import AuditContext, actor_fields, audit_params, compose_set_local, is_audited, notify_fields
 from bookit.db.errors import translate_errors
-from bookit.db.statements import Connection, Row, build_delete, build_insert, build_select_by_id, build_update, run
+from bookit.db.statements import (
+    Connection,
+    Row,
+    build_delete,
+    build_insert,
+    build_select_by_id,
+    build_update,
+    is_read,
+    run,
+)
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import TableRow, from_row, id_of, table_of
 
@@ -21,105 +30,142 @@ T = TypeVar("T")
 
 
 class Reader(Protocol):
-    """What rows can be read through: the pool, or a transaction."""
+    """What rows can be read through: the pool, a transaction or a single statement."""
 
     async def fetch(self, statement: ClauseElement, **values: Any) -> list[Row]:
-        """Run a statement and give its rows."""
+        """Run a statement and return its rows."""
+        ...
+
+    async def get(self, table: type[TableRow], row_id: int, /) -> TableRow | None:
+        """Return the row with this id, or None."""
         ...
 
     async def coalesce(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        """Read something, with others who want to know the same if that can be."""
+        """Return what ``read`` returns, sharing one call with concurrent callers of this key where possible."""
         ...
 
 
-class Session:
-    """One transaction. Whatever is done through it happens together or not at all."""
+class ConnectionReader:
+    """Reads rows on one connection. What a statement of it sees is its own, so nothing is coalesced."""
 
     def __init__(
-        self,
-        connection: Connection,
-        timezone: str,
-        hold_duration: timedelta,
-        audit_params: AuditContext,
-        *,
-        is_transaction: bool,
+        self, connection: Connection, *, timezone: str, hold_duration: timedelta, audit_context: AuditContext
     ) -> None:
-        """``timezone`` is the business's own; ``hold`` is how long somebody may keep a slot before they decide.
-
-        ``told`` is what history is to keep: a statement that begins with ``TELLING`` takes it along. The others know it
-        of the transaction, if it ``is_lasting`` longer than one.
-        """
+        """``timezone`` is the business's own; ``hold_duration`` is how long a hold blocks its slot."""
         self._connection = connection
+        self._audit_context = audit_context
         self.timezone = timezone
         self.hold_duration = hold_duration
-        self.audit_params = audit_params
-        self._is_transaction = is_transaction
 
     async def fetch(self, statement: ClauseElement, **values: Any) -> list[Row]:
-        """Run a statement inside this transaction and give its rows."""
+        """Run a statement on this connection and return its rows."""
         return await run(self._connection, statement, values)
 
+    async def get(self, table: type[TableRow], row_id: int) -> TableRow | None:
+        """Return the row with this id, or None."""
+        rows = await self.fetch(build_select_by_id(table, for_update=False), id=row_id)
+        return from_row(table, rows[0]) if rows else None
+
     async def coalesce(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        """Read something here: what a transaction sees is its own."""
+        """Return what ``read`` returns."""
         del key
         return await read()
 
+
+class SingleStatement(ConnectionReader):
+    """An act that is exactly one writing statement, outside a transaction: PostgreSQL commits it as it ends.
+
+    It cannot write without history: the statement must begin with ``SET_AUDIT_CTE``, and gets its parameters here. Any
+    other statement may only read. A mistake is the developer's and raises RuntimeError before anything is sent.
+    """
+
+    _has_written = False
+
+    async def fetch(self, statement: ClauseElement, *, audit: AuditContext | None = None, **values: Any) -> list[Row]:
+        """Run the one writing statement, or a query, and return its rows.
+
+        ``audit`` adds fields such as the reason to the audit context of the writing statement.
+        """
+        if is_audited(statement):
+            if self._has_written:
+                raise RuntimeError("A single statement has already written. Use a transaction for several writes.")
+            self._has_written = True
+            values |= audit_params(self._audit_context | (audit or {}))
+        elif audit or not is_read(statement):
+            raise RuntimeError("A statement that writes outside a transaction must begin with SET_AUDIT_CTE.")
+        return await run(self._connection, statement, values)
+
+
+class Session(ConnectionReader):
+    """One transaction: all that is done through it is committed together or not at all."""
+
+    async def fetch(self, statement: ClauseElement, *, audit: AuditContext | None = None, **values: Any) -> list[Row]:
+        """Run a statement inside this transaction and return its rows.
+
+        ``audit`` adds fields such as the reason to the audit context, from this statement to the transaction's end.
+        """
+        if is_audited(statement):
+            self._audit_context |= audit or {}
+            values |= audit_params(self._audit_context)
+        elif audit:
+            await self._set_audit(audit)
+        return await run(self._connection, statement, values)
+
     async def get(self, table: type[TableRow], row_id: int, *, for_update: bool = False) -> TableRow | None:
-        """Give the row of this number; ``hold`` keeps others from changing it until this transaction ends."""
+        """Return the row with this id, or None; ``for_update`` locks it until this transaction ends."""
         rows = await self.fetch(build_select_by_id(table, for_update=for_update), id=row_id)
         return from_row(table, rows[0]) if rows else None
 
     async def insert(self, row: TableRow) -> TableRow:
-        """Add a row and give it back as the database filled it in."""
+        """Insert a row and return it with the values that the database filled in."""
         table = type(row)
         values = {name: getattr(row, name) for name in sorted(row.model_fields_set)}
         rows = await self.fetch(build_insert(table, tuple(values)), **values)
         return from_row(table, rows[0])
 
     async def update(self, row: TableRow, **changes: Any) -> TableRow:
-        """Change these columns of a row and give it back as it now is."""
+        """Change these columns of a row and return the changed row."""
         if not changes:
             return row
         rows = await self.fetch(build_update(type(row), tuple(sorted(changes))), the_id=id_of(row), **changes)
         return from_row(type(row), rows[0])
 
     async def delete(self, row: SQLModel) -> None:
-        """Take a row away. Refuses one that another row refers to."""
+        """Delete a row. Raise ``StillInUse`` if another row refers to it."""
         try:
             await self.fetch(build_delete(type(row)), id=id_of(row))
         except (psycopg.errors.ForeignKeyViolation, psycopg.errors.RestrictViolation) as error:
             raise no.StillInUse from error
 
     async def copy_rows(self, table: type[SQLModel], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
-        """Add many rows at once, as they are; constraints and triggers hold for each. Gives how many."""
+        """Insert many rows with COPY and return their number; constraints and triggers apply to each row."""
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
-        into = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table_of(table).name), names)
+        command = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table_of(table).name), names)
         async with self._connection.cursor() as cursor:
-            async with cursor.copy(into) as copy:
+            async with cursor.copy(command) as copy:
                 for row in rows:
                     await copy.write_row(row)
             return cursor.rowcount
 
     async def set_actor(self, by: Actor) -> None:
-        """Have history name this person for what follows, where one transaction tells of several."""
-        await self._set_audit(**actor_fields(by))
+        """Set the actor that history records for the following statements."""
+        await self._set_audit(actor_fields(by))
 
     async def set_reason(self, reason: str) -> None:
-        """Have history keep this reason beside what follows."""
-        await self._set_audit(reason=reason)
+        """Set the reason that history records for the following statements."""
+        await self._set_audit({"reason": reason})
 
     async def set_notify_customer(self, *, notify: bool) -> None:
-        """Have history keep whether the customer is to be told of what follows."""
-        await self._set_audit(tells_customer=str(notify).lower())
+        """Set whether history records that the customer must be notified of the following statements."""
+        await self._set_audit(notify_fields(notify=notify))
 
-    async def _set_audit(self, **settings: str) -> None:
-        self.audit_params |= {f"told_{name}": value for name, value in settings.items()}
-        if self._is_transaction:
-            await self._connection.execute(compose_set_local(settings), prepare=False)
+    async def _set_audit(self, fields: AuditContext) -> None:
+        self._audit_context |= fields
+        await self._connection.execute(compose_set_local(fields), prepare=False)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """A part that may be refused without ending the whole."""
+        """Run a part that may be refused without ending the transaction: a refusal undoes this part alone."""
         await self._connection.execute("SAVEPOINT attempt")
         try:
             with translate_errors(self._connection):

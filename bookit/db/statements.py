@@ -1,5 +1,6 @@
-"""Statements as psycopg runs them, and those that every table has. Each is made once and then comes out of a cache."""
+"""How psycopg runs a statement, and the statements that every table has. Each is compiled once, then cached."""
 
+import re
 from functools import cache
 from typing import Any, LiteralString
 
@@ -8,7 +9,6 @@ from sqlalchemy import (
     ARRAY,
     BindParameter,
     ClauseElement,
-    Select,
     bindparam,
     column,
     delete,
@@ -25,24 +25,25 @@ from bookit.schema.tables import table_of
 
 Row = dict[str, Any]
 Connection = AsyncConnection[tuple[Any, ...]]
-# The columns a statement gave last: psycopg would work out their names anew for each result.
+# By SQL text: the column names of the last result. psycopg would decode them again for each result.
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {}
-# PostgreSQL's own $1, $2: psycopg would look through a longer statement for its %(names)s each time it is run.
+# PostgreSQL's own $1, $2: for %(names)s, psycopg searches a longer statement each time it runs.
 DIALECT = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+WRITE_KEYWORD = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|INTO)\b", re.IGNORECASE)
 
 
 @cache
 def compile_statement(statement: ClauseElement) -> tuple[LiteralString, tuple[str, ...], dict[str, Any]]:
-    """Give the SQL of a statement, the names of its values in their order, and the values written into it."""
-    made: Any = statement.compile(dialect=DIALECT)
-    return str(made), tuple(made.positiontup or ()), dict(made.params)
+    """Return a statement's SQL, the names of its parameters in order, and the values written into the statement."""
+    compiled: Any = statement.compile(dialect=DIALECT)
+    return str(compiled), tuple(compiled.positiontup or ()), dict(compiled.params)
 
 
 async def run(connection: Connection, statement: ClauseElement, values: Row) -> list[Row]:
-    """Run one statement and give its rows, if it has any."""
-    text, names, written = compile_statement(statement)
-    given = [values[name] if name in values else written[name] for name in names]
-    cursor = await connection.execute(text, given, binary=True)
+    """Run one statement and return its rows, if it has any."""
+    text, names, literals = compile_statement(statement)
+    params = [values[name] if name in values else literals[name] for name in names]
+    cursor = await connection.execute(text, params, binary=True)
     result = cursor.pgresult
     if result is None or not result.nfields:
         return []
@@ -53,29 +54,57 @@ async def run(connection: Connection, statement: ClauseElement, values: Row) -> 
 
 
 @cache
+def is_read(statement: ClauseElement) -> bool:
+    """Return whether a statement is a query without INSERT, UPDATE, DELETE, MERGE, INTO or FOR UPDATE in its text."""
+    text, _, _ = compile_statement(statement)
+    return text.lstrip().upper().startswith(("SELECT", "WITH")) and not WRITE_KEYWORD.search(text)
+
+
+@cache
 def build_select_by_id(table: type[SQLModel], *, for_update: bool) -> ClauseElement:
     statement = select(table).where(table_of(table).c.id == bindparam("id"))
     return statement.with_for_update() if for_update else statement
 
 
 @cache
-def build_batch(statement: Select[Any], names: tuple[str, ...]) -> ClauseElement:
-    """Give what runs a statement for many sets of values: each comes as a list, and its rows by their place in it."""
-    written: Any = statement
-    kinds = {one.key: one.type for one in visitors.iterate(written) if isinstance(one, BindParameter)}
-    lists = [bindparam(name, type_=ARRAY(kinds[name])) for name in names]
-    places = [column(name, kinds[name]) for name in names]
-    asked = func.unnest(*lists).table_valued(*places, with_ordinality="asked_at", name="asked").render_derived()
+def build_batch(statement: ClauseElement, names: tuple[str, ...]) -> ClauseElement:
+    """Return a statement that runs this one for many sets of values: each parameter becomes a list.
 
-    def place_of(one: Any, **_: Any) -> Any:
-        return asked.c[one.key] if isinstance(one, BindParameter) else None
+    ``input_number`` counts the sets from 1, so that each row can be assigned to its set. The statement
 
-    placed = visitors.replacement_traverse(written, {}, place_of)  # type: ignore[call-overload]  # wants a protocol
-    one = placed.correlate(asked).subquery()
-    found = select(one, func.row_number().over().label("found_at")).correlate(asked).lateral()
-    columns = [column for column in found.c if column.name != "found_at"]
-    both = asked.join(found, true())
-    return select(asked.c.asked_at, *columns).select_from(both).order_by(asked.c.asked_at, found.c.found_at)
+        SELECT id, title FROM services WHERE price < :price ORDER BY id
+
+    becomes, with simpler aliases:
+
+        SELECT input.input_number, output.id, output.title
+          FROM unnest(:price::numeric[]) WITH ORDINALITY AS input (price, input_number)
+          JOIN LATERAL (
+            SELECT one.id, one.title, row_number() OVER () AS output_number
+              FROM (SELECT id, title FROM services WHERE price < input.price ORDER BY id) AS one
+          ) AS output ON true
+         ORDER BY input.input_number, output.output_number
+    """
+    original: Any = statement
+    types = {node.key: node.type for node in visitors.iterate(original) if isinstance(node, BindParameter)}
+    lists = [bindparam(name, type_=ARRAY(types[name])) for name in names]
+    inputs = (
+        func.unnest(*lists)
+        .table_valued(*(column(name, types[name]) for name in names), with_ordinality="input_number")
+        .render_derived()
+    )
+
+    def replace_parameter(node: Any, **_: Any) -> Any:
+        return inputs.c[node.key] if isinstance(node, BindParameter) else None
+
+    correlated = visitors.replacement_traverse(original, {}, replace_parameter)  # type: ignore[call-overload]  # wants a protocol
+    one = correlated.correlate(inputs).subquery()
+    outputs = select(one, func.row_number().over().label("output_number")).correlate(inputs).lateral()
+    columns = [column for column in outputs.c if column.name != "output_number"]
+    return (
+        select(inputs.c.input_number, *columns)
+        .select_from(inputs.join(outputs, true()))
+        .order_by(inputs.c.input_number, outputs.c.output_number)
+    )
 
 
 @cache

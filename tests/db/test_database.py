@@ -419,7 +419,7 @@ async def test_every_connection_knows_its_zone_and_its_limits(make: MakeDatabase
 async def test_statements_are_prepared_unless_a_pooler_forbids_it(
     make: MakeDatabase, prepared: bool, kept: int
 ) -> None:
-    database = await make(size=1, prepared=prepared)
+    database = await make(size=1, uses_prepared_statements=prepared)
     for _ in range(7):
         await database.fetch(NAMES)
 
