@@ -1,9 +1,9 @@
 """The page a day at the desk begins with: what is next, what waits, what is free, and how the last days went."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import cache, partial
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -31,7 +31,7 @@ async def show_dashboard(
     chosen = select_range(request, PRESETS, zone=zone, now=now, granularities=("day",))
     whole = ranges.ReportRange(chosen.days.first, chosen.days.last, zone, "whole")
     present, visits, used = await asyncio.gather(
-        load_live_context(request, database, zone=zone, now=now),
+        load_live_context(database, zone=zone, now=now),
         figures.visits(database, chosen.days, now=now),
         figures.utilisation(database, whole, now=now, with_gaps=False),
     )
@@ -55,7 +55,7 @@ async def show_live_section(
 ) -> Response:
     """Show the part of the page that is of this moment, for the page's script to put in its place."""
     require_figures(request)
-    told = await load_live_context(request, database, zone=zone, now=now)
+    told = await load_live_context(database, zone=zone, now=now)
     answer: Response = await templates.TemplateResponse(request, "sqladmin/_today.html", told)
     answer.headers["Cache-Control"] = "no-store"
     return answer
@@ -67,7 +67,7 @@ def require_figures(request: Request) -> None:
         raise HTTPException(403)
 
 
-async def load_live_context(request: Request, database: Database, *, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
+async def load_live_context(database: Database, *, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
     """Read who is next, what waits and what is free, and how a page tells it."""
     this_day = now.astimezone(zone).date()
     until = times.start_of_day(this_day, zone, offset_days=1)
@@ -88,18 +88,7 @@ async def load_live_context(request: Request, database: Database, *, zone: ZoneI
         "is_today": lambda moment: moment.astimezone(zone).date() == this_day,
         "badge": status_badge,
         "minutes": format_minutes,
-        "page_of": make_details_url(request),
     }
-
-
-def make_details_url(request: Request) -> Callable[[str, int], str]:
-    """Give what tells where a row's page is. To ask the router for each takes longer than to read them all."""
-
-    @cache
-    def first(identity: str) -> str:
-        return str(request.url_for("admin:details", identity=identity, pk=0)).removesuffix("0")
-
-    return lambda identity, number: f"{first(identity)}{number}"
 
 
 def group_by_week(days: Sequence[Row]) -> list[Row]:

@@ -213,7 +213,7 @@ async def test_a_view_knows_its_site_and_the_site_its_views(desk: AdminDesk) -> 
 
 @leans_on("_build_url_for", "_url_for_delete", "_identity_for_object")
 async def test_pages_ask_a_view_for_the_addresses_of_rows_by_these_names(desk: AdminDesk, visit: Booking) -> None:
-    """A list asks for each row, and for each row it refers to; ours look a route up once for each kind."""
+    """A list asks for each row, and for each row it refers to."""
     theirs, ours = Plain(), desk.site._find_model_view("booking")
     request = asked()
     request.scope.update(router=desk.app.router, server=("bookit.test", 80), scheme="http", root_path="")
