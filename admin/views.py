@@ -268,9 +268,9 @@ class EventView(FormatsEvents, RecordView, model=Event):
     category, icon, name, name_plural = "History", "fa-solid fa-clock-rotate-left", "Event", "History"
     can_create = can_edit = can_delete = False
     column_list = ["id", "at", "actor", "door", "action", "row_id", "changes"]
-    column_details_list = [*column_list, "reason", "tells_customer", "request_id"]
+    column_details_list = [*column_list, "reason", "notify_customer", "request_id"]
     column_formatters, column_formatters_detail = LIST_FORMATTERS, DETAIL_FORMATTERS
-    column_export_list = ["id", "at", "actor", "door", "table_name", "row_id", "action", "reason", "tells_customer"]
+    column_export_list = ["id", "at", "actor", "door", "table_name", "row_id", "action", "reason", "notify_customer"]
     column_sortable_list = ["id"]
     column_default_sort = ("id", True)
     form_columns = []

@@ -103,7 +103,7 @@ class BulkForm:
             reason=self.reason,
             override_reason=self.why_anyway or None,
             is_all_or_nothing=self.mode != "works",
-            tells_customers=bool(self.tell),
+            notify_customers=bool(self.tell),
         )
 
 

@@ -56,7 +56,7 @@ class SuggestsSlots:
         # Made last, they come last.
         asked: dict[str, Any] = {
             "override_reason": build_override_field(),
-            "tells_customer": build_notify_field(of_new),
+            "notify_customer": build_notify_field(of_new),
         }
         if rules == ours.form_edit_rules:
             asked["end_seen"] = HiddenField()
@@ -68,7 +68,7 @@ class SuggestsSlots:
         found: dict[str, Any] = await page.get_form_data_for_edit(obj)
         clock: Any = self
         return found | {
-            "tells_customer": obj.start_time > clock.context.now(),
+            "notify_customer": obj.start_time > clock.context.now(),
             "end_seen": format_form_time(obj.end_time, clock.context.zone),
         }
 
@@ -81,7 +81,7 @@ class SuggestsSlots:
         if end and format_form_time(end, view.context.zone) == data.get("end_seen"):
             del facts["end_time"]  # Nobody touched it: the visit keeps its length, whatever others made of it since.
         reason = str(data.get("override_reason") or "").strip()
-        told = {"tells_customer": bool(data.get("tells_customer"))}
+        told = {"notify_customer": bool(data.get("notify_customer"))}
         return facts | told | ({"override_reason": reason} if reason else {})
 
     async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:

@@ -168,7 +168,7 @@ class EventFormatter:
             changes=[
                 self.format_change(event, name) for name in visible_columns(self.tables.get(event.table_name), event)
             ],
-            notifies_customer=event.tells_customer,
+            notifies_customer=event.notify_customer,
             act_link=self.link_other_changes(event),
         )
 

@@ -47,7 +47,7 @@ async def undo_last(request: Request, database: Database, view: Any, *, now: dat
     event, tells = parse_id(form.get("event", "")), bool(form.get("tell"))
 
     async def act(session: Session, **who: Any) -> Booking:
-        return await undo.undo(session, pk, event_id=event, tells_customer=tells, **who)
+        return await undo.undo(session, pk, event_id=event, notify_customer=tells, **who)
 
     deed = await undo.last_change(database, pk)
     try:
@@ -85,7 +85,7 @@ async def show_act(request: Request, database: Database, templates: Any, view: A
         tells = bool((await read_form(request)).get("tell"))
 
         async def back(session: Session, **who: Any) -> list[Booking]:
-            return await undo.undo_request(session, act, tells_customers=tells, **who)
+            return await undo.undo_request(session, act, notify_customers=tells, **who)
 
         try:
             rows = await run_act(request, database, back, now=now)

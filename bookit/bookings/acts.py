@@ -47,7 +47,7 @@ async def book(
     user_id: int | None = None,
     hold: bool = False,
     override_reason: str | None = None,
-    tells_customer: bool | None = None,
+    notify_customer: bool | None = None,
 ) -> Booking:
     """Book a service for oneself, or as staff for somebody; without a resource named, on the first free one.
 
@@ -62,8 +62,8 @@ async def book(
     if user_id not in {None, by.id} and not by.is_staff:
         raise no.Forbidden
     audit: AuditContext = {"reason": override_reason} if override_reason else {}
-    if tells_customer is not None:
-        audit |= notify_fields(notify=tells_customer and not times.has_started(start_time, now=now))
+    if notify_customer is not None:
+        audit |= notify_fields(notify=notify_customer and not times.has_started(start_time, now=now))
     visit = Visit(service_id, resource_id)
     rows = await session.fetch(
         BOOK,
@@ -110,7 +110,7 @@ async def change(
     status: Status | None = None,
     hold: bool | None = None,
     override_reason: str | None = None,
-    tells_customer: bool | None = None,
+    notify_customer: bool | None = None,
 ) -> Booking:
     """Move a booking, as staff give it another length, decide on a hold, lead it to another status, or all of these.
 
@@ -118,8 +118,8 @@ async def change(
     is to be told.
     """
     permissions.require_own_or_staff(booking, by=by)
-    if tells_customer is not None:
-        await session.set_notify_customer(notify=tells_customer)
+    if notify_customer is not None:
+        await session.set_notify_customer(notify=notify_customer)
     if hold is False:
         booking = await accept_hold(session, booking, by=by, now=now)
     if start_time or end_time or resource_id:

@@ -46,7 +46,7 @@ class BulkChange:
     """What is to be done, to each of many bookings alike.
 
     ``minutes`` is how far a shift goes, earlier if below zero; ``resource_id`` who takes over. ``cancels_unassigned``
-    cancels the visits that nobody else is free for. ``tells_customers`` is about visits that are to come.
+    cancels the visits that nobody else is free for. ``notify_customers`` is about visits that are to come.
     """
 
     action: BulkAction
@@ -56,7 +56,7 @@ class BulkChange:
     reason: str = ""
     override_reason: str | None = None
     is_all_or_nothing: bool = True
-    tells_customers: bool = True
+    notify_customers: bool = True
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ async def run_swap(
     try:
         async with session.savepoint():
             await session.set_notify_customer(
-                notify=change.tells_customers and any(row.start_time > now for row in rows)
+                notify=change.notify_customers and any(row.start_time > now for row in rows)
             )
             after = await rearranging.swap(session, first, second, by=by, now=now, override_reason=why)
     except no.Busy:
@@ -178,7 +178,7 @@ async def run_swap(
 
 async def set_notify_customer(session: Session, booking: Booking, change: BulkChange, *, now: datetime) -> None:
     """Have history keep whether this customer is to be told: nobody is, of a visit that is over."""
-    await session.set_notify_customer(notify=change.tells_customers and booking.start_time > now)
+    await session.set_notify_customer(notify=change.notify_customers and booking.start_time > now)
 
 
 async def set_status(session: Session, booking: Booking, change: BulkChange, *, by: Actor, now: datetime) -> Booking:

@@ -112,23 +112,23 @@ def describe_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 async def undo(
-    session: Session, booking_id: int, *, by: Actor, now: datetime, event_id: int, tells_customer: bool = False
+    session: Session, booking_id: int, *, by: Actor, now: datetime, event_id: int, notify_customer: bool = False
 ) -> Booking:
     """Take back the last act on a booking, which is the one of this event, and tell the customer or not, as asked.
 
     Refuses what has changed since, what cannot be taken back, and a place that is somebody else's by now.
     """
     del now
-    (row,) = await undo_all(session, {booking_id: event_id}, lambda _: tells_customer, by=by)
+    (row,) = await undo_all(session, {booking_id: event_id}, lambda _: notify_customer, by=by)
     return row
 
 
 async def undo_request(
-    session: Session, request_id: str, *, by: Actor, now: datetime, tells_customers: bool = False
+    session: Session, request_id: str, *, by: Actor, now: datetime, notify_customers: bool = False
 ) -> list[Booking]:
     """Take back all that one request did to bookings, or nothing of it. Refuses as ``undo`` does.
 
-    ``tells_customers`` is about visits that are to come, as of any act over many.
+    ``notify_customers`` is about visits that are to come, as of any act over many.
     """
     found = await session.fetch(SELECT_REQUEST_EVENTS, request_id=request_id, limit=MAX_BOOKINGS + 1)
     if not found:
@@ -138,7 +138,7 @@ async def undo_request(
     events = {row["row_id"]: row["event_id"] for row in found}
 
     def tells(row: Booking) -> bool:
-        return tells_customers and row.start_time > now
+        return notify_customers and row.start_time > now
 
     return await undo_all(session, events, tells, by=by)
 

@@ -14,7 +14,7 @@ from bookit.db.statements import compile_statement
 from bookit.policy.permissions import Actor
 
 AuditContext = dict[str, str]
-AUDIT_FIELDS = ("request_id", "now", "actor_id", "actor", "door", "reason", "tells_customer")
+AUDIT_FIELDS = ("request_id", "now", "actor_id", "actor", "door", "reason", "notify_customer")
 PARAMETER_BY_FIELD = {field: f"audit_{field}" for field in AUDIT_FIELDS}
 SET_CONFIG_CALLS = " || ".join(
     f"set_config('bookit.{field}', :{parameter}, true)" for field, parameter in PARAMETER_BY_FIELD.items()
@@ -34,7 +34,7 @@ def actor_fields(by: Actor) -> AuditContext:
 
 
 def notify_fields(*, notify: bool) -> AuditContext:
-    return {"tells_customer": str(notify).lower()}
+    return {"notify_customer": str(notify).lower()}
 
 
 def audit_params(context: AuditContext) -> dict[str, str]:

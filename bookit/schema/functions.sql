@@ -117,18 +117,18 @@ DECLARE
   actor text := current_setting('bookit.actor', true);
   door text := current_setting('bookit.door', true);
   reason text := current_setting('bookit.reason', true);
-  tells text := current_setting('bookit.tells_customer', true);
+  notify text := current_setting('bookit.notify_customer', true);
 BEGIN
   IF cardinality(expired) > 0 THEN
     PERFORM set_config('bookit.actor_id', '', true), set_config('bookit.actor', 'nobody', true),
             set_config('bookit.door', 'clock', true), set_config('bookit.reason', 'The hold ran out.', true),
-            set_config('bookit.tells_customer', '', true);
+            set_config('bookit.notify_customer', '', true);
     UPDATE public.bookings SET status = 'cancelled' WHERE id = ANY (expired);
     PERFORM set_config('bookit.actor_id', coalesce(actor_id, ''), true),
             set_config('bookit.actor', coalesce(actor, ''), true),
             set_config('bookit.door', coalesce(door, ''), true),
             set_config('bookit.reason', coalesce(reason, ''), true),
-            set_config('bookit.tells_customer', coalesce(tells, ''), true);
+            set_config('bookit.notify_customer', coalesce(notify, ''), true);
   END IF;
   RETURN NULL;
 END $$;
@@ -195,7 +195,7 @@ BEGIN
       RETURN NULL;
     END IF;
   END IF;
-  INSERT INTO public.events (actor_id, actor, door, table_name, row_id, action, old, new, reason, request_id, tells_customer)
+  INSERT INTO public.events (actor_id, actor, door, table_name, row_id, action, old, new, reason, request_id, notify_customer)
   VALUES (
     nullif(current_setting('bookit.actor_id', true), '')::bigint,
     coalesce(nullif(current_setting('bookit.actor', true), ''), 'unknown'),
@@ -205,7 +205,7 @@ BEGIN
     before, after,
     nullif(current_setting('bookit.reason', true), ''),
     nullif(current_setting('bookit.request_id', true), ''),
-    nullif(current_setting('bookit.tells_customer', true), '')::boolean);
+    nullif(current_setting('bookit.notify_customer', true), '')::boolean);
   RETURN NULL;
 END $$;
 

@@ -374,7 +374,7 @@ class Event(SQLModel, table=True):
     new: dict[str, Any] | None = Field(default=None, sa_type=JSONB, title="After")
     reason: str | None = Field(default=None, sa_type=String, title="Reason")
     request_id: str | None = Field(default=None, sa_type=String, title="Request")
-    tells_customer: bool | None = Field(default=None, title="Tells the customer")
+    notify_customer: bool | None = Field(default=None, title="Notify the customer")
 
 
 class RefreshToken(SQLModel, table=True):

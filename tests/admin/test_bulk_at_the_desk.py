@@ -71,7 +71,7 @@ async def test_a_preview_shows_each_and_changes_nothing_and_then_it_is_done(desk
     assert "3 of 3 changed." in get_page_text(done.text)
     assert await fetch_starts(house) == {one: (TEN + HALF_HOUR * (one - 1) + HALF_HOUR / 2, LEA) for one in numbers}
     (event, *_) = await bulk_scenario.fetch_events(house, 2)
-    assert (event["reason"], event["door"], event["tells_customer"]) == ("The train is late", "admin", True)
+    assert (event["reason"], event["door"], event["notify_customer"]) == ("The train is late", "admin", True)
 
 
 async def test_of_a_reason_and_why_anyway_history_keeps_both(desk: AdminDesk, house: Database) -> None:
@@ -211,7 +211,9 @@ async def test_whoever_may_not_change_bookings_has_no_such_page(
 ) -> None:
     await create_booking(house, TEN)
     monkeypatch.setattr(
-        permissions, "PERMISSIONS_BY_ROLE", {**permissions.PERMISSIONS_BY_ROLE, Role.STAFF: {Booking: permissions.READ_ONLY}}
+        permissions,
+        "PERMISSIONS_BY_ROLE",
+        {**permissions.PERMISSIONS_BY_ROLE, Role.STAFF: {Booking: permissions.READ_ONLY}},
     )
 
     assert (await desk.mara.get(BULK)).status_code == 403

@@ -49,9 +49,9 @@ THEY_KNOW = "the desk is asked whether to tell the customer; through the API cus
 NOT_IN_JSON: Reasons = {
     (Booking, "create"): {
         "user_id": "everybody books for themselves; for a customer, staff book at the desk",
-        "tells_customer": THEY_KNOW,
+        "notify_customer": THEY_KNOW,
     },
-    (Booking, "change"): {"tells_customer": THEY_KNOW},
+    (Booking, "change"): {"notify_customer": THEY_KNOW},
     (User, "create"): {"role": "nobody gives themselves a role"},
     (User, "change"): {"role": "as above", "is_active": "nobody locks themselves out"},
     (Review, "change"): {"booking_id": "a review stays with its visit"},

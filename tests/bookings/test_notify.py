@@ -41,13 +41,13 @@ async def house(database: Database, tom: Person, mara: Person, ada: Person) -> D
 
 async def told(database: Database, number: int = 1) -> object:
     """Give what history keeps of the last change of a booking."""
-    return (await fetch_events(database, number))[0]["tells_customer"]
+    return (await fetch_events(database, number))[0]["notify_customer"]
 
 
-@pytest.mark.parametrize(("box", "tells"), [({"tells_customer": "y"}, True), ({}, False)])
+@pytest.mark.parametrize(("box", "tells"), [({"notify_customer": "y"}, True), ({}, False)])
 async def test_booking_for_somebody_asks(desk: AdminDesk, tom: Person, haircut: Service, box: Any, tells: bool) -> None:
     opened = await desk.mara.get("/admin/booking/create")
-    assert ParsedPage(opened.text).fields["tells_customer"] == "y"
+    assert ParsedPage(opened.text).fields["notify_customer"] == "y"
     fields = {"user": tom.id, "service": 1, "start_time": "2030-01-08T11:00"}
 
     made = await post_form(desk.mara, "/admin/booking/create", fields | box)
@@ -56,7 +56,7 @@ async def test_booking_for_somebody_asks(desk: AdminDesk, tom: Person, haircut: 
     assert await told(desk.database) is tells
 
 
-@pytest.mark.parametrize(("without", "tells"), [((), True), (("tells_customer",), False)])
+@pytest.mark.parametrize(("without", "tells"), [((), True), (("notify_customer",), False)])
 async def test_moving_asks(desk: AdminDesk, visit: Booking, without: tuple[str, ...], tells: bool) -> None:
     moved = await submit_form(desk.mara, "/admin/booking/edit/1", *without, start_time="2030-01-08T15:00")
 
@@ -86,7 +86,7 @@ async def test_of_what_is_over_nobody_is_told_unless_asked(desk: AdminDesk, visi
 
     assert f"{BOX}> Tell the customer<" in page.text
     assert f"{BOX} checked> Tell the customer<" not in page.text
-    assert "tells_customer" not in ParsedPage(edit.text).fields
+    assert "notify_customer" not in ParsedPage(edit.text).fields
     await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1", "tell": "y"})
     assert await told(desk.database) is True
 
@@ -118,7 +118,7 @@ async def test_many_at_once_keep_what_was_asked(
 ) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 2)
 
-    await bulk_scenario.run_bulk(house, numbers, what, tells_customers=tells, **more)
+    await bulk_scenario.run_bulk(house, numbers, what, notify_customers=tells, **more)
 
     assert [await told(house, number) for number in numbers] == [tells, tells]
 
@@ -128,7 +128,7 @@ async def test_a_swap_keeps_what_was_asked(house: Database, tells: bool) -> None
     await create_booking(house, TEN)
     await create_booking(house, TEN + HALF_HOUR)
 
-    await bulk_scenario.run_bulk(house, [1, 2], BulkAction.SWAP, tells_customers=tells)
+    await bulk_scenario.run_bulk(house, [1, 2], BulkAction.SWAP, notify_customers=tells)
 
     assert [await told(house, number) for number in (1, 2)] == [tells, tells]
 
@@ -162,7 +162,7 @@ UNDONE: list[tuple[int, BulkAction, dict[str, Any]]] = [
 async def undo_all(database: Database, *, tells: bool) -> None:
     """Take back an act over many."""
     async with database.transaction(by=bulk_scenario.MARA, now=NOW, request_id="an-undo") as session:
-        await undo.undo_request(session, "an-act", by=bulk_scenario.MARA, now=NOW, tells_customers=tells)
+        await undo.undo_request(session, "an-act", by=bulk_scenario.MARA, now=NOW, notify_customers=tells)
 
 
 @pytest.mark.parametrize(("ago", "what", "more"), UNDONE)
@@ -231,7 +231,7 @@ async def test_a_hold_that_runs_out_on_the_way_is_not_told_of(
     start = TOMORROW_AT_TEN.isoformat()
     await eve.request("POST", "/bookings", json={"service_id": haircut.id, "start_time": start, "hold": True})
     await database.fetch(text("UPDATE bookings SET expires_at = :at WHERE id = 1"), at=NOW)
-    fields = {"user": tom.id, "service": 1, "start_time": "2030-01-08T11:00", "tells_customer": "y"}
+    fields = {"user": tom.id, "service": 1, "start_time": "2030-01-08T11:00", "notify_customer": "y"}
 
     made = await post_form(desk.mara, "/admin/booking/create", fields)
 

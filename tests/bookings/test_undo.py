@@ -311,7 +311,7 @@ async def test_a_booking_is_put_back_from_its_page(desk: AdminDesk, database: Da
     assert "Booking #1 is as it was." in get_page_text((await desk.mara.get(answer.headers["location"])).text)
     assert (await fetch_starts(database))[1] == (TEN, LEA)
     (last, *_) = await bulk_scenario.fetch_events(database, 1)
-    assert (last["reason"], last["door"], last["tells_customer"]) == ("Undid: moved", "admin", True)
+    assert (last["reason"], last["door"], last["notify_customer"]) == ("Undid: moved", "admin", True)
 
 
 async def test_the_desk_is_told_when_it_would_be_free_instead(desk: AdminDesk, database: Database, tom: Person) -> None:

@@ -23,7 +23,7 @@ INSERT INTO resources (name, timezone, capacity)
 SELECT :name, 'UTC', :capacity FROM audit_context WHERE is_set RETURNING id
 """)
 NAMES = select(Resource.name).order_by(col(Resource.id))
-EVENTS = text("SELECT actor_id, actor, door, reason, tells_customer, request_id FROM events ORDER BY id")
+EVENTS = text("SELECT actor_id, actor, door, reason, notify_customer, request_id FROM events ORDER BY id")
 UNAUDITED_WRITES = [
     build_insert(Resource, ("name", "timezone")),
     build_update(Resource, ("name",)),
@@ -105,7 +105,7 @@ async def test_its_event_has_actor_door_reason_and_request(database: Database) -
         "actor": str(by),
         "door": "admin",
         "reason": "A reason",
-        "tells_customer": None,
+        "notify_customer": None,
         "request_id": "abc",
     }
 
@@ -161,13 +161,13 @@ async def test_a_booking_records_its_reason_and_whether_to_notify(
             start_time=TOMORROW_AT_TEN,
             user_id=tom.id,
             override_reason="As agreed",
-            tells_customer=notify,
+            notify_customer=notify,
         )
 
     event = await last_event(database)
     assert (booking.user_id, booking.start_time) == (tom.id, TOMORROW_AT_TEN)
     assert (event["actor"], event["door"], event["reason"]) == (str(OWNER), "seed", "As agreed")
-    assert event["tells_customer"] is notify
+    assert event["notify_customer"] is notify
 
 
 @pytest.mark.parametrize(("table", "error"), [(Resource, AttributeError), (OpeningHours, TypeError)])
