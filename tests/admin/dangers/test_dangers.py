@@ -59,7 +59,7 @@ async def ours(
     def forbid() -> None:
         monkeypatch.setattr(
             permissions,
-            "MAY",
+            "PERMISSIONS_BY_ROLE",
             {
                 **permissions.PERMISSIONS_BY_ROLE,
                 Role.STAFF: {**permissions.PERMISSIONS_BY_ROLE[Role.STAFF], Booking: NO_VERBS},
