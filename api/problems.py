@@ -85,7 +85,7 @@ class TooLarge(no.Refusal):
 
 
 class WrongShape(no.Misshapen):
-    """What was sent does not have the right shape."""
+    """Some values are missing or not valid."""
 
     def __init__(self, location: str, errors: Sequence[Any]) -> None:
         """Take Pydantic's list of errors of one part of the request; the first hundred are told."""

@@ -1,7 +1,7 @@
-"""Every way BookIt says no, on one page.
+"""Every refusal of BookIt, on one page.
 
-The docstring is the sentence people read, the class name is the code programs read, ``field`` is the
-column it is about, and the base class is the kind, which each door turns into its own kind of answer.
+A refusal is an exception. Its docstring is the sentence for people, and its class name is the code for programs.
+``field`` is the column that it is about. The base class is the kind; each door turns a kind into an answer of its own.
 """
 
 import re
@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 
 class Refusal(Exception):
-    """BookIt cannot do that."""
+    """BookIt cannot do this."""
 
     field: ClassVar[str | None] = None
-    next_free: Sequence[Mapping[str, Any]] | None = None  # The next slots, where a time was refused and there are any.
+    next_free: Sequence[Mapping[str, Any]] | None = None  # The next free slots, if a time was refused.
 
     def __init__(self, **details: object) -> None:
         self.details = details
@@ -24,7 +24,7 @@ class Refusal(Exception):
     @classmethod
     @cache
     def code(cls) -> str:
-        """The name programs know this refusal by: ``SlotTaken`` is ``slot-taken``."""
+        """Return the code for programs: ``SlotTaken`` is ``slot-taken``."""
         return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
 
@@ -32,11 +32,11 @@ class Refusal(Exception):
 
 
 class Misshapen(Refusal):
-    """What was sent does not have the right shape."""
+    """Some values are missing or not valid."""
 
 
 class Invalid(Refusal):
-    """That is not possible."""
+    """This is not possible."""
 
 
 class Unauthenticated(Refusal):
@@ -44,7 +44,7 @@ class Unauthenticated(Refusal):
 
 
 class Forbidden(Refusal):
-    """You may not do that."""
+    """You do not have permission to do this."""
 
 
 class Missing(Refusal):
@@ -52,7 +52,7 @@ class Missing(Refusal):
 
 
 class Conflict(Refusal):
-    """That clashes with what is already there."""
+    """This conflicts with existing data."""
 
 
 class Stale(Refusal):
@@ -60,10 +60,10 @@ class Stale(Refusal):
 
 
 class TooMany(Refusal):
-    """That was too often. Please try again in {wait}."""
+    """Too many attempts. Please try again in {wait}."""
 
     def __init__(self, *, seconds: float) -> None:
-        """``seconds`` until the next try."""
+        """Take the ``seconds`` until the next attempt."""
         self.retry_after_seconds = ceil(seconds)
         minutes = ceil(seconds / 60)
         super().__init__(wait="a minute" if minutes == 1 else f"{minutes} minutes")
@@ -80,7 +80,7 @@ class Interrupted(Busy):
 
 
 class Disconnected(Busy):
-    """BookIt lost its database for a moment. Please try again."""
+    """The connection to the database was lost. Please try again."""
 
 
 # Signing in.
@@ -95,7 +95,7 @@ class TooManyGuesses(TooMany):
 
 
 class SignInEnded(Unauthenticated):
-    """This sign-in has ended. Please sign in again."""
+    """Your session has ended. Please sign in again."""
 
 
 class WrongCurrentPassword(Invalid):
@@ -105,19 +105,19 @@ class WrongCurrentPassword(Invalid):
 
 
 class CurrentPasswordNeeded(Invalid):
-    """A new password needs the current one."""
+    """Enter your current password to set a new one."""
 
     field = "current_password"
 
 
 class PasswordTooShort(Misshapen):
-    """A password has 8 characters or more."""
+    """Use at least 8 characters."""
 
     field = "password"
 
 
 class PasswordTooLong(Misshapen):
-    """A password has at most 72 bytes."""
+    """Use at most 72 bytes. A letter such as ä takes two."""
 
     field = "password"
 
@@ -126,25 +126,25 @@ class PasswordTooLong(Misshapen):
 
 
 class EmailTaken(Conflict):
-    """Someone has already registered with this e-mail."""
+    """This e-mail address is already registered."""
 
     field = "email"
 
 
 class NotAnEmail(Misshapen):
-    """This does not look like an e-mail address."""
+    """Enter an e-mail address such as name@example.com."""
 
     field = "email"
 
 
 class NameNeeded(Misshapen):
-    """A name has 1 to 100 characters."""
+    """Enter a name of 1 to 100 characters."""
 
     field = "name"
 
 
 class UnknownRole(Misshapen):
-    """A role is user, staff or admin."""
+    """Choose a role: user, staff or admin."""
 
     field = "role"
 
@@ -156,7 +156,7 @@ class UnknownUser(Missing):
 
 
 class OnlyCustomersErased(Forbidden):
-    """Only a customer can be erased. Whoever works here is made a customer first."""
+    """Only a customer can be erased. Change the role of this person first."""
 
 
 class AlreadyErased(Conflict):
@@ -164,7 +164,7 @@ class AlreadyErased(Conflict):
 
 
 class NotTheirEmail(Invalid):
-    """This is not the e-mail of this customer."""
+    """Enter the e-mail address of this customer."""
 
     field = "email"
 
@@ -173,47 +173,51 @@ class NotTheirEmail(Invalid):
 
 
 class TitleNeeded(Misshapen):
-    """A title has 1 to 200 characters."""
+    """Enter a title of 1 to 200 characters."""
 
     field = "title"
 
 
 class DescriptionTooLong(Misshapen):
-    """A description has at most 1000 characters."""
+    """Use at most 1000 characters for the description."""
 
     field = "description"
 
 
 class PriceBelowZero(Misshapen):
-    """A price is zero or more."""
+    """The price must be zero or more."""
 
     field = "price"
 
 
 class DurationNotPositive(Misshapen):
-    """A service lasts between one minute and one day."""
+    """The duration must be between 1 minute and 1 day."""
 
     field = "duration_minutes"
 
 
 class MinutesOutOfRange(Misshapen):
-    """Setup, cleanup, slot step, notice and horizon stay within their limits."""
+    """The {title} must be between {low} and {high} {unit}."""
+
+    def __init__(self, *, field: str, title: str, low: int, high: int, unit: str = "minutes") -> None:
+        super().__init__(title=title, low=low, high=high, unit=unit)
+        self.field = field  # type: ignore[misc]  # six columns share this refusal; the constraint names the column
 
 
 class ResourceNameNeeded(Misshapen):
-    """A resource has a name of 1 to 200 characters."""
+    """Enter a name of 1 to 200 characters."""
 
     field = "name"
 
 
 class CapacityOutOfRange(Misshapen):
-    """A resource has between 1 and 1000 places."""
+    """A resource must have between 1 and 1000 seats."""
 
     field = "capacity"
 
 
 class UnknownTimezone(Misshapen):
-    """This is not a time zone BookIt knows, such as Europe/Berlin."""
+    """Choose a time zone such as Europe/Berlin."""
 
     field = "timezone"
 
@@ -231,25 +235,25 @@ class UnknownResource(Missing):
 
 
 class ServiceInactive(Invalid):
-    """This service cannot be booked at present."""
+    """This service cannot be booked at the moment."""
 
     field = "service_id"
 
 
 class ResourceUnsuitable(Invalid):
-    """This resource cannot serve this service."""
+    """This resource does not offer this service. Choose another one."""
 
     field = "resource_id"
 
 
 class NothingToServeIt(Invalid):
-    """Nobody and nothing can serve this service at present."""
+    """No resource is available for this service at the moment."""
 
     field = "service_id"
 
 
 class AlreadyLinked(Conflict):
-    """This resource serves this service already."""
+    """This resource already offers this service."""
 
     field = "resource_id"
 
@@ -264,55 +268,55 @@ class NoSuchTime(Invalid):
 
 
 class OutsideTheCalendar(Invalid):
-    """A time lies between the years 2000 and 2999."""
+    """Choose a date between the years 2000 and 2999."""
 
     field = "start_time"
 
 
 class EndsBeforeStart(Invalid):
-    """The end comes after the start."""
+    """The end must be after the start."""
 
     field = "end_time"
 
 
 class InThePast(Invalid):
-    """A booking starts in the future."""
+    """This time is in the past."""
 
     field = "start_time"
 
 
 class RangeReversed(Invalid):
-    """The end of a range comes after its beginning."""
+    """The end of the range must be after its start."""
 
     field = "to_date"
 
 
 class RangeTooLong(Invalid):
-    """Please ask for at most {days} days at once."""
+    """Choose at most {days} days."""
 
     field = "to_date"
 
 
 class TooManySlots(Invalid):
-    """These are more than {most} slots. Please ask for fewer days."""
+    """There are more than {most} slots. Choose fewer days."""
 
     field = "to_date"
 
 
 class TooSoon(Invalid):
-    """This is booked at least {notice} ahead."""
+    """Please book at least {notice} in advance."""
 
     field = "start_time"
 
 
 class TooFarAhead(Invalid):
-    """This is booked at most {days} days ahead."""
+    """Please book at most {horizon} in advance."""
 
     field = "start_time"
 
 
 class OutsideHours(Invalid):
-    """This is outside opening hours."""
+    """This time is outside opening hours."""
 
     field = "start_time"
 
@@ -324,31 +328,31 @@ class Closed(Invalid):
 
 
 class BetweenSlots(Invalid):
-    """Visits start every {step} from opening on; this is in between."""
+    """Start times are every {step} from opening time. Choose one of those."""
 
     field = "start_time"
 
 
 class TooLateToCancel(Invalid):
-    """This can be moved or cancelled until {notice} before it starts."""
+    """You can move or cancel this until {notice} before it starts."""
 
     field = "start_time"
 
 
 class SeasonEndsBeforeStart(Misshapen):
-    """A season ends after it starts."""
+    """The season must not end before it starts."""
 
     field = "valid_until"
 
 
 class WeekdayOutOfRange(Misshapen):
-    """A weekday is 1 (Monday) to 7 (Sunday)."""
+    """Choose a weekday from 1 (Monday) to 7 (Sunday)."""
 
     field = "weekday"
 
 
 class ReasonTooLong(Misshapen):
-    """A reason has at most 200 characters."""
+    """Use at most 200 characters for the reason."""
 
     field = "reason"
 
@@ -367,73 +371,73 @@ class NotYourBooking(Forbidden):
 
 
 class OnlyCancel(Forbidden):
-    """A customer can cancel a booking; any other status is for staff."""
+    """You can only cancel this booking. Only staff can set another status."""
 
     field = "status"
 
 
 class NoLongerOpen(Invalid):
-    """A {status} booking can no longer be changed by its customer."""
+    """This booking is {status}. You can no longer change it."""
 
     field = "status"
 
 
 class AlreadySo(Conflict):
-    """This booking is {status} already."""
+    """This booking is already {status}."""
 
     field = "status"
 
 
 class AlreadyStarted(Invalid):
-    """A booking that has started can only be deleted by staff."""
+    """This booking has started. Only staff can delete it."""
 
     field = "start_time"
 
 
 class UnknownStatus(Misshapen):
-    """A status is pending, confirmed, completed, cancelled or no_show."""
+    """Choose a status: pending, confirmed, completed, cancelled or no_show."""
 
     field = "status"
 
 
 class HoldExpired(Conflict):
-    """This hold has run out. Please book again."""
+    """This hold has expired. Please book again."""
 
     field = "expires_at"
 
 
 class OnlyStaffOverride(Forbidden):
-    """Only staff may set aside notice, horizon and opening hours."""
+    """Only staff can override notice, horizon and opening hours."""
 
     field = "override_reason"
 
 
 class OnlyStaffLengthen(Forbidden):
-    """Only staff give a visit another length."""
+    """Only staff can change the length of a visit."""
 
     field = "end_time"
 
 
 class LengthOutOfRange(Invalid):
-    """A visit lasts between one minute and one day."""
+    """A visit must last between 1 minute and 1 day."""
 
     field = "end_time"
 
 
 class NotOpen(Invalid):
-    """A {status} booking takes no place, so there is nothing to move."""
+    """A {status} booking cannot be moved."""
 
     field = "status"
 
 
 class AlreadyThere(Conflict):
-    """This booking is there already."""
+    """The booking already has this resource."""
 
     field = "resource_id"
 
 
 class NobodyElseFree(Conflict):
-    """Nobody else who can serve this is free then."""
+    """No other suitable resource is free at this time."""
 
     field = "resource_id"
 
@@ -447,19 +451,23 @@ class NothingChosen(Invalid):
 
 
 class TooManyAtOnce(Invalid):
-    """At most {most} bookings are changed at once."""
+    """At most {most} bookings can be changed at once."""
 
 
 class ShiftOutOfRange(Misshapen):
-    """Bookings are moved by 1 to {most} minutes, earlier or later."""
+    """Move bookings by 1 to {most} minutes, earlier or later."""
 
     field = "minutes"
 
 
 class NotAllPossible(Conflict):
-    """Nothing was changed: {refused} of {chosen} cannot be."""
+    """Nothing was changed: {refused} of {bookings} could not be changed."""
 
-    outcomes: Sequence[Any] = ()  # What each would have been, or why not.
+    outcomes: Sequence[Any] = ()  # The outcome of each booking.
+
+    def __init__(self, *, refused: int, chosen: int) -> None:
+        """Take how many bookings were ``refused`` and how many were ``chosen``."""
+        super().__init__(refused=refused, bookings="1 booking" if chosen == 1 else f"{chosen} bookings")
 
 
 class NothingToUndo(Invalid):
@@ -477,11 +485,11 @@ class HoldOutlivesPending(Invalid):
 
 
 class SeatOutOfRange(Invalid):
-    """Seats are numbered from 1, and a booking blocks its own time."""
+    """The seat must be 1 or more, and the blocked time must include the whole visit."""
 
 
 class KeyReused(Misshapen):
-    """This Idempotency-Key was used for another request."""
+    """This Idempotency-Key was used for another request. Use a new key."""
 
 
 # Reviews.
@@ -500,7 +508,7 @@ class NotYetCompleted(Invalid):
 
 
 class AlreadyReviewed(Conflict):
-    """This booking has a review already."""
+    """This booking already has a review."""
 
     field = "booking_id"
 
@@ -510,13 +518,13 @@ class NotYourReview(Forbidden):
 
 
 class RatingOutOfRange(Misshapen):
-    """A rating is a whole number from 1 to 5."""
+    """Choose a rating from 1 to 5."""
 
     field = "rating"
 
 
 class CommentNeeded(Misshapen):
-    """A comment has 1 to 1000 characters."""
+    """Write a comment of 1 to 1000 characters."""
 
     field = "comment"
 
@@ -525,7 +533,7 @@ class CommentNeeded(Misshapen):
 
 
 class StillInUse(Conflict):
-    """Something else still refers to this, so it cannot be deleted."""
+    """This is still in use, so it cannot be deleted."""
 
 
 class Required(Misshapen):
@@ -533,7 +541,7 @@ class Required(Misshapen):
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name)
-        self.field = name  # type: ignore[misc]  # the one refusal whose column is known only when it is met
+        self.field = name  # type: ignore[misc]  # any column that must not be null
 
 
 class HistoryIsKept(Forbidden):

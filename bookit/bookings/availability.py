@@ -306,11 +306,11 @@ def obstacles(check: Row, *, now: datetime) -> list[no.Refusal]:
         is_over = check["start_time"] <= now
         found.append(no.InThePast() if is_over else no.TooSoon(notice=times.format_duration(check["earliest"] - now)))
     if not check["is_near"]:
-        found.append(no.TooFarAhead(days=(check["latest"] - now).days))
+        found.append(no.TooFarAhead(horizon=times.format_duration(timedelta(days=(check["latest"] - now).days))))
     if not check["is_in_hours"]:
         found.append(no.OutsideHours())
     elif not check["is_a_slot"]:
-        found.append(no.BetweenSlots(step=times.format_duration(check["step"])))
+        found.append(no.BetweenSlots(step=times.format_step(check["step"])))
     if not check["is_not_closed"]:
         found.append(no.Closed())
     if check.get("free_places") == 0:

@@ -36,13 +36,14 @@ def translate_errors(connection: Connection) -> Iterator[None]:
 
 def refusal_for(error: psycopg.IntegrityError) -> no.Refusal | None:
     """Return the refusal of a violated constraint, or None if none is declared, which is a bug."""
-    details = error.diag
+    violation = error.diag
     if isinstance(error, psycopg.errors.NotNullViolation):
-        return no.Required(details.column_name or "everything")
-    refusal = REFUSAL_BY_CONSTRAINT.get((details.table_name or "", details.constraint_name or ""))
+        return no.Required(violation.column_name or "everything")
+    constraint = (violation.table_name or "", violation.constraint_name or "")
+    refusal, details = REFUSAL_BY_CONSTRAINT.get(constraint, (None, {}))
     if refusal and issubclass(refusal, no.Missing):
         return refusal(what=(refusal.field or "").removesuffix("_id"))
-    return refusal() if refusal else None
+    return refusal(**details) if refusal else None
 
 
 async def retry_interrupted(act: Callable[[], Awaitable[T]]) -> T:

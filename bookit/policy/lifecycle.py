@@ -25,7 +25,7 @@ def require_open(booking: Booking, *, by: Actor, now: datetime) -> None:
     if by.is_staff:
         return
     if booking.status not in OPEN_STATUSES:
-        raise no.NoLongerOpen(status=format_status(booking.status))
+        raise no.NoLongerOpen(status=describe_status(booking.status))
     require_not_expired(booking, now=now)
 
 
@@ -54,7 +54,7 @@ def refusal_for_status(booking: Booking, status: Status, *, by: Actor) -> no.Ref
         return None
     if by.is_staff:
         return no.AlreadySo(status=describe_status(booking.status))
-    return no.NoLongerOpen(status=format_status(booking.status)) if status == Status.CANCELLED else no.OnlyCancel()
+    return no.NoLongerOpen(status=describe_status(booking.status)) if status == Status.CANCELLED else no.OnlyCancel()
 
 
 def require_length(booking: Booking, start: datetime, end: datetime, *, by: Actor) -> None:

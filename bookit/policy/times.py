@@ -31,6 +31,11 @@ def format_duration(duration: timedelta) -> str:
     return ""
 
 
+def format_step(step: timedelta) -> str:
+    """Return a length of time as it follows "every": "hour", "30 minutes"."""
+    return format_duration(step).removeprefix("1 ")
+
+
 def require_availability_range(since: datetime, until: datetime) -> None:
     """Refuse to look for free slots backwards, or through more than two months."""
     if until <= since:

@@ -27,11 +27,12 @@ ReasonText = Annotated[
 MAX_AMOUNT = Decimal("99999999.99")
 MINUTES_PER_DAY = 24 * 60
 MINUTES_PER_YEAR = 366 * MINUTES_PER_DAY
+MAX_HORIZON_DAYS = 3660
 
 
-def refuses_with(refusal: type[no.Refusal]) -> dict[str, Any]:
-    """Attach to a constraint the refusal it speaks when it is broken."""
-    return {"refusal": refusal}
+def refuses_with(refusal: type[no.Refusal], **details: Any) -> dict[str, Any]:
+    """Return the ``info`` of a constraint: the refusal to raise when it is broken, and the details of its sentence."""
+    return {"refusal": refusal, "details": details}
 
 
 def primary_key() -> Any:
@@ -106,9 +107,9 @@ def in_enum(column: str, choices: Iterable[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(choice.value) for choice in choices)})"
 
 
-def check(name: str, condition: str, refusal: type[no.Refusal]) -> CheckConstraint:
-    """A fact about a row's own values."""
-    return CheckConstraint(condition, name=name, info=refuses_with(refusal))
+def check(name: str, condition: str, refusal: type[no.Refusal], **details: Any) -> CheckConstraint:
+    """Return a constraint on the row's own values."""
+    return CheckConstraint(condition, name=name, info=refuses_with(refusal, **details))
 
 
 def foreign_key(name: str, column: str, table: str, refusal: type[no.Refusal], **options: Any) -> ForeignKeyConstraint:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy import (
     DDL,
+    CheckConstraint,
     Connection,
     Constraint,
     Index,
@@ -34,6 +35,7 @@ from bookit import refusals as no
 from bookit.schema import triggers
 from bookit.schema.fields import (
     EMAIL_PATTERN_SQL,
+    MAX_HORIZON_DAYS,
     MINUTES_PER_DAY,
     MINUTES_PER_YEAR,
     Email,
@@ -111,6 +113,20 @@ class User(SQLModel, table=True):
         return self.name
 
 
+def service_range(column: str, title: str, low: int, high: int, unit: str = "minutes") -> CheckConstraint:
+    """Return the constraint that a number of minutes or days is in its range; the refusal uses ``title``."""
+    return check(
+        f"service_{column}_stay_in_range",
+        f"{column} BETWEEN {low} AND {high}",
+        no.MinutesOutOfRange,
+        field=column,
+        title=title,
+        low=low,
+        high=high,
+        unit=unit,
+    )
+
+
 class Service(SQLModel, table=True):
     """Something a customer can book."""
 
@@ -122,14 +138,12 @@ class Service(SQLModel, table=True):
         ),
         check("service_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
         check("service_lasts_up_to_a_day", f"duration_minutes BETWEEN 1 AND {MINUTES_PER_DAY}", no.DurationNotPositive),
-        check(
-            "service_minutes_stay_in_range",
-            f"setup_minutes BETWEEN 0 AND {MINUTES_PER_DAY} AND cleanup_minutes BETWEEN 0 AND {MINUTES_PER_DAY}"
-            f" AND slot_step_minutes BETWEEN 1 AND {MINUTES_PER_DAY} AND horizon_days BETWEEN 1 AND 3660"
-            f" AND min_notice_minutes BETWEEN 0 AND {MINUTES_PER_YEAR}"
-            f" AND cancel_notice_minutes BETWEEN 0 AND {MINUTES_PER_YEAR}",
-            no.MinutesOutOfRange,
-        ),
+        service_range("setup_minutes", "setup", 0, MINUTES_PER_DAY),
+        service_range("cleanup_minutes", "cleanup", 0, MINUTES_PER_DAY),
+        service_range("slot_step_minutes", "slot step", 1, MINUTES_PER_DAY),
+        service_range("min_notice_minutes", "notice", 0, MINUTES_PER_YEAR),
+        service_range("horizon_days", "horizon", 1, MAX_HORIZON_DAYS, "days"),
+        service_range("cancel_notice_minutes", "cancellation notice", 0, MINUTES_PER_YEAR),
     )
     id: int = primary_key()
     title: RequiredText = required_text(200, title="Title")
@@ -143,7 +157,7 @@ class Service(SQLModel, table=True):
     )
     min_notice_minutes: int = minutes("Lead time", "A visit is booked at least so many minutes ahead.")
     horizon_days: int | None = nullable(
-        "Horizon", "A visit is booked at most so many days ahead; empty: no limit.", max_value=3660
+        "Horizon", "A visit is booked at most so many days ahead; empty: no limit.", max_value=MAX_HORIZON_DAYS
     )
     cancel_notice_minutes: int = minutes("Cancellation notice", "A visit is cancelled at least so many minutes ahead.")
     is_active: bool = with_server_default(
@@ -442,18 +456,23 @@ def from_row(table: type[TableRow], values: Mapping[str, Any]) -> TableRow:
     return row
 
 
-def refusals_by_constraint() -> dict[tuple[str, str], type[no.Refusal]]:
-    """Map (table, constraint) to the refusal declared beside it."""
+RefusalWithDetails = tuple[type[no.Refusal], Mapping[str, Any]]
+
+
+def refusals_by_constraint() -> dict[tuple[str, str], RefusalWithDetails]:
+    """Map (table, constraint) to the refusal declared beside it, and to the details of its sentence."""
     declared = {
-        (table.name, str(item.name)): item.info["refusal"]
+        (table.name, str(item.name)): (item.info["refusal"], item.info["details"])
         for table in SQLModel.metadata.tables.values()
         for item in cast("list[Constraint]", [*table.constraints, *table.indexes])
         if "refusal" in item.info
     }
-    by_trigger = {("events", "history_is_append_only"): no.HistoryIsKept}
-    by_key = {
-        ("service_resources", "service_resources_pkey"): no.AlreadyLinked,
-        ("idempotency_keys", "idempotency_keys_pkey"): no.Interrupted,
+    by_trigger: dict[tuple[str, str], RefusalWithDetails] = {
+        ("events", "history_is_append_only"): (no.HistoryIsKept, {})
+    }
+    by_key: dict[tuple[str, str], RefusalWithDetails] = {
+        ("service_resources", "service_resources_pkey"): (no.AlreadyLinked, {}),
+        ("idempotency_keys", "idempotency_keys_pkey"): (no.Interrupted, {}),
     }
     return declared | by_trigger | by_key
 

@@ -88,10 +88,12 @@ CREATE TABLE services (
   CONSTRAINT service_description_has_at_most_1000_characters CHECK (char_length(description) <= 1000),
   CONSTRAINT service_price_is_zero_or_more CHECK (price >= 0 AND price <> 'NaN'),
   CONSTRAINT service_lasts_up_to_a_day CHECK (duration_minutes BETWEEN 1 AND 1440),
-  CONSTRAINT service_minutes_stay_in_range
-    CHECK (setup_minutes BETWEEN 0 AND 1440 AND cleanup_minutes BETWEEN 0 AND 1440
-      AND slot_step_minutes BETWEEN 1 AND 1440 AND horizon_days BETWEEN 1 AND 3660
-      AND min_notice_minutes BETWEEN 0 AND 527040 AND cancel_notice_minutes BETWEEN 0 AND 527040)
+  CONSTRAINT service_setup_minutes_stay_in_range CHECK (setup_minutes BETWEEN 0 AND 1440),
+  CONSTRAINT service_cleanup_minutes_stay_in_range CHECK (cleanup_minutes BETWEEN 0 AND 1440),
+  CONSTRAINT service_slot_step_minutes_stay_in_range CHECK (slot_step_minutes BETWEEN 1 AND 1440),
+  CONSTRAINT service_min_notice_minutes_stay_in_range CHECK (min_notice_minutes BETWEEN 0 AND 527040),
+  CONSTRAINT service_horizon_days_stay_in_range CHECK (horizon_days BETWEEN 1 AND 3660),
+  CONSTRAINT service_cancel_notice_minutes_stay_in_range CHECK (cancel_notice_minutes BETWEEN 0 AND 527040)
 );
 
 CREATE TABLE resources (

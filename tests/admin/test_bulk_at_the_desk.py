@@ -94,7 +94,7 @@ async def test_what_was_previewed_is_done_once(desk: AdminDesk, house: Database)
     again = await send(desk.mara, "do", **seen_on(preview))
 
     assert again.status_code == 409
-    assert "Nothing was changed: 2 of 2 cannot be." in get_page_text(again.text)
+    assert "Nothing was changed: 2 of 2 bookings could not be changed." in get_page_text(again.text)
     assert "Someone changed this while you were editing." in get_page_text(again.text)
     assert await fetch_snapshot(house) == after
 
@@ -106,7 +106,7 @@ async def test_all_or_nothing_offers_no_button_where_one_cannot_be(desk: AdminDe
     torn = await send(desk.mara, "preview", booking=numbers, what="confirm")
     assert torn.status_code == 200
     assert "1 of 2 could change. Nothing has been changed." in get_page_text(torn.text)
-    assert "This booking is confirmed already." in get_page_text(torn.text)
+    assert "This booking is already confirmed." in get_page_text(torn.text)
     assert 'value="do"' not in torn.text
 
     works = await send(desk.mara, "preview", booking=numbers, what="confirm", mode="works")
@@ -144,9 +144,9 @@ async def test_a_sick_colleagues_day_is_freed_from_her_page(desk: AdminDesk, hou
     [
         ({"first": "nope", "last": "2030-01-08"}, "These days cannot be read."),
         ({"first": "2030-01-08\0", "last": ""}, "These days cannot be read."),
-        ({"first": "2030-01-08", "last": "2030-01-07"}, "The end of a range comes after its beginning."),
-        ({"first": "2030-01-08", "last": "2031-01-08"}, "Please ask for at most 62 days at once."),
-        ({"first": "9999-12-31", "last": "9999-12-31"}, "A time lies between the years 2000 and 2999."),
+        ({"first": "2030-01-08", "last": "2030-01-07"}, "The end of the range must be after its start."),
+        ({"first": "2030-01-08", "last": "2031-01-08"}, "Choose at most 62 days."),
+        ({"first": "9999-12-31", "last": "9999-12-31"}, "Choose a date between the years 2000 and 2999."),
     ],
 )
 async def test_days_that_are_none_are_told(desk: AdminDesk, house: Database, days: dict[str, str], told: str) -> None:
@@ -161,11 +161,11 @@ async def test_days_that_are_none_are_told(desk: AdminDesk, house: Database, day
     [
         ({"what": "cancel"}, 400, "Choose at least one booking."),
         ({"what": "cancel", "booking": ["nope", "-1", "\0", "9" * 30]}, 400, "Choose at least one booking."),
-        ({"what": "cancel", "booking": [str(n) for n in range(1, 502)]}, 400, "At most 500 bookings are changed"),
+        ({"what": "cancel", "booking": [str(n) for n in range(1, 502)]}, 400, "At most 500 bookings can be changed"),
         ({"what": "swap", "booking": ["1"]}, 400, "Choose two bookings to swap."),
-        ({"what": "shift", "booking": ["1"], "minutes": "0"}, 422, "Bookings are moved by 1 to 1440 minutes"),
-        ({"what": "shift", "booking": ["1"], "minutes": "99999999999999"}, 422, "Bookings are moved by 1 to"),
-        ({"what": "shift", "booking": ["1"], "minutes": "ten"}, 422, "Bookings are moved by 1 to 1440 minutes"),
+        ({"what": "shift", "booking": ["1"], "minutes": "0"}, 422, "Move bookings by 1 to 1440 minutes"),
+        ({"what": "shift", "booking": ["1"], "minutes": "99999999999999"}, 422, "Move bookings by 1 to"),
+        ({"what": "shift", "booking": ["1"], "minutes": "ten"}, 422, "Move bookings by 1 to 1440 minutes"),
         ({"what": "vanish", "booking": ["1"]}, 400, "There is no such act."),
         ({"what": "reassign", "booking": ["1"], "resource": "9" * 30}, 200, "There is no such resource."),
         ({"what": "cancel", "booking": ["1", "999"]}, 200, "There is no such booking."),

@@ -194,7 +194,7 @@ async def test_a_click_on_a_visit_tells_what_can_be_done(standing: AdminDesk, vi
     assert told["visit"] == FED
     assert told["when"] == "Tue 08 Jan 2030, 11:00"
     assert [(act["name"], act["refusal"]) for act in told["acts"]] == [
-        ("reopen", "This booking is pending already."),
+        ("reopen", "This booking is already pending."),
         ("confirm", ""),
         ("complete", ""),
         ("cancel", ""),
@@ -217,7 +217,7 @@ async def test_nobody_comes_in_who_is_not_signed_in(
     standing: AdminDesk, visit: Booking, method: str, path: str
 ) -> None:
     answer = await standing.visitor.request(method, f"/admin/calendar/{path}", json={} if method == "POST" else None)
-    assert (answer.status_code, answer.json()) == (401, {"sentence": "This sign-in has ended. Please sign in again."})
+    assert (answer.status_code, answer.json()) == (401, {"sentence": "Your session has ended. Please sign in again."})
 
     await standing.database.fetch(text("UPDATE users SET role = 'user'"))
     answer = await standing.mara.request(method, f"/admin/calendar/{path}", json={} if method == "POST" else None)
@@ -320,7 +320,7 @@ async def test_an_edge_that_cannot_be_there_is_refused_with_times_as_long(
     status, told = await move(standing, start=slot["start"], end=slot["ends_at"], resource_id=slot["resource_id"])
     assert told["visit"]["times"] == "13:00 – 15:30"
     status, told = await move(standing, version=2, end="2030-01-08T13:00:00")
-    assert (status, told["sentence"], told["may_override"]) == (400, "The end comes after the start.", False)
+    assert (status, told["sentence"], told["may_override"]) == (400, "The end must be after the start.", False)
 
 
 async def test_the_lower_edge_of_a_visit_that_runs_is_no_past(
@@ -511,7 +511,7 @@ SKIPPED = "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forwa
         ({"user_id": None}, (404, "There is no such customer.")),
         ({"user_id": 99}, (404, "There is no such customer.")),
         ({"start": "2030-03-31T02:30"}, (400, SKIPPED)),
-        ({"start": "soon"}, (422, "What was sent does not have the right shape.")),
+        ({"start": "soon"}, (422, "Some values are missing or not valid.")),
         ({"service_id": 99}, (404, "There is no such service.")),
         ({"newcomer": {"name": "Tom", "email": "tom@example.com"}}, (409, no.EmailTaken.__doc__)),
         ({"newcomer": {"name": "Tom", "email": "nowhere"}}, (422, no.NotAnEmail.__doc__)),

@@ -95,7 +95,7 @@ def standing(status: Status) -> Booking:
 def test_staff_lead_a_booking_anywhere_but_where_it_is(status: Status, wanted: Status) -> None:
     refusal = lifecycle.refusal_for_status(standing(status), wanted, by=Actor("admin", 2, Role.STAFF))
 
-    expected = f"This booking is {SO[status]} already." if status == wanted else "None"
+    expected = f"This booking is already {SO[status]}." if status == wanted else "None"
     assert str(refusal) == expected
 
 
@@ -121,7 +121,7 @@ async def test_a_button_shows_the_refusal_its_act_meets(desk: AdminDesk, visit: 
     await lead(desk.database, visit, status)
     buttons = offered((await desk.mara.get(DETAILS)).text)
 
-    refusal = f"This booking is {SO[status]} already."
+    refusal = f"This booking is already {SO[status]}."
     assert buttons == {
         f"{label}…" if led != status else label: refusal if led == status else None
         for led, (_, label, _) in ACTS.items()
@@ -201,7 +201,7 @@ async def test_several_are_told_in_one_sentence_and_each_refusal_by_number(
     told = await press(desk.mara, "mark-no-show", 1, 2, 3, 4, 999)
 
     assert "3 bookings marked as no-show." in told
-    assert "#2: This booking is marked as no-show already." in told
+    assert "#2: This booking is already marked as no-show." in told
     assert "#999: There is no such booking." in told
 
 
@@ -213,14 +213,14 @@ async def test_the_same_refusal_is_said_once_for_all_it_is_about(desk: AdminDesk
 
     told = await press(desk.mara, "confirm", *everyone)
 
-    assert f"{', '.join(f'#{number}' for number in everyone)}: This booking is confirmed already." in told
+    assert f"{', '.join(f'#{number}' for number in everyone)}: This booking is already confirmed." in told
 
 
 async def test_a_booking_named_twice_is_acted_on_once(desk: AdminDesk, visit: Booking) -> None:
     told = await press(desk.mara, "confirm", 1, 1, 1)
 
     assert "Booking #1 is confirmed." in told
-    assert "already" not in told.partition("History")[0].replace("This booking is confirmed already.", "", 1)
+    assert "already" not in told.partition("History")[0].replace("This booking is already confirmed.", "", 1)
 
 
 async def test_more_than_can_be_done_at_once_is_told(desk: AdminDesk, visit: Booking) -> None:

@@ -28,7 +28,7 @@ async def test_a_taken_address_is_refused_in_words_and_on_its_field(desk: AdminD
     answer = await submit_form(desk.ada, f"/admin/user/edit/{eve.id}", email="tom@example.com")
 
     assert answer.is_refused, answer
-    assert answer.text.count("Someone has already registered with this e-mail.") == 2
+    assert answer.text.count("This e-mail address is already registered.") == 2
     assert not INTERNALS_PATTERN.search(answer.html)
     row = await desk.fetch_row("users", eve.id)
     assert row is not None

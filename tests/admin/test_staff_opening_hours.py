@@ -113,7 +113,10 @@ async def test_the_hours_somebody_else_just_changed_are_not_overwritten(
         ({"opens-0-3": "9 o'clock", "closes-0-3": "10:00"}, "Wednesday: "),
         ({"opens-0-3": "\0", "closes-0-3": "10:00"}, "Wednesday: "),
         ({"from-0": "yesterday", **NIGHT}, "The first day of a season: "),
-        ({"from-0": "2030-06-02", "until-0": "2030-06-01", **NIGHT}, "A season ends after it starts."),
+        (
+            {"from-0": "2030-06-02", "until-0": "2030-06-01", **NIGHT},
+            "The season must not end before it starts.",
+        ),
         ({"from-0": "999999-01-01", **NIGHT}, "The first day of a season: "),
     ],
 )

@@ -94,9 +94,9 @@ async def test_a_new_password_ends_the_sign_ins_of_the_api(desk: AdminDesk, mara
         ({"current_password": "gu\0ess"}, "current_password", "The current password is wrong."),
         ({"current_password": ""}, "current_password", "This field is required."),
         ({"password": ""}, "password", "This field is required."),
-        ({"password": "short"}, "password", "A password has 8 characters or more."),
-        ({"password": "x" * 73}, "password", "A password has at most 72 bytes."),
-        ({"password": "new\0 secret"}, "password", "A password has 8 characters or more."),
+        ({"password": "short"}, "password", "Use at least 8 characters."),
+        ({"password": "x" * 73}, "password", "Use at most 72 bytes. A letter such as ä takes two."),
+        ({"password": "new\0 secret"}, "password", "Use at least 8 characters."),
     ],
 )
 async def test_a_refused_password_is_refused_on_its_field(

@@ -52,9 +52,9 @@ async def test_a_taken_time_is_refused_with_the_next_that_are_free(
 @pytest.mark.parametrize(
     ("start", "sentence", "next_free"),
     [
-        ("2030-01-08T09:00", "This is booked at least 1 day ahead.", "Tue 08 Jan, 10:00"),
-        ("2030-01-09T13:00", "This is outside opening hours.", "Fri 11 Jan, 09:00"),
-        ("2030-01-09T09:30", "Visits start every 1 hour from opening on; this is in between.", "Wed 09 Jan, 10:00"),
+        ("2030-01-08T09:00", "Please book at least 1 day in advance.", "Tue 08 Jan, 10:00"),
+        ("2030-01-09T13:00", "This time is outside opening hours.", "Fri 11 Jan, 09:00"),
+        ("2030-01-09T09:30", "Start times are every hour from opening time. Choose one of those.", "Wed 09 Jan, 10:00"),
         ("2030-01-10T09:00", "It is closed at this time.", "Fri 11 Jan, 09:00"),
     ],
 )

@@ -18,7 +18,7 @@ RIGHT: dict[str, tuple[str, dict[str, str]]] = {  # by page: the address at the 
     "user": ("/auth/register", {"name": "Kim", "email": "kim@example.com", "password": PASSWORD}),
 }
 BLANK, NUL = "This is blank, or holds a NUL character.", "This holds a NUL character."
-NO_EMAIL = "This does not look like an e-mail address."
+NO_EMAIL = "Enter an e-mail address such as name@example.com."
 
 
 def told_of(shape: Any, value: object) -> str:

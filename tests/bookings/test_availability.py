@@ -341,13 +341,13 @@ def obstacle(rule: str, code: str, detail: str) -> dict[str, str]:
     return {"rule": rule, "code": code, "detail": detail}
 
 
-OUTSIDE = obstacle("hours", "outside-hours", "This is outside opening hours.")
+OUTSIDE = obstacle("hours", "outside-hours", "This time is outside opening hours.")
 CLOSED = obstacle("closure", "closed", "It is closed at this time.")
 TAKEN = obstacle("taken", "slot-taken", "Booking conflict: time slot is not available")
-BETWEEN = obstacle("step", "between-slots", "Visits start every 30 minutes from opening on; this is in between.")
-SOON = obstacle("notice", "too-soon", "This is booked at least 2 hours ahead.")
-OVER = obstacle("notice", "in-the-past", "A booking starts in the future.")
-FAR = obstacle("horizon", "too-far-ahead", "This is booked at most 14 days ahead.")
+BETWEEN = obstacle("step", "between-slots", "Start times are every 30 minutes from opening time. Choose one of those.")
+SOON = obstacle("notice", "too-soon", "Please book at least 2 hours in advance.")
+OVER = obstacle("notice", "in-the-past", "This time is in the past.")
+FAR = obstacle("horizon", "too-far-ahead", "Please book at most 14 days in advance.")
 
 
 @pytest.mark.usefixtures("massage")

@@ -48,15 +48,20 @@ async def massage(database: Database) -> Service:
 
 
 REFUSED = [
-    ("2030-01-07T08:00:00Z", "in-the-past", "A booking starts in the future.", 0),
-    ("2030-01-07T09:00:00Z", "in-the-past", "A booking starts in the future.", 0),
-    ("2030-01-08T08:30:00Z", "too-soon", "This is booked at least 1 day ahead.", 0),
-    ("2030-01-22T10:00:00Z", "too-far-ahead", "This is booked at most 14 days ahead.", 9),
-    ("2030-01-08T09:30:00Z", "outside-hours", "This is outside opening hours.", 0),
-    ("2030-01-08T11:30:00Z", "outside-hours", "This is outside opening hours.", 3),
+    ("2030-01-07T08:00:00Z", "in-the-past", "This time is in the past.", 0),
+    ("2030-01-07T09:00:00Z", "in-the-past", "This time is in the past.", 0),
+    ("2030-01-08T08:30:00Z", "too-soon", "Please book at least 1 day in advance.", 0),
+    ("2030-01-22T10:00:00Z", "too-far-ahead", "Please book at most 14 days in advance.", 9),
+    ("2030-01-08T09:30:00Z", "outside-hours", "This time is outside opening hours.", 0),
+    ("2030-01-08T11:30:00Z", "outside-hours", "This time is outside opening hours.", 3),
     ("2030-01-10T10:30:00Z", "closed", "It is closed at this time.", 4),
     ("2030-01-10T11:00:00Z", "closed", "It is closed at this time.", 4),
-    ("2030-01-08T10:20:00Z", "between-slots", "Visits start every 30 minutes from opening on; this is in between.", 1),
+    (
+        "2030-01-08T10:20:00Z",
+        "between-slots",
+        "Start times are every 30 minutes from opening time. Choose one of those.",
+        1,
+    ),
 ]
 FREE = [f"2030-01-{day} {clock}" for day, clock in (
     ("08", "10:00"), ("08", "10:30"), ("08", "11:00"), ("10", "10:00"), ("15", "10:00"), ("15", "10:30"),
@@ -362,7 +367,7 @@ async def test_the_deadline_is_told_in_words(tom: Person, clock: Clock, massage:
         "type": "/problems/too-late-to-cancel",
         "title": "Bad Request",
         "status": 400,
-        "detail": "This can be moved or cancelled until 1 hour before it starts.",
+        "detail": "You can move or cancel this until 1 hour before it starts.",
         "code": "too-late-to-cancel",
         "field": "start_time",
     }

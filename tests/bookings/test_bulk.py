@@ -230,7 +230,9 @@ async def test_all_or_nothing_changes_nothing_and_says_what_each_would_have_been
     await bulk_scenario.set_status(house, 2, Status.CONFIRMED)
     before = await fetch_snapshot(house)
 
-    with pytest.raises(no.NotAllPossible, match=r"^Nothing was changed: 1 of 3 cannot be\.$") as torn:
+    with pytest.raises(
+        no.NotAllPossible, match=r"^Nothing was changed: 1 of 3 bookings could not be changed\.$"
+    ) as torn:
         await run_bulk(house, numbers, BulkAction.CONFIRM)
 
     assert refusal_names(torn.value.outcomes) == {1: None, 2: "AlreadySo", 3: None}
@@ -423,8 +425,8 @@ async def test_a_hold_that_has_run_out_takes_no_place_to_move(house: Database) -
 
 
 def test_the_sentences_are_sentences() -> None:
-    for why in (no.NotAllPossible, no.TooManyAtOnce, no.ShiftOutOfRange):
-        said = str(why(refused=1, chosen=2, most=3))
-        assert re.fullmatch(r"[A-Z].*\.", said)
-        assert "{" not in said
+    for refusal in (no.NotAllPossible(refused=1, chosen=2), no.TooManyAtOnce(most=3), no.ShiftOutOfRange(most=3)):
+        assert re.fullmatch(r"[A-Z].*\.", str(refusal))
+        assert "{" not in str(refusal)
+    assert str(no.NotAllPossible(refused=1, chosen=1)) == "Nothing was changed: 1 of 1 booking could not be changed."
     assert (MARA.is_staff, COLOUR) == (True, 1)

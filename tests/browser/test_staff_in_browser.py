@@ -177,7 +177,7 @@ async def test_an_act_that_cannot_be_says_why_to_the_keyboard(
     await page.keyboard.press("Tab")
     await expect(reopen).to_be_focused()
     await expect(reopen).to_be_disabled()
-    await expect(reopen).to_have_accessible_description("This booking is pending already.")
+    await expect(reopen).to_have_accessible_description("This booking is already pending.")
     await page.keyboard.press("Enter")
 
     await expect(page.get_by_role("dialog").filter(visible=True)).to_have_count(0)

@@ -372,7 +372,7 @@ async def test_a_transaction_cut_off_half_way_keeps_nothing(make: MakeDatabase, 
         async with database.transaction(by=OWNER) as session:
             await insert_and_be_killed(session, console)
 
-    assert str(caught.value) == "BookIt lost its database for a moment. Please try again."
+    assert str(caught.value) == "The connection to the database was lost. Please try again."
     assert await names(database) == []
 
 

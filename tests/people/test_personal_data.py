@@ -203,7 +203,7 @@ async def test_nobody_joins_or_moves_to_where_the_erased_are(
     written = await submit_form(desk.ada, f"/admin/user/edit/{tom.id}", email=email)
 
     assert [answer.json()["code"] for answer in (joined, moved)] == ["not-an-email", "not-an-email"]
-    assert "This does not look like an e-mail address." in written.text
+    assert "Enter an e-mail address such as name@example.com." in written.text
 
 
 async def test_the_page_says_what_erasing_does_before_it_does_it(desk: AdminDesk, tamsin: Person, tom: Person) -> None:
@@ -221,7 +221,7 @@ async def test_another_email_erases_nobody(desk: AdminDesk, tamsin: Person, emai
 
     answer = await press_erase(desk.ada, tamsin.id, email)
 
-    assert (answer.status, "This is not the e-mail of this customer." in answer.text) == (400, True)
+    assert (answer.status, "Enter the e-mail address of this customer." in answer.text) == (400, True)
     assert await desk.fetch_row("users", tamsin.id) == before
 
 

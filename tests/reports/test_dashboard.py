@@ -178,10 +178,10 @@ async def test_the_charts_are_of_the_days_that_are_asked_for(
 @pytest.mark.parametrize(
     ("asked", "status", "said"),
     [
-        ("from_date=2030-02-01&to_date=2030-01-01", 400, "The end of a range comes after its beginning."),
-        ("from_date=2020-01-01&to_date=2030-01-01", 400, "Please ask for at most 366 days at once."),
-        ("from_date=9999-12-31&to_date=9999-12-31", 400, "A time lies between the years 2000 and 2999."),
-        ("to_date=0001-01-01", 400, "A time lies between the years 2000 and 2999."),
+        ("from_date=2030-02-01&to_date=2030-01-01", 400, "The end of the range must be after its start."),
+        ("from_date=2020-01-01&to_date=2030-01-01", 400, "Choose at most 366 days."),
+        ("from_date=9999-12-31&to_date=9999-12-31", 400, "Choose a date between the years 2000 and 2999."),
+        ("to_date=0001-01-01", 400, "Choose a date between the years 2000 and 2999."),
         ("from_date=yesterday", 422, "This cannot be read: a day is written as 2026-05-04."),
         ("days=12", 422, "This cannot be read"),
         ("days=x", 422, "This cannot be read"),

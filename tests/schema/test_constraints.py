@@ -68,16 +68,29 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
         no.DurationNotPositive,
         ["UPDATE services SET duration_minutes = 0", "UPDATE services SET duration_minutes = 1441"],
     ),
-    ("services", "service_minutes_stay_in_range"): (
+    ("services", "service_setup_minutes_stay_in_range"): (
         no.MinutesOutOfRange,
-        [
-            "UPDATE services SET setup_minutes = -1",
-            "UPDATE services SET cleanup_minutes = 1441",
-            "UPDATE services SET slot_step_minutes = 0",
-            "UPDATE services SET horizon_days = 3661",
-            "UPDATE services SET min_notice_minutes = 527041",
-            "UPDATE services SET cancel_notice_minutes = -1",
-        ],
+        ["UPDATE services SET setup_minutes = -1", "UPDATE services SET setup_minutes = 1441"],
+    ),
+    ("services", "service_cleanup_minutes_stay_in_range"): (
+        no.MinutesOutOfRange,
+        ["UPDATE services SET cleanup_minutes = -1", "UPDATE services SET cleanup_minutes = 1441"],
+    ),
+    ("services", "service_slot_step_minutes_stay_in_range"): (
+        no.MinutesOutOfRange,
+        ["UPDATE services SET slot_step_minutes = 0", "UPDATE services SET slot_step_minutes = 1441"],
+    ),
+    ("services", "service_min_notice_minutes_stay_in_range"): (
+        no.MinutesOutOfRange,
+        ["UPDATE services SET min_notice_minutes = -1", "UPDATE services SET min_notice_minutes = 527041"],
+    ),
+    ("services", "service_horizon_days_stay_in_range"): (
+        no.MinutesOutOfRange,
+        ["UPDATE services SET horizon_days = 0", "UPDATE services SET horizon_days = 3661"],
+    ),
+    ("services", "service_cancel_notice_minutes_stay_in_range"): (
+        no.MinutesOutOfRange,
+        ["UPDATE services SET cancel_notice_minutes = -1", "UPDATE services SET cancel_notice_minutes = 527041"],
     ),
     ("resources", "resource_name_has_1_to_200_characters"): (
         no.ResourceNameNeeded,
@@ -264,7 +277,9 @@ def test_the_database_keeps_exactly_the_declared_constraints(database_url: str) 
 
 
 def test_every_constraint_is_broken_below() -> None:
-    assert {key: refusal for key, (refusal, _) in WAYS_TO_BREAK.items()} == refusals_by_constraint()
+    declared_refusals = {key: refusal for key, (refusal, _) in refusals_by_constraint().items()}
+
+    assert {key: refusal for key, (refusal, _) in WAYS_TO_BREAK.items()} == declared_refusals
 
 
 @pytest.mark.parametrize(("table", "constraint", "refusal", "statement"), BREAKING)
@@ -281,6 +296,27 @@ async def test_a_broken_constraint_speaks_its_refusal_in_words_for_people(
     assert (broken.diag.table_name, broken.diag.constraint_name) == (table, constraint)
     assert not re.search(r"[{}\"]|violat|constraint|relation|duplicate", sentence)
     assert set(re.findall(r"\d+", constraint)) <= set(re.findall(r"\d+", sentence))
+
+
+RANGES = [
+    ("setup_minutes", "The setup must be between 0 and 1440 minutes."),
+    ("cleanup_minutes", "The cleanup must be between 0 and 1440 minutes."),
+    ("slot_step_minutes", "The slot step must be between 1 and 1440 minutes."),
+    ("min_notice_minutes", "The notice must be between 0 and 527040 minutes."),
+    ("horizon_days", "The horizon must be between 1 and 3660 days."),
+    ("cancel_notice_minutes", "The cancellation notice must be between 0 and 527040 minutes."),
+]
+
+
+@pytest.mark.parametrize(("column", "sentence"), RANGES)
+async def test_a_number_out_of_its_range_is_refused_with_its_column_and_the_limits(
+    business: Database, column: str, sentence: str
+) -> None:
+    with pytest.raises(no.MinutesOutOfRange) as caught:
+        async with business.transaction(by=OWNER) as session:
+            await session.fetch(text(f"UPDATE services SET {column} = -1"))
+
+    assert (caught.value.field, str(caught.value)) == (column, sentence)
 
 
 @pytest.mark.parametrize(("table", "constraint"), WAYS_TO_BREAK)

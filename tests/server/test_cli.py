@@ -311,10 +311,10 @@ def test_an_admin_is_refused_by_the_rules_for_everybody(installed: Workspace, ow
         refused = list(threads.map(refusal, emails, [f"{PASSWORD}\n", f"{PASSWORD}\r\n", "1234567\n", "p" * 73]))
 
     assert refused == [
-        "Someone has already registered with this e-mail.",
-        "This does not look like an e-mail address.",
-        "A password has 8 characters or more.",
-        "A password has at most 72 bytes.",
+        "This e-mail address is already registered.",
+        "Enter an e-mail address such as name@example.com.",
+        "Use at least 8 characters.",
+        "Use at most 72 bytes. A letter such as ä takes two.",
     ]
 
 
