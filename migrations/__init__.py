@@ -1,1 +1,1 @@
-"""How the database came to be what ``bookit/schema/tables.py`` says: numbered sentences, run by ``bookit migrate``."""
+"""Numbered changes of the schema, run by ``bookit migrate`` or by Alembic. Imports nothing of one subject."""

@@ -1,4 +1,4 @@
-"""The words ``tables.py`` is written in: kinds of columns, and constraints that carry a refusal."""
+"""The kinds of columns and constraints that ``tables.py`` is written in."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -11,8 +11,8 @@ from sqlmodel import Field
 
 from bookit import refusals as no
 
-REQUIRED_TEXT_PATTERN = r"^[^\x00]*[^\x00\s][^\x00]*$"  # At least one character that is not a space, and no NUL.
-OPTIONAL_TEXT_PATTERN = r"^[^\x00]*$"  # PostgreSQL keeps every character but NUL.
+REQUIRED_TEXT_PATTERN = r"^[^\x00]*[^\x00\s][^\x00]*$"  # at least one character that is not a space, and no NUL
+OPTIONAL_TEXT_PATTERN = r"^[^\x00]*$"  # PostgreSQL stores every character but NUL
 # What an HTML form accepts as an e-mail (WHATWG, "valid e-mail address"), with a dot in the domain.
 DOMAIN_LABEL = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 EMAIL_PATTERN = rf"^[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{DOMAIN_LABEL}([.]{DOMAIN_LABEL})+$"
@@ -23,7 +23,7 @@ OptionalText = Annotated[str, StringConstraints(pattern=OPTIONAL_TEXT_PATTERN)]
 Email = Annotated[str, StringConstraints(pattern=EMAIL_PATTERN)]
 ReasonText = Annotated[
     str, StringConstraints(pattern=REQUIRED_TEXT_PATTERN, min_length=1, max_length=200)
-]  # why anyway, at either door
+]  # for an override, at either door
 MAX_AMOUNT = Decimal("99999999.99")
 MINUTES_PER_DAY = 24 * 60
 MINUTES_PER_YEAR = 366 * MINUTES_PER_DAY
@@ -36,28 +36,28 @@ def refuses_with(refusal: type[no.Refusal], **details: Any) -> dict[str, Any]:
 
 
 def primary_key() -> Any:
-    """The number a row goes by, given by the database."""
+    """Return a field for the id of the row; the database assigns it."""
     return Field(default=None, primary_key=True, sa_type=BigInteger, sa_column_args=[Identity()], title="Number")
 
 
 def foreign_id(title: str, **options: Any) -> Any:
-    """The number of a row of another table."""
+    """Return a field for the id of a row of another table."""
     return Field(sa_type=BigInteger, title=title, **options)
 
 
 def required_text(max_length: int, *, min_length: int = 1, **options: Any) -> Any:
-    """Text of a bounded length; the bound is a constraint, so breaking it is a sentence and not a driver's error."""
+    """Return a field for text. Its bounds are a CHECK and no VARCHAR(n), so that breaking them raises a refusal."""
     return Field(min_length=min_length, max_length=max_length, sa_type=String, **options)
 
 
 def optional_text(max_length: int, title: str) -> Any:
-    """Text that may be empty."""
+    """Return a field for text that may be empty."""
     return with_server_default("", max_length=max_length, sa_type=String, title=title)
 
 
-def secret(**more: Any) -> Any:
-    """Text that no history, page or export may show; history stores only that it changed."""
-    return Field(sa_type=String, sa_column_kwargs={"info": {"secret": True}}, **more)
+def secret(**options: Any) -> Any:
+    """Return a field for text that no history, page or export may show; history stores only that it changed."""
+    return Field(sa_type=String, sa_column_kwargs={"info": {"secret": True}}, **options)
 
 
 def secret_columns(*tables: Table) -> set[str]:
@@ -66,52 +66,52 @@ def secret_columns(*tables: Table) -> set[str]:
 
 
 def with_server_default(default: object, **options: Any) -> Any:
-    """A default that the database fills in, for every writer; SQLAlchemy's own would reach only its own inserts."""
-    written = str(default).lower() if isinstance(default, bool) else str(default)
-    filled = text(f"'{default}'" if isinstance(default, str) else written)
-    return Field(default=default, sa_column_kwargs={"server_default": filled, "default": None}, **options)
+    """Return a field whose default the database fills in for every writer, and not only for SQLAlchemy's inserts."""
+    literal = str(default).lower() if isinstance(default, bool) else str(default)
+    server_default = text(f"'{default}'" if isinstance(default, str) else literal)
+    return Field(default=default, sa_column_kwargs={"server_default": server_default, "default": None}, **options)
 
 
 def nullable(title: str, description: str, *, max_value: int | None = None) -> Any:
-    """A column that may be empty."""
+    """Return a field that may be NULL."""
     bounds: dict[str, Any] = {"ge": 1, "le": max_value} if max_value else {}
     return Field(default=None, title=title, description=description, **bounds)
 
 
 def money(title: str, **options: Any) -> Any:
-    """An amount to the cent."""
-    amount: Any = Numeric(10, 2)  # SQLModel's stub asks for a class; a length makes it an instance.
+    """Return a field for an amount to the cent."""
+    amount: Any = Numeric(10, 2)  # SQLModel's stub wants a class; a length makes it an instance
     bounds: dict[str, Any] = {"ge": 0, "le": MAX_AMOUNT, "decimal_places": 2}
     return Field(sa_type=amount, title=title, **bounds, **options)
 
 
 def minutes(title: str, description: str, max_value: int = MINUTES_PER_YEAR) -> Any:
-    """A number of minutes, none unless said."""
+    """Return a field for a number of minutes, 0 by default."""
     return with_server_default(0, ge=0, le=max_value, title=title, description=description)
 
 
 def timestamp(title: str = "Created", clock: str = "now()") -> Any:
-    """The moment a row was made."""
+    """Return a field for the time at which the row was created."""
     return Field(default=None, nullable=False, sa_column_kwargs={"server_default": text(clock)}, title=title)
 
 
 def version_counter() -> Any:
-    """How often a row was written; a trigger counts."""
+    """Return a field that counts the changes of the row; the trigger bump_version increments it."""
     return with_server_default(
-        1, title="Version", description="Goes up with every change; a stale edit is refused by it."
+        1, title="Version", description="Increases with every change; an edit of an older version is refused."
     )
 
 
 def in_enum(column: str, choices: Iterable[StrEnum]) -> str:
-    """The condition that a column holds one of these."""
+    """Return the condition that a column holds one of these values."""
     return f"{column} IN ({', '.join(repr(choice.value) for choice in choices)})"
 
 
 def check(name: str, condition: str, refusal: type[no.Refusal], **details: Any) -> CheckConstraint:
-    """Return a constraint on the row's own values."""
+    """Return a CHECK on the values of a row, with its refusal."""
     return CheckConstraint(condition, name=name, info=refuses_with(refusal, **details))
 
 
 def foreign_key(name: str, column: str, table: str, refusal: type[no.Refusal], **options: Any) -> ForeignKeyConstraint:
-    """The fact that a row of another table exists; speaks when it does not, and ``StillInUse`` when it is deleted."""
+    """Return a foreign key. It raises the refusal if the other row is missing, ``StillInUse`` if that is deleted."""
     return ForeignKeyConstraint([column], [f"{table}.id"], name=name, info=refuses_with(refusal), **options)

@@ -28,25 +28,25 @@ class SchemaTooOld(Exception):
 
 @cache
 def latest_revision() -> str:
-    """Give the number of the newest migration there is."""
+    """Return the number of the newest migration."""
     return max(path.name.split("_")[0] for path in (MIGRATIONS_FOLDER / "versions").glob("[0-9]*.py"))
 
 
 def current_revision(url: str) -> str | None:
-    """Give the number of the newest migration this database has seen; None when it has seen none."""
+    """Return the number of the last migration that ran here; None if none did. Raise SchemaTooOld."""
     with psycopg.connect(url, connect_timeout=10) as connection:
-        known = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
-        if known is None or known[0] is None:
+        table = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
+        if table is None or table[0] is None:
             return None
         is_too_old = connection.execute(BEFORE_FIRST_RELEASE).fetchone()
         if is_too_old and is_too_old[0]:
             raise SchemaTooOld
-        seen = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        return str(seen[0]) if seen else None
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return str(row[0]) if row else None
 
 
 def migrate(url: str, revision: str = "head") -> None:
-    """Bring the database to this migration; several at once take turns. Raises what psycopg raises."""
+    """Bring the database to this migration; several at once run one after the other. Raises what psycopg raises."""
     from alembic import command  # noqa: PLC0415 -- half a second that a start on a current schema does not pay
     from alembic.config import Config  # noqa: PLC0415 -- as above
 
@@ -57,5 +57,5 @@ def migrate(url: str, revision: str = "head") -> None:
 
 
 def sqlalchemy_url(url: str) -> str:
-    """Spell libpq's URL as SQLAlchemy wants it."""
+    """Return libpq's URL as SQLAlchemy wants it."""
     return re.sub(r"^postgresql://", "postgresql+psycopg://", url)

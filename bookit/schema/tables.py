@@ -1,38 +1,32 @@
-"""The tables, and beside each constraint the refusal it speaks.
+"""The tables, and beside each constraint the refusal that it raises.
 
-What stands here holds whoever writes: a door, the seed, a console. A constraint's name is the fact it keeps.
-Labels and help come from ``title`` and ``description``; shapes that both doors check come from the bounds of
-each field, and the constraint repeats them for writers that come through no door. The functions and triggers
-are in ``tables.sql``.
+A constraint holds for every writer: a door, the seed, a SQL console. Its name states a fact. Labels and help texts come
+from ``title`` and ``description``. Both doors check the bounds of a field; the constraint repeats them for writers that
+use no door. The SQL functions and triggers are created by ``ddl.py``.
 """
 
 from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import (
-    DDL,
     CheckConstraint,
-    Connection,
     Constraint,
     Index,
-    MetaData,
     SmallInteger,
     String,
     Table,
     UniqueConstraint,
-    event,
     inspect,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
 from sqlmodel import Field, Relationship, SQLModel
 
+import bookit.schema.ddl  # noqa: F401 -- adds functions and triggers to what create_all() makes
 from bookit import refusals as no
-from bookit.schema import triggers
 from bookit.schema.fields import (
     EMAIL_PATTERN_SQL,
     MAX_HORIZON_DAYS,
@@ -62,14 +56,14 @@ TableRow = TypeVar("TableRow", bound=SQLModel)
 
 
 def many_to_many(order_by: str) -> Any:
-    """The other end of ``service_resources``, to be read alone: ``catalogue`` writes it."""
+    """Return the rows at the other end of ``service_resources``, for reading; ``catalogue`` writes the links."""
     return Relationship(
         sa_relationship_kwargs={"secondary": "service_resources", "viewonly": True, "order_by": order_by}
     )
 
 
 class Role(StrEnum):
-    """Who somebody is to the business."""
+    """What a user is to the business."""
 
     USER = "user"
     STAFF = "staff"
@@ -77,7 +71,7 @@ class Role(StrEnum):
 
 
 class Status(StrEnum):
-    """Where a booking stands."""
+    """The state of a booking."""
 
     PENDING = "pending"
     CONFIRMED = "confirmed"
@@ -87,7 +81,7 @@ class Status(StrEnum):
 
 
 class User(SQLModel, table=True):
-    """Somebody with an account: a customer, or someone who works here."""
+    """A customer or an employee with an account."""
 
     __tablename__ = "users"
     __table_args__ = (
@@ -105,7 +99,7 @@ class User(SQLModel, table=True):
     email: Email = required_text(255, min_length=3, title="E-mail")
     password_hash: str = secret(title="Password")
     role: Role = with_server_default(Role.USER.value, sa_type=String, title="Role")
-    is_active: bool = with_server_default(default=True, title="Active", description="Somebody inactive cannot sign in.")
+    is_active: bool = with_server_default(default=True, title="Active", description="An inactive user cannot sign in.")
     created_at: datetime = timestamp()
     version: int = version_counter()
 
@@ -128,7 +122,7 @@ def service_range(column: str, title: str, low: int, high: int, unit: str = "min
 
 
 class Service(SQLModel, table=True):
-    """Something a customer can book."""
+    """Something that a customer can book."""
 
     __tablename__ = "services"
     __table_args__ = (
@@ -150,16 +144,20 @@ class Service(SQLModel, table=True):
     description: OptionalText = optional_text(1000, "Description")
     price: Decimal = money("Price")
     duration_minutes: int = Field(ge=1, le=MINUTES_PER_DAY, title="Duration", description="In minutes.")
-    setup_minutes: int = minutes("Setup", "Minutes kept free before each visit.", MINUTES_PER_DAY)
-    cleanup_minutes: int = minutes("Cleanup", "Minutes kept free after each visit.", MINUTES_PER_DAY)
+    setup_minutes: int = minutes("Setup", "Minutes that must be free before each visit.", MINUTES_PER_DAY)
+    cleanup_minutes: int = minutes("Cleanup", "Minutes that must be free after each visit.", MINUTES_PER_DAY)
     slot_step_minutes: int | None = nullable(
         "Slot step", "Minutes between offered starts; empty: the duration.", max_value=MINUTES_PER_DAY
     )
-    min_notice_minutes: int = minutes("Lead time", "A visit is booked at least so many minutes ahead.")
+    min_notice_minutes: int = minutes("Lead time", "Customers must book at least this many minutes in advance.")
     horizon_days: int | None = nullable(
-        "Horizon", "A visit is booked at most so many days ahead; empty: no limit.", max_value=MAX_HORIZON_DAYS
+        "Horizon",
+        "Customers can book at most this many days in advance; empty: no limit.",
+        max_value=MAX_HORIZON_DAYS,
     )
-    cancel_notice_minutes: int = minutes("Cancellation notice", "A visit is cancelled at least so many minutes ahead.")
+    cancel_notice_minutes: int = minutes(
+        "Cancellation notice", "Customers must cancel at least this many minutes in advance."
+    )
     is_active: bool = with_server_default(
         default=True, title="Active", description="Only an active service can be booked."
     )
@@ -172,7 +170,7 @@ class Service(SQLModel, table=True):
 
 
 class Resource(SQLModel, table=True):
-    """What can be busy: a person, a room, a chair."""
+    """Something that can be busy: a person, a room, a chair."""
 
     __tablename__ = "resources"
     __table_args__ = (
@@ -196,7 +194,7 @@ class Resource(SQLModel, table=True):
 
 
 class ServiceResource(SQLModel, table=True):
-    """Which resources can serve which service."""
+    """A link: this resource can serve this service."""
 
     __tablename__ = "service_resources"
     __table_args__ = (
@@ -209,7 +207,7 @@ class ServiceResource(SQLModel, table=True):
 
 
 class Booking(SQLModel, table=True):
-    """One visit: somebody, something, a resource and a time that nobody else has."""
+    """A user, a service, a resource, a seat and a time that no other booking has."""
 
     __tablename__ = "bookings"
     __table_args__ = (
@@ -264,13 +262,13 @@ class Booking(SQLModel, table=True):
     seat: int = Field(default=None, nullable=False, sa_type=SmallInteger, title="Seat")
     start_time: datetime = Field(title="Start")
     end_time: datetime = Field(
-        title="End", description="A visit that is moved keeps its length, unless staff give it another end."
+        title="End", description="A visit that moves keeps its length, unless staff set another end."
     )
     blocks_from: datetime = Field(title="Blocked from")
     blocks_until: datetime = Field(title="Blocked until")
     status: Status = with_server_default(Status.PENDING.value, sa_type=String, title="Status")
-    price: Decimal = money("Price", description="As it was when this was booked.")
-    expires_at: datetime | None = nullable("Expires", "A hold is let go then.")
+    price: Decimal = money("Price", description="The price at the time of booking.")
+    expires_at: datetime | None = nullable("Expires", "A hold expires at this time.")
     created_at: datetime = timestamp()
     version: int = version_counter()
     user: User = Relationship()
@@ -282,7 +280,7 @@ class Booking(SQLModel, table=True):
 
 
 class Review(SQLModel, table=True):
-    """What a customer says of a completed visit."""
+    """A customer's rating and comment on a completed booking."""
 
     __tablename__ = "reviews"
     __table_args__ = (
@@ -304,7 +302,7 @@ class Review(SQLModel, table=True):
 
 
 class OpeningHours(SQLModel, table=True):
-    """When a resource works, week by week, by the clock on its own wall."""
+    """Weekly hours of a resource, by its own wall clock."""
 
     __tablename__ = "opening_hours"
     __table_args__ = (
@@ -317,20 +315,20 @@ class OpeningHours(SQLModel, table=True):
     )
     id: int = primary_key()
     resource_id: int = foreign_id("Resource")
-    # From 1, Monday, to 7.
+    # From 1 (Monday) to 7.
     weekday: int = Field(
         ge=1, le=7, sa_type=SmallInteger, title="Weekday", description="By the clock of the resource's own time zone."
     )
     opens: time = Field(title="Opens")
-    closes: time = Field(title="Closes", description="Not after the opening: closes the next day.")
-    valid_from: date | None = nullable("From", "Empty: since ever.")
-    valid_until: date | None = nullable("Until", "Empty: for good.")
+    closes: time = Field(title="Closes", description="Not after the opening time: the next day.")
+    valid_from: date | None = nullable("From", "Empty: no first day.")
+    valid_until: date | None = nullable("Until", "Empty: no last day.")
     version: int = version_counter()
     resource: Resource = Relationship()
 
 
 class CalendarException(SQLModel, table=True):
-    """A holiday, a leave, or an extra opening, once."""
+    """A one-off opening or closure, of one resource or of all."""
 
     __tablename__ = "calendar_exceptions"
     __table_args__ = (
@@ -346,19 +344,17 @@ class CalendarException(SQLModel, table=True):
         Index("exceptions_by_resource", "resource_id"),
     )
     id: int = primary_key()
-    resource_id: int | None = foreign_id("Resource", default=None, description="Empty: everybody, as on a holiday.")
+    resource_id: int | None = foreign_id("Resource", default=None, description="Empty: all resources, as on a holiday.")
     start_time: datetime = Field(title="From")
     end_time: datetime = Field(title="Until")
-    is_open: bool = with_server_default(
-        default=False, title="Open", description="An extra opening rather than a closure."
-    )
+    is_open: bool = with_server_default(default=False, title="Open", description="Extra open time, not a closure.")
     reason: OptionalText = optional_text(200, "Reason")
     version: int = version_counter()
     resource: Resource | None = Relationship()
 
 
 class Event(SQLModel, table=True):
-    """What happened to a row, who did it and through which door. Written by a trigger, never changed."""
+    """One change of a row: what, when, by whom and through which door. A trigger writes it, and nothing changes it."""
 
     __tablename__ = "events"
     __table_args__ = (
@@ -392,7 +388,7 @@ class Event(SQLModel, table=True):
 
 
 class RefreshToken(SQLModel, table=True):
-    """One link of a sign-in: spent when the next one is given out; a family is one sign-in."""
+    """One token of a sign-in, spent when the next one is issued. All tokens of one sign-in have the same family."""
 
     __tablename__ = "refresh_tokens"
     __table_args__ = (
@@ -404,14 +400,14 @@ class RefreshToken(SQLModel, table=True):
     id: int = primary_key()
     user_id: int = foreign_id("User")
     family: str = Field(sa_type=String)
-    token_hash: str = secret(description="SHA-256 of the token, which itself is kept nowhere.")
+    token_hash: str = secret(description="SHA-256 of the token; the token itself is not stored.")
     created_at: datetime = timestamp()
     expires_at: datetime
     spent_at: datetime | None = None
 
 
 class IdempotencyKey(SQLModel, table=True):
-    """The first answer to a request a client may send twice."""
+    """The first response to a request that a client may send twice."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (
@@ -427,7 +423,7 @@ class IdempotencyKey(SQLModel, table=True):
 
 
 class Try(SQLModel, table=True):
-    """When somebody may try again, such as to sign in. Unlogged: a crash may forget it."""
+    """When an account or an address may try a password again. Unlogged: a crash may lose it."""
 
     __tablename__ = "tries"
     __table_args__ = ({"prefixes": ["UNLOGGED"]},)
@@ -436,19 +432,19 @@ class Try(SQLModel, table=True):
 
 
 def id_of(row: SQLModel) -> int:
-    """Give the number a row goes by; every table but the links has one."""
+    """Return the id of a row; every table but the links has one."""
     return cast("int", vars(row)["id"])
 
 
 def table_of(table: type[SQLModel]) -> Table:
-    """Give the SQLAlchemy table behind a class."""
+    """Return the SQLAlchemy table behind a class."""
     return cast("Table", vars(table)["__table__"])
 
 
 def from_row(table: type[TableRow], values: Mapping[str, Any]) -> TableRow:
-    """Give a row as the database gave it, to be read: it changes through a session alone.
+    """Return a row as the database returned it, for reading: only a session changes it.
 
-    It is made as SQLAlchemy makes one that it loads, in a fifteenth of the time that ``__init__`` would take.
+    It is made as SQLAlchemy makes a row that it loads, in a fifteenth of the time that ``__init__`` takes.
     """
     row: TableRow = inspect(table).class_manager.new_instance()
     vars(row).update(values)
@@ -460,7 +456,7 @@ RefusalWithDetails = tuple[type[no.Refusal], Mapping[str, Any]]
 
 
 def refusals_by_constraint() -> dict[tuple[str, str], RefusalWithDetails]:
-    """Map (table, constraint) to the refusal declared beside it, and to the details of its sentence."""
+    """Return the refusal of each constraint and the details of its sentence, by table and name."""
     declared = {
         (table.name, str(item.name)): (item.info["refusal"], item.info["details"])
         for table in SQLModel.metadata.tables.values()
@@ -475,21 +471,3 @@ def refusals_by_constraint() -> dict[tuple[str, str], RefusalWithDetails]:
         ("idempotency_keys", "idempotency_keys_pkey"): (no.Interrupted, {}),
     }
     return declared | by_trigger | by_key
-
-
-FOLDER = Path(__file__).parent
-PREREQUISITES_SQL, FUNCTIONS_SQL = (
-    (FOLDER / f"{name}.sql").read_text(encoding="utf-8") for name in ("before_tables", "functions")
-)
-
-
-def create_triggers(metadata: MetaData, connection: Connection, **_: object) -> None:
-    """Give every audited table its triggers."""
-    for table in triggers.audited(metadata):
-        for statement in triggers.create_triggers(table):
-            connection.exec_driver_sql(statement)
-
-
-for moment, script in (("before_create", PREREQUISITES_SQL), ("after_create", FUNCTIONS_SQL)):
-    event.listen(SQLModel.metadata, moment, DDL(script.replace("%", "%%")))  # type: ignore[no-untyped-call]
-event.listen(SQLModel.metadata, "after_create", create_triggers)
