@@ -15,9 +15,8 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TypeDecorator, text
 from sqlmodel import SQLModel
-from sqlmodel.sql.sqltypes import AutoString
 
 from bookit.schema.revisions import latest_revision
 
@@ -92,10 +91,8 @@ def render_script(_: AutogenContext, script: Script) -> str:
 
 
 def render_type(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
-    """Write SQLModel's own type of text as the plain one, so that a migration need not import SQLModel."""
-    if kind != "type" or not isinstance(item, AutoString):
-        return False
-    return f"sa.String({item.length or ''})"
+    """Write SQLModel's own types as those they wrap, so that a migration need not import SQLModel."""
+    return f"sa.{item.impl!r}" if kind == "type" and isinstance(item, TypeDecorator) else False
 
 
 def complete_revision(context: MigrationContext, _: Any, scripts: list[ops.MigrationScript]) -> None:

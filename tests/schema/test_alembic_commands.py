@@ -118,15 +118,21 @@ def test_what_cannot_be_is_one_sentence(tmp_path: Path) -> None:
 # What Alembic writes.
 
 
-def test_a_new_column_is_added_and_nothing_else(project: ScratchProject) -> None:
-    project.replace(
-        TABLES, "    role: Role =", "    nickname: str | None = Field(default=None, max_length=40)\n    role: Role ="
-    )
+NEW_COLUMNS = """\
+    nickname: str | None = Field(default=None, max_length=40)
+    seen_at: datetime | None = Field(default=None)
+"""
+
+
+def test_new_columns_are_added_and_nothing_else(project: ScratchProject) -> None:
+    project.replace(TABLES, "    role: Role =", f"{NEW_COLUMNS}    role: Role =")
 
     migration = project.autogenerate("Add nicknames")
 
     assert re.findall("op[.].*", migration) == [
-        "op.add_column('users', sa.Column('nickname', sa.String(40), nullable=True))",
+        "op.add_column('users', sa.Column('nickname', sa.String(length=40), nullable=True))",
+        "op.add_column('users', sa.Column('seen_at', sa.DateTime(timezone=True), nullable=True))",
+        "op.drop_column('users', 'seen_at')",
         "op.drop_column('users', 'nickname')",
     ]
     assert f"revision = '{NEXT}'\ndown_revision = '{revisions.latest_revision()}'" in migration
