@@ -1,11 +1,14 @@
-"""What has just happened, for whoever watches: read from history, by one reader a process however many watch.
+"""The change feed: new events of history, read once per process for all subscribers.
 
-The numbers of history are given out before a transaction ends, so that number 12 can be seen before number 11. Where
-one has read to is therefore no number but what one has not seen: "11-11,13-" is everything but 11 and from 13 on.
-Whoever comes back with that gets what was missed and nothing twice, from any process. A number that is never used, as
-after a refusal, is waited for no longer than any transaction that could hold it still runs: by the trigger that writes
-history, whoever holds a number has a transaction number, so one that is taken after the gap was seen is larger than
-theirs, and once PostgreSQL counts nothing older among what runs, nothing will fill the gap.
+The problem it solves is gaps in a sequence under concurrent commits. PostgreSQL assigns an event's id before the
+transaction commits, so a reader can see id 12 before id 11; one that remembers only "up to 12" never sees 11. A cursor
+is therefore the set of ids not yet seen: "11-11,13-" is id 11 and everything from 13. A client that reconnects with its
+cursor, to any process, gets the missed events exactly once.
+
+An id that is never used, after a rollback say, is waited for only while a transaction that could hold it still runs.
+The history trigger makes sure that a transaction with an event id has a transaction id. The feed assigns a transaction
+id after it has seen the gap; that one is larger than the id of any transaction that could fill the gap. Once the oldest
+running transaction is newer, nothing will fill the gap.
 """
 
 import asyncio
@@ -13,7 +16,7 @@ import logging
 from asyncio import Queue, QueueFull, Task
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 from sqlalchemy import text
@@ -24,16 +27,16 @@ from bookit.db.session import Reader
 from bookit.db.statements import Row
 from bookit.reports import calendar
 
-log = logging.getLogger("bookit.news")
+log = logging.getLogger("bookit.change_feed")
 POLL_INTERVAL_SECONDS = 0.4
 RETRY_DELAY_SECONDS = 2
 MAX_EVENTS_PER_POLL = 1_000
-MAX_QUEUED_BATCHES = 32  # batches for one reader, who after that is told to come again
-GAP_WINDOW = 5_000  # numbers, within which another transaction may be at work when a reader begins
+MAX_QUEUED_BATCHES = 32  # per subscriber; a slower one is disconnected and must reconnect
+GAP_WINDOW = 5_000  # latest ids, among which running transactions may hold gaps when the feed starts
 OPEN_END = 2**62
 
 SELECT_UNSEEN = text("""
-SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS oldest, event.*
+SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS oldest_transaction, event.*
   FROM (VALUES (1)) AS always LEFT JOIN (
     SELECT e.id, e.table_name, e.row_id
       FROM unnest(CAST(:firsts AS bigint[]), CAST(:lasts AS bigint[])) AS unseen (first, last)
@@ -43,11 +46,11 @@ SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS 
  ORDER BY event.id
 """)
 SELECT_LATEST_IDS = text("SELECT id FROM events ORDER BY id DESC LIMIT :limit")
-ASSIGN_TRANSACTION_ID = text("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS number")
+ASSIGN_TRANSACTION_ID = text("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS id")
 
 
 class IdRange(NamedTuple):
-    """Numbers from the first to the last."""
+    """Event ids from the first to the last, both included."""
 
     first: int
     last: int
@@ -55,58 +58,53 @@ class IdRange(NamedTuple):
 
 @dataclass(frozen=True)
 class Cursor:
-    """What of history has not been seen: ranges, in order, the last of them without an end."""
+    """The event ids not yet seen: ranges in ascending order, the last of them without an end."""
 
     ranges: tuple[IdRange, ...]
 
     @classmethod
     def parse(cls, value: str) -> Self | None:
-        """Read what ``str`` wrote; None if it did not."""
-        found = []
+        """Return the cursor that ``str()`` wrote, or None for any other text."""
+        ranges = []
         for part in value.split(",")[:100]:
             first, dash, last = part.partition("-")
             if not (dash and is_event_id(first) and (is_event_id(last) or not last)):
                 return None
-            found.append(IdRange(int(first), int(last or OPEN_END)))
-        steps = [end for one in found for end in one]
-        return cls(tuple(found)) if steps == sorted(steps) and steps[-1] == OPEN_END else None
+            ranges.append(IdRange(int(first), int(last or OPEN_END)))
+        bounds = [bound for id_range in ranges for bound in id_range]
+        return cls(tuple(ranges)) if bounds == sorted(bounds) and bounds[-1] == OPEN_END else None
 
     def __str__(self) -> str:
-        return ",".join(f"{one.first}-{one.last if one.last < OPEN_END else ''}" for one in self.ranges)
+        return ",".join(f"{first}-{last if last < OPEN_END else ''}" for first, last in self.ranges)
 
     @property
     def next_id(self) -> int:
-        """From which number on nothing was seen at all."""
+        """The id from which no event has been seen."""
         return self.ranges[-1].first
 
     def __contains__(self, event_id: int) -> bool:
-        return any(one.first <= event_id <= one.last for one in self.ranges)
+        return any(first <= event_id <= last for first, last in self.ranges)
 
     def without(self, event_ids: Iterable[int]) -> "Cursor":
-        """Give what is unseen when these, in order, were seen."""
-        seen, found = list(event_ids), list[IdRange]()
+        """Return the ids still unseen when these, in ascending order, have been seen."""
+        seen_ids, ranges = list(event_ids), list[IdRange]()
         for first, last in self.ranges:
-            begin = first
-            for number in seen:
-                if begin <= number <= last:
-                    found += [IdRange(begin, number - 1)] if begin < number else []
-                    begin = number + 1
-            found += [IdRange(begin, last)] if begin <= last else []
-        return Cursor(tuple(found))
+            start = first
+            for seen_id in seen_ids:
+                if start <= seen_id <= last:
+                    ranges += [IdRange(start, seen_id - 1)] if start < seen_id else []
+                    start = seen_id + 1
+            ranges += [IdRange(start, last)] if start <= last else []
+        return Cursor(tuple(ranges))
 
     def skip_before(self, event_id: int) -> "Cursor":
-        """Give what is unseen when nothing before this number is waited for."""
-        return Cursor(tuple(IdRange(max(one.first, event_id), one.last) for one in self.ranges if one.last >= event_id))
+        """Return the ids still unseen when the gaps before this id are given up."""
+        return Cursor(tuple(IdRange(max(first, event_id), last) for first, last in self.ranges if last >= event_id))
 
     def intersect(self, other: "Cursor") -> "Cursor":
-        """Give what is unseen to this and to the other."""
-        found = [
-            IdRange(max(a.first, b.first), min(a.last, b.last))
-            for a in self.ranges
-            for b in other.ranges
-            if max(a.first, b.first) <= min(a.last, b.last)
-        ]
-        return Cursor(tuple(found))
+        """Return the ids that neither this cursor nor the other has seen."""
+        overlaps = (IdRange(max(a.first, b.first), min(a.last, b.last)) for a in self.ranges for b in other.ranges)
+        return Cursor(tuple(overlap for overlap in overlaps if overlap.first <= overlap.last))
 
 
 def is_event_id(value: str) -> bool:
@@ -115,7 +113,10 @@ def is_event_id(value: str) -> bool:
 
 @dataclass(frozen=True)
 class Changes:
-    """What happened: the events, the visits among them as they now are, and what is unseen after that."""
+    """New events, the bookings among them as they are now, by id, and the cursor after them.
+
+    With ``is_truncated`` there are more events than one poll reads.
+    """
 
     events: list[Row]
     bookings: dict[int, Row]
@@ -125,12 +126,12 @@ class Changes:
 
 @dataclass(eq=False)
 class Subscriber:
-    """Somebody who watches. Their queue holds a few batches; None ends it."""
+    """A client of the feed. Its queue holds a few batches of changes; None ends it."""
 
     queue: "Queue[Changes | None]" = field(default_factory=lambda: Queue(MAX_QUEUED_BATCHES))
 
     def deliver(self, changes: Changes | None) -> None:
-        """Put news where this reader finds it; one who is too slow is sent away, and misses nothing by coming again."""
+        """Queue changes. A subscriber whose queue is full is disconnected; it reconnects with its cursor."""
         try:
             self.queue.put_nowait(changes)
         except QueueFull:
@@ -140,24 +141,30 @@ class Subscriber:
 
 
 async def poll(reader: Reader, cursor: Cursor) -> tuple[Changes, int]:
-    """Read what is unseen, as much as goes at once, and the oldest transaction that still ran at that moment."""
+    """Return the unseen events, up to a limit, and the id of the oldest transaction that ran at that moment."""
     firsts, lasts = zip(*cursor.ranges, strict=True)
     rows = await reader.fetch(SELECT_UNSEEN, firsts=list(firsts), lasts=list(lasts), limit=MAX_EVENTS_PER_POLL)
     events = [row for row in rows if row["id"] is not None]
-    numbers = {row["row_id"] for row in events if row["table_name"] == "bookings"}
-    visits = {row["id"]: row for row in await calendar.bookings_by_id(reader, numbers)}
-    is_too_much = len(events) == MAX_EVENTS_PER_POLL
-    return Changes(events, visits, cursor.without(row["id"] for row in events), is_too_much), rows[0]["oldest"]
+    booking_ids = {event["row_id"] for event in events if event["table_name"] == "bookings"}
+    bookings = {row["id"]: row for row in await calendar.bookings_by_id(reader, booking_ids)}
+    changes = Changes(
+        events,
+        bookings,
+        cursor.without(event["id"] for event in events),
+        is_truncated=len(events) == MAX_EVENTS_PER_POLL,
+    )
+    return changes, rows[0]["oldest_transaction"]
 
 
 class ChangeFeed:
-    """Reads history while anybody watches, and tells all of them."""
+    """Polls history while there are subscribers, and delivers new events to each of them."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.subscribers: set[Subscriber] = set()
         self.cursor = Cursor((IdRange(1, OPEN_END),))
-        self._gaps: list[tuple[int, int]] = []  # a transaction number, and before which number of history it holds
+        # (transaction id, event id): only transactions older than the first can fill gaps before the second
+        self._gaps: list[tuple[int, int]] = []
         self._gaps_recorded_before = 0
         self._task: Task[None] | None = None
         self._start_lock = asyncio.Lock()
@@ -165,27 +172,27 @@ class ChangeFeed:
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[Subscriber]:
-        """Tell somebody what happens, as long as the block runs."""
-        reader = Subscriber()
+        """Deliver changes to a new subscriber while the block runs."""
+        subscriber = Subscriber()
         async with self._start_lock:
             if self._task is None and not self._is_closed:
                 await self._start()
                 self._task = asyncio.create_task(self._run())
-            self.subscribers.add(reader)
+            self.subscribers.add(subscriber)
         if self._is_closed:
-            reader.deliver(None)
+            subscriber.deliver(None)
         try:
-            yield reader
+            yield subscriber
         finally:
-            self.subscribers.discard(reader)
+            self.subscribers.discard(subscriber)
             if not self.subscribers:
                 self._stop()
 
     def close(self) -> None:
-        """Send everybody away, and read no more."""
+        """Disconnect all subscribers and stop polling."""
         self._is_closed = True
-        for reader in self.subscribers:
-            reader.deliver(None)
+        for subscriber in self.subscribers:
+            subscriber.deliver(None)
         self._stop()
 
     def _stop(self) -> None:
@@ -194,50 +201,50 @@ class ChangeFeed:
         self._task = None
 
     async def _start(self) -> None:
-        """Begin at what is there by now. Numbers that are missing of late may be of transactions still at work."""
+        """Start at the current end of history. Ids missing among the latest may belong to running transactions."""
         rows = await self.database.fetch(SELECT_LATEST_IDS, limit=GAP_WINDOW)
-        numbers = sorted(row["id"] for row in rows)
-        first = numbers[0] if len(numbers) == GAP_WINDOW else 1
-        self.cursor = Cursor((IdRange(first, OPEN_END),)).without(numbers)
+        latest_ids = sorted(row["id"] for row in rows)
+        first = latest_ids[0] if len(latest_ids) == GAP_WINDOW else 1
+        self.cursor = Cursor((IdRange(first, OPEN_END),)).without(latest_ids)
         self._gaps, self._gaps_recorded_before = [], 0
 
     async def _run(self) -> None:
-        is_more = False
+        is_truncated = False
         while True:
             try:
-                is_more = await self._poll()
+                is_truncated = await self._poll()
             except no.Busy:
-                log.warning("The database was busy; news come later.")
+                log.warning("The database is busy; the change feed retries.")
                 await asyncio.sleep(RETRY_DELAY_SECONDS)
             except Exception:
-                # Whoever watches waits; nothing is lost, for what is unseen stays so.
-                log.exception("News could not be read; they come later.")
+                # Subscribers wait. Nothing is lost: the cursor keeps what is unseen.
+                log.exception("The change feed cannot read history; it retries.")
                 await asyncio.sleep(RETRY_DELAY_SECONDS)
-            await asyncio.sleep(0 if is_more else POLL_INTERVAL_SECONDS)
+            await asyncio.sleep(0 if is_truncated else POLL_INTERVAL_SECONDS)
 
     async def _poll(self) -> bool:
-        """Read on and tell; say whether there is more already."""
-        news, oldest = await poll(self.database, self.cursor)
-        self.cursor = news.cursor
-        if not news.is_truncated:
-            self._close_gaps(oldest)
+        """Read and deliver new events. Return whether there are more."""
+        changes, oldest_transaction = await poll(self.database, self.cursor)
+        self.cursor = changes.cursor
+        if not changes.is_truncated:
+            self._close_gaps(oldest_transaction)
         await self._record_gap()
-        if news.events:
-            for reader in [*self.subscribers]:
-                reader.deliver(Changes(news.events, news.bookings, self.cursor, news.is_truncated))
-        return news.is_truncated
+        if changes.events:
+            for subscriber in [*self.subscribers]:
+                subscriber.deliver(replace(changes, cursor=self.cursor))
+        return changes.is_truncated
 
-    def _close_gaps(self, oldest: int) -> None:
-        """Wait no longer for numbers that nobody holds any more."""
-        for number, before in [*self._gaps]:
-            if number < oldest:
-                self.cursor = self.cursor.skip_before(before)
-                self._gaps.remove((number, before))
+    def _close_gaps(self, oldest_transaction: int) -> None:
+        """Drop the gaps whose transactions have all ended."""
+        for transaction_id, event_id in [*self._gaps]:
+            if transaction_id < oldest_transaction:
+                self.cursor = self.cursor.skip_before(event_id)
+                self._gaps.remove((transaction_id, event_id))
 
     async def _record_gap(self) -> None:
-        """Note which transactions may hold the numbers that are missing, if new ones are."""
+        """If there are new gaps, record a transaction id larger than that of any transaction that can fill them."""
         if len(self.cursor.ranges) > 1 and self.cursor.ranges[-2].first >= self._gaps_recorded_before:
-            before = self.cursor.next_id
-            taken = await self.database.fetch(ASSIGN_TRANSACTION_ID)
-            self._gaps.append((taken[0]["number"], before))
-            self._gaps_recorded_before = before
+            event_id = self.cursor.next_id
+            [transaction] = await self.database.fetch(ASSIGN_TRANSACTION_ID)
+            self._gaps.append((transaction["id"], event_id))
+            self._gaps_recorded_before = event_id
