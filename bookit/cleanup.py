@@ -1,4 +1,4 @@
-"""What nobody waits for: letting go of what has run out."""
+"""Background cleanup: expired holds, idempotency keys and refresh tokens."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -15,12 +15,12 @@ from bookit.db.pool import Database
 from bookit.people import sign_in
 from bookit.policy.permissions import Actor
 
-log = logging.getLogger("bookit.housekeeping")
+log = logging.getLogger("bookit.cleanup")
 INTERVAL_SECONDS = 3600
 
 
 async def clean_up(database: Database, *, now: datetime) -> None:
-    """Forget keys a day old and expired tokens, and cancel holds that ran out. Harmless to run twice at once."""
+    """Cancel expired holds and delete expired idempotency keys and tokens. Two processes may run it at once."""
     async with database.transaction(by=Actor("worker"), now=now) as session:
         await acts.expire_holds(session, now=now)
         await idempotency.delete_expired(session, now=now)
@@ -28,21 +28,21 @@ async def clean_up(database: Database, *, now: datetime) -> None:
 
 
 async def clean_up_periodically(database: Database, *, clock: Clock) -> None:
-    """Tidy now and every hour, for as long as this runs."""
+    """Clean up now and every hour, until cancelled."""
     while True:
         try:
             await clean_up(database, now=clock())
         except no.Busy:
-            log.warning("The database was busy; tidying up is left for the next hour.")
+            log.warning("The database is busy; cleanup runs again in an hour.")
         except Exception:
-            # What nobody waits for may fail, but must not take the server down with it.
-            log.exception("Tidying up failed; it is left for the next hour.")
+            # A failed cleanup must not stop the server.
+            log.exception("Cleanup failed; it runs again in an hour.")
         await anyio.sleep(INTERVAL_SECONDS)
 
 
 @asynccontextmanager
 async def run_in_background(database: Database, *, clock: Clock) -> AsyncIterator[None]:
-    """Keep tidy in the background while the block runs."""
+    """Clean up periodically in the background while the block runs."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: clean_up_periodically(database, clock=clock))
         yield

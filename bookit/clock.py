@@ -1,4 +1,4 @@
-"""The one place of the whole program that asks what time it is; everything else is told."""
+"""The only place that reads the system clock; all other code gets ``now`` as a parameter."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -7,5 +7,5 @@ Clock = Callable[[], datetime]
 
 
 def system_clock() -> datetime:
-    """Give the time now."""
+    """Return the current time, in UTC."""
     return datetime.now(UTC)

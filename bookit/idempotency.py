@@ -1,4 +1,4 @@
-"""Requests a client may send twice: the first answer is kept for a day, with what the request did, or not at all."""
+"""Idempotency keys: the response to a key's first request, stored for a day in the same transaction as its changes."""
 
 from datetime import datetime
 from typing import cast
@@ -13,14 +13,14 @@ from bookit.policy import limits
 from bookit.schema.tables import IdempotencyKey, table_of
 
 NOW = bindparam("now", type_=DateTime(timezone=True))
-EXPIRED_BEFORE = bindparam("over", type_=DateTime(timezone=True))
+EXPIRED_BEFORE = bindparam("expired_before", type_=DateTime(timezone=True))
 REQUEST_HASH = bindparam("request_hash", type_=String)
 MATCHES_KEY = (col(IdempotencyKey.user_id) == bindparam("user_id"), col(IdempotencyKey.key) == bindparam("key"))
 
 INSERT_KEY = insert(table_of(IdempotencyKey)).values(
     user_id=bindparam("user_id"), key=bindparam("key"), request_hash=REQUEST_HASH, created_at=NOW
 )
-# A second writer of the same key waits here until the first has committed, and then finds the key taken.
+# A concurrent request with the same key waits here until the first has committed, and then gets no row.
 CLAIM_KEY = INSERT_KEY.on_conflict_do_update(
     index_elements=["user_id", "key"],
     set_={"request_hash": REQUEST_HASH, "created_at": NOW, "status": None, "answer": None},
@@ -29,31 +29,37 @@ CLAIM_KEY = INSERT_KEY.on_conflict_do_update(
 SELECT_KEY = select(IdempotencyKey).where(*MATCHES_KEY)
 STORE_ANSWER = cast(
     "ClauseElement",
-    update(IdempotencyKey).where(*MATCHES_KEY).values(status=bindparam("code"), answer=bindparam("text")),
+    update(IdempotencyKey).where(*MATCHES_KEY).values(status=bindparam("new_status"), answer=bindparam("new_answer")),
 )
 DELETE_EXPIRED = delete(IdempotencyKey).where(col(IdempotencyKey.created_at) <= EXPIRED_BEFORE)
 
 
 async def claim(session: Session, *, user_id: int, key: str, request_hash: str, now: datetime) -> IdempotencyKey | None:
-    """Claim a key for this request; None: it is the first, so carry it out and ``keep`` the answer.
+    """Claim a key for this request. Return None if it is the first: run it and ``store`` the answer.
 
-    Otherwise the key as it was kept. Refuses a key that was used for another request.
+    Otherwise return the stored key with its answer. Raise ``KeyReused`` if the key belongs to another request.
     """
     if await session.fetch(
-        CLAIM_KEY, user_id=user_id, key=key, request_hash=request_hash, now=now, over=now - limits.IDEMPOTENCY_TTL
+        CLAIM_KEY,
+        user_id=user_id,
+        key=key,
+        request_hash=request_hash,
+        now=now,
+        expired_before=now - limits.IDEMPOTENCY_TTL,
     ):
         return None
-    first = IdempotencyKey(**(await session.fetch(SELECT_KEY, user_id=user_id, key=key))[0])
-    if first.request_hash != request_hash:
+    [row] = await session.fetch(SELECT_KEY, user_id=user_id, key=key)
+    stored = IdempotencyKey(**row)
+    if stored.request_hash != request_hash:
         raise no.KeyReused
-    return first
+    return stored
 
 
 async def store(session: Session, *, user_id: int, key: str, status: int, answer: str) -> None:
-    """Keep the answer that this key was first given."""
-    await session.fetch(STORE_ANSWER, user_id=user_id, key=key, code=status, text=answer)
+    """Store the answer to the first request with this key."""
+    await session.fetch(STORE_ANSWER, user_id=user_id, key=key, new_status=status, new_answer=answer)
 
 
 async def delete_expired(session: Session, *, now: datetime) -> None:
-    """Let go of the keys that are a day old."""
-    await session.fetch(DELETE_EXPIRED, over=now - limits.IDEMPOTENCY_TTL)
+    """Delete the keys that are older than ``IDEMPOTENCY_TTL``."""
+    await session.fetch(DELETE_EXPIRED, expired_before=now - limits.IDEMPOTENCY_TTL)

