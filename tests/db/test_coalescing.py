@@ -1,299 +1,236 @@
-"""Those who ask the same at once share an answer, which was begun after each of them asked."""
+"""Concurrent reads of the same query share one call, which begins after each caller has called."""
 
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import httpx2
 import pytest
 
 from bookit.db.coalescing import Coalescer
-from bookit.db.contention import KeyedQueue
 from bookit.schema.tables import Service
 from tests.conftest import JoinUser, Person
+from tests.support.polling import eventually, loop_turns
 
-Numbers = frozenset[Any]
+Keys = frozenset[Any]
 
 
-class Ledger:
-    """Something that is read slowly, and written meanwhile."""
+class Source:
+    """A value that is read slowly and written meanwhile."""
 
     def __init__(self) -> None:
-        self.written = 0
-        self.read: list[Numbers] = []
+        self.value = 0
+        self.loads: list[Keys] = []
         self.has_begun = asyncio.Event()
 
-    async def reading(self, about: Numbers) -> Mapping[Any, int]:
-        """Give what was written when this began."""
-        self.read.append(about)
+    async def load(self, keys: Keys) -> Mapping[Any, int]:
+        """Return the value as it was when this began."""
+        self.loads.append(keys)
         self.has_begun.set()
-        found = self.written
-        await asyncio.sleep(0.001)
-        return dict.fromkeys(about, found)
+        value = self.value
+        await loop_turns(3)
+        return dict.fromkeys(keys, value)
 
 
-async def test_all_who_ask_at_once_are_answered_together() -> None:
-    gathering, ledger = Coalescer(), Ledger()
+async def test_concurrent_callers_share_one_load() -> None:
+    coalescer, source = Coalescer(), Source()
 
-    found = await asyncio.gather(*(gathering.load("page", ledger.reading) for _ in range(100)))
+    results = await asyncio.gather(*(coalescer.load("page", source.load) for _ in range(100)))
 
-    assert (found, ledger.read) == ([0] * 100, [frozenset({None})])
-
-
-async def test_all_who_ask_while_one_is_answered_are_answered_together() -> None:
-    gathering, ledger = Coalescer(), Ledger()
-    first = asyncio.create_task(gathering.load("rows", ledger.reading, 0))
-    await ledger.has_begun.wait()
-    ledger.written = 5
-
-    found = await asyncio.gather(*(gathering.load("rows", ledger.reading, n % 10) for n in range(50)))
-
-    assert (await first, found) == (0, [5] * 50)
-    assert ledger.read == [frozenset({0}), frozenset(range(10))]
+    assert (results, source.loads) == ([0] * 100, [frozenset({None})])
 
 
-async def test_other_questions_do_not_wait_for_each_other() -> None:
-    gathering, gate = Coalescer(), asyncio.Event()
+async def test_callers_during_a_load_share_the_next_one() -> None:
+    coalescer, source = Coalescer(), Source()
+    first = asyncio.create_task(coalescer.load("rows", source.load, 0))
+    await source.has_begun.wait()
+    source.value = 5
 
-    async def slow(about: Numbers) -> Mapping[Any, str]:
+    results = await asyncio.gather(*(coalescer.load("rows", source.load, number % 10) for number in range(50)))
+
+    assert (await first, results) == (0, [5] * 50)
+    assert source.loads == [frozenset({0}), frozenset(range(10))]
+
+
+async def test_different_queries_do_not_wait_for_each_other() -> None:
+    coalescer, gate = Coalescer(), asyncio.Event()
+
+    async def slow(keys: Keys) -> Mapping[Any, str]:
         await gate.wait()
-        return dict.fromkeys(about, "slow")
+        return dict.fromkeys(keys, "slow")
 
-    async def quick(about: Numbers) -> Mapping[Any, str]:
-        return dict.fromkeys(about, "quick")
+    async def quick(keys: Keys) -> Mapping[Any, str]:
+        return dict.fromkeys(keys, "quick")
 
-    waits = asyncio.create_task(gathering.load("slow", slow))
-    await asyncio.sleep(0)
+    waiting = asyncio.create_task(coalescer.load("slow", slow))
+    await loop_turns(1)
 
-    assert await gathering.load("quick", quick) == "quick"
+    assert await coalescer.load("quick", quick) == "quick"
     gate.set()
-    assert await waits == "slow"
+    assert await waiting == "slow"
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_an_answer_is_never_older_than_its_question(seed: int) -> None:
-    gathering, ledger, chance = Coalescer(), Ledger(), random.Random(seed)
-    asked = 0
+async def test_a_result_is_never_older_than_the_call(seed: int) -> None:
+    coalescer, source, chance = Coalescer(), Source(), random.Random(seed)
+    calls = 0
 
     async def writer() -> None:
         for _ in range(100):
-            ledger.written += 1
-            await asyncio.sleep(chance.random() / 1000)
+            source.value += 1
+            await loop_turns(chance.randrange(1, 6))
 
     async def reader() -> None:
-        nonlocal asked
+        nonlocal calls
         for _ in range(20):
-            asked, before = asked + 1, ledger.written
-            assert await gathering.load("page", ledger.reading, chance.randrange(3)) >= before
-            await asyncio.sleep(chance.choice([0, 0, chance.random() / 500]))
+            calls, before = calls + 1, source.value
+            assert await coalescer.load("page", source.load, chance.randrange(3)) >= before
+            await loop_turns(chance.choice([0, 0, chance.randrange(12)]))
 
     await asyncio.wait_for(asyncio.gather(writer(), *(reader() for _ in range(10))), 10)
 
-    assert len(ledger.read) < asked == 200
+    assert len(source.loads) < calls == 200
 
 
-async def test_who_asks_between_two_rounds_is_not_forgotten() -> None:
-    gathering, ledger = Coalescer(), Ledger()
+async def test_callers_between_two_loads_are_answered() -> None:
+    coalescer, source = Coalescer(), Source()
 
-    async def asks_again() -> int:
-        await gathering.load("page", ledger.reading)
-        ledger.written += 1
-        return int(await gathering.load("page", ledger.reading))
+    async def call_twice() -> int:
+        await coalescer.load("page", source.load)
+        source.value += 1
+        return int(await coalescer.load("page", source.load))
 
-    found = await asyncio.wait_for(asyncio.gather(*(asks_again() for _ in range(30))), 5)
+    results = await asyncio.wait_for(asyncio.gather(*(call_twice() for _ in range(30))), 5)
 
-    assert min(found) >= 1
+    assert min(results) >= 1
 
 
-async def test_what_an_answer_raises_all_of_its_round_meet_and_nobody_after_them() -> None:
-    gathering, ledger = Coalescer(), Ledger()
+async def test_an_error_reaches_its_whole_batch_and_no_later_caller() -> None:
+    coalescer, source = Coalescer(), Source()
 
-    async def fails(about: Numbers) -> Mapping[Any, int]:
-        await asyncio.sleep(0.001)
-        raise ZeroDivisionError(sorted(about))
+    async def fail(keys: Keys) -> Mapping[Any, int]:
+        await loop_turns(1)
+        raise ZeroDivisionError(sorted(keys))
 
-    found = await asyncio.gather(*(gathering.load("rows", fails, n) for n in range(4)), return_exceptions=True)
+    calls = (coalescer.load("rows", fail, number) for number in range(4))
+    results = await asyncio.gather(*calls, return_exceptions=True)
 
-    assert [repr(one) for one in found] == ["ZeroDivisionError([0, 1, 2, 3])"] * 4
-    assert await gathering.load("rows", ledger.reading, 1) == 0
+    assert [repr(result) for result in results] == ["ZeroDivisionError([0, 1, 2, 3])"] * 4
+    assert await coalescer.load("rows", source.load, 1) == 0
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
-@pytest.mark.parametrize("leaves", range(4), ids=["who asked", "who joined", "who began a round", "who joined it"])
-async def test_nobody_who_leaves_takes_the_answer_from_the_others(leaves: int, has_begun: bool) -> None:
-    gathering, ledger = Coalescer(), Ledger()
-    asks = [asyncio.create_task(gathering.load("page", ledger.reading)) for _ in range(2)]
+@pytest.mark.parametrize("cancelled", range(4), ids=["first", "joined", "first of the next", "joined the next"])
+async def test_a_cancelled_caller_takes_no_result_from_the_others(cancelled: int, has_begun: bool) -> None:
+    coalescer, source = Coalescer(), Source()
+    calls = [asyncio.create_task(coalescer.load("page", source.load)) for _ in range(2)]
     if has_begun:
-        await ledger.has_begun.wait()
-    asks += [asyncio.create_task(gathering.load("page", ledger.reading)) for _ in range(2)]
-    await asyncio.sleep(0)
+        await source.has_begun.wait()
+    calls += [asyncio.create_task(coalescer.load("page", source.load)) for _ in range(2)]
+    await loop_turns(1)
 
-    asks[leaves].cancel()
-    found = await asyncio.wait_for(asyncio.gather(*asks, return_exceptions=True), 5)
+    calls[cancelled].cancel()
+    results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
 
-    stays = [one for number, one in enumerate(found) if number != leaves]
-    assert (stays, type(found[leaves])) == ([0, 0, 0], asyncio.CancelledError)
+    others = [result for number, result in enumerate(results) if number != cancelled]
+    assert (others, type(results[cancelled])) == ([0, 0, 0], asyncio.CancelledError)
 
 
-async def test_a_round_that_is_ended_from_outside_leaves_nobody_waiting_for_ever() -> None:
-    gathering, ledger = Coalescer(), Ledger()
-    first = asyncio.create_task(gathering.load("page", ledger.reading))
-    await ledger.has_begun.wait()
-    answering = [task for task in asyncio.all_tasks() if "Coalescer._run" in repr(task.get_coro())]
-    next_one = asyncio.create_task(gathering.load("page", ledger.reading))
-    await asyncio.sleep(0)
+async def test_a_load_cancelled_from_outside_leaves_no_caller_waiting() -> None:
+    coalescer, source = Coalescer(), Source()
+    first = asyncio.create_task(coalescer.load("page", source.load))
+    await source.has_begun.wait()
+    tasks = [task for task in asyncio.all_tasks() if "Coalescer._run" in repr(task.get_coro())]
+    second = asyncio.create_task(coalescer.load("page", source.load))
+    await loop_turns(1)
 
-    answering[0].cancel()
+    tasks[0].cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
 
-    assert await asyncio.wait_for(gathering.load("page", ledger.reading), 5) == 0
-    assert await asyncio.wait_for(next_one, 5) == 0
+    assert await asyncio.wait_for(coalescer.load("page", source.load), 5) == 0
+    assert await asyncio.wait_for(second, 5) == 0
 
 
-class Taken(Exception):
-    """All places are gone."""
+# At the API.
 
-
-class Room:
-    """Somewhere that takes so many, one after another."""
-
-    def __init__(self, places: int) -> None:
-        self.places = places
-        self.tries = 0
-
-    async def enter(self) -> int:
-        """Take a place; refuses when there was none at the beginning."""
-        self.tries += 1
-        is_full = not self.places
-        await asyncio.sleep(0.001)
-        if is_full:
-            raise Taken
-        self.places -= 1
-        return self.places
-
-
-@pytest.mark.parametrize("places", [0, 1, 3])
-async def test_of_many_who_want_the_same_only_one_finds_it_gone(places: int) -> None:
-    turns, room = KeyedQueue(), Room(places)
-
-    wants = (turns.run("slot", room.enter, shared_error=Taken) for _ in range(50))
-    found = await asyncio.wait_for(asyncio.gather(*wants, return_exceptions=True), 5)
-
-    assert (sum(type(one) is Taken for one in found), room.places) == (50 - places, 0)
-    assert room.tries == places + 1 + (places == 0)  # Of none, the first began before the others came.
-
-
-async def test_who_comes_while_it_is_found_gone_tries_anew() -> None:
-    turns, room = KeyedQueue(), Room(0)
-    first = asyncio.create_task(turns.run("slot", room.enter, shared_error=Taken))
-    await asyncio.sleep(0)
-    room.places = 1  # Somebody cancelled, after the first had looked and before the second came.
-
-    assert await turns.run("slot", room.enter, shared_error=Taken) == 0
-    with pytest.raises(Taken):
-        await first
-
-
-async def test_other_refusals_are_ones_own() -> None:
-    turns, met = KeyedQueue(), list[int]()
-
-    async def act(number: int) -> None:
-        await asyncio.sleep(0)
-        met.append(number)
-        raise ZeroDivisionError
-
-    wants = (turns.run("slot", partial(act, number), shared_error=Taken) for number in range(5))
-    found = await asyncio.gather(*wants, return_exceptions=True)
-
-    assert ([type(one) for one in found], met) == ([ZeroDivisionError] * 5, [0, 1, 2, 3, 4])
-
-
-@pytest.mark.parametrize("leaves", range(4))
-@pytest.mark.parametrize("ticks", range(12))
-async def test_nobody_who_leaves_keeps_the_others_waiting(leaves: int, ticks: int) -> None:
-    turns, room = KeyedQueue(), Room(10)
-    wants = [asyncio.create_task(turns.run("slot", room.enter, shared_error=Taken)) for _ in range(5)]
-    for _ in range(ticks):
-        await asyncio.sleep(0.0003)
-
-    wants[leaves].cancel()
-    found = await asyncio.wait_for(asyncio.gather(*wants, return_exceptions=True), 5)
-
-    assert sum(isinstance(one, int) for one in found) == 10 - room.places >= 4
-    assert await turns.run("slot", room.enter, shared_error=Taken) == room.places
-
-
-Read = Callable[[httpx2.Response], str]
+GetTitle = Callable[[httpx2.Response], str]
 
 
 @pytest.mark.parametrize(
-    ("path", "read"),
+    ("path", "get_title"),
     [
-        ("/services/1", lambda answer: answer.json()["title"]),
-        ("/services", lambda answer: answer.json()[0]["title"]),
-        ("/services?limit=1&q=cut", lambda answer: answer.json()[0]["title"]),
+        ("/services/1", lambda response: response.json()["title"]),
+        ("/services", lambda response: response.json()[0]["title"]),
+        ("/services?limit=1&q=cut", lambda response: response.json()[0]["title"]),
     ],
 )
-async def test_everybody_reads_what_was_written_before_they_asked(
-    path: str, read: Read, ada: Person, visitor: httpx2.AsyncClient, haircut: Service
+async def test_every_read_sees_what_was_written_before_it(
+    path: str, get_title: GetTitle, ada: Person, visitor: httpx2.AsyncClient, haircut: Service
 ) -> None:
     written = 0
 
-    async def owner() -> None:
+    async def write() -> None:
         nonlocal written
         for number in range(1, 31):
-            answer = await ada.request("PATCH", f"/services/{haircut.id}", json={"title": f"Haircut {number:03}"})
-            assert answer.status_code == 200
+            response = await ada.request("PATCH", f"/services/{haircut.id}", json={"title": f"Haircut {number:03}"})
+            assert response.status_code == 200
             written = number
-            assert read(await visitor.get(path)) == f"Haircut {number:03}"
+            assert get_title(await visitor.get(path)) == f"Haircut {number:03}"
 
-    async def anybody() -> None:
+    async def read() -> None:
         while written < 30:
             before = f"Haircut {written:03}" if written else "Haircut"
-            assert read(await visitor.get(path)) >= before
+            assert get_title(await visitor.get(path)) >= before
 
-    await asyncio.wait_for(asyncio.gather(owner(), *(anybody() for _ in range(8))), 60)
+    await asyncio.wait_for(asyncio.gather(write(), *(read() for _ in range(8))), 60)
 
 
-async def test_who_is_shut_out_is_shut_out_at_once(tom: Person, ada: Person, eve: Person) -> None:
-    is_shut = False
+async def test_a_session_that_ends_has_ended_for_every_later_read(tom: Person, ada: Person, eve: Person) -> None:
+    is_ended = False
     stop = asyncio.Event()
+    customers = (tom, tom, eve, ada) * 3
+    reads = [0] * len(customers)
 
-    async def reads(person: Person) -> None:
+    async def read(number: int, person: Person) -> None:
         while not stop.is_set():
-            was_shut = is_shut
-            answer = await person.request("GET", "/me")
-            assert (answer.status_code, answer.json().get("email")) == (200, person.user.email) or (
-                answer.status_code == 401 and person is tom
+            was_ended = is_ended
+            response = await person.request("GET", "/me")
+            assert (response.status_code, response.json().get("email")) == (200, person.user.email) or (
+                response.status_code == 401 and person is tom
             )
-            assert not (was_shut and person is tom and answer.status_code == 200)
+            assert not (was_ended and person is tom and response.status_code == 200)
+            reads[number] += 1
 
-    async def owner() -> None:
-        nonlocal is_shut
-        await asyncio.sleep(0.05)
-        password = {"password": "another one entirely", "current_password": "correct horse"}
-        assert (await tom.request("PATCH", "/me", json=password)).status_code == 200
-        is_shut = True
-        await asyncio.sleep(0.1)
+    async def all_read_again(times: int) -> None:
+        before = [*reads]
+        await eventually(lambda: all(now >= then + times for now, then in zip(reads, before, strict=True)))
+
+    async def change_password() -> None:
+        nonlocal is_ended
+        await all_read_again(3)
+        passwords = {"password": "another one entirely", "current_password": "correct horse"}
+        assert (await tom.request("PATCH", "/me", json=passwords)).status_code == 200
+        is_ended = True
+        await all_read_again(3)
         stop.set()
 
-    await asyncio.wait_for(asyncio.gather(owner(), *(reads(one) for one in (tom, tom, eve, ada) * 3)), 60)
+    readers = (read(number, person) for number, person in enumerate(customers))
+    await asyncio.wait_for(asyncio.gather(change_password(), *readers), 60)
     assert (await tom.request("GET", "/me")).status_code == 401
 
 
-async def test_everybody_who_asks_at_once_gets_their_own(join: JoinUser, haircut: Service) -> None:
+async def test_concurrent_readers_each_get_their_own_rows(join: JoinUser, haircut: Service) -> None:
     customers = [await join(f"Customer{number}") for number in range(5)]
     for hour in range(20):
         visit = {"service_id": haircut.id, "start_time": f"2030-01-{8 + hour // 10:02}T{8 + hour % 10:02}:00:00Z"}
-        assert (await customers[hour * hour % 5].asks("POST", "/bookings", json=visit)).status_code == 201
+        assert (await customers[hour * hour % 5].request("POST", "/bookings", json=visit)).status_code == 201
     paths = ["/bookings", "/bookings?limit=2", "/bookings?limit=100", "/bookings?status=pending", "/bookings/1", "/me"]
-    asked = [(person, path) for person in customers for path in paths] * 3
-    alone = [(await person.asks("GET", path)).content for person, path in asked]
+    requests = [(person, path) for person in customers for path in paths] * 3
+    one_by_one = [(await person.request("GET", path)).content for person, path in requests]
 
-    together = await asyncio.gather(*(person.asks("GET", path) for person, path in asked))
+    responses = await asyncio.gather(*(person.request("GET", path) for person, path in requests))
 
-    assert [answer.content for answer in together] == alone
-    assert len({answer.content for answer in together}) > len(paths)
+    assert [response.content for response in responses] == one_by_one
+    assert len({response.content for response in responses}) > len(paths)

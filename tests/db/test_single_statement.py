@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import ClauseElement, text
-from sqlmodel import SQLModel, col, select
+from sqlmodel import SQLModel
 
 from bookit import records
 from bookit import refusals as no
@@ -16,13 +16,13 @@ from bookit.db.statements import Row, build_delete, build_insert, build_select_b
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service
 from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person
+from tests.db.conftest import resource, resource_names
 
 INSERT_RESOURCE = text(f"""
 {SET_AUDIT_CTE}
 INSERT INTO resources (name, timezone, capacity)
 SELECT :name, 'UTC', :capacity FROM audit_context WHERE is_set RETURNING id
 """)
-NAMES = select(Resource.name).order_by(col(Resource.id))
 EVENTS = text("SELECT actor_id, actor, door, reason, notify_customer, request_id FROM events ORDER BY id")
 UNAUDITED_WRITES = [
     build_insert(Resource, ("name", "timezone")),
@@ -39,10 +39,6 @@ UNAUDITED_WRITES = [
 
 async def last_event(database: Database) -> Row:
     return (await database.fetch(EVENTS))[-1]
-
-
-async def names(database: Database) -> list[str]:
-    return [row["name"] for row in await database.fetch(NAMES)]
 
 
 def test_it_offers_reads_and_fetch_alone() -> None:
@@ -75,13 +71,13 @@ async def test_two_inserts_with_a_reason_keep_no_row_without_its_actor(database:
         async with database.single_statement(by=OWNER, now=NOW) as statement:
             session: Any = statement
             await session.set_reason("a reason")
-            await session.insert(Resource(name="Room", timezone="UTC"))
-            await session.insert(Resource(name="Hall", timezone="UTC", capacity=0))
+            await session.insert(resource("Room"))
+            await session.insert(resource("Hall", capacity=0))
 
     with pytest.raises(AttributeError):
         await act()
 
-    assert await names(database) == []
+    assert await resource_names(database) == []
     assert await database.fetch(EVENTS) == []
 
 
@@ -91,7 +87,7 @@ async def test_a_write_without_the_audit_context_is_refused(database: Database, 
         with pytest.raises(RuntimeError, match="must begin with SET_AUDIT_CTE"):
             await statement.fetch(write, name="Room", timezone="UTC", id=1, the_id=1)
 
-    assert await names(database) == []
+    assert await resource_names(database) == []
 
 
 async def test_its_event_has_actor_door_reason_and_request(database: Database) -> None:
@@ -135,7 +131,7 @@ async def test_a_second_write_is_refused(database: Database) -> None:
         with pytest.raises(RuntimeError, match="has already written"):
             await statement.fetch(INSERT_RESOURCE, name="Hall", capacity=1)
 
-    assert await names(database) == ["Room"]
+    assert await resource_names(database) == ["Room"]
 
 
 async def test_a_violated_constraint_is_its_refusal_and_leaves_nothing(database: Database) -> None:
@@ -143,7 +139,7 @@ async def test_a_violated_constraint_is_its_refusal_and_leaves_nothing(database:
         async with database.single_statement(by=OWNER, now=NOW) as statement:
             await statement.fetch(INSERT_RESOURCE, name="Room", capacity=0)
 
-    assert await names(database) == []
+    assert await resource_names(database) == []
     assert await database.fetch(EVENTS) == []
 
 
@@ -186,7 +182,7 @@ async def test_in_a_transaction_its_audit_fields_hold_until_the_end(database: Da
         await session.set_reason("The first reason")
         await session.fetch(INSERT_RESOURCE, name="Room", capacity=1)
         await session.fetch(INSERT_RESOURCE, audit={"reason": "The second reason"}, name="Hall", capacity=1)
-        await session.insert(Resource(name="Yard", timezone="UTC"))
+        await session.insert(resource("Yard"))
         await session.fetch(INSERT_RESOURCE, name="Loft", capacity=1)
         await session.fetch(
             build_update(Resource, ("name",)), audit={"reason": "The third reason"}, the_id=1, name="Attic"
@@ -202,4 +198,4 @@ async def test_a_transaction_rolls_its_statement_back(database: Database) -> Non
             await session.fetch(INSERT_RESOURCE, name="Room", capacity=1)
             raise no.Forbidden
 
-    assert await names(database) == []
+    assert await resource_names(database) == []
