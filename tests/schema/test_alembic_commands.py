@@ -12,9 +12,9 @@ import pytest
 from bookit.db.embedded import postgres
 from bookit.schema import revisions
 from tests.conftest import TEMPLATE_DATABASE, create_database
-from tests.db.test_embedded import is_running
 from tests.schema.test_schema import described
 from tests.schema.test_triggers import HAS_HISTORY
+from tests.support.embedded import is_running
 from tests.support.scratch_project import ScratchProject
 
 NOTHING_TO_DO = (0, "No new upgrade operations detected.\n", "")
