@@ -42,7 +42,7 @@ OBJECTS = text("""
       FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
      WHERE relnamespace = CAST(:schema AS regnamespace) AND NOT tgisinternal
 """)
-# In the order in which they are made; a migration takes them away in the opposite order.
+# In the order in which they are created; they are dropped in the opposite order.
 KINDS = ("function", "table", "constraint", "index", "trigger")
 CREATE = {
     "constraint": "ALTER TABLE {table} ADD CONSTRAINT {name} {definition}",

@@ -62,8 +62,8 @@ def database() -> Iterator[str]:
         raise CommandError(error.message) from None
 
 
-if given := context.config.attributes.get("url"):
-    run(given)
+if bookit_url := context.config.attributes.get("url"):
+    run(bookit_url)
 elif context.is_offline_mode():
     configure(dialect_name="postgresql")
     with context.begin_transaction():

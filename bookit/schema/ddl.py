@@ -14,7 +14,7 @@ PREREQUISITES_SQL, FUNCTIONS_SQL = (
 
 
 def create_triggers(metadata: MetaData, connection: Connection, **_: object) -> None:
-    """Give every audited table its triggers."""
+    """Create the triggers of every audited table."""
     for table in triggers.audited(metadata):
         for statement in triggers.create_triggers(table):
             connection.exec_driver_sql(statement)

@@ -17,7 +17,7 @@ OPTIONAL_TEXT_PATTERN = r"^[^\x00]*$"  # PostgreSQL stores every character but N
 DOMAIN_LABEL = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 EMAIL_PATTERN = rf"^[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{DOMAIN_LABEL}([.]{DOMAIN_LABEL})+$"
 EMAIL_PATTERN_SQL = EMAIL_PATTERN.replace("'", "''")
-# SQLModel drops a pattern given to its Field, and keeps one given with the type.
+# SQLModel ignores the pattern of a Field, and uses the pattern of a type.
 RequiredText = Annotated[str, StringConstraints(pattern=REQUIRED_TEXT_PATTERN)]
 OptionalText = Annotated[str, StringConstraints(pattern=OPTIONAL_TEXT_PATTERN)]
 Email = Annotated[str, StringConstraints(pattern=EMAIL_PATTERN)]

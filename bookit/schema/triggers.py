@@ -33,7 +33,7 @@ def audited(metadata: MetaData) -> list[Table]:
 
 
 def create_triggers(table: Table) -> Iterator[str]:
-    """Return the statements that give a table its triggers. Raise TypeError if it cannot have them."""
+    """Return the statements that create the triggers of a table. Raise TypeError if it cannot have them."""
     missing = {"id", "version"} - set(table.columns.keys())
     if missing:
         columns = " and no ".join(sorted(missing))

@@ -17,6 +17,7 @@ from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.db.statements import Row
 from bookit.policy.permissions import Actor
+from bookit.schema import triggers
 from bookit.schema.tables import (
     Booking,
     CalendarException,
@@ -317,9 +318,7 @@ async def test_an_act_that_would_rewrite_history_is_refused(business: Database, 
     assert await business.fetch(LAST, most=1) == [event.model_dump()]
 
 
-@pytest.mark.parametrize(
-    "table", ["users", "services", "resources", "bookings", "reviews", "opening_hours", "calendar_exceptions"]
-)
+@pytest.mark.parametrize("table", [table.name for table in triggers.audited(SQLModel.metadata)])
 def test_a_table_that_is_remembered_cannot_be_emptied_at_one_blow(empty: str, table: str) -> None:
     with psycopg.connect(empty) as console, pytest.raises(psycopg.errors.CheckViolation) as caught:
         console.execute(f"TRUNCATE {table} CASCADE")

@@ -1,4 +1,4 @@
-"""A business in which nothing is booked, and those who are about to book."""
+"""A business without bookings, and the consoles and customers that will book there."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,30 +15,30 @@ from tests.support.races import BUSINESS, WRITERS, Console
 
 @pytest.fixture
 def console(empty: str) -> Iterator[Console]:
-    """Open a console of a business with sixty-four customers, and nothing booked."""
+    """Open a console on a business with sixty-four customers and no bookings."""
     with psycopg.connect(empty, autocommit=True) as connection:
         connection.execute(BUSINESS)
         yield connection
 
 
-def open_consoles(url: str, number: int, on_leaving: ExitStack) -> list[Console]:
-    return [on_leaving.enter_context(psycopg.connect(url, autocommit=True)) for _ in range(number)]
+def open_consoles(url: str, number: int, stack: ExitStack) -> list[Console]:
+    return [stack.enter_context(psycopg.connect(url, autocommit=True)) for _ in range(number)]
 
 
 @pytest.fixture
 def two_writers(console: Console, database_url: str) -> Iterator[list[Console]]:
-    """Give mine, yours, and one that looks on."""
-    with ExitStack() as on_leaving:
-        yield [*open_consoles(database_url, 2, on_leaving), console]
+    """Return two consoles that write and one that watches."""
+    with ExitStack() as stack:
+        yield [*open_consoles(database_url, 2, stack), console]
 
 
 @pytest.fixture
 def consoles(console: Console, database_url: str, server: str) -> Iterator[list[Console]]:
-    """Give sixty-four. One PostgreSQL has too few for all workers at once, so these take turns."""
-    with ExitStack() as on_leaving:
-        [turn] = open_consoles(server, 1, on_leaving)
+    """Return sixty-four consoles. PostgreSQL has too few connections for all workers, so the workers take turns."""
+    with ExitStack() as stack:
+        [turn] = open_consoles(server, 1, stack)
         turn.execute("SELECT pg_advisory_lock(64)")
-        yield [console, *open_consoles(database_url, WRITERS - 1, on_leaving)]
+        yield [console, *open_consoles(database_url, WRITERS - 1, stack)]
 
 
 @pytest.fixture

@@ -31,8 +31,8 @@ async def write(person: Person, at: int) -> list[tuple[int, str]]:
         met.append((booked.status_code, booked.text))
         if booked.status_code == 201:
             later = (start + HALF_HOUR * 3).isoformat()
-            wanted = {"start_time": later, "resource_id": (MAX, LEA)[at % 2]}
-            moved = await person.request("PATCH", f"/bookings/{booked.json()['id']}", json=wanted)
+            body = {"start_time": later, "resource_id": (MAX, LEA)[at % 2]}
+            moved = await person.request("PATCH", f"/bookings/{booked.json()['id']}", json=body)
             met.append((moved.status_code, moved.text))
     return met
 
@@ -79,13 +79,13 @@ async def test_two_people_do_the_same_at_once_and_one_of_them_is_told(database: 
     numbers = await bulk_scenario.fill_afternoon(database, 8)
     seen: dict[int, int | None] = dict.fromkeys(numbers, 1)
 
-    found = await asyncio.gather(
+    outcomes = await asyncio.gather(
         *(run_bulk(database, numbers, BulkAction.SHIFT, seen_versions=seen, minutes=15) for _ in range(4)),
         return_exceptions=True,
     )
 
-    assert sorted(type(one).__name__ for one in found) == ["NotAllPossible"] * 3 + ["list"]
-    for one in found:
+    assert sorted(type(one).__name__ for one in outcomes) == ["NotAllPossible"] * 3 + ["list"]
+    for one in outcomes:
         if isinstance(one, no.NotAllPossible):
             assert refusal_names(one.outcomes) == dict.fromkeys(numbers, "Stale")
     assert [row["start_time"] for row in (await fetch_bookings(database)).values()] == [

@@ -1,4 +1,4 @@
-"""Every constraint has a name and a refusal, and speaks it to whoever breaks it, whatever they break it with."""
+"""Every constraint has a name and a refusal, which is raised for every writer and every statement that breaks it."""
 
 import re
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ SAME_SLOT = """
 """
 ANOTHER_KEY = "INSERT INTO idempotency_keys (user_id, key, request_hash, created_at) VALUES ({}, 'k', 'h', now())"
 
-# Each constraint, the refusal it speaks, and ways to break it and nothing else.
+# Each constraint, the refusal it raises, and ways to break it and nothing else.
 WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
     ("users", "user_name_has_1_to_100_characters"): (
         no.NameNeeded,
@@ -228,7 +228,7 @@ NEEDED = [
     for column in table_of(table).columns
     if not (column.nullable or column.primary_key or column.name in FILLED_IN or column.table.name == "events")
 ]
-PROMISES = """
+CONSTRAINTS = """
     SELECT conrelid::regclass::text, conname FROM pg_constraint
      WHERE connamespace = 'public'::regnamespace AND contype IN ('c', 'f', 'u', 'x')
   UNION ALL
@@ -239,7 +239,7 @@ PROMISES = """
 
 
 def declared() -> list[tuple[str, Any]]:
-    """Give every constraint and unique index that the tables declare, primary keys aside."""
+    """Return every constraint and unique index that the tables declare, except primary keys."""
     return [
         (table.name, item)
         for table in SQLModel.metadata.sorted_tables
@@ -250,13 +250,13 @@ def declared() -> list[tuple[str, Any]]:
 
 @pytest.fixture
 def business(database: Database) -> Database:
-    """Give the database with a row in every table."""
+    """Return the database with a row in every table."""
     with psycopg.connect(database.url) as console:
         console.execute(BUSINESS)
     return database
 
 
-# Every constraint speaks.
+# Every constraint has its refusal.
 
 
 def test_every_constraint_is_named_and_carries_its_refusal() -> None:
@@ -271,9 +271,9 @@ def test_every_constraint_is_named_and_carries_its_refusal() -> None:
 
 def test_the_database_keeps_exactly_the_declared_constraints(database_url: str) -> None:
     with psycopg.connect(database_url) as console:
-        kept = console.execute(PROMISES).fetchall()
+        rows = console.execute(CONSTRAINTS).fetchall()
 
-    assert sorted(kept) == sorted((table, str(item.name)) for table, item in declared())
+    assert sorted(rows) == sorted((table, str(item.name)) for table, item in declared())
 
 
 def test_every_constraint_is_broken_below() -> None:
@@ -283,7 +283,7 @@ def test_every_constraint_is_broken_below() -> None:
 
 
 @pytest.mark.parametrize(("table", "constraint", "refusal", "statement"), BREAKING)
-async def test_a_broken_constraint_speaks_its_refusal_in_words_for_people(
+async def test_a_broken_constraint_raises_its_refusal_in_words_for_people(
     business: Database, table: str, constraint: str, refusal: type[no.Refusal], statement: str
 ) -> None:
     with pytest.raises(no.Refusal) as caught:

@@ -1,4 +1,4 @@
-"""The migrations build what the tables say, there and back again, one at a time and never waiting for ever."""
+"""The migrations build what the tables declare, up and down, one at a time, and never wait long for a lock."""
 
 import ast
 import re
@@ -54,28 +54,28 @@ EVERYTHING = f"""
 
 
 def described(console: Console) -> Schema:
-    """Tell everything BookIt made in a database, each thing by its kind and names."""
+    """Return everything that BookIt made in a database, by kind and names."""
     rows = console.execute(EVERYTHING).fetchall()
     return {row[:3]: row[3] for row in rows if not row[1].startswith(ALEMBICS_OWN)}
 
 
 def differing(one: Schema, other: Schema) -> set[tuple[str, ...]]:
-    """Name what is not the same in both."""
+    """Return the names of what differs."""
     return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
 
 
 @pytest.fixture(scope="module")
 def scratch(server: str, worker_id: str) -> Iterator[MakeScratch]:
-    """Make databases for one test or two; they go when the tests of this file are over."""
-    made: list[str] = []
+    """Create databases for one test or two; they are dropped after the tests of this file."""
+    names: list[str] = []
 
     def make(template: str) -> str:
-        made.append(f"scratch_{worker_id}_{len(made)}")
-        return create_database(server, made[-1], template)
+        names.append(f"scratch_{worker_id}_{len(names)}")
+        return create_database(server, names[-1], template)
 
     yield make
     with psycopg.connect(server, autocommit=True) as connection:
-        for name in made:
+        for name in names:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -87,7 +87,7 @@ def migrated(scratch: MakeScratch) -> Iterator[Console]:
 
 @pytest.fixture(scope="module")
 def declared(scratch: MakeScratch) -> Schema:
-    """Tell the schema of a database made straight from the tables."""
+    """Return the schema of a database made from the tables without migrations."""
     url = scratch("template0")
     engine = create_engine(revisions.sqlalchemy_url(url), poolclass=NullPool)
     SQLModel.metadata.create_all(engine)
@@ -97,7 +97,7 @@ def declared(scratch: MakeScratch) -> Schema:
 
 @contextmanager
 def impatient() -> Iterator[list[str]]:
-    """Have every migration wait only a moment for a lock; gives how long it would have waited."""
+    """Have every migration wait only a moment for a lock; yield the timeouts that it asked for."""
     waits: list[str] = []
     short = {"lock": "100ms", "statement": "5s"}
 
@@ -114,14 +114,14 @@ def impatient() -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", shorten)
 
 
-# What the tables say.
+# What the tables declare.
 
 
 def test_the_migrations_build_what_the_tables_say(migrated: Console, declared: Schema) -> None:
-    found = described(migrated)
+    schema = described(migrated)
 
-    assert found == declared
-    assert {name[0] for name in found} == {"constraint", "function", "trigger", "index", "column", "relation"}
+    assert schema == declared
+    assert {name[0] for name in schema} == {"constraint", "function", "trigger", "index", "column", "relation"}
 
 
 DRIFT: dict[str, tuple[LiteralString, set[tuple[str, ...]]]] = {
@@ -181,12 +181,12 @@ def test_no_drift_goes_unseen(migrated: Console, declared: Schema, change: str) 
     with migrated.transaction(force_rollback=True):
         migrated.execute(statements)
 
-        found = differing(described(migrated), declared)
+        changed = differing(described(migrated), declared)
 
-    assert found == seen
+    assert changed == seen
 
 
-# There and back again.
+# Up and down.
 
 
 def test_up_down_and_up_again_leaves_nothing_behind(scratch: MakeScratch) -> None:
@@ -213,7 +213,7 @@ def test_a_migration_that_is_not_needed_changes_nothing(scratch: MakeScratch, de
         assert described(console) == declared
 
 
-# In turn, and not for ever.
+# One at a time, and not for ever.
 
 
 def test_two_migrations_at_once_take_turns(scratch: MakeScratch) -> None:
@@ -232,15 +232,15 @@ def test_two_migrations_at_once_take_turns(scratch: MakeScratch) -> None:
 )
 def test_a_migration_that_cannot_have_its_lock_gives_up_and_changes_nothing(scratch: MakeScratch, lock: str) -> None:
     url = scratch(TEMPLATE_DATABASE)
-    with psycopg.connect(url) as somebody, impatient() as waits:
-        before = described(somebody)
-        somebody.execute(lock)
+    with psycopg.connect(url) as console, impatient() as waits:
+        before = described(console)
+        console.execute(lock)
 
         with pytest.raises(psycopg.errors.LockNotAvailable):
             revisions.migrate(url, "base")
 
         assert waits == ["10s"]
-        assert described(somebody) == before
+        assert described(console) == before
 
 
 # The files.

@@ -93,7 +93,7 @@ def book(console: Console, resource: int, start: datetime, **more: Any) -> int:
 
 
 def outcome_of(console: Console, statement: str, values: Any = None) -> str:
-    """Run a statement and tell what came of it: "done", or the SQLSTATE of what refused it."""
+    """Run a statement and return its outcome: "done" or the SQLSTATE of the error."""
     try:
         console.execute(statement, values)
     except psycopg.Error as error:
@@ -102,7 +102,7 @@ def outcome_of(console: Console, statement: str, values: Any = None) -> str:
 
 
 def run_at_once(acts: Sequence[Callable[[], T]]) -> list[T]:
-    """Do all this at the same moment, each in a thread of its own."""
+    """Run all these at the same moment, each in its own thread."""
     start = Barrier(len(acts))
 
     def when_all_are_ready(act: Callable[[], T]) -> T:
@@ -114,14 +114,14 @@ def run_at_once(acts: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def race(consoles: list[Console], statement: str, values: Sequence[Any]) -> Counter[str]:
-    """Have each console run the statement with its own values, all at once, and count what came of it."""
+    """Have each console run the statement with its own values, all at once, and count the outcomes."""
     return Counter(
         run_at_once([partial(outcome_of, console, statement, of) for console, of in zip(consoles, values, strict=True)])
     )
 
 
 def start_blocked(console: Console, watcher: Console, act: Callable[[], T]) -> Callable[[], T]:
-    """Start this and come back when its console waits for somebody; what is given waits for the result."""
+    """Start this, wait until its console waits for a lock, and return a function that waits for the result."""
     thread = ThreadPoolExecutor(1)
     result = thread.submit(act)
     waiting = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
@@ -134,16 +134,16 @@ def start_blocked(console: Console, watcher: Console, act: Callable[[], T]) -> C
 async def send_all(
     people: Sequence[Person], method: str, paths: Sequence[str], bodies: Sequence[Any]
 ) -> list[httpx2.Response]:
-    """Have each person send a request of their own, all at once."""
+    """Send one request as each person, all at once."""
     requests = zip(people, paths, bodies, strict=True)
     return await asyncio.gather(*(person.request(method, path, json=body) for person, path, body in requests))
 
 
 def count_codes(answers: Sequence[httpx2.Response]) -> Counter[str]:
-    """Count the answers by what they say: the code of a refusal, or the status of a success."""
+    """Count the responses by the code of a refusal or the status of a success."""
     return Counter(answer.json().get("code", str(answer.status_code)) for answer in answers)
 
 
 def seats_sold(console: Console, start: datetime = TEN) -> list[int]:
-    """Give the seats that are sold at this start."""
+    """Return the seats that are sold at this start."""
     return [row[0] for row in console.execute(SOLD, [start])]
