@@ -83,9 +83,8 @@ class Script(ops.ExecuteSQLOp):
 
 @renderers.dispatch_for(Script)
 def render_script(_: AutogenContext, script: Script) -> str:
-    escaped = re.sub(
-        r"(?<![:\w\\]):(?=\w)", r"\:", str(script.sqltext).strip()
-    )  # op.execute reads :word as a parameter
+    # op.execute() would read :word as a parameter.
+    escaped = re.sub(r"(?<![:\w\\]):(?=\w)", r"\:", str(script.sqltext).strip())
     lines = [json.dumps(line, ensure_ascii=False) for line in escaped.splitlines(keepends=True)]
     return f"op.execute({lines[0]})" if len(lines) == 1 else "op.execute(\n    {}\n)".format("\n    ".join(lines))
 
@@ -130,7 +129,7 @@ def declared_schema(connection: Connection) -> Schema:
 def add_statements(container: ops.OpContainer, before: Schema, after: Schema) -> None:
     """Add what Alembic's own operations leave different: drop first, create last, and functions after all who call them."""
     seen = {op.index_name for op in flat(container) if isinstance(op, ops.CreateIndexOp | ops.DropIndexOp)}
-    tables_before, tables_after = ({item.table for item in schema.values()} for schema in (before, after))
+    tables_before, tables_after = ({"", *(item.table for item in schema.values())} for schema in (before, after))
     changed = [key for key in before.keys() | after.keys() if before.get(key) != after.get(key) and key[2] not in seen]
     changed.sort(key=lambda key: (KINDS.index(key[0]), key))
     gone = [before[key] for key in reversed(changed) if key in before and key[1] in tables_after]

@@ -65,7 +65,7 @@ def database() -> Iterator[str]:
 if bookit_url := context.config.attributes.get("url"):
     run(bookit_url)
 elif context.is_offline_mode():
-    configure(dialect_name="postgresql")
+    configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"})
     with context.begin_transaction():
         context.run_migrations()
 else:

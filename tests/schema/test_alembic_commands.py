@@ -105,6 +105,19 @@ def test_a_command_that_is_interrupted_stops_the_embedded_database(
     assert not is_running(home)
 
 
+def test_the_sql_that_upgrade_prints_builds_the_same_schema(
+    project: ScratchProject, server: str, worker_id: str
+) -> None:
+    status, script, _ = project.alembic("upgrade", "head", "--sql")
+
+    assert status == 0
+    with psycopg.connect(project.environment["DATABASE_URL"]) as console:
+        migrated = described(console)
+    with psycopg.connect(create_database(server, f"printed_{worker_id}", "template0"), autocommit=True) as console:
+        console.execute(script.encode())
+        assert described(console) == migrated
+
+
 def test_what_cannot_be_is_one_sentence(tmp_path: Path) -> None:
     project = ScratchProject(tmp_path, DATABASE_URL="postgresql://nobody@127.0.0.1:1/nowhere")
 
