@@ -70,7 +70,7 @@ class Explained(ResponseModel):
     id: int
     name: str
     timezone: str
-    free_places: int
+    free_seats: int
     in_the_way: list[Obstacle]
 
 

@@ -135,7 +135,7 @@ class FreeResource(ResponseModel):
 
     id: int
     name: str
-    free_places: int
+    free_seats: int
 
 
 class Slot(ResponseModel):
@@ -146,7 +146,7 @@ class Slot(ResponseModel):
     local_start_time: Annotated[datetime, Field(description="The start by the clock on the wall there.")]
     local_end_time: datetime
     timezone: Annotated[str, Field(description="The IANA zone of that clock.")]
-    free_places: int
+    free_seats: int
     resources: Annotated[list[FreeResource], Field(description="Those that are free then, by number.")]
 
 
@@ -154,10 +154,10 @@ def slot_from_row(row: Mapping[str, Any]) -> Slot:
     """Give a slot as the database found it, with its local times."""
     zone = ZoneInfo(row["timezone"])
     local = {f"local_{name}": row[name].astimezone(zone) for name in ("start_time", "end_time")}
-    free = zip(row["ids"], row["names"], row["places"], strict=True)
-    resources = [FreeResource(id=number, name=name, free_places=places) for number, name, places in free]
+    free = zip(row["ids"], row["names"], row["seats"], strict=True)
+    resources = [FreeResource(id=number, name=name, free_seats=seats) for number, name, seats in free]
     slot_times = {name: row[name] for name in ("start_time", "end_time", "timezone")}
-    return Slot(**slot_times, **local, free_places=sum(row["places"]), resources=resources)
+    return Slot(**slot_times, **local, free_seats=sum(row["seats"]), resources=resources)
 
 
 def field_from_table(table: type[SQLModel], name: str, *, is_request: bool) -> tuple[Any, Any]:

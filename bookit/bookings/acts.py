@@ -1,4 +1,4 @@
-"""What may happen to a booking: book, hold, move, confirm, cancel, complete, mark as no-show, reopen, remove."""
+"""The acts on one booking: book, accept a hold, reschedule, set a status, remove."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
@@ -8,31 +8,32 @@ from sqlalchemy import text
 
 from bookit import refusals as no
 from bookit.bookings import availability
-from bookit.bookings.availability import CHECKS_CTE, IS_BOOKABLE, Visit
+from bookit.bookings.availability import Visit
+from bookit.bookings.availability_sql import checks_cte, is_bookable
 from bookit.db.audit import SET_AUDIT_CTE, AuditContext, notify_fields
 from bookit.db.session import Reader, Session, SingleStatement
 from bookit.policy import lifecycle, permissions, times
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Resource, Service, Status, from_row
 
-# One statement judges the start by every rule, takes the first free resource that passes, and books it. The visit is as
-# the service makes it: how long, what it costs, what it blocks.
+# One statement: check the start against every rule, choose the first resource that passes and has a free seat, and
+# insert the booking. Length, price and blocked time come from the service.
 BOOK = text(f"""
-{SET_AUDIT_CTE}, {CHECKS_CTE}
+{SET_AUDIT_CTE}, {checks_cte()}
 INSERT INTO bookings
   (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price, expires_at, created_at)
-SELECT CAST(:user_id AS bigint), rule.service_id, place.id, :since, :since + rule.lasts,
-       :since - rule.setup, :since + rule.lasts + rule.cleanup, rule.price, CAST(:expires_at AS timestamptz), :now
+SELECT CAST(:user_id AS bigint), rule.service_id, chosen.id, :since, :since + rule.duration,
+       :since - rule.setup, :since + rule.duration + rule.cleanup, rule.price, CAST(:expires_at AS timestamptz), :now
   FROM rule CROSS JOIN audit_context
  CROSS JOIN LATERAL resource_for_booking(
    CASE WHEN audit_context.is_set THEN ARRAY(
-     SELECT s.id FROM standing s WHERE {IS_BOOKABLE} OR :is_override ORDER BY NOT {IS_BOOKABLE}, s.id) END,
-   :since - rule.setup, :since + rule.lasts + rule.cleanup) AS place (id)
- WHERE place.id IS NOT NULL
+     SELECT c.id FROM checks c WHERE {is_bookable()} OR :is_override ORDER BY NOT {is_bookable()}, c.id) END,
+   :since - rule.setup, :since + rule.duration + rule.cleanup) AS chosen (id)
+ WHERE chosen.id IS NOT NULL
 RETURNING bookings.*
 """)
 
-# What does not matter to a visit that keeps its start, and only changes its end or who serves it.
+# Rules about the start. They do not apply to a booking that keeps its start and changes only its end or its resource.
 START_RULE_REFUSALS = (no.TooSoon, no.TooFarAhead, no.BetweenSlots)
 
 
@@ -49,18 +50,18 @@ async def book(
     override_reason: str | None = None,
     notify_customer: bool | None = None,
 ) -> Booking:
-    """Book a service for oneself, or as staff for somebody; without a resource named, on the first free one.
+    """Book a service for the actor or, as staff, for the customer ``user_id``.
 
-    End, price and blocked time are the service's own at this moment. A ``hold`` blocks its slot for some minutes and
-    then no longer. Refuses a start that is over, too soon, too far ahead, outside hours, closed or between slots, a
-    service that is inactive or that nothing can serve, and a time that is taken. Staff who give a reason set aside
-    everything but the last three; history keeps it, and whether the customer is to be told: of a visit that is over,
-    nobody is.
+    Without ``resource_id`` the visit goes to the first free resource. End, price and blocked time come from the service
+    as it is now. A ``hold`` blocks its slot until it expires. With an ``override_reason``, staff may ignore notice,
+    horizon, hours, closures and slot step; history keeps the reason. It also keeps ``notify_customer``, as false for a
+    visit in the past.
+
+    Raise a refusal if a rule forbids the start, no seat is free, or the service cannot be booked.
     """
     times.require_future(start_time, by=by, now=now)
     permissions.require_override(override_reason, by=by)
-    if user_id not in {None, by.id} and not by.is_staff:
-        raise no.Forbidden
+    permissions.require_own_customer(user_id, by=by)
     audit: AuditContext = {"reason": override_reason} if override_reason else {}
     if notify_customer is not None:
         audit |= notify_fields(notify=notify_customer and not times.has_started(start_time, now=now))
@@ -80,13 +81,13 @@ async def book(
 
 
 async def refusal_for_visit(reader: Reader, visit: Visit, *, start: datetime, by: Actor, now: datetime) -> no.Refusal:
-    """Say why a visit could not be booked."""
-    stand = await availability.check_start(reader, visit, start=start, by=by, now=now)
-    return availability.best_refusal(stand, now=now) or await refusal_without_resource(reader, visit)
+    """Return the refusal for a visit that could not be booked."""
+    checks = await availability.check_start(reader, visit, start=start, by=by, now=now)
+    return availability.best_refusal(checks, now=now) or await refusal_without_resource(reader, visit)
 
 
 async def refusal_without_resource(reader: Reader, visit: Visit) -> no.Refusal:
-    """Say why there is nobody and nothing to serve this, whenever it be."""
+    """Return the refusal for a visit that no resource can serve at any time."""
     service = await reader.get(Service, visit.service_id)
     if service is None:
         return no.UnknownService(what="service")
@@ -112,11 +113,7 @@ async def change(
     override_reason: str | None = None,
     notify_customer: bool | None = None,
 ) -> Booking:
-    """Move a booking, as staff give it another length, decide on a hold, lead it to another status, or all of these.
-
-    It keeps its price, its identity and, unless it is told when to end, its length. History keeps whether the customer
-    is to be told.
-    """
+    """Accept a hold, reschedule a booking, set its status, or several of these. History keeps ``notify_customer``."""
     permissions.require_own_or_staff(booking, by=by)
     if notify_customer is not None:
         await session.set_notify_customer(notify=notify_customer)
@@ -139,7 +136,7 @@ async def change(
 
 
 async def accept_hold(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
-    """Turn a hold into a booking that waits for confirmation. Refuses one that has run out."""
+    """Turn a hold into a pending booking. Raise HoldExpired if it has expired."""
     permissions.require_own_or_staff(booking, by=by)
     lifecycle.require_open(booking, by=by, now=now)
     lifecycle.require_not_expired(booking, now=now)
@@ -158,13 +155,13 @@ async def reschedule(
     override_reason: str | None = None,
     keeps_seat: bool = False,
 ) -> Booking:
-    """Move a booking to another time or resource, if that is free and the rules of booking allow it there.
+    """Move a booking to another time or resource, or, as staff, give it another end.
 
-    It keeps its length, setup and cleanup; with ``end_time``, which is for staff, it gets another length, and may be
-    refused for what then lies in its way. Its price stays what was agreed, however long it becomes.
+    Without ``end_time`` the booking keeps its length. Setup, cleanup and price never change. With ``keeps_seat`` it
+    leaves its seat only if the seat is taken: if many bookings move one after another, none moves into the way of the
+    next.
 
-    With ``keeps_place`` it leaves its place on the resource only where that is taken: whoever moves many, one after
-    another, does not have one sit down where the next is about to come.
+    Raise a refusal if the actor may not move it, if a rule forbids the new time, or if no seat is free.
     """
     permissions.require_own_or_staff(booking, by=by)
     lifecycle.require_open(booking, by=by, now=now)
@@ -176,17 +173,18 @@ async def reschedule(
     lifecycle.require_length(booking, start, end, by=by)
     if override_reason:
         await session.set_reason(override_reason)
-    await require_available(
-        session, booking, start, end, resource_id, by=by, now=now, is_override=bool(override_reason)
-    )
-    new_times = shifted_times(booking, start, end)
-    if keeps_seat:
-        new_times.pop("seat", None)
-    row = await session.update(booking, **new_times, **({"resource_id": resource_id} if resource_id else {}))
-    if new_times.keys() == {
-        "end_time",
-        "blocks_until",
-    }:  # It may have sat down elsewhere since, which counts as a change.
+    is_override = bool(override_reason)
+    await require_available(session, booking, start, end, resource_id, by=by, now=now, is_override=is_override)
+    changes = shifted_times(booking, start, end, keeps_seat=keeps_seat)
+    if resource_id:
+        changes["resource_id"] = resource_id
+    return await write_move(session, booking, changes)
+
+
+async def write_move(session: Session, booking: Booking, changes: Mapping[str, Any]) -> Booking:
+    row = await session.update(booking, **changes)
+    if changes.keys() == {"end_time", "blocks_until"}:
+        # If the longer booking met another one, a trigger has moved it to a free seat, after this row was returned.
         return await session.get(Booking, row.id) or row
     return row
 
@@ -202,37 +200,39 @@ async def require_available(
     now: datetime,
     is_override: bool,
 ) -> None:
-    """Refuse a time, a length or a resource that the rules of booking do not allow.
+    """Raise a refusal if a rule forbids this time, length or resource; the table itself refuses an overlap.
 
-    Whether it is free is the table's to say. A visit that only gives back some of its end asks nobody.
+    A booking that only becomes shorter is not checked.
     """
     visit = availability.visit_after(booking, start_time=start, end_time=end, resource_id=resource_id)
     keeps_start = start == booking.start_time
     if keeps_start and visit.resource_id == booking.resource_id and end < booking.end_time:
         return
-    stand = await availability.check_start(session, visit, start=start, by=by, now=now)
-    if not stand:
+    checks = await availability.check_start(session, visit, start=start, by=by, now=now)
+    if not checks:
         raise await refusal_without_resource(session, visit)
-    refusal = availability.best_refusal(stand, now=now, ignoring=START_RULE_REFUSALS if keeps_start else ())
+    refusal = availability.best_refusal(checks, now=now, ignoring=START_RULE_REFUSALS if keeps_start else ())
     if refusal and not is_override:
         raise refusal
 
 
-def shifted_times(booking: Booking, start: datetime, end: datetime) -> dict[str, Any]:
-    """Give the columns of a booking that starts or ends at another time; any free place will do for another start.
+def shifted_times(booking: Booking, start: datetime, end: datetime, *, keeps_seat: bool) -> dict[str, Any]:
+    """Return the columns that change if a booking starts and ends at these times.
 
-    One that only ends at another time keeps its place, unless somebody else sits there by then.
+    A new start asks for any free seat, unless the booking ``keeps_seat``. With the same start it keeps its seat, unless
+    the seat is taken.
     """
-    new_times: dict[str, Any] = {}
-    if later := start - booking.start_time:
-        new_times |= {"start_time": start, "blocks_from": booking.blocks_from + later, "seat": None}
-    if longer := end - booking.end_time:
-        new_times |= {"end_time": end, "blocks_until": booking.blocks_until + longer}
-    return new_times
+    changes: dict[str, Any] = {}
+    if shift := start - booking.start_time:
+        changes |= {"start_time": start, "blocks_from": booking.blocks_from + shift}
+        changes |= {} if keeps_seat else {"seat": None}
+    if shift := end - booking.end_time:
+        changes |= {"end_time": end, "blocks_until": booking.blocks_until + shift}
+    return changes
 
 
 async def require_cancel_notice(session: Session, booking: Booking, *, by: Actor, now: datetime) -> None:
-    """Refuse a customer who gives back a visit too late; the deadline binds them and not the house."""
+    """Raise TooLateToCancel if a customer is later than the cancellation notice. It does not bind staff."""
     if by.is_staff:
         return
     service = await session.get(Service, booking.service_id)
@@ -241,7 +241,7 @@ async def require_cancel_notice(session: Session, booking: Booking, *, by: Actor
 
 
 async def set_status(session: Session, booking: Booking, status: Status, *, by: Actor) -> Booking:
-    """Lead a booking to a status, if the chart of its life and this person allow it. It is a hold no longer."""
+    """Set the status of a booking, which is no longer a hold. Raise a refusal if the life cycle forbids it."""
     refusal = lifecycle.refusal_for_status(booking, status, by=by)
     if refusal:
         raise refusal
@@ -249,37 +249,37 @@ async def set_status(session: Session, booking: Booking, status: Status, *, by: 
 
 
 async def confirm(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
-    """Promise the visit."""
+    """Confirm a booking."""
     del now
     return await set_status(session, booking, Status.CONFIRMED, by=by)
 
 
 async def cancel(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
-    """Free the slot. Refuses a customer who comes too late."""
+    """Cancel a booking, which frees its seat. Raise TooLateToCancel if a customer cancels too late."""
     if lifecycle.refusal_for_status(booking, Status.CANCELLED, by=by) is None:
         await require_cancel_notice(session, booking, by=by, now=now)
     return await set_status(session, booking, Status.CANCELLED, by=by)
 
 
 async def complete(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
-    """Say that the visit took place."""
+    """Record that the visit took place."""
     del now
     return await set_status(session, booking, Status.COMPLETED, by=by)
 
 
 async def mark_no_show(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
-    """Say that the customer did not come."""
+    """Record that the customer did not come."""
     del now
     return await set_status(session, booking, Status.NO_SHOW, by=by)
 
 
 async def reopen(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
-    """Let a booking wait for confirmation again; it needs its slot to be free."""
+    """Set a booking back to pending. Raise SlotTaken if its slot is no longer free."""
     del now
     return await set_status(session, booking, Status.PENDING, by=by)
 
 
-# Which act leads to which status. Doors make their buttons and their handling of ``status`` from this.
+# The act that sets each status. The doors derive their buttons and their ``status`` field from it.
 STATUS_ACTS: Mapping[Status, Callable[..., Awaitable[Booking]]] = {
     Status.PENDING: reopen,
     Status.CONFIRMED: confirm,
@@ -290,7 +290,7 @@ STATUS_ACTS: Mapping[Status, Callable[..., Awaitable[Booking]]] = {
 
 
 async def remove(session: Session, booking: Booking, *, by: Actor, now: datetime) -> None:
-    """Delete a booking, before it starts if a customer does; history keeps what it was."""
+    """Delete a booking; history keeps its values. Raise AlreadyStarted if a customer deletes it after its start."""
     permissions.require_own_or_staff(booking, by=by)
     lifecycle.require_not_started(booking, by=by, now=now)
     await require_cancel_notice(session, booking, by=by, now=now)
@@ -298,9 +298,9 @@ async def remove(session: Session, booking: Booking, *, by: Actor, now: datetime
 
 
 LOCK_RESOURCES = text("""
-SELECT pg_advisory_xact_lock(over.resource_id) FROM (
+SELECT pg_advisory_xact_lock(expired.resource_id) FROM (
   SELECT DISTINCT resource_id FROM bookings WHERE status = 'pending' AND is_expired(expires_at, :now) ORDER BY 1
-) AS over
+) AS expired
 """)
 EXPIRE_HOLDS = text(
     "UPDATE bookings SET status = 'cancelled' WHERE status = 'pending' AND is_expired(expires_at, :now)"
@@ -308,7 +308,7 @@ EXPIRE_HOLDS = text(
 
 
 async def expire_holds(session: Session, *, now: datetime) -> None:
-    """Cancel every hold that has run out, so that lists say so too; they block nobody meanwhile."""
+    """Cancel every expired hold, so that lists show it. An expired hold blocks nothing even before that."""
     await session.set_reason("The hold ran out.")
     await session.fetch(LOCK_RESOURCES, now=now)
     await session.fetch(EXPIRE_HOLDS, now=now)

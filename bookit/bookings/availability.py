@@ -1,16 +1,17 @@
-"""When a service can be had, and if not, why not: one query over the opening hours, exceptions and bookings.
+"""When a service can be booked, and why it cannot be booked at a given time.
 
-Half-open everywhere: a visit is [start, end), and back to back is fine. What is worked out:
+The rules, which ``availability_sql.py`` asks of the database. All ranges are half-open: a visit is [start, end), and
+one visit may start when another ends.
 
-- A resource is open in its weekly hours, by the clock on its own wall; with no weekly hours at all, always.
-- One-off openings and closures for everybody come over that, and a resource's own come over those. Where two of the
-  same kind meet, the closure counts.
-- The visit itself must lie in open time; setup and cleanup need only be free of other bookings.
-- Starts are offered from each opening on, every ``slot_step_minutes``, or else as long as the service lasts; from
-  midnight on where a resource is always open. A service with a step is booked at these starts and no others.
+- A resource is open in its weekly hours, by its own wall clock. A resource without weekly hours is always open.
+- Openings and closures of all resources override weekly hours, and a resource's own override those. If an opening and
+  a closure of the same kind overlap, the closure wins.
+- The visit must lie in open time. Setup and cleanup may lie outside it, but no other booking may overlap them.
+- Starts are counted from each opening: every ``slot_step_minutes``, or else every ``duration_minutes``; from midnight
+  if the resource is always open. A service with a slot step can be booked at these starts only.
 
-Wall-clock times are read as PostgreSQL does: in a gap by the clock before it, and where an hour comes twice, as the
-second. A day that a zone skipped (Apia had no 30 December 2011) has no hours.
+Wall-clock times are read as PostgreSQL reads them: a time that the clock change skips by the clock before it, and a
+time that happens twice as the second one. A date that a zone skipped (Apia had no 30 December 2011) has no hours.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,209 +19,31 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import text
-
 from bookit import refusals as no
+from bookit.bookings import availability_sql
 from bookit.db.session import Reader
 from bookit.db.statements import Row
 from bookit.policy import limits, times
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking
 
-# For a service, from :since until :until; for a booking of it, as long as that one lasts, or as it would by :lasts, and
-# as if it were not there, even where nobody can book the service any more. A rule is what the service asks for; a
-# candidate, who can serve it.
-REQUEST_CTE = """
-rule AS MATERIALIZED (
-  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS keeps_step,
-         coalesce(CAST(:lasts AS interval), b.end_time - b.start_time,
-                  make_interval(mins => s.duration_minutes)) AS lasts,
-         coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
-         coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
-         make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
-         :now + make_interval(mins => s.min_notice_minutes) AS earliest,
-         :now + make_interval(days => s.horizon_days) AS latest
-    FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
-   WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
-), candidate AS MATERIALIZED (
-  SELECT r.id, r.name, r.capacity, r.timezone,
-         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS keeps_hours
-    FROM service_resources sr JOIN resources r ON r.id = sr.resource_id
-   WHERE sr.service_id = CAST(:service_id AS bigint) AND r.is_active
-     AND (CAST(:resource_id AS bigint) IS NULL OR r.id = CAST(:resource_id AS bigint))
-)"""
-# The hours a candidate keeps, midnight to midnight where it keeps none; what hours are in time is worked out once for
-# all who keep the same. A span is one opening of a candidate by itself, in which starts are counted; a plan, all of a
-# candidate's open time.
-OPEN_TIME_CTE = """, exception AS MATERIALIZED (
-  SELECT x.resource_id, x.is_open, x.start_time, x.end_time
-    FROM rule JOIN calendar_exceptions x
-      ON tstzrange(x.start_time, x.end_time) && tstzrange(:since, :until + rule.lasts, '[]')
-), exceptional AS MATERIALIZED (
-  SELECT x.resource_id, range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.is_open) AS opened,
-         range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE NOT x.is_open) AS closed
-    FROM exception x GROUP BY x.resource_id
-), kept AS MATERIALIZED (
-  SELECT c.id, c.timezone, h.weekday, h.opens, h.closes, h.valid_from, h.valid_until
-    FROM candidate c JOIN opening_hours h ON h.resource_id = c.id
-  UNION ALL
-  SELECT c.id, c.timezone, weekday, time '00:00', time '00:00', NULL, NULL
-    FROM candidate c CROSS JOIN generate_series(1, 7) AS weekday WHERE NOT c.keeps_hours
-), opening AS MATERIALIZED (
-  SELECT k.*, day, (day + k.opens) AT TIME ZONE k.timezone AS since,
-         (day + k.closes + CASE WHEN k.closes > k.opens THEN interval '0' ELSE interval '1 day' END)
-           AT TIME ZONE k.timezone AS until
-    FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM kept) AS k
-   CROSS JOIN LATERAL generate_series(
-     date_trunc('week', (:since AT TIME ZONE k.timezone) - interval '2 days') + make_interval(days => k.weekday - 1),
-     (:until + rule.lasts) AT TIME ZONE k.timezone, interval '7 days') AS day
-   WHERE ((day + interval '12 hours') AT TIME ZONE k.timezone) AT TIME ZONE k.timezone = day + interval '12 hours'
-), span AS MATERIALIZED (
-  SELECT k.id, o.since, o.until
-    FROM kept k JOIN opening o USING (timezone, weekday, opens, closes)
-   WHERE o.since < o.until AND o.until > :since
-     AND o.day >= coalesce(k.valid_from, '-infinity') AND o.day <= coalesce(k.valid_until, 'infinity')
-  UNION ALL
-  SELECT c.id, x.start_time, x.end_time
-    FROM candidate c JOIN exception x ON x.is_open AND (x.resource_id = c.id OR x.resource_id IS NULL)
-), plan AS MATERIALIZED (
-  SELECT c.*, coalesce(opening.hours, '{}') AS hours, coalesce(opening.hours, '{}') - closed.times AS open,
-         closed.times AS closed
-    FROM candidate c
-    LEFT JOIN (
-      SELECT s.id, range_agg(tstzrange(s.since, s.until)) AS hours FROM span s GROUP BY s.id
-    ) AS opening USING (id)
-    LEFT JOIN exceptional AS own ON own.resource_id = c.id
-    LEFT JOIN exceptional AS shared ON shared.resource_id IS NULL
-   CROSS JOIN LATERAL (
-     SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
-   ) AS closed
-)"""
-PLANS_CTE = f"{REQUEST_CTE}{OPEN_TIME_CTE}"
-# The same for each active resource by itself, whatever it serves.
-RESOURCE_PLANS_CTE = f"""
-WITH rule AS MATERIALIZED (
-  SELECT interval '0' AS lasts
-), candidate AS MATERIALIZED (
-  SELECT r.id, r.name, r.capacity, r.timezone,
-         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS keeps_hours
-    FROM resources r WHERE r.is_active
-){OPEN_TIME_CTE}"""
-# When resources are open, whatever they serve.
-OPEN_TIMES = text(f"""
-WITH rule AS (SELECT interval '0' AS lasts), candidate AS MATERIALIZED (
-  SELECT r.id, r.timezone, EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS keeps_hours
-    FROM resources r WHERE r.id = ANY(CAST(:resource_ids AS bigint[]))
-){OPEN_TIME_CTE}
-SELECT p.id AS resource_id, lower(o) AS start_time, upper(o) AS end_time
-  FROM plan p CROSS JOIN LATERAL unnest(p.open * tstzmultirange(tstzrange(:since, :until))) AS o
- ORDER BY p.id, lower(o)
-""")
-# What is taken, seat by seat; an expired hold takes nothing.
-BUSY_CTE = """, busy AS MATERIALIZED (
-  SELECT c.id, taken.seat, taken.times
-    FROM rule CROSS JOIN candidate c
-   CROSS JOIN LATERAL (
-     SELECT b.seat, range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS times
-       FROM bookings b
-      WHERE b.resource_id = c.id AND b.seat <= c.capacity AND blocks_at(b.status, b.expires_at, :now)
-        AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(
-              :since - rule.setup, :until + rule.lasts + rule.cleanup, '[]')
-        AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
-      GROUP BY b.seat
-   ) AS taken
-)"""
-# Seats that are taken alike make a group: each busy seat by itself, and all empty seats together. A room is when a
-# visit could start in a group, a set of times: open time without its end, less what is taken and what leads up to it.
-SLOTS = text(f"""
-WITH {PLANS_CTE}{BUSY_CTE}, seat_group AS MATERIALIZED (
-  SELECT id, seat, 1 AS seats, times FROM busy
-  UNION ALL
-  SELECT c.id, 0, c.capacity - count(b.id), '{{}}'
-    FROM candidate c LEFT JOIN busy b ON b.id = c.id
-   GROUP BY c.id, c.capacity HAVING c.capacity > count(b.id)
-), room AS MATERIALIZED (
-  SELECT g.id, g.seat, g.seats, rule.step,
-         ((SELECT range_agg(tstzrange(lower(o), upper(o) - rule.lasts, '[]'))
-             FROM unnest(p.open) AS o WHERE upper(o) - rule.lasts >= lower(o))
-          - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.lasts - rule.cleanup, upper(t) + rule.setup, '()'))
-                        FROM unnest(g.times) AS t), '{{}}'))
-         * tstzmultirange(tstzrange(:since, :until) * tstzrange(rule.earliest, NULL)
-                          * tstzrange(:now, rule.latest, '(]')) AS starts
-    FROM rule CROSS JOIN seat_group g JOIN plan p USING (id)
-), start AS (
-  SELECT DISTINCT at, room.id, room.seat, room.seats
-    FROM room JOIN span s USING (id)
-   CROSS JOIN LATERAL unnest(room.starts * tstzmultirange(tstzrange(s.since, s.until))) AS gap
-   CROSS JOIN LATERAL generate_series(
-     s.since + room.step * ceil(extract(epoch FROM lower(gap) - s.since) / extract(epoch FROM room.step)),
-     upper(gap), room.step) AS at
-   WHERE gap @> at
-), free AS (
-  SELECT at, id, CAST(sum(seats) AS integer) AS places FROM start GROUP BY at, id
-)
-SELECT free.at AS start_time, free.at + rule.lasts AS end_time, c.timezone,
-       array_agg(c.id ORDER BY c.id) AS ids, array_agg(c.name ORDER BY c.id) AS names,
-       array_agg(free.places ORDER BY c.id) AS places
-  FROM rule CROSS JOIN free JOIN candidate c USING (id)
- GROUP BY free.at, rule.lasts, c.timezone
- ORDER BY free.at, c.timezone
- LIMIT :limit
-""")
-# How one start, which is both :since and :until, stands with each candidate.
-CHECKS_CTE = f"""{PLANS_CTE}, standing AS MATERIALIZED (
-  SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, :since + rule.lasts AS end_time,
-         :since - rule.setup AS blocks_from, :since + rule.lasts + rule.cleanup AS blocks_until,
-         rule.earliest, rule.latest, rule.step,
-         CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :may_be_over END AS has_notice,
-         coalesce(:since <= rule.latest, true) AS is_near,
-         p.hours @> tstzrange(:since, :since + rule.lasts) AS is_in_hours,
-         NOT p.closed && tstzrange(:since, :since + rule.lasts) AS is_not_closed,
-         NOT rule.keeps_step OR EXISTS (
-           SELECT FROM span s
-            WHERE s.id = p.id AND s.since <= :since AND :since < s.until
-              AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_a_slot
-    FROM rule CROSS JOIN plan p
-)"""
-IS_BOOKABLE = "(has_notice AND is_near AND is_in_hours AND is_not_closed AND is_a_slot)"
-CHECK = text(f"WITH {CHECKS_CTE} SELECT * FROM standing ORDER BY id")
-CHECK_WITH_FREE_SEATS = text(f"""WITH {CHECKS_CTE}{BUSY_CTE}
-SELECT s.*, s.capacity - (
-         SELECT count(*) FROM busy
-          WHERE busy.id = s.id AND busy.times && tstzrange(s.blocks_from, s.blocks_until)
-       ) AS free_places
-  FROM standing s ORDER BY s.id
-""")
-
-# The visits that a closure falls upon.
-AFFECTED = text("""
-SELECT b.id, b.start_time, b.status, u.name AS customer, s.title AS service, r.name AS resource
-  FROM bookings b JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
-  JOIN resources r ON r.id = b.resource_id
- WHERE blocks_at(b.status, b.expires_at, :now)
-   AND tstzrange(b.start_time, b.end_time) && tstzrange(:since, :until)
-   AND b.start_time >= earliest_start(:since) AND b.start_time < :until
-   AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
- ORDER BY b.start_time, b.id
- LIMIT :limit
-""")
-LOOK_AHEAD_DAYS = (2, 14, 62)  # days; most businesses are free within the first
-# What staff may set aside, saying why; and all that another time would not meet.
+LOOK_AHEAD_DAYS = (2, 14, 62)  # Most businesses have a free slot within the first two days.
+# The refusals that staff may override with a reason, and all refusals that another time could avoid.
 OVERRIDABLE_REFUSALS = (no.TooSoon, no.TooFarAhead, no.OutsideHours, no.Closed, no.BetweenSlots)
 TIME_REFUSALS = (no.InThePast, *OVERRIDABLE_REFUSALS, no.SlotTaken)
 
 
 @dataclass(frozen=True)
 class Visit:
-    """What somebody would like to book: a service, perhaps on one resource, perhaps in place of a booking there is.
+    """A visit to look for: a service, perhaps on one resource, perhaps in place of an existing booking.
 
-    Without ``lasts`` it is as long as that booking, or else as the service.
+    ``duration`` is the length of that booking, or else of the service, unless it is set.
     """
 
     service_id: int
     resource_id: int | None = None
     booking_id: int | None = None
-    lasts: timedelta | None = None
+    duration: timedelta | None = None
 
 
 def visit_after(
@@ -230,54 +53,56 @@ def visit_after(
     end_time: datetime | None = None,
     resource_id: int | None = None,
 ) -> Visit:
-    """Give what a booking would be that is changed so: it keeps its length, unless it is told when to end."""
+    """Return the visit that a booking becomes with these changes. Without ``end_time`` it keeps its length."""
     start = start_time or booking.start_time
-    lasts = end_time - start if end_time else booking.end_time - booking.start_time
-    return Visit(booking.service_id, resource_id or booking.resource_id, booking.id, lasts)
+    duration = end_time - start if end_time else booking.end_time - booking.start_time
+    return Visit(booking.service_id, resource_id or booking.resource_id, booking.id, duration)
 
 
 async def slots(
     reader: Reader, visit: Visit, *, since: datetime, until: datetime, now: datetime, limit: int = limits.MAX_SLOTS + 1
 ) -> list[Row]:
-    """Give the slots that start from ``since`` on and before ``until``, by start.
+    """Return the free slots that start at ``since`` or later and before ``until``, by start.
 
-    Each has ``start_time`` and ``end_time`` in UTC, the ``timezone`` of its resources, and of these, in the order of
-    their numbers, ``ids``, ``names`` and free ``places``.
+    A row has ``start_time`` and ``end_time`` in UTC and the ``timezone`` of its resources. Three arrays in the order of
+    resource ids have the ``ids``, the ``names`` and the free ``seats`` of the resources.
     """
-    return await reader.fetch(SLOTS, since=since, until=until, now=now, limit=limit, **vars(visit))
+    statement = availability_sql.SLOTS
+    return await reader.fetch(statement, since=since, until=until, now=now, limit=limit, **vars(visit))
 
 
 async def open_times(reader: Reader, resource_ids: Collection[int], *, since: datetime, until: datetime) -> list[Row]:
-    """Give when each of these resources is open within this time, closures taken off and extra openings put on.
+    """Return when each of these resources is open in a range, with openings added and closures taken off.
 
-    Each stretch has ``resource_id``, ``start_time`` and ``end_time``; they come by resource, and then by start.
+    A row is one stretch: ``resource_id``, ``start_time``, ``end_time``. Rows are sorted by resource, then by start.
     """
-    return await reader.fetch(OPEN_TIMES, resource_ids=list(resource_ids), since=since, until=until)
+    statement = availability_sql.OPEN_TIMES
+    return await reader.fetch(statement, resource_ids=list(resource_ids), since=since, until=until)
 
 
 async def next_free(reader: Reader, visit: Visit, *, since: datetime, now: datetime, count: int = 3) -> list[Row]:
-    """Give the next slots from a moment on, looking no further than two months ahead."""
+    """Return the next free slots from a moment on, at most ``count``. Look up to 62 days ahead."""
     since = max(since, now)
 
-    async def look() -> list[Row]:
-        found: list[Row] = []
+    async def search() -> list[Row]:
+        rows: list[Row] = []
         for days in LOOK_AHEAD_DAYS:
             until = min(since + timedelta(days=days), limits.CALENDAR_RANGE[1])
-            found = await slots(reader, visit, since=since, until=until, now=now, limit=count)
-            if len(found) == count or until == limits.CALENDAR_RANGE[1]:
+            rows = await slots(reader, visit, since=since, until=until, now=now, limit=count)
+            if len(rows) == count or until == limits.CALENDAR_RANGE[1]:
                 break
-        return found
+        return rows
 
-    # Whoever lost a race for a slot asks this, and all at once.
-    return await reader.coalesce((visit, since, count), look)
+    # Clients that lost a race for a slot all ask this at the same time.
+    return await reader.coalesce((visit, since, count), search)
 
 
 async def attach_next_free(
     reader: Reader, refusal: no.Refusal, visit: Visit, *, since: datetime, now: datetime
 ) -> None:
-    """Put beside a refusal of a time the next slots, if it is one that another time would not meet.
+    """Add the next free slots to a refusal that another time could avoid.
 
-    To be asked when the transaction that was refused is over, and its locks with it.
+    Call this after the refused transaction has ended, so that its locks are released.
     """
     if isinstance(refusal, TIME_REFUSALS):
         refusal.next_free = await next_free(reader, visit, since=since, now=now)
@@ -286,52 +111,60 @@ async def attach_next_free(
 async def check_start(
     reader: Reader, visit: Visit, *, start: datetime, by: Actor, now: datetime, with_free_seats: bool = False
 ) -> list[Row]:
-    """Tell for each resource that can serve this visit how a start at this moment stands with each rule.
+    """Check a start against every rule. Return one row for each resource that can serve the visit.
 
-    ``with_places`` also counts its ``free_places``.
+    ``obstacles`` reads these rows. With ``with_free_seats`` each also has its number of ``free_seats``.
     """
-    statement = CHECK_WITH_FREE_SEATS if with_free_seats else CHECK
+    statement = availability_sql.CHECK_WITH_FREE_SEATS if with_free_seats else availability_sql.CHECK
     return await reader.fetch(statement, **start_params(start, by=by, now=now), **vars(visit))
 
 
 def start_params(start: datetime, *, by: Actor, now: datetime) -> dict[str, Any]:
-    """Give the values with which one start is judged; staff also write down visits that were."""
-    return {"since": start, "until": start, "now": now, "may_be_over": by.is_staff}
+    """Return the parameters that check one start. Only staff may enter visits of the past."""
+    return {"since": start, "until": start, "now": now, "allows_past": by.is_staff}
 
 
 def obstacles(check: Row, *, now: datetime) -> list[no.Refusal]:
-    """Give every rule that keeps a visit from this resource; none: it can be booked there."""
-    found: list[no.Refusal] = []
+    """Return every rule that forbids a visit on the resource of this check; an empty list means it can be booked."""
+    refusals: list[no.Refusal] = []
     if not check["has_notice"]:
-        is_over = check["start_time"] <= now
-        found.append(no.InThePast() if is_over else no.TooSoon(notice=times.format_duration(check["earliest"] - now)))
-    if not check["is_near"]:
-        found.append(no.TooFarAhead(horizon=times.format_duration(timedelta(days=(check["latest"] - now).days))))
+        refusals.append(refusal_for_notice(check, now=now))
+    if not check["is_within_horizon"]:
+        refusals.append(no.TooFarAhead(horizon=times.format_duration(timedelta(days=(check["latest"] - now).days))))
     if not check["is_in_hours"]:
-        found.append(no.OutsideHours())
-    elif not check["is_a_slot"]:
-        found.append(no.BetweenSlots(step=times.format_step(check["step"])))
+        refusals.append(no.OutsideHours())
+    elif not check["is_on_step"]:
+        refusals.append(no.BetweenSlots(step=times.format_step(check["step"])))
     if not check["is_not_closed"]:
-        found.append(no.Closed())
-    if check.get("free_places") == 0:
-        found.append(no.SlotTaken())
-    return found
+        refusals.append(no.Closed())
+    if check.get("free_seats") == 0:
+        refusals.append(no.SlotTaken())
+    return refusals
+
+
+def refusal_for_notice(check: Row, *, now: datetime) -> no.Refusal:
+    if check["start_time"] <= now:
+        return no.InThePast()
+    return no.TooSoon(notice=times.format_duration(check["earliest"] - now))
 
 
 def best_refusal(
     checks: Sequence[Row], *, now: datetime, ignoring: tuple[type[no.Refusal], ...] = ()
 ) -> no.Refusal | None:
-    """Give why nobody at all can serve this visit: of the resource with the least in its way. None: somebody can."""
-    ways = [[way for way in obstacles(one, now=now) if not isinstance(way, ignoring)] for one in checks]
-    least = min(ways, key=len, default=[])
-    return least[0] if least else None
+    """Return a refusal of the resource with the fewest obstacles, or None if a resource has no obstacle."""
+    refusals_by_check = [
+        [refusal for refusal in obstacles(check, now=now) if not isinstance(refusal, ignoring)] for check in checks
+    ]
+    fewest = min(refusals_by_check, key=len, default=[])
+    return fewest[0] if fewest else None
 
 
 async def affected_bookings(
     reader: Reader, *, since: datetime, until: datetime, resource_id: int | None, now: datetime, limit: int
 ) -> list[Row]:
-    """Give the bookings, pending or confirmed, that meet this time on this resource, or on any, by start.
+    """Return the live bookings that overlap a range, by start; of one resource, or of all if it is None.
 
-    Each has ``id``, ``start_time``, ``status``, and ``customer``, ``service`` and ``resource`` by name.
+    A row has ``id``, ``start_time``, ``status``, and the names of ``customer``, ``service`` and ``resource``.
     """
-    return await reader.fetch(AFFECTED, since=since, until=until, resource_id=resource_id, now=now, limit=limit)
+    statement = availability_sql.AFFECTED
+    return await reader.fetch(statement, since=since, until=until, resource_id=resource_id, now=now, limit=limit)

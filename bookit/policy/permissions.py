@@ -86,6 +86,12 @@ def is_own_or_staff(booking: Booking, *, by: Actor) -> bool:
     return by.is_staff or booking.user_id == by.id
 
 
+def require_own_customer(user_id: int | None, *, by: Actor) -> None:
+    """Raise Forbidden if a customer books for another customer. None is the actor."""
+    if user_id not in {None, by.id} and not by.is_staff:
+        raise no.Forbidden
+
+
 def require_override(reason: str | None, *, by: Actor) -> None:
     """Refuse a customer who would set the rules aside."""
     if reason and not by.is_staff:

@@ -68,8 +68,8 @@ async def tried(session: Session, act: Callable[[], Awaitable[Booking]]) -> int 
 def told(rows: list[Any]) -> list[oracle.OfferedSlot]:
     """Give slots, as a client is sent them, in the way of the oracle."""
     return [
-        (sent.start_time, sent.end_time, sent.timezone, sent.free_places,
-         [(one.id, one.free_places) for one in sent.resources])
+        (sent.start_time, sent.end_time, sent.timezone, sent.free_seats,
+         [(one.id, one.free_seats) for one in sent.resources])
         for sent in map(slot_from_row, rows)
     ]  # fmt: skip
 

@@ -1,0 +1,284 @@
+"""The SQL of availability: one query over opening hours, exceptions and bookings, in steps.
+
+Each step is a common table expression (CTE). The comment above a CTE says what one row is, and lists the columns.
+``docs/availability.md`` follows one example through the steps.
+
+The parameters: ``:service_id``; ``:resource_id``, or NULL for any resource; ``:booking_id``, the booking to move, or
+NULL for a new visit; ``:duration``, or NULL for the length of that booking or else of the service; ``:since`` and
+``:until``, the range of starts, where both are the same moment for the check of one start; ``:now``.
+"""
+
+from typing import LiteralString
+
+from sqlalchemy import text
+
+# rule: what the service requires of a visit. One row; none if the service cannot be booked. A booking that moves keeps
+# its own length, setup and cleanup, and can move even if the service is no longer active.
+#   service_id, price
+#   has_step                            whether visits must start on the slot step
+#   duration, setup, cleanup, step      intervals
+#   earliest, latest                    the first and the last start by notice and horizon; latest may be NULL
+RULE = """rule AS MATERIALIZED (
+  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step,
+         coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
+                  make_interval(mins => s.duration_minutes)) AS duration,
+         coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
+         coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
+         make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
+         :now + make_interval(mins => s.min_notice_minutes) AS earliest,
+         :now + make_interval(days => s.horizon_days) AS latest
+    FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
+   WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
+)"""
+
+# rule, where no service is asked about: a visit of no length.
+#   duration
+EMPTY_RULE = """rule AS MATERIALIZED (
+  SELECT interval '0' AS duration
+)"""
+
+# candidate: a resource that can serve the service. One row each.
+#   id, name, capacity, timezone
+#   has_hours                           whether it has weekly hours; without them it is always open
+CANDIDATE = """candidate AS MATERIALIZED (
+  SELECT r.id, r.name, r.capacity, r.timezone,
+         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
+    FROM service_resources sr JOIN resources r ON r.id = sr.resource_id
+   WHERE sr.service_id = CAST(:service_id AS bigint) AND r.is_active
+     AND (CAST(:resource_id AS bigint) IS NULL OR r.id = CAST(:resource_id AS bigint))
+)"""
+
+# candidate, for reports: each active resource, whatever it serves. The same columns.
+ACTIVE_CANDIDATE = """candidate AS MATERIALIZED (
+  SELECT r.id, r.name, r.capacity, r.timezone,
+         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
+    FROM resources r WHERE r.is_active
+)"""
+
+# candidate, for the calendar: the resources in :resource_ids.
+#   id, timezone, has_hours
+NAMED_CANDIDATE = """candidate AS MATERIALIZED (
+  SELECT r.id, r.timezone, EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
+    FROM resources r WHERE r.id = ANY(CAST(:resource_ids AS bigint[]))
+)"""
+
+# exception: a one-off opening or closure that meets the range.
+#   resource_id                         NULL: of all resources
+#   is_open, start_time, end_time
+EXCEPTION = """exception AS MATERIALIZED (
+  SELECT x.resource_id, x.is_open, x.start_time, x.end_time
+    FROM rule JOIN calendar_exceptions x
+      ON tstzrange(x.start_time, x.end_time) && tstzrange(:since, :until + rule.duration, '[]')
+)"""
+
+# exception_times: all exceptions of one resource, or of all resources (resource_id is NULL).
+#   resource_id
+#   opened, closed                      multiranges; NULL if there are none
+EXCEPTION_TIMES = """exception_times AS MATERIALIZED (
+  SELECT x.resource_id, range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.is_open) AS opened,
+         range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE NOT x.is_open) AS closed
+    FROM exception x GROUP BY x.resource_id
+)"""
+
+# weekly_hours: a weekly opening of a candidate; from midnight to midnight on each weekday if it has none.
+#   id, timezone, weekday, opens, closes, valid_from, valid_until
+WEEKLY_HOURS = """weekly_hours AS MATERIALIZED (
+  SELECT c.id, c.timezone, h.weekday, h.opens, h.closes, h.valid_from, h.valid_until
+    FROM candidate c JOIN opening_hours h ON h.resource_id = c.id
+  UNION ALL
+  SELECT c.id, c.timezone, weekday, time '00:00', time '00:00', NULL, NULL
+    FROM candidate c CROSS JOIN generate_series(1, 7) AS weekday WHERE NOT c.has_hours
+)"""
+
+# dated_hours: the same opening on one date, in absolute time. Candidates with equal hours share the rows. A date that
+# the zone skipped has none.
+#   timezone, weekday, opens, closes, day, since, until
+DATED_HOURS = """dated_hours AS MATERIALIZED (
+  SELECT w.*, day, (day + w.opens) AT TIME ZONE w.timezone AS since,
+         (day + w.closes + CASE WHEN w.closes > w.opens THEN interval '0' ELSE interval '1 day' END)
+           AT TIME ZONE w.timezone AS until
+    FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM weekly_hours) AS w
+   CROSS JOIN LATERAL generate_series(
+     date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days') + make_interval(days => w.weekday - 1),
+     (:until + rule.duration) AT TIME ZONE w.timezone, interval '7 days') AS day
+   WHERE ((day + interval '12 hours') AT TIME ZONE w.timezone) AT TIME ZONE w.timezone = day + interval '12 hours'
+)"""
+
+# span: one opening of a candidate, weekly or one-off. The slot step counts from its beginning.
+#   id, since, until
+SPAN = """span AS MATERIALIZED (
+  SELECT w.id, d.since, d.until
+    FROM weekly_hours w JOIN dated_hours d USING (timezone, weekday, opens, closes)
+   WHERE d.since < d.until AND d.until > :since
+     AND d.day >= coalesce(w.valid_from, '-infinity') AND d.day <= coalesce(w.valid_until, 'infinity')
+  UNION ALL
+  SELECT c.id, x.start_time, x.end_time
+    FROM candidate c JOIN exception x ON x.is_open AND (x.resource_id = c.id OR x.resource_id IS NULL)
+)"""
+
+# plan: when a candidate is open. One row each, with the columns of candidate and:
+#   hours                               all spans, as a multirange
+#   closed                              what closures take away
+#   open                                hours without closed
+PLAN = """plan AS MATERIALIZED (
+  SELECT c.*, coalesce(spans.hours, '{}') AS hours, coalesce(spans.hours, '{}') - closed.times AS open,
+         closed.times AS closed
+    FROM candidate c
+    LEFT JOIN (
+      SELECT s.id, range_agg(tstzrange(s.since, s.until)) AS hours FROM span s GROUP BY s.id
+    ) AS spans USING (id)
+    LEFT JOIN exception_times AS own ON own.resource_id = c.id
+    LEFT JOIN exception_times AS shared ON shared.resource_id IS NULL
+   CROSS JOIN LATERAL (
+     SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
+   ) AS closed
+)"""
+
+# busy_seat: a seat of a candidate that bookings block during the range. An expired hold blocks nothing, and the
+# booking that moves does not block itself.
+#   id, seat
+#   times                               a multirange, with setup and cleanup
+BUSY_SEAT = """busy_seat AS MATERIALIZED (
+  SELECT c.id, blocked.seat, blocked.times
+    FROM rule CROSS JOIN candidate c
+   CROSS JOIN LATERAL (
+     SELECT b.seat, range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS times
+       FROM bookings b
+      WHERE b.resource_id = c.id AND b.seat <= c.capacity AND blocks_at(b.status, b.expires_at, :now)
+        AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(
+              :since - rule.setup, :until + rule.duration + rule.cleanup, '[]')
+        AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
+      GROUP BY b.seat
+   ) AS blocked
+)"""
+
+# seat_group: seats of a candidate that are free at the same times. Each busy seat is a group, and all others are one.
+#   id, seat                            seat is 0 for the group of the others
+#   seats                               how many
+#   times                               when they are blocked
+SEAT_GROUP = """seat_group AS MATERIALIZED (
+  SELECT id, seat, 1 AS seats, times FROM busy_seat
+  UNION ALL
+  SELECT c.id, 0, c.capacity - count(b.id), '{}'
+    FROM candidate c LEFT JOIN busy_seat b ON b.id = c.id
+   GROUP BY c.id, c.capacity HAVING c.capacity > count(b.id)
+)"""
+
+# start_range: when a visit could start in a group. The visit fits in open time, and setup and cleanup meet no booking.
+#   id, seat, seats, step
+#   starts                              a multirange, cut to the range, the notice and the horizon
+START_RANGE = """start_range AS MATERIALIZED (
+  SELECT g.id, g.seat, g.seats, rule.step,
+         ((SELECT range_agg(tstzrange(lower(o), upper(o) - rule.duration, '[]'))
+             FROM unnest(p.open) AS o WHERE upper(o) - rule.duration >= lower(o))
+          - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.duration - rule.cleanup, upper(t) + rule.setup, '()'))
+                        FROM unnest(g.times) AS t), '{}'))
+         * tstzmultirange(tstzrange(:since, :until) * tstzrange(rule.earliest, NULL)
+                          * tstzrange(:now, rule.latest, '(]')) AS starts
+    FROM rule CROSS JOIN seat_group g JOIN plan p USING (id)
+)"""
+
+# start: a start on the slot step in a group.
+#   at, id, seat, seats
+START = """start AS (
+  SELECT DISTINCT at, start_range.id, start_range.seat, start_range.seats
+    FROM start_range JOIN span s USING (id)
+   CROSS JOIN LATERAL unnest(start_range.starts * tstzmultirange(tstzrange(s.since, s.until))) AS possible
+   CROSS JOIN LATERAL generate_series(
+     s.since
+     + start_range.step * ceil(extract(epoch FROM lower(possible) - s.since) / extract(epoch FROM start_range.step)),
+     upper(possible), start_range.step) AS at
+   WHERE possible @> at
+)"""
+
+# free_start: a start on a candidate.
+#   at, id
+#   seats                               how many are free
+FREE_START = """free_start AS (
+  SELECT at, id, CAST(sum(seats) AS integer) AS seats FROM start GROUP BY at, id
+)"""
+
+# checks: how one start (:since and :until are the same) meets each rule on a candidate. One row each.
+#   id, name, timezone, capacity, start_time, end_time, blocks_from, blocks_until, earliest, latest, step
+#   has_notice, is_within_horizon, is_in_hours, is_not_closed, is_on_step
+#                                       one for each rule; whether a seat is free is asked of busy_seat
+CHECKS = """checks AS MATERIALIZED (
+  SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, :since + rule.duration AS end_time,
+         :since - rule.setup AS blocks_from, :since + rule.duration + rule.cleanup AS blocks_until,
+         rule.earliest, rule.latest, rule.step,
+         CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :allows_past END AS has_notice,
+         coalesce(:since <= rule.latest, true) AS is_within_horizon,
+         p.hours @> tstzrange(:since, :since + rule.duration) AS is_in_hours,
+         NOT p.closed && tstzrange(:since, :since + rule.duration) AS is_not_closed,
+         NOT rule.has_step OR EXISTS (
+           SELECT FROM span s
+            WHERE s.id = p.id AND s.since <= :since AND :since < s.until
+              AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_on_step
+    FROM rule CROSS JOIN plan p
+)"""
+
+
+def plans_cte(rule: LiteralString, candidate: LiteralString) -> LiteralString:
+    """Return the CTEs up to ``plan`` for these versions of ``rule`` and ``candidate``."""
+    return f"{rule}, {candidate}, {EXCEPTION}, {EXCEPTION_TIMES}, {WEEKLY_HOURS}, {DATED_HOURS}, {SPAN}, {PLAN}"
+
+
+def active_plans_cte() -> LiteralString:
+    """Return the CTEs up to ``plan`` for every active resource. Needs ``:since`` and ``:until``."""
+    return plans_cte(EMPTY_RULE, ACTIVE_CANDIDATE)
+
+
+def checks_cte() -> LiteralString:
+    """Return the CTEs up to ``checks``. Needs ``:allows_past`` besides the parameters above."""
+    return f"{plans_cte(RULE, CANDIDATE)}, {CHECKS}"
+
+
+def is_bookable() -> LiteralString:
+    """Return the condition that a row of ``checks`` meets every rule."""
+    return "(has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step)"
+
+
+# The starts at which the service is free, by start and zone; the arrays hold the free resources by id.
+SLOTS = text(f"""
+WITH {plans_cte(RULE, CANDIDATE)}, {BUSY_SEAT}, {SEAT_GROUP}, {START_RANGE}, {START}, {FREE_START}
+SELECT free_start.at AS start_time, free_start.at + rule.duration AS end_time, c.timezone,
+       array_agg(c.id ORDER BY c.id) AS ids, array_agg(c.name ORDER BY c.id) AS names,
+       array_agg(free_start.seats ORDER BY c.id) AS seats
+  FROM rule CROSS JOIN free_start JOIN candidate c USING (id)
+ GROUP BY free_start.at, rule.duration, c.timezone
+ ORDER BY free_start.at, c.timezone
+ LIMIT :limit
+""")
+
+# How one start meets each rule, by candidate.
+CHECK = text(f"WITH {checks_cte()} SELECT * FROM checks ORDER BY id")
+
+# The same, with the number of free seats.
+CHECK_WITH_FREE_SEATS = text(f"""WITH {checks_cte()}, {BUSY_SEAT}
+SELECT c.*, c.capacity - (
+         SELECT count(*) FROM busy_seat
+          WHERE busy_seat.id = c.id AND busy_seat.times && tstzrange(c.blocks_from, c.blocks_until)
+       ) AS free_seats
+  FROM checks c ORDER BY c.id
+""")
+
+# When the named resources are open, whatever they serve.
+OPEN_TIMES = text(f"""
+WITH {plans_cte(EMPTY_RULE, NAMED_CANDIDATE)}
+SELECT p.id AS resource_id, lower(o) AS start_time, upper(o) AS end_time
+  FROM plan p CROSS JOIN LATERAL unnest(p.open * tstzmultirange(tstzrange(:since, :until))) AS o
+ ORDER BY p.id, lower(o)
+""")
+
+# The live bookings that meet a closure.
+AFFECTED = text("""
+SELECT b.id, b.start_time, b.status, u.name AS customer, s.title AS service, r.name AS resource
+  FROM bookings b JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
+  JOIN resources r ON r.id = b.resource_id
+ WHERE blocks_at(b.status, b.expires_at, :now)
+   AND tstzrange(b.start_time, b.end_time) && tstzrange(:since, :until)
+   AND b.start_time >= earliest_start(:since) AND b.start_time < :until
+   AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
+ ORDER BY b.start_time, b.id
+ LIMIT :limit
+""")

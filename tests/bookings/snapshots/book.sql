@@ -1,0 +1,85 @@
+WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audit_request_id, true) || set_config('bookit.now', :audit_now, true) || set_config('bookit.actor_id', :audit_actor_id, true) || set_config('bookit.actor', :audit_actor, true) || set_config('bookit.door', :audit_door, true) || set_config('bookit.reason', :audit_reason, true) || set_config('bookit.notify_customer', :audit_notify_customer, true) IS NOT NULL AS is_set), rule AS MATERIALIZED (
+  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step,
+         coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
+                  make_interval(mins => s.duration_minutes)) AS duration,
+         coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
+         coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
+         make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
+         :now + make_interval(mins => s.min_notice_minutes) AS earliest,
+         :now + make_interval(days => s.horizon_days) AS latest
+    FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
+   WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
+), candidate AS MATERIALIZED (
+  SELECT r.id, r.name, r.capacity, r.timezone,
+         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
+    FROM service_resources sr JOIN resources r ON r.id = sr.resource_id
+   WHERE sr.service_id = CAST(:service_id AS bigint) AND r.is_active
+     AND (CAST(:resource_id AS bigint) IS NULL OR r.id = CAST(:resource_id AS bigint))
+), exception AS MATERIALIZED (
+  SELECT x.resource_id, x.is_open, x.start_time, x.end_time
+    FROM rule JOIN calendar_exceptions x
+      ON tstzrange(x.start_time, x.end_time) && tstzrange(:since, :until + rule.duration, '[]')
+), exception_times AS MATERIALIZED (
+  SELECT x.resource_id, range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.is_open) AS opened,
+         range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE NOT x.is_open) AS closed
+    FROM exception x GROUP BY x.resource_id
+), weekly_hours AS MATERIALIZED (
+  SELECT c.id, c.timezone, h.weekday, h.opens, h.closes, h.valid_from, h.valid_until
+    FROM candidate c JOIN opening_hours h ON h.resource_id = c.id
+  UNION ALL
+  SELECT c.id, c.timezone, weekday, time '00:00', time '00:00', NULL, NULL
+    FROM candidate c CROSS JOIN generate_series(1, 7) AS weekday WHERE NOT c.has_hours
+), dated_hours AS MATERIALIZED (
+  SELECT w.*, day, (day + w.opens) AT TIME ZONE w.timezone AS since,
+         (day + w.closes + CASE WHEN w.closes > w.opens THEN interval '0' ELSE interval '1 day' END)
+           AT TIME ZONE w.timezone AS until
+    FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM weekly_hours) AS w
+   CROSS JOIN LATERAL generate_series(
+     date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days') + make_interval(days => w.weekday - 1),
+     (:until + rule.duration) AT TIME ZONE w.timezone, interval '7 days') AS day
+   WHERE ((day + interval '12 hours') AT TIME ZONE w.timezone) AT TIME ZONE w.timezone = day + interval '12 hours'
+), span AS MATERIALIZED (
+  SELECT w.id, d.since, d.until
+    FROM weekly_hours w JOIN dated_hours d USING (timezone, weekday, opens, closes)
+   WHERE d.since < d.until AND d.until > :since
+     AND d.day >= coalesce(w.valid_from, '-infinity') AND d.day <= coalesce(w.valid_until, 'infinity')
+  UNION ALL
+  SELECT c.id, x.start_time, x.end_time
+    FROM candidate c JOIN exception x ON x.is_open AND (x.resource_id = c.id OR x.resource_id IS NULL)
+), plan AS MATERIALIZED (
+  SELECT c.*, coalesce(spans.hours, '{}') AS hours, coalesce(spans.hours, '{}') - closed.times AS open,
+         closed.times AS closed
+    FROM candidate c
+    LEFT JOIN (
+      SELECT s.id, range_agg(tstzrange(s.since, s.until)) AS hours FROM span s GROUP BY s.id
+    ) AS spans USING (id)
+    LEFT JOIN exception_times AS own ON own.resource_id = c.id
+    LEFT JOIN exception_times AS shared ON shared.resource_id IS NULL
+   CROSS JOIN LATERAL (
+     SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
+   ) AS closed
+), checks AS MATERIALIZED (
+  SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, :since + rule.duration AS end_time,
+         :since - rule.setup AS blocks_from, :since + rule.duration + rule.cleanup AS blocks_until,
+         rule.earliest, rule.latest, rule.step,
+         CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :allows_past END AS has_notice,
+         coalesce(:since <= rule.latest, true) AS is_within_horizon,
+         p.hours @> tstzrange(:since, :since + rule.duration) AS is_in_hours,
+         NOT p.closed && tstzrange(:since, :since + rule.duration) AS is_not_closed,
+         NOT rule.has_step OR EXISTS (
+           SELECT FROM span s
+            WHERE s.id = p.id AND s.since <= :since AND :since < s.until
+              AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_on_step
+    FROM rule CROSS JOIN plan p
+)
+INSERT INTO bookings
+  (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price, expires_at, created_at)
+SELECT CAST(:user_id AS bigint), rule.service_id, chosen.id, :since, :since + rule.duration,
+       :since - rule.setup, :since + rule.duration + rule.cleanup, rule.price, CAST(:expires_at AS timestamptz), :now
+  FROM rule CROSS JOIN audit_context
+ CROSS JOIN LATERAL resource_for_booking(
+   CASE WHEN audit_context.is_set THEN ARRAY(
+     SELECT c.id FROM checks c WHERE (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step) OR :is_override ORDER BY NOT (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step), c.id) END,
+   :since - rule.setup, :since + rule.duration + rule.cleanup) AS chosen (id)
+ WHERE chosen.id IS NOT NULL
+RETURNING bookings.*

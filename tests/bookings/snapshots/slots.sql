@@ -1,0 +1,106 @@
+WITH rule AS MATERIALIZED (
+  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step,
+         coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
+                  make_interval(mins => s.duration_minutes)) AS duration,
+         coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
+         coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
+         make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
+         :now + make_interval(mins => s.min_notice_minutes) AS earliest,
+         :now + make_interval(days => s.horizon_days) AS latest
+    FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
+   WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
+), candidate AS MATERIALIZED (
+  SELECT r.id, r.name, r.capacity, r.timezone,
+         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
+    FROM service_resources sr JOIN resources r ON r.id = sr.resource_id
+   WHERE sr.service_id = CAST(:service_id AS bigint) AND r.is_active
+     AND (CAST(:resource_id AS bigint) IS NULL OR r.id = CAST(:resource_id AS bigint))
+), exception AS MATERIALIZED (
+  SELECT x.resource_id, x.is_open, x.start_time, x.end_time
+    FROM rule JOIN calendar_exceptions x
+      ON tstzrange(x.start_time, x.end_time) && tstzrange(:since, :until + rule.duration, '[]')
+), exception_times AS MATERIALIZED (
+  SELECT x.resource_id, range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.is_open) AS opened,
+         range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE NOT x.is_open) AS closed
+    FROM exception x GROUP BY x.resource_id
+), weekly_hours AS MATERIALIZED (
+  SELECT c.id, c.timezone, h.weekday, h.opens, h.closes, h.valid_from, h.valid_until
+    FROM candidate c JOIN opening_hours h ON h.resource_id = c.id
+  UNION ALL
+  SELECT c.id, c.timezone, weekday, time '00:00', time '00:00', NULL, NULL
+    FROM candidate c CROSS JOIN generate_series(1, 7) AS weekday WHERE NOT c.has_hours
+), dated_hours AS MATERIALIZED (
+  SELECT w.*, day, (day + w.opens) AT TIME ZONE w.timezone AS since,
+         (day + w.closes + CASE WHEN w.closes > w.opens THEN interval '0' ELSE interval '1 day' END)
+           AT TIME ZONE w.timezone AS until
+    FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM weekly_hours) AS w
+   CROSS JOIN LATERAL generate_series(
+     date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days') + make_interval(days => w.weekday - 1),
+     (:until + rule.duration) AT TIME ZONE w.timezone, interval '7 days') AS day
+   WHERE ((day + interval '12 hours') AT TIME ZONE w.timezone) AT TIME ZONE w.timezone = day + interval '12 hours'
+), span AS MATERIALIZED (
+  SELECT w.id, d.since, d.until
+    FROM weekly_hours w JOIN dated_hours d USING (timezone, weekday, opens, closes)
+   WHERE d.since < d.until AND d.until > :since
+     AND d.day >= coalesce(w.valid_from, '-infinity') AND d.day <= coalesce(w.valid_until, 'infinity')
+  UNION ALL
+  SELECT c.id, x.start_time, x.end_time
+    FROM candidate c JOIN exception x ON x.is_open AND (x.resource_id = c.id OR x.resource_id IS NULL)
+), plan AS MATERIALIZED (
+  SELECT c.*, coalesce(spans.hours, '{}') AS hours, coalesce(spans.hours, '{}') - closed.times AS open,
+         closed.times AS closed
+    FROM candidate c
+    LEFT JOIN (
+      SELECT s.id, range_agg(tstzrange(s.since, s.until)) AS hours FROM span s GROUP BY s.id
+    ) AS spans USING (id)
+    LEFT JOIN exception_times AS own ON own.resource_id = c.id
+    LEFT JOIN exception_times AS shared ON shared.resource_id IS NULL
+   CROSS JOIN LATERAL (
+     SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
+   ) AS closed
+), busy_seat AS MATERIALIZED (
+  SELECT c.id, blocked.seat, blocked.times
+    FROM rule CROSS JOIN candidate c
+   CROSS JOIN LATERAL (
+     SELECT b.seat, range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS times
+       FROM bookings b
+      WHERE b.resource_id = c.id AND b.seat <= c.capacity AND blocks_at(b.status, b.expires_at, :now)
+        AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(
+              :since - rule.setup, :until + rule.duration + rule.cleanup, '[]')
+        AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
+      GROUP BY b.seat
+   ) AS blocked
+), seat_group AS MATERIALIZED (
+  SELECT id, seat, 1 AS seats, times FROM busy_seat
+  UNION ALL
+  SELECT c.id, 0, c.capacity - count(b.id), '{}'
+    FROM candidate c LEFT JOIN busy_seat b ON b.id = c.id
+   GROUP BY c.id, c.capacity HAVING c.capacity > count(b.id)
+), start_range AS MATERIALIZED (
+  SELECT g.id, g.seat, g.seats, rule.step,
+         ((SELECT range_agg(tstzrange(lower(o), upper(o) - rule.duration, '[]'))
+             FROM unnest(p.open) AS o WHERE upper(o) - rule.duration >= lower(o))
+          - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.duration - rule.cleanup, upper(t) + rule.setup, '()'))
+                        FROM unnest(g.times) AS t), '{}'))
+         * tstzmultirange(tstzrange(:since, :until) * tstzrange(rule.earliest, NULL)
+                          * tstzrange(:now, rule.latest, '(]')) AS starts
+    FROM rule CROSS JOIN seat_group g JOIN plan p USING (id)
+), start AS (
+  SELECT DISTINCT at, start_range.id, start_range.seat, start_range.seats
+    FROM start_range JOIN span s USING (id)
+   CROSS JOIN LATERAL unnest(start_range.starts * tstzmultirange(tstzrange(s.since, s.until))) AS possible
+   CROSS JOIN LATERAL generate_series(
+     s.since
+     + start_range.step * ceil(extract(epoch FROM lower(possible) - s.since) / extract(epoch FROM start_range.step)),
+     upper(possible), start_range.step) AS at
+   WHERE possible @> at
+), free_start AS (
+  SELECT at, id, CAST(sum(seats) AS integer) AS seats FROM start GROUP BY at, id
+)
+SELECT free_start.at AS start_time, free_start.at + rule.duration AS end_time, c.timezone,
+       array_agg(c.id ORDER BY c.id) AS ids, array_agg(c.name ORDER BY c.id) AS names,
+       array_agg(free_start.seats ORDER BY c.id) AS seats
+  FROM rule CROSS JOIN free_start JOIN candidate c USING (id)
+ GROUP BY free_start.at, rule.duration, c.timezone
+ ORDER BY free_start.at, c.timezone
+ LIMIT :limit

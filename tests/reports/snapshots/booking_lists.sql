@@ -1,0 +1,12 @@
+WITH listed AS MATERIALIZED ((SELECT 'next' AS list, b.* FROM bookings b WHERE blocks_at(b.status, b.expires_at, :now) AND b.start_time >= :now AND b.start_time < :until ORDER BY b.start_time, b.id LIMIT :many) UNION ALL (SELECT 'pending' AS list, b.* FROM bookings b WHERE b.status = 'pending' AND b.start_time >= :now AND b.expires_at IS NULL ORDER BY b.start_time, b.id LIMIT :many) UNION ALL (SELECT 'late' AS list, b.* FROM bookings b WHERE b.status = 'confirmed' AND b.start_time < :late ORDER BY b.start_time DESC, b.id DESC LIMIT :many) UNION ALL (SELECT 'holds' AS list, b.* FROM bookings b WHERE b.status = 'pending' AND b.expires_at > :now ORDER BY b.expires_at, b.id LIMIT :many)), numbered AS (
+  SELECT listed.*, row_number() OVER by_list AS at, count(*) OVER (PARTITION BY list) AS many
+    FROM listed WINDOW by_list AS (
+      PARTITION BY list ORDER BY CASE list WHEN 'holds' THEN expires_at WHEN 'late' THEN NULL ELSE start_time END,
+                                 CASE list WHEN 'late' THEN start_time END DESC, id)
+)
+SELECT n.list, n.many, n.id, n.start_time, n.status, n.expires_at, n.user_id, u.name AS customer, s.title AS service,
+       n.resource_id, r.name AS resource
+  FROM numbered n JOIN users u ON u.id = n.user_id JOIN services s ON s.id = n.service_id
+  JOIN resources r ON r.id = n.resource_id
+ WHERE n.at <= :max_rows
+ ORDER BY n.list, n.at

@@ -1,0 +1,106 @@
+WITH rule AS MATERIALIZED (
+  SELECT interval '0' AS duration
+), candidate AS MATERIALIZED (
+  SELECT r.id, r.name, r.capacity, r.timezone,
+         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
+    FROM resources r WHERE r.is_active
+), exception AS MATERIALIZED (
+  SELECT x.resource_id, x.is_open, x.start_time, x.end_time
+    FROM rule JOIN calendar_exceptions x
+      ON tstzrange(x.start_time, x.end_time) && tstzrange(:since, :until + rule.duration, '[]')
+), exception_times AS MATERIALIZED (
+  SELECT x.resource_id, range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.is_open) AS opened,
+         range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE NOT x.is_open) AS closed
+    FROM exception x GROUP BY x.resource_id
+), weekly_hours AS MATERIALIZED (
+  SELECT c.id, c.timezone, h.weekday, h.opens, h.closes, h.valid_from, h.valid_until
+    FROM candidate c JOIN opening_hours h ON h.resource_id = c.id
+  UNION ALL
+  SELECT c.id, c.timezone, weekday, time '00:00', time '00:00', NULL, NULL
+    FROM candidate c CROSS JOIN generate_series(1, 7) AS weekday WHERE NOT c.has_hours
+), dated_hours AS MATERIALIZED (
+  SELECT w.*, day, (day + w.opens) AT TIME ZONE w.timezone AS since,
+         (day + w.closes + CASE WHEN w.closes > w.opens THEN interval '0' ELSE interval '1 day' END)
+           AT TIME ZONE w.timezone AS until
+    FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM weekly_hours) AS w
+   CROSS JOIN LATERAL generate_series(
+     date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days') + make_interval(days => w.weekday - 1),
+     (:until + rule.duration) AT TIME ZONE w.timezone, interval '7 days') AS day
+   WHERE ((day + interval '12 hours') AT TIME ZONE w.timezone) AT TIME ZONE w.timezone = day + interval '12 hours'
+), span AS MATERIALIZED (
+  SELECT w.id, d.since, d.until
+    FROM weekly_hours w JOIN dated_hours d USING (timezone, weekday, opens, closes)
+   WHERE d.since < d.until AND d.until > :since
+     AND d.day >= coalesce(w.valid_from, '-infinity') AND d.day <= coalesce(w.valid_until, 'infinity')
+  UNION ALL
+  SELECT c.id, x.start_time, x.end_time
+    FROM candidate c JOIN exception x ON x.is_open AND (x.resource_id = c.id OR x.resource_id IS NULL)
+), plan AS MATERIALIZED (
+  SELECT c.*, coalesce(spans.hours, '{}') AS hours, coalesce(spans.hours, '{}') - closed.times AS open,
+         closed.times AS closed
+    FROM candidate c
+    LEFT JOIN (
+      SELECT s.id, range_agg(tstzrange(s.since, s.until)) AS hours FROM span s GROUP BY s.id
+    ) AS spans USING (id)
+    LEFT JOIN exception_times AS own ON own.resource_id = c.id
+    LEFT JOIN exception_times AS shared ON shared.resource_id IS NULL
+   CROSS JOIN LATERAL (
+     SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
+   ) AS closed
+), occupied AS MATERIALIZED (
+  SELECT b.resource_id AS id, b.seat, range_agg(tstzrange(b.start_time, b.end_time)) AS visits, range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS blocks
+    FROM bookings b WHERE b.start_time >= earliest_start(:since) AND b.start_time < :until + interval '1 day'
+     AND b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)
+   GROUP BY b.resource_id, b.seat
+), period AS MATERIALIZED (
+  SELECT n, since, until
+    FROM unnest(CAST(:edges AS timestamptz[]), CAST(:ends AS timestamptz[])) WITH ORDINALITY AS edge (since, until, n)
+), open_in_range AS MATERIALIZED (
+  SELECT p.id, p.capacity, p.open * whole.times AS open
+    FROM plan p CROSS JOIN (SELECT tstzmultirange(tstzrange(min(since), max(until))) AS times FROM period) AS whole
+), open_length AS (
+  SELECT r.id, n, length * r.capacity AS length FROM open_in_range r CROSS JOIN LATERAL (
+  SELECT n, sum(least(upper, until) - greatest(lower, since)) AS length
+    FROM (SELECT lower(o), upper(o), generate_series(width_bucket(lower(o), CAST(:edges AS timestamptz[])),
+                                                     width_bucket(upper(o), CAST(:edges AS timestamptz[]))) AS n
+            FROM unnest(r.open) AS o) AS piece
+    JOIN period USING (n) GROUP BY n
+) AS piece
+), booked_length AS (
+  SELECT r.id, n, sum(length) AS length
+    FROM open_in_range r JOIN occupied t USING (id) CROSS JOIN LATERAL (
+  SELECT n, sum(least(upper, until) - greatest(lower, since)) AS length
+    FROM (SELECT lower(o), upper(o), generate_series(width_bucket(lower(o), CAST(:edges AS timestamptz[])),
+                                                     width_bucket(upper(o), CAST(:edges AS timestamptz[]))) AS n
+            FROM unnest(r.open * t.visits) AS o) AS piece
+    JOIN period USING (n) GROUP BY n
+) AS piece GROUP BY r.id, n
+), free_time AS (
+  SELECT p.id, 1 AS seats, p.open - t.blocks AS times
+    FROM plan p JOIN occupied t ON t.id = p.id AND t.seat <= p.capacity
+  UNION ALL
+  SELECT p.id, p.capacity - coalesce(used.seats, 0), p.open
+    FROM plan p LEFT JOIN (
+      SELECT t.id, count(*) AS seats FROM plan p JOIN occupied t ON t.id = p.id AND t.seat <= p.capacity GROUP BY t.id
+    ) AS used USING (id)
+   WHERE p.capacity > coalesce(used.seats, 0)
+), shortest_service AS (
+  SELECT sr.resource_id AS id, make_interval(mins => min(s.duration_minutes)) AS duration
+    FROM service_resources sr JOIN services s ON s.id = sr.service_id AND s.is_active GROUP BY sr.resource_id
+), gap AS (
+  SELECT f.id, n, sum(length * f.seats) AS length
+    FROM free_time f JOIN shortest_service USING (id)
+   CROSS JOIN LATERAL (
+     SELECT width_bucket(lower(o), CAST(:edges AS timestamptz[])) AS n, sum(upper(o) - lower(o)) AS length
+       FROM unnest(f.times) AS o
+      WHERE upper(o) - lower(o) < shortest_service.duration AND lower(o) < CAST(:last AS timestamptz) GROUP BY 1
+   ) AS short GROUP BY f.id, n
+)
+SELECT n AS period, p.id, p.name, bool_or(NOT p.has_hours) AS is_always_open, GROUPING(n, p.id) AS level,
+       coalesce(round(extract(epoch FROM sum(open_length.length)) / 60)::bigint, 0) AS open_minutes,
+       coalesce(round(extract(epoch FROM sum(booked_length.length)) / 60)::bigint, 0) AS booked_minutes,
+       coalesce(round(extract(epoch FROM sum(gap.length)) / 60)::bigint, 0) AS unsellable_minutes
+  FROM plan p CROSS JOIN period
+  LEFT JOIN open_length USING (id, n) LEFT JOIN booked_length USING (id, n) LEFT JOIN gap USING (id, n)
+ GROUP BY GROUPING SETS ((n), (p.id, p.name), ())
+ ORDER BY level, period, p.name, p.id
