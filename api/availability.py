@@ -97,7 +97,7 @@ async def list_slots(context: RequestContext, id: PathId, query: SlotQuery) -> S
     """
     visit = await resolve_visit(context, id, query)
     since = max(query.from_date or context.now, context.now)
-    until = query.to_date or min(since + DEFAULT_RANGE, limits.CALENDAR_RANGE[1])
+    until = query.to_date or min(since + DEFAULT_RANGE, limits.CALENDAR_END)
     times.require_availability_range(query.from_date or since, until)
     found = await availability.slots(context.database, visit, since=since, until=max(since, until), now=context.now)
     if len(found) > limits.MAX_SLOTS:

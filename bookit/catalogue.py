@@ -1,4 +1,4 @@
-"""Services and the resources that serve them."""
+"""Services, the resources that serve them, and the opening hours of resources."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time
@@ -39,7 +39,7 @@ SELECT_OPENING_HOURS = (
 async def add_service(
     session: Session, *, by: Actor, now: datetime, resource_ids: Sequence[int] | None = None, **values: Any
 ) -> Service:
-    """Offer a service, served by these resources; none given, by a new one of its own."""
+    """Create a service that these resources serve; without any, create a resource of its own."""
     service = await session.insert(Service(**values, created_at=now))
     if not resource_ids:
         own = await add_resource(session, by=by, now=now, name=service.title)
@@ -57,16 +57,16 @@ async def change_service(
     resource_ids: Sequence[int] | None = None,
     **changes: Any,
 ) -> Service:
-    """Change a service, or what serves it: none chosen, one of its own. Bookings made before stay as they are."""
+    """Change a service, or the resources that serve it; if none is left, it gets its own. Bookings stay as they are."""
     if resource_ids is not None:
         chosen = resource_ids or [(await get_or_create_own_resource(session, service, by=by, now=now)).id]
         if await set_resources(session, service, chosen):
-            changes = {"title": service.title} | changes  # Written again, so that the service counts this change.
+            changes = {"title": service.title} | changes  # Write the title again, so that the version goes up.
     return await session.update(service, **changes)
 
 
 async def get_or_create_own_resource(session: Session, service: Service, *, by: Actor, now: datetime) -> Resource:
-    """Give the resource that came with a service and serves no other, or else a new one."""
+    """Return the resource that was created with a service and serves no other service, or create one."""
     for row in await session.fetch(SELECT_EXCLUSIVE_RESOURCES, service_id=service.id):
         if row["name"] == service.title:
             return from_row(Resource, row)
@@ -74,18 +74,18 @@ async def get_or_create_own_resource(session: Session, service: Service, *, by: 
 
 
 async def set_resources(session: Session, service: Service, resource_ids: Sequence[int]) -> bool:
-    """Have a service served by these resources and no others; gives whether that is a change."""
-    wanted = set(resource_ids)
-    serving = {row["resource_id"] for row in await session.fetch(SELECT_RESOURCE_IDS, service_id=service.id)}
-    if serving - wanted:
-        await session.fetch(DELETE_LINKS, service_id=service.id, resource_ids=sorted(serving - wanted))
-    for resource_id in sorted(wanted - serving):
+    """Make these resources, and no others, serve a service. Return whether that changed anything."""
+    new = set(resource_ids)
+    old = {row["resource_id"] for row in await session.fetch(SELECT_RESOURCE_IDS, service_id=service.id)}
+    if old - new:
+        await session.fetch(DELETE_LINKS, service_id=service.id, resource_ids=sorted(old - new))
+    for resource_id in sorted(new - old):
         await session.insert(ServiceResource(service_id=service.id, resource_id=resource_id))
-    return wanted != serving
+    return new != old
 
 
 async def remove_service(session: Session, service: Service, *, by: Actor, now: datetime) -> None:
-    """Take away a service nobody ever booked, and its own resource with it."""
+    """Delete a service and its own resource. Raise StillInUse if it was ever booked."""
     del by, now
     owned = await session.fetch(SELECT_EXCLUSIVE_RESOURCES, service_id=service.id)
     await session.delete(service)
@@ -95,7 +95,7 @@ async def remove_service(session: Session, service: Service, *, by: Actor, now: 
 
 
 async def add_resource(session: Session, *, by: Actor, now: datetime, **values: Any) -> Resource:
-    """Add what can be busy; without a time zone of its own it keeps the business's."""
+    """Create a resource. Without ``timezone`` it has the time zone of the business."""
     del by
     values.setdefault("timezone", session.timezone)
     require_timezone(values)
@@ -105,20 +105,20 @@ async def add_resource(session: Session, *, by: Actor, now: datetime, **values: 
 async def change_resource(
     session: Session, resource: Resource, *, by: Actor, now: datetime, **changes: Any
 ) -> Resource:
-    """Change a resource. Fewer places than are sold leaves those bookings where they are."""
+    """Change a resource. With fewer seats than are booked, the bookings stay as they are."""
     del by, now
     require_timezone(changes)
     return await session.update(resource, **changes)
 
 
 async def remove_resource(session: Session, resource: Resource, *, by: Actor, now: datetime) -> None:
-    """Take away a resource that was never booked."""
+    """Delete a resource. Raise StillInUse if it was ever booked."""
     del by, now
     await session.delete(resource)
 
 
 class Opening(NamedTuple):
-    """One weekly opening, by the clock on the resource's wall; a closing that is not later is the next day's."""
+    """One weekly opening, by the wall clock of the resource. If not after ``opens``, ``closes`` is on the next day."""
 
     weekday: int
     opens: time
@@ -132,12 +132,12 @@ def opening_from_row(row: Mapping[str, Any]) -> Opening:
 
 
 async def get_opening_hours(reader: Reader, resource_id: int) -> list[Row]:
-    """Give the weekly hours of a resource, by day and opening."""
+    """Return the weekly hours of a resource, by weekday and opening time."""
     return await reader.fetch(SELECT_OPENING_HOURS, resource_id=resource_id)
 
 
 def version_tag(hours: Sequence[Mapping[str, Any]]) -> str:
-    """Give a word that is another one as soon as somebody changes any of these hours."""
+    """Return a tag that changes with any change of these hours."""
     return " ".join(f"{row['id']}.{row['version']}" for row in hours)
 
 
@@ -150,28 +150,30 @@ async def replace_opening_hours(
     now: datetime,
     expected_tag: str | None = None,
 ) -> None:
-    """Have a resource work these hours and no others, week by week; none at all: it is always open.
+    """Replace the weekly hours of a resource by these. Without any, the resource is always open.
 
-    Openings that stay as they were are not touched. ``seen`` is the mark of the hours that an editor saw; refuses to
-    change others. Asks for a resource that is held.
+    Rows that stay the same are not written. Raise Stale if ``expected_tag`` is not the tag of the current hours. The
+    caller has locked the resource.
     """
     del by, now
-    hours = await get_opening_hours(session, resource.id)
-    if expected_tag is not None and expected_tag != version_tag(hours):
+    rows = await get_opening_hours(session, resource.id)
+    if expected_tag is not None and expected_tag != version_tag(rows):
         raise no.Stale
-    kept: set[Opening] = set()
-    for row in hours:
+    unchanged: set[Opening] = set()
+    for row in rows:
         opening = opening_from_row(row)
-        if opening in openings and opening not in kept:
-            kept.add(opening)
+        if opening in openings and opening not in unchanged:
+            unchanged.add(opening)
         else:
             await session.delete(from_row(OpeningHours, row))
-    for opening in sorted(set(openings) - kept, key=lambda one: (one.weekday, one.opens, one.closes)):
+    for opening in sorted(
+        set(openings) - unchanged, key=lambda opening: (opening.weekday, opening.opens, opening.closes)
+    ):
         await session.insert(OpeningHours(resource_id=resource.id, **opening._asdict()))
 
 
 def require_timezone(values: dict[str, Any]) -> None:
-    """Refuse a time zone that the clocks of this program do not know."""
+    """Raise UnknownTimezone unless Python knows this time zone."""
     try:
         ZoneInfo(values.get("timezone", "UTC"))
     except (KeyError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""What customers say of the visits they had."""
+"""Reviews of completed bookings."""
 
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from bookit.schema.tables import Booking, Review, Role, Status
 
 
 async def write(session: Session, *, by: Actor, now: datetime, booking_id: int, rating: int, comment: str) -> Review:
-    """Review one's own completed booking, once."""
+    """Write a review of the actor's own completed booking. Raise AlreadyReviewed if it has one."""
     booking = await session.get(Booking, booking_id)
     if booking is None:
         raise no.UnknownBooking(what="booking")
@@ -22,14 +22,14 @@ async def write(session: Session, *, by: Actor, now: datetime, booking_id: int, 
 
 
 async def change(session: Session, review: Review, *, by: Actor, now: datetime, **changes: Any) -> Review:
-    """Change what one said oneself."""
+    """Change the actor's own review."""
     del now
     await require_author(session, review, by=by)
     return await session.update(review, **changes)
 
 
 async def remove(session: Session, review: Review, *, by: Actor, now: datetime) -> None:
-    """Take back what one said, or as an admin what somebody said."""
+    """Delete the actor's own review or, as an admin, any review."""
     del now
     if by.role != Role.ADMIN:
         await require_author(session, review, by=by)
@@ -37,7 +37,7 @@ async def remove(session: Session, review: Review, *, by: Actor, now: datetime) 
 
 
 async def require_author(session: Session, review: Review, *, by: Actor) -> None:
-    """Refuse whoever did not write this."""
+    """Raise NotYourReview unless the actor wrote the review."""
     booking = await session.get(Booking, review.booking_id)
     if booking is None or booking.user_id != by.id:
         raise no.NotYourReview

@@ -1,1 +1,1 @@
-"""Everything that may happen to bookings, and when they are possible. Knows no HTTP and no HTML."""
+"""Bookings: acts, availability, bulk changes, undo. Knows no HTTP and no HTML."""

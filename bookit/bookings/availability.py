@@ -87,9 +87,9 @@ async def next_free(reader: Reader, visit: Visit, *, since: datetime, now: datet
     async def search() -> list[Row]:
         rows: list[Row] = []
         for days in LOOK_AHEAD_DAYS:
-            until = min(since + timedelta(days=days), limits.CALENDAR_RANGE[1])
+            until = min(since + timedelta(days=days), limits.CALENDAR_END)
             rows = await slots(reader, visit, since=since, until=until, now=now, limit=count)
-            if len(rows) == count or until == limits.CALENDAR_RANGE[1]:
+            if len(rows) == count or until == limits.CALENDAR_END:
                 break
         return rows
 

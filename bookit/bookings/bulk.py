@@ -1,6 +1,6 @@
-"""One act over many bookings: each with its own outcome, all or nothing or what works, and rehearsed if so wished.
+"""One change applied to many bookings. Each booking has its own outcome, and the change is all or nothing if wanted.
 
-A preview is the same run in a transaction that is not kept; the run that follows takes the versions the preview saw.
+A preview runs the same code in a dry run. The run that follows passes the versions that the preview saw.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,16 +12,18 @@ from bookit import refusals as no
 from bookit.bookings import acts, availability, rearranging
 from bookit.bookings.availability import Visit
 from bookit.db.session import Session
+from bookit.db.statements import Row
 from bookit.policy import permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking
 
 MAX_BOOKINGS = 500
 MAX_SHIFT_MINUTES = 24 * 60
+SWAP_SIZE = 2
 
 
 class BulkAction(StrEnum):
-    """What can be done to many bookings."""
+    """What a bulk change can do."""
 
     CONFIRM = "confirm"
     CANCEL = "cancel"
@@ -43,10 +45,11 @@ STATUS_ACTIONS = {
 
 @dataclass(frozen=True)
 class BulkChange:
-    """What is to be done, to each of many bookings alike.
+    """An action and its options.
 
-    ``minutes`` is how far a shift goes, earlier if below zero; ``resource_id`` who takes over. ``cancels_unassigned``
-    cancels the visits that nobody else is free for. ``notify_customers`` is about visits that are to come.
+    ``minutes`` is how far a shift moves a booking, negative for earlier. ``resource_id`` is the new resource.
+    ``cancels_unassigned`` cancels a booking that no other resource can serve. ``notify_customers`` applies to visits
+    that are still to come.
     """
 
     action: BulkAction
@@ -61,7 +64,7 @@ class BulkChange:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one booking: what it was, and what it is then or why it stays as it is."""
+    """The outcome for one booking: its values before, and its values after or the refusal."""
 
     booking_id: int
     before: Booking | None
@@ -72,47 +75,68 @@ class Outcome:
 async def run(
     session: Session, expected_versions: Mapping[int, int | None], change: BulkChange, *, by: Actor, now: datetime
 ) -> list[Outcome]:
-    """Do this to the bookings of these numbers, and give the outcomes in the order of the numbers.
+    """Apply a change to these bookings and return the outcomes, in the order of ids.
 
-    Each comes with the version that was seen, or None for any. All or nothing: refuses where one is refused, and
-    says all the same what each would have been.
+    ``expected_versions`` has the version of each booking that the user saw, or None to accept any. If all or nothing
+    is wanted and a booking is refused, raise NotAllPossible, which carries the outcomes.
     """
     validate(expected_versions, change, by=by)
-    if change.reason and change.override_reason:  # History keeps one reason, and neither is to be lost.
+    rows = await lock_rows(session, expected_versions, change)
+    if change.reason and change.override_reason:  # History keeps one reason for each change.
         change = replace(change, override_reason=f"{change.reason} {change.override_reason}")
-    rows = {row.id: row for row in await rearranging.lock_bookings(session, expected_versions)}
-    is_anywhere = change.action == BulkAction.REASSIGN_TO_FREE
-    more = [change.resource_id] if change.action == BulkAction.REASSIGN else []
-    await rearranging.lock_resources(session, [*rows.values()], *more, with_candidates=is_anywhere)
     if change.reason:
         await session.set_reason(change.reason)
-    attempt = run_swap if change.action == BulkAction.SWAP else run_each
-    found = {
-        number: refused
-        for number in expected_versions
-        if (refused := precheck(number, rows.get(number), expected_versions[number]))
-    }
-    fit = [rows[number] for number in expected_versions if number not in found]
-    if change.action != BulkAction.SWAP or not found:
-        found |= {one.booking_id: one for one in await attempt(session, fit, change, by=by, now=now)}
-    else:
-        refusal = next(one.refusal for one in found.values())
-        found |= {row.id: Outcome(row.id, row, refusal=refusal) for row in fit}
-    outcomes = [found[number] for number in sorted(found)]
-    if change.is_all_or_nothing and any(one.refusal for one in outcomes):
+    outcomes = await run_rows(session, expected_versions, rows, change, by=by, now=now)
+    if change.is_all_or_nothing and any(outcome.refusal for outcome in outcomes):
         raise all_or_nothing_refusal(outcomes)
     return outcomes
 
 
+async def lock_rows(
+    session: Session, expected_versions: Mapping[int, int | None], change: BulkChange
+) -> dict[int, Booking]:
+    """Lock the bookings that exist and every resource that the change may use. Return the bookings by id."""
+    rows = await rearranging.lock_bookings(session, expected_versions)
+    new_resources = [change.resource_id] if change.action == BulkAction.REASSIGN else []
+    needs_candidates = change.action == BulkAction.REASSIGN_TO_FREE
+    await rearranging.lock_resources(session, rows, *new_resources, with_candidates=needs_candidates)
+    return {row.id: row for row in rows}
+
+
+async def run_rows(
+    session: Session,
+    expected_versions: Mapping[int, int | None],
+    rows: Mapping[int, Booking],
+    change: BulkChange,
+    *,
+    by: Actor,
+    now: datetime,
+) -> list[Outcome]:
+    """Check each booking and apply the change to those that pass. Return all outcomes in the order of ids."""
+    failed = [
+        outcome
+        for booking_id, version in expected_versions.items()
+        if (outcome := precheck(booking_id, rows.get(booking_id), version))
+    ]
+    failed_ids = {outcome.booking_id for outcome in failed}
+    ready = [rows[booking_id] for booking_id in expected_versions if booking_id not in failed_ids]
+    if change.action != BulkAction.SWAP:
+        done = await run_each(session, ready, change, by=by, now=now)
+    elif not failed:
+        done = await run_swap(session, ready, change, by=by, now=now)
+    else:  # A swap needs both.
+        done = [Outcome(row.id, row, refusal=failed[0].refusal) for row in ready]
+    return sorted([*failed, *done], key=lambda outcome: outcome.booking_id)
+
+
 def all_or_nothing_refusal(outcomes: list[Outcome]) -> no.NotAllPossible:
-    """Give the refusal of all for the sake of some."""
-    refusal = no.NotAllPossible(refused=sum(bool(one.refusal) for one in outcomes), chosen=len(outcomes))
+    refusal = no.NotAllPossible(refused=sum(bool(outcome.refusal) for outcome in outcomes), chosen=len(outcomes))
     refusal.outcomes = outcomes
     return refusal
 
 
 def validate(expected_versions: Mapping[int, int | None], change: BulkChange, *, by: Actor) -> None:
-    """Refuse who may not do this, and what cannot be done to any booking."""
+    """Raise a refusal if the actor may not do this, or if the change makes no sense for any booking."""
     permissions.require_permission(by, "change", Booking)
     if not by.is_staff:
         raise no.Forbidden
@@ -120,14 +144,14 @@ def validate(expected_versions: Mapping[int, int | None], change: BulkChange, *,
         raise no.NothingChosen
     if len(expected_versions) > MAX_BOOKINGS:
         raise no.TooManyAtOnce(most=MAX_BOOKINGS)
-    if change.action == BulkAction.SWAP and len(expected_versions) != 2:  # noqa: PLR2004 -- a swap is of two
+    if change.action == BulkAction.SWAP and len(expected_versions) != SWAP_SIZE:
         raise no.SwapNeedsTwo
     if change.action == BulkAction.SHIFT and not 1 <= abs(change.minutes) <= MAX_SHIFT_MINUTES:
         raise no.ShiftOutOfRange(most=MAX_SHIFT_MINUTES)
 
 
 def precheck(booking_id: int, row: Booking | None, expected_version: int | None) -> Outcome | None:
-    """Give the outcome of a booking that is gone, or not what was seen."""
+    """Return the outcome of a booking that is missing or has another version than expected, or None."""
     if row is None:
         return Outcome(booking_id, None, refusal=no.Missing(what="booking"))
     if expected_version is not None and expected_version != row.version:
@@ -138,9 +162,9 @@ def precheck(booking_id: int, row: Booking | None, expected_version: int | None)
 async def run_each(
     session: Session, rows: list[Booking], change: BulkChange, *, by: Actor, now: datetime
 ) -> list[Outcome]:
-    """Do it to one after another; later ones know what became of those before.
+    """Apply the change to one booking after another; each sees the results of those before it.
 
-    Of those that move, the farthest goes first and makes room for the next.
+    In a shift to later times the last booking goes first, so that it makes room for the one before.
     """
     is_later = change.action == BulkAction.SHIFT and change.minutes > 0
     outcomes = []
@@ -159,25 +183,25 @@ async def run_each(
 async def run_swap(
     session: Session, rows: list[Booking], change: BulkChange, *, by: Actor, now: datetime
 ) -> list[Outcome]:
-    """Swap two, or say of both why not."""
+    """Swap two bookings. If the swap is refused, both outcomes have the refusal."""
     first, second = rows
-    why = change.override_reason
+    is_upcoming = any(row.start_time > now for row in rows)
     try:
         async with session.savepoint():
-            await session.set_notify_customer(
-                notify=change.notify_customers and any(row.start_time > now for row in rows)
+            await session.set_notify_customer(notify=change.notify_customers and is_upcoming)
+            swapped = await rearranging.swap(
+                session, first, second, by=by, now=now, override_reason=change.override_reason
             )
-            after = await rearranging.swap(session, first, second, by=by, now=now, override_reason=why)
     except no.Busy:
         raise
     except no.Refusal as refusal:
         return [Outcome(row.id, row, refusal=refusal) for row in rows]
-    became = {row.id: row for row in after}
-    return [Outcome(row.id, row, became[row.id]) for row in rows]
+    after = {row.id: row for row in swapped}
+    return [Outcome(row.id, row, after[row.id]) for row in rows]
 
 
 async def set_notify_customer(session: Session, booking: Booking, change: BulkChange, *, now: datetime) -> None:
-    """Have history keep whether this customer is to be told: nobody is, of a visit that is over."""
+    """Have history keep whether to notify this customer; never for a visit in the past."""
     await session.set_notify_customer(notify=change.notify_customers and booking.start_time > now)
 
 
@@ -188,42 +212,49 @@ async def set_status(session: Session, booking: Booking, change: BulkChange, *, 
 async def shift(session: Session, booking: Booking, change: BulkChange, *, by: Actor, now: datetime) -> Booking:
     """Move a booking some minutes later or earlier."""
     rearranging.require_movable(booking, now=now)
-    start = booking.start_time + timedelta(minutes=change.minutes)
-    why = change.override_reason
+    start, reason = booking.start_time + timedelta(minutes=change.minutes), change.override_reason
     return await acts.reschedule(
-        session, booking, by=by, now=now, start_time=start, override_reason=why, keeps_seat=True
+        session, booking, by=by, now=now, start_time=start, override_reason=reason, keeps_seat=True
     )
 
 
 async def reassign(session: Session, booking: Booking, change: BulkChange, *, by: Actor, now: datetime) -> Booking:
-    """Have another resource serve a booking."""
+    """Move a booking to another resource."""
     rearranging.require_movable(booking, now=now)
     if change.resource_id <= 0:
         raise no.UnknownResource(what="resource")
     if booking.resource_id == change.resource_id:
         raise no.AlreadyThere
-    why, to = change.override_reason, change.resource_id
-    return await acts.reschedule(session, booking, by=by, now=now, resource_id=to, override_reason=why)
+    resource_id, reason = change.resource_id, change.override_reason
+    return await acts.reschedule(session, booking, by=by, now=now, resource_id=resource_id, override_reason=reason)
 
 
 async def reassign_to_free(
     session: Session, booking: Booking, change: BulkChange, *, by: Actor, now: datetime
 ) -> Booking:
-    """Have whoever else is free serve a booking; where nobody is, cancel it if that was chosen."""
+    """Move a booking to another resource that is free. If there is none, cancel it if the change says so."""
     rearranging.require_movable(booking, now=now)
-    why = change.override_reason
+    reason = change.override_reason
     visit = Visit(booking.service_id, None, booking.id)
-    stand = await availability.check_start(
+    checks = await availability.check_start(
         session, visit, start=booking.start_time, by=by, now=now, with_free_seats=True
     )
-    for one in stand:
-        ways = [way for way in availability.obstacles(one, now=now) if not isinstance(way, acts.START_RULE_REFUSALS)]
-        binding = [way for way in ways if isinstance(way, no.SlotTaken) or not why]
-        if one["id"] != booking.resource_id and not binding:
-            return await acts.reschedule(session, booking, by=by, now=now, resource_id=one["id"], override_reason=why)
+    for check in checks:
+        if check["id"] != booking.resource_id and can_take_over(check, is_override=bool(reason), now=now):
+            return await acts.reschedule(
+                session, booking, by=by, now=now, resource_id=check["id"], override_reason=reason
+            )
     if not change.cancels_unassigned:
         raise no.NobodyElseFree
     return await acts.cancel(session, booking, by=by, now=now)
+
+
+def can_take_over(check: Row, *, is_override: bool, now: datetime) -> bool:
+    """Return whether a resource can take over a booking as it is. An override ignores everything but a taken seat."""
+    refusals = availability.obstacles(check, now=now)
+    if is_override:
+        return not any(isinstance(refusal, no.SlotTaken) for refusal in refusals)
+    return all(isinstance(refusal, acts.START_RULE_REFUSALS) for refusal in refusals)
 
 
 ACTS: Mapping[BulkAction, Callable[..., Awaitable[Booking]]] = {

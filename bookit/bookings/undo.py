@@ -1,6 +1,7 @@
-"""Undoing the last act on a booking, or an act over many as a whole: through the same acts, from what history kept.
+"""Undoes the last change of a booking, or a whole request over many bookings, from what history has of it.
 
-An act is what one request did. What was created is not undone but cancelled; what is deleted is gone.
+A change is what one request did to a booking; its events share the request id. A creation is not undone but cancelled,
+and a deleted booking cannot be brought back.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,11 +19,11 @@ from bookit.policy import lifecycle, permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Status
 
-MAX_BOOKINGS = 500  # of one act
-MAX_EVENTS = 20  # of one act on one booking
+MAX_BOOKINGS = 500  # of one request
+MAX_EVENTS = 20  # of one change
 SELECT_LAST_EVENTS = text("""
 SELECT id, actor_id, door, action, old, new, reason, request_id FROM events
- WHERE table_name = 'bookings' AND row_id = :number ORDER BY id DESC LIMIT :limit
+ WHERE table_name = 'bookings' AND row_id = :booking_id ORDER BY id DESC LIMIT :limit
 """)
 SELECT_REQUEST_EVENTS = text("""
 SELECT row_id, max(id) AS event_id FROM events
@@ -30,13 +31,13 @@ SELECT row_id, max(id) AS event_id FROM events
  GROUP BY row_id ORDER BY row_id LIMIT :limit
 """)
 TIME_COLUMNS = {"start_time", "end_time", "blocks_from", "blocks_until"}
-# What can be taken back; a seat is found anew, and a hold that was decided on stays so.
+# A change of other columns cannot be undone. The seat is chosen anew, and an accepted hold stays accepted.
 UNDOABLE_COLUMNS = TIME_COLUMNS | {"resource_id", "seat", "status", "expires_at"}
 
 
 @dataclass(frozen=True)
 class LastChange:
-    """The last act on a booking: what it was before, as far as that changed."""
+    """The last change of a booking, with the old values of what changed; None is "not changed"."""
 
     booking_id: int
     event_id: int
@@ -49,41 +50,40 @@ class LastChange:
 
     @property
     def is_move(self) -> bool:
-        """Whether it went to another time or another resource, or ended at another time."""
+        """Whether start, end or resource changed."""
         return bool(self.start_time or self.end_time or self.resource_id)
 
     def previous_target(self, row: Booking) -> rearranging.Target:
-        """Give from when until when and on which resource the booking was, which is there by now."""
-        since, until = self.start_time or row.start_time, self.end_time or row.end_time
-        return row, since, until, self.resource_id or row.resource_id
+        """Return where the booking was before the change."""
+        start, end = self.start_time or row.start_time, self.end_time or row.end_time
+        return row, start, end, self.resource_id or row.resource_id
 
 
 async def last_change(reader: Reader, booking_id: int) -> LastChange | None:
-    """Give the last act on a booking, if it can be taken back at all."""
-    events = await reader.fetch(SELECT_LAST_EVENTS, number=booking_id, limit=MAX_EVENTS)
+    """Return the last change of a booking, or None if it cannot be undone."""
+    events = await reader.fetch(SELECT_LAST_EVENTS, booking_id=booking_id, limit=MAX_EVENTS)
     if not events or events[0]["action"] != "changed":
         return None
     last = events[0]
-    same = [last]
-    for event in events[1:]:
-        if not last["request_id"] or not is_same_act(event, last):
+    old: dict[str, Any] = {}
+    new: dict[str, Any] = {}
+    for (
+        event
+    ) in events:  # The newest first: the oldest event of the change has the old values, the newest the new ones.
+        if event is not last and not is_same_change(event, last):
             break
-        same.append(event)
-    was: dict[str, Any] = {}
-    became: dict[str, Any] = {}
-    for event in same:  # Newest first, so that the oldest of the act has the last word on what was.
-        was |= event["old"] or {}
-        became = (event["new"] or {}) | became
-    return build_last_change(booking_id, last, was, became)
+        old |= event["old"] or {}
+        new = (event["new"] or {}) | new
+    return build_last_change(booking_id, last, old, new)
 
 
-def is_same_act(event: Row, other: Row) -> bool:
+def is_same_change(event: Row, last: Row) -> bool:
     names = ("request_id", "actor_id", "door", "action")
-    return all(event[name] == other[name] for name in names)
+    return bool(last["request_id"]) and all(event[name] == last[name] for name in names)
 
 
 def build_last_change(booking_id: int, event: Row, old: Mapping[str, Any], new: Mapping[str, Any]) -> LastChange | None:
-    """Read what a booking was; nothing where that cannot be had again through an act."""
+    """Return the change with these old and new values, or None if no act can bring the old ones back."""
     if old.keys() - UNDOABLE_COLUMNS or not old.keys() & {"start_time", "end_time", "resource_id", "status"}:
         return None
     start, end = (datetime.fromisoformat(old[name]) if name in old else None for name in ("start_time", "end_time"))
@@ -100,13 +100,13 @@ def build_last_change(booking_id: int, event: Row, old: Mapping[str, Any], new: 
 
 
 def describe_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say what was done: "moved", "reassigned", "lengthened", "cancelled"."""
+    """Return a change in a word or two: "moved", "reassigned", "lengthened", "cancelled"."""
     if "start_time" in old:
         return "moved"
     if "resource_id" in old:
         return "reassigned"
     if "end_time" in old:
-        before, after = (datetime.fromisoformat(each["end_time"]) for each in (old, new))
+        before, after = (datetime.fromisoformat(values["end_time"]) for values in (old, new))
         return "lengthened" if before < after else "shortened"
     return lifecycle.describe_status(str(new.get("status", old.get("status"))))
 
@@ -114,9 +114,10 @@ def describe_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 async def undo(
     session: Session, booking_id: int, *, by: Actor, now: datetime, event_id: int, notify_customer: bool = False
 ) -> Booking:
-    """Take back the last act on a booking, which is the one of this event, and tell the customer or not, as asked.
+    """Undo the last change of a booking. ``event_id`` is the event that the user saw.
 
-    Refuses what has changed since, what cannot be taken back, and a place that is somebody else's by now.
+    Raise ChangedSince if there is a later one, NothingToUndo if the change cannot be undone, and SlotTaken if the old
+    slot is no longer free.
     """
     del now
     (row,) = await undo_all(session, {booking_id: event_id}, lambda _: notify_customer, by=by)
@@ -126,55 +127,56 @@ async def undo(
 async def undo_request(
     session: Session, request_id: str, *, by: Actor, now: datetime, notify_customers: bool = False
 ) -> list[Booking]:
-    """Take back all that one request did to bookings, or nothing of it. Refuses as ``undo`` does.
+    """Undo everything that one request changed in bookings, or nothing. Raise the refusals of ``undo``.
 
-    ``notify_customers`` is about visits that are to come, as of any act over many.
+    ``notify_customers`` applies to visits that are still to come.
     """
-    found = await session.fetch(SELECT_REQUEST_EVENTS, request_id=request_id, limit=MAX_BOOKINGS + 1)
-    if not found:
+    events = await session.fetch(SELECT_REQUEST_EVENTS, request_id=request_id, limit=MAX_BOOKINGS + 1)
+    if not events:
         raise no.NothingToUndo
-    if len(found) > MAX_BOOKINGS:
+    if len(events) > MAX_BOOKINGS:
         raise no.TooManyAtOnce(most=MAX_BOOKINGS)
-    events = {row["row_id"]: row["event_id"] for row in found}
+    event_ids = {event["row_id"]: event["event_id"] for event in events}
 
-    def tells(row: Booking) -> bool:
+    def notifies(row: Booking) -> bool:
         return notify_customers and row.start_time > now
 
-    return await undo_all(session, events, tells, by=by)
+    return await undo_all(session, event_ids, notifies, by=by)
 
 
 async def undo_all(
     session: Session, event_ids: Mapping[int, int], notifies: Callable[[Booking], bool], *, by: Actor
 ) -> list[Booking]:
-    """Take back the last act on each of these bookings; ``tells`` says of each whether the customer is to be told."""
+    """Undo the last change of each booking. ``notifies`` says for which bookings history keeps a notification."""
     permissions.require_permission(by, "change", Booking)
     if not by.is_staff:
         raise no.Forbidden
     rows = {row.id: row for row in await rearranging.lock_bookings(session, event_ids)}
-    deeds = [await require_last_change(session, number, event_id, rows) for number, event_id in event_ids.items()]
-    await rearranging.lock_resources(
-        session, [*rows.values()], *(deed.resource_id for deed in deeds if deed.resource_id)
-    )
-    await session.set_reason(f"Undid: {', '.join(sorted({deed.description for deed in deeds}))}")
-    told = {number for number, row in rows.items() if notifies(row)}
-    await restore_status(session, deeds, rows, told, by=by, is_open=False)
-    await restore_times(session, deeds, rows, told, by=by)
-    await restore_status(session, deeds, rows, told, by=by, is_open=True)
-    return [rows[number] for number in sorted(rows)]
+    changes = [
+        await require_last_change(session, booking_id, event_id, rows) for booking_id, event_id in event_ids.items()
+    ]
+    old_resources = [change.resource_id for change in changes if change.resource_id]
+    await rearranging.lock_resources(session, [*rows.values()], *old_resources)
+    await session.set_reason(f"Undid: {', '.join(sorted({change.description for change in changes}))}")
+    notified_ids = {row.id for row in rows.values() if notifies(row)}
+    await restore_status(session, changes, rows, notified_ids, by=by, is_open=False)
+    await restore_times(session, changes, rows, notified_ids, by=by)
+    await restore_status(session, changes, rows, notified_ids, by=by, is_open=True)
+    return [rows[booking_id] for booking_id in sorted(rows)]
 
 
 async def require_last_change(
     session: Session, booking_id: int, event_id: int, rows: Mapping[int, Booking]
 ) -> LastChange:
-    """Give the act of this event. Refuses where there is none, or where it is not the last any more."""
-    deed = await last_change(session, booking_id)
+    """Return the last change of a booking. Raise a refusal if there is none, or if it has another event id."""
+    change = await last_change(session, booking_id)
     if booking_id not in rows:
         raise no.Missing(what="booking")
-    if deed is None:
+    if change is None:
         raise no.NothingToUndo
-    if deed.event_id != event_id:
+    if change.event_id != event_id:
         raise no.ChangedSince
-    return deed
+    return change
 
 
 async def restore_times(
@@ -185,14 +187,14 @@ async def restore_times(
     *,
     by: Actor,
 ) -> None:
-    """Put back what was moved: it sat there by the rules or by somebody's reason, so only what is taken is refused."""
-    back: list[rearranging.Target] = []
-    for deed in changes:
-        row = rows[deed.booking_id]
+    """Move bookings back. Only an overlap is refused: the old place was right by the rules, or by an override."""
+    targets: list[rearranging.Target] = []
+    for change in changes:
+        row = rows[change.booking_id]
         permissions.require_own_or_staff(row, by=by)
-        if deed.is_move:
-            back.append(deed.previous_target(row))
-    for part in split_by_notification(back, notified_ids):
+        if change.is_move:
+            targets.append(change.previous_target(row))
+    for part in split_by_notification(targets, notified_ids):
         await session.set_notify_customer(notify=any(row.id in notified_ids for row, *_ in part))
         rows |= {row.id: row for row in await rearranging.move_all(session, part)}
 
@@ -200,16 +202,16 @@ async def restore_times(
 def split_by_notification(
     targets: Sequence[rearranging.Target], notified_ids: Collection[int]
 ) -> list[Sequence[rearranging.Target]]:
-    """Part those who are told from those who are not, in an order in which nobody comes to sit on who still sits there.
+    """Split moves into notified and silent ones, ordered so that no move overlaps a booking that has not moved yet.
 
-    History keeps one answer of all that moves at one stroke. Where each waits for the other, as in a swap, all do.
+    One statement has one notification setting in history. If each part waits for the other, as in a swap, they stay one
+    part, and every customer in it is notified.
     """
-    heard, unheard = (
-        [place for place in targets if (place[0].id in notified_ids) is wanted] for wanted in (True, False)
-    )
-    for first, then in ((heard, unheard), (unheard, heard)):
-        if not any(rearranging.overlaps(place, other) for place in first for other, *_ in then):
-            return [part for part in (first, then) if part]
+    notified = [target for target in targets if target[0].id in notified_ids]
+    silent = [target for target in targets if target[0].id not in notified_ids]
+    for first, second in ((notified, silent), (silent, notified)):
+        if not any(rearranging.overlaps(target, other) for target in first for other, *_ in second):
+            return [part for part in (first, second) if part]
     return [targets]
 
 
@@ -222,8 +224,8 @@ async def restore_status(
     by: Actor,
     is_open: bool,
 ) -> None:
-    """Lead bookings back to the status they had: to those that take a place, or to those that take none."""
-    for deed in changes:
-        if deed.status and (deed.status in lifecycle.OPEN_STATUSES) == is_open:
-            await session.set_notify_customer(notify=deed.booking_id in notified_ids)
-            rows[deed.booking_id] = await acts.set_status(session, rows[deed.booking_id], deed.status, by=by)
+    """Restore the old status of bookings: if ``is_open``, those that were live before, otherwise all others."""
+    for change in changes:
+        if change.status and (change.status in lifecycle.OPEN_STATUSES) == is_open:
+            await session.set_notify_customer(notify=change.booking_id in notified_ids)
+            rows[change.booking_id] = await acts.set_status(session, rows[change.booking_id], change.status, by=by)

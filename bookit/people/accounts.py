@@ -1,4 +1,4 @@
-"""Accounts: registering, changing and removing people."""
+"""Accounts: registering, changing and removing users."""
 
 from datetime import datetime
 from typing import Any
@@ -9,13 +9,13 @@ from bookit.people.sign_in import REVOKE_ALL
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, User
 
-ERASED_DOMAIN = "@erased.invalid"  # Where nobody has an address (RFC 2606), and nobody may say they have.
+ERASED_DOMAIN = "@erased.invalid"  # Reserved domain (RFC 2606) of erased accounts; registration refuses it.
 
 
 async def register(
     session: Session, *, by: Actor, now: datetime, name: str, email: str, password_hash: str, role: Role = Role.USER
 ) -> User:
-    """Give somebody an account. Only an admin gives out a role other than customer."""
+    """Create an account. Only an admin may give a role other than user."""
     if role != Role.USER and by.role != Role.ADMIN:
         raise no.Forbidden
     require_unreserved_domain(email)
@@ -23,9 +23,9 @@ async def register(
 
 
 async def change(session: Session, user: User, *, by: Actor, now: datetime, **changes: Any) -> User:
-    """Change an account: one's own, or for staff a customer's name and e-mail, or for an admin anybody's.
+    """Change an account: the actor's own; as staff, a customer's name and e-mail; as an admin, any.
 
-    A new password, another role or being made inactive ends every sign-in there is. Refuses one that was erased.
+    A new password, another role or a deactivation ends every sign-in of the user. Raise AlreadyErased if it was erased.
     """
     del now
     require_may_change(user, set(changes), by=by)
@@ -38,7 +38,7 @@ async def change(session: Session, user: User, *, by: Actor, now: datetime, **ch
 
 
 def require_may_change(user: User, columns: set[str], *, by: Actor) -> None:
-    """Refuse a change of somebody else's account, or of what is not one's own to change."""
+    """Raise Forbidden unless the actor may change these columns of this account."""
     if by.role == Role.ADMIN:
         return
     is_own = user.id == by.id and columns <= {"name", "email", "password_hash"}
@@ -48,22 +48,22 @@ def require_may_change(user: User, columns: set[str], *, by: Actor) -> None:
 
 
 def erased_email(user_id: int) -> str:
-    """Give the address that is nobody's, left to the erased customer of this number."""
+    """Return the e-mail address of the erased customer with this id."""
     return f"erased-{user_id}{ERASED_DOMAIN}"
 
 
 def is_erased(user: User) -> bool:
-    """Whether this is what is left of an erased customer."""
+    """Return whether this customer has been erased."""
     return user.email == erased_email(user.id)
 
 
 def require_unreserved_domain(email: str) -> None:
-    """Refuse an address where only the erased have one."""
+    """Raise NotAnEmail for the domain of erased accounts."""
     if email.lower().endswith(ERASED_DOMAIN):
         raise no.NotAnEmail
 
 
 async def remove(session: Session, user: User, *, by: Actor, now: datetime) -> None:
-    """Take an account away that nothing refers to; a customer with bookings stays."""
+    """Delete an account. Raise StillInUse if it has bookings."""
     del by, now
     await session.delete(user)

@@ -1,7 +1,7 @@
-"""Everything BookIt holds of one person, in words, and of nobody else: people may ask for it, and take it elsewhere.
+"""The personal data export: everything that BookIt stores about one user, and nothing about any other person.
 
-Whoever acted is told by what they are to the business, never by name. Of rows that are somebody else's, only that this
-person did something to them is told.
+Other actors appear by their role, never by name. Of rows that belong to another person, the export says only that this
+user changed them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -38,7 +38,8 @@ REQUESTS = text(
     "SELECT key, created_at, status FROM idempotency_keys WHERE user_id = :user_id ORDER BY created_at, key"
 )
 ATTEMPTS = text("SELECT due_at FROM tries WHERE name = 'account ' || lower(:email)")
-# Events are looked up row by row, which the planner would not: how many rows are a person's, it cannot know.
+# OFFSET 0 makes PostgreSQL look up the events row by row: the planner cannot know how few rows a user has.
+# own: a row that is or was this user's.    table_name, row_id
 HISTORY = text("""
 WITH own (table_name, row_id) AS (
   SELECT 'users', CAST(:user_id AS bigint)
@@ -69,14 +70,13 @@ Names = Mapping[tuple[str, int], str]
 
 
 def may_export(actor: Actor, user: User) -> bool:
-    """Whether this person may have it: of oneself everybody, of others who may see every table it is made from."""
+    """Return whether the actor may export this user's data: it is their own, or they may see every table in it."""
     return user.id == actor.id or all(permissions.has_permission(actor, "see", table) for table in READABLE_TABLES)
 
 
 async def export(reader: Reader, user: User, *, now: datetime) -> PersonalData:
-    """Give everything BookIt holds of this person, times in UTC."""
-    of = {"user_id": user.id}
-    events = await reader.fetch(HISTORY, **of)
+    """Return everything that BookIt stores about this user, with times in UTC."""
+    events = await reader.fetch(HISTORY, user_id=user.id)
     names = await fetch_names(reader, [event for event in events if event["is_own"]])
     return {
         "as_of": now,
@@ -88,23 +88,22 @@ async def export(reader: Reader, user: User, *, now: datetime) -> PersonalData:
             "is_active": user.is_active,
             "joined_at": user.created_at,
         },
-        "bookings": [booking_dict(row) for row in await reader.fetch(BOOKINGS, **of)],
-        "reviews": [review_dict(row) for row in await reader.fetch(REVIEWS, **of)],
+        "bookings": [booking_dict(row) for row in await reader.fetch(BOOKINGS, user_id=user.id)],
+        "reviews": [review_dict(row) for row in await reader.fetch(REVIEWS, user_id=user.id)],
         "sign_ins": [
             {"began_at": row["began"], "last_used_at": row["used"], "ends_at": row["ends"]}
-            for row in await reader.fetch(SIGN_INS, **of)
+            for row in await reader.fetch(SIGN_INS, user_id=user.id)
         ],
         "wrong_sign_ins": [{"forgotten_at": row["due_at"]} for row in await reader.fetch(ATTEMPTS, email=user.email)],
         "requests_sent_with_a_key": [
             {"key": row["key"], "sent_at": row["created_at"], "answered_with": row["status"]}
-            for row in await reader.fetch(REQUESTS, **of)
+            for row in await reader.fetch(REQUESTS, user_id=user.id)
         ],
         "history": [event_dict(row, user, names) for row in events],
     }
 
 
 def booking_dict(row: Row) -> Row:
-    """Give a booking in words."""
     return {
         "number": row["id"],
         "service": row["service"],
@@ -119,7 +118,6 @@ def booking_dict(row: Row) -> Row:
 
 
 def review_dict(row: Row) -> Row:
-    """Give a review in words."""
     return {
         "number": row["id"],
         "booking": row["booking_id"],
@@ -130,28 +128,28 @@ def review_dict(row: Row) -> Row:
 
 
 def event_dict(row: Row, user: User, names: Names) -> Row:
-    """Give an event in words; of a row that is somebody else's, not what is in it."""
+    """Return an event for the export, without the values of a row that belongs to another person."""
     table = row["table_name"]
-    what = {"users": "account", "bookings": "booking", "reviews": "review"}.get(table, table)
-    told = {
+    noun = {"users": "account", "bookings": "booking", "reviews": "review"}.get(table, table)
+    result = {
         "at": row["at"],
         "by": actor_label(row, user),
         "door": row["door"],
-        "what": f"{what} {row['row_id']} {row['action']}",
+        "what": f"{noun} {row['row_id']} {row['action']}",
     }
     if row["is_own"]:
-        told |= {"before": label_values(table, row["old"], names), "after": label_values(table, row["new"], names)}
-        told |= {"reason": row["reason"]}
-    return told
+        result |= {"before": label_values(table, row["old"], names), "after": label_values(table, row["new"], names)}
+        result |= {"reason": row["reason"]}
+    return result
 
 
 def actor_label(row: Row, user: User) -> str:
-    """Say who did it: this person, or what they are to the business."""
+    """Return "this person" for the user, or the role of another actor."""
     return "this person" if row["actor_id"] == user.id else str(row["actor"]).partition(" ")[0]
 
 
 def label_values(table: str, values: Row | None, names: Names) -> Row | None:
-    """Give what history kept of a row, by the labels people know, with services and resources by name."""
+    """Return values from history under the labels of their columns, with services and resources by name."""
     if values is None:
         return None
     fields = TABLE_BY_NAME[table].model_fields
@@ -165,12 +163,13 @@ def label_values(table: str, values: Row | None, names: Names) -> Row | None:
 
 
 async def fetch_names(reader: Reader, events: Iterable[Row]) -> Names:
-    """Give the names of the services and resources that events speak of by number."""
-    numbers: dict[str, set[int]] = {"service_id": set(), "resource_id": set()}
+    """Return the names of the services and resources whose ids stand in these events."""
+    ids_by_column: dict[str, set[int]] = {"service_id": set(), "resource_id": set()}
     for event in events:
         for values in (event["old"] or {}, event["new"] or {}):
-            for column, found in numbers.items():
+            for column, ids in ids_by_column.items():
                 if isinstance(values.get(column), int):
-                    found.add(values[column])
-    wanted = {"services": sorted(numbers["service_id"]), "resources": sorted(numbers["resource_id"])}
-    return {(row["column"], row["id"]): row["name"] for row in await reader.fetch(NAMES, **wanted)}
+                    ids.add(values[column])
+    services, resources = sorted(ids_by_column["service_id"]), sorted(ids_by_column["resource_id"])
+    rows = await reader.fetch(NAMES, services=services, resources=resources)
+    return {(row["column"], row["id"]): row["name"] for row in rows}

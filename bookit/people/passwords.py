@@ -17,33 +17,24 @@ from bookit.schema.tables import User
 
 
 def lower_priority() -> None:
-    """Have this thread let others go first; only Linux gives a thread a priority of its own."""
+    """Lower the priority of this thread. Only Linux has priorities of threads."""
     if sys.platform == "linux":
         os.nice(10)
 
 
-# Cost 12 takes about a quarter of a second of one core. Its own few threads, one fewer than there are cores, leave
-# the event loop a core to answer everybody else with, and give way to it on the others.
+# Cost 12 takes about a quarter of a second of one core. The pool has one thread fewer than there are cores, so that the
+# event loop has a core for other requests. The threads have a lower priority than the event loop.
 CRYPT_CONTEXT = CryptContext(schemes=["bcrypt"], bcrypt__rounds=12)
-
-
 THREAD_COUNT = max(1, (os.cpu_count() or 2) - 1)
-
-
 POOL = ThreadPoolExecutor(THREAD_COUNT, "passwords", initializer=lower_priority)
-
-
 LIMITER = CapacityLimiter(THREAD_COUNT)
+MAX_WAITING = 100  # Longest queue; beyond it the answer is Busy, rather than a wait of half a minute.
 
-
-UNUSABLE_PASSWORD_HASH = ""  # The hash that no password has.
-
-
-MAX_WAITING = 100  # Who comes after so many is asked to come again, rather than left waiting for half a minute.
+UNUSABLE_PASSWORD_HASH = ""  # No password has this hash.
 
 
 async def hash_password(password: str) -> str:
-    """Hash a password of 8 to 72 bytes with bcrypt. Done before a transaction: it takes a while."""
+    """Return the bcrypt hash of a password of 8 characters to 72 bytes. Call it outside a transaction: it is slow."""
     if len(password) < limits.MIN_PASSWORD_LENGTH or "\0" in password:
         raise no.PasswordTooShort
     if len(password.encode()) > limits.MAX_PASSWORD_BYTES:
@@ -52,7 +43,7 @@ async def hash_password(password: str) -> str:
 
 
 async def verify_password(password: str, password_hash: str | None) -> bool:
-    """Whether this is the password; takes as long for a person who does not exist."""
+    """Return whether this is the password. Takes the same time if there is no hash to compare with."""
     if len(password.encode()) > limits.MAX_PASSWORD_BYTES or "\0" in password:
         password, password_hash = "", None
     if not password_hash:
@@ -61,7 +52,7 @@ async def verify_password(password: str, password_hash: str | None) -> bool:
 
 
 async def run_in_pool(function: Callable[..., Any], *args: str) -> Any:
-    """Do slow work off the event loop, in one's turn. Refuses when too many are waiting already."""
+    """Run blocking work in the password thread pool. Raise Busy if the queue is full."""
     if LIMITER.statistics().tasks_waiting >= MAX_WAITING:
         raise no.Busy
     async with LIMITER:
@@ -69,5 +60,5 @@ async def run_in_pool(function: Callable[..., Any], *args: str) -> Any:
 
 
 def password_fingerprint(user: User) -> str:
-    """Give a short mark that changes with the password, so that a sign-in can be tied to it."""
+    """Return a short fingerprint that changes with the password; sign-ins are tied to it."""
     return hashlib.sha256(user.password_hash.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Signing in and out: password attempts, refresh tokens."""
+"""Signing in and out: failed attempts, refresh tokens."""
 
 import hashlib
 import secrets
@@ -15,18 +15,12 @@ from bookit.policy import limits
 from bookit.schema.tables import RefreshToken, Try, User, from_row
 
 SELECT_BY_EMAIL = select(User).where(func.lower(col(User.email)) == func.lower(bindparam("email")))
-
-
 COUNT_ATTEMPT = select(
     func.seconds_until_next_try(
         bindparam("name", type_=String), bindparam("most", type_=Integer), bindparam("per", type_=Interval)
     ).label("seconds")
 )
-
-
 RESET_ATTEMPTS = delete(Try).where(col(Try.name) == any_(bindparam("names", type_=ARRAY(String))))
-
-
 SPEND_TOKEN = (
     update(RefreshToken)
     .where(
@@ -37,27 +31,18 @@ SPEND_TOKEN = (
     .values(spent_at=bindparam("now"))
     .returning(col(RefreshToken.user_id), col(RefreshToken.family))
 )
-
-
 SELECT_FAMILY = select(RefreshToken.family).where(RefreshToken.token_hash == bindparam("hashed"))
-
-
 REVOKE_FAMILY = delete(RefreshToken).where(col(RefreshToken.family) == bindparam("family"))
-
-
 REVOKE_ALL = delete(RefreshToken).where(col(RefreshToken.user_id) == bindparam("user_id"))
-
-
 DELETE_OLD_ATTEMPTS = delete(Try).where(col(Try.due_at) <= bindparam("now"))
-
-
 DELETE_EXPIRED_TOKENS = delete(RefreshToken).where(col(RefreshToken.expires_at) <= bindparam("now"))
 
 
 async def authenticate(database: Database, *, email: str, password: str, client_address: str = "") -> User:
-    """Give the active person of this e-mail and password. Refuses everyone else alike, in the same time.
+    """Return the active user with this e-mail and password.
 
-    ``address`` is where this comes from. Whoever guesses too often, at one account or from one address, must wait.
+    Raise WrongPassword in all other cases, after the same time. Raise TooManyGuesses after too many failed attempts at
+    this account or from this ``client_address``.
     """
     if "\0" in email:
         raise no.WrongPassword
@@ -71,22 +56,25 @@ async def authenticate(database: Database, *, email: str, password: str, client_
 
 
 async def count_attempt(database: Database, *, email: str, client_address: str) -> list[str]:
-    """Count a try of a password, and give what to forgive if it was right. Refuses one too many."""
+    """Count an attempt, and return the names to reset if it succeeds. Raise TooManyGuesses beyond the limit."""
     names = {
         f"account {email.lower()}": limits.MAX_ATTEMPTS_PER_ACCOUNT,
         f"address {client_address}": limits.MAX_ATTEMPTS_PER_ADDRESS,
     }
-    for name, most in names.items():
-        waits = await database.fetch(COUNT_ATTEMPT, name=name, most=most, per=limits.ATTEMPT_WINDOW)
-        if waits[0]["seconds"]:
-            raise no.TooManyGuesses(seconds=waits[0]["seconds"])
+    for name, max_attempts in names.items():
+        rows = await database.fetch(COUNT_ATTEMPT, name=name, most=max_attempts, per=limits.ATTEMPT_WINDOW)
+        if rows[0]["seconds"]:
+            raise no.TooManyGuesses(seconds=rows[0]["seconds"])
     return list(names)
 
 
 async def hash_own_password(
     database: Database, user: User, password: str, *, current: str | None, client_address: str = ""
 ) -> str:
-    """Hash somebody's own new password. Refuses without the current one, guesses of which count as those to sign in."""
+    """Return the hash of a new password of this user.
+
+    Raise a refusal if the ``current`` password is missing or wrong. A wrong one counts as a failed sign-in.
+    """
     if not current:
         raise no.CurrentPasswordNeeded
     names = await count_attempt(database, email=user.email, client_address=client_address)
@@ -97,7 +85,7 @@ async def hash_own_password(
 
 
 async def get_active_user(database: Database, user_id: int) -> User:
-    """Give the person of this number as they are now. Refuses one who is gone or inactive."""
+    """Return the user with this id. Raise SignInEnded if the user is deleted or inactive."""
     user = await database.get(User, user_id)
     if user is None or not user.is_active:
         raise no.SignInEnded
@@ -111,7 +99,7 @@ def hash_token(token: str) -> str:
 async def issue_refresh_token(
     session: Session, user: User, *, now: datetime, lifetime: timedelta, family: str = ""
 ) -> str:
-    """Begin a sign-in, or carry on one, and give its refresh token; only a hash of it is kept."""
+    """Return a new refresh token, for a new sign-in or for an existing ``family``. Only its hash is stored."""
     token = secrets.token_urlsafe(32)
     await session.insert(
         RefreshToken(
@@ -128,10 +116,10 @@ async def issue_refresh_token(
 async def rotate_refresh_token(
     session: Session, token: str, *, now: datetime, lifetime: timedelta
 ) -> tuple[User, str] | None:
-    """Spend a refresh token for the next one.
+    """Exchange a refresh token for the next one. Return the user and the new token.
 
-    None when it is unknown, expired or its person is inactive. A token that was spent before has been stolen or
-    copied: its whole family ends. That must be kept, so it is an answer and not a refusal.
+    Return None if the token is unknown or expired, or if the user is inactive. If the token was used before, it may
+    have been copied, so its whole family ends. That change must be committed, so this returns None and raises nothing.
     """
     spent = await session.fetch(SPEND_TOKEN, hashed=hash_token(token), now=now)
     if not spent:
@@ -144,12 +132,12 @@ async def rotate_refresh_token(
 
 
 async def sign_out(session: Session, token: str) -> None:
-    """End the sign-in this token belongs to, if there is one."""
+    """End the sign-in that this token belongs to, if there is one."""
     for row in await session.fetch(SELECT_FAMILY, hashed=hash_token(token)):
         await session.fetch(REVOKE_FAMILY, family=row["family"])
 
 
 async def delete_expired(session: Session, *, now: datetime) -> None:
-    """Let go of the refresh tokens that have expired, and of tries that are long past."""
+    """Delete expired refresh tokens and old attempts."""
     await session.fetch(DELETE_EXPIRED_TOKENS, now=now)
     await session.fetch(DELETE_OLD_ATTEMPTS, now=now)

@@ -1,1 +1,1 @@
-"""Numbers, permissions, life cycle and times, as data and pure functions. Reads no rows and calls no clock."""
+"""Limits, permissions, life cycle and times, as data and pure functions. Reads no rows and calls no clock."""

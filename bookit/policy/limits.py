@@ -1,49 +1,31 @@
-"""The numbers: how much, how long, how often."""
+"""Limits: how much, how long, how often."""
 
 from datetime import UTC, datetime, timedelta
 
-MAX_PASSWORD_BYTES = 72  # bcrypt reads no further.
-
-
+MAX_PASSWORD_BYTES = 72  # bcrypt ignores the rest.
 MIN_PASSWORD_LENGTH = 8
 
-
-# How often somebody may try to sign in before they must wait, and over which time; a right password starts anew.
+# Failed sign-ins within the window before the user must wait. A successful sign-in resets the count.
 MAX_ATTEMPTS_PER_ACCOUNT = 10
-
-
 MAX_ATTEMPTS_PER_ADDRESS = 100
-
-
 ATTEMPT_WINDOW = timedelta(minutes=5)
-
 
 IDEMPOTENCY_TTL = timedelta(hours=24)
 
-
-MAX_AVAILABILITY_DAYS = 62  # of free slots at once
-
-
+MAX_AVAILABILITY_DAYS = 62  # of one query for free slots
 MAX_SLOTS = 10_000
 
-
-DEFAULT_REPORT_DAYS = 30  # unless somebody asks for others
-
-
+DEFAULT_REPORT_DAYS = 30
 MAX_REPORT_DAYS = 366
 
-
-OVERDUE_AFTER = timedelta(minutes=15)  # who is confirmed and has not come by then is asked after
-
-
-MAX_DASHBOARD_ROWS = 8  # of each list on the page of today
-
-
+OVERDUE_AFTER = timedelta(minutes=15)  # A confirmed booking this late is listed as "not closed yet".
+MAX_DASHBOARD_ROWS = 8  # of each list of the dashboard
 MAX_DASHBOARD_COUNT = 1_000
 
+# Length of a visit and of a service. Range queries rely on the maximum and look back no further.
+MIN_VISIT_LENGTH = timedelta(minutes=1)
+MAX_VISIT_LENGTH = timedelta(days=1)
 
-# As a service does, and no longer: whoever looks for the visits of some time looks no further back than that.
-VISIT_LENGTH_RANGE = (timedelta(minutes=1), timedelta(days=1))
-
-
-CALENDAR_RANGE = (datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC))
+# A start lies in [CALENDAR_START, CALENDAR_END).
+CALENDAR_START = datetime(2000, 1, 1, tzinfo=UTC)
+CALENDAR_END = datetime(3000, 1, 1, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Who may do what."""
+"""Permissions: what an actor may do to the rows of a table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +10,12 @@ from bookit import refusals as no
 from bookit.schema.tables import Booking, CalendarException, OpeningHours, Resource, Review, Role, Service, User
 
 Verb = Literal["see", "create", "change", "remove", "erase"]
-
-
 Door = Literal["api", "admin", "seed", "worker", "cli"]
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who is asking, and through which door. Without a role: a visitor, nobody has signed in."""
+    """Who makes a request, and through which door. An actor without a role has not signed in."""
 
     door: Door
     id: int | None = None
@@ -25,7 +23,7 @@ class Actor:
 
     @property
     def is_staff(self) -> bool:
-        """Whether this is staff or an admin."""
+        """Whether this actor is staff or an admin."""
         return self.role in {Role.STAFF, Role.ADMIN}
 
     def __str__(self) -> str:
@@ -33,13 +31,10 @@ class Actor:
         return f"{self.role} {self.id}" if self.role and self.id else self.role or nobody
 
 
-# Who may do what. The rules of a table narrow this further, down to one's own rows. Seeing is about the staff door.
 FULL_ACCESS: frozenset[Verb] = frozenset({"see", "create", "change", "remove"})
-
-
 READ_ONLY: frozenset[Verb] = frozenset({"see"})
-
-
+# An admin may do everything. The rules of a table narrow this further, for example to a customer's own rows. "see"
+# applies to the staff panel only.
 PERMISSIONS_BY_ROLE: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb]]] = {
     None: {User: frozenset({"create"})},
     Role.USER: {
@@ -60,29 +55,29 @@ PERMISSIONS_BY_ROLE: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb
 
 
 def has_permission(actor: Actor, verb: Verb, table: type[SQLModel]) -> bool:
-    """Whether this person may do this to rows of this table at all."""
+    """Return whether this actor may do this to rows of this table."""
     return actor.role == Role.ADMIN or verb in PERMISSIONS_BY_ROLE.get(actor.role, {}).get(table, frozenset())
 
 
 def require_permission(by: Actor, verb: Verb, table: type[SQLModel]) -> None:
-    """Raise Forbidden, or Unauthenticated for a visitor, unless this actor may do this to rows of this table."""
+    """Raise Forbidden, or Unauthenticated without a role, unless the actor may do this to rows of this table."""
     if not has_permission(by, verb, table):
         raise no.Forbidden if by.role else no.Unauthenticated
 
 
 def may_see_reports(actor: Actor) -> bool:
-    """Whether this person may see what the business earns and how its time is used: whoever works here."""
+    """Return whether this actor may see the reports."""
     return actor.is_staff
 
 
 def require_own_or_staff(booking: Booking, *, by: Actor) -> None:
-    """Refuse whoever neither booked this nor works here."""
+    """Raise NotYourBooking unless this is the actor's own booking or the actor is staff."""
     if not is_own_or_staff(booking, by=by):
         raise no.NotYourBooking
 
 
 def is_own_or_staff(booking: Booking, *, by: Actor) -> bool:
-    """Whether this person booked this, or works here."""
+    """Return whether this is the actor's own booking or the actor is staff."""
     return by.is_staff or booking.user_id == by.id
 
 
@@ -93,6 +88,6 @@ def require_own_customer(user_id: int | None, *, by: Actor) -> None:
 
 
 def require_override(reason: str | None, *, by: Actor) -> None:
-    """Refuse a customer who would set the rules aside."""
+    """Raise OnlyStaffOverride if a customer overrides the rules."""
     if reason and not by.is_staff:
         raise no.OnlyStaffOverride

@@ -1,28 +1,30 @@
-"""Reading and checking times: zones, days, ranges. Pure: nothing here calls the clock."""
+"""Reading and checking times: zones, days, ranges. Pure functions: none reads the clock."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from bookit import refusals as no
-from bookit.policy.limits import CALENDAR_RANGE, MAX_AVAILABILITY_DAYS, MAX_REPORT_DAYS
+from bookit.policy.limits import CALENDAR_END, CALENDAR_START, MAX_AVAILABILITY_DAYS, MAX_REPORT_DAYS
 from bookit.policy.permissions import Actor
+
+CLOCK_CHANGE = timedelta(hours=2)  # A local range of days may be this much longer if the clocks go back in it.
 
 
 def require_future(start: datetime, *, by: Actor, now: datetime) -> None:
-    """Refuse a time outside the calendar, and to customers one that is over."""
-    if not CALENDAR_RANGE[0] <= start < CALENDAR_RANGE[1]:
+    """Raise OutsideTheCalendar, or InThePast for customers."""
+    if not CALENDAR_START <= start < CALENDAR_END:
         raise no.OutsideTheCalendar
     if has_started(start, now=now) and not by.is_staff:
         raise no.InThePast
 
 
 def has_started(start: datetime, *, now: datetime) -> bool:
-    """Whether a visit that starts then lies in the past: nobody can come to its beginning any more."""
+    """Return whether a start is now or in the past."""
     return start <= now
 
 
 def format_duration(duration: timedelta) -> str:
-    """Say a length of time in the largest unit that fits it: "2 hours", "45 minutes"."""
+    """Return a duration in the largest unit that divides it: "2 hours", "45 minutes"."""
     minutes = round(duration.total_seconds() / 60)
     for unit, size in (("day", 24 * 60), ("hour", 60), ("minute", 1)):
         count, rest = divmod(minutes, size)
@@ -32,22 +34,20 @@ def format_duration(duration: timedelta) -> str:
 
 
 def format_step(step: timedelta) -> str:
-    """Return a length of time as it follows "every": "hour", "30 minutes"."""
+    """Return a duration as it follows "every": "hour", "30 minutes"."""
     return format_duration(step).removeprefix("1 ")
 
 
 def require_availability_range(since: datetime, until: datetime) -> None:
-    """Refuse to look for free slots backwards, or through more than two months."""
+    """Raise RangeReversed, or RangeTooLong for more than 62 days."""
     if until <= since:
         raise no.RangeReversed
-    if until - since > timedelta(
-        days=MAX_AVAILABILITY_DAYS, hours=2
-    ):  # Two hours more, for clocks that go back in between.
+    if until - since > timedelta(days=MAX_AVAILABILITY_DAYS) + CLOCK_CHANGE:
         raise no.RangeTooLong(days=MAX_AVAILABILITY_DAYS)
 
 
 def require_report_range(first: date, last: date, zone: ZoneInfo) -> None:
-    """Refuse a report of days outside the calendar, backwards, or of more than a year."""
+    """Raise OutsideTheCalendar, RangeReversed, or RangeTooLong for more than 366 days."""
     for day in (first, last):
         start_of_day(day, zone, offset_days=1)
         start_of_day(day, zone)
@@ -58,15 +58,15 @@ def require_report_range(first: date, last: date, zone: ZoneInfo) -> None:
 
 
 def days_before(day: date, count: int) -> date:
-    """Give the day so many days before another; of days before all calendars, the first there is."""
+    """Return the day that is ``count`` days earlier, or the first day that Python knows."""
     return day - timedelta(days=min(count, day.toordinal() - 1))
 
 
 def to_utc(moment: datetime, zone: ZoneInfo) -> datetime:
-    """Read a time without an offset by the clock on the wall in this zone, and give it in UTC.
+    """Return a time in UTC. A time without an offset is read by the wall clock of the zone.
 
-    An hour that happens twice is the first one (RFC 5545, 3.3.5). Refuses an hour that the clocks skip,
-    and a time outside the calendar.
+    A wall-clock time that happens twice means the first one (RFC 5545, 3.3.5). Raise NoSuchTime for a time that the
+    clock change skips, and OutsideTheCalendar.
     """
     try:
         local = moment if moment.tzinfo else moment.replace(tzinfo=zone)
@@ -75,20 +75,20 @@ def to_utc(moment: datetime, zone: ZoneInfo) -> datetime:
             raise no.NoSuchTime(time=moment.strftime("%Y-%m-%d %H:%M"), zone=zone.key)
     except OverflowError:
         raise no.OutsideTheCalendar from None
-    if not CALENDAR_RANGE[0] <= exact < CALENDAR_RANGE[1]:
+    if not CALENDAR_START <= exact < CALENDAR_END:
         raise no.OutsideTheCalendar
     return exact
 
 
 def start_of_day(day: date, zone: ZoneInfo, *, offset_days: int = 0) -> datetime:
-    """Give the moment this day, or one so many days later, begins in this zone.
+    """Return when a day begins in a zone, in UTC; with ``offset_days``, when the day that many days later begins.
 
-    Where midnight is skipped it is the first moment after it. Refuses a day outside the calendar.
+    If the clock change skips midnight, the day begins at the first moment after it. Raise OutsideTheCalendar.
     """
     try:
         begins = datetime.combine(day + timedelta(days=offset_days), time(), tzinfo=zone).astimezone(UTC)
     except OverflowError:
         raise no.OutsideTheCalendar from None
-    if not CALENDAR_RANGE[0] <= begins <= CALENDAR_RANGE[1]:
+    if not CALENDAR_START <= begins <= CALENDAR_END:
         raise no.OutsideTheCalendar
     return begins

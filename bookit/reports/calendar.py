@@ -1,4 +1,4 @@
-"""What the calendar shows: the visits of some time, the closures in it, and what there is to choose from."""
+"""The data of the calendar: the bookings and closures in a range, and the resources and services to choose from."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from sqlalchemy import text
 from bookit.db.session import Reader
 from bookit.db.statements import Row
 
-MAX_BOOKINGS = 2_000  # at once; more is no calendar any more
+MAX_BOOKINGS = 2_000  # at one time
 SELECT_BOOKINGS = """
 SELECT b.id, b.start_time, b.end_time, b.status, b.expires_at, b.version, b.user_id, b.service_id, b.resource_id,
        u.name AS customer, s.title AS service, r.name AS resource
@@ -43,7 +43,7 @@ SELECT s.id, s.title, s.duration_minutes,
 
 @dataclass(frozen=True)
 class CalendarFilter:
-    """Which visits somebody looks at: of one resource or service, or of all; and whether those that will not be too."""
+    """Which bookings the calendar shows. None means all resources, or all services."""
 
     resource_id: int | None = None
     service_id: int | None = None
@@ -53,28 +53,28 @@ class CalendarFilter:
 async def bookings_in_range(
     reader: Reader, calendar_filter: CalendarFilter, *, since: datetime, until: datetime, now: datetime
 ) -> list[Row]:
-    """Give the visits that meet this time, by start; one more than ``MOST_VISITS`` where there are more.
+    """Return the bookings that overlap a range, by start; at most ``MAX_BOOKINGS`` + 1, so that a caller sees a cut.
 
-    Each has the columns of a booking that people go by, and ``customer``, ``service`` and ``resource`` by name.
+    A row has the columns that the calendar needs, and the names of ``customer``, ``service`` and ``resource``.
     """
     return await reader.fetch(SELECT_IN_RANGE, since=since, until=until, now=now, **vars(calendar_filter))
 
 
 async def bookings_by_id(reader: Reader, booking_ids: Collection[int]) -> list[Row]:
-    """Give the visits of these numbers that there are, as ``visits`` does."""
+    """Return the bookings with these ids that exist, with the columns of ``bookings_in_range``."""
     return await reader.fetch(SELECT_BY_IDS, ids=list(booking_ids)) if booking_ids else []
 
 
 async def closures(reader: Reader, *, since: datetime, until: datetime, resource_id: int | None) -> list[Row]:
-    """Give the closures that meet this time, of this resource, of any, and of everybody, by start."""
+    """Return the closures that overlap a range, by start: of one resource and of all together, or every one if None."""
     return await reader.fetch(CLOSURES, since=since, until=until, resource_id=resource_id)
 
 
 async def resources(reader: Reader) -> list[Row]:
-    """Give the resources in use, by name."""
+    """Return the active resources, by name."""
     return await reader.fetch(RESOURCES)
 
 
 async def services(reader: Reader) -> list[Row]:
-    """Give the services that can be booked, by title, each with the numbers of the resources that serve it."""
+    """Return the active services, by title, each with the ``resource_ids`` that serve it."""
     return await reader.fetch(SERVICES)

@@ -1,4 +1,4 @@
-"""The days that a report covers, and its periods."""
+"""The range of a report, and its periods."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -10,14 +10,12 @@ from bookit.db.statements import Row
 from bookit.policy import times
 
 Granularity = Literal["day", "week", "month", "whole"]
-
-
 ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class ReportRange:
-    """Days of the business, from the first to the last, and what they are told by. Refuses what cannot be reported."""
+    """The days of a report, both ends included, in periods of a granularity. Raise a refusal for an invalid range."""
 
     first: date
     last: date
@@ -29,43 +27,45 @@ class ReportRange:
 
     @cached_property
     def periods(self) -> list[tuple[date, date]]:
-        """Give the first and the last day of each period."""
-        found, since = [], self.first
+        """The first and the last day of each period."""
+        periods, since = [], self.first
         while since <= self.last:
             until = min(last_day_of_period(since, self.granularity), self.last)
-            found.append((since, until))
+            periods.append((since, until))
             since = until + ONE_DAY
-        return found
+        return periods
 
     @property
     def since(self) -> datetime:
-        """The moment the first day begins."""
+        """When the first day begins."""
         return times.start_of_day(self.first, self.zone)
 
     @property
     def until(self) -> datetime:
-        """The moment the last day is over."""
+        """When the last day ends."""
         return times.start_of_day(self.last, self.zone, offset_days=1)
 
     @property
     def period_starts(self) -> list[datetime]:
-        """The moments the periods begin at."""
+        """When each period begins."""
         return [times.start_of_day(since, self.zone) for since, _ in self.periods]
 
     @property
     def period_ends(self) -> list[datetime]:
-        """The moments the periods end at."""
+        """When each period ends."""
         return [*self.period_starts[1:], self.until]
 
     def fill_periods(self, rows: list[Row]) -> list[Row]:
-        """Give a row for each period, with its days; nothing happened where the database has none."""
-        known = {row["period"]: row for row in rows}
-        days = enumerate(self.periods, start=1)
-        return [{**known.get(at, {}), "from_date": since, "to_date": until} for at, (since, until) in days]
+        """Return one row for each period, with its days. A period without a row in the database gets only the days."""
+        row_by_period = {row["period"]: row for row in rows}
+        return [
+            {**row_by_period.get(period, {}), "from_date": since, "to_date": until}
+            for period, (since, until) in enumerate(self.periods, start=1)
+        ]
 
 
 def last_day_of_period(day: date, granularity: Granularity) -> date:
-    """Give the last day of the day, the week or the month a day is in; of the whole, the last there is."""
+    """Return the last day of the period that begins on or contains this day."""
     if granularity == "whole":
         return date.max
     if granularity == "day":

@@ -147,16 +147,16 @@ class Service(SQLModel, table=True):
     setup_minutes: int = minutes("Setup", "Minutes that must be free before each visit.", MINUTES_PER_DAY)
     cleanup_minutes: int = minutes("Cleanup", "Minutes that must be free after each visit.", MINUTES_PER_DAY)
     slot_step_minutes: int | None = nullable(
-        "Slot step", "Minutes between offered starts; empty: the duration.", max_value=MINUTES_PER_DAY
+        "Slot step", "Minutes between start times. Leave empty for the duration.", max_value=MINUTES_PER_DAY
     )
-    min_notice_minutes: int = minutes("Lead time", "Customers must book at least this many minutes in advance.")
+    min_notice_minutes: int = minutes("Notice", "Customers must book at least this many minutes in advance.")
     horizon_days: int | None = nullable(
         "Horizon",
-        "Customers can book at most this many days in advance; empty: no limit.",
+        "Customers can book at most this many days in advance. Leave empty for no limit.",
         max_value=MAX_HORIZON_DAYS,
     )
     cancel_notice_minutes: int = minutes(
-        "Cancellation notice", "Customers must cancel at least this many minutes in advance."
+        "Cancellation notice", "Customers must move or cancel at least this many minutes in advance."
     )
     is_active: bool = with_server_default(
         default=True, title="Active", description="Only an active service can be booked."
@@ -181,7 +181,7 @@ class Resource(SQLModel, table=True):
     id: int = primary_key()
     name: RequiredText = required_text(200, title="Name")
     capacity: int = with_server_default(
-        1, ge=1, le=1000, title="Seats", description="How many bookings it takes at one time."
+        1, ge=1, le=1000, title="Seats", description="How many bookings it can serve at one time."
     )
     timezone: RequiredText = required_text(64, title="Time zone", description="An IANA name, such as Europe/Berlin.")
     is_active: bool = with_server_default(default=True, title="Active")
@@ -317,12 +317,12 @@ class OpeningHours(SQLModel, table=True):
     resource_id: int = foreign_id("Resource")
     # From 1 (Monday) to 7.
     weekday: int = Field(
-        ge=1, le=7, sa_type=SmallInteger, title="Weekday", description="By the clock of the resource's own time zone."
+        ge=1, le=7, sa_type=SmallInteger, title="Weekday", description="In the time zone of the resource."
     )
     opens: time = Field(title="Opens")
-    closes: time = Field(title="Closes", description="Not after the opening time: the next day.")
-    valid_from: date | None = nullable("From", "Empty: no first day.")
-    valid_until: date | None = nullable("Until", "Empty: no last day.")
+    closes: time = Field(title="Closes", description="If this is not after the opening time, it is on the next day.")
+    valid_from: date | None = nullable("From", "Leave empty for always.")
+    valid_until: date | None = nullable("Until", "Leave empty for always.")
     version: int = version_counter()
     resource: Resource = Relationship()
 
@@ -344,7 +344,7 @@ class CalendarException(SQLModel, table=True):
         Index("exceptions_by_resource", "resource_id"),
     )
     id: int = primary_key()
-    resource_id: int | None = foreign_id("Resource", default=None, description="Empty: all resources, as on a holiday.")
+    resource_id: int | None = foreign_id("Resource", default=None, description="Leave empty for all resources.")
     start_time: datetime = Field(title="From")
     end_time: datetime = Field(title="Until")
     is_open: bool = with_server_default(default=False, title="Open", description="Extra open time, not a closure.")
