@@ -27,8 +27,8 @@ class Actor:
         return self.role in {Role.STAFF, Role.ADMIN}
 
     def __str__(self) -> str:
-        nobody = "nobody" if self.door == "worker" else "visitor"
-        return f"{self.role} {self.id}" if self.role and self.id else self.role or nobody
+        without_role = "nobody" if self.door == "worker" else "visitor"
+        return f"{self.role} {self.id}" if self.role and self.id else self.role or without_role
 
 
 FULL_ACCESS: frozenset[Verb] = frozenset({"see", "create", "change", "remove"})
