@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 from sqlmodel import SQLModel
 
 from bookit.schema import revisions
+from tests.architecture.test_architecture import imports
 from tests.conftest import TEMPLATE_DATABASE, create_database
 
 Console = psycopg.Connection[TupleRow]
@@ -259,6 +260,11 @@ def test_a_migration_is_a_numbered_sentence_that_says_why(path: Path) -> None:
 
     assert path.name == "0001_initial.py" or re.fullmatch(r"\d{4}(_[a-z0-9]+){2,}\.py", path.name)
     assert re.search(r"^Why: ", written, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", MIGRATIONS, ids=lambda path: path.stem)
+def test_a_migration_imports_nothing_that_may_change(path: Path) -> None:
+    assert {module.split(".")[0] for module in imports(path)} <= {"alembic", "sqlalchemy"}
 
 
 def test_the_migrations_are_numbered_without_a_gap() -> None:
