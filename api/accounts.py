@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.json_schema import WithJsonSchema
 
+from api.access import AUTH_REQUIRED
 from api.auth import create_access_token
-from api.endpoint import AUTH_REQUIRED, Api, RequestContext, Result
+from api.context import RequestContext, Result
+from api.endpoint import Api
 from api.problems import Unreadable
 from api.schemas import PatchModel, RequestModel, ResponseModel, field_from_table, get_provided_fields, make_row_model
 from bookit import records

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter
 from starlette.responses import Response
 
-from api.endpoint import OPTIONAL_AUTH, Api, RequestContext, get_single_header
+from api.access import OPTIONAL_AUTH
+from api.context import RequestContext, get_single_header
+from api.endpoint import Api
 from api.schemas import PathId, RangeEnd, RangeStart, RequestModel, ResponseModel, Slot, Timestamp, slot_from_row
 from bookit import refusals as no
 from bookit.bookings import availability
@@ -89,7 +91,7 @@ REFUSALS = (no.Missing, no.ServiceInactive, no.NotYourBooking, no.RangeReversed,
 
 @api("GET", "/services/{id}/availability", tag="services", access=OPTIONAL_AUTH, refusals=REFUSALS,
      headers=("If-None-Match",))  # fmt: skip
-async def list_slots(context: RequestContext, id: PathId, query: SlotQuery) -> Slots:  # noqa: A002 -- the name in the path
+async def list_slots(context: RequestContext, id: PathId, query: SlotQuery) -> Slots:
     """List the free slots of a service, by start.
 
     Whoever moves a booking names it in `booking_id`, signed in: its own time counts as free, and slots are as long as
@@ -106,7 +108,7 @@ async def list_slots(context: RequestContext, id: PathId, query: SlotQuery) -> S
 
 
 @api("GET", "/services/{id}/availability/explain", tag="services", access=OPTIONAL_AUTH, refusals=REFUSALS[:3])
-async def explain_slot(context: RequestContext, id: PathId, query: ExplainQuery) -> Explanation:  # noqa: A002 -- as above
+async def explain_slot(context: RequestContext, id: PathId, query: ExplainQuery) -> Explanation:
     """Say for each resource what stands in the way of a start; nothing: it can be booked there."""
     visit = await resolve_visit(context, id, query)
     stand = await availability.check_start(

@@ -1,14 +1,17 @@
 """Bookings: what a customer does with their own, and staff with everybody's."""
 
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from sqlalchemy import BigInteger, bindparam
 from sqlmodel import col, select
 
-from api.crud import Listing, at_least, equals, less_than
-from api.endpoint import AUTH_REQUIRED, Api, RequestContext, Result, access_for
-from api.idempotency import once
+from api.access import AUTH_REQUIRED, access_for
+from api.context import RequestContext, Result
+from api.endpoint import Api
+from api.idempotency import idempotently, read_key
+from api.listing import Listing, at_least, equals, less_than
 from api.pagination import BY_START
 from api.problems import Unreadable
 from api.schemas import (
@@ -26,6 +29,7 @@ from bookit import records
 from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit
+from bookit.db.session import Reader, Session, SingleStatement
 from bookit.policy import permissions
 from bookit.schema.fields import ReasonText
 from bookit.schema.tables import Booking, Status, table_of
@@ -87,8 +91,6 @@ class ChangedBooking(PatchModel):
 
 
 CREATE_REFUSALS = (no.UnknownService, no.ServiceInactive, *availability.TIME_REFUSALS, Unreadable)
-
-
 CREATE_ACCESS = access_for("create", Booking)
 
 
@@ -104,21 +106,43 @@ CREATE_ACCESS = access_for("create", Booking)
 async def create_booking(context: RequestContext, body: NewBooking) -> BookingResponse:
     """Book a service.
 
-    Its end and its price are the service's own. A time that cannot be booked is refused with `next_free`, the next
-    three slots. Sent again with the same `Idempotency-Key` within 24 hours, it is
-    answered as the first time and books nothing more.
+    The service sets the end and the price. If the time cannot be booked, `next_free` of the problem has the next three
+    slots. A request that is repeated with the same `Idempotency-Key` within 24 hours gets the first response again and
+    books nothing more.
     """
     visit = Visit(body.service_id, body.resource_id)
-    return await once(
-        context,
-        body,
-        lambda session: records.create(session, Booking, **context.actor_and_time, **get_provided_fields(body)),
-        lambda booking: Result(booking, {"Location": f"{context.request.url.path}/{booking.id}"}),
-        on_refusal=lambda reads, refusal: availability.attach_next_free(
-            reads, refusal, visit, since=body.start_time, now=context.now
-        ),
-        wants=(visit, body.start_time),
-    )
+
+    async def book(session: Session | SingleStatement) -> Result:
+        booking = await records.create(session, Booking, **context.actor_and_time, **get_provided_fields(body))
+        return Result(booking, {"Location": f"{context.request.url.path}/{booking.id}"})
+
+    async def add_next_free(reader: Reader, refusal: no.Refusal) -> None:
+        await availability.attach_next_free(reader, refusal, visit, since=body.start_time, now=context.now)
+
+    key = read_key(context)
+    if key is not None:
+        return await idempotently(context, key, body, book, on_refusal=add_next_free)
+    try:
+        return await sharing_refusals(context, (visit, body.start_time), book)
+    except no.Refusal as refusal:
+        await add_next_free(context.database, refusal)
+        raise
+
+
+async def sharing_refusals(
+    context: RequestContext, slot: Hashable, book: Callable[[SingleStatement], Awaitable[Result]]
+) -> Result:
+    """Book as a single statement, one request per slot at a time.
+
+    If the slot is taken, the requests that were waiting already get the same refusal without a query. The queue is per
+    process: between processes the database decides.
+    """
+
+    async def run() -> Result:
+        async with context.single_statement() as statement:
+            return await book(statement)
+
+    return await context.database.keyed_queue.run(slot, run, shared_error=no.SlotTaken)
 
 
 @api("GET", "/bookings", tag="bookings", access=AUTH_REQUIRED, refusals=(no.OutsideTheCalendar, no.NoSuchTime))
@@ -130,7 +154,7 @@ async def list_bookings(context: RequestContext, query: BookingQuery) -> Booking
 
 
 @api("GET", "/bookings/{id}", tag="bookings", access=AUTH_REQUIRED, refusals=(no.Missing, no.NotYourBooking))
-async def get_booking(context: RequestContext, id: PathId) -> BookingResponse:  # noqa: A002 -- the name in the path
+async def get_booking(context: RequestContext, id: PathId) -> BookingResponse:
     """Get one booking, one's own or as staff anybody's."""
     booking = await context.database.get(Booking, id)
     if booking is None:
@@ -146,7 +170,7 @@ CHANGE_REFUSALS = (no.Missing, no.NotYourBooking, no.NoLongerOpen, no.TooLateToC
 
 
 @api("PATCH", "/bookings/{id}", tag="bookings", access=CHANGE_ACCESS, refusals=CHANGE_REFUSALS, headers=("If-Match",))
-async def change_booking(context: RequestContext, id: PathId, body: ChangedBooking) -> BookingResponse:  # noqa: A002 -- as above
+async def change_booking(context: RequestContext, id: PathId, body: ChangedBooking) -> BookingResponse:
     """Reschedule or cancel a booking while it is pending or confirmed; staff may do anything, any time.
 
     Staff also give it another length, by its `end_time`; its price stays what was agreed. A time that cannot be had is
@@ -180,7 +204,7 @@ REMOVE_REFUSALS = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.TooLateT
     refusals=REMOVE_REFUSALS,
     headers=("If-Match",),
 )
-async def delete_booking(context: RequestContext, id: PathId) -> None:  # noqa: A002 -- as above
+async def delete_booking(context: RequestContext, id: PathId) -> None:
     """Delete a booking before it starts; staff any time."""
     async with context.transaction() as session:
         booking = await records.lock(session, Booking, id, version=context.expected_version)

@@ -6,8 +6,10 @@ from pydantic import Field
 from sqlalchemy import BigInteger, bindparam
 from sqlmodel import col, select
 
-from api.crud import Listing, at_least, at_most, contains, equals, generate_endpoints
-from api.endpoint import Api, RequestContext
+from api.context import RequestContext
+from api.crud import generate_endpoints
+from api.endpoint import Api
+from api.listing import Listing, at_least, at_most, contains, equals
 from api.pagination import BY_ID, PageQuery
 from api.schemas import BodyId, PathId, QueryAmount
 from bookit import refusals as no
@@ -57,7 +59,7 @@ SERVICE_EXISTS = select(Service.id).where(col(Service.id) == bindparam("id"))
 
 
 @api("GET", "/services/{id}/reviews", tag="reviews", refusals=(no.Missing,))
-async def list_service_reviews(context: RequestContext, id: PathId, query: PageQuery) -> Reviews:  # noqa: A002 -- the name in the path
+async def list_service_reviews(context: RequestContext, id: PathId, query: PageQuery) -> Reviews:
     """List what customers say of a service."""
     page: Any = await SERVICE_REVIEWS.fetch_page(context, query, service_id=id)
     if not page.value and not await context.database.fetch(SERVICE_EXISTS, id=id):

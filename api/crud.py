@@ -1,21 +1,20 @@
-"""Generated endpoints: one declaration a table gives list, get, create, change and delete.
+"""Generated endpoints: one declaration per table makes list, get, create, change and delete.
 
-What is generated writes through ``bookit.records`` and so obeys the table's rules and ``policy.may``; handlers are
-written by hand only where an address means more than a row.
+They write through ``bookit.records``, so the rules of the table and the permissions apply. Handlers are written by hand
+only where an address means more than a row.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from typing import Annotated, Any, Literal, cast
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from pydantic import Field, create_model
-from sqlalchemy import BigInteger, ClauseElement, ColumnElement, bindparam, or_, tuple_
 from sqlmodel import SQLModel, select
 
-from api.endpoint import ANYONE, Access, Api, RequestContext, Result, access_for
-from api.pagination import BY_ID, PageQuery, SortKey, decode_cursor, paginate
+from api.access import ANYONE, Access, access_for
+from api.context import RequestContext, Result
+from api.endpoint import Api, Endpoint
+from api.listing import Filter, Listing
+from api.pagination import BY_ID, PageQuery
 from api.problems import Unreadable
 from api.schemas import (
     PathId,
@@ -28,7 +27,7 @@ from api.schemas import (
 )
 from bookit import records
 from bookit import refusals as no
-from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
+from bookit.db.statements import Row
 from bookit.schema.tables import id_of, table_of
 
 READ_ONLY_COLUMNS = {"id", "created_at", "version"}
@@ -37,88 +36,8 @@ ALL_OPERATIONS: tuple[Operation, ...] = ("list", "get", "create", "change", "del
 
 
 @dataclass(frozen=True)
-class Filter:
-    """A query parameter of a list: its type, and the condition it puts on the rows."""
-
-    value_type: Any
-    condition: Callable[[Any], ColumnElement[bool]]
-    parse: Callable[[Any], Any] = lambda value: value
-
-
-def equals(value_type: Any, column: ColumnElement[Any]) -> Filter:
-    return Filter(value_type, lambda value: column == value)
-
-
-def at_least(value_type: Any, column: ColumnElement[Any]) -> Filter:
-    return Filter(value_type, lambda value: column >= value)
-
-
-def at_most(value_type: Any, column: ColumnElement[Any]) -> Filter:
-    return Filter(value_type, lambda value: column <= value)
-
-
-def less_than(value_type: Any, column: ColumnElement[Any]) -> Filter:
-    return Filter(value_type, lambda value: column < value)
-
-
-def contains(*columns: ColumnElement[str]) -> Filter:
-    """Match any of these texts, ignoring case; the person's % and _ mean themselves."""
-    kind = Annotated[str, Field(max_length=200, pattern=OPTIONAL_TEXT_PATTERN)]
-    return Filter(kind, lambda value: or_(*(column.ilike(value) for column in columns)), to_like_pattern)
-
-
-def to_like_pattern(text: str) -> str:
-    escaped = re.sub(r"([%_\\])", r"\\\1", text)
-    return f"%{escaped}%"
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A list of rows: where they come from, in which order, and by what they can be filtered."""
-
-    select_statement: Any
-    sort_key: SortKey
-    filters: Mapping[str, Filter] = field(default_factory=dict)
-    is_per_user: bool = False  # and so few rows
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def make_query_model(self, name: str) -> type[PageQuery]:
-        """Make the shape of the query."""
-        fields: dict[str, Any] = {name: (found.value_type | None, None) for name, found in self.filters.items()}
-        return cast("type[PageQuery]", create_model(name, __base__=PageQuery, **fields))
-
-    @cache  # noqa: B019 -- listings are made at import and live as long as the program
-    def build_statement(self, filter_names: frozenset[str], *, is_continued: bool) -> ClauseElement:
-        """Give the statement for these filters; there are few combinations, and each is compiled once."""
-        columns = self.select_statement.selected_columns
-        key = [columns[name] for name, _ in self.sort_key]
-        statement = self.select_statement.order_by(*key).limit(bindparam("limit", type_=BigInteger))
-        for name in filter_names:
-            statement = statement.where(self.filters[name].condition(bindparam(name)))
-        if is_continued:
-            after = [bindparam(f"after_{column.name}", type_=column.type) for column in key]
-            statement = statement.where(tuple_(*key) > tuple_(*after))
-        return cast("ClauseElement", statement)
-
-    async def fetch_page(self, context: RequestContext, query: Any, **fixed: Any) -> Result:
-        """Give one page of the rows that pass the filters."""
-        values = {
-            name: found.parse(getattr(query, name))
-            for name, found in self.filters.items()
-            if getattr(query, name, None) is not None
-        } | fixed
-        place = decode_cursor(query.cursor, self.sort_key) if query.cursor else {}
-        statement = self.build_statement(frozenset(values.keys() & self.filters.keys()), is_continued=bool(place))
-        fetch = context.database.fetch_batched if self.is_per_user else context.database.fetch
-        rows = await fetch(statement, limit=query.limit + 1, **values, **place)
-        return paginate(context, rows, query, self.sort_key)
-
-
-@dataclass(frozen=True)
 class Crud:
-    """What the generated endpoints of a table are made of."""
+    """The handlers of the generated endpoints of one table, and their models."""
 
     table: type[SQLModel]
     path: str
@@ -129,9 +48,48 @@ class Crud:
     read_access: Access
     refusals: Mapping[Operation, Sequence[type[no.Refusal]]]
 
+    async def list_rows(self, context: RequestContext, query: PageQuery) -> Result:
+        return await self.listing.fetch_page(context, query)
+
+    async def get_row(self, context: RequestContext, id: int) -> Row:
+        row = await context.database.get_row(self.table, id)
+        if row is None:
+            raise no.Missing(what=self.entity)
+        return row
+
+    async def create_row(self, context: RequestContext, body: RequestModel) -> Result:
+        async with context.transaction() as session:
+            row = await records.create(session, self.table, **context.actor_and_time, **get_provided_fields(body))
+        return Result(row, {"Location": f"{context.request.url.path}/{id_of(row)}"})
+
+    async def change_row(self, context: RequestContext, id: int, body: RequestModel) -> SQLModel:
+        async with context.transaction() as session:
+            row = await records.lock(session, self.table, id, version=context.expected_version)
+            return await records.change(session, row, **context.actor_and_time, **get_provided_fields(body))
+
+    async def delete_row(self, context: RequestContext, id: int) -> None:
+        async with context.transaction() as session:
+            row = await records.lock(session, self.table, id, version=context.expected_version)
+            await records.remove(session, row, **context.actor_and_time)
+
+    @property
+    def entity(self) -> str:
+        """The name of a row for people, such as "service"."""
+        return records.display_name(self.table)
+
+    @property
+    def row_path(self) -> str:
+        """The path of one row."""
+        return f"{self.path}/{{id}}"
+
     def refusals_of(self, operation: Operation, *usual: type[no.Refusal]) -> tuple[type[no.Refusal], ...]:
-        """Give what a part of these endpoints may answer instead."""
+        """Return the usual refusals of an operation, and those of this table."""
         return (*usual, *self.refusals.get(operation, ()))
+
+    def name_of(self, operation: Operation) -> str:
+        """Return the name of an endpoint, such as create_service or list_services."""
+        name = f"{operation}_{self.entity.replace(' ', '_')}"
+        return f"{name}s" if operation == "list" else name
 
 
 def generate_endpoints(
@@ -149,114 +107,107 @@ def generate_endpoints(
 ) -> Crud:
     """Declare the endpoints of a table at this path.
 
-    ``hidden`` columns are neither sent nor taken, ``fixed`` ones are taken only for a new row; ``more`` is what the
-    table's rule takes beside its columns; ``refuses`` what it may answer beside the usual.
+    Columns that are ``hidden`` are neither sent nor accepted; those that are ``create_only`` cannot change.
+    ``extra_fields`` are what the rule of the table takes besides its columns. ``refusals`` are added to the usual ones.
     """
-    shown = [column.name for column in table_of(table).columns if column.name not in hidden]
-    taken = [name for name in shown if name not in READ_ONLY_COLUMNS]
+    columns = [column.name for column in table_of(table).columns if column.name not in hidden]
+    writable = [name for name in columns if name not in READ_ONLY_COLUMNS]
     crud = Crud(
         table,
         path,
-        make_row_model(table, *shown),
-        make_create_model(table, *taken, **(extra_fields or {})),
-        make_change_model(table, *(name for name in taken if name not in create_only), **(extra_fields or {})),
+        make_row_model(table, *columns),
+        make_create_model(table, *writable, **(extra_fields or {})),
+        make_change_model(table, *(name for name in writable if name not in create_only), **(extra_fields or {})),
         Listing(select(table), BY_ID, filters or {}),
         read_access,
         refusals or {},
     )
-    for part in operations:
-        ENDPOINT_FACTORIES[part](api, crud)
+    api.endpoints += [ENDPOINT_FACTORIES[operation](crud) for operation in operations]
     return crud
 
 
-def entity_name(crud: Crud) -> str:
-    return records.display_name(crud.table)
-
-
-def name_handler(handler: Any, verb: str, entity: str, summary: str) -> Any:
-    handler.__name__ = f"{verb}_{entity.replace(' ', '_')}"
-    handler.__doc__ = summary
-    return handler
-
-
-def add_list_endpoint(api: Api, crud: Crud) -> None:
-    what = f"{entity_name(crud)}s"
-
-    async def handler(context: RequestContext, query: Any) -> Any:
-        return await crud.listing.fetch_page(context, query)
-
-    query = crud.listing.make_query_model(f"{crud.table.__name__}Query")
-    rows: Any = list[crud.response_model]  # type: ignore[name-defined]  # a value: the shape is made from the table
-    handler.__annotations__ = {"query": query, "return": rows}
-    api("GET", crud.path, tag=what, access=crud.read_access)(name_handler(handler, "list", what, f"List {what}."))
-
-
-def add_get_endpoint(api: Api, crud: Crud) -> None:
-    word = entity_name(crud)
-
-    async def handler(context: RequestContext, id: PathId) -> Any:  # noqa: A002 -- the name in the path
-        row = await context.database.get_row(crud.table, id)
-        if row is None:
-            raise no.Missing(what=word)
-        return row
-
-    handler.__annotations__["return"] = crud.response_model
-    declare = api("GET", f"{crud.path}/{{id}}", tag=f"{word}s", access=crud.read_access, refusals=(no.Missing,))
-    declare(name_handler(handler, "get", word, f"Get one {word}."))
-
-
-def add_create_endpoint(api: Api, crud: Crud) -> None:
-    word = entity_name(crud)
-
-    async def handler(context: RequestContext, body: Any) -> Any:
-        async with context.transaction() as session:
-            row = await records.create(session, crud.table, **context.actor_and_time, **get_provided_fields(body))
-        return Result(row, {"Location": f"{context.request.url.path}/{id_of(row)}"})
-
-    handler.__annotations__ = {"body": crud.create_model, "return": crud.response_model}
-    access = access_for("create", crud.table)
-    declare = api(
-        "POST", crud.path, tag=f"{word}s", access=access, status=201, refusals=crud.refusals_of("create", Unreadable)
+def make_list_endpoint(crud: Crud) -> Endpoint:
+    return Endpoint(
+        method="GET",
+        path=crud.path,
+        handler=crud.list_rows,
+        name=crud.name_of("list"),
+        description=f"List {crud.entity}s.",
+        inputs={"query": crud.listing.make_query_model(f"{crud.table.__name__}Query")},
+        response_type=list[crud.response_model],  # type: ignore[name-defined]  # made from the table
+        tag=f"{crud.entity}s",
+        access=crud.read_access,
     )
-    declare(name_handler(handler, "create", word, f"Add a {word}."))
 
 
-def add_change_endpoint(api: Api, crud: Crud) -> None:
-    word = entity_name(crud)
-
-    async def handler(context: RequestContext, id: PathId, body: Any) -> Any:  # noqa: A002 -- as above
-        async with context.transaction() as session:
-            row = await records.lock(session, crud.table, id, version=context.expected_version)
-            return await records.change(session, row, **context.actor_and_time, **get_provided_fields(body))
-
-    handler.__annotations__ |= {"body": crud.change_model, "return": crud.response_model}
-    refuses = crud.refusals_of("change", no.Missing, no.Stale, Unreadable)
-    access = access_for("change", crud.table)
-    declare = api(
-        "PATCH", f"{crud.path}/{{id}}", tag=f"{word}s", access=access, refusals=refuses, headers=("If-Match",)
+def make_get_endpoint(crud: Crud) -> Endpoint:
+    return Endpoint(
+        method="GET",
+        path=crud.row_path,
+        handler=crud.get_row,
+        name=crud.name_of("get"),
+        description=f"Get one {crud.entity}.",
+        inputs={"id": PathId},
+        response_type=crud.response_model,
+        tag=f"{crud.entity}s",
+        access=crud.read_access,
+        refusals=(no.Missing,),
     )
-    declare(name_handler(handler, "change", word, f"Change a {word}: only what is sent."))
 
 
-def add_delete_endpoint(api: Api, crud: Crud) -> None:
-    word = entity_name(crud)
+def make_create_endpoint(crud: Crud) -> Endpoint:
+    return Endpoint(
+        method="POST",
+        path=crud.path,
+        handler=crud.create_row,
+        name=crud.name_of("create"),
+        description=f"Create a {crud.entity}.",
+        inputs={"body": crud.create_model},
+        response_type=crud.response_model,
+        tag=f"{crud.entity}s",
+        status=201,
+        access=access_for("create", crud.table),
+        refusals=crud.refusals_of("create", Unreadable),
+    )
 
-    async def handler(context: RequestContext, id: PathId) -> None:  # noqa: A002 -- as above
-        async with context.transaction() as session:
-            row = await records.lock(session, crud.table, id, version=context.expected_version)
-            await records.remove(session, row, **context.actor_and_time)
 
-    refuses = crud.refusals_of("delete", no.Missing, no.Stale)
-    access = access_for("remove", crud.table)
-    declare = api("DELETE", f"{crud.path}/{{id}}", tag=f"{word}s", access=access, status=204, refusals=refuses,
-                  headers=("If-Match",))  # fmt: skip
-    declare(name_handler(handler, "delete", word, f"Delete a {word} that nothing refers to."))
+def make_change_endpoint(crud: Crud) -> Endpoint:
+    return Endpoint(
+        method="PATCH",
+        path=crud.row_path,
+        handler=crud.change_row,
+        name=crud.name_of("change"),
+        description=f"Change the fields of a {crud.entity} that are sent.",
+        inputs={"id": PathId, "body": crud.change_model},
+        response_type=crud.response_model,
+        tag=f"{crud.entity}s",
+        access=access_for("change", crud.table),
+        refusals=crud.refusals_of("change", no.Missing, no.Stale, Unreadable),
+        headers=("If-Match",),
+    )
 
 
-ENDPOINT_FACTORIES: Mapping[Operation, Callable[[Api, Crud], None]] = {
-    "list": add_list_endpoint,
-    "get": add_get_endpoint,
-    "create": add_create_endpoint,
-    "change": add_change_endpoint,
-    "delete": add_delete_endpoint,
+def make_delete_endpoint(crud: Crud) -> Endpoint:
+    return Endpoint(
+        method="DELETE",
+        path=crud.row_path,
+        handler=crud.delete_row,
+        name=crud.name_of("delete"),
+        description=f"Delete a {crud.entity} to which no other row refers.",
+        inputs={"id": PathId},
+        response_type=None,
+        tag=f"{crud.entity}s",
+        status=204,
+        access=access_for("remove", crud.table),
+        refusals=crud.refusals_of("delete", no.Missing, no.Stale),
+        headers=("If-Match",),
+    )
+
+
+ENDPOINT_FACTORIES: Mapping[Operation, Callable[[Crud], Endpoint]] = {
+    "list": make_list_endpoint,
+    "get": make_get_endpoint,
+    "create": make_create_endpoint,
+    "change": make_change_endpoint,
+    "delete": make_delete_endpoint,
 }

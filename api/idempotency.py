@@ -1,78 +1,67 @@
-"""``Idempotency-Key``: a request sent twice is carried out once and answered alike."""
+"""``Idempotency-Key``: a repeated request gets the stored response of the first one and changes nothing."""
 
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Hashable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
 
 from starlette.responses import Response
 
-from api.endpoint import RequestContext, Result, get_single_header
+from api.context import RequestContext, Result, get_single_header
 from api.problems import WrongShape, refusal_response
 from api.schemas import RequestModel
 from bookit import idempotency
 from bookit import refusals as no
-from bookit.db.session import Reader, Session, SingleStatement
+from bookit.db.session import Session
 
-ActResult = TypeVar("ActResult")
 STORED_HEADERS = ("location", "etag", "content-type")
 
 
-async def once(
-    call: RequestContext,
+async def idempotently(
+    context: RequestContext,
+    key: str,
     body: RequestModel,
-    act: Callable[[Session | SingleStatement], Awaitable[ActResult]],
-    answer: Callable[[ActResult], Result],
+    act: Callable[[Session], Awaitable[Result]],
     *,
-    on_refusal: Callable[[Reader, no.Refusal], Awaitable[None]],
-    wants: Hashable,
-) -> Response | Result:
-    """Carry out an act in one transaction; with a key, at most once a day, keeping what it was answered.
+    on_refusal: Callable[[Session, no.Refusal], Awaitable[None]],
+) -> Response:
+    """Run an act once per key and user within 24 hours, and return its response or the stored one.
 
-    Those who want the same slot at once take turns, and the first who finds it taken finds it so for all of them.
-
-    A refusal is an answer and is kept too, as ``on_refusal`` completed it; being too busy is none.
+    Key, act and response share one transaction. A refusal is stored too, after ``on_refusal`` has completed it; being
+    busy is not. The savepoint undoes a refused act alone. ``on_refusal`` reads through the same session, because a
+    second connection per request could exhaust the pool.
     """
-    key = read_key(call)
-    if key is None or call.by.id is None:
-
-        async def carry_out() -> Result:
-            async with call.single_statement() as session:
-                return answer(await act(session))
-
-        try:
-            return await call.database.keyed_queue.run(wants, carry_out, shared_error=no.SlotTaken)
-        except no.Refusal as refusal:
-            await on_refusal(call.database, refusal)
-            raise
-    request_hash = hashlib.sha256(
-        f"{type(body).__name__} {body.model_dump_json(exclude_unset=True)}".encode()
-    ).hexdigest()
-    async with call.transaction() as session:
-        first = await idempotency.claim(session, user_id=call.by.id, key=key, request_hash=request_hash, now=call.now)
+    user_id = context.require_user().id
+    async with context.transaction() as session:
+        first = await idempotency.claim(
+            session, user_id=user_id, key=key, request_hash=hash_body(body), now=context.now
+        )
         if first:
-            return replay(first.status or 500, first.answer or "{}")
+            return load_response(first.status or 500, first.answer or "{}")
         try:
             async with session.savepoint():
-                response = call.to_response(answer(await act(session)))
+                response = context.to_response(await act(session))
         except no.Busy:
             raise
         except no.Refusal as refusal:
-            await on_refusal(session, refusal)  # A second connection could be one that waits for this one.
+            await on_refusal(session, refusal)
             response = refusal_response(refusal)
         await idempotency.store(
-            session, user_id=call.by.id, key=key, status=response.status_code, answer=dump_response(response)
+            session, user_id=user_id, key=key, status=response.status_code, answer=dump_response(response)
         )
     return response
 
 
 def read_key(context: RequestContext) -> str | None:
+    """Return the key of a request, or None. Raise ``WrongShape`` if it is not 1 to 255 printable characters."""
     key = get_single_header(context.request, "Idempotency-Key")
     if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
-        mistake = {"loc": ["Idempotency-Key"], "msg": "A key has 1 to 255 printable ASCII characters and no space"}
-        raise WrongShape("header", [mistake])
+        raise WrongShape.at("header", "Idempotency-Key", "Use 1 to 255 printable ASCII characters without spaces.")
     return key
+
+
+def hash_body(body: RequestModel) -> str:
+    return hashlib.sha256(f"{type(body).__name__} {body.model_dump_json(exclude_unset=True)}".encode()).hexdigest()
 
 
 def dump_response(response: Response) -> str:
@@ -80,6 +69,6 @@ def dump_response(response: Response) -> str:
     return json.dumps({"headers": headers, "body": bytes(response.body).decode()})
 
 
-def replay(status: int, stored: str) -> Response:
-    first = json.loads(stored)
-    return Response(first["body"], status, {**first["headers"], "Idempotency-Replayed": "true"})
+def load_response(status: int, stored: str) -> Response:
+    response = json.loads(stored)
+    return Response(response["body"], status, {**response["headers"], "Idempotency-Replayed": "true"})

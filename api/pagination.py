@@ -1,16 +1,16 @@
-"""Lists a page at a time: the next page starts after the last row of this one, whatever was added in between."""
+"""Keyset pagination: a page starts after the last row of the previous one, so changed rows do not shift it."""
 
 import base64
 import binascii
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from api.endpoint import RequestContext, Result
+from api.context import RequestContext, Result
 from api.problems import WrongShape
 from api.schemas import MAX_BIGINT, RequestModel, parse_digits
 from bookit.db.statements import Row
@@ -21,34 +21,36 @@ BY_START: SortKey = (("start_time", datetime), ("id", int))
 
 
 class PageQuery(RequestModel):
-    """Which part of a list is asked for. Extended by each list's own filters."""
+    """Which page of a list to return. Each list adds its own filters."""
 
     model_config = ConfigDict(strict=False)  # A query has only text.
 
-    limit: Annotated[int, Field(ge=1, le=100, description="How many at most."), BeforeValidator(parse_digits)] = 20
+    limit: Annotated[
+        int, Field(ge=1, le=100, description="The maximum number of rows."), BeforeValidator(parse_digits)
+    ] = 20
     cursor: Annotated[
-        str | None, Field(max_length=200, description="Where the page before ended: take it from its Link header.")
+        str | None, Field(max_length=200, description="Where the previous page ended, from its Link header.")
     ] = None
 
 
 def encode_cursor(row: Row, sort_key: SortKey) -> str:
-    """Give the opaque word for "after this row"."""
-    place = [row[name].isoformat() if kind is datetime else row[name] for name, kind in sort_key]
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+    """Return the opaque cursor of the page after this row."""
+    values = [row[name].isoformat() if value_type is datetime else row[name] for name, value_type in sort_key]
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str, sort_key: SortKey) -> Row:
-    """Read a cursor back as the values of the key. Refuses one that BookIt did not give out."""
+    """Return the values of a cursor as parameters. Raise ``WrongShape`` if it is not a cursor of this sort key."""
     try:
-        place = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if not isinstance(place, list) or len(place) != len(sort_key):
-            raise ValueError  # noqa: TRY301 -- every way of being no cursor ends in one answer below
+        values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if not isinstance(values, list) or len(values) != len(sort_key):
+            raise ValueError  # noqa: TRY301 -- every invalid cursor ends in the one refusal below
         return {
-            f"after_{name}": parse_cursor_value(value, kind)
-            for value, (name, kind) in zip(place, sort_key, strict=True)
+            f"after_{name}": parse_cursor_value(value, value_type)
+            for value, (name, value_type) in zip(values, sort_key, strict=True)
         }
     except (ValueError, binascii.Error, TypeError, RecursionError, OverflowError):
-        raise WrongShape("query", [{"loc": ["cursor"], "msg": "This is not a cursor BookIt gave out"}]) from None
+        raise WrongShape.at("query", "cursor", "This is not a cursor of BookIt.") from None
 
 
 def parse_cursor_value(value: object, value_type: type) -> object:
@@ -59,11 +61,11 @@ def parse_cursor_value(value: object, value_type: type) -> object:
     raise ValueError
 
 
-def paginate(context: RequestContext, rows: Sequence[Row], page_query: Any, sort_key: SortKey) -> Result:
-    """Send a page of rows, of which one more than the limit was fetched, and say where the next one is."""
+def paginate(context: RequestContext, rows: Sequence[Row], page_query: PageQuery, sort_key: SortKey) -> Result:
+    """Return a page of rows, with a link to the next one. ``rows`` holds one more than the limit if there is more."""
     if len(rows) <= page_query.limit:
         return Result(list(rows))
-    shown = rows[: page_query.limit]
-    asked = [(name, value) for name, value in context.request.query_params.multi_items() if name != "cursor"]
-    query = urlencode([*asked, ("cursor", encode_cursor(shown[-1], sort_key))])
-    return Result(list(shown), {"Link": f'<{context.request.scope["path"]}?{query}>; rel="next"'})
+    page = rows[: page_query.limit]
+    params = [(name, value) for name, value in context.request.query_params.multi_items() if name != "cursor"]
+    query = urlencode([*params, ("cursor", encode_cursor(page[-1], sort_key))])
+    return Result(list(page), {"Link": f'<{context.request.scope["path"]}?{query}>; rel="next"'})

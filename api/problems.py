@@ -1,8 +1,8 @@
-"""Refusals as ``application/problem+json`` (RFC 9457)."""
+"""Refusals as problem documents: ``application/problem+json`` (RFC 9457)."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
@@ -11,11 +11,10 @@ from starlette.responses import Response
 
 from api.schemas import Slot, slot_from_row
 from bookit import refusals as no
-from bookit.validation_messages import format_error
 
 log = logging.getLogger("bookit.api")
 
-# The kinds in the order of their status; a refusal answers with the first kind it is.
+# By kind of refusal; the first kind that matches counts.
 STATUS_BY_REFUSAL: dict[type[no.Refusal], int] = {
     no.Invalid: 400,
     no.Unauthenticated: 401,
@@ -27,7 +26,7 @@ STATUS_BY_REFUSAL: dict[type[no.Refusal], int] = {
     no.TooMany: 429,
     no.Busy: 503,
 }
-# Python's own phrases differ from version to version.
+# The phrases of Python's http.HTTPStatus differ between versions.
 STATUS_TITLES = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -44,143 +43,158 @@ STATUS_TITLES = {
     503: "Service Unavailable",
 }
 STATUS_DETAILS = {
-    404: "There is nothing here.",
-    405: "This address does not take this method.",
-    500: "Something went wrong on our side. It has been written down.",
+    404: "There is nothing at this address.",
+    405: "This address does not support this method.",
+    500: "Something went wrong on our side. The error has been logged.",
 }
 
 
-class Mistake(BaseModel):
-    """One place of a request that does not have the right shape."""
+class FieldError(BaseModel):
+    """What is wrong with one value of a request."""
 
-    loc: list[str | int] = Field(description="Where: body, query, path or header, then the way to the value.")
+    loc: list[str | int] = Field(description="The path to the value, after body, query, path or header.")
     msg: str
 
 
 class Problem(BaseModel):
-    """Why a request was not carried out (RFC 9457)."""
+    """Why a request was refused (RFC 9457)."""
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(description="The address of a description of this kind of problem.")
+    type: str = Field(description="The address that explains this kind of problem.")
     title: str
     status: int
-    detail: str = Field(description="A sentence for a person.")
-    code: str = Field(description="A word for a program.")
-    field: str | None = Field(default=None, description="The field it is about.")
-    next_free: list[Slot] | None = Field(default=None, description="When a time cannot be booked: the next that can.")
-    errors: list[Mistake] | None = Field(default=None, description="With 422: every mistake.")
+    detail: str = Field(description="A sentence for people.")
+    code: str = Field(description="A code for programs.")
+    field: str | None = Field(default=None, description="The field that the problem is about.")
+    next_free: list[Slot] | None = Field(
+        default=None, description="If a time was refused: the next slots that can be booked."
+    )
+    errors: list[FieldError] | None = Field(default=None, description="With 422: every error.")
 
 
 class Unreadable(no.Invalid):
-    """The body is not JSON that can be read."""
+    """The body is not valid JSON."""
 
 
 class NotJson(no.Refusal):
-    """Please send the body as application/json."""
+    """Send the body as JSON, with the content type application/json."""
 
 
 class TooLarge(no.Refusal):
-    """That is too much at once: a body has at most 64 KiB."""
+    """The body is too large. Send at most 64 KiB."""
 
 
 class WrongShape(no.Misshapen):
     """Some values are missing or not valid."""
 
-    def __init__(self, location: str, errors: Sequence[Any]) -> None:
-        """Take Pydantic's list of errors of one part of the request; the first hundred are told."""
+    def __init__(self, errors: Sequence[FieldError]) -> None:
         super().__init__()
-        self.errors = [Mistake(loc=[location, *found["loc"]], msg=format_error(found)) for found in errors[:MAX_ERRORS]]
+        self.errors = errors
+
+    @classmethod
+    def at(cls, location: str, name: str, message: str) -> Self:
+        """Return the refusal of one value, such as a header."""
+        return cls([FieldError(loc=[location, name], msg=message)])
 
 
 MAX_ERRORS = 100
-# Refusals that only a request of this door can meet.
+# Refusals that only a request to the API can meet.
 API_ONLY_STATUS_BY_REFUSAL: dict[type[no.Refusal], int] = {TooLarge: 413, NotJson: 415}
 
 
 def status_of(refusal: type[no.Refusal]) -> int:
-    """Give the status a kind of refusal answers with."""
+    """Return the HTTP status of a refusal."""
     return next(
         status for kind, status in (STATUS_BY_REFUSAL | API_ONLY_STATUS_BY_REFUSAL).items() if issubclass(refusal, kind)
     )
 
 
-def problem_response(
-    status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any
-) -> Response:
-    """Answer with a problem document."""
-    document = Problem(type=f"/problems/{code}", title=STATUS_TITLES.get(status, "Error"), status=status, detail=detail,
-                       code=code, **more)  # fmt: skip
-    body = document.model_dump_json(exclude_none=True)
-    return Response(body, status, headers, "application/problem+json")
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a problem as a response."""
+    return Response(problem.model_dump_json(exclude_none=True), problem.status, headers, "application/problem+json")
+
+
+def build_problem(status: int, code: str, detail: str) -> Problem:
+    """Return a problem with its type and title."""
+    title = STATUS_TITLES.get(status, "Error")
+    return Problem(type=f"/problems/{code}", title=title, status=status, detail=detail, code=code)
 
 
 def refusal_response(refusal: no.Refusal) -> Response:
-    """Answer with why not."""
-    status = status_of(type(refusal))
-    headers: dict[str, str] = {}
-    if isinstance(refusal, no.Unauthenticated):
-        headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(refusal, no.Busy | no.TooMany):
-        headers["Retry-After"] = str(refusal.retry_after_seconds)
+    """Return a refusal as a problem document, and log it if BookIt was too busy."""
+    problem = build_problem(status_of(type(refusal)), refusal.code(), str(refusal))
+    problem.field = refusal.field
+    if refusal.next_free is not None:
+        problem.next_free = [slot_from_row(row) for row in refusal.next_free]
+    if isinstance(refusal, WrongShape):
+        describe_field_errors(problem, refusal.errors)
+    elif isinstance(refusal, no.Misshapen):
+        problem.errors = [FieldError(loc=["body", refusal.field] if refusal.field else ["body"], msg=str(refusal))]
     if isinstance(refusal, no.Busy):
         log.warning("busy", exc_info=refusal.__cause__)
-    if isinstance(refusal, WrongShape):
-        first = refusal.errors[0]
-        named = [part for part in first.loc[1:] if isinstance(part, str)]
-        detail = f"{'.'.join(map(str, first.loc[1:])) or first.loc[0]}: {first.msg}"
-        return problem_response(
-            status, refusal.code(), detail, field=named[-1] if named else None, errors=refusal.errors
-        )
-    more: dict[str, Any] = {"field": refusal.field} if refusal.field else {}
-    if refusal.next_free is not None:
-        more["next_free"] = [slot_from_row(row) for row in refusal.next_free]
-    if isinstance(refusal, no.Misshapen):
-        more["errors"] = [Mistake(loc=["body", refusal.field] if refusal.field else ["body"], msg=str(refusal))]
-    return problem_response(status, refusal.code(), str(refusal), headers=headers, **more)
+    return problem_response(problem, refusal_headers(refusal))
+
+
+def describe_field_errors(problem: Problem, errors: Sequence[FieldError]) -> None:
+    """List the errors in a problem; its detail and field are those of the first."""
+    first = errors[0]
+    path = first.loc[1:]
+    names = [part for part in path if isinstance(part, str)]
+    problem.detail = f"{'.'.join(map(str, path)) or first.loc[0]}: {first.msg}"
+    problem.field = names[-1] if names else None
+    problem.errors = list(errors)
+
+
+def refusal_headers(refusal: no.Refusal) -> dict[str, str]:
+    """Return the headers that belong to this kind of refusal."""
+    if isinstance(refusal, no.Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(refusal, no.Busy | no.TooMany):
+        return {"Retry-After": str(refusal.retry_after_seconds)}
+    return {}
 
 
 async def handle_refusal(request: Request, error: Exception) -> Response:
-    """Answer a refusal raised outside an endpoint."""
+    """Answer a refusal that was raised outside an endpoint."""
     del request
     return refusal_response(error) if isinstance(error, no.Refusal) else internal_error_response()
 
 
 async def handle_http_error(request: Request, error: Exception) -> Response:
-    """Answer what Starlette itself refuses: an unknown address, a wrong method, a body too large."""
+    """Answer an error of Starlette, such as an unknown path or a wrong method."""
     del request
     status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    headers = error.headers if isinstance(error, HTTPException) else None
     title = STATUS_TITLES.get(status, "Error")
-    return problem_response(
-        status, title.lower().replace(" ", "-"), STATUS_DETAILS.get(status, f"{title}."), headers=headers
-    )
+    code = title.lower().replace(" ", "-")
+    return problem_response(build_problem(status, code, STATUS_DETAILS.get(status, f"{title}.")), headers)
 
 
 def internal_error_response() -> Response:
-    """Answer an error nobody foresaw, giving nothing away; the server's log has it all."""
-    return problem_response(500, "internal-server-error", STATUS_DETAILS[500])
+    """Return the answer to an unhandled exception. It says nothing of the cause, which is in the log."""
+    return problem_response(build_problem(500, "internal-server-error", STATUS_DETAILS[500]))
 
 
 def iter_refusals(kind: type[no.Refusal] = no.Refusal) -> Iterator[type[no.Refusal]]:
-    """Give every refusal there is, kinds included."""
+    """Yield every subclass of a refusal."""
     for refusal in kind.__subclasses__():
         yield refusal
         yield from iter_refusals(refusal)
 
 
 async def describe_problem(request: Request) -> Response:
-    """Say what a problem's type means."""
+    """Explain an error code."""
     code = request.path_params["code"]
     for refusal in iter_refusals():
         if refusal.code() == code:
-            meaning = {"code": code, "status": status_of(refusal), "meaning": refusal.__doc__}
-            return Response(ProblemMeaning(**meaning).model_dump_json(), media_type="application/json")
+            meaning = ProblemMeaning(code=code, status=status_of(refusal), meaning=refusal.__doc__ or "")
+            return Response(meaning.model_dump_json(), media_type="application/json")
     raise HTTPException(404)
 
 
 class ProblemMeaning(BaseModel):
-    """What a kind of problem means."""
+    """What an error code means."""
 
     code: str
     status: int

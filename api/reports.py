@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from api.endpoint import STAFF_ONLY, Api, RequestContext
+from api.access import STAFF_ONLY
+from api.context import RequestContext
+from api.endpoint import Api
 from api.schemas import DATE_PATTERN, RequestModel, ResponseModel
 from bookit import refusals as no
 from bookit.policy import limits, times

@@ -18,10 +18,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from admin.site import mount_admin
-from api.docs import build_health_routes
 from api.middleware import ErrorMiddleware, RequestMiddleware
 from api.problems import handle_http_error, handle_refusal
-from api.routes import build_routes
+from api.routes import build_routes, build_shared_routes
 from bookit import cleanup
 from bookit.clock import Clock, system_clock
 from bookit.db.pool import Database
@@ -57,7 +56,7 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
 
     app = Starlette(
         routes=[
-            *(build_health_routes() if settings.bookit_only == "admin" else build_routes()),
+            *(build_shared_routes() if settings.bookit_only == "admin" else build_routes()),
             redirect_root(settings),
         ],
         middleware=[Middleware(RequestMiddleware), *cors(settings), Middleware(ErrorMiddleware)],

@@ -34,7 +34,7 @@ async def everywhere(database: Database, ada: Person, **more: Any) -> dict[str, 
 
 def test_every_address_with_a_body_is_tried() -> None:
     taking = {
-        f"{found.method} {found.path.replace('{id}', '1')}" for found in ENDPOINTS if "body" in found.input_adapters
+        f"{endpoint.method} {endpoint.path.replace('{id}', '1')}" for endpoint in ENDPOINTS if "body" in endpoint.inputs
     }
 
     assert set(VALID_BODIES) == taking

@@ -32,7 +32,9 @@ LISTS = ["/services", "/bookings", "/services/1/reviews"]
 
 
 def test_every_address_with_a_number_is_tried() -> None:
-    numbered = {(found.method, found.path.replace("{id}", "{}")) for found in ENDPOINTS if "id" in found.input_adapters}
+    numbered = {
+        (endpoint.method, endpoint.path.replace("{id}", "{}")) for endpoint in ENDPOINTS if "id" in endpoint.inputs
+    }
 
     assert {(method, path.partition("?")[0]) for method, path, _ in NUMBERED} == numbered
 

@@ -112,7 +112,7 @@ async def test_a_bug_is_secured_too_and_gives_nothing_away(opened: Open, without
         "type": "/problems/internal-server-error",
         "title": "Internal Server Error",
         "status": 500,
-        "detail": "Something went wrong on our side. It has been written down.",
+        "detail": "Something went wrong on our side. The error has been logged.",
         "code": "internal-server-error",
     }
     assert secured(answer) == SECURE | {"content-security-policy": NOTHING}

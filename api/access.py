@@ -1,0 +1,46 @@
+"""Who may call an endpoint."""
+
+from dataclasses import dataclass
+
+from sqlmodel import SQLModel
+
+from bookit import refusals as no
+from bookit.policy.permissions import Actor, Verb, require_permission
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may call an endpoint at all. The rules behind it may narrow this to the user's own rows.
+
+    With ``is_auth_optional``, anybody may call, but a token that is sent must be valid.
+    """
+
+    is_auth_required: bool = False
+    is_auth_optional: bool = False
+    is_staff_only: bool = False
+    verb: Verb | None = None
+    table: type[SQLModel] | None = None
+
+    def require(self, actor: Actor) -> None:
+        """Raise ``Forbidden`` if this actor may not call the endpoint."""
+        if self.is_staff_only and not actor.is_staff:
+            raise no.Forbidden
+        if self.verb and self.table:
+            require_permission(actor, self.verb, self.table)
+
+    @property
+    def error_statuses(self) -> set[int]:
+        """The statuses with which a caller can be turned away."""
+        statuses = {401} if self.is_auth_required or self.is_auth_optional else set[int]()
+        return statuses | {403} if self.verb or self.is_staff_only else statuses
+
+
+ANYONE = Access()
+OPTIONAL_AUTH = Access(is_auth_optional=True)
+AUTH_REQUIRED = Access(is_auth_required=True)
+STAFF_ONLY = Access(is_auth_required=True, is_staff_only=True)
+
+
+def access_for(verb: Verb, table: type[SQLModel]) -> Access:
+    """Return access for the roles that may do this to rows of this table."""
+    return Access(is_auth_required=True, verb=verb, table=table)

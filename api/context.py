@@ -1,0 +1,118 @@
+"""What a handler gets of a request, and what it returns."""
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypedDict
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.problems import WrongShape
+from bookit import refusals as no
+from bookit.db.pool import Database
+from bookit.db.session import Session, SingleStatement
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import User
+from bookit.settings import Settings
+
+ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"')
+
+
+class ActorAndTime(TypedDict):
+    """The two keyword arguments that every act takes."""
+
+    by: Actor
+    now: datetime
+
+
+@dataclass(frozen=True)
+class RequestContext:
+    """One request: the actor, the time, and the database."""
+
+    request: Request
+    by: Actor
+    now: datetime
+    to_response: Callable[[object], Response]
+    user: User | None = None
+
+    @property
+    def actor_and_time(self) -> ActorAndTime:
+        """Actor and time as keyword arguments of an act."""
+        return {"by": self.by, "now": self.now}
+
+    @property
+    def database(self) -> Database:
+        """The connection pool of the application."""
+        return get_database(self.request)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the application."""
+        settings: Settings = self.request.app.state.settings
+        return settings
+
+    @property
+    def request_id(self) -> str:
+        """The id of this request in the log and in history."""
+        return str(self.request.scope.get("request_id", ""))
+
+    @property
+    def client_ip(self) -> str:
+        """The IP address of the client, or "" if the server does not know it."""
+        return self.request.client.host if self.request.client else ""
+
+    @property
+    def expected_version(self) -> int | None:
+        """The version in ``If-Match``, or None without the header or with ``*``."""
+        etag = get_single_header(self.request, "If-Match")
+        if etag is None or etag == "*":
+            return None
+        match = ETAG.fullmatch(etag)
+        if match is None:
+            raise WrongShape.at("header", "If-Match", 'This is not an ETag of BookIt, such as "3".')
+        return int(match[1])
+
+    def require_user(self) -> User:
+        """Return the signed-in user, or raise ``Unauthenticated``."""
+        if self.user is None:
+            raise no.Unauthenticated
+        return self.user
+
+    def transaction(self) -> AbstractAsyncContextManager[Session]:
+        """Open a transaction of this actor, time and request."""
+        return self.database.transaction(**self.actor_and_time, request_id=self.request_id)
+
+    def single_statement(self) -> AbstractAsyncContextManager[SingleStatement]:
+        """Take a connection for an act that is one statement: see ``Database.single_statement``."""
+        return self.database.single_statement(**self.actor_and_time, request_id=self.request_id)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a handler returns to send headers with a value."""
+
+    value: object
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def get_database(request: Request) -> Database:
+    """Return the connection pool of the application."""
+    database: Database = request.app.state.database
+    return database
+
+
+def get_time(request: Request) -> datetime:
+    """Return the time by the clock of the application."""
+    now: datetime = request.app.state.clock()
+    return now
+
+
+def get_single_header(request: Request, name: str) -> str | None:
+    """Return the value of a header, or None. Raise ``WrongShape`` if it is sent more than once."""
+    values = request.headers.getlist(name)
+    if len(values) > 1:
+        raise WrongShape.at("header", name, "Send this header only once.")
+    return values[0].strip() if values else None

@@ -1,0 +1,93 @@
+"""Lists of rows: where they come from, their filters, and one page of them."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import Field, create_model
+from sqlalchemy import BigInteger, BindParameter, ClauseElement, ColumnElement, Select, bindparam, or_, tuple_
+
+from api.context import RequestContext, Result
+from api.pagination import PageQuery, SortKey, decode_cursor, paginate
+from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
+
+Parameter = BindParameter[Any]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A query parameter of a list: its type, and its condition on the rows."""
+
+    value_type: Any
+    condition: Callable[[Parameter], ColumnElement[bool]]
+    parse: Callable[[Any], object] = lambda value: value
+
+
+def equals(value_type: Any, column: ColumnElement[Any]) -> Filter:
+    return Filter(value_type, lambda parameter: column == parameter)
+
+
+def at_least(value_type: Any, column: ColumnElement[Any]) -> Filter:
+    return Filter(value_type, lambda parameter: column >= parameter)
+
+
+def at_most(value_type: Any, column: ColumnElement[Any]) -> Filter:
+    return Filter(value_type, lambda parameter: column <= parameter)
+
+
+def less_than(value_type: Any, column: ColumnElement[Any]) -> Filter:
+    return Filter(value_type, lambda parameter: column < parameter)
+
+
+def contains(*columns: ColumnElement[str]) -> Filter:
+    """Return a filter for text that one of the columns contains, ignoring case."""
+    search_term = Annotated[str, Field(max_length=200, pattern=OPTIONAL_TEXT_PATTERN)]
+    return Filter(search_term, lambda parameter: or_(*(column.ilike(parameter) for column in columns)), to_like_pattern)
+
+
+def to_like_pattern(text: str) -> str:
+    escaped = re.sub(r"([%_\\])", r"\\\1", text)
+    return f"%{escaped}%"
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """A list of rows: where they come from, in which order, and by what they can be filtered."""
+
+    select_statement: Select[Any]
+    sort_key: SortKey
+    filters: Mapping[str, Filter] = field(default_factory=dict)
+    is_per_user: bool = False  # The rows are few, so concurrent reads are batched.
+
+    def make_query_model(self, name: str) -> type[PageQuery]:
+        """Return the model of the query: page and filters."""
+        fields: dict[str, Any] = {name: (one.value_type | None, None) for name, one in self.filters.items()}
+        return create_model(name, __base__=PageQuery, **fields)
+
+    @cache  # noqa: B019 -- listings are created at import and live as long as the process
+    def build_statement(self, filter_names: frozenset[str], *, is_continued: bool) -> ClauseElement:
+        """Return the statement with these filters; each of the few combinations is compiled once."""
+        columns = self.select_statement.selected_columns
+        key = [columns[name] for name, _ in self.sort_key]
+        statement = self.select_statement.order_by(*key).limit(bindparam("limit", type_=BigInteger))
+        for name in filter_names:
+            statement = statement.where(self.filters[name].condition(bindparam(name)))
+        if is_continued:
+            cursor_values = [bindparam(f"after_{column.name}", type_=column.type) for column in key]
+            statement = statement.where(tuple_(*key) > tuple_(*cursor_values))
+        return statement
+
+    async def fetch_page(self, context: RequestContext, query: PageQuery, **params: object) -> Result:
+        """Return one page of the rows that pass the filters. ``params`` are those of the statement itself."""
+        filter_values = {
+            name: one.parse(getattr(query, name))
+            for name, one in self.filters.items()
+            if getattr(query, name, None) is not None
+        }
+        cursor_values = decode_cursor(query.cursor, self.sort_key) if query.cursor else {}
+        statement = self.build_statement(frozenset(filter_values), is_continued=bool(cursor_values))
+        fetch = context.database.fetch_batched if self.is_per_user else context.database.fetch
+        rows = await fetch(statement, limit=query.limit + 1, **filter_values, **params, **cursor_values)
+        return paginate(context, rows, query, self.sort_key)
