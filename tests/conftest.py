@@ -3,70 +3,28 @@
 Mara works at the desk, Ada owns the place, Tom books, and Eve should not.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import psycopg
 import pytest
-from psycopg import sql
-from sqlmodel import SQLModel
 from starlette.applications import Starlette
 
 from api.auth import create_access_token
 from bookit import records
-from bookit.db.embedded import postgres
 from bookit.db.pool import Database
-from bookit.people import passwords
-from bookit.policy.permissions import Actor
-from bookit.schema import revisions
-from bookit.schema.tables import Resource, Role, Service, User
+from bookit.schema.tables import Booking, Resource, Role, Service, User
 from bookit.settings import Settings
-from server.app import build
-
-ROOT = Path(__file__).parent.parent
-NOW = datetime(2030, 1, 7, 9, tzinfo=UTC)  # A Monday.
-TOMORROW_AT_TEN = datetime(2030, 1, 8, 10, tzinfo=UTC)
-PASSWORD = "correct horse"
-TEMPLATE_DATABASE = "bookit_template"
-FAST_POSTGRES_SETTINGS = {
-    "fsync": "off",
-    "full_page_writes": "off",
-    "synchronous_commit": "off",
-    "max_connections": "1000",
-}
-OWNER = Actor("seed", role=Role.ADMIN)
-
-passwords.CRYPT_CONTEXT.update(bcrypt__rounds=4)
-
-
-def list_tables() -> list[type[SQLModel]]:
-    """Give every table of BookIt."""
-    return [found for found in SQLModel.__subclasses__() if "__table__" in vars(found)]
-
-
-def status_and_code(answer: httpx2.Response) -> tuple[int, str | None]:
-    """Give the status of an answer, and the code if it is a refusal."""
-    is_problem = answer.headers.get("content-type") == "application/problem+json"
-    return answer.status_code, answer.json()["code"] if is_problem else None
-
-
-def sibling_url(url: str, name: str) -> str:
-    """Give the URL of another database of the same server."""
-    return url.replace("/bookit?", f"/{name}?")
-
-
-def create_database(url: str, name: str, template: str) -> str:
-    """Make a database from a template, in place of one of that name."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
-    return sibling_url(url, name)
+from tests.support.admin_client import AdminDesk, BuildApp, open_desk
+from tests.support.applications import SharedApplications
+from tests.support.clock import NOW, TOMORROW_AT_TEN, Clock
+from tests.support.databases import DELETE_ALL_ROWS, TEMPLATE_DATABASE, create_database, run_postgres, superuser_url
+from tests.support.doors import AdminDoor, ApiDoor, DoorClient
+from tests.support.people import OWNER, PASSWORD_HASH, JoinUser, MakeClient, Person
+from tests.support.server import RunningServer, run_server
 
 
 @pytest.fixture(scope="session")
@@ -76,22 +34,11 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str, testrun_uid: str) -> Iterator[str]:
     """Start one PostgreSQL for all workers, with one migrated template; it stops with the last of them."""
     base = tmp_path_factory.getbasetemp()
     home = base if worker_id == "master" else base.parent
-    with postgres(home / "bookit_home", settings=FAST_POSTGRES_SETTINGS) as url:
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("SELECT pg_advisory_lock(1)")
-            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (TEMPLATE_DATABASE,)).fetchone()
-            if not known:
-                create_database(url, f"{TEMPLATE_DATABASE}_new", "template0")
-                revisions.migrate(sibling_url(url, f"{TEMPLATE_DATABASE}_new"))
-                connection.execute(
-                    sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
-                        sql.Identifier(f"{TEMPLATE_DATABASE}_new"), sql.Identifier(TEMPLATE_DATABASE)
-                    )
-                )
+    with run_postgres(home / "bookit_home", testrun_uid) as url:
         yield url
 
 
@@ -108,24 +55,18 @@ async def pool(database_url: str) -> AsyncIterator[Database]:
         yield database
 
 
-DELETE_ALL_ROWS = "; ".join(
-    [
-        "SET LOCAL session_replication_role = replica",  # No trigger guards or remembers; only a superuser may say so.
-        *(f"DELETE FROM {name}" for name in SQLModel.metadata.tables),
-        *(
-            f"ALTER SEQUENCE {name}_id_seq RESTART"
-            for name, table in SQLModel.metadata.tables.items()
-            if "id" in table.columns
-        ),
-    ]
-)
+@pytest.fixture(scope="session")
+def superuser(database_url: str) -> Iterator[psycopg.Connection]:
+    """A connection for which no trigger guards or remembers, as only a superuser may have."""
+    url = superuser_url(database_url)
+    with psycopg.connect(url, autocommit=True, options="-c session_replication_role=replica") as connection:
+        yield connection
 
 
 @pytest.fixture
-def empty(database_url: str) -> str:
-    """Take every row away, and history too, as only the server's own superuser can."""
-    with psycopg.connect(database_url.replace("//bookit@", "//postgres@")) as connection:
-        connection.execute(DELETE_ALL_ROWS)
+def empty(database_url: str, superuser: psycopg.Connection) -> str:
+    """Take every row away, and history too."""
+    superuser.execute(DELETE_ALL_ROWS)
     return database_url
 
 
@@ -134,21 +75,6 @@ def database(pool: Database, empty: str) -> Database:
     """Give the database, empty."""
     del empty
     return pool
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        """Give the time this clock shows."""
-        return self.now
-
-    def advance(self, **time: float) -> None:
-        """Let some time go by."""
-        self.now += timedelta(**time)
 
 
 @pytest.fixture
@@ -166,15 +92,25 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
     )
 
 
+@pytest.fixture(scope="session")
+async def every_application() -> AsyncIterator[SharedApplications]:
+    """The applications that were built so far."""
+    applications = SharedApplications()
+    yield applications
+    await applications.close()
+
+
 @pytest.fixture
-def app(database: Database, settings: Settings, clock: Clock) -> Starlette:
+async def applications(every_application: SharedApplications) -> AsyncIterator[SharedApplications]:
+    """The applications that were built so far; what a test leaves open at one ends with it."""
+    yield every_application
+    every_application.end_streams()
+
+
+@pytest.fixture
+def app(applications: SharedApplications, database: Database, settings: Settings, clock: Clock) -> Starlette:
     """The application on this test's database and clock."""
-    built = build(settings, clock=clock)
-    built.state.database = database
-    return built
-
-
-MakeClient = Callable[..., httpx2.AsyncClient]
+    return applications.open(settings, database=database, clock=clock)
 
 
 @pytest.fixture
@@ -193,35 +129,14 @@ async def client_of(app: Starlette, settings: Settings, clock: Clock) -> AsyncIt
         await client.aclose()
 
 
-@dataclass(frozen=True)
-class Person:
-    """Somebody of the cast, with their client of the API."""
-
-    user: User
-    client: httpx2.AsyncClient
-
-    @property
-    def id(self) -> int:
-        """Their number."""
-        return self.user.id
-
-    async def request(self, method: str, path: str, **more: Any) -> httpx2.Response:
-        """Send a request as this person."""
-        return await self.client.request(method, path, **more)
-
-
-JoinUser = Callable[..., Any]
-
-
 @pytest.fixture
 def join(database: Database, client_of: MakeClient) -> JoinUser:
     """Let somebody join."""
-    hashed = passwords.CRYPT_CONTEXT.hash(PASSWORD)
 
     async def make(name: str, role: Role = Role.USER) -> Person:
         facts: dict[str, Any] = {"name": name, "email": f"{name.lower()}@example.com", "role": role}
         async with database.transaction(by=OWNER) as session:
-            user = await records.create(session, User, by=OWNER, now=NOW, password_hash=hashed, **facts)
+            user = await records.create(session, User, by=OWNER, now=NOW, password_hash=PASSWORD_HASH, **facts)
         return Person(user, client_of(user))
 
     return make
@@ -283,3 +198,48 @@ async def shared(database: Database) -> Service:
             await records.create(session, Resource, by=OWNER, now=NOW, name=name)
         facts: dict[str, Any] = {"title": "Colour", "price": 60, "duration_minutes": 30, "resource_ids": [1, 2]}
         return await records.create(session, Service, by=OWNER, now=NOW, **facts)
+
+
+@pytest.fixture
+def staff_settings(settings: Settings) -> Settings:
+    """Have the cookie without Secure, as a demo has it, and the clock of Berlin."""
+    return settings.model_copy(update={"bookit_demo": True, "timezone": "Europe/Berlin"})
+
+
+@pytest.fixture
+def open_door(applications: SharedApplications, database: Database, clock: Clock) -> BuildApp:
+    """Open applications with other settings on this test's database and clock."""
+    return partial(applications.open, database=database, clock=clock)
+
+
+@pytest.fixture
+async def desk(
+    open_door: BuildApp, staff_settings: Settings, database: Database, mara: Person, ada: Person
+) -> AsyncIterator[AdminDesk]:
+    """The staff door, open."""
+    async with open_desk(open_door(staff_settings), database, mara, ada) as desk:
+        yield desk
+
+
+@pytest.fixture
+async def visit(database: Database, tom: Person, haircut: Service) -> Booking:
+    """Tom's visit tomorrow at ten."""
+    async with database.transaction(by=OWNER) as session:
+        facts: dict[str, Any] = {"user_id": tom.id, "service_id": haircut.id, "start_time": TOMORROW_AT_TEN}
+        return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
+
+
+@pytest.fixture
+def door(request: pytest.FixtureRequest, desk: AdminDesk, mara: Person, ada: Person) -> DoorClient:
+    """The door a test is told to ask at; both are doors of one application, with one clock and one database."""
+    kinds: dict[str, type[DoorClient]] = {"api": ApiDoor, "admin": AdminDoor}
+    return kinds[request.param](desk, mara, ada)
+
+
+@pytest.fixture(scope="module")
+def served(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Run `bookit serve` on any free port and a database of its own, and stop it as Ctrl-C does."""
+    url = create_database(server, f"served_{worker_id}", TEMPLATE_DATABASE)
+    home = tmp_path_factory.mktemp("served")
+    with run_server(home, url) as address:
+        yield RunningServer(address, url, home / "log")

@@ -10,12 +10,10 @@ from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.policy import permissions
 from bookit.schema.tables import Booking, Role, Status
-from tests.conftest import Person
 from tests.support import bulk_scenario
-from tests.support.admin_client import AdminDesk, ParsedPage, desk, get_page_text, open_door, staff_settings
+from tests.support.admin_client import AdminDesk, ParsedPage, get_page_text
 from tests.support.bulk_scenario import HALF_HOUR, LEA, MAX, TEN, create_booking, fetch_snapshot, fetch_starts
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.people import Person
 
 BULK = "/admin/booking/bulk"
 DAY = {"first": "2030-01-08", "last": "2030-01-08"}

@@ -14,10 +14,9 @@ from bookit.bookings import availability
 from bookit.db.pool import Database
 from bookit.reports import calendar
 from bookit.schema.tables import Booking, CalendarException, OpeningHours, Service
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Clock, Person
-from tests.support.admin_client import AdminDesk, desk, open_door, staff_settings, visit
-
-__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+from tests.support.admin_client import AdminDesk
+from tests.support.clock import NOW, TOMORROW_AT_TEN, Clock
+from tests.support.people import OWNER, Person
 
 DAY = {"start": "2030-01-08T00:00:00", "end": "2030-01-09T00:00:00"}
 FED = {

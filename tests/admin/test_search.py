@@ -12,19 +12,9 @@ from bookit.db.pool import Database
 from bookit.policy import permissions
 from bookit.policy.permissions import READ_ONLY
 from bookit.schema.tables import Booking, Resource, Role, Service, User
-from tests.conftest import NOW, OWNER, Clock, JoinUser, Person
-from tests.support.admin_client import (
-    INTERNALS_PATTERN,
-    AdminDesk,
-    desk,
-    get_page_text,
-    open_door,
-    shorten,
-    staff_settings,
-    visit,
-)
-
-__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+from tests.support.admin_client import INTERNALS_PATTERN, AdminDesk, get_page_text, shorten
+from tests.support.clock import NOW, Clock
+from tests.support.people import OWNER, JoinUser, Person
 
 PLACE = "http://bookit.test/admin"
 

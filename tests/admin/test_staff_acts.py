@@ -15,19 +15,9 @@ from bookit.db.pool import Database
 from bookit.policy import lifecycle, permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, Service, Status
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person
-from tests.support.admin_client import (
-    AdminDesk,
-    ParsedPage,
-    desk,
-    get_page_text,
-    open_door,
-    post_form,
-    staff_settings,
-    submit_form,
-)
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.admin_client import AdminDesk, ParsedPage, get_page_text, post_form, submit_form
+from tests.support.clock import NOW, TOMORROW_AT_TEN
+from tests.support.people import OWNER, Person
 
 ACTS = {
     Status.PENDING: ("reopen", "Reopen", "reopened"),

@@ -4,20 +4,8 @@ import pytest
 from sqlalchemy import text
 
 from bookit.schema.tables import Booking, Service
-from tests.conftest import OWNER
-from tests.support.admin_client import (
-    ALL_VIEWS,
-    INTERNALS_PATTERN,
-    AdminDesk,
-    desk,
-    open_door,
-    shorten,
-    staff_settings,
-    visit,
-)
-
-__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
-
+from tests.support.admin_client import ALL_VIEWS, INTERNALS_PATTERN, AdminDesk, shorten
+from tests.support.people import OWNER
 
 BAD_NUMBERS = [
     "abc",

@@ -13,23 +13,17 @@ from admin.framework.middleware import MAX_BODY_BYTES
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service
 from bookit.settings import Settings
-from tests.conftest import OWNER, PASSWORD, Person
 from tests.support.admin_client import (
     ALL_VIEWS,
     INTERNALS_PATTERN,
     AdminDesk,
     ParsedPage,
-    desk,
     get_page_text,
     make_browser,
-    open_door,
     post_form,
-    staff_settings,
-    visit,
 )
+from tests.support.people import OWNER, PASSWORD, Person
 from tests.support.request_helpers import count_rows
-
-__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
 
 FORMS = ["booking/create", "booking/edit/1", "resource/create", "resource/edit/1", "user/create"]
 ACT = "booking/action/cancel"

@@ -11,20 +11,9 @@ from admin.views import VIEWS
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, CalendarException, Service
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person
-from tests.support.admin_client import (
-    AdminDesk,
-    FormResult,
-    ParsedPage,
-    desk,
-    get_page_text,
-    open_door,
-    post_form,
-    staff_settings,
-    submit_form,
-)
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.admin_client import AdminDesk, FormResult, ParsedPage, get_page_text, post_form, submit_form
+from tests.support.clock import NOW, TOMORROW_AT_TEN
+from tests.support.people import OWNER, Person
 
 BANNER = "Someone changed this while you were editing."
 MOST_STATEMENTS = 6

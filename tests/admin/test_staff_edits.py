@@ -3,21 +3,8 @@
 import pytest
 
 from bookit.schema.tables import Booking, Service
-from tests.conftest import Person
-from tests.support.admin_client import (
-    INTERNALS_PATTERN,
-    AdminDesk,
-    ParsedPage,
-    desk,
-    open_door,
-    post_form,
-    shorten,
-    staff_settings,
-    submit_form,
-    visit,
-)
-
-__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+from tests.support.admin_client import INTERNALS_PATTERN, AdminDesk, ParsedPage, post_form, shorten, submit_form
+from tests.support.people import Person
 
 
 async def test_a_stale_edit_is_refused(desk: AdminDesk, haircut: Service) -> None:

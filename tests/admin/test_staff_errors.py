@@ -6,21 +6,8 @@ import pytest
 
 from bookit import records
 from bookit.schema.tables import Booking, Service
-from tests.conftest import Person
-from tests.support.admin_client import (
-    ALL_VIEWS,
-    INTERNALS_PATTERN,
-    AdminDesk,
-    desk,
-    open_door,
-    post_form,
-    shorten,
-    staff_settings,
-    submit_form,
-    visit,
-)
-
-__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+from tests.support.admin_client import ALL_VIEWS, INTERNALS_PATTERN, AdminDesk, post_form, shorten, submit_form
+from tests.support.people import Person
 
 
 async def test_a_taken_address_is_refused_in_words_and_on_its_field(desk: AdminDesk, tom: Person, eve: Person) -> None:

@@ -9,10 +9,8 @@ from admin.framework.csv_export import stream_rows
 from admin.views import UserView
 from bookit.db.pool import Database
 from bookit.schema.tables import User
-from tests.conftest import OWNER, JoinUser, Person
-from tests.support.admin_client import AdminDesk, desk, open_door, staff_settings
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.admin_client import AdminDesk
+from tests.support.people import OWNER, JoinUser, Person
 
 
 async def test_an_export_gives_what_the_list_shows(

@@ -10,20 +10,8 @@ from admin.record_view import RecordView
 from admin.views import VIEWS
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Role
-from tests.conftest import OWNER
-from tests.support.admin_client import (
-    ALL_VIEWS,
-    INTERNALS_PATTERN,
-    AdminDesk,
-    desk,
-    list_admin_routes,
-    open_door,
-    shorten,
-    staff_settings,
-    visit,
-)
-
-__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+from tests.support.admin_client import ALL_VIEWS, INTERNALS_PATTERN, AdminDesk, list_admin_routes, shorten
+from tests.support.people import OWNER
 
 
 @pytest.mark.parametrize("way", ["download", "preview"])

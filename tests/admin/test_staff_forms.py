@@ -11,19 +11,10 @@ from sqlalchemy import text
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, JoinUser, Person, status_and_code
-from tests.support.admin_client import (
-    AdminDesk,
-    ParsedPage,
-    desk,
-    get_page_text,
-    open_door,
-    post_form,
-    staff_settings,
-    submit_form,
-)
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.admin_client import AdminDesk, ParsedPage, get_page_text, post_form, submit_form
+from tests.support.clock import NOW, TOMORROW_AT_TEN
+from tests.support.people import OWNER, JoinUser, Person
+from tests.support.request_helpers import status_and_code
 
 # Berlin's clocks go from 2 to 3 on 31 March 2030, and say 2:30 twice on 27 October.
 GAP, FOLD = "2030-03-31T02:30", "2030-10-27T02:30"

@@ -13,10 +13,9 @@ from bookit.db.pool import Database
 from bookit.policy import permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, CalendarException, Resource, Role, Service
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person
-from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings, submit_form
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.admin_client import AdminDesk, get_page_text, submit_form
+from tests.support.clock import NOW, TOMORROW_AT_TEN
+from tests.support.people import OWNER, Person
 
 AS_KEPT = re.compile(r"\{'|\{&#39;|&#34;|\bNone\b|\d{4}-\d\d-\d\d|\+00:00|no_show|True|False|_id\b|_time\b|blocks_")
 MOST_STATEMENTS = 6
@@ -203,7 +202,7 @@ async def test_events_lead_to_their_rows(desk: AdminDesk, visit: Booking) -> Non
 async def test_a_new_row_is_told_whole_on_the_page_of_its_event_alone(desk: AdminDesk, visit: Booking) -> None:
     _, html = await event_of(desk, "bookings", "created")
 
-    whole = "Customer: Tom Service: Colour Resource: Lea Place: 1 Start: Tue 08 Jan 2030, 11:00"
+    whole = "Customer: Tom Service: Colour Resource: Lea Seat: 1 Start: Tue 08 Jan 2030, 11:00"
     assert whole in get_page_text(html)
     assert whole not in get_page_text((await desk.ada.get("/admin/event/list")).text)
     assert not AS_KEPT.search(get_page_text(html)), AS_KEPT.findall(get_page_text(html))

@@ -11,12 +11,11 @@ from admin.history import grouping
 from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.schema.tables import Status
-from tests.conftest import NOW, TOMORROW_AT_TEN, Person
 from tests.support import bulk_scenario
-from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings
+from tests.support.admin_client import AdminDesk, get_page_text
 from tests.support.bulk_scenario import HALF_HOUR, MAX, TEN, create_booking
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.clock import NOW, TOMORROW_AT_TEN
+from tests.support.people import Person
 
 LIST = "/admin/event/list"
 MOST_STATEMENTS = 6

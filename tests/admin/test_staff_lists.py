@@ -12,10 +12,9 @@ from admin.framework.filters import RowFilter
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service
-from tests.conftest import NOW, OWNER, Clock, Person
-from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.admin_client import AdminDesk, get_page_text
+from tests.support.clock import NOW, Clock
+from tests.support.people import OWNER, Person
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HIDDEN = "What was before today is not shown."

@@ -9,19 +9,9 @@ from sqlalchemy import text
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import CalendarException, Service
-from tests.conftest import NOW, OWNER
-from tests.support.admin_client import (
-    AdminDesk,
-    FormResult,
-    ParsedPage,
-    desk,
-    get_page_text,
-    open_door,
-    post_form,
-    staff_settings,
-)
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.admin_client import AdminDesk, FormResult, ParsedPage, get_page_text, post_form
+from tests.support.clock import NOW
+from tests.support.people import OWNER
 
 WEEK = "/admin/resource/1/week"
 NIGHT = {"opens-0-5": "22:00", "closes-0-5": "06:00"}

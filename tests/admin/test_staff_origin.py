@@ -3,11 +3,8 @@
 import pytest
 
 from bookit.schema.tables import Booking
-from tests.conftest import PASSWORD
-from tests.support.admin_client import ALL_VIEWS, AdminDesk, desk, list_admin_routes, open_door, staff_settings, visit
-
-__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
-
+from tests.support.admin_client import ALL_VIEWS, AdminDesk, list_admin_routes
+from tests.support.people import PASSWORD
 
 FOREIGN: list[tuple[str, dict[str, str]]] = [
     ("another site", {"sec-fetch-site": "cross-site", "origin": "http://bookit.test"}),

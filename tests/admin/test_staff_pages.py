@@ -13,19 +13,10 @@ from bookit.db.pool import Database
 from bookit.policy import permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, Service, Status, table_of
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person, list_tables
-from tests.support.admin_client import (
-    ALL_VIEWS,
-    AdminDesk,
-    desk,
-    get_page_text,
-    open_door,
-    post_form,
-    staff_settings,
-    submit_form,
-)
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.admin_client import ALL_VIEWS, AdminDesk, get_page_text, post_form, submit_form
+from tests.support.clock import NOW, TOMORROW_AT_TEN
+from tests.support.databases import list_tables
+from tests.support.people import OWNER, Person
 
 WITHOUT_A_PAGE = {"ServiceResource", "RefreshToken", "IdempotencyKey", "Try"}
 EDITABLE = ("booking", "service", "resource", "opening-hours", "calendar-exception", "user")

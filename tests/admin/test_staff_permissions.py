@@ -3,10 +3,8 @@
 import pytest
 
 from bookit.schema.tables import Service
-from tests.conftest import Person
-from tests.support.admin_client import AdminDesk, ParsedPage, desk, open_door, post_form, staff_settings
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.admin_client import AdminDesk, ParsedPage, post_form
+from tests.support.people import Person
 
 
 async def test_staff_cannot_give_out_roles(desk: AdminDesk, tom: Person, mara: Person) -> None:

@@ -12,19 +12,9 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service, User
 from bookit.settings import Settings
-from tests.conftest import NOW, OWNER, Person
-from tests.support.admin_client import (
-    ALL_VIEWS,
-    AdminDesk,
-    BuildApp,
-    ParsedPage,
-    desk,
-    open_door,
-    staff_settings,
-    visit,
-)
-
-__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+from tests.support.admin_client import ALL_VIEWS, AdminDesk, BuildApp, ParsedPage
+from tests.support.clock import NOW
+from tests.support.people import OWNER, Person
 
 
 async def test_relations_are_looked_up_and_never_loaded_whole(

@@ -7,21 +7,8 @@ from sqlalchemy import text
 
 from bookit.schema.tables import Booking
 from bookit.settings import Settings
-from tests.conftest import OWNER, PASSWORD, Person
-from tests.support.admin_client import (
-    AdminDesk,
-    BuildApp,
-    desk,
-    get_page_text,
-    list_admin_routes,
-    make_browser,
-    open_door,
-    sign_in,
-    staff_settings,
-    visit,
-)
-
-__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+from tests.support.admin_client import AdminDesk, BuildApp, get_page_text, list_admin_routes, make_browser, sign_in
+from tests.support.people import OWNER, PASSWORD, Person
 
 
 def is_shut(answer: httpx2.Response, path: str) -> bool:

@@ -12,21 +12,17 @@ from bookit.policy import limits
 from bookit.refusals import Busy
 from bookit.settings import Settings
 from server.app import build
-from tests.conftest import PASSWORD, Person, status_and_code
 from tests.support.admin_client import (
     AdminDesk,
     FormResult,
     ParsedPage,
-    desk,
     get_page_text,
     make_browser,
-    open_door,
     post_form,
     sign_in,
-    staff_settings,
 )
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.people import PASSWORD, Person
+from tests.support.request_helpers import status_and_code
 
 NEW = "a new secret"
 FORM = {"current_password": PASSWORD, "password": NEW}

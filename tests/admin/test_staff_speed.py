@@ -19,9 +19,7 @@ from admin.framework import csv_export, list_pages
 from admin.framework.list_pages import matches
 from admin.views import VIEWS
 from bookit.schema.tables import Booking, Event, Review, User, table_of
-from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.admin_client import AdminDesk, get_page_text
 
 PATIENCE_SECONDS = 60  # A machine may be busy.
 
@@ -119,7 +117,9 @@ async def test_a_page_takes_few_statements_however_many_rows(desk: AdminDesk, fi
     assert taken[0] == taken[1] <= MOST_STATEMENTS - SIGN_IN
 
 
-async def test_a_request_asks_once_who_it_is(desk: AdminDesk, console: psycopg.Connection) -> None:
+async def test_a_request_asks_once_who_it_is(
+    desk: AdminDesk, console: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A list is a page of ours made from one of SQLAdmin's; both want to know."""
     backend: Any = desk.site.authentication_backend
     asked: list[int] = []
@@ -129,7 +129,7 @@ async def test_a_request_asks_once_who_it_is(desk: AdminDesk, console: psycopg.C
         asked.append(request.session["user"])
         return await get_session_user(request)
 
-    backend.get_session_user = noted
+    monkeypatch.setattr(backend, "get_session_user", noted)
 
     assert (await desk.mara.get("/admin/booking/list")).status_code == 200
     assert len(asked) == 1

@@ -7,19 +7,9 @@ from sqlalchemy import text
 
 from bookit.db.pool import Database
 from bookit.schema.tables import Service
-from tests.conftest import Person
-from tests.support.admin_client import (
-    AdminDesk,
-    FormResult,
-    desk,
-    get_page_text,
-    open_door,
-    staff_settings,
-    submit_form,
-)
+from tests.support.admin_client import AdminDesk, FormResult, get_page_text, submit_form
 from tests.support.opening_hours import add_exception, add_opening_hours, create_booking, create_service
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.people import Person
 
 NEW = "/admin/booking/create"
 

@@ -12,19 +12,8 @@ from admin.views import VIEWS
 from bookit import records
 from bookit.db.session import Session
 from bookit.schema.tables import Booking, Service
-from tests.conftest import JoinUser, Person
-from tests.support.admin_client import (
-    ALL_VIEWS,
-    AdminDesk,
-    desk,
-    open_door,
-    post_form,
-    staff_settings,
-    submit_form,
-    visit,
-)
-
-__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+from tests.support.admin_client import ALL_VIEWS, AdminDesk, post_form, submit_form
+from tests.support.people import JoinUser, Person
 
 
 def test_every_write_goes_through_the_rules() -> None:

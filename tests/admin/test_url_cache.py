@@ -1,5 +1,6 @@
 """The links of a page: each route is looked up once, and every URL is the one that Starlette makes."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -8,11 +9,13 @@ from starlette.routing import NoMatchFound, Router
 from structlog.testing import capture_logs
 
 from admin.framework.url_cache import CachingRouter
+from bookit.db.pool import Database
 from bookit.schema.tables import Booking
-from tests.conftest import Person
-from tests.support.admin_client import AdminDesk, desk, open_door, staff_settings, visit
-
-__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+from bookit.settings import Settings
+from server.app import build
+from tests.support.admin_client import AdminDesk, open_desk
+from tests.support.clock import Clock
+from tests.support.people import Person
 
 ROUTES: list[tuple[str, dict[str, Any]]] = [
     ("admin:index", {}),
@@ -51,9 +54,21 @@ async def test_a_route_that_does_not_exist_has_no_url(desk: AdminDesk) -> None:
         request_to("bookit.test", CachingRouter(desk.app.router)).url_for("admin:nowhere", pk=1)
 
 
+@pytest.fixture
+async def new_desk(
+    staff_settings: Settings, database: Database, clock: Clock, mara: Person, ada: Person
+) -> AsyncIterator[AdminDesk]:
+    """The admin of an application that has answered no request but to sign in."""
+    app = build(staff_settings, clock=clock)
+    app.state.database = database
+    async with open_desk(app, database, mara, ada) as desk:
+        yield desk
+    await app.state.staff_site.close()
+
+
 @pytest.mark.parametrize("path", ["booking/list", "user/list", "booking/details/1", ""])
 async def test_a_page_looks_up_no_route_a_second_time(
-    desk: AdminDesk, visit: Booking, monkeypatch: pytest.MonkeyPatch, path: str
+    new_desk: AdminDesk, visit: Booking, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     names: list[str] = []
     look_up = Router.url_path_for
@@ -64,7 +79,7 @@ async def test_a_page_looks_up_no_route_a_second_time(
 
     monkeypatch.setattr(Router, "url_path_for", count)
     for expected in (True, False):
-        assert (await desk.mara.get(f"/admin/{path}")).status_code == 200
+        assert (await new_desk.mara.get(f"/admin/{path}")).status_code == 200
         assert bool(names) is expected
         names.clear()
 

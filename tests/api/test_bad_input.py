@@ -10,7 +10,7 @@ import pytest
 from api.endpoint import MAX_BODY_BYTES
 from api.routes import ENDPOINTS
 from bookit.db.pool import Database
-from tests.conftest import Person
+from tests.support.people import Person
 from tests.support.request_helpers import (
     JSON_HEADERS,
     VALID_BODIES,

@@ -11,7 +11,7 @@ from api.openapi import build_document
 from api.routes import ENDPOINTS
 from bookit.db.pool import Database
 from bookit.schema.tables import Service
-from tests.conftest import Person
+from tests.support.people import Person
 from tests.support.request_helpers import read_refusal, request_refusal
 
 NUMBERED: list[tuple[str, str, Any]] = [

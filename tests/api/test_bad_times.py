@@ -11,8 +11,9 @@ from api.auth import create_access_token
 from bookit.db.pool import Database
 from bookit.schema.tables import Service
 from bookit.settings import Settings
-from server.app import build
-from tests.conftest import Clock, Person
+from tests.support.applications import SharedApplications
+from tests.support.clock import Clock
+from tests.support.people import Person
 from tests.support.request_helpers import request_refusal, request_with_field
 
 START = ["POST /bookings", "PATCH /bookings/1"]
@@ -73,11 +74,11 @@ async def test_a_time_keeps_its_offset(said: str, start: str, ada: Person, hairc
 
 @pytest.fixture
 async def in_berlin(
-    ada: Person, settings: Settings, database: Database, clock: Clock
+    ada: Person, settings: Settings, applications: SharedApplications, database: Database, clock: Clock
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """Ada, were the business in Berlin."""
-    app = build(settings.model_copy(update={"timezone": "Europe/Berlin"}), clock=clock)
-    app.state.database = database
+    berlin = settings.model_copy(update={"timezone": "Europe/Berlin"})
+    app = applications.open(berlin, database=database, clock=clock)
     headers = {"Authorization": f"Bearer {create_access_token(ada.user, settings, now=clock())}"}
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://berlin.test", headers=headers) as client:

@@ -11,7 +11,8 @@ import pytest
 from api.auth import create_access_token, verify_token
 from bookit.db.pool import Database
 from bookit.settings import Settings
-from tests.conftest import NOW, PASSWORD, Person
+from tests.support.clock import NOW
+from tests.support.people import PASSWORD, Person
 from tests.support.request_helpers import RefusalFacts, request_refusal
 
 SIGN_IN_ENDED = {(401, "sign-in-ended", None)}

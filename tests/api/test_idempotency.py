@@ -6,7 +6,9 @@ import httpx2
 import pytest
 
 from bookit.schema.tables import Service
-from tests.conftest import Clock, Person, status_and_code
+from tests.support.clock import Clock
+from tests.support.people import Person
+from tests.support.request_helpers import status_and_code
 
 TEN = "2030-01-08T10:00:00Z"
 ELEVEN = "2030-01-08T11:00:00Z"

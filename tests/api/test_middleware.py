@@ -16,11 +16,12 @@ from structlog.testing import capture_logs
 from bookit.schema.tables import Service
 from bookit.settings import Settings
 from server.app import build
-from tests.conftest import PASSWORD, TEMPLATE_DATABASE, Clock, Person, create_database
-from tests.support.browser import RunningServer, served
+from tests.support.clock import Clock
+from tests.support.databases import TEMPLATE_DATABASE, create_database
+from tests.support.people import PASSWORD, Person
 from tests.support.processes import wait_until
+from tests.support.server import RunningServer
 
-__all__ = ["served"]  # a fixture, which pytest finds by its name here
 NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 SECURE = {
     "x-content-type-options": "nosniff",

@@ -40,7 +40,9 @@ from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Review, Role, Service, Status, User
 from bookit.settings import Settings
 from server.app import build
-from tests.conftest import NOW, OWNER, PASSWORD, TEMPLATE_DATABASE, Clock, create_database
+from tests.support.clock import NOW, Clock
+from tests.support.databases import TEMPLATE_DATABASE, create_database
+from tests.support.people import OWNER, PASSWORD
 
 DOCUMENT = build_document(ENDPOINTS)
 OPERATIONS = {

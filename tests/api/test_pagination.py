@@ -13,7 +13,8 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Resource, Review, Role, Service, Status
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person
+from tests.support.clock import NOW, TOMORROW_AT_TEN
+from tests.support.people import OWNER, Person
 
 BY: dict[str, Any] = {"by": OWNER, "now": NOW}
 Book = Callable[..., Awaitable[Booking]]

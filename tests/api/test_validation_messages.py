@@ -7,11 +7,10 @@ import pytest
 from pydantic import Field, TypeAdapter, ValidationError
 
 from bookit.validation_messages import MESSAGE_BY_PATTERN, format_error
-from tests.conftest import PASSWORD, Person, list_tables
-from tests.support.admin_client import AdminDesk, desk, open_door, staff_settings, submit_form
+from tests.support.admin_client import AdminDesk, submit_form
+from tests.support.databases import list_tables
+from tests.support.people import PASSWORD, Person
 from tests.support.refusal_assertions import PageMessages
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
 RIGHT: dict[str, tuple[str, dict[str, str]]] = {  # by page: the address at the API, and what both take
     "service": ("/services", {"title": "Massage", "price": "60", "duration_minutes": "50"}),

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bookit.schema.tables import table_of
-from tests.conftest import ROOT, list_tables
+from tests.support.databases import list_tables
+from tests.support.server import ROOT
 
 WEB = {"starlette", "sqladmin", "uvicorn", "jwt", "itsdangerous", "wtforms"}
 MAY_NOT_IMPORT = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.conftest import TEMPLATE_DATABASE, create_database
+from tests.support.databases import TEMPLATE_DATABASE, create_database
 from tests.support.scratch_project import ScratchProject
 
 CLASS = '''class Voucher(SQLModel, table=True):

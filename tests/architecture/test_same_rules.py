@@ -28,10 +28,8 @@ from bookit.schema.tables import (
     User,
     table_of,
 )
-from tests.support.admin_client import AdminDesk, desk, open_door, staff_settings
+from tests.support.admin_client import AdminDesk
 from tests.support.doors import API_PATHS
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
 
 Reasons = Mapping[tuple[type[SQLModel], str], Mapping[str, str]]
 CALLED: Mapping[str, str] = {"password_hash": "password"}  # People type the one, rules take the other.

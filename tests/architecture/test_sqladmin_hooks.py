@@ -34,9 +34,7 @@ from admin.framework import filters, forms, list_pages, lookups, permissions, si
 from admin.history import edit_conflicts, event_list, formatter
 from admin.pages import password
 from bookit.schema.tables import Booking, table_of
-from tests.support.admin_client import AdminDesk, desk, open_door, staff_settings, visit
-
-__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+from tests.support.admin_client import AdminDesk
 
 OURS, THEIRS = (Path(str(package.__file__)).parent for package in (admin, sqladmin))
 TESTED: dict[str, str] = {}
@@ -187,7 +185,9 @@ async def test_a_view_keeps_the_relations_that_its_pages_show(
 
 
 @leans_on("_form_ajax_refs")
-async def test_look_ups_of_a_view_wait_under_their_relations_names(desk: AdminDesk, visit: Booking) -> None:
+async def test_look_ups_of_a_view_wait_under_their_relations_names(
+    desk: AdminDesk, visit: Booking, monkeypatch: pytest.MonkeyPatch
+) -> None:
     view: Any = desk.site._find_model_view("booking")
     seen = []
 
@@ -198,7 +198,7 @@ async def test_look_ups_of_a_view_wait_under_their_relations_names(desk: AdminDe
             seen.append(given[-1])
             return []
 
-    view._form_ajax_refs = {**view._form_ajax_refs, "user": Noting()}
+    monkeypatch.setitem(view._form_ajax_refs, "user", Noting())
     answer = await desk.mara.get("/admin/booking/ajax/lookup", params={"name": "user", "term": "tom"})
 
     assert (answer.json(), seen) == ({"results": []}, ["tom"])

@@ -6,7 +6,7 @@ import sys
 import click
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.server import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
 

@@ -7,7 +7,7 @@ import pytest
 
 from bookit.db.pool import Database
 from bookit.schema.tables import Resource, Service
-from tests.conftest import Clock, Person, status_and_code
+from tests.support.clock import Clock
 from tests.support.opening_hours import (
     add_exception,
     add_opening_hours,
@@ -16,7 +16,8 @@ from tests.support.opening_hours import (
     create_service,
     format_starts,
 )
-from tests.support.request_helpers import request_refusal
+from tests.support.people import Person
+from tests.support.request_helpers import request_refusal, status_and_code
 
 FREE = "/services/1/availability"
 WHY = f"{FREE}/explain"

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from bookit.bookings import availability_sql as steps
 from bookit.db.pool import Database
-from tests.conftest import OWNER
+from tests.support.people import OWNER
 
 BERLIN = ZoneInfo("Europe/Berlin")
 EXAMPLE = """

@@ -9,7 +9,7 @@ from sqlmodel import col, select
 from bookit.db.pool import Database
 from bookit.schema.tables import Event, Resource, Service
 from bookit.settings import Settings
-from tests.conftest import Clock, Person, status_and_code
+from tests.support.clock import Clock
 from tests.support.opening_hours import (
     add_exception,
     add_opening_hours,
@@ -18,6 +18,8 @@ from tests.support.opening_hours import (
     create_service,
     format_starts,
 )
+from tests.support.people import Person
+from tests.support.request_helpers import status_and_code
 
 TEN = "2030-01-08T10:00:00Z"  # Tuesday.
 OPEN_AT = ["2030-01-08 10:00", "2030-01-08 11:00", "2030-01-10 10:00", "2030-01-10 11:00", "2030-01-15 10:00"]

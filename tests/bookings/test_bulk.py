@@ -13,7 +13,6 @@ from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, Status
-from tests.conftest import NOW, Person
 from tests.support import bulk_scenario
 from tests.support.bulk_scenario import (
     COLOUR,
@@ -30,6 +29,8 @@ from tests.support.bulk_scenario import (
     refusal_names,
     run_bulk,
 )
+from tests.support.clock import NOW
+from tests.support.people import Person
 
 QUARTER = timedelta(minutes=15)
 DONE = {

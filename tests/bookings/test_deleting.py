@@ -4,12 +4,11 @@ from typing import Any
 
 from bookit import refusals as no
 from bookit.schema.tables import Booking, Service, Status
-from tests.conftest import NOW, TOMORROW_AT_TEN, Clock, Person, status_and_code
-from tests.support.admin_client import desk, open_door, staff_settings
-from tests.support.doors import AT_BOTH_DOORS, DoorClient, door
+from tests.support.clock import NOW, TOMORROW_AT_TEN, Clock
+from tests.support.doors import AT_BOTH_DOORS, DoorClient
+from tests.support.people import Person
 from tests.support.refusal_assertions import RefusalOutcome
-
-__all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
+from tests.support.request_helpers import status_and_code
 
 TEN = "2030-01-08T10:00:00Z"
 ELEVEN = "2030-01-08T11:00:00Z"

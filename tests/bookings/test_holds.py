@@ -10,8 +10,10 @@ from bookit import cleanup
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Event, Resource, Service, Status
 from bookit.settings import Settings
-from tests.conftest import Clock, Person, status_and_code
+from tests.support.clock import Clock
 from tests.support.opening_hours import add_opening_hours, change_row, create_booking, create_service
+from tests.support.people import Person
+from tests.support.request_helpers import status_and_code
 
 TEN = "2030-01-08T10:00:00Z"
 NINE = "2030-01-08T09:00:00Z"

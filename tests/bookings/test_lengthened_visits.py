@@ -13,12 +13,11 @@ from bookit.bookings import undo
 from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service, Status
-from tests.conftest import NOW, Person
 from tests.support import bulk_scenario
-from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings
+from tests.support.admin_client import AdminDesk, get_page_text
 from tests.support.bulk_scenario import HALF_HOUR, LEA, MARA, MAX, TEN
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.clock import NOW
+from tests.support.people import Person
 
 LASTS = timedelta(minutes=45)  # A haircut.
 END = TEN + LASTS

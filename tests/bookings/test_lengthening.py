@@ -13,14 +13,14 @@ from bookit import refusals as no
 from bookit.bookings import acts
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, CalendarException, OpeningHours, Service, Status
-from tests.conftest import NOW, OWNER, Person, status_and_code
 from tests.support import bulk_scenario
-from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings
+from tests.support.admin_client import AdminDesk, get_page_text
 from tests.support.bulk_scenario import HALF_HOUR, TEN
-from tests.support.doors import AT_BOTH_DOORS, DoorClient, door
+from tests.support.clock import NOW
+from tests.support.doors import AT_BOTH_DOORS, DoorClient
+from tests.support.people import OWNER, Person
 from tests.support.refusal_assertions import RefusalOutcome
-
-__all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
+from tests.support.request_helpers import status_and_code
 
 LASTS = timedelta(minutes=45)  # A haircut.
 END = TEN + LASTS

@@ -10,22 +10,11 @@ from bookit.bookings import undo
 from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service
-from tests.conftest import NOW, TOMORROW_AT_TEN, Person
 from tests.support import bulk_scenario
-from tests.support.admin_client import (
-    AdminDesk,
-    ParsedPage,
-    desk,
-    get_page_text,
-    open_door,
-    post_form,
-    staff_settings,
-    submit_form,
-    visit,
-)
+from tests.support.admin_client import AdminDesk, ParsedPage, get_page_text, post_form, submit_form
 from tests.support.bulk_scenario import HALF_HOUR, MAX, TEN, create_booking, fetch_events
-
-__all__ = ["desk", "open_door", "staff_settings", "visit"]  # fixtures
+from tests.support.clock import NOW, TOMORROW_AT_TEN
+from tests.support.people import Person
 
 DETAILS = "/admin/booking/details/1"
 OVER = NOW - timedelta(days=3)

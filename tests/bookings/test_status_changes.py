@@ -8,12 +8,11 @@ import pytest
 
 from bookit import refusals as no
 from bookit.schema.tables import Booking, Service, Status
-from tests.conftest import TOMORROW_AT_TEN, Person, status_and_code
-from tests.support.admin_client import desk, open_door, staff_settings
-from tests.support.doors import AT_BOTH_DOORS, ApiDoor, DoorClient, door
+from tests.support.clock import TOMORROW_AT_TEN
+from tests.support.doors import AT_BOTH_DOORS, ApiDoor, DoorClient
+from tests.support.people import Person
 from tests.support.refusal_assertions import RefusalOutcome
-
-__all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
+from tests.support.request_helpers import status_and_code
 
 TEN = TOMORROW_AT_TEN
 WANTED = {"service_id": 1, "start_time": TEN.isoformat()}

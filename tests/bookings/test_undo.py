@@ -14,9 +14,8 @@ from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, Status
-from tests.conftest import NOW, OWNER, Person
 from tests.support import bulk_scenario
-from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings
+from tests.support.admin_client import AdminDesk, get_page_text
 from tests.support.bulk_scenario import (
     HALF_HOUR,
     LEA,
@@ -29,8 +28,8 @@ from tests.support.bulk_scenario import (
     fetch_starts,
     set_status,
 )
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.clock import NOW
+from tests.support.people import OWNER, Person
 
 
 @pytest.fixture

@@ -12,26 +12,18 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, User
-from tests.conftest import OWNER, PASSWORD
 from tests.support import bulk_scenario
-from tests.support.browser import (
-    RunningServer,
-    browser,
-    find_accessibility_violations,
-    fits_viewport,
-    open_admin,
-    served,
-)
+from tests.support.browser import find_accessibility_violations, fits_viewport, open_admin
 from tests.support.bulk_scenario import HALF_HOUR, MAX
-
-__all__ = ["browser", "served"]  # fixtures
+from tests.support.people import OWNER, PASSWORD
+from tests.support.server import RunningServer
 
 NOW = datetime.now(UTC)  # The server's clock goes.
 NEXT_WEEK = (NOW + timedelta(days=7)).replace(hour=10, minute=0, second=0, microsecond=0)
 
 
 @pytest.fixture(scope="module")
-async def kept(served: RunningServer) -> AsyncIterator[Database]:
+async def served_database(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served, with Mara (1) at the desk and Tom (2) who books."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
@@ -65,10 +57,10 @@ async def require_fit(page: Page) -> None:
 
 @pytest.mark.parametrize("width", [1400, 390])
 async def test_ticked_bookings_run_late_and_are_put_back(
-    browser: Browser, served: RunningServer, kept: Database, width: int
+    browser: Browser, served: RunningServer, served_database: Database, width: int
 ) -> None:
     first = NEXT_WEEK + timedelta(days=width // 100)
-    numbers = await fill(kept, first, 3)
+    numbers = await fill(served_database, first, 3)
     watched = await open_admin(browser, served.url, width=width)
     page = watched.page
     await page.goto(f"{served.url}/admin/booking/list")
@@ -97,7 +89,9 @@ async def test_ticked_bookings_run_late_and_are_put_back(
     await page.get_by_role("button", name="Undo all of this").click()
     await expect(page.get_by_text("2 bookings are as they were.")).to_be_visible()
 
-    rows = await kept.fetch(text("SELECT id, start_time FROM bookings WHERE id = ANY (:ids) ORDER BY id"), ids=numbers)
+    rows = await served_database.fetch(
+        text("SELECT id, start_time FROM bookings WHERE id = ANY (:ids) ORDER BY id"), ids=numbers
+    )
     assert [row["start_time"] for row in rows] == [first, first + HALF_HOUR, first + 2 * HALF_HOUR]
     await page.goto(f"{served.url}/admin/booking/details/{numbers[0]}")
     await expect(page.get_by_role("button", name="Undo: moved")).to_be_visible()
@@ -108,10 +102,10 @@ async def test_ticked_bookings_run_late_and_are_put_back(
 
 @pytest.mark.parametrize("width", [1400, 390])
 async def test_a_sick_colleagues_day_is_freed(
-    browser: Browser, served: RunningServer, kept: Database, width: int
+    browser: Browser, served: RunningServer, served_database: Database, width: int
 ) -> None:
     day = NEXT_WEEK + timedelta(days=30 + width // 100)
-    numbers = await fill(kept, day, 2)
+    numbers = await fill(served_database, day, 2)
     watched = await open_admin(browser, served.url, width=width)
     page = watched.page
     await page.goto(f"{served.url}/admin/resource/details/1")
@@ -128,15 +122,15 @@ async def test_a_sick_colleagues_day_is_freed(
     await page.get_by_role("button", name="Do it").press("Enter")
     await expect(page.get_by_role("status").first).to_contain_text("2 of 2 changed.")
 
-    rows = await kept.fetch(text("SELECT resource_id FROM bookings WHERE id = ANY (:ids)"), ids=numbers)
+    rows = await served_database.fetch(text("SELECT resource_id FROM bookings WHERE id = ANY (:ids)"), ids=numbers)
     assert [row["resource_id"] for row in rows] == [MAX, MAX]
     assert (watched.errors, watched.foreign_requests) == ([], [])
     await page.close()
 
 
-async def test_it_works_without_a_script(browser: Browser, served: RunningServer, kept: Database) -> None:
+async def test_it_works_without_a_script(browser: Browser, served: RunningServer, served_database: Database) -> None:
     start = NEXT_WEEK + timedelta(days=100)
-    numbers = await fill(kept, start, 2)
+    numbers = await fill(served_database, start, 2)
     watched = await open_admin(browser, served.url)
     kept_cookies = await watched.page.context.storage_state()
     context = await browser.new_context(java_script_enabled=False, storage_state=kept_cookies)
@@ -150,7 +144,9 @@ async def test_it_works_without_a_script(browser: Browser, served: RunningServer
     await page.get_by_role("button", name="Do it").click()
     await expect(page.get_by_role("status").first).to_contain_text("1 of 1 changed.")
 
-    rows = await kept.fetch(text("SELECT status FROM bookings WHERE id = ANY (:ids) ORDER BY id"), ids=numbers)
+    rows = await served_database.fetch(
+        text("SELECT status FROM bookings WHERE id = ANY (:ids) ORDER BY id"), ids=numbers
+    )
     assert [row["status"] for row in rows] == ["confirmed", "pending"]
     await context.close()
     await watched.page.close()

@@ -10,30 +10,28 @@ from sqlalchemy import text
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Resource, Service, User
-from tests.conftest import OWNER
-from tests.support.browser import RunningServer, browser
 from tests.support.calendar_scenario import (
     FITS_VIEWPORT_JS,
     NOW,
     PHONE,
     PIXELS_PER_MINUTE,
     WIDE,
-    berlin,
     berlin_time,
     create_booking,
     drag_visit,
     fetch_duration,
     find_accessibility_violations,
-    kept,
     open_calendar,
     wait_for_box,
 )
+from tests.support.people import OWNER
+from tests.support.server import RunningServer
 
-__all__ = ["berlin", "browser", "kept"]  # fixtures, which pytest finds by their names here
 
-
-async def test_a_visit_s_length_is_reached_by_keyboard(browser: Browser, berlin: RunningServer, kept: Database) -> None:
-    booking = await create_booking(kept, berlin_time(11, 10))
+async def test_a_visit_s_length_is_reached_by_keyboard(
+    browser: Browser, berlin: RunningServer, berlin_database: Database
+) -> None:
+    booking = await create_booking(berlin_database, berlin_time(11, 10))
     page, errors, _ = await open_calendar(browser, berlin, berlin_time(11, 10), PHONE)
 
     await page.locator(".cal-visit").focus()
@@ -44,13 +42,13 @@ async def test_a_visit_s_length_is_reached_by_keyboard(browser: Browser, berlin:
     await page.keyboard.press("Enter")
 
     await expect(page).to_have_url(re.compile("/booking/(list|details)"))
-    assert (await fetch_duration(kept, booking), errors) == (timedelta(hours=1), [])
+    assert (await fetch_duration(berlin_database, booking), errors) == (timedelta(hours=1), [])
 
 
 async def test_a_click_on_an_empty_slot_books_somebody_new(
-    browser: Browser, berlin: RunningServer, kept: Database
+    browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
-    await create_booking(kept, berlin_time(2, 10))
+    await create_booking(berlin_database, berlin_time(2, 10))
     page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(2, 10))
     box = await wait_for_box(page.locator(".cal-visit"))
     column = await wait_for_box(page.locator(".ec-col-head", has_text="Max"))
@@ -66,7 +64,7 @@ async def test_a_click_on_an_empty_slot_books_somebody_new(
     await dialog.get_by_role("button", name="Book").click()
 
     await expect(page.locator(".cal-visit", has_text="Nora New")).to_contain_text("12:00")
-    rows = await kept.fetch(
+    rows = await berlin_database.fetch(
         text(
             "SELECT b.start_time, b.resource_id FROM bookings b JOIN users u ON u.id = b.user_id WHERE u.name = :name"
         ),
@@ -76,8 +74,8 @@ async def test_a_click_on_an_empty_slot_books_somebody_new(
     assert (found, errors, elsewhere) == ([], [], [])
 
 
-async def test_all_of_it_goes_by_keyboard(browser: Browser, berlin: RunningServer, kept: Database) -> None:
-    booking = await create_booking(kept, berlin_time(3, 10))
+async def test_all_of_it_goes_by_keyboard(browser: Browser, berlin: RunningServer, berlin_database: Database) -> None:
+    booking = await create_booking(berlin_database, berlin_time(3, 10))
     page, errors, _ = await open_calendar(browser, berlin, berlin_time(3, 10))
 
     await page.locator(".cal-visit").focus()
@@ -98,14 +96,16 @@ async def test_all_of_it_goes_by_keyboard(browser: Browser, berlin: RunningServe
     await page.keyboard.press("Enter")
     await expect(page.locator(".cal-visit", has_text="09:00")).to_contain_text("Tom")
 
-    row = await kept.get(Booking, booking.id)
+    row = await berlin_database.get(Booking, booking.id)
     assert row is not None
     assert (row.status, found, errors) == ("confirmed", [], [])
 
 
-async def test_a_phone_shows_one_resource_at_a_time(browser: Browser, berlin: RunningServer, kept: Database) -> None:
+async def test_a_phone_shows_one_resource_at_a_time(
+    browser: Browser, berlin: RunningServer, berlin_database: Database
+) -> None:
     for resource, hour in ((1, 10), (2, 11)):
-        await create_booking(kept, berlin_time(4, hour), resource)
+        await create_booking(berlin_database, berlin_time(4, hour), resource)
     page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(4, 10), PHONE)
     visits = page.locator(".cal-visit")
     await expect(visits).to_contain_text(["10:00"])
@@ -137,9 +137,9 @@ CUT = """
 """
 
 
-async def test_a_class_is_read_name_by_name(browser: Browser, berlin: RunningServer, kept: Database) -> None:
+async def test_a_class_is_read_name_by_name(browser: Browser, berlin: RunningServer, berlin_database: Database) -> None:
     how: dict[str, Any] = {"by": OWNER, "now": NOW}
-    async with kept.transaction(by=OWNER) as session:
+    async with berlin_database.transaction(by=OWNER) as session:
         studio = await records.create(session, Resource, **how, name="Studio", capacity=12, timezone="Europe/Berlin")
         facts: dict[str, Any] = {"title": "Yoga", "price": 15, "duration_minutes": 60, "resource_ids": [studio.id]}
         yoga = await records.create(session, Service, **how, **facts)
@@ -171,16 +171,16 @@ async def test_a_class_is_read_name_by_name(browser: Browser, berlin: RunningSer
 
 
 async def test_two_at_the_desk_see_each_other_s_changes(
-    browser: Browser, berlin: RunningServer, kept: Database
+    browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
     (one, _, _), (other, _, _) = [await open_calendar(browser, berlin, berlin_time(5, 10)) for _ in range(2)]
 
-    await create_booking(kept, berlin_time(5, 10))
+    await create_booking(berlin_database, berlin_time(5, 10))
     for page in (one, other):
         await expect(page.locator(".cal-visit")).to_contain_text("10:00", timeout=2000)
     await drag_visit(one, one.locator(".cal-visit"), minutes=60, columns=1)
 
     await expect(other.locator(".cal-visit")).to_contain_text("11:00", timeout=3000)
-    await kept.fetch(text("DELETE FROM bookings WHERE start_time = :start"), start=berlin_time(5, 11))
+    await berlin_database.fetch(text("DELETE FROM bookings WHERE start_time = :start"), start=berlin_time(5, 11))
     for page in (one, other):
         await expect(page.locator(".cal-visit")).to_have_count(0, timeout=2000)

@@ -12,10 +12,9 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, Resource, Role, Service, Status, User
-from tests.conftest import OWNER, PASSWORD
-from tests.support.browser import RunningServer, WatchedPage, browser, open_page, served
-
-__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+from tests.support.browser import WatchedPage, open_page
+from tests.support.people import OWNER, PASSWORD
+from tests.support.server import RunningServer
 
 NOW = datetime.now(UTC)  # The server's clock goes.
 DAYS_AHEAD = timedelta(days=3)
@@ -24,7 +23,7 @@ SOON = 3_000  # milliseconds: about a second, on a machine that does other thing
 
 
 @pytest.fixture
-async def kept(served: RunningServer) -> AsyncIterator[Database]:
+async def served_database(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served: Mara at the desk, Tom (2), and twelve chairs that are always open. No bookings."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
@@ -43,9 +42,9 @@ async def kept(served: RunningServer) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def today(browser: Browser, served: RunningServer, kept: Database) -> AsyncIterator[WatchedPage]:
+async def today(browser: Browser, served: RunningServer, served_database: Database) -> AsyncIterator[WatchedPage]:
     """Today as Mara has it open."""
-    del kept  # It is there.
+    del served_database  # It is there.
     watched = await open_page(browser, f"{served.url}/admin/login")
     await watched.page.get_by_label("E-mail").fill("mara@example.com")
     await watched.page.get_by_label("Password").fill(PASSWORD)
@@ -96,9 +95,9 @@ async def test_what_is_booked_through_the_api_appears(today: WatchedPage, served
     assert (errors, elsewhere) == ([], [])
 
 
-async def test_whoever_is_at_the_page_is_not_disturbed(today: WatchedPage, kept: Database) -> None:
+async def test_whoever_is_at_the_page_is_not_disturbed(today: WatchedPage, served_database: Database) -> None:
     page, errors, _ = today
-    await book(kept, hours=2)
+    await book(served_database, hours=2)
     row = card(page, "To be confirmed 1").get_by_role("link", name="Tom")
     await row.focus(timeout=SOON)
     more = page.locator("section", has_text="Free time left today").locator("details")
@@ -106,7 +105,7 @@ async def test_whoever_is_at_the_page_is_not_disturbed(today: WatchedPage, kept:
     await page.evaluate("window.focused = document.activeElement")
     height = await page.evaluate("window.scrollY")
 
-    await book(kept)
+    await book(served_database)
 
     await expect(card(page, "To be confirmed 2")).to_be_visible(timeout=SOON)
     assert await page.evaluate("document.activeElement === window.focused && window.focused.isConnected")
@@ -115,12 +114,14 @@ async def test_whoever_is_at_the_page_is_not_disturbed(today: WatchedPage, kept:
     assert errors == []
 
 
-async def test_whoever_stood_on_a_row_that_goes_stays_at_its_list(today: WatchedPage, kept: Database) -> None:
+async def test_whoever_stood_on_a_row_that_goes_stays_at_its_list(
+    today: WatchedPage, served_database: Database
+) -> None:
     page, errors, _ = today
-    booking = await book(kept)
+    booking = await book(served_database)
     await card(page, "To be confirmed 1").get_by_role("link", name="Tom").focus(timeout=SOON)
 
-    await become(kept, booking, Status.CONFIRMED)
+    await become(served_database, booking, Status.CONFIRMED)
 
     await expect(card(page, "To be confirmed")).to_contain_text("Nothing waits for confirmation.", timeout=SOON)
     assert await page.evaluate("document.activeElement.id") == "pending"
@@ -128,14 +129,14 @@ async def test_whoever_stood_on_a_row_that_goes_stays_at_its_list(today: Watched
     assert errors == []
 
 
-async def test_nothing_changes_under_a_finger_that_is_down(today: WatchedPage, kept: Database) -> None:
+async def test_nothing_changes_under_a_finger_that_is_down(today: WatchedPage, served_database: Database) -> None:
     page, errors, _ = today
     box = await card(page, "To be confirmed").bounding_box()
     assert box
     await page.mouse.move(box["x"] + 20, box["y"] + 20)
     await page.mouse.down()
 
-    await book(kept)
+    await book(served_database)
     await page.wait_for_timeout(1_500)
     meanwhile = await card(page, "To be confirmed").inner_text()
     await page.mouse.up()
@@ -145,12 +146,14 @@ async def test_nothing_changes_under_a_finger_that_is_down(today: WatchedPage, k
     assert errors == []
 
 
-async def test_what_is_missed_while_the_server_is_away_comes_with_it(today: WatchedPage, kept: Database) -> None:
+async def test_what_is_missed_while_the_server_is_away_comes_with_it(
+    today: WatchedPage, served_database: Database
+) -> None:
     page = today.page
     await page.route("**/admin/calendar/stream", lambda route: route.abort())
     await page.reload()
     await expect(page.locator("[data-bk-live]")).to_have_text("Reconnecting…", timeout=10_000)
-    await book(kept)
+    await book(served_database)
 
     await page.unroute("**/admin/calendar/stream")
 
@@ -171,11 +174,11 @@ async def test_time_passes_on_the_page_too(today: WatchedPage) -> None:
     assert errors == []
 
 
-async def test_whoever_is_signed_out_is_told(today: WatchedPage, kept: Database) -> None:
+async def test_whoever_is_signed_out_is_told(today: WatchedPage, served_database: Database) -> None:
     page = today.page
     await page.context.clear_cookies()
 
-    await book(kept)
+    await book(served_database)
 
     await expect(page.locator("[data-bk-live]")).to_have_text("Not live: load the page again", timeout=SOON)
     await expect(card(page, "To be confirmed")).to_contain_text("Nothing waits for confirmation.")

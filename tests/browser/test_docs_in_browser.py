@@ -13,10 +13,10 @@ from api.routes import ENDPOINTS
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Service
-from tests.conftest import NOW, OWNER
-from tests.support.browser import RunningServer, browser, open_page, served
-
-__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+from tests.support.browser import open_page
+from tests.support.clock import NOW
+from tests.support.people import OWNER
+from tests.support.server import RunningServer
 
 OWN = (
     "default-src 'none'; script-src 'self'; style-src 'self'{}; img-src 'self' data:; font-src 'self';"

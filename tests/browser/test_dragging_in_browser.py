@@ -8,31 +8,27 @@ from playwright.async_api import Browser, expect
 from sqlalchemy import text
 
 from bookit.db.pool import Database
-from tests.support.browser import RunningServer, browser
 from tests.support.calendar_scenario import (
     BERLIN,
     FITS_VIEWPORT_JS,
     PHONE,
-    berlin,
     berlin_time,
     create_booking,
     drag_visit,
     fetch_duration,
     fetch_start_and_resource,
     find_accessibility_violations,
-    kept,
     open_calendar,
     resize_visit,
     wait_for_box,
 )
-
-__all__ = ["berlin", "browser", "kept"]  # fixtures, which pytest finds by their names here
+from tests.support.server import RunningServer
 
 
 async def test_a_booking_is_dragged_to_another_time_and_resource(
-    browser: Browser, berlin: RunningServer, kept: Database
+    browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
-    booking = await create_booking(kept, berlin_time(0, 10))
+    booking = await create_booking(berlin_database, berlin_time(0, 10))
     page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(0, 10))
     visit = page.locator(".cal-visit")
     await expect(visit).to_contain_text(re.compile("10:00 Tom Pending.*Colour"))
@@ -42,15 +38,15 @@ async def test_a_booking_is_dragged_to_another_time_and_resource(
 
     await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 11:15 – 11:45, Max.")
     await expect(visit).to_contain_text("11:15")
-    assert await fetch_start_and_resource(kept, booking) == (berlin_time(0, 11, 15), 2)
+    assert await fetch_start_and_resource(berlin_database, booking) == (berlin_time(0, 11, 15), 2)
     assert (found, errors, elsewhere, await page.evaluate(FITS_VIEWPORT_JS)) == ([], [], [], True)
 
 
 async def test_a_drag_that_is_refused_goes_back_and_says_why(
-    browser: Browser, berlin: RunningServer, kept: Database
+    browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
-    booking = await create_booking(kept, berlin_time(1, 11), 2)
-    await create_booking(kept, berlin_time(1, 12), 2)
+    booking = await create_booking(berlin_database, berlin_time(1, 11), 2)
+    await create_booking(berlin_database, berlin_time(1, 12), 2)
     page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(1, 11))
     visit = page.locator(".cal-visit", has_text="11:00")
     before = await wait_for_box(visit)
@@ -63,7 +59,7 @@ async def test_a_drag_that_is_refused_goes_back_and_says_why(
     found = await find_accessibility_violations(page)
     await dialog.get_by_role("button", name="Leave it there").click()
     assert await wait_for_box(visit) == before
-    assert await fetch_start_and_resource(kept, booking) == (berlin_time(1, 11), 2)
+    assert await fetch_start_and_resource(berlin_database, booking) == (berlin_time(1, 11), 2)
 
     await drag_visit(page, visit, minutes=150)
     await expect(dialog.get_by_role("alert")).to_contain_text("hours")
@@ -71,22 +67,25 @@ async def test_a_drag_that_is_refused_goes_back_and_says_why(
     await page.keyboard.type("She stays late")
     await page.keyboard.press("Enter")
     await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 13:30 – 14:00, Max.")
-    assert await fetch_start_and_resource(kept, booking) == (berlin_time(1, 13, 30), 2)
-    kept_reason = await kept.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
+    assert await fetch_start_and_resource(berlin_database, booking) == (berlin_time(1, 13, 30), 2)
+    kept_reason = await berlin_database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
     unexpected = [error for error in errors if not re.search("400|409", error)]
     assert (kept_reason, found, unexpected, elsewhere) == ([{"reason": "She stays late"}], [], [], [])
 
 
 async def test_a_visit_is_lengthened_by_its_lower_edge_and_keeps_that_length(
-    browser: Browser, berlin: RunningServer, kept: Database
+    browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
-    booking = await create_booking(kept, berlin_time(8, 10))
+    booking = await create_booking(berlin_database, berlin_time(8, 10))
     page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(8, 10))
     visit = page.locator(".cal-visit")
 
     await resize_visit(page, visit, minutes=45)
     await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 10:00 – 11:15, Lea.")
-    assert (await fetch_start_and_resource(kept, booking), await fetch_duration(kept, booking)) == (
+    assert (
+        await fetch_start_and_resource(berlin_database, booking),
+        await fetch_duration(berlin_database, booking),
+    ) == (
         (berlin_time(8, 10), 1),
         timedelta(minutes=75),
     )
@@ -95,15 +94,15 @@ async def test_a_visit_is_lengthened_by_its_lower_edge_and_keeps_that_length(
     await resize_visit(page, visit, minutes=-30)
     await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 11:00 – 11:45, Lea.")
 
-    assert await fetch_duration(kept, booking) == timedelta(minutes=45)
+    assert await fetch_duration(berlin_database, booking) == timedelta(minutes=45)
     assert (errors, elsewhere) == ([], [])
 
 
 async def test_a_lengthening_that_is_refused_goes_back_and_says_why_and_when(
-    browser: Browser, berlin: RunningServer, kept: Database
+    browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
-    booking = await create_booking(kept, berlin_time(9, 11), 2)
-    await create_booking(kept, berlin_time(9, 12), 2)
+    booking = await create_booking(berlin_database, berlin_time(9, 11), 2)
+    await create_booking(berlin_database, berlin_time(9, 12), 2)
     page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(9, 11))
     visit = page.locator(".cal-visit", has_text="11:00")
     before = await wait_for_box(visit)
@@ -117,17 +116,19 @@ async def test_a_lengthening_that_is_refused_goes_back_and_says_why_and_when(
     found = await find_accessibility_violations(page)
     await dialog.get_by_role("button", name="Leave it there").click()
     assert await wait_for_box(visit) == before
-    assert await fetch_duration(kept, booking) == timedelta(minutes=30)
+    assert await fetch_duration(berlin_database, booking) == timedelta(minutes=30)
 
     await resize_visit(page, visit, minutes=45)
     await free.click()
     await expect(page.locator("#cal-told")).to_contain_text("08:00 – 09:15, Max.")
-    assert await fetch_duration(kept, booking) == timedelta(minutes=75)
+    assert await fetch_duration(berlin_database, booking) == timedelta(minutes=75)
     assert ([error for error in errors if not re.search("409", error)], found, elsewhere) == ([], [], [])
 
 
-async def test_a_length_against_the_hours_asks_why(browser: Browser, berlin: RunningServer, kept: Database) -> None:
-    booking = await create_booking(kept, berlin_time(15, 12, 30), 2)
+async def test_a_length_against_the_hours_asks_why(
+    browser: Browser, berlin: RunningServer, berlin_database: Database
+) -> None:
+    booking = await create_booking(berlin_database, berlin_time(15, 12, 30), 2)
     page, errors, _ = await open_calendar(browser, berlin, berlin_time(15, 12))
 
     await resize_visit(page, page.locator(".cal-visit"), minutes=60)
@@ -138,15 +139,15 @@ async def test_a_length_against_the_hours_asks_why(browser: Browser, berlin: Run
     await page.keyboard.press("Enter")
 
     await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 12:30 – 14:00, Max.")
-    assert await fetch_duration(kept, booking) == timedelta(minutes=90)
+    assert await fetch_duration(berlin_database, booking) == timedelta(minutes=90)
     assert [error for error in errors if "400" not in error] == []
 
 
 async def test_a_finger_moves_a_visit_wherever_it_takes_hold(
-    browser: Browser, berlin: RunningServer, kept: Database
+    browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
     """On a phone nobody tells the edge of a visit from the visit."""
-    booking = await create_booking(kept, berlin_time(12, 10))
+    booking = await create_booking(berlin_database, berlin_time(12, 10))
     page, errors, _ = await open_calendar(browser, berlin, berlin_time(12, 10), PHONE, has_touch=True)
     visit = page.locator(".cal-visit")
     box = await wait_for_box(visit)
@@ -163,15 +164,15 @@ async def test_a_finger_moves_a_visit_wherever_it_takes_hold(
     await touch("touchEnd")
 
     await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 11:00 – 11:30, Lea.")
-    assert (await fetch_start_and_resource(kept, booking), errors) == ((berlin_time(12, 11), 1), [])
+    assert (await fetch_start_and_resource(berlin_database, booking), errors) == ((berlin_time(12, 11), 1), [])
 
 
 async def test_the_day_on_which_berlin_s_clocks_go_back(
-    browser: Browser, berlin: RunningServer, kept: Database
+    browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
     for hour in (0, 1):
-        await create_booking(kept, datetime(2030, 10, 27, hour, 30, tzinfo=UTC))
-    late = await create_booking(kept, datetime(2030, 10, 27, 9, 0, tzinfo=UTC))
+        await create_booking(berlin_database, datetime(2030, 10, 27, hour, 30, tzinfo=UTC))
+    late = await create_booking(berlin_database, datetime(2030, 10, 27, 9, 0, tzinfo=UTC))
     page, errors, _ = await open_calendar(browser, berlin, datetime(2030, 10, 27, tzinfo=UTC))
 
     await expect(page.locator(".cal-visit", has_text="CEST")).to_contain_text("02:30 CEST")
@@ -179,14 +180,16 @@ async def test_the_day_on_which_berlin_s_clocks_go_back(
     await drag_visit(page, page.locator(".cal-visit", has_text="10:00"), minutes=90)
     await expect(page.locator("#cal-told")).to_contain_text("now 11:30 – 12:00")
 
-    assert await fetch_start_and_resource(kept, late) == (datetime(2030, 10, 27, 11, 30, tzinfo=BERLIN), 1)
+    assert await fetch_start_and_resource(berlin_database, late) == (datetime(2030, 10, 27, 11, 30, tzinfo=BERLIN), 1)
     assert errors == []
 
 
 @pytest.mark.parametrize("day", [10, 31], ids=["Los Angeles skips an hour", "Berlin skips an hour"])
-async def test_an_hour_that_is_skipped(day: int, browser: Browser, berlin: RunningServer, kept: Database) -> None:
+async def test_an_hour_that_is_skipped(
+    day: int, browser: Browser, berlin: RunningServer, berlin_database: Database
+) -> None:
     """Berlin has a half past two on the day on which Los Angeles has none, and the other way round."""
-    booking = await create_booking(kept, datetime(2030, 3, day, 1, 0, tzinfo=BERLIN))
+    booking = await create_booking(berlin_database, datetime(2030, 3, day, 1, 0, tzinfo=BERLIN))
     page, _, _ = await open_calendar(browser, berlin, datetime(2030, 3, day, tzinfo=UTC))
     visit = page.locator(".cal-visit")
     await expect(visit).to_have_count(1)
@@ -196,8 +199,11 @@ async def test_an_hour_that_is_skipped(day: int, browser: Browser, berlin: Runni
 
     if day == 10:
         await expect(page.locator("#cal-told")).to_contain_text("now 02:30 – 03:00")
-        assert await fetch_start_and_resource(kept, booking) == (datetime(2030, 3, day, 2, 30, tzinfo=BERLIN), 1)
+        assert await fetch_start_and_resource(berlin_database, booking) == (
+            datetime(2030, 3, day, 2, 30, tzinfo=BERLIN),
+            1,
+        )
         return
     await expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("02:30 does not exist")
     await expect(visit).to_contain_text("01:00")
-    assert await fetch_start_and_resource(kept, booking) == (datetime(2030, 3, day, 1, 0, tzinfo=BERLIN), 1)
+    assert await fetch_start_and_resource(berlin_database, booking) == (datetime(2030, 3, day, 1, 0, tzinfo=BERLIN), 1)

@@ -11,18 +11,9 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, Service, User
-from tests.conftest import OWNER, PASSWORD
-from tests.support.browser import (
-    RunningServer,
-    browser,
-    find_accessibility_violations,
-    fits_viewport,
-    open_admin,
-    served,
-    sign_in,
-)
-
-__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+from tests.support.browser import find_accessibility_violations, fits_viewport, open_admin, sign_in
+from tests.support.people import OWNER, PASSWORD
+from tests.support.server import RunningServer
 
 WIDE, PHONE = 1400, 390
 NOW = datetime.now(UTC)  # The server's clock goes.
@@ -30,7 +21,7 @@ PERSON = {WIDE: "Wanda", PHONE: "Phoebe"}
 
 
 @pytest.fixture(scope="module")
-async def kept(served: RunningServer) -> AsyncIterator[Database]:
+async def served_database(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served, with Ada (1), Wanda (2) and Phoebe (3), who each come next week."""
     who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
     async with Database(served.database_url) as database:
@@ -49,7 +40,7 @@ async def kept(served: RunningServer) -> AsyncIterator[Database]:
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 async def test_a_customer_is_found_and_erased_with_the_keyboard(
-    width: int, browser: Browser, served: RunningServer, kept: Database
+    width: int, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     page, errors, elsewhere = await open_admin(browser, served.url, "ada@example.com", width=width)
     name, box = PERSON[width], page.get_by_role("searchbox", name="Search everywhere")
@@ -72,7 +63,7 @@ async def test_a_customer_is_found_and_erased_with_the_keyboard(
     await expect(page.get_by_text("is erased. 1 booking was cancelled.")).to_be_visible()
     await expect(page.get_by_role("link", name="Erase…")).to_have_count(0)
     number = int(page.url.rsplit("/", 1)[1])
-    user = await kept.get(User, number)
+    user = await served_database.get(User, number)
     assert user is not None
     assert (user.name, user.email) == ("Erased customer", f"erased-{number}@erased.invalid")
     assert (errors, elsewhere) == ([], [])
@@ -80,8 +71,10 @@ async def test_a_customer_is_found_and_erased_with_the_keyboard(
     await page.close()
 
 
-async def test_a_slash_that_is_typed_stays_where_it_is(browser: Browser, served: RunningServer, kept: Database) -> None:
-    del kept
+async def test_a_slash_that_is_typed_stays_where_it_is(
+    browser: Browser, served: RunningServer, served_database: Database
+) -> None:
+    del served_database
     page, errors, _ = await open_admin(browser, served.url, "ada@example.com")
     await page.goto(f"{served.url}/admin/service/create")
 
@@ -93,8 +86,8 @@ async def test_a_slash_that_is_typed_stays_where_it_is(browser: Browser, served:
     await page.close()
 
 
-async def test_the_box_needs_no_script(browser: Browser, served: RunningServer, kept: Database) -> None:
-    del kept
+async def test_the_box_needs_no_script(browser: Browser, served: RunningServer, served_database: Database) -> None:
+    del served_database
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
     await page.goto(f"{served.url}/admin/login")
@@ -110,9 +103,9 @@ async def test_the_box_needs_no_script(browser: Browser, served: RunningServer, 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 async def test_everybody_can_use_these_pages(
-    width: int, theme: str, browser: Browser, served: RunningServer, kept: Database
+    width: int, theme: str, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
-    async with kept.transaction(by=OWNER) as session:
+    async with served_database.transaction(by=OWNER) as session:
         facts = {"name": "Otto", "email": f"otto{width}{theme}@example.com", "password_hash": ""}
         otto = await records.create(session, User, by=OWNER, now=NOW, **facts)
     page, errors, elsewhere = await open_admin(browser, served.url, "ada@example.com", width=width, theme=theme)

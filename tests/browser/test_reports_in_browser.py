@@ -11,17 +11,9 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, Service, Status, User
-from tests.conftest import OWNER, PASSWORD
-from tests.support.browser import (
-    RunningServer,
-    browser,
-    find_accessibility_violations,
-    fits_viewport,
-    open_admin,
-    served,
-)
-
-__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+from tests.support.browser import find_accessibility_violations, fits_viewport, open_admin
+from tests.support.people import OWNER, PASSWORD
+from tests.support.server import RunningServer
 
 NOW = datetime.now(UTC)  # The server's clock goes, so visits are around now.
 IS_DRAWN = """(canvas) => {
@@ -32,7 +24,7 @@ REPORTS = ("revenue", "utilisation", "no-shows", "repeat-customers")
 
 
 @pytest.fixture(scope="module")
-async def kept(served: RunningServer) -> AsyncIterator[Database]:
+async def served_database(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served, with Mara at the desk and three weeks of Tom's visits."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER, now=NOW) as session:
@@ -62,7 +54,7 @@ async def drawn(page: Page) -> list[bool]:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("served_database")
 async def test_today_is_drawn_and_can_be_read(width: int, theme: str, browser: Browser, served: RunningServer) -> None:
     page, errors, elsewhere = await open_admin(browser, served.url, width=width, theme=theme)
 
@@ -82,7 +74,7 @@ async def test_today_is_drawn_and_can_be_read(width: int, theme: str, browser: B
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("served_database")
 async def test_each_report_is_drawn_beside_its_table(
     width: int, theme: str, browser: Browser, served: RunningServer
 ) -> None:
@@ -98,7 +90,7 @@ async def test_each_report_is_drawn_beside_its_table(
     assert (errors, elsewhere) == ([], [])
 
 
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("served_database")
 async def test_a_chart_takes_the_colours_of_the_other_theme(browser: Browser, served: RunningServer) -> None:
     page, errors, _ = await open_admin(browser, served.url)
     canvas = page.locator("canvas").first

@@ -12,17 +12,9 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, Resource, Role, Service, User
-from tests.conftest import OWNER, PASSWORD
-from tests.support.browser import (
-    RunningServer,
-    browser,
-    find_accessibility_violations,
-    fits_viewport,
-    open_admin,
-    served,
-)
-
-__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+from tests.support.browser import find_accessibility_violations, fits_viewport, open_admin
+from tests.support.people import OWNER, PASSWORD
+from tests.support.server import RunningServer
 
 WIDE, PHONE = 1400, 390
 NOW = datetime.now(UTC)  # The server's clock goes.
@@ -33,7 +25,7 @@ PAGES = (
 
 
 @pytest.fixture(scope="module")
-async def kept(served: RunningServer) -> AsyncIterator[Database]:
+async def served_database(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served, with Ada (1), two Toms (2, 3), Lea and Max, and a visit of Lea's next week."""
     who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
     how: dict[str, Any] = {"by": OWNER, "now": NOW}
@@ -53,7 +45,7 @@ async def kept(served: RunningServer) -> AsyncIterator[Database]:
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 async def test_who_serves_a_service_is_chosen_with_the_keyboard(
-    width: int, browser: Browser, served: RunningServer, kept: Database
+    width: int, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     page, errors, elsewhere = await open_admin(browser, served.url, "ada@example.com", width=width)
     await page.goto(f"{served.url}/admin/service/create")
@@ -70,14 +62,16 @@ async def test_who_serves_a_service_is_chosen_with_the_keyboard(
     await page.get_by_role("button", name="Save", exact=True).click()
 
     await expect(page).to_have_title("Services – BookIt")
-    rows = await kept.fetch(
+    rows = await served_database.fetch(
         text("SELECT r.resource_id FROM service_resources r JOIN services s ON s.id = r.service_id WHERE title = :t"),
         t=f"Wash {width}",
     )
     assert (sorted(row["resource_id"] for row in rows), errors, elsewhere) == ([1, 2], [], [])
 
 
-async def test_a_form_saved_as_it_is_changes_nothing(browser: Browser, served: RunningServer, kept: Database) -> None:
+async def test_a_form_saved_as_it_is_changes_nothing(
+    browser: Browser, served: RunningServer, served_database: Database
+) -> None:
     page, errors, _ = await open_admin(browser, served.url, "ada@example.com")
 
     for path in ("service/edit/1", "booking/edit/1", "resource/edit/2", "user/edit/2"):
@@ -87,13 +81,13 @@ async def test_a_form_saved_as_it_is_changes_nothing(browser: Browser, served: R
             {"se": "Services", "bo": "Bookings", "re": "Resources", "us": "People"}[path[:2]] + " – BookIt"
         )
 
-    changed = await kept.fetch(text("SELECT table_name, new FROM events WHERE action = 'changed'"))
+    changed = await served_database.fetch(text("SELECT table_name, new FROM events WHERE action = 'changed'"))
     assert (changed, errors) == ([], [])
 
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 async def test_a_list_is_narrowed_to_a_name_with_the_keyboard(
-    width: int, browser: Browser, served: RunningServer, kept: Database
+    width: int, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     page, errors, _ = await open_admin(browser, served.url, "ada@example.com", width=width)
     await page.goto(f"{served.url}/admin/booking/list", wait_until="networkidle")
@@ -115,7 +109,9 @@ async def test_a_list_is_narrowed_to_a_name_with_the_keyboard(
     assert (errors, await fits_viewport(page)) == ([], True)
 
 
-async def test_days_that_are_emptied_are_all_days(browser: Browser, served: RunningServer, kept: Database) -> None:
+async def test_days_that_are_emptied_are_all_days(
+    browser: Browser, served: RunningServer, served_database: Database
+) -> None:
     page, errors, _ = await open_admin(browser, served.url, "ada@example.com")
     await page.goto(f"{served.url}/admin/booking/list", wait_until="networkidle")
 
@@ -127,7 +123,7 @@ async def test_days_that_are_emptied_are_all_days(browser: Browser, served: Runn
 
 
 async def test_a_new_password_keeps_this_browser_signed_in(
-    browser: Browser, served: RunningServer, kept: Database
+    browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     page, errors, _ = await open_admin(browser, served.url, "ada@example.com")
     await page.get_by_role("link", name="Change password").click()
@@ -145,7 +141,7 @@ async def test_a_new_password_keeps_this_browser_signed_in(
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 async def test_forms_leave_nobody_out(
-    width: int, theme: str, browser: Browser, served: RunningServer, kept: Database
+    width: int, theme: str, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     page, errors, elsewhere = await open_admin(browser, served.url, "ada@example.com", width=width, theme=theme)
     found: dict[str, tuple[list[str], bool]] = {}

@@ -13,20 +13,11 @@ from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, User
-from tests.conftest import OWNER, PASSWORD
 from tests.support import bulk_scenario
-from tests.support.browser import (
-    RunningServer,
-    browser,
-    find_accessibility_violations,
-    fits_viewport,
-    open_admin,
-    served,
-    sign_in,
-)
+from tests.support.browser import find_accessibility_violations, fits_viewport, open_admin, sign_in
 from tests.support.bulk_scenario import HALF_HOUR
-
-__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+from tests.support.people import OWNER, PASSWORD
+from tests.support.server import RunningServer
 
 ADA = "ada@example.com"
 NOW = datetime.now(UTC)  # The server's clock goes.
@@ -35,7 +26,7 @@ MOVED = "Moved 12 bookings by 30 minutes, later"
 
 
 @pytest.fixture(scope="module")
-async def kept(served: RunningServer) -> AsyncIterator[Database]:
+async def served_database(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served: Ada (1) moved twelve of Tom's (2) visits at once."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
@@ -57,7 +48,7 @@ async def kept(served: RunningServer) -> AsyncIterator[Database]:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("served_database")
 async def test_an_act_is_unfolded_with_the_keyboard_and_leads_to_its_page(
     width: int, theme: str, browser: Browser, served: RunningServer
 ) -> None:
@@ -83,7 +74,7 @@ async def test_an_act_is_unfolded_with_the_keyboard_and_leads_to_its_page(
     await page.close()
 
 
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("served_database")
 async def test_an_act_is_unfolded_without_script(browser: Browser, served: RunningServer) -> None:
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
@@ -102,7 +93,7 @@ async def test_an_act_is_unfolded_without_script(browser: Browser, served: Runni
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("served_database")
 async def test_what_is_refused_and_what_is_shown_first_leave_nobody_out(
     width: int, theme: str, browser: Browser, served: RunningServer
 ) -> None:

@@ -17,17 +17,9 @@ from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, Service, Status, User
-from tests.conftest import OWNER, PASSWORD
-from tests.support.browser import (
-    RunningServer,
-    browser,
-    find_accessibility_violations,
-    fits_viewport,
-    open_admin,
-    served,
-)
-
-__all__ = ["browser", "served"]  # fixtures, which pytest finds by their names here
+from tests.support.browser import find_accessibility_violations, fits_viewport, open_admin
+from tests.support.people import OWNER, PASSWORD
+from tests.support.server import RunningServer
 
 WIDE, PHONE = 1400, 390
 NOW = datetime.now(UTC)  # The server's clock goes, so these tests' visits are next week.
@@ -35,7 +27,7 @@ NEXT_WEEK = (NOW + timedelta(days=7)).replace(hour=10, minute=0, second=0, micro
 
 
 @pytest.fixture(scope="module")
-async def kept(served: RunningServer) -> AsyncIterator[Database]:
+async def served_database(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served, with Mara (1) at the desk, Tom (2) who books, and something to book."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
@@ -77,10 +69,10 @@ async def act(page: Page, label: str, reason: str, done: str) -> None:
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 async def test_a_visit_from_booking_to_cancelling(
-    width: int, browser: Browser, served: RunningServer, kept: Database
+    width: int, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     start = NEXT_WEEK + timedelta(days=width == PHONE)  # Each width has a day of its own.
-    await book(kept, start)
+    await book(served_database, start)
     page, errors, elsewhere = await open_admin(browser, served.url, width=width)
     fitted = [await fits_viewport(page)]
 
@@ -136,8 +128,10 @@ async def test_a_visit_from_booking_to_cancelling(
     assert (unexpected, elsewhere, fitted) == ([], [], [True] * 5)
 
 
-async def test_acts_on_the_rows_that_are_ticked(browser: Browser, served: RunningServer, kept: Database) -> None:
-    booked = await book(kept, NEXT_WEEK + timedelta(hours=4))
+async def test_acts_on_the_rows_that_are_ticked(
+    browser: Browser, served: RunningServer, served_database: Database
+) -> None:
+    booked = await book(served_database, NEXT_WEEK + timedelta(hours=4))
     page, errors, _ = await open_admin(browser, served.url)
 
     await page.goto(f"{served.url}/admin/booking/list?search={booked.id}")
@@ -145,15 +139,15 @@ async def test_acts_on_the_rows_that_are_ticked(browser: Browser, served: Runnin
     await page.get_by_role("button", name="Actions").click()
     await act(page, "Confirm", "", "confirmed")
 
-    assert (await status_of(booked, kept), errors) == (Status.CONFIRMED, [])
+    assert (await status_of(booked, served_database), errors) == (Status.CONFIRMED, [])
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 async def test_pages_leave_nobody_out(
-    width: int, theme: str, browser: Browser, served: RunningServer, kept: Database
+    width: int, theme: str, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
-    booked = await book(kept, NEXT_WEEK + timedelta(days=5 + (width == PHONE), hours=2 * (theme == "dark")))
+    booked = await book(served_database, NEXT_WEEK + timedelta(days=5 + (width == PHONE), hours=2 * (theme == "dark")))
     page, errors, elsewhere = await open_admin(browser, served.url, width=width, theme=theme)
     found: dict[str, list[str]] = {}
 
@@ -166,9 +160,9 @@ async def test_pages_leave_nobody_out(
 
 
 async def test_an_act_that_cannot_be_says_why_to_the_keyboard(
-    browser: Browser, served: RunningServer, kept: Database
+    browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
-    booked = await book(kept, NEXT_WEEK + timedelta(days=8))
+    booked = await book(served_database, NEXT_WEEK + timedelta(days=8))
     page, errors, _ = await open_admin(browser, served.url)
     await page.goto(f"{served.url}/admin/booking/details/{booked.id}")
     reopen = page.get_by_role("group", name="What can be done").get_by_role("button", name="Reopen")
@@ -181,20 +175,20 @@ async def test_an_act_that_cannot_be_says_why_to_the_keyboard(
     await page.keyboard.press("Enter")
 
     await expect(page.get_by_role("dialog").filter(visible=True)).to_have_count(0)
-    assert (await status_of(booked, kept), errors) == (Status.PENDING, [])
+    assert (await status_of(booked, served_database), errors) == (Status.PENDING, [])
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 async def test_an_edit_that_comes_too_late_shows_both_versions(
-    width: int, theme: str, browser: Browser, served: RunningServer, kept: Database
+    width: int, theme: str, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     start = NEXT_WEEK + timedelta(days=9 + (width == PHONE), hours=6 * (theme == "dark"))
-    booked = await book(kept, start)
+    booked = await book(served_database, start)
     page, errors, elsewhere = await open_admin(browser, served.url, width=width, theme=theme)
     await page.goto(f"{served.url}/admin/booking/edit/{booked.id}")
     mara = Actor("admin", 1, Role.STAFF)
-    async with kept.transaction(by=mara) as session:
+    async with served_database.transaction(by=mara) as session:
         row = await records.lock(session, Booking, booked.id)
         await records.change(session, row, by=mara, now=NOW, start_time=start + timedelta(hours=1))
 
@@ -212,7 +206,7 @@ async def test_an_edit_that_comes_too_late_shows_both_versions(
     await page.get_by_role("button", name="Save mine all the same").click()
     await expect(page).to_have_title("Bookings – BookIt")
 
-    saved = await kept.fetch(text("SELECT start_time FROM bookings WHERE id = :id"), id=booked.id)
+    saved = await served_database.fetch(text("SELECT start_time FROM bookings WHERE id = :id"), id=booked.id)
     assert saved == [{"start_time": start + timedelta(hours=2)}]
     unexpected = [error for error in errors if "412" not in error]
     assert (grave, is_fitting, unexpected, elsewhere) == ([], True, [], [])
@@ -247,9 +241,9 @@ def lure() -> Iterator[ThreadingHTTPServer]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["a sibling, which gets the cookie", "another site"])
 async def test_a_form_elsewhere_changes_nothing(
-    host: str, lure: ThreadingHTTPServer, browser: Browser, served: RunningServer, kept: Database
+    host: str, lure: ThreadingHTTPServer, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
-    booked = await book(kept, NEXT_WEEK + timedelta(days=3 if host == "localhost" else 4))
+    booked = await book(served_database, NEXT_WEEK + timedelta(days=3 if host == "localhost" else 4))
     page, *_ = await open_admin(browser, served.url)
     await page.goto(f"{served.url}/admin/booking/details/{booked.id}")
     Lure.target = str(await page.locator("form[action$='/cancel']").get_attribute("action"))
@@ -259,4 +253,4 @@ async def test_a_form_elsewhere_changes_nothing(
     async with page.expect_response(lambda answer: answer.url == Lure.target) as answered:
         await page.get_by_role("button", name="Win").click()
 
-    assert ((await answered.value).status, await status_of(booked, kept)) == (403, Status.PENDING)
+    assert ((await answered.value).status, await status_of(booked, served_database)) == (403, Status.PENDING)

@@ -18,10 +18,10 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, Service, User
-from tests.conftest import OWNER, PASSWORD, TEMPLATE_DATABASE, create_database
-from tests.support.browser import browser, run_server, sign_in
-
-__all__ = ["browser"]  # a fixture, which pytest finds by its name here
+from tests.support.browser import sign_in
+from tests.support.databases import TEMPLATE_DATABASE, create_database
+from tests.support.people import OWNER, PASSWORD
+from tests.support.server import run_server
 
 NOW = datetime.now(UTC)
 ACT = "/admin/booking/action/cancel"

@@ -12,12 +12,10 @@ from bookit import records
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.schema.tables import CalendarException, OpeningHours, Resource, Service
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person
-from tests.support.admin_client import desk, open_door, staff_settings
-from tests.support.doors import AT_THE_ADMIN_ONLY, DoorClient, door
+from tests.support.clock import NOW, TOMORROW_AT_TEN
+from tests.support.doors import AT_THE_ADMIN_ONLY, DoorClient
+from tests.support.people import OWNER, Person
 from tests.support.refusal_assertions import RefusalOutcome
-
-__all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
 
 LEA: dict[str, Any] = {"name": "Lea", "capacity": 3, "timezone": "Europe/Berlin"}
 MONDAYS: dict[str, Any] = {"resource_id": 1, "weekday": 1, "opens": time(9), "closes": time(17)}

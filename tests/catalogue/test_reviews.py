@@ -9,12 +9,11 @@ from bookit import records
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Review, Service, Status
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person, status_and_code
-from tests.support.admin_client import desk, open_door, staff_settings
-from tests.support.doors import AT_BOTH_DOORS, DoorClient, door
+from tests.support.clock import NOW, TOMORROW_AT_TEN
+from tests.support.doors import AT_BOTH_DOORS, DoorClient
+from tests.support.people import OWNER, Person
 from tests.support.refusal_assertions import RefusalOutcome
-
-__all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
+from tests.support.request_helpers import status_and_code
 
 GOOD: dict[str, Any] = {"booking_id": 1, "rating": 5, "comment": "Just as I like it."}
 

@@ -10,7 +10,7 @@ import pytest
 
 from bookit.db.coalescing import Coalescer
 from bookit.schema.tables import Service
-from tests.conftest import JoinUser, Person
+from tests.support.people import JoinUser, Person
 from tests.support.polling import eventually, loop_turns
 
 Keys = frozenset[Any]

@@ -15,8 +15,8 @@ from bookit.db.errors import retry_interrupted
 from bookit.db.pool import Database
 from bookit.db.session import Session
 from bookit.schema.tables import Resource
-from tests.conftest import OWNER
 from tests.db.conftest import Console, resource
+from tests.support.people import OWNER
 
 OtherConnection = psycopg.AsyncConnection[TupleRow]
 

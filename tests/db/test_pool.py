@@ -11,8 +11,8 @@ from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.db.session import Session
 from bookit.schema.tables import ServiceResource, User
-from tests.conftest import OWNER
 from tests.db.conftest import APPLICATION_NAME, SELECT_NAMES, Console, OpenDatabase, resource, resource_names
+from tests.support.people import OWNER
 
 SELECT_SETTINGS = text(
     "SELECT pg_sleep(0.05), jsonb_object_agg(name, setting) AS settings FROM pg_settings WHERE name IN"

@@ -15,8 +15,9 @@ from bookit.db.session import SingleStatement
 from bookit.db.statements import Row, build_delete, build_insert, build_select_by_id, build_update
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN, Person
 from tests.db.conftest import resource, resource_names
+from tests.support.clock import NOW, TOMORROW_AT_TEN
+from tests.support.people import OWNER, Person
 
 INSERT_RESOURCE = text(f"""
 {SET_AUDIT_CTE}

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.schema.tables import Resource, ServiceResource
-from tests.conftest import OWNER
 from tests.db.conftest import OpenDatabase, resource, resource_names
+from tests.support.people import OWNER
 
 SLEEP = text("SELECT pg_sleep(60)")
 INSERT_BOOKING = """

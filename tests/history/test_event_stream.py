@@ -20,12 +20,11 @@ from bookit.change_feed import OPEN_END, ChangeFeed, Cursor, IdRange, Subscriber
 from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, Service, User
-from tests.conftest import NOW, OWNER, PASSWORD, TEMPLATE_DATABASE, TOMORROW_AT_TEN, Person, create_database
-from tests.support.admin_client import AdminDesk, desk, open_door, staff_settings
-from tests.support.browser import run_server
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
-
+from tests.support.admin_client import AdminDesk
+from tests.support.clock import NOW, TOMORROW_AT_TEN
+from tests.support.databases import TEMPLATE_DATABASE, create_database
+from tests.support.people import OWNER, PASSWORD, Person
+from tests.support.server import run_server
 
 # What is unseen.
 

@@ -32,7 +32,8 @@ from bookit.schema.tables import (
     id_of,
     table_of,
 )
-from tests.conftest import OWNER, PASSWORD, TOMORROW_AT_TEN, Person
+from tests.support.clock import TOMORROW_AT_TEN
+from tests.support.people import OWNER, PASSWORD, Person
 
 Console = psycopg.Connection[TupleRow]
 

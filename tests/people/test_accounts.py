@@ -12,7 +12,10 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, User
-from tests.conftest import NOW, OWNER, PASSWORD, ROOT, Clock, Person, status_and_code
+from tests.support.clock import NOW, Clock
+from tests.support.people import OWNER, PASSWORD, Person
+from tests.support.request_helpers import status_and_code
+from tests.support.server import ROOT
 
 
 async def changed(database: Database, person: Person, **facts: Any) -> None:

@@ -13,12 +13,11 @@ from bookit.db.pool import Database
 from bookit.people import passwords
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, Service, User
-from tests.conftest import NOW, PASSWORD, TOMORROW_AT_TEN, Person, status_and_code
-from tests.support.admin_client import desk, open_door, staff_settings
-from tests.support.doors import AT_BOTH_DOORS, AT_THE_ADMIN_ONLY, DoorClient, door
+from tests.support.clock import NOW, TOMORROW_AT_TEN
+from tests.support.doors import AT_BOTH_DOORS, AT_THE_ADMIN_ONLY, DoorClient
+from tests.support.people import PASSWORD, Person
 from tests.support.refusal_assertions import RefusalOutcome
-
-__all__ = ["desk", "door", "open_door", "staff_settings"]  # fixtures
+from tests.support.request_helpers import status_and_code
 
 NIA = {"name": "Nia", "email": "nia@example.com", "password": PASSWORD}
 NOT_EMAILS = ["", "nia", "nia@localhost", "nia@@example.com", "n ia@example.com", "@example.com", "n" * 250 + "@e.com"]

@@ -21,19 +21,9 @@ from bookit.db.statements import Row
 from bookit.people import data_export, erasure, sign_in
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Review, Role, Service, User
-from tests.conftest import NOW, OWNER, PASSWORD, JoinUser, Person
-from tests.support.admin_client import (
-    AdminDesk,
-    FormResult,
-    desk,
-    get_page_text,
-    open_door,
-    post_form,
-    staff_settings,
-    submit_form,
-)
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.admin_client import AdminDesk, FormResult, get_page_text, post_form, submit_form
+from tests.support.clock import NOW
+from tests.support.people import OWNER, PASSWORD, JoinUser, Person
 
 Console = psycopg.Connection[TupleRow]
 

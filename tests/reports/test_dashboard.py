@@ -14,10 +14,9 @@ from bookit.db.statements import Row
 from bookit.policy import limits, permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service, Status
-from tests.conftest import NOW, OWNER, Clock, Person
-from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, sign_in, staff_settings
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.admin_client import AdminDesk, get_page_text, sign_in
+from tests.support.clock import NOW, Clock
+from tests.support.people import OWNER, Person
 
 STATEMENTS = 5  # who is signed in, the lists, what is free, the visits, and the use of time
 

@@ -24,10 +24,10 @@ from bookit.reports import figures
 from bookit.reports.ranges import ReportRange
 from bookit.schema.tables import Booking, CalendarException, OpeningHours, Resource, Role, Service, Status
 from bookit.settings import Settings
-from tests.conftest import NOW, OWNER, Clock, JoinUser, Person, status_and_code
-from tests.support.admin_client import AdminDesk, desk, get_page_text, open_door, staff_settings
-
-__all__ = ["desk", "open_door", "staff_settings"]  # fixtures
+from tests.support.admin_client import AdminDesk, get_page_text
+from tests.support.clock import NOW, Clock
+from tests.support.people import OWNER, JoinUser, Person
+from tests.support.request_helpers import status_and_code
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MINUTE, A_DAY = timedelta(minutes=1), timedelta(days=1)

@@ -9,7 +9,7 @@ from sqlmodel import select
 
 from bookit.db.pool import Database
 from bookit.schema.tables import User
-from tests.conftest import MakeClient, Person
+from tests.support.people import MakeClient, Person
 from tests.support.races import BUSINESS, WRITERS, Console
 
 

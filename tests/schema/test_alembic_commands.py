@@ -11,9 +11,9 @@ import pytest
 
 from bookit.db.embedded import postgres
 from bookit.schema import revisions
-from tests.conftest import TEMPLATE_DATABASE, create_database
 from tests.schema.test_schema import described
 from tests.schema.test_triggers import HAS_HISTORY
+from tests.support.databases import TEMPLATE_DATABASE, create_database
 from tests.support.embedded import is_running
 from tests.support.scratch_project import ScratchProject
 

@@ -10,9 +10,9 @@ from sqlalchemy import text
 from bookit import refusals as no
 from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
-from tests.conftest import JoinUser, Person
 from tests.support import bulk_scenario
 from tests.support.bulk_scenario import COLOUR, HALF_HOUR, LEA, MAX, TEN, fetch_bookings, refusal_names, run_bulk
+from tests.support.people import JoinUser, Person
 
 WRITERS = 20
 CLEAN = {200, 201, 409}

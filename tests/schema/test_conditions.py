@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.server import ROOT
 
 HOME = "bookit/schema/before_tables.sql"
 SOURCES = ("bookit", "api", "admin", "seed", "server", "benchmarks")

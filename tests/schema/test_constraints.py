@@ -12,7 +12,8 @@ from sqlmodel import SQLModel, select
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Resource, Service, User, refusals_by_constraint, table_of
-from tests.conftest import OWNER, list_tables
+from tests.support.databases import list_tables
+from tests.support.people import OWNER
 
 # One business with a row in every table: a visit that took place and was reviewed, and one to come.
 BUSINESS = """

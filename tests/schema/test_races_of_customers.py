@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from tests.conftest import Person
+from tests.support.people import Person
 from tests.support.races import (
     BOTH_CAPACITIES,
     HOUR,

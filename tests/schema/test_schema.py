@@ -21,7 +21,7 @@ from sqlmodel import SQLModel
 
 from bookit.schema import revisions
 from tests.architecture.test_architecture import imports
-from tests.conftest import TEMPLATE_DATABASE, create_database
+from tests.support.databases import TEMPLATE_DATABASE, create_database
 
 Console = psycopg.Connection[TupleRow]
 Schema = dict[tuple[str, ...], str]

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.conftest import Person
+from tests.support.people import Person
 from tests.support.races import (
     HOUR,
     INSERT,

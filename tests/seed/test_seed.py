@@ -36,7 +36,10 @@ from bookit.schema.tables import (
 )
 from seed import bulk, review_texts, schedule, studio
 from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_PASSWORD, DEMO_STAFF, Outcome, Summary, seed_database
-from tests.conftest import NOW, OWNER, ROOT, TEMPLATE_DATABASE, create_database
+from tests.support.clock import NOW
+from tests.support.databases import TEMPLATE_DATABASE, create_database
+from tests.support.people import OWNER
+from tests.support.server import ROOT
 
 TABLES = (User, Service, Resource, ServiceResource, OpeningHours, CalendarException, Booking, Review)
 BERLIN = ZoneInfo("Europe/Berlin")

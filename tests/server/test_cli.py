@@ -16,7 +16,8 @@ from bookit.db.embedded import postgres
 from bookit.db.pool import Database
 from bookit.schema import revisions
 from bookit.settings import SettingsError, read_settings
-from tests.conftest import FAST_POSTGRES_SETTINGS, NOW, create_database, sibling_url
+from tests.support.clock import NOW
+from tests.support.databases import FAST_POSTGRES_SETTINGS, create_database, sibling_url
 from tests.support.processes import Workspace, relay_postgres, wait_until
 
 COMMANDS = ("serve", "migrate", "create-admin", "worker", "check")

@@ -10,9 +10,10 @@ import psycopg
 import pytest
 
 from bookit.people import passwords
-from tests.conftest import PASSWORD, TEMPLATE_DATABASE, create_database
 from tests.support.admin_client import get_page_text
-from tests.support.browser import run_server
+from tests.support.databases import TEMPLATE_DATABASE, create_database
+from tests.support.people import PASSWORD
+from tests.support.server import run_server
 
 TOM = {"name": "Tom", "email": "tom@example.com", "password": PASSWORD}
 HAIRCUT = {"title": "Haircut", "price": "35", "duration_minutes": "45", "setup_minutes": "0", "cleanup_minutes": "0"}

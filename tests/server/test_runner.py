@@ -21,8 +21,8 @@ import pytest
 
 from bookit.db import embedded
 from bookit.db.embedded import DatabaseWillNotStart, postgres
-from tests.conftest import ROOT
 from tests.support.processes import BOOKIT_COMMAND, BookitProcess, Workspace, wait_until
+from tests.support.server import ROOT
 
 WORKER = r"Started server process \[(\d+)\]"
 A_BOOKING = """

@@ -17,8 +17,10 @@ from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, Service, User
 from bookit.settings import Settings
 from server.app import build
-from tests.conftest import NOW, OWNER, PASSWORD, TEMPLATE_DATABASE, TOMORROW_AT_TEN, Clock, create_database
 from tests.support.admin_client import get_page_text, make_browser, sign_in, submit_form
+from tests.support.clock import NOW, TOMORROW_AT_TEN, Clock
+from tests.support.databases import TEMPLATE_DATABASE, create_database
+from tests.support.people import OWNER, PASSWORD
 
 EVENING = datetime(2030, 1, 7, 22, 30, tzinfo=UTC)  # still the 7th in Berlin, and the 8th in Tokyo
 

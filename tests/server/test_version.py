@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from bookit import __version__
 from server.cli import main
-from tests.conftest import ROOT
+from tests.support.server import ROOT
 
 
 async def test_the_command_and_the_api_report_the_version(visitor: httpx2.AsyncClient) -> None:

@@ -8,10 +8,8 @@ import struct
 import httpx2
 
 from server.runner import Whole
-from tests.support.browser import RunningServer, served
 from tests.support.processes import wait_until
-
-__all__ = ["served"]  # a fixture, which pytest finds by its name here
+from tests.support.server import RunningServer
 
 
 class Wire:

@@ -3,25 +3,21 @@
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
 
 import httpx2
-import pytest
 from sqlalchemy import event, text
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from admin.site import StaffSite
-from bookit import records
 from bookit.db.pool import Database
 from bookit.db.statements import Row
-from bookit.schema.tables import Booking, Service
 from bookit.settings import Settings
-from server.app import build
-from tests.conftest import NOW, OWNER, PASSWORD, TOMORROW_AT_TEN, Clock, Person
+from tests.support.people import PASSWORD, Person
 
 BASE_URL = "http://bookit.test"
 ALL_VIEWS = ("booking", "review", "service", "resource", "opening-hours", "calendar-exception", "user", "event")
@@ -76,53 +72,18 @@ class AdminDesk:
         return get_page_text((await client.get(f"/admin/{identity}/list")).text)
 
 
-@pytest.fixture
-def staff_settings(settings: Settings) -> Settings:
-    """Have the cookie without Secure, as a demo has it, and the clock of Berlin."""
-    return settings.model_copy(update={"bookit_demo": True, "timezone": "Europe/Berlin"})
-
-
 BuildApp = Callable[[Settings], Starlette]
 
 
-@pytest.fixture
-async def open_door(database: Database, clock: Clock) -> AsyncIterator[BuildApp]:
-    """Build applications whose staff door is on this test's database."""
-    opened: list[StaffSite] = []
-
-    def make(settings: Settings) -> Starlette:
-        app = build(settings, clock=clock)
-        site: StaffSite = app.state.staff_site
-        app.state.database = database
-        opened.append(site)
-        return app
-
-    yield make
-    for site in opened:
-        await site.close()
-
-
-@pytest.fixture
-async def desk(
-    open_door: BuildApp, staff_settings: Settings, database: Database, mara: Person, ada: Person
-) -> AsyncIterator[AdminDesk]:
-    """The staff door, open."""
-    app = open_door(staff_settings)
-    clients = [make_browser(app) for _ in range(3)]
-    for client, person in zip(clients, (mara, ada), strict=False):
-        answer = await sign_in(client, person.user.email)
-        assert answer.status_code == 303, answer.text
-    yield AdminDesk(app, app.state.staff_site, database, *clients)
-    for client in clients:
-        await client.aclose()
-
-
-@pytest.fixture
-async def visit(database: Database, tom: Person, haircut: Service) -> Booking:
-    """Tom's visit tomorrow at ten."""
-    async with database.transaction(by=OWNER) as session:
-        facts: dict[str, Any] = {"user_id": tom.id, "service_id": haircut.id, "start_time": TOMORROW_AT_TEN}
-        return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
+@asynccontextmanager
+async def open_desk(app: Starlette, database: Database, *people: Person) -> AsyncIterator[AdminDesk]:
+    """Open the admin of an application, and have Mara and Ada sign in."""
+    async with AsyncExitStack() as on_leaving:
+        clients = [await on_leaving.enter_async_context(make_browser(app)) for _ in range(3)]
+        for client, person in zip(clients, people, strict=False):
+            answer = await sign_in(client, person.user.email)
+            assert answer.status_code == 303, answer.text
+        yield AdminDesk(app, app.state.staff_site, database, *clients)
 
 
 class ParsedPage(HTMLParser):

@@ -1,15 +1,9 @@
-"""A real browser and a real server, for tests of what people see."""
+"""A real browser, for tests of what people see."""
 
 import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,7 +11,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, async_playwright, expect
 
-from tests.conftest import PASSWORD, ROOT, TEMPLATE_DATABASE, create_database
+from tests.support.people import PASSWORD
 
 CHROMIUM_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = [
@@ -28,19 +22,17 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--host-resolver-rules=MAP *.test 127.0.0.1",  # Names for sites on this machine; no such name is anybody's.
 ]
-TIMEOUT_SECONDS = 30
 AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
 FITS_VIEWPORT_JS = "document.documentElement.scrollWidth <= window.innerWidth"
-SECRET_KEY = "a secret that only tests know, long enough"
 LOG_CSP_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
   console.error(`violates ${event.effectiveDirective}: ${event.blockedURI} ${event.sourceFile}`));
 """
 
 
-@pytest.fixture(scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    """Chromium without a window. Where there is none, its tests are skipped, or fail if BOOKIT_REQUIRE_BROWSER=1."""
+@asynccontextmanager
+async def run_chromium() -> AsyncIterator[Browser]:
+    """Run Chromium. Where there is none, its tests are skipped, or fail if BOOKIT_REQUIRE_BROWSER=1."""
     program = next(filter(None, map(shutil.which, CHROMIUM_PROGRAMS)), None)
     if program is None:
         refuse = pytest.fail if os.environ.get("BOOKIT_REQUIRE_BROWSER") == "1" else pytest.skip
@@ -50,55 +42,6 @@ async def browser() -> AsyncIterator[Browser]:
         chromium = await playwright.chromium.launch(executable_path=program, args=flags)
         yield chromium
         await chromium.close()
-
-
-class RunningServer(NamedTuple):
-    """A BookIt that runs in a process of its own: where it is, and where it logs."""
-
-    url: str
-    database_url: str
-    log: Path
-
-
-@pytest.fixture(scope="module")
-def served(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """Run `bookit serve` on any free port and a database of its own, and stop it as Ctrl-C does."""
-    url = create_database(server, f"served_{worker_id}", TEMPLATE_DATABASE)
-    home = tmp_path_factory.mktemp("served")
-    with run_server(home, url) as address:
-        yield RunningServer(address, url, home / "log")
-
-
-@contextmanager
-def run_server(home: Path, url: str, *arguments: str, **more: str) -> Iterator[str]:
-    """Run `bookit serve` on any free port and this database, say where it is open, and stop it as Ctrl-C does."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "DATABASE_URL": url,
-        "SECRET_KEY": SECRET_KEY,
-        **more,
-    }
-    command = [sys.executable, "-c", "from server.cli import main; main()", "serve", "--port", "0", *arguments]
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)
-    try:
-        yield wait_for_url(process, home / "log")
-    finally:
-        process.send_signal(signal.SIGINT)
-        status = process.wait(TIMEOUT_SECONDS)
-    assert status == 0
-
-
-def wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until BookIt says where it is open."""
-    until = time.monotonic() + TIMEOUT_SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        found = re.search(r"BookIt is open at (http://\S+)", log.read_text("utf-8"))
-        if found:
-            return found[1]
-        time.sleep(0.05)
-    raise AssertionError(log.read_text("utf-8"))
 
 
 class WatchedPage(NamedTuple):

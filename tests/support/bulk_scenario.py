@@ -13,7 +13,8 @@ from bookit.db.pool import Database
 from bookit.db.statements import Row
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service, Status
-from tests.conftest import NOW, OWNER, TOMORROW_AT_TEN
+from tests.support.clock import NOW, TOMORROW_AT_TEN
+from tests.support.people import OWNER
 
 MARA = Actor("admin", 3, Role.STAFF)
 TEN = TOMORROW_AT_TEN

@@ -1,21 +1,19 @@
 """A business in Berlin that is served, and its calendar in a browser whose clock is in Los Angeles."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 from playwright.async_api import Browser, FloatRect, Locator, Page, expect
 
 from bookit import records
 from bookit.db.pool import Database
-from bookit.people import passwords
 from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service, User
-from tests.conftest import OWNER, PASSWORD, TEMPLATE_DATABASE, create_database
-from tests.support.browser import TIMEOUT_SECONDS, RunningServer, WatchedPage, open_page, run_server
+from tests.support.browser import WatchedPage, open_page
+from tests.support.people import OWNER, PASSWORD, PASSWORD_HASH
+from tests.support.server import TIMEOUT_SECONDS, RunningServer
 
 WIDE, PHONE = 1400, 390
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -26,32 +24,20 @@ AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa
 FITS_VIEWPORT_JS = "document.documentElement.scrollWidth <= window.innerWidth"
 
 
-@pytest.fixture(scope="module")
-def berlin(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """Run a business in Berlin."""
-    url = create_database(server, f"berlin_{worker_id}", TEMPLATE_DATABASE)
-    home = tmp_path_factory.mktemp("berlin")
-    with run_server(home, url, TIMEZONE="Europe/Berlin") as address:
-        yield RunningServer(address, url, home / "log")
-
-
-@pytest.fixture(scope="module")
-async def kept(berlin: RunningServer) -> AsyncIterator[Database]:
-    """The database that is served: Mara (1) at the desk, Tom (2), and Lea and Max, who colour; Max until 13:00."""
-    who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
+async def create_business(database: Database) -> None:
+    """Create Mara (1) at the desk, Tom (2), and Lea and Max, who colour; Max until 13:00."""
+    who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": PASSWORD_HASH}
     how: dict[str, Any] = {"by": OWNER, "now": NOW}
-    async with Database(berlin.database_url, timezone="Europe/Berlin") as database:
-        async with database.transaction(by=OWNER) as session:
-            await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
-            await records.create(session, User, name="Tom", email="tom@example.com", **who)
-            for name in ("Lea", "Max"):
-                await records.create(session, Resource, name=name, timezone="Europe/Berlin", **how)
-            facts: dict[str, Any] = {"title": "Colour", "price": 60, "duration_minutes": 30, "resource_ids": [1, 2]}
-            await records.create(session, Service, **facts, **how)
-            for weekday in range(1, 8):
-                hours: dict[str, Any] = {"weekday": weekday, "opens": time(8), "closes": time(13)}
-                await records.create(session, OpeningHours, resource_id=2, **hours, **how)
-        yield database
+    async with database.transaction(by=OWNER) as session:
+        await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
+        await records.create(session, User, name="Tom", email="tom@example.com", **who)
+        for name in ("Lea", "Max"):
+            await records.create(session, Resource, name=name, timezone="Europe/Berlin", **how)
+        facts: dict[str, Any] = {"title": "Colour", "price": 60, "duration_minutes": 30, "resource_ids": [1, 2]}
+        await records.create(session, Service, **facts, **how)
+        for weekday in range(1, 8):
+            hours: dict[str, Any] = {"weekday": weekday, "opens": time(8), "closes": time(13)}
+            await records.create(session, OpeningHours, resource_id=2, **hours, **how)
 
 
 def berlin_time(days: int, hour: int, minute: int = 0) -> datetime:

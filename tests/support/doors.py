@@ -22,8 +22,8 @@ from api.problems import iter_refusals, status_of
 from bookit.bookings import acts
 from bookit.refusals import Misshapen, Missing
 from bookit.schema.tables import Booking, Review, Service, Status, User, table_of
-from tests.conftest import PASSWORD, Person
 from tests.support.admin_client import AdminDesk, ParsedPage
+from tests.support.people import PASSWORD, Person
 from tests.support.refusal_assertions import (
     PageMessages,
     RefusalOutcome,
@@ -284,10 +284,3 @@ def to_json(facts: Mapping[str, Any]) -> dict[str, Any]:
         return float(value) if isinstance(value, Decimal) else value
 
     return {name: plain(value) for name, value in facts.items()}
-
-
-@pytest.fixture
-def door(request: pytest.FixtureRequest, desk: AdminDesk, mara: Person, ada: Person) -> DoorClient:
-    """The door a test is told to ask at; both are doors of one application, with one clock and one database."""
-    kinds: dict[str, type[DoorClient]] = {"api": ApiDoor, "admin": AdminDoor}
-    return kinds[request.param](desk, mara, ada)

@@ -7,7 +7,8 @@ from typing import Any
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import CalendarException, OpeningHours, Resource, Service
-from tests.conftest import NOW, OWNER, Person
+from tests.support.clock import NOW
+from tests.support.people import OWNER, Person
 
 AS_OWNER: dict[str, Any] = {"by": OWNER, "now": NOW}
 EVERY_DAY = range(1, 8)

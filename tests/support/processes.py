@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 import httpx2
 
 from bookit.db.embedded import PORT, postgres
-from tests.conftest import ROOT
+from tests.support.server import ROOT
 
 BOOKIT_COMMAND = (sys.executable, "-c", "from server.cli import main; main(prog_name='bookit')")
 TIMEOUT_SECONDS = 60  # seconds: only a test that fails waits so long

@@ -19,7 +19,8 @@ import psycopg
 import pytest
 from psycopg.rows import TupleRow
 
-from tests.conftest import TOMORROW_AT_TEN, Person
+from tests.support.clock import TOMORROW_AT_TEN
+from tests.support.people import Person
 
 Console = psycopg.Connection[TupleRow]
 T = TypeVar("T")

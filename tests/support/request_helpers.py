@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from bookit.db.pool import Database
 from bookit.schema.tables import table_of
-from tests.conftest import PASSWORD, Person, list_tables
+from tests.support.databases import list_tables
+from tests.support.people import PASSWORD, Person
 
 RefusalFacts = tuple[int, str, str | None]  # The status, the code, and the field it is about.
 
@@ -35,6 +36,12 @@ INTERNALS_PATTERN = re.compile(
     r"Traceback|psycopg|sqlalchemy|pydantic|starlette|\b(SELECT|INSERT|UPDATE|WHERE)\b|constraint|violat|pattern|codec"
     r"|Exception|Error\b|None\b|<class|\b0x|site-packages|\.py\b|\b(New|Changed)[A-Z]\w+|Query\b|\bjwt|Decimal\("
 )
+
+
+def status_and_code(answer: httpx2.Response) -> tuple[int, str | None]:
+    """Return the status of an answer, and the code if it is a refusal."""
+    is_problem = answer.headers.get("content-type") == "application/problem+json"
+    return answer.status_code, answer.json()["code"] if is_problem else None
 
 
 async def count_rows(database: Database) -> dict[str, int]:

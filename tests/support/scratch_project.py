@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tests.support.server import ROOT
 
 Outcome = tuple[int, str, str]
 

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import text
 
 from tests.admin.dangers.doors import ProbedAdmin, make_browser
-from tests.conftest import OWNER
 from tests.support.admin_client import ParsedPage, get_page_text, post_form, sign_in
+from tests.support.people import OWNER
 
 Findings = dict[str, bool]
 

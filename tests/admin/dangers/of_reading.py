@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import event, text
 
 from tests.admin.dangers.doors import ProbedAdmin
-from tests.conftest import OWNER
 from tests.support.admin_client import get_page_text
+from tests.support.people import OWNER
 
 Findings = dict[str, bool]
 

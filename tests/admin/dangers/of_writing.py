@@ -6,8 +6,8 @@ from urllib.parse import unquote_plus
 from sqlalchemy import text
 
 from tests.admin.dangers.doors import ProbedAdmin
-from tests.conftest import OWNER, PASSWORD
 from tests.support.admin_client import INTERNALS_PATTERN, ParsedPage, get_page_text, post_form, submit_form
+from tests.support.people import OWNER, PASSWORD
 
 Findings = dict[str, bool]
 # A new row, with everything that SQLAdmin's form asks for, too.

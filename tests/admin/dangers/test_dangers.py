@@ -15,12 +15,11 @@ from bookit.db.pool import Database
 from bookit.policy import permissions
 from bookit.schema.tables import Booking, Role
 from bookit.settings import Settings
+from server.app import build
 from tests.admin.dangers import of_people, of_reading, of_writing
 from tests.admin.dangers.doors import ProbedAdmin, open_browsers, open_stock_admin
-from tests.conftest import Person
-from tests.support.admin_client import BuildApp, open_door, visit
-
-__all__ = ["open_door", "visit"]  # fixtures
+from tests.support.clock import Clock
+from tests.support.people import Person
 
 Probe = Callable[[ProbedAdmin], Awaitable[dict[str, bool]]]
 PROBES: dict[str, Probe] = {
@@ -48,10 +47,11 @@ def everything(cast: dict[str, Person], visit: Booking, tmp_path: Path, monkeypa
 
 @pytest.fixture
 async def ours(
-    open_door: BuildApp, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch, everything: None
+    settings: Settings, clock: Clock, database: Database, monkeypatch: pytest.MonkeyPatch, everything: None
 ) -> AsyncIterator[ProbedAdmin]:
-    """BookIt's own staff door, as it is in production."""
-    app = open_door(settings)
+    """BookIt's own staff door, as it is in production; of this test alone, since a probe may change it."""
+    app = build(settings, clock=clock)
+    app.state.database = database
 
     async def history() -> list[str]:
         return [str(row) for row in await database.fetch(text("SELECT * FROM events WHERE door = 'admin' ORDER BY id"))]
@@ -69,6 +69,7 @@ async def ours(
     house = [*app.state._state.values(), *vars(database).values()]
     async with open_browsers(app) as people:
         yield ProbedAdmin(app, app.state.staff_site, database, app, house, history, forbid, **people)
+    await app.state.staff_site.close()
 
 
 @pytest.fixture

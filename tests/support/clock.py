@@ -1,0 +1,21 @@
+"""The clock that stands, and the moments that examples are about."""
+
+from datetime import UTC, datetime, timedelta
+
+NOW = datetime(2030, 1, 7, 9, tzinfo=UTC)  # A Monday.
+TOMORROW_AT_TEN = datetime(2030, 1, 8, 10, tzinfo=UTC)
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        """Return the time this clock shows."""
+        return self.now
+
+    def advance(self, **time: float) -> None:
+        """Let some time go by."""
+        self.now += timedelta(**time)

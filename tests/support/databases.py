@@ -1,0 +1,102 @@
+"""The PostgreSQL that tests run on, and databases made there from one migrated template."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+from sqlmodel import SQLModel
+
+from bookit.db.embedded import postgres
+from bookit.schema import revisions
+
+TEMPLATE_DATABASE = "bookit_template"
+FAST_POSTGRES_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "max_connections": "1000",
+}
+SERVER_VARIABLE = "BOOKIT_TEST_DATABASE_URL"  # the URL of a superuser, of a server to use instead of the embedded one
+DELETE_ALL_ROWS = "; ".join(
+    [
+        *(f"DELETE FROM {name}" for name in SQLModel.metadata.tables),
+        *(
+            f"SELECT setval('{name}_id_seq', 1, false)"
+            for name, table in SQLModel.metadata.tables.items()
+            if "id" in table.columns
+        ),
+    ]
+)
+
+
+def list_tables() -> list[type[SQLModel]]:
+    """Return every table of BookIt."""
+    return [table for table in SQLModel.__subclasses__() if "__table__" in vars(table)]
+
+
+def sibling_url(url: str, name: str) -> str:
+    """Return the URL of another database of the same server."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+def superuser_url(url: str) -> str:
+    """Return the URL by which the server's superuser reaches this database."""
+    given = os.environ.get(SERVER_VARIABLE)
+    netloc = urlsplit(given).netloc if given else urlsplit(url).netloc.replace("bookit@", "postgres@")
+    return urlunsplit(urlsplit(url)._replace(netloc=netloc))
+
+
+def create_database(url: str, name: str, template: str) -> str:
+    """Create a database from a template, in place of one of that name, and return its URL."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+    return sibling_url(url, name)
+
+
+@contextmanager
+def run_postgres(home: Path, run_id: str) -> Iterator[str]:
+    """Start the PostgreSQL that all workers share, or use the one named outside, with one template for this run.
+
+    The URL is of the database ``bookit`` and of the role ``bookit``, which is no superuser.
+    """
+    given = os.environ.get(SERVER_VARIABLE)
+    if given:
+        url = prepare_role(given)
+        migrate_template(url, run_id)
+        yield url
+        return
+    with postgres(home, settings=FAST_POSTGRES_SETTINGS) as url:
+        migrate_template(url, run_id)
+        yield url
+
+
+def prepare_role(url: str) -> str:
+    """Make the role and the database that the embedded PostgreSQL comes with, and return the URL of both."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(1)")
+        if not connection.execute("SELECT FROM pg_roles WHERE rolname = 'bookit'").fetchone():
+            connection.execute("CREATE ROLE bookit LOGIN CREATEDB PASSWORD 'bookit'")
+        if not connection.execute("SELECT FROM pg_database WHERE datname = 'bookit'").fetchone():
+            connection.execute("CREATE DATABASE bookit OWNER bookit")
+    parts = urlsplit(sibling_url(url, "bookit"))
+    return urlunsplit(parts._replace(netloc=f"bookit:bookit@{parts.netloc.rpartition('@')[2]}"))
+
+
+def migrate_template(url: str, run_id: str) -> None:
+    """Migrate the template, unless another worker of this run has done so."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(1)")
+        made_by = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
+        if connection.execute(made_by, (TEMPLATE_DATABASE,)).fetchone() == (run_id,):
+            return
+        revisions.migrate(create_database(url, TEMPLATE_DATABASE, "template0"))
+        connection.execute(
+            sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(TEMPLATE_DATABASE), sql.Literal(run_id))
+        )

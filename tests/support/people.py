@@ -1,0 +1,37 @@
+"""The people of the examples: Mara works at the desk, Ada owns the business, Tom books, and Eve should not."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from bookit.people import passwords
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import Role, User
+
+OWNER = Actor("seed", role=Role.ADMIN)
+PASSWORD = "correct horse"
+
+passwords.CRYPT_CONTEXT.update(bcrypt__rounds=4)
+
+PASSWORD_HASH: str = passwords.CRYPT_CONTEXT.hash(PASSWORD)
+MakeClient = Callable[..., httpx2.AsyncClient]
+JoinUser = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody of the cast, with their client of the API."""
+
+    user: User
+    client: httpx2.AsyncClient
+
+    @property
+    def id(self) -> int:
+        """The id of their account."""
+        return self.user.id
+
+    async def request(self, method: str, path: str, **more: Any) -> httpx2.Response:
+        """Send a request as this person."""
+        return await self.client.request(method, path, **more)
