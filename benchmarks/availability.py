@@ -33,7 +33,8 @@ from sqlalchemy import text
 
 from bookit import records
 from bookit.bookings import availability
-from bookit.bookings.availability import SLOTS, Visit
+from bookit.bookings.availability import Visit
+from bookit.bookings.availability_sql import SLOTS
 from bookit.db.embedded import postgres
 from bookit.db.pool import Database
 from bookit.db.session import Session
@@ -174,7 +175,7 @@ async def measure(urls: dict[str, str], rounds: int) -> tuple[list[Variant], lis
     async with AsyncExitStack() as stack:
         diaries = {size: await stack.enter_async_context(open_scenario(url)) for size, url in urls.items()}
         ways = [
-            Variant(f"{name}, {how}", size, diary, partial(find, days, is_one=is_one))
+            Variant(f"{name}, {how}", size, diary, partial(find, days, is_single_resource=is_one))
             for name, (days, is_one) in QUERIES.items()
             for how, of in (("query", SlotScenario.count_by_query), ("sweep", SlotScenario.count_by_sweep))
             for size, diary in diaries.items()

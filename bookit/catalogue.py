@@ -166,9 +166,7 @@ async def replace_opening_hours(
             unchanged.add(opening)
         else:
             await session.delete(from_row(OpeningHours, row))
-    for opening in sorted(
-        set(openings) - unchanged, key=lambda opening: (opening.weekday, opening.opens, opening.closes)
-    ):
+    for opening in sorted(set(openings) - unchanged, key=lambda opening: opening[:3]):
         await session.insert(OpeningHours(resource_id=resource.id, **opening._asdict()))
 
 
