@@ -1,9 +1,8 @@
-"""One line a request: for a person at a terminal, as JSON anywhere else."""
+"""Logging: one line for each request; coloured text in a terminal, JSON everywhere else."""
 
-import asyncio
 import logging
 import sys
-from typing import Any, TextIO
+from typing import Any
 
 import structlog
 from pydantic_core import to_json
@@ -11,63 +10,70 @@ from structlog.typing import EventDict
 
 from bookit.clock import system_clock
 
-
-class BatchedStream:
-    """A file for our own lines, one a request: those of one turn of the event loop are written by one system call."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-        self._lines: list[str] = []
-
-    def write(self, line: str) -> None:
-        """Take a line; without an event loop it is written now."""
-        self._lines.append(line)
-        if len(self._lines) == 1:
-            try:
-                asyncio.get_running_loop().call_soon(self._write_all)
-            except RuntimeError:
-                self._write_all()
-
-    debug = info = warning = error = critical = write
-
-    def _write_all(self) -> None:
-        lines, self._lines = self._lines, []
-        self._file.write("\n".join([*lines, ""]))
-        self._file.flush()
+QUIET_LOGGERS = ("uvicorn.access", "psycopg.pool", "alembic.runtime.plugins")
+TERMINAL_PROCESSORS: list[Any] = [
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    # A pretty traceback would show the values of variables, and so passwords and tokens.
+    structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+]
 
 
 def configure_logging(*, debug: bool = False) -> None:
-    """Send every log line, our own and the libraries', to standard error in one form."""
+    """Write every log line, BookIt's own and the libraries', to standard error in one format."""
     level = logging.DEBUG if debug else logging.INFO
-    form: list[Any]
-    if sys.stderr.isatty():
-        # A pretty traceback would show the values of variables, and so passwords and tokens.
-        rendered = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-        form = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), rendered]
-    else:
-        form = [render_json]
-    lines = BatchedStream(sys.stderr)
+    is_terminal = sys.stderr.isatty()
+    processors = TERMINAL_PROCESSORS if is_terminal else [render_json]
     structlog.configure(
-        processors=form,
+        processors=[drop_disconnect, *processors],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda: lines,
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr)
+        if is_terminal
+        else structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
-    theirs = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *form]
+    root = logging.getLogger()
+    root.handlers = [build_library_handler(processors)]
+    root.setLevel(level)
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def build_library_handler(processors: list[Any]) -> logging.Handler:
+    """Return the handler that formats the lines of libraries, which use the standard library's logging."""
     handler = logging.StreamHandler()
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=[structlog.stdlib.add_logger_name], processors=theirs)
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors, decode_line],
+        )
     )
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(level)
-    for quiet in ("uvicorn.access", "psycopg.pool", "alembic.runtime.plugins"):
-        logging.getLogger(quiet).setLevel(logging.WARNING)
+    handler.addFilter(lambda record: not (record.exc_info and is_disconnect(record.exc_info[1])))
+    return handler
 
 
-def render_json(logger: Any, level: str, event: EventDict) -> str:
-    """Write an event as one line of JSON: one step, which takes half the time of structlog's own five."""
+def render_json(logger: Any, level: str, event: EventDict) -> bytes:
+    """Return an event as one line of JSON, in half the time of structlog's own five processors."""
     if "exc_info" in event:
         event = structlog.processors.format_exc_info(logger, level, event)
-    moment = system_clock().isoformat().replace("+00:00", "Z")
-    return to_json({**event, "level": level, "timestamp": moment}, fallback=repr).decode()
+    timestamp = system_clock().isoformat().replace("+00:00", "Z")
+    return to_json({**event, "level": level, "timestamp": timestamp}, fallback=repr)
+
+
+def decode_line(logger: Any, level: str, line: Any) -> str:  # noqa: ARG001 -- structlog's signature
+    return str(line, "utf-8") if isinstance(line, bytes) else str(line)
+
+
+def drop_disconnect(logger: Any, level: str, event: EventDict) -> EventDict:  # noqa: ARG001 -- structlog's signature
+    """Drop an event whose exception only says that the client has disconnected."""
+    if "exc_info" in event and is_disconnect(sys.exception()):
+        raise structlog.DropEvent
+    return event
+
+
+def is_disconnect(error: BaseException | None) -> bool:
+    """Whether this is uvloop's error for a write to a connection that the client has closed.
+
+    uvicorn drops such writes, except for a client that sent several requests at once (HTTP pipelining).
+    """
+    return isinstance(error, RuntimeError) and "TCPTransport" in str(error) and "handler is closed" in str(error)
