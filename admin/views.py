@@ -1,23 +1,24 @@
-"""One short class a table: its columns, their order, what is searched and filtered. No rules."""
+"""The view of each table, a short class each: columns, their order, what is searched and filtered. No rules."""
 
-from typing import Any
-
-from sqlalchemy import Select, select
+from sqlalchemy import select
 from starlette.requests import Request
-from wtforms import PasswordField
+from wtforms import Form, PasswordField
 from wtforms.validators import InputRequired
 
 from admin.bookings.actions import BookingActions, warn_of_past
 from admin.bookings.form import SuggestsSlots
 from admin.framework import list_pages
 from admin.framework.filters import ChoiceFilter, DayFilter, RowFilter, YesNoFilter
+from admin.framework.form_values import FormValues, form_values, show_refusal
 from admin.framework.formatting import format_enum, format_status, format_weekday
 from admin.framework.list_pages import Sorting, any_of, matches
 from admin.framework.lookups import RESOURCE_LOOKUP, SERVICE_LOOKUP, USER_LOOKUP
+from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
-from admin.history.event_list import DETAIL_FORMATTERS, LIST_FORMATTERS, FormatsEvents
+from admin.framework.types import Statement, Values
+from admin.history.event_list import DETAIL_FORMATTERS, LIST_FORMATTERS, EventListView
 from admin.pages.closures import ListsAffectedBookings
-from admin.record_view import RecordView, show_refusal
+from admin.record_view import RecordView
 from bookit import refusals as no
 from bookit.people import data_export, erasure, passwords
 from bookit.policy import permissions
@@ -43,7 +44,7 @@ KEEP_EMPTY_HELP = "Empty: it stays as it is. A new one ends every sign-in."
 MAX_MATCHED_PEOPLE = 5_000  # whose bookings are found before they are sorted
 
 
-class BookingView(BookingActions, SuggestsSlots, RecordView, model=Booking):
+class BookingView(BookingActions, SuggestsSlots, model=Booking):
     """The desk's bookings."""
 
     category, icon, name, name_plural = "Desk", "fa-solid fa-calendar-check", "Booking", "Bookings"
@@ -77,47 +78,48 @@ class BookingView(BookingActions, SuggestsSlots, RecordView, model=Booking):
     form_ajax_refs = {"user": USER_LOOKUP, "service": SERVICE_LOOKUP, "resource": RESOURCE_LOOKUP}
     optional_relations = {"resource": "Empty: any that is free."}
 
-    def list_query(self, request: Request) -> Select[Any]:
-        """Begin at today, unless somebody asks for other days or searches for something."""
+    def list_query(self, request: Request) -> Statement:
+        """Return the bookings from today on, unless the URL asks for other days or searches."""
         statement = super().list_query(request)
         if not self.day_filter.hides_past(request):
             return statement
         return self.day_filter.apply(statement, self.day_filter.value(request), self.context)
 
     def get_sorting(self, request: Request) -> Sorting:
-        """Show days as they come, and all of them with the latest first."""
+        """Return the order: of some days the earliest first, of all days the latest first."""
         if self.day_filter.value(request) and not request.query_params.get("sortBy"):
             return [("start_time", False), ("id", False)]
         return super().get_sorting(request)
 
-    async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
-        """Book, and say so if that lies in the past: staff may, but rarely mean it."""
+    async def insert_model(self, request: Request, data: Values) -> Booking:
+        """Book, and warn if that lies in the past: staff may do so, but rarely mean it."""
         return warn_of_past(request, await super().insert_model(request, data), now=self.context.now())
 
-    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
-        """Move a booking, and say so if it was moved into the past."""
-        before = (await self.get_object_for_edit(request)).start_time
-        after = await super().update_model(request, pk, data)
-        return after if after.start_time == before else warn_of_past(request, after, now=self.context.now())
+    async def update_model(self, request: Request, pk: str, data: Values) -> Booking:
+        """Change a booking, and warn if it was moved into the past."""
+        start_time = (await self.get_object_for_edit(request)).start_time
+        booking: Booking = await super().update_model(request, pk, data)
+        is_moved = booking.start_time != start_time
+        return warn_of_past(request, booking, now=self.context.now()) if is_moved else booking
 
     def search_placeholder(self) -> str:
-        """Say what can be searched."""
+        """Return what can be searched."""
         return "number, customer or e-mail"
 
-    async def apply_search(self, statement: Select[Any], term: str) -> tuple[Select[Any], int]:
-        """Find by number, or by who comes: these first, and then their bookings.
+    async def apply_search(self, statement: Statement, term: str) -> tuple[Statement, int]:
+        """Find bookings by id, or by customer: first the people that match, then their bookings.
 
-        Where the words are those of too many people, each booking along the order is asked whether it is of one.
+        Where too many people match, each booking along the order is checked for one of them.
         """
-        asked = parse_id(term.removeprefix("#"))
-        if asked > 0:
-            return statement.where(BOOKINGS.id == asked), 1
-        is_meant = matches(term, USERS.name, USERS.email)
-        found = await self._run_query(select(USERS.id).where(is_meant).limit(MAX_MATCHED_PEOPLE + 1))
-        if len(found) <= MAX_MATCHED_PEOPLE:
-            return statement.where(any_of(BOOKINGS.user_id, found)), MAX_MATCHED_PEOPLE * 10
-        is_theirs = select(is_meant).where(USERS.id == BOOKINGS.user_id).correlate(table_of(Booking)).scalar_subquery()
-        return statement.where(is_theirs), list_pages.MAX_SCANNED
+        booking_id = parse_id(term.removeprefix("#"))
+        if booking_id > 0:
+            return statement.where(BOOKINGS.id == booking_id), 1
+        is_match = matches(term, USERS.name, USERS.email)
+        people = await self.context.fetch_scalars(select(USERS.id).where(is_match).limit(MAX_MATCHED_PEOPLE + 1))
+        if len(people) <= MAX_MATCHED_PEOPLE:
+            return statement.where(any_of(BOOKINGS.user_id, people)), MAX_MATCHED_PEOPLE * 10
+        of_match = select(is_match).where(USERS.id == BOOKINGS.user_id).correlate(table_of(Booking)).scalar_subquery()
+        return statement.where(of_match), list_pages.MAX_SCANNED
 
 
 class ReviewView(RecordView, model=Review):
@@ -166,12 +168,13 @@ class ResourceView(RecordView, model=Resource):
     list_filters = [YesNoFilter(RESOURCES.is_active, "Active")]
     form_columns = ["name", "capacity", "timezone", "is_active", "version"]
 
-    async def details_context(self, request: Request) -> dict[str, Any]:
-        """Lead to its week, and to freeing a day of it."""
-        context, pk = await super().details_context(request), request.path_params["pk"]
-        free = request.url_for("admin:bulk").include_query_params(of=pk)
-        may_free = permissions.has_permission(request.state.actor, "change", Booking)
-        return {**context, "week": request.url_for("admin:week", pk=pk), "free": free if may_free else None}
+    async def details_context(self, request: Request) -> dict[str, object]:
+        """Add links to the resource's week, and to freeing a day of it."""
+        values, row_id = await super().details_context(request), request.path_params["pk"]
+        free_url = request.url_for("admin:bulk").include_query_params(of=row_id)
+        may_free = permissions.has_permission(page_state(request).actor, "change", Booking)
+        week_url = request.url_for("admin:week", pk=row_id)
+        return {**values, "week": week_url, "free": free_url if may_free else None}
 
 
 class OpeningHoursView(RecordView, model=OpeningHours):
@@ -186,7 +189,7 @@ class OpeningHoursView(RecordView, model=OpeningHours):
     form_ajax_refs = {"resource": RESOURCE_LOOKUP}
 
 
-class ExceptionView(ListsAffectedBookings, RecordView, model=CalendarException):
+class ExceptionView(ListsAffectedBookings, model=CalendarException):
     """Holidays, leaves and extra openings."""
 
     category, icon, name, name_plural = "Catalogue", "fa-solid fa-umbrella-beach", "Exception", "Exceptions"
@@ -215,9 +218,9 @@ class UserView(RecordView, model=User):
     form_columns = ["name", "email", "role", "is_active", "version"]
     form_create_rules = ["name", "email", "role"]
 
-    async def scaffold_form(self, rules: list[str] | None = None) -> Any:
-        """Ask for a password too, which is no column and is never shown again."""
-        form: Any = await super().scaffold_form(rules)
+    async def scaffold_form(self, rules: list[str] | None = None) -> type[Form]:
+        """Return the form with a password, which is no column and is never shown again."""
+        form = await super().scaffold_form(rules)
         is_new = rules == self._form_create_rules
         field = PasswordField(
             "Password",
@@ -227,42 +230,42 @@ class UserView(RecordView, model=User):
         )
         return type("PersonForm", (form,), {"password": field})
 
-    async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
-        """Give somebody an account."""
-        return await super().insert_model(request, await self.with_password(request, data, is_required=True))
+    async def insert_model(self, request: Request, data: Values) -> User:
+        """Create an account."""
+        user: User = await super().insert_model(request, await hash_typed_password(request, data, is_required=True))
+        return user
 
-    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
+    async def update_model(self, request: Request, pk: str, data: Values) -> User:
         """Change an account, and its password only if one was typed."""
-        return await super().update_model(request, pk, await self.with_password(request, data, is_required=False))
+        values = await hash_typed_password(request, data, is_required=False)
+        user: User = await super().update_model(request, pk, values)
+        return user
 
-    async def details_context(self, request: Request) -> dict[str, Any]:
-        """Offer to hand over what is held of this person, and to erase a customer."""
-        context = await super().details_context(request)
-        user, actor, ways = await self.get_object_for_details(request), request.state.actor, {}
+    async def details_context(self, request: Request) -> dict[str, object]:
+        """Add links to the export of a person's data, and to the erasure of a customer."""
+        values = await super().details_context(request)
+        user, actor = await self.get_object_for_details(request), page_state(request).actor
         if data_export.may_export(actor, user):
-            ways["export_address"] = request.url_for("admin:data", pk=user.id)
+            values["export_address"] = request.url_for("admin:data", pk=user.id)
         if permissions.has_permission(actor, "erase", User) and erasure.refusal_for_erasure(user) is None:
-            ways["erase_address"] = request.url_for("admin:erase", pk=user.id)
-        return {**context, **ways}
+            values["erase_address"] = request.url_for("admin:erase", pk=user.id)
+        return values
 
-    async def with_password(self, request: Request, data: dict[str, Any], *, is_required: bool) -> dict[str, Any]:
-        """Put the hash of what was typed in its place."""
-        typed = str(data.pop("password", "") or "")
-        if not (typed or is_required):
-            return data
+
+async def hash_typed_password(request: Request, data: Values, *, is_required: bool) -> FormValues:
+    """Return a form's values with the hash of the password that was typed instead of the password."""
+    values = form_values(request, data)
+    password = str(values.pop("password", "") or "")
+    if password or is_required:
         try:
-            return data | {"password_hash": await passwords.hash_password(typed)}
+            values["password_hash"] = await passwords.hash_password(password)
         except no.Refusal as refusal:
             show_refusal(request, refusal)
             raise
-
-    def to_record_values(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Give what the form says, and the password's hash, which is no field of it."""
-        kept = {name: value for name, value in data.items() if name == "password_hash"}
-        return super().to_record_values(data) | kept
+    return values
 
 
-class EventView(FormatsEvents, RecordView, model=Event):
+class EventView(EventListView, RecordView, model=Event):
     """What happened, to whom it may concern."""
 
     category, icon, name, name_plural = "History", "fa-solid fa-clock-rotate-left", "Event", "History"

@@ -1,20 +1,23 @@
-"""The acts of a booking as buttons: POST, with a reason that history keeps, each row with its own outcome."""
+"""The acts on bookings as buttons: sent by POST, with a reason for the history, and one outcome for each booking."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 from sqladmin import Flash, action
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from admin.framework.context import context_of
 from admin.framework.middleware import read_form
+from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_ids
 from admin.framework.reason_field import reason_error
 from admin.framework.sign_in import is_admin_path
-from admin.record_view import SaveFailed
+from admin.framework.transactions import ActorAndTime
+from admin.record_view import RecordView, SaveFailed
 from bookit import records
 from bookit import refusals as no
 from bookit.bookings import acts, undo
@@ -22,12 +25,13 @@ from bookit.db.session import Session
 from bookit.policy import lifecycle, permissions, times
 from bookit.schema.tables import Booking, Status
 
+StatusAct = Callable[..., Awaitable[Booking]]
 MAX_BOOKINGS = 200
 MAX_MESSAGES = 5
 
 
 class ActionText(NamedTuple):
-    """How an act is called, asked of one booking and of several, and told when it is done."""
+    """The words of an act: its label, its question about one booking and about several, and what is done then."""
 
     label: str
     question_one: str
@@ -60,20 +64,20 @@ ACTION_TEXTS: Mapping[Status, ActionText] = {
 
 @dataclass(frozen=True)
 class ActionOptions:
-    """What is said of an act: why, and whether customers are to be told; of many, those whose visits are to come."""
+    """The reason of an act, and whether it notifies the customers; of many, those with coming visits."""
 
     reason: str
     is_notify_requested: bool
     is_bulk: bool
 
     def should_notify(self, booking: Booking, *, now: datetime) -> bool:
-        """Whether this customer is to be told."""
+        """Return whether this customer is to be notified."""
         return self.is_notify_requested and (booking.start_time > now or not self.is_bulk)
 
 
 @dataclass(frozen=True)
 class Button:
-    """An act as the page of one booking offers it: with its question, or with why it cannot be."""
+    """An act on the page of one booking, with its question, or with the refusal that it would meet."""
 
     name: str
     label: str
@@ -82,94 +86,97 @@ class Button:
     refusal: no.Refusal | None
 
 
-class BookingActions:
-    """Adds to a page a button for each act that ``bookings.LEADS`` lists."""
+class BookingActions(RecordView):
+    """A view of bookings with a button for each act of ``STATUS_ACTS``."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Make the acts before SQLAdmin looks for them."""
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Add the actions before SQLAdmin looks for them."""
         for status, act in acts.STATUS_ACTS.items():
             setattr(cls, act.__name__, make_action_handler(act, ACTION_TEXTS[status]))
         super().__init_subclass__(**kwargs)
 
-    async def details_context(self, request: Request) -> dict[str, Any]:
-        """Show what can be done to this booking, to whoever may change bookings."""
-        view: Any = self
-        context: dict[str, Any] = await super().details_context(request)  # type: ignore[misc]  # the page's own
-        booking = await view.get_object_for_details(request)
-        actor = request.state.actor
-        if not permissions.has_permission(actor, "change", Booking):
-            return {**context, "acts": []}
-        deed = await undo.last_change(view.context.database, booking.id)
-        is_to_come = booking.start_time > view.context.now()
-        return {**context, "acts": [*build_buttons(view, request, booking)], "deed": deed, "is_to_come": is_to_come}
+    async def details_context(self, request: Request) -> dict[str, object]:
+        """Add the buttons and the last change, for users who may change bookings."""
+        values = await super().details_context(request)
+        booking: Booking = await self.get_object_for_details(request)
+        if not permissions.has_permission(page_state(request).actor, "change", Booking):
+            return {**values, "acts": []}
+        last_change = await undo.last_change(self.context.database, booking.id)
+        buttons, is_coming = [*build_buttons(self, request, booking)], booking.start_time > self.context.now()
+        return {**values, "acts": buttons, "deed": last_change, "is_to_come": is_coming}
 
 
-def build_buttons(view: Any, request: Request, booking: Booking) -> Iterable[Button]:
-    """Give each act, with the refusal it would meet."""
+def build_buttons(view: RecordView, request: Request, booking: Booking) -> Iterable[Button]:
+    """Yield each act, with the refusal that it would meet."""
     for status, act in acts.STATUS_ACTS.items():
-        words = ACTION_TEXTS[status]
-        address = str(request.url_for(f"admin:action-{view.identity}-{slug(act)}"))
-        refusal = lifecycle.refusal_for_status(booking, status, by=request.state.actor)
-        yield Button(slug(act), words.label, words.question_one, address, refusal)
+        text = ACTION_TEXTS[status]
+        url = str(request.url_for(f"admin:action-{view.identity}-{slug(act)}"))
+        refusal = lifecycle.refusal_for_status(booking, status, by=page_state(request).actor)
+        yield Button(slug(act), text.label, text.question_one, url, refusal)
 
 
-def slug(act: Callable[..., Any]) -> str:
+def slug(act: StatusAct) -> str:
     return act.__name__.replace("_", "-")
 
 
-def make_action_handler(act: Callable[..., Awaitable[Booking]], text: ActionText) -> Any:
-    """Make the handler of one act."""
+def make_action_handler(act: StatusAct, text: ActionText) -> Callable[..., Awaitable[Response]]:
+    """Return the handler of one act."""
 
-    async def handle(self: Any, request: Request) -> Response:
+    async def handle(self: RecordView, request: Request) -> Response:
         form = await read_form(request)
-        reason = str(form.get("reason", "")).strip()
-        if wrong := reason_error(reason):
-            return await redisplay_confirmation(self, request, form, text, wrong)
-        chosen = parse_ids(str(form.get("pks", "")).split(","))
-        telling = ActionOptions(reason, is_notify_requested=bool(form.get("tell")), is_bulk=len(chosen) > 1)
-        refused: dict[str, list[int]] = {}
-        for booking in chosen[:MAX_BOOKINGS]:
-            if sentence := await run_one(self, request, act, booking, telling):
-                refused.setdefault(sentence, []).append(booking)
-        flash_outcome(request, text, chosen, refused)
-        back = str(form.get("back", ""))
-        return RedirectResponse(
-            back if is_admin_path(back) else request.url_for("admin:list", identity=self.identity), 303
-        )
+        reason, return_url = str(form.get("reason", "")).strip(), return_url_of(self, request, form)
+        booking_ids = parse_ids(str(form.get("pks", "")).split(","))
+        if error := reason_error(reason):
+            return await redisplay_confirmation(request, form, text, error, return_url)
+        options = ActionOptions(reason, is_notify_requested=bool(form.get("tell")), is_bulk=len(booking_ids) > 1)
+        refusals: dict[str, list[int]] = {}
+        for booking_id in booking_ids[:MAX_BOOKINGS]:
+            if sentence := await run_one(self, request, act, booking_id, options):
+                refusals.setdefault(sentence, []).append(booking_id)
+        flash_outcome(request, text, booking_ids, refusals)
+        return RedirectResponse(return_url, 303)
 
     handle.__name__ = act.__name__
     name, label = slug(act), f"{text.label}…"
-    return action(name=name, label=label, confirmation_message=text.question_many, add_in_detail=False)(handle)
+    decorate: Callable[[object], Callable[..., Awaitable[Response]]] = action(
+        name=name, label=label, confirmation_message=text.question_many, add_in_detail=False
+    )
+    return decorate(handle)
 
 
-async def redisplay_confirmation(view: Any, request: Request, form: FormData, text: ActionText, error: str) -> Response:
-    """Show an act's question again with what was typed, beside why its reason cannot be kept."""
-    chosen, back = parse_ids(str(form.get("pks", "")).split(",")), str(form.get("back", ""))
-    told = {
+def return_url_of(view: RecordView, request: Request, form: FormData) -> str:
+    """Return the page that the user came from, or the list."""
+    path = str(form.get("back", ""))
+    return path if is_admin_path(path) else str(request.url_for("admin:list", identity=view.identity))
+
+
+async def redisplay_confirmation(
+    request: Request, form: FormData, text: ActionText, error: str, return_url: str
+) -> Response:
+    """Show an act's question again with what was typed, and what is wrong with its reason."""
+    booking_ids = parse_ids(str(form.get("pks", "")).split(","))
+    is_one = len(booking_ids) == 1
+    values = {
         "title": text.label,
-        "question": text.question_one if len(chosen) == 1 else text.question_many,
-        "chosen": f"#{chosen[0]}" if len(chosen) == 1 else f"{len(chosen)} selected.",
-        "is_one": len(chosen) == 1,
+        "question": text.question_one if is_one else text.question_many,
+        "chosen": f"#{booking_ids[0]}" if is_one else f"{len(booking_ids)} selected.",
+        "is_one": is_one,
         "wrong": error,
-        "back": back if is_admin_path(back) else request.url_for("admin:list", identity=view.identity),
+        "back": return_url,
         "typed": {name: str(form.get(name, "")) for name in ("pks", "reason", "tell")},
     }
-    request.state.refusal = no.Misshapen()
-    answer: Response = await view.templates.TemplateResponse(request, "sqladmin/act_again.html", told, status_code=422)
-    return answer
+    return await context_of(request).render(request, "act_again.html", values, status_code=422)
 
 
-async def run_one(
-    view: Any, request: Request, act: Callable[..., Awaitable[Booking]], booking_id: int, options: ActionOptions
-) -> str:
-    """Act on one booking; give why not, or nothing."""
+async def run_one(view: RecordView, request: Request, act: StatusAct, booking_id: int, options: ActionOptions) -> str:
+    """Act on one booking; return the refusal, or nothing."""
 
-    async def run(session: Session, *, now: datetime, **who: Any) -> None:
-        row = await records.lock(session, Booking, booking_id)
+    async def run(session: Session, **by_and_now: Unpack[ActorAndTime]) -> None:
+        booking = await records.lock(session, Booking, booking_id)
         if options.reason:
             await session.set_reason(options.reason)
-        await session.set_notify_customer(notify=options.should_notify(row, now=now))
-        await act(session, row, now=now, **who)
+        await session.set_notify_customer(notify=options.should_notify(booking, now=by_and_now["now"]))
+        await act(session, booking, **by_and_now)
 
     try:
         await view.write(request, run)
@@ -181,17 +188,17 @@ async def run_one(
 def flash_outcome(
     request: Request, text: ActionText, booking_ids: list[int], refusals: Mapping[str, list[int]]
 ) -> None:
-    """Say on the next page what came of it: what is done, and of each booking that is not, why."""
-    left = {number for numbers in refusals.values() for number in numbers}
-    done = [number for number in booking_ids[:MAX_BOOKINGS] if number not in left]
+    """Show on the next page what was done, and for each booking that was refused, why."""
+    refused = {booking_id for ids in refusals.values() for booking_id in ids}
+    done = [booking_id for booking_id in booking_ids[:MAX_BOOKINGS] if booking_id not in refused]
     if len(done) == 1:
         Flash.success(request, f"Booking #{done[0]} is {text.past_tense}.")
     elif done:
         Flash.success(request, f"{len(done)} bookings {text.past_tense}.")
-    for sentence, numbers in [*refusals.items()][:MAX_MESSAGES]:
-        Flash.error(request, f"{', '.join(f'#{number}' for number in numbers)}: {sentence}")
-    for numbers in [*refusals.values()][MAX_MESSAGES:]:
-        Flash.error(request, f"{', '.join(f'#{number}' for number in numbers)}: refused too.")
+    for sentence, ids in [*refusals.items()][:MAX_MESSAGES]:
+        Flash.error(request, f"{', '.join(f'#{booking_id}' for booking_id in ids)}: {sentence}")
+    for ids in [*refusals.values()][MAX_MESSAGES:]:
+        Flash.error(request, f"{', '.join(f'#{booking_id}' for booking_id in ids)}: refused too.")
     if len(booking_ids) > MAX_BOOKINGS:
         Flash.warning(
             request, f"No more than {MAX_BOOKINGS} at once: {len(booking_ids) - MAX_BOOKINGS} were left as they are."
@@ -201,7 +208,7 @@ def flash_outcome(
 
 
 def warn_of_past(request: Request, booking: Booking, *, now: datetime) -> Booking:
-    """Say on the next page that a visit lies in the past, if it does."""
+    """Warn on the next page if a visit lies in the past."""
     if times.has_started(booking.start_time, now=now):
         Flash.warning(request, "This visit lies in the past.")
     return booking

@@ -1,12 +1,11 @@
-"""The page on which the desk changes many bookings at once: choose, see what would come of it, and do it."""
+"""The page on which staff change many bookings at once: choose, preview, apply."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from types import SimpleNamespace
-from typing import Any
-from zoneinfo import ZoneInfo
+from typing import Unpack
 
 from markupsafe import Markup
 from sqlalchemy import bindparam, select
@@ -17,18 +16,22 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from admin.framework.context import context_of, request_id_of
 from admin.framework.custom_page import CustomPage
 from admin.framework.formatting import format_local_time, format_status
+from admin.framework.list_pages import list_view_of
 from admin.framework.middleware import read_form
+from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id, parse_ids
+from admin.framework.permissions import require_permission
 from admin.framework.reason_field import reason_error
+from admin.framework.transactions import ActorAndTime, run_act
 from bookit import refusals as no
 from bookit.bookings import availability, bulk
 from bookit.bookings.bulk import BulkAction, BulkChange, Outcome
-from bookit.db.errors import retry_interrupted
-from bookit.db.pool import Database
+from bookit.db.session import Session
 from bookit.db.statements import Row
-from bookit.policy import permissions, times
+from bookit.policy import times
 from bookit.schema.tables import Booking, Resource, Service, User, table_of
 
 MAX_RESOURCES = 200
@@ -66,7 +69,7 @@ ACTION_LABELS: Mapping[BulkAction, str] = {
 
 @dataclass
 class BulkForm:
-    """What was chosen and typed, as it stands on the page."""
+    """The fields of the page, as they were sent."""
 
     what: str = BulkAction.CONFIRM
     minutes: str = "15"
@@ -80,18 +83,18 @@ class BulkForm:
 
     @classmethod
     def from_form(cls, form: FormData) -> "BulkForm":
-        """Read a form."""
+        """Return the fields of a form."""
         return cls(**{field.name: str(form.get(field.name, "")).strip() for field in fields(cls)})
 
     @property
     def reason_errors(self) -> dict[str, str]:
         """What is wrong with the reasons, each under the name of its field."""
-        found = {name: reason_error(getattr(self, name)) for name in ("reason", "why_anyway")}
-        return {name: sentence for name, sentence in found.items() if sentence}
+        errors = {name: reason_error(getattr(self, name)) for name in ("reason", "why_anyway")}
+        return {name: error for name, error in errors.items() if error}
 
     @property
     def change(self) -> BulkChange:
-        """What that asks for. Refuses what no page of ours sends."""
+        """The change that these fields ask for. Raise 400 for an action that the page does not offer."""
         if self.what not in set(BulkAction):
             raise HTTPException(400, "There is no such act.")
         minutes = int(self.minutes) if re.fullmatch("[0-9]{1,5}", self.minutes) else 0
@@ -118,52 +121,57 @@ class ResultLine:
 
 
 class BulkPage:
-    """One visit to the page."""
+    """One request for the page. Its methods fill in the values of the template."""
 
-    def __init__(self, request: Request, database: Database, view: Any, *, zone: ZoneInfo, now: datetime) -> None:
-        self.request, self.database, self.view, self.zone, self.now = request, database, view, zone, now
-        self.context: dict[str, Any] = {
+    def __init__(self, request: Request) -> None:
+        context = context_of(request)
+        self.request, self.database, self.zone, self.now = request, context.database, context.zone, context.now()
+        self.form = BulkForm(tell="y")
+        self.values: dict[str, object] = {
             "what_words": ACTION_LABELS, "most": bulk.MAX_BOOKINGS, "most_minutes": bulk.MAX_SHIFT_MINUTES,
-            "lines": [], "error": "", "step": "choose", "typed": BulkForm(tell="y"), "local_time": self.format_time,
-            "badge": format_row_status, "is_cut": False,
-            "act": request.url_for("admin:act", act=request.scope.get("request_id", "-")),
+            "lines": [], "error": "", "step": "choose", "local_time": self.format_time, "badge": format_row_status,
+            "is_cut": False, "act": request.url_for("admin:act", act=request_id_of(request) or "-"),
         }  # fmt: skip
 
-    def format_time(self, moment: datetime) -> Markup:
-        """Show a time by the business's clock."""
-        return format_local_time(self.zone, moment)
+    async def render(self) -> Response:
+        """Return the page."""
+        return await context_of(self.request).render(self.request, "bulk.html", {**self.values, "typed": self.form})
+
+    def format_time(self, time: datetime) -> Markup:
+        """Return a time by the business's clock."""
+        return format_local_time(self.zone, time)
 
     async def handle_get(self) -> None:
-        """Show what was ticked, what the list shows, or whose day is to be freed, to choose from."""
-        asked = self.request.query_params
-        if "pks" in asked:
-            chosen = parse_ids(asked["pks"].split(","))
-        elif "of" in asked:
-            chosen = await self.find_bookings_on_days(asked)
+        """Show the bookings to choose from: the ticked ones, those of the list, or those of a resource on some days."""
+        query = self.request.query_params
+        if "pks" in query:
+            booking_ids = parse_ids(query["pks"].split(","))
+        elif "of" in query:
+            booking_ids = await self.find_bookings_on_days(query)
         else:
-            _, found = await self.view.count_and_page_ids(self.request, size=bulk.MAX_BOOKINGS + 1, offset=0)
-            chosen = [*found]
-        self.context["is_cut"] = len(chosen) > bulk.MAX_BOOKINGS
-        await self.show_selection(chosen[: bulk.MAX_BOOKINGS])
+            view, limit = list_view_of(self.request, Booking), bulk.MAX_BOOKINGS + 1
+            booking_ids = [*(await view.count_and_page_ids(self.request, size=limit, offset=0))[1]]
+        self.values["is_cut"] = len(booking_ids) > bulk.MAX_BOOKINGS
+        await self.show_selection(booking_ids[: bulk.MAX_BOOKINGS])
 
     async def find_bookings_on_days(self, query: Mapping[str, str]) -> list[int]:
-        """Give the visits of a resource on these days; today where none are said."""
+        """Return the bookings of a resource on the days that the URL names, or else today."""
         resource = await self.database.get(Resource, parse_id(query["of"]))
         if resource is None:
             raise HTTPException(404)
         today = f"{self.now.astimezone(self.zone).date()}"
         first, last = query.get("first") or today, query.get("last") or query.get("first") or today
-        typed = BulkForm(what=BulkAction.REASSIGN_TO_FREE, mode="works", tell="y")
-        self.context |= {"of": resource, "first": first, "last": last, "typed": typed}
+        self.form = BulkForm(what=BulkAction.REASSIGN_TO_FREE, mode="works", tell="y")
+        self.values |= {"of": resource, "first": first, "last": last}
         try:
             since = times.start_of_day(date.fromisoformat(first), self.zone)
             until = times.start_of_day(date.fromisoformat(last), self.zone, offset_days=1)
             times.require_availability_range(since, until)
         except ValueError:
-            self.context["error"] = "These days cannot be read."
+            self.values["error"] = "These days cannot be read."
             return []
         except no.Refusal as refusal:
-            self.context["error"] = str(refusal)
+            self.values["error"] = str(refusal)
             return []
         rows = await availability.affected_bookings(
             self.database, since=since, until=until, resource_id=resource.id, now=self.now, limit=bulk.MAX_BOOKINGS + 1
@@ -171,77 +179,70 @@ class BulkPage:
         return [row["id"] for row in rows]
 
     async def handle_post(self) -> None:
-        """Show the choice again, rehearse it, or do it, as the button says that was pressed."""
+        """Show the selection again, preview the change, or apply it, as the button says that was pressed."""
         form = await read_form(self.request)
-        typed, step = BulkForm.from_form(form), str(form.get("step", ""))
-        self.context["typed"] = typed
+        self.form, step = BulkForm.from_form(form), str(form.get("step", ""))
         if step == "do":
-            chosen = parse_versions(str(form.get("seen", "")))
+            versions = parse_versions(str(form.get("seen", "")))
         else:
-            chosen = dict.fromkeys(parse_ids(str(value) for value in form.getlist("booking")))
-        if typed.reason_errors:
-            self.request.state.refusal = no.Misshapen()
-        if typed.reason_errors or step == "choose":
-            await self.show_selection([*chosen][: bulk.MAX_BOOKINGS])
-            return
-        outcomes = await self.run(chosen, typed.change, commit=step == "do")
+            versions = dict.fromkeys(parse_ids(str(value) for value in form.getlist("booking")))
+        if self.form.reason_errors:
+            page_state(self.request).refusal = no.Misshapen()
+        outcomes: Sequence[Outcome] = ()
+        if not self.form.reason_errors and step != "choose":
+            outcomes = await self.run(versions, self.form.change, dry_run=step != "do")
         if outcomes:
             await self.show_outcomes(outcomes, is_done=step == "do")
         else:
-            await self.show_selection([*chosen][: bulk.MAX_BOOKINGS])
+            await self.show_selection([*versions][: bulk.MAX_BOOKINGS])
 
-    async def run(self, versions: Mapping[int, int | None], change: BulkChange, *, commit: bool) -> Sequence[Outcome]:
-        """Do it in this person's name, or rehearse it; what is refused as a whole is said on the page."""
-        by, asked = self.request.state.actor, self.request.scope.get("request_id", "")
+    async def run(self, versions: Mapping[int, int | None], change: BulkChange, *, dry_run: bool) -> Sequence[Outcome]:
+        """Apply the change or preview it; where it is refused as a whole, show why."""
 
-        async def once() -> Sequence[Outcome]:
-            async with self.database.transaction(by=by, now=self.now, request_id=asked, dry_run=not commit) as session:
-                return await bulk.run(session, versions, change, by=by, now=self.now)
+        async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Sequence[Outcome]:
+            return await bulk.run(session, versions, change, **by_and_now)
 
         try:
-            return await retry_interrupted(once)
+            return await run_act(self.request, act, dry_run=dry_run)
         except no.Refusal as refusal:
-            self.context["error"] = str(refusal)
+            self.values["error"] = str(refusal)
             outcomes: Sequence[Outcome] = getattr(refusal, "outcomes", ())
-            if commit or not outcomes:
-                self.request.state.refusal = refusal
+            if not (dry_run and outcomes):
+                page_state(self.request).refusal = refusal
             return outcomes
 
     async def show_selection(self, booking_ids: Sequence[int]) -> None:
-        """Show these bookings, to be ticked, and what can be done to them."""
+        """Show these bookings, each with a box to tick, and what can be done to them."""
         rows = await self.database.fetch(BOOKINGS_WITH_NAMES, numbers=[*booking_ids])
-        choice = await self.database.fetch(ACTIVE_RESOURCES.limit(MAX_RESOURCES))
-        self.context |= {"step": "choose", "rows": rows, "resources": choice}
+        resources = await self.database.fetch(ACTIVE_RESOURCES.limit(MAX_RESOURCES))
+        self.values |= {"step": "choose", "rows": rows, "resources": resources}
 
     async def show_outcomes(self, outcomes: Sequence[Outcome], *, is_done: bool) -> None:
-        """Show what comes of each booking, and what would have if nothing was changed."""
-        rows = {
-            row["id"]: row
-            for row in await self.database.fetch(BOOKINGS_WITH_NAMES, numbers=[one.booking_id for one in outcomes])
-        }
-        places = {row.resource_id for one in outcomes for row in (one.before, one.after) if row}
-        found = await self.database.fetch(RESOURCE_NAMES, numbers=sorted(places))
-        names = {row["id"]: row["name"] for row in found}
-        is_kept = is_done and not self.context["error"]
-        self.context |= {
-            "step": "done" if is_kept else "preview",
-            "lines": [self.make_line(one, rows.get(one.booking_id), names) for one in outcomes],
-            "works": sum(not one.refusal for one in outcomes),
-            "seen": ",".join(f"{one.booking_id}:{one.before.version if one.before else 0}" for one in outcomes),
-            "may_do": not (self.context["typed"].change.is_all_or_nothing and any(one.refusal for one in outcomes)),
+        """Show the outcome of each booking, also where nothing was changed."""
+        booking_ids = [outcome.booking_id for outcome in outcomes]
+        rows = {row["id"]: row for row in await self.database.fetch(BOOKINGS_WITH_NAMES, numbers=booking_ids)}
+        bookings = [booking for outcome in outcomes for booking in (outcome.before, outcome.after) if booking]
+        resource_ids = sorted({booking.resource_id for booking in bookings})
+        resources = await self.database.fetch(RESOURCE_NAMES, numbers=resource_ids)
+        names = {row["id"]: row["name"] for row in resources}
+        versions = {outcome.booking_id: outcome.before.version if outcome.before else 0 for outcome in outcomes}
+        is_refused = any(outcome.refusal for outcome in outcomes)
+        self.values |= {
+            "step": "done" if is_done and not self.values["error"] else "preview",
+            "lines": [self.make_line(outcome, rows.get(outcome.booking_id), names) for outcome in outcomes],
+            "works": sum(not outcome.refusal for outcome in outcomes),
+            "seen": ",".join(f"{booking_id}:{version}" for booking_id, version in versions.items()),
+            "may_do": not (self.form.change.is_all_or_nothing and is_refused),
         }
 
     def make_line(self, outcome: Outcome, row: Row | None, resource_names: Mapping[int, str]) -> ResultLine:
-        """Say what comes of one booking."""
-        changes = (
-            [*self.list_changes(outcome.before, outcome.after, resource_names)]
-            if outcome.before and outcome.after
-            else []
-        )
+        """Return the outcome of one booking in words."""
+        before, after = outcome.before, outcome.after
+        changes = [*self.list_changes(before, after, resource_names)] if before and after else []
         return ResultLine(outcome.booking_id, row, changes, str(outcome.refusal or ""))
 
     def list_changes(self, before: Booking, after: Booking, resource_names: Mapping[int, str]) -> Iterable[Markup]:
-        """Give what changed, as it was and as it became."""
+        """Yield each change, with the old and the new value."""
         if before.start_time != after.start_time:
             yield format_change(self.format_time(before.start_time), self.format_time(after.start_time))
         if before.resource_id != after.resource_id:
@@ -251,7 +252,7 @@ class BulkPage:
 
 
 def format_row_status(row: Row) -> Markup:
-    """Show the status of a row that was read plainly."""
+    """Return the status of a row that is no instance of its table."""
     return format_status(SimpleNamespace(**row), "status")
 
 
@@ -260,21 +261,18 @@ def format_change(old: str, new: str) -> Markup:
 
 
 def parse_versions(text: str) -> dict[int, int | None]:
-    """Read the bookings that a preview showed, each with its version."""
+    """Return the ids of the bookings that a preview showed, each with its version."""
     pairs = (part.partition(":") for part in text.split(","))
-    return {found: max(parse_id(version), 0) for one, _, version in pairs if (found := parse_id(one)) > 0}
+    versions = {parse_id(booking_id): max(parse_id(version), 0) for booking_id, _, version in pairs}
+    return {booking_id: version for booking_id, version in versions.items() if booking_id > 0}
 
 
-async def change_bookings(
-    request: Request, database: Database, templates: Any, view: Any, *, zone: ZoneInfo, now: datetime
-) -> Response:
-    """Show the page, or what came of it."""
-    if not permissions.has_permission(request.state.actor, "change", Booking):
-        raise HTTPException(403)
-    page = BulkPage(request, database, view, zone=zone, now=now)
+async def change_bookings(request: Request) -> Response:
+    """Answer a request for the page."""
+    require_permission(request, "change", Booking)
+    page = BulkPage(request)
     await (page.handle_post() if request.method == "POST" else page.handle_get())
-    answer: Response = await templates.TemplateResponse(request, "sqladmin/bulk.html", page.context)
-    return answer
+    return await page.render()
 
 
 PAGE = CustomPage("/booking/bulk", "bulk", change_bookings, ("GET", "POST"))

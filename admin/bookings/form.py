@@ -1,117 +1,82 @@
-"""What the desk is told of times: the next free slots beside a refusal, and the visits that a closure falls upon."""
-
-from datetime import datetime
-from typing import Any
-from zoneinfo import ZoneInfo
+"""The form of a booking: override reason, notification, and the next free slots beside a refused time."""
 
 from pydantic.fields import FieldInfo
 from starlette.requests import Request
-from wtforms import BooleanField, HiddenField, StringField
+from wtforms import BooleanField, Form, HiddenField, StringField
 from wtforms.validators import Optional
 
+from admin.framework.form_values import FormValues, add_field_error, form_time
 from admin.framework.formatting import next_free_text
-from admin.framework.forms import TIME_FORMATS, add_field_error, drop_unchanged_times, make_field_validator
+from admin.framework.forms import make_field_validator
+from admin.record_view import RecordView
 from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit, visit_after
 from bookit.schema.fields import ReasonText
+from bookit.schema.tables import Booking
 
 OVERRIDE_HELP = "Only where notice, horizon, opening hours or a closure stand in the way. History keeps it."
-
-
 PAST_VISIT_HELP = "Nobody is told of a visit that is over."
 
 
 def build_override_field() -> StringField:
-    """Make the field in which staff say why the rules do not count this time."""
-    drawn = {"class": "form-control", "maxlength": 200}
+    """Return the field for the reason why the rules do not count this time."""
+    html_attributes = {"class": "form-control", "maxlength": 200}
     return StringField(
         "Why anyway",
         [Optional(), make_field_validator(FieldInfo.from_annotation(ReasonText))],
         description=OVERRIDE_HELP,
-        render_kw=drawn,
+        render_kw=html_attributes,
     )
 
 
 def build_notify_field(description: str) -> BooleanField:
-    """Make the box that says whether the customer is to be told; ticked, unless the visit is over."""
-    drawn = {"class": "form-check-input"}
-    return BooleanField("Tell the customer", default=True, description=description, render_kw=drawn)
+    """Return the box that says whether to notify the customer; it is ticked unless the visit is over."""
+    html_attributes = {"class": "form-check-input"}
+    return BooleanField("Tell the customer", default=True, description=description, render_kw=html_attributes)
 
 
-def format_form_time(moment: datetime, zone: ZoneInfo) -> str:
-    """Write a time as a form shows it."""
-    return moment.astimezone(zone).strftime(TIME_FORMATS[0])
+class SuggestsSlots(RecordView):
+    """A view of bookings whose form asks for an override reason, and suggests free slots when a time is refused."""
 
+    async def scaffold_form(self, rules: list[str] | None = None) -> type[Form]:
+        """Return the form with three fields that are no columns. Made last, they come last."""
+        form = await super().scaffold_form(rules)
+        help_text = PAST_VISIT_HELP if rules == self.form_create_rules else ""
+        fields = {"override_reason": build_override_field(), "notify_customer": build_notify_field(help_text)}
+        if rules == self.form_edit_rules:
+            fields["end_seen"] = HiddenField()
+        return type("BookingForm", (form,), fields)
 
-class SuggestsSlots:
-    """Has a page of bookings tell the next free slots when a time is refused."""
-
-    async def scaffold_form(self, rules: list[str] | None = None) -> Any:
-        """Ask too why the rules do not count this time, if they do not."""
-        page: Any = super()
-        ours: Any = self
-        of_new = PAST_VISIT_HELP if rules == ours.form_create_rules else ""
-        form = await page.scaffold_form(rules)
-        # Made last, they come last.
-        asked: dict[str, Any] = {
-            "override_reason": build_override_field(),
-            "notify_customer": build_notify_field(of_new),
-        }
-        if rules == ours.form_edit_rules:
-            asked["end_seen"] = HiddenField()
-        return type("BookingForm", (form,), asked)
-
-    async def get_form_data_for_edit(self, obj: Any) -> dict[str, Any]:
-        """Tell the customer unless the visit is over."""
-        page: Any = super()
-        found: dict[str, Any] = await page.get_form_data_for_edit(obj)
-        clock: Any = self
-        return found | {
-            "notify_customer": obj.start_time > clock.context.now(),
-            "end_seen": format_form_time(obj.end_time, clock.context.zone),
+    async def get_form_data_for_edit(self, obj: Booking) -> dict[str, object]:
+        """Return the initial values: the customer is notified unless the visit is over."""
+        return await super().get_form_data_for_edit(obj) | {
+            "notify_customer": obj.start_time > self.context.now(),
+            "end_seen": form_time(obj.end_time, self.context.zone),
         }
 
-    def to_record_values(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Give what the form says, and why anyway if that was said."""
-        page: Any = super()
-        facts: dict[str, Any] = page.to_record_values(data)
-        view: Any = self
-        end = facts.get("end_time")
-        if end and format_form_time(end, view.context.zone) == data.get("end_seen"):
-            del facts["end_time"]  # Nobody touched it: the visit keeps its length, whatever others made of it since.
-        reason = str(data.get("override_reason") or "").strip()
-        told = {"notify_customer": bool(data.get("notify_customer"))}
-        return facts | told | ({"override_reason": reason} if reason else {})
+    def prepare_values(self, values: FormValues) -> FormValues:
+        """Return the values without an end that nobody touched: the visit keeps its length, even if it has changed."""
+        end, end_seen = values.get("end_time"), values.pop("end_seen", None)
+        if end and form_time(end, self.context.zone) == end_seen:
+            del values["end_time"]
+        reason = str(values.pop("override_reason", None) or "").strip()
+        values["notify_customer"] = bool(values.get("notify_customer"))
+        if reason:
+            values["override_reason"] = reason
+        return values
 
-    async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
-        """Book, or say when that would be free."""
-        page: Any = self
-        facts = page.to_record_values(data)
-        visit = Visit(facts.get("service_id") or 0, facts.get("resource_id"))
-        insert = super().insert_model(request, data)  # type: ignore[misc]  # the page's own
-        return await self.run_with_suggestions(request, visit, facts.get("start_time"), insert)
-
-    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
-        """Move a booking or give it another length, or say when that could be."""
-        page: Any = self
-        booking, facts = await page.get_object_for_edit(request), page.to_record_values(data)
-        facts = drop_unchanged_times(facts, booking, page.context.zone)
-        visit = visit_after(booking, **{name: facts.get(name) for name in ("start_time", "end_time", "resource_id")})
-        since = facts.get("start_time") or booking.start_time
-        return await self.run_with_suggestions(request, visit, since, super().update_model(request, pk, data))  # type: ignore[misc]  # as above
-
-    async def run_with_suggestions(self, request: Request, visit: Visit, search_from: datetime | None, act: Any) -> Any:
-        """Run an act; beside a refusal of its time, tell the next free slots."""
-        del request
-        page: Any = self
-        try:
-            return await act
-        except no.Refusal as refusal:
-            if search_from:
-                await availability.attach_next_free(
-                    page.context.database, refusal, visit, since=search_from, now=page.context.now()
-                )
-            if refusal.next_free:
-                add_field_error("start_time", next_free_text(refusal, page.context.zone))
-            raise
+    async def explain_refusal(self, request: Request, refusal: no.Refusal, values: FormValues) -> None:
+        """Show the next free slots beside a refused time."""
+        context = self.context
+        visit, since = Visit(values.get("service_id") or 0, values.get("resource_id")), values.get("start_time")
+        if "pk" in request.path_params:
+            booking = await self.get_object_for_edit(request)
+            touched = values.touched(booking, context.zone)
+            names = ("start_time", "end_time", "resource_id")
+            visit = visit_after(booking, **{name: touched.get(name) for name in names})
+            since = touched.get("start_time") or booking.start_time
+        if since:
+            await availability.attach_next_free(context.database, refusal, visit, since=since, now=context.now())
+        if refusal.next_free:
+            add_field_error(request, "start_time", next_free_text(refusal, context.zone))

@@ -1,10 +1,10 @@
-"""What is done on the calendar: it goes the way everything goes."""
+"""What the calendar's script can do: move a booking, set its status, and book."""
 
 import json
 import secrets
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeVar, Unpack
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
@@ -15,13 +15,15 @@ from admin.bookings.actions import slug
 from admin.calendar import wall_clock
 from admin.calendar.feed import format_when, visit_as_dict
 from admin.framework.context import context_of
+from admin.framework.custom_page import Client, CustomPage
+from admin.framework.page_state import page_state
 from admin.framework.parsing import MAX_BIGINT, parse_id
 from admin.framework.permissions import require_permission
+from admin.framework.transactions import Act, ActorAndTime, run_act
 from bookit import records
 from bookit import refusals as no
 from bookit.bookings import acts, availability
 from bookit.bookings.availability import OVERRIDABLE_REFUSALS, Visit
-from bookit.db.errors import retry_interrupted
 from bookit.db.session import Session
 from bookit.people import passwords
 from bookit.policy import times
@@ -34,20 +36,20 @@ RowId = Annotated[int, Field(ge=1, le=MAX_BIGINT)]
 
 
 class CalendarRequest(BaseModel):
-    """What the calendar's script sends."""
+    """The body of a request of the calendar's script."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
 
 class NewCustomer(CalendarRequest):
-    """Somebody who has not been here before."""
+    """A customer without an account."""
 
     name: Annotated[RequiredText, Field(min_length=1, max_length=100)]
     email: Annotated[OptionalText, Field(min_length=3, max_length=255)]
 
 
 class NewBooking(CalendarRequest):
-    """A booking: what, when, for whom."""
+    """A booking: what, when, and for whom."""
 
     service_id: RowId
     start: str
@@ -59,7 +61,7 @@ class NewBooking(CalendarRequest):
 
 
 class MoveBooking(CalendarRequest):
-    """A booking that was dragged: to another time, resource or both, or by its end; from the version that was seen."""
+    """A booking that was dragged, to another time, resource or both, or by its end; and its version at the time."""
 
     version: int
     start: str | None = None
@@ -69,15 +71,18 @@ class MoveBooking(CalendarRequest):
 
 
 class StatusChange(CalendarRequest):
-    """An act on a booking, from the version that was seen."""
+    """An act on a booking, and its version at the time."""
 
     version: int
     act: str
     reason: OptionalReason = ""
 
 
-async def parse_body(model: type[CalendarRequest], request: Request) -> Any:
-    """Read what the script sent."""
+Body = TypeVar("Body", bound=CalendarRequest)
+
+
+async def parse_body(model: type[Body], request: Request) -> Body:
+    """Return the body of a request. Raise 422 where it is none that the script sends."""
     try:
         return model.model_validate(json.loads(await request.body() or b"null"))
     except (ValueError, ValidationError, RecursionError):
@@ -88,20 +93,14 @@ async def run_and_respond(
     request: Request,
     visit: Visit,
     search_from: datetime | None,
-    act: Callable[..., Awaitable[Booking]],
+    act: Act[Booking],
     *,
     warns_of_past: bool = False,
 ) -> Response:
-    """Run an act in this person's name, and give the visit as it is then; or why not, and when it could be."""
+    """Run an act and return the booking as it is then; or the refusal, with the next free slots."""
     context = context_of(request)
-
-    async def once() -> Booking:
-        now, asked = context.now(), request.scope.get("request_id", "")
-        async with context.database.transaction(by=request.state.actor, now=now, request_id=asked) as session:
-            return await act(session, by=request.state.actor, now=now)
-
     try:
-        booking = await retry_interrupted(once)
+        booking = await run_act(request, act)
     except no.Refusal as refusal:
         if search_from:
             await availability.attach_next_free(context.database, refusal, visit, since=search_from, now=context.now())
@@ -113,91 +112,111 @@ async def run_and_respond(
 
 
 def refusal_response(request: Request, refusal: no.Refusal) -> Response:
-    """Say why not: the sentence, the field it is about, the next free slots, and whether staff may set it aside."""
-    request.state.refusal, zone = refusal, context_of(request).zone
-    free = [
+    """Return a refusal: its sentence, its field, the next free slots, and whether staff may override it."""
+    page_state(request).refusal, zone = refusal, context_of(request).zone
+    next_free = [
         {"start": wall_clock.to_wall_clock(slot["start_time"], zone),
          "words": format_when(slot["start_time"], zone), "ends_at": slot["end_time"].isoformat(),
          "resource_id": slot["ids"][0], "resource": slot["names"][0]}
         for slot in refusal.next_free or ()
     ]  # fmt: skip
-    told = {
+    payload = {
         "sentence": str(refusal),
         "field": refusal.field,
-        "next_free": free,
+        "next_free": next_free,
         "may_override": isinstance(refusal, OVERRIDABLE_REFUSALS),
     }
-    return JSONResponse(told, 400)
+    return JSONResponse(payload, 400)
 
 
 async def move(request: Request) -> Response:
-    """Move a booking to another time, another resource, or both; or have it end at another time."""
+    """Move a booking to another time, another resource or both, or move its end."""
     require_permission(request, "change", Booking)
-    sent: MoveBooking = await parse_body(MoveBooking, request)
-    context = context_of(request)
+    body, context = await parse_body(MoveBooking, request), context_of(request)
     booking = await context.database.get(Booking, parse_id(request.path_params["pk"]))
     if booking is None:
         return refusal_response(request, no.Missing(what="booking"))
-    zone = context.zone
     try:
-        start = wall_clock.from_wall_clock(sent.start, zone, like=booking.start_time) if sent.start else None
-        end = wall_clock.end_from_wall_clock(sent.end, booking.start_time, booking.end_time, zone) if sent.end else None
+        start, end = new_times(booking, body, context.zone)
     except no.Refusal as refusal:
         return refusal_response(request, refusal)
-    facts: dict[str, Any] = {"start_time": start, "end_time": end, "resource_id": sent.resource_id}
-    visit = availability.visit_after(booking, **facts)
-    facts["override_reason"] = sent.override_reason
+    visit = availability.visit_after(booking, start_time=start, end_time=end, resource_id=body.resource_id)
 
-    async def act(session: Session, **who: Any) -> Booking:
-        row = await records.lock(session, Booking, booking.id, version=sent.version)
-        return await records.change(session, row, **who, **facts)
+    async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Booking:
+        row = await records.lock(session, Booking, booking.id, version=body.version)
+        return await records.change(
+            session,
+            row,
+            **by_and_now,
+            start_time=start,
+            end_time=end,
+            resource_id=body.resource_id,
+            override_reason=body.override_reason,
+        )
 
-    since = start or booking.start_time
-    return await run_and_respond(request, visit, since, act, warns_of_past=bool(start or sent.resource_id))
+    search_from, is_moved = start or booking.start_time, bool(start or body.resource_id)
+    return await run_and_respond(request, visit, search_from, act, warns_of_past=is_moved)
+
+
+def new_times(booking: Booking, body: MoveBooking, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
+    """Return the new start and end of a booking, each if it was dragged. Raise a refusal for a skipped hour."""
+    start = wall_clock.from_wall_clock(body.start, zone, like=booking.start_time) if body.start else None
+    end = wall_clock.end_from_wall_clock(body.end, booking.start_time, booking.end_time, zone) if body.end else None
+    return start, end
 
 
 async def set_status(request: Request) -> Response:
-    """Lead a booking to another status."""
+    """Give a booking another status."""
     require_permission(request, "change", Booking)
-    sent: StatusChange = await parse_body(StatusChange, request)
-    known = {slug(act): act for act in acts.STATUS_ACTS.values()}
-    if sent.act not in known:
+    body = await parse_body(StatusChange, request)
+    status_acts = {slug(status_act): status_act for status_act in acts.STATUS_ACTS.values()}
+    if body.act not in status_acts:
         raise HTTPException(422, "There is no such act.")
 
-    async def act(session: Session, **who: Any) -> Booking:
-        if sent.reason:
-            await session.set_reason(sent.reason)
-        row = await records.lock(session, Booking, parse_id(request.path_params["pk"]), version=sent.version)
-        return await known[sent.act](session, row, **who)
+    async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Booking:
+        if body.reason:
+            await session.set_reason(body.reason)
+        row = await records.lock(session, Booking, parse_id(request.path_params["pk"]), version=body.version)
+        return await status_acts[body.act](session, row, **by_and_now)
 
     return await run_and_respond(request, Visit(0), None, act)
 
 
 async def book(request: Request) -> Response:
-    """Book for a customer, or for somebody new, who is written down in the same breath or not at all."""
+    """Book for a customer; a new customer is created in the same transaction."""
     require_permission(request, "create", Booking)
-    sent: NewBooking = await parse_body(NewBooking, request)
+    body = await parse_body(NewBooking, request)
     try:
-        start = wall_clock.from_wall_clock(sent.start, context_of(request).zone)
-        if not (sent.user_id or sent.newcomer):
+        start = wall_clock.from_wall_clock(body.start, context_of(request).zone)
+        if not (body.user_id or body.newcomer):
             raise no.UnknownUser(what="customer")
-        # Nobody knows this password: who came by the desk gets a real one from an admin, when they ask for it.
-        unknown = await passwords.hash_password(secrets.token_urlsafe(32)) if sent.newcomer else ""
+        # No one knows this password: an admin sets a real one when the customer asks for it.
+        unknown = await passwords.hash_password(secrets.token_urlsafe(32)) if body.newcomer else ""
     except no.Refusal as refusal:
         return refusal_response(request, refusal)
-    facts: dict[str, Any] = {
-        "service_id": sent.service_id,
-        "start_time": start,
-        "resource_id": sent.resource_id,
-        "hold": sent.is_hold,
-        "override_reason": sent.override_reason or None,
-    }
 
-    async def act(session: Session, **who: Any) -> Booking:
-        user_id = sent.user_id
-        if sent.newcomer:
-            new = await records.create(session, User, **who, **vars(sent.newcomer), password_hash=unknown)
-            user_id = new.id
-        return await records.create(session, Booking, **who, **facts, user_id=user_id)
+    async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Booking:
+        user_id = body.user_id
+        if body.newcomer:
+            user = await records.create(session, User, **by_and_now, **vars(body.newcomer), password_hash=unknown)
+            user_id = user.id
+        return await records.create(
+            session,
+            Booking,
+            **by_and_now,
+            user_id=user_id,
+            service_id=body.service_id,
+            start_time=start,
+            resource_id=body.resource_id,
+            hold=body.is_hold,
+            override_reason=body.override_reason or None,
+        )
 
-    return await run_and_respond(request, Visit(sent.service_id, sent.resource_id), start, act, warns_of_past=True)
+    return await run_and_respond(request, Visit(body.service_id, body.resource_id), start, act, warns_of_past=True)
+
+
+PAGES = [
+    CustomPage("/calendar/move/{pk}", "calendar-move", move, ("POST",), client=Client.SCRIPT),
+    CustomPage("/calendar/act/{pk}", "calendar-act", set_status, ("POST",), client=Client.SCRIPT),
+    CustomPage("/calendar/book", "calendar-book", book, ("POST",), client=Client.SCRIPT),
+]

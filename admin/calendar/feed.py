@@ -1,12 +1,11 @@
-"""What the calendar shows: what some time holds, one visit with what can be done to it, and what is new.
+"""What the calendar shows: the bookings of some days, one booking with what can be done to it, and changes.
 
-All by the clock on the business's wall.
+All times are those of the clock on the business's wall.
 """
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from starlette.exceptions import HTTPException
@@ -16,12 +15,14 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from admin.bookings.actions import ACTION_TEXTS, slug
 from admin.calendar import event_stream, wall_clock
 from admin.framework.context import context_of
+from admin.framework.custom_page import Client, CustomPage
 from admin.framework.formatting import humanize
+from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
 from admin.framework.permissions import require_permission
+from admin.framework.sign_in import is_signed_in
 from bookit import refusals as no
 from bookit.bookings import acts, availability
-from bookit.change_feed import ChangeFeed
 from bookit.db.statements import Row
 from bookit.policy import lifecycle, permissions, times
 from bookit.reports import calendar
@@ -32,35 +33,35 @@ MAX_DAYS = 45  # A month with the days around it.
 
 
 async def get_calendar(request: Request) -> Response:
-    """Give what some time holds: visits, when nobody serves, and closures by name."""
+    """Return the bookings of some days, when no resource is open, and the closures by name."""
     require_permission(request, "see", Booking)
-    context, asked = context_of(request), request.query_params
+    context, query = context_of(request), request.query_params
     database, zone, now = context.database, context.zone, context.now()
-    since, until = (parse_day(asked.get(name, ""), zone) for name in ("start", "end"))
+    since, until = (parse_day(query.get(name, ""), zone) for name in ("start", "end"))
     if not timedelta() < until - since <= timedelta(days=MAX_DAYS):
         raise HTTPException(400, f"A calendar shows between one and {MAX_DAYS} days.")
-    wanted = CalendarFilter(
-        parse_optional_id(asked.get("resource")), parse_optional_id(asked.get("service")), asked.get("cancelled") == "1"
+    shown = CalendarFilter(
+        parse_optional_id(query.get("resource")), parse_optional_id(query.get("service")), query.get("cancelled") == "1"
     )
-    visits = await calendar.bookings_in_range(database, wanted, since=since, until=until, now=now)
-    places = (
-        [wanted.resource_id] if wanted.resource_id else [place["id"] for place in await calendar.resources(database)]
-    )
-    opens = await availability.open_times(database, places, since=since, until=until)
+    visits = await calendar.bookings_in_range(database, shown, since=since, until=until, now=now)
+    resource_ids = [resource["id"] for resource in await calendar.resources(database)]
+    resource_ids = [shown.resource_id] if shown.resource_id else resource_ids
+    open_times = await availability.open_times(database, resource_ids, since=since, until=until)
     is_too_much = len(visits) > calendar.MAX_BOOKINGS
-    told = {
+    closures = await calendar.closures(database, since=since, until=until, resource_id=shown.resource_id)
+    payload = {
         "visits": [] if is_too_much else [visit_as_dict(visit, zone) for visit in visits],
-        "shut": [*closed_times(opens, places, since, until, zone)],
-        "shut_everywhere": [wall_times(gap, zone) for gap in gaps(opens, since, until)],
+        "shut": [*closed_times(open_times, resource_ids, since, until, zone)],
+        "shut_everywhere": [wall_times(gap, zone) for gap in gaps(open_times, since, until)],
         "closures": [
-            {"id": one["id"], "resource_id": one["resource_id"], "reason": one["reason"], **wall_times(one, zone)}
-            for one in await calendar.closures(database, since=since, until=until, resource_id=wanted.resource_id)
+            {**{name: closure[name] for name in ("id", "resource_id", "reason")}, **wall_times(closure, zone)}
+            for closure in closures
         ],
         "sentence": TOO_MANY_BOOKINGS if is_too_much else "",
         "now": wall_clock.to_wall_clock(now, zone),
         "offset": wall_clock.utc_offset(now, zone),
     }
-    return JSONResponse(told)
+    return JSONResponse(payload)
 
 
 TOO_MANY_BOOKINGS = (
@@ -70,7 +71,7 @@ TOO_MANY_BOOKINGS = (
 
 
 def parse_day(text: str, zone: ZoneInfo) -> datetime:
-    """Read where a range begins or ends: the beginning of a day."""
+    """Return the beginning of a day, where a range starts or ends."""
     try:
         return times.start_of_day(datetime.fromisoformat(text).date(), zone)
     except (ValueError, no.Refusal):
@@ -82,20 +83,20 @@ def parse_optional_id(text: str | None) -> int | None:
 
 
 def wall_times(row: Row, zone: ZoneInfo) -> dict[str, str]:
-    """Give both ends of something by the clock on the wall."""
+    """Return both ends of a row by the clock on the wall."""
     start, end = wall_clock.wall_span(row["start_time"], row["end_time"], zone)
     return {"start": start, "end": end}
 
 
-def visit_as_dict(visit: Row, zone: ZoneInfo) -> dict[str, Any]:
-    """Give a visit as the calendar takes it: by the clock on the wall, with the exact moments beside."""
+def visit_as_dict(visit: Row, zone: ZoneInfo) -> dict[str, object]:
+    """Return a booking as the calendar takes it: by the clock on the wall, with the exact times beside."""
     start, end = (visit[name].astimezone(zone) for name in ("start_time", "end_time"))
     is_odd = (
         wall_clock.is_ambiguous(start, zone)
         or wall_clock.is_ambiguous(end, zone)
         or start.utcoffset() != end.utcoffset()
     )
-    spelled = "%H:%M %Z" if is_odd else "%H:%M"
+    time_format = "%H:%M %Z" if is_odd else "%H:%M"
     is_hold = visit["status"] == Status.PENDING and visit["expires_at"] is not None
     return {
         **wall_times(visit, zone),
@@ -103,7 +104,7 @@ def visit_as_dict(visit: Row, zone: ZoneInfo) -> dict[str, Any]:
         "resource_id": visit["resource_id"],
         "starts_at": visit["start_time"].isoformat(),
         "ends_at": visit["end_time"].isoformat(),
-        "times": f"{start:{spelled}} – {end:{spelled}}",
+        "times": f"{start:{time_format}} – {end:{time_format}}",
         "status": visit["status"],
         "is_hold": is_hold,
         "words": f"Hold until {visit['expires_at'].astimezone(zone):%H:%M}" if is_hold else humanize(visit["status"]),
@@ -114,26 +115,26 @@ def visit_as_dict(visit: Row, zone: ZoneInfo) -> dict[str, Any]:
 
 def closed_times(
     open_times: list[Row], resource_ids: list[int], since: datetime, until: datetime, zone: ZoneInfo
-) -> Iterable[dict[str, Any]]:
-    """Give when each resource does not serve: what its open times leave of the whole."""
-    for place in resource_ids:
-        for gap in gaps([one for one in open_times if one["resource_id"] == place], since, until):
-            yield {"resource_id": place, **wall_times(gap, zone)}
+) -> Iterable[dict[str, object]]:
+    """Yield when each resource is closed: what its open times leave of the whole."""
+    for resource_id in resource_ids:
+        for gap in gaps([row for row in open_times if row["resource_id"] == resource_id], since, until):
+            yield {"resource_id": resource_id, **wall_times(gap, zone)}
 
 
 def gaps(open_times: list[Row], since: datetime, until: datetime) -> Iterable[Row]:
-    """Give the times in which nobody of these is open."""
+    """Yield the times that none of these open times covers."""
     end = since
-    for one in sorted(open_times, key=lambda one: one["start_time"]):
-        if end < one["start_time"]:
-            yield {"start_time": end, "end_time": one["start_time"]}
-        end = max(end, one["end_time"])
+    for row in sorted(open_times, key=lambda row: row["start_time"]):
+        if end < row["start_time"]:
+            yield {"start_time": end, "end_time": row["start_time"]}
+        end = max(end, row["end_time"])
     if end < until:
         yield {"start_time": end, "end_time": until}
 
 
 async def get_visit(request: Request) -> Response:
-    """Give one visit with what can be done to it; an act that cannot be says why."""
+    """Return one booking with its acts; an act that is not allowed comes with the refusal."""
     require_permission(request, "see", Booking)
     context = context_of(request)
     (visit,) = await calendar.bookings_by_id(context.database, [parse_id(request.path_params["pk"])]) or (None,)
@@ -153,8 +154,9 @@ def format_when(moment: datetime, zone: ZoneInfo) -> str:
 
 
 def available_actions(request: Request, visit: Row) -> list[dict[str, str]]:
-    """Give each act on a booking, with the refusal it would meet."""
-    if not permissions.has_permission(request.state.actor, "change", Booking):
+    """Return each act on a booking, with the refusal that it would meet."""
+    actor = page_state(request).actor
+    if not permissions.has_permission(actor, "change", Booking):
         return []
     booking = Booking(**{name: visit[name] for name in ("id", "user_id", "status", "expires_at", "start_time")})
     return [
@@ -162,15 +164,27 @@ def available_actions(request: Request, visit: Row) -> list[dict[str, str]]:
             "name": slug(act),
             "label": ACTION_TEXTS[status].label,
             "question": ACTION_TEXTS[status].question_one,
-            "refusal": str(lifecycle.refusal_for_status(booking, status, by=request.state.actor) or ""),
+            "refusal": str(lifecycle.refusal_for_status(booking, status, by=actor) or ""),
         }
         for status, act in acts.STATUS_ACTS.items()
     ]
 
 
-async def stream(request: Request, change_feed: ChangeFeed, is_signed_in: event_stream.IsSignedIn) -> Response:
-    """Tell what changes, as it does."""
+async def stream(request: Request) -> Response:
+    """Stream what changes, as it does."""
     require_permission(request, "see", Booking)
-    serialize = partial(visit_as_dict, zone=context_of(request).zone)
-    parts = event_stream.stream_messages(request, change_feed, serialize, is_signed_in=is_signed_in)
-    return StreamingResponse(parts, media_type="text/event-stream", headers=event_stream.STREAM_HEADERS)
+    context = context_of(request)
+    messages = event_stream.stream_messages(
+        request,
+        context.change_feed,
+        partial(visit_as_dict, zone=context.zone),
+        is_signed_in=partial(is_signed_in, request),
+    )
+    return StreamingResponse(messages, media_type="text/event-stream", headers=event_stream.STREAM_HEADERS)
+
+
+PAGES = [
+    CustomPage("/calendar/feed", "calendar-feed", get_calendar, client=Client.SCRIPT),
+    CustomPage("/calendar/visit/{pk}", "calendar-visit", get_visit, client=Client.SCRIPT),
+    CustomPage("/calendar/stream", "calendar-stream", stream, client=Client.POLLING_SCRIPT),
+]

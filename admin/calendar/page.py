@@ -1,6 +1,4 @@
-"""The calendar's page, and what there is to choose from on it."""
-
-from typing import Any
+"""The calendar's page, with the resources and services to choose from."""
 
 from sqladmin import BaseView, expose
 from starlette.requests import Request
@@ -8,6 +6,7 @@ from starlette.responses import Response
 
 from admin.calendar import wall_clock
 from admin.framework.context import context_of
+from admin.framework.page_state import page_state
 from admin.framework.permissions import require_permission
 from bookit.policy import permissions
 from bookit.reports import calendar
@@ -15,37 +14,35 @@ from bookit.schema.tables import Booking, User
 
 
 class CalendarPage(BaseView):
-    """The calendar's page; its place in the menu comes first."""
+    """The calendar's page. It is a view of SQLAdmin's so that it stands in the menu among the tables."""
 
     category, icon, name = "Desk", "fa-solid fa-calendar-days", "Calendar"
 
     def is_accessible(self, request: Request) -> bool:
-        """Show it to whoever may see bookings."""
-        return permissions.has_permission(request.state.actor, "see", Booking)
+        """Return whether the user may see bookings."""
+        return permissions.has_permission(page_state(request).actor, "see", Booking)
 
     is_visible = is_accessible
 
     @expose("/calendar", methods=["GET"], identity="calendar")
     async def page(self, request: Request) -> Response:
-        """Show the page; its script asks for what is in it."""
-        answer: Response = await show(request, self.templates)
-        return answer
+        """Return the page; its script asks for the bookings."""
+        return await render_calendar(request)
 
 
-async def show(request: Request, templates: Any) -> Response:
-    """Give the page, with what there is to choose from."""
+async def render_calendar(request: Request) -> Response:
+    """Return the page, with what the user may do on it."""
     require_permission(request, "see", Booking)
-    context = context_of(request)
-    database, zone, now = context.database, context.zone, context.now()
-    told = {
-        "places": await calendar.resources(database),
-        "offers": await calendar.services(database),
+    context, actor = context_of(request), page_state(request).actor
+    zone, now = context.zone, context.now()
+    values = {
+        "places": await calendar.resources(context.database),
+        "offers": await calendar.services(context.database),
         "zone": zone.key,
         "now": wall_clock.to_wall_clock(now, zone),
         "offset": wall_clock.utc_offset(now, zone),
-        "may_book": permissions.has_permission(request.state.actor, "create", Booking),
-        "may_change": permissions.has_permission(request.state.actor, "change", Booking),
-        "may_add_people": permissions.has_permission(request.state.actor, "create", User),
+        "may_book": permissions.has_permission(actor, "create", Booking),
+        "may_change": permissions.has_permission(actor, "change", Booking),
+        "may_add_people": permissions.has_permission(actor, "create", User),
     }
-    answer: Response = await templates.TemplateResponse(request, "sqladmin/calendar.html", told)
-    return answer
+    return await context.render(request, "calendar.html", values)

@@ -1,31 +1,39 @@
-"""What all pages of one application share: its database, its zone and its clock."""
+"""What all pages of one application share: its database, its zone, its clock and its templates."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqladmin import Admin
+from sqladmin import Admin, ModelView
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.sql.expression import Executable
 from starlette.requests import Request
 from starlette.responses import Response
 
+from admin.framework.types import ResultRows
+from bookit.change_feed import ChangeFeed
 from bookit.db.pool import Database
+from bookit.schema.tables import table_of
 from bookit.settings import Settings
 
 
 @dataclass(frozen=True)
 class AdminContext:
-    """The parts of one application, each read from ``app.state`` whenever a page needs it.
+    """The parts of one application. Each is read from ``app.state`` whenever a page needs it.
 
     So two applications in one process share nothing, and a part that is replaced in ``app.state`` counts from then on.
-    A database that is put there must be another pool of the same PostgreSQL database: SQLAdmin reads through an engine
-    of its own.
+    A database that is put there must be another pool of the same PostgreSQL database: lists are read through
+    ``session_maker``, which has an engine of its own.
     """
 
     site: Admin
+    session_maker: async_sessionmaker[AsyncSession]
 
     @property
     def database(self) -> Database:
-        """The database that every write goes through."""
+        """The database: pages of our own read it, and everything is written to it."""
         database: Database = self.site.app.state.database
         return database
 
@@ -40,18 +48,49 @@ class AdminContext:
         """The time zone of the business."""
         return self.settings.zone
 
-    @property
-    def today(self) -> date:
-        """The day that it is where the business is."""
-        return self.now().astimezone(self.zone).date()
-
     def now(self) -> datetime:
         """Return the time by the application's clock."""
         now: datetime = self.site.app.state.clock()
         return now
 
+    @property
+    def today(self) -> date:
+        """The day that it is where the business is."""
+        return self.now().astimezone(self.zone).date()
+
+    @property
+    def change_feed(self) -> ChangeFeed:
+        """The change feed of the database, which its first subscriber opens."""
+        state = self.site.app.state
+        feed: ChangeFeed | None = getattr(state, "change_feed", None)
+        if feed is None or feed.database is not self.database:
+            self.close_streams()
+            feed = state.change_feed = ChangeFeed(self.database)
+        return feed
+
+    def close_streams(self) -> None:
+        """End every stream of changes, so that the server can stop."""
+        feed: ChangeFeed | None = getattr(self.site.app.state, "change_feed", None)
+        if feed is not None:
+            feed.close()
+
+    @property
+    def views(self) -> Mapping[str, ModelView]:
+        """The list view of each table, by the table's name."""
+        return {table_of(view.model).name: view for view in self.site.views if isinstance(view, ModelView)}
+
+    async def fetch_rows(self, statement: Executable) -> ResultRows:
+        """Run a statement that reads, and return its rows."""
+        async with self.session_maker(expire_on_commit=False) as session:
+            return (await session.execute(statement)).all()
+
+    async def fetch_scalars(self, statement: Executable) -> Sequence[Any]:
+        """Run a statement that reads, and return the first column of its rows, such as entities, each once."""
+        async with self.session_maker(expire_on_commit=False) as session:
+            return (await session.execute(statement)).scalars().unique().all()
+
     async def render(
-        self, request: Request, template: str, context: dict[str, object], *, status_code: int = 200
+        self, request: Request, template: str, context: dict[str, Any], *, status_code: int = 200
     ) -> Response:
         """Return a page made from one of our templates."""
         return await self.site.templates.TemplateResponse(request, f"sqladmin/{template}", context, status_code)
@@ -61,3 +100,8 @@ def context_of(request: Request) -> AdminContext:
     """Return the context of the application that answers this request."""
     context: AdminContext = request.app.state.admin_context
     return context
+
+
+def request_id_of(request: Request) -> str:
+    """Return the id by which the log and the history know this request."""
+    return str(request.scope.get("request_id", ""))

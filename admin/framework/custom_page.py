@@ -1,29 +1,33 @@
-"""Pages of our own beside SQLAdmin's: each says where it is and what answers there."""
+"""Pages of our own beside SQLAdmin's: each says where it is, what answers there, and who asks for it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from inspect import signature
-from typing import Any
+from enum import Enum, auto
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Client(Enum):
+    """What sends the requests of a page. It decides what a visitor is answered, and whether the session goes on."""
+
+    BROWSER = auto()  # A visitor is sent to the page to sign in.
+    SCRIPT = auto()  # A visitor is answered 401 and a sentence.
+    POLLING_SCRIPT = auto()  # As SCRIPT; and since nobody need be at the desk, the session does not go on.
+
 
 @dataclass(frozen=True)
 class CustomPage:
-    """A page that whoever is signed in may ask for. What they may see or do there, its answer decides.
+    """A page for users who have signed in. What they may see or do there, its handler decides.
 
-    ``answer`` takes the request and, by these names, whichever it needs of ``database``, ``templates``, ``view`` (the
-    page of bookings), ``zone`` and ``now``. ``menu`` is its entry of the menu, with its icon.
+    ``menu`` is its entry of the menu, with its icon.
     """
 
     path: str
     name: str
-    handler: Callable[..., Awaitable[Response]]
+    handler: Handler
     methods: tuple[str, ...] = ("GET",)
     menu: tuple[str, str] | None = None
-
-    async def respond(self, request: Request, **available: Any) -> Response:
-        """Answer a request, with what the answer needs of what is offered."""
-        needed = signature(self.handler).parameters
-        return await self.handler(request, **{name: value for name, value in available.items() if name in needed})
+    client: Client = Client.BROWSER

@@ -11,7 +11,6 @@ from starlette.requests import Request
 from admin.framework.context import AdminContext, context_of
 from admin.framework.formatting import humanize
 from admin.framework.parsing import parse_id
-from admin.framework.table_view import TableView
 from admin.framework.types import Column, Statement
 from bookit import refusals as no
 from bookit.policy import times
@@ -38,7 +37,7 @@ class ListFilter(ABC):
         return "" if value == ALL else value
 
     @abstractmethod
-    async def lookups(self, request: Request, view: TableView) -> Choices:
+    async def lookups(self, request: Request) -> Choices:
         """Return what can be chosen."""
 
     @abstractmethod
@@ -53,9 +52,9 @@ class ChoiceFilter(ListFilter):
         super().__init__(column, title)
         self.choices = choices
 
-    async def lookups(self, request: Request, view: TableView) -> Choices:
+    async def lookups(self, request: Request) -> Choices:
         """Return the choices."""
-        del request, view
+        del request
         return [(choice.value, humanize(choice.value)) for choice in self.choices]
 
     def apply(self, statement: Statement, value: str, context: AdminContext) -> Statement:
@@ -67,9 +66,9 @@ class ChoiceFilter(ListFilter):
 class YesNoFilter(ListFilter):
     """Yes or no."""
 
-    async def lookups(self, request: Request, view: TableView) -> Choices:
+    async def lookups(self, request: Request) -> Choices:
         """Return both."""
-        del request, view
+        del request
         return [("yes", "Yes"), ("no", "No")]
 
     def apply(self, statement: Statement, value: str, context: AdminContext) -> Statement:
@@ -90,10 +89,9 @@ class RowFilter(ListFilter):
         self.label_column = table_of(table).c[name_column]
         self.id_column = table_of(table).c.id
 
-    async def lookups(self, request: Request, view: TableView) -> Choices:
+    async def lookups(self, request: Request) -> Choices:
         """Return the rows by name, and one more than are shown, so that the page can say that there are more."""
-        del request
-        rows = await view.fetch_rows(
+        rows = await context_of(request).fetch_rows(
             select(self.id_column, self.label_column)
             .order_by(self.label_column, self.id_column)
             .limit(self.max_choices + 1)
@@ -127,9 +125,8 @@ class DayFilter(ListFilter):
         """Return the days that are shown: from today on where the URL asks for none."""
         return f"{context_of(request).today}.." if self.hides_past(request) else super().value(request)
 
-    async def lookups(self, request: Request, view: TableView) -> Choices:
+    async def lookups(self, request: Request) -> Choices:
         """Return the days that are asked for most."""
-        del view
         today = context_of(request).today
         monday = today - timedelta(days=today.weekday())
         return [

@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
+from sqlmodel import SQLModel
 
 from bookit import refusals as no
 from bookit.policy import lifecycle
@@ -27,17 +28,17 @@ def humanize(value: str) -> str:
     return lifecycle.format_status(value).capitalize()
 
 
-def format_enum(row: Any, column: str) -> str:
+def format_enum(row: object, column: str) -> str:
     """Show a word of a row."""
     return humanize(getattr(row, column))
 
 
-def format_weekday(row: Any, column: str) -> str:
+def format_weekday(row: object, column: str) -> str:
     """Show a weekday, 1 to 7, by its name."""
     return WEEKDAYS[getattr(row, column)]
 
 
-def format_status(row: Any, column: str) -> Markup:
+def format_status(row: object, column: str) -> Markup:
     """Show a row's status."""
     return status_badge(getattr(row, column))
 
@@ -47,7 +48,7 @@ def status_badge(status: str) -> Markup:
     return Markup('<span class="badge bg-{}-lt">{}</span>').format(STATUS_COLOURS[Status(status)], humanize(status))
 
 
-def full_label(row: Any) -> str:
+def full_label(row: SQLModel) -> str:
     """Name a row so that it cannot be taken for another: people by their e-mail too, services by their length."""
     said = [str(row)]
     if isinstance(row, User):
@@ -83,7 +84,10 @@ def format_short_time(zone: ZoneInfo, year: int, value: datetime) -> Markup:
     return Markup('<time datetime="{}">{}, {:%H:%M}</time>').format(value.isoformat(), day, local)
 
 
-def type_formatters(zone: Callable[[], ZoneInfo]) -> Mapping[type, Callable[[Any], Any]]:
+TypeFormatters = Mapping[type, Callable[[Any], str]]  # each takes values of its type
+
+
+def type_formatters(zone: Callable[[], ZoneInfo]) -> TypeFormatters:
     """Return how values of each type are written; times in the zone of the moment."""
     return {
         type(None): lambda _: "–",

@@ -1,77 +1,78 @@
 """Rows of other tables in a form: looked up by a part of a name, and never loaded whole."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from markupsafe import Markup
+from sqladmin import ModelView
 from sqladmin.ajax import QueryAjaxModelLoader
 from sqladmin.fields import AjaxSelectField, AjaxSelectMultipleField
 from sqlalchemy import select
+from sqlmodel import SQLModel
 from starlette.requests import Request
-from wtforms import ValidationError
+from wtforms import Field, Form, ValidationError
 from wtforms.widgets import html_params
 
 from admin.framework.formatting import full_label
-from admin.framework.list_pages import make_prefix_filter
+from admin.framework.list_pages import ListView, make_prefix_filter
 from admin.framework.parsing import parse_id
-from bookit.schema.tables import User, table_of
+from bookit.schema.tables import User, id_of, table_of
 
-MATCH_ALL = "%"  # What is typed is escaped, so only nothing at all is this.
-USER_LOOKUP = {"fields": ("name", "email"), "order_by": "name", "where": make_prefix_filter(User.name, User.email)}
+MATCH_ALL = "%"  # What is typed is escaped, so only an empty term is this.
+USERS = table_of(User).c
+USER_LOOKUP = {"fields": ("name", "email"), "order_by": "name", "where": make_prefix_filter(USERS.name, USERS.email)}
 SERVICE_LOOKUP = {"fields": ("title",), "order_by": "title", "few": True}
 RESOURCE_LOOKUP = {"fields": ("name",), "order_by": "name", "few": True}
 
 
 class LookupLoader(QueryAjaxModelLoader):
-    """Finds rows by a part of what they are called, and names them in full.
+    """Finds rows by a part of their name, and labels them in full.
 
-    Where there are ``few``, the first ones are shown before anything is typed.
+    Of ``few`` rows, the first ones are offered before anything is typed.
     """
 
-    def __init__(self, name: str, model: type, view: Any, **options: Any) -> None:
-        super().__init__(name, model, view, **options)
+    def __init__(self, name: str, model: type[SQLModel], model_admin: ModelView, **options: object) -> None:
+        super().__init__(name, model, model_admin, **options)
         self.is_preloaded = bool(options.get("few"))
 
-    def format(self, model: Any) -> dict[str, Any]:
-        """Give the number and the words of a choice."""
-        return {"id": str(model.id), "text": full_label(model)}
+    def format(self, model: Any) -> dict[str, str]:
+        """Return the id and the label of a row."""
+        return {"id": str(id_of(model)), "text": full_label(model)}
 
-    async def get_list(self, request: Request, term: str) -> list[Any]:
-        """Find the rows with this in their names; of many rows, none as long as nothing is typed."""
+    async def get_list(self, request: Request, term: str) -> list[SQLModel]:
+        """Return the rows that match a term; of many rows, none as long as nothing is typed."""
         return [] if term == MATCH_ALL and not self.is_preloaded else await super().get_list(request, term)
 
-    async def load_rows(self, values: Sequence[object]) -> list[Any]:
-        """Give the rows that are chosen, be they rows already or numbers that were sent."""
-        sent = [parse_id(value) for value in values if isinstance(value, str)]
-        found = [value for value in values if not isinstance(value, str)]
-        if sent:
-            table = table_of(self.model).c
-            found += await self.model_admin._run_query(  # noqa: SLF001 -- as SQLAdmin's own loader does
-                select(self.model).where(table.id.in_(sent)).order_by(table.id)
-            )
-        return found
+    async def load_rows(self, values: Sequence[object]) -> list[SQLModel]:
+        """Return the rows of a field's values, which are rows, or ids as a form sends them."""
+        rows = [value for value in values if isinstance(value, SQLModel)]
+        ids = [parse_id(value) for value in values if isinstance(value, str)]
+        if ids:
+            columns, context = table_of(self.model).c, cast("ListView", self.model_admin).context
+            rows += await context.fetch_scalars(select(self.model).where(columns.id.in_(ids)).order_by(columns.id))
+        return rows
 
 
 class LookupWidget:
-    """A select with what is chosen in it, so that a form sends it even where no script runs."""
+    """A select whose chosen options are in the page, so that a form sends them even where no script runs."""
 
     def __init__(self, *, is_multiple: bool = False) -> None:
         self.is_multiple = is_multiple
 
-    async def __call__(self, field: Any, **kwargs: Any) -> Markup:
-        """Draw it; SQLAdmin's script makes it a box to type in."""
-        chosen = [value for value in (field.data if self.is_multiple else [field.data]) if value]
-        more: dict[str, Any] = {"multiple": True} if self.is_multiple else {}
+    async def __call__(self, field: Field, **kwargs: object) -> Markup:
+        """Return its HTML; SQLAdmin's script makes it a box to type in."""
+        values = [value for value in (field.data if self.is_multiple else [field.data]) if value]
+        attributes: dict[str, object] = {"multiple": True} if self.is_multiple else {}
         if not self.is_multiple and field.allow_blank:
-            more["data-allow-blank"] = "1"
+            attributes["data-allow-blank"] = "1"
         if field.loader.is_preloaded:
-            more["data-minimum-input-length"] = "0"
+            attributes["data-minimum-input-length"] = "0"
         if field.flags.required:
-            more["aria-required"] = "true"
-        drawn = html_params(id=field.id, name=field.name, data_role="select2-ajax", **(more | kwargs))
-        named = [field.loader.format(row) for row in await field.loader.load_rows(chosen)]
-        options = [Markup('<option value="{id}" selected>{text}</option>').format(**one) for one in named]
-        return Markup("<select {}>{}</select>").format(Markup(drawn), Markup().join(options))  # noqa: S704 -- WTForms escaped it
+            attributes["aria-required"] = "true"
+        html = html_params(id=field.id, name=field.name, data_role="select2-ajax", **(attributes | kwargs))
+        choices = [field.loader.format(row) for row in await field.loader.load_rows(values)]
+        options = [Markup('<option value="{id}" selected>{text}</option>').format(**choice) for choice in choices]
+        return Markup("<select {}>{}</select>").format(Markup(html), Markup().join(options))  # noqa: S704 -- WTForms escaped it
 
 
 class LookupField(AjaxSelectField):
@@ -83,8 +84,8 @@ class LookupField(AjaxSelectField):
         super().__init__(*args, **kwargs)
         self.flags.required = not self.allow_blank
 
-    def pre_validate(self, form: Any) -> None:
-        """Refuse none where one is needed."""
+    def pre_validate(self, form: Form) -> None:
+        """Refuse an empty field where a row is required."""
         del form
         if not (self.allow_blank or self.data):
             raise ValidationError("Choose one.")

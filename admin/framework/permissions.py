@@ -1,14 +1,13 @@
-"""What ``policy.may`` says, in SQLAdmin's words: shown and enforced by the same line."""
-
-from typing import Any
+"""SQLAdmin's permissions, answered by ``policy.permissions``: what is shown and what is allowed, by the same line."""
 
 from sqladmin.authorization import AuthorizationBackend
 from sqlmodel import SQLModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from admin.framework.page_state import page_state
 from bookit.policy import permissions
-from bookit.policy.permissions import Actor, Verb
+from bookit.policy.permissions import Verb
 
 VERBS: dict[str, Verb] = {
     "list": "see",
@@ -21,22 +20,27 @@ VERBS: dict[str, Verb] = {
 
 
 class Permissions(AuthorizationBackend):
-    """Asks ``policy.may`` for each page, button and row."""
+    """Answers for each page, button and row."""
 
     def __init__(self) -> None:
         self.tables: dict[str, type[SQLModel]] = {}
 
-    def has_permission(self, request: Request, identity: str, action: str, obj: Any = None) -> bool:
-        """Whether this person may do this; an act of a row counts as a change of it."""
+    def has_permission(self, request: Request, identity: str, action: str, obj: object = None) -> bool:
+        """Return whether the user may do this; an action on a row counts as a change of it."""
         del obj
-        actor: Actor | None = getattr(request.state, "actor", None)
-        table = self.tables.get(identity)
-        if actor is None or table is None or action == "import":
+        page, table = page_state(request), self.tables.get(identity)
+        if page.user is None or table is None or action == "import":
             return False
-        return permissions.has_permission(actor, VERBS.get(str(action), "change"), table)
+        return permissions.has_permission(page.actor, VERBS.get(str(action), "change"), table)
 
 
 def require_permission(request: Request, verb: Verb, table: type[SQLModel]) -> None:
-    """Turn away whoever may not do this to rows of this table."""
-    if not permissions.has_permission(request.state.actor, verb, table):
+    """Raise 403 where the user may not do this to rows of this table."""
+    if not permissions.has_permission(page_state(request).actor, verb, table):
+        raise HTTPException(403)
+
+
+def require_reports(request: Request) -> None:
+    """Raise 403 where the user may not see reports."""
+    if not permissions.may_see_reports(page_state(request).actor):
         raise HTTPException(403)

@@ -1,10 +1,15 @@
-"""Names for what SQLAlchemy, WTForms and SQLAdmin leave without a type."""
+"""Names for what SQLAlchemy leaves without a type."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import sqlalchemy
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
+Values: TypeAlias = dict[str, Any]  # of columns or fields, by name
 Column: TypeAlias = sqlalchemy.Column[Any]
-Statement: TypeAlias = sqlalchemy.Select[Any]
-ResultRows: TypeAlias = Sequence[sqlalchemy.Row[Any]]  # of a statement, each with its columns as attributes
+Columns: TypeAlias = ReadOnlyColumnCollection[str, Any]
+Statement: TypeAlias = sqlalchemy.Select[*tuple[Any, ...]]
+ResultRow: TypeAlias = sqlalchemy.Row[*tuple[Any, ...]]  # with its columns as attributes
+ResultRows: TypeAlias = Sequence[ResultRow]
+ColumnFormatters: TypeAlias = dict[Any, Any]  # as SQLAdmin takes them

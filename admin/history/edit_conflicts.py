@@ -1,89 +1,84 @@
-"""Both versions of a row that somebody changed while somebody else was editing it."""
+"""Both versions of a row that one person changed while another was editing it."""
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import select
+from sqlmodel import SQLModel
 from starlette.requests import Request
 from wtforms import PasswordField
 
-from admin.framework.forms import current_form
-from admin.history import formatter
-from bookit.schema.tables import table_of
+from admin.framework.context import context_of, request_id_of
+from admin.framework.page_state import page_state
+from admin.history.formatter import MAX_EVENTS, SECRET_COLUMNS, EventFormatter, EventText, load_row_events
+from bookit.schema.tables import id_of, table_of
 
 log = logging.getLogger("bookit.admin")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A field that is not what was typed, and who made it so, if somebody did while it was edited."""
+    """A field whose submitted value is not the current one, and the event that changed it since, if one did."""
 
     label: str
-    submitted: Any
-    current: Any
-    last_change: formatter.EventText | None
+    submitted: str
+    current: str
+    last_change: EventText | None
 
 
 @dataclass(frozen=True)
 class EditConflict:
-    """What was typed against what there is, and what happened meanwhile."""
+    """What was submitted against the current row, and the events in between."""
 
     differences: list[Difference]
-    events: list[formatter.EventText]
+    events: list[EventText]
     must_retype_password: bool
 
 
 async def show_conflict(
-    view: Any, request: Request, row_id: int, submitted: Mapping[str, Any], *, base_version: int
+    request: Request, table: type[SQLModel], row_id: int, submitted: Mapping[str, object], *, base_version: int
 ) -> None:
-    """Have the page show both versions, and its form save on top of the newer one if it is sent again.
+    """Show both versions on the page; its form, sent again, is saved on top of the newer one.
 
-    ``seen`` is the version that was edited; each change counted one up since. Where both cannot be shown, the form
-    stays refused.
+    ``base_version`` is the version that was edited. Where both cannot be shown, the form stays refused.
     """
-    form: Any = current_form.get()
+    page = page_state(request)
     try:
-        rows = await view.fetch_rows(select(view.model).where(table_of(view.model).c.id == row_id))
-        if not rows or form is None:
+        is_row = table_of(table).c.id == row_id
+        rows = await context_of(request).fetch_scalars(select(table).where(is_row))
+        if not rows or page.form is None:
             return
-        row = rows[0][0]
-        request.state.both_versions = await compare_versions(view, request, row, submitted, base_version=base_version)
-        form["version"].data = row.version
+        page.edit_conflict = await compare_versions(request, rows[0], submitted, base_version=base_version)
+        page.form["version"].data = rows[0].version
     except Exception:
-        log.exception("unhandled error", extra={"request_id": request.scope.get("request_id")})
+        log.exception("unhandled error", extra={"request_id": request_id_of(request)})
 
 
 async def compare_versions(
-    view: Any, request: Request, row: Any, submitted: Mapping[str, Any], *, base_version: int
+    request: Request, row: SQLModel, submitted: Mapping[str, object], *, base_version: int
 ) -> EditConflict:
-    """Compare what was typed with a row as it is now."""
-    since = (
-        min(row.version - base_version, formatter.MAX_EVENTS)
-        if 0 < base_version < row.version
-        else formatter.MAX_EVENTS
-    )
-    events = [
-        event for event in await formatter.load_row_events(view, row.id, limit=since) if event.action == "changed"
-    ]
-    names = {*view.model.model_fields} - formatter.SECRET_COLUMNS
+    """Compare what was submitted with a row as it is now. Each change since has counted its version up by one."""
+    table, fields, changes = table_of(type(row)).name, type(row).model_fields, getattr(row, "version", 0) - base_version
+    limit = min(changes, MAX_EVENTS) if base_version > 0 and changes > 0 else MAX_EVENTS
+    last_events = await load_row_events(context_of(request), type(row), id_of(row), limit=limit)
+    events = [event for event in last_events if event.action == "changed"]
+    names = {*fields} - SECRET_COLUMNS
     differing = {name: value for name, value in submitted.items() if name in names and value != getattr(row, name)}
-    table, teller = table_of(view.model).name, formatter.EventFormatter(view, request)
-    told = await teller.format_events(
-        events, extra_rows=[*teller.referenced_rows(table, differing), *teller.referenced_rows(table, vars(row))]
-    )
-    makers = {name: words for event, words in reversed([*zip(events, told, strict=True)]) for name in event.new or {}}
-    return EditConflict(
-        [
-            Difference(
-                view.model.model_fields[name].title,
-                teller.format_value(table, name, value),
-                teller.format_value(table, name, getattr(row, name)),
-                makers.get(name),
-            )
-            for name, value in differing.items()
-        ],
-        told,
-        must_retype_password=any(isinstance(field, PasswordField) and field.data for field in current_form.get() or []),
-    )
+    formatter = EventFormatter(request)
+    referenced = [*formatter.referenced_rows(table, differing), *formatter.referenced_rows(table, vars(row))]
+    texts = await formatter.format_events(events, extra_rows=referenced)
+    oldest_first = reversed([*zip(events, texts, strict=True)])
+    last_changes = {name: text for event, text in oldest_first for name in event.new or {}}
+    differences = [
+        Difference(
+            fields[name].title or name,
+            formatter.format_value(table, name, value),
+            formatter.format_value(table, name, getattr(row, name)),
+            last_changes.get(name),
+        )
+        for name, value in differing.items()
+    ]
+    form = page_state(request).form or ()
+    has_password = any(isinstance(field, PasswordField) and field.data for field in form)
+    return EditConflict(differences, texts, must_retype_password=has_password)

@@ -1,56 +1,76 @@
-"""The page of events: what happened to any row, in words; in the list, all that one request did is one entry."""
+"""The list of events: what happened to any row, in words. All that one request did is one entry."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
+from sqladmin.pagination import Pagination
 from starlette.requests import Request
 
 from admin.framework import list_pages
-from admin.framework.list_pages import MoreThan
+from admin.framework.list_pages import ListView, MoreThan
+from admin.framework.page_state import page_state
+from admin.framework.types import ColumnFormatters
 from admin.history import grouping
 from admin.history.formatter import EventFormatter, EventText
 from admin.history.grouping import GroupPart, RequestGroup
 from bookit.schema.tables import Event
 
+ColumnFormatter = Callable[[Event, str, Request], str]
+
 
 @dataclass(frozen=True)
 class RequestGroupText:
-    """All that one request did, as an entry of the list tells it."""
+    """All that one request did, in words."""
 
     actions: str
     rows: Markup
     details: Markup
 
 
-def make_column_formatter(attribute: str) -> Callable[[Any, str, Request], Any]:
-    """Show a part of an event in words."""
+@dataclass
+class EventTexts:
+    """What a page shows of events, by the id of each; an entry for several events by the id of its first."""
 
-    def show(event: Event, column: str, request: Request) -> Any:
+    groups: Mapping[int, RequestGroup] = field(default_factory=dict)
+    texts: Mapping[int, EventText] = field(default_factory=dict)
+    group_texts: Mapping[int, RequestGroupText] = field(default_factory=dict)
+
+
+def event_texts(request: Request) -> EventTexts:
+    """Return what this request's page shows of events."""
+    return page_state(request).part(EventTexts)
+
+
+def make_column_formatter(attribute: str) -> ColumnFormatter:
+    """Return a formatter that shows a part of an event's text."""
+
+    def format_column(event: Event, column: str, request: Request) -> str:
         del column
-        return getattr(request.scope["bookit.told"][event.id], attribute)
+        text: str = getattr(event_texts(request).texts[event.id], attribute)
+        return text
 
-    return show
-
-
-def make_group_formatter(
-    attribute: str, fallback: Callable[[Any, str, Request], Any]
-) -> Callable[[Any, str, Request], Any]:
-    """Show a part of all that a request did, where an entry is that; else what shows one event."""
-
-    def choose(event: Event, column: str, request: Request) -> Any:
-        folded: RequestGroupText | None = request.scope["bookit.folded"].get(event.id)
-        return getattr(folded, attribute) if folded else fallback(event, column, request)
-
-    return choose
+    return format_column
 
 
-def format_brief(event: Event, column: str, request: Request) -> Any:
-    """Show what changed and why; of a new or a deleted row, what changed would be all of it."""
+def make_group_formatter(attribute: str, fallback: ColumnFormatter) -> ColumnFormatter:
+    """Return a formatter that shows a part of a group's text; an event without a group is shown by ``fallback``."""
+
+    def format_column(event: Event, column: str, request: Request) -> str:
+        group = event_texts(request).group_texts.get(event.id)
+        if group is None:
+            return fallback(event, column, request)
+        text: str = getattr(group, attribute)
+        return text
+
+    return format_column
+
+
+def format_brief(event: Event, column: str, request: Request) -> Markup:
+    """Return what changed and why; of a new or a deleted row only why, since all of it changed."""
     del column
-    told: EventText = request.scope["bookit.told"][event.id]
-    return Markup("<div>{}{} {}</div>").format(format_changes(told), format_reason(told), told.act_link)
+    text = event_texts(request).texts[event.id]
+    return Markup("<div>{}{} {}</div>").format(format_changes(text), format_reason(text), text.act_link)
 
 
 def format_changes(text: EventText) -> Markup:
@@ -61,21 +81,21 @@ def format_reason(text: EventText) -> Markup:
     return Markup("<q>{}</q>").format(text.reason) if text.reason else Markup()
 
 
-def format_request_id(event: Event, column: str, request: Request) -> Any:
-    """Show the number of a request, and a way to what else it changed."""
+def format_request_id(event: Event, column: str, request: Request) -> Markup:
+    """Return the id of a request, and a link to what else it changed."""
     del column
-    told: EventText = request.scope["bookit.told"][event.id]
-    return Markup("<span>{} {}</span>").format(event.request_id or "–", told.act_link)
+    text = event_texts(request).texts[event.id]
+    return Markup("<span>{} {}</span>").format(event.request_id or "–", text.act_link)
 
 
-DETAIL_FORMATTERS: dict[Any, Any] = {
+DETAIL_FORMATTERS: ColumnFormatters = {
     "actor": make_column_formatter("actor"),
     "door": make_column_formatter("door"),
     "row_id": make_column_formatter("row"),
     "changes": make_column_formatter("changes_html"),
     "request_id": format_request_id,
 }
-LIST_FORMATTERS: dict[Any, Any] = {
+LIST_FORMATTERS: ColumnFormatters = {
     **DETAIL_FORMATTERS,
     "action": make_group_formatter("actions", lambda event, *_: event.action),
     "row_id": make_group_formatter("rows", DETAIL_FORMATTERS["row_id"]),
@@ -83,88 +103,83 @@ LIST_FORMATTERS: dict[Any, Any] = {
 }
 
 
-class FormatsEvents:
-    """Has a page of events tell them in words rather than show them as they are kept."""
+class EventListView(ListView):
+    """A list of events in words."""
 
     def __init__(self) -> None:
-        """Give what is no column its label."""
         super().__init__()
-        labels: dict[str, str] = vars(self)["_column_labels"]
-        labels["changes"] = "What changed"
+        self._column_labels["changes"] = "What changed"  # which is no column
 
     async def count_and_page_ids(self, request: Request, *, size: int, offset: int) -> tuple[int, Sequence[int]]:
-        """Count the entries of the list, and give the first row of each on a page."""
-        page: Any = self
-        is_down = page.get_sorting(request)[0][1]
-        statement, _ = await page.filtered_query(request)
-        found = await page.fetch_rows(
-            grouping.select_groups(statement, is_descending=is_down, size=size, offset=offset)
+        """Return how many entries the list has, and the id of the first event of each entry on a page."""
+        is_descending = self.get_sorting(request)[0][1]
+        statement, _ = await self.filtered_query(request)
+        rows = await self.context.fetch_rows(
+            grouping.select_groups(statement, is_descending=is_descending, size=size, offset=offset)
         )
-        folds = [RequestGroup(one.first, one.last, one.count, one.request_id) for one in found if one.first]
-        leading = [fold.last if is_down else fold.first for fold in folds]
-        request.scope["bookit.folds"] = {at: fold for at, fold in zip(leading, folds, strict=True) if fold.count > 1}
-        is_all = found[0].rows <= list_pages.MAX_COUNTED
-        return found[0].entries if is_all else MoreThan(found[0].entries), leading
+        groups = [RequestGroup(first, last, count, act) for *_, first, last, count, act in rows if first]
+        first_ids = [group.last if is_descending else group.first for group in groups]
+        event_texts(request).groups = {
+            first_id: group for first_id, group in zip(first_ids, groups, strict=True) if group.count > 1
+        }
+        is_complete = rows[0].rows <= list_pages.MAX_COUNTED
+        return rows[0].entries if is_complete else MoreThan(rows[0].entries), first_ids
 
-    async def list(self, request: Request) -> Any:
-        """List events, and look up whom and what they name."""
-        view: Any = super()
-        page = await view.list(request)
-        folds: Mapping[int, RequestGroup] = request.scope["bookit.folds"]
-        listed = await self.load_group_events(request, folds) if folds else []
-        await self.store_event_texts(request, page.rows, listed)
+    async def list(self, request: Request) -> Pagination:
+        """Return a page of events, and load what they name."""
+        page = await super().list(request)
+        groups = event_texts(request).groups
+        grouped_events = await self.load_group_events(request, groups) if groups else []
+        await self.store_event_texts(request, page.rows, grouped_events)
         return page
 
     async def load_group_events(self, request: Request, groups: Mapping[int, RequestGroup]) -> Sequence[Event]:
-        """Have entries of several rows know what they did, and give some of these rows."""
-        page: Any = self
-        by_first = {fold.first: fold for fold in groups.values()}
-        for first, *part in await page.fetch_rows(grouping.select_group_parts([*groups.values()])):
+        """Load what each group did, and the first of its events."""
+        by_first = {group.first: group for group in groups.values()}
+        for first, *part in await self.context.fetch_rows(grouping.select_group_parts([*groups.values()])):
             by_first[first].parts.append(GroupPart(*part))
-        is_down = page.get_sorting(request)[0][1]
-        rows = await page.fetch_rows(grouping.select_listed_events([*groups.values()], is_descending=is_down))
-        listed: Sequence[Event] = [event for (event,) in rows]
-        for event in listed:
-            fold = next(fold for fold in groups.values() if fold.first <= event.id <= fold.last)
-            fold.events.append(event)
-        return listed
+        is_descending = self.get_sorting(request)[0][1]
+        statement = grouping.select_listed_events([*groups.values()], is_descending=is_descending)
+        events: Sequence[Event] = await self.context.fetch_scalars(statement)
+        for event in events:
+            group = next(group for group in groups.values() if group.first <= event.id <= group.last)
+            group.events.append(event)
+        return events
 
-    async def details_context(self, request: Request) -> dict[str, Any]:
-        """Look up whom and what one event names. An event has no history of its own."""
-        view: Any = self
-        await self.store_event_texts(request, [await view.get_object_for_details(request)])
+    async def details_context(self, request: Request) -> dict[str, object]:
+        """Load what the event names. An event has no history of its own."""
+        await self.store_event_texts(request, [await self.get_object_for_details(request)])
         return {}
 
     async def store_event_texts(
-        self, request: Request, events: Iterable[Event], group_events: Iterable[Event] = ()
+        self, request: Request, events: Iterable[Event], grouped_events: Iterable[Event] = ()
     ) -> None:
-        """Keep events in words until the page is written, and those of one request as one."""
-        page: Any = self
-        folds: Mapping[int, RequestGroup] = request.scope.get("bookit.folds", {})
-        leading = [*events]
-        kept = {event.id: event for event in (*leading, *group_events)}.values()
-        single = {event.request_id for event in leading if event.id not in folds}
-        teller = EventFormatter(page, request)
-        told = await teller.format_events(kept, complete_acts={fold.request_id for fold in folds.values()} - single)
-        words = {event.id: words for event, words in zip(kept, told, strict=True)}
-        request.scope["bookit.told"] = words
-        request.scope["bookit.folded"] = {at: format_group(fold, teller, words) for at, fold in folds.items()}
+        """Put events into words for the formatters of the page, and each group into a sentence."""
+        page, formatter = event_texts(request), EventFormatter(request)
+        first_events = [*events]
+        distinct = {event.id: event for event in (*first_events, *grouped_events)}.values()
+        single_requests = {event.request_id for event in first_events if event.id not in page.groups}
+        complete_acts = {group.request_id for group in page.groups.values()} - single_requests
+        texts = await formatter.format_events(distinct, complete_acts=complete_acts)
+        page.texts = {event.id: text for event, text in zip(distinct, texts, strict=True)}
+        page.group_texts = {
+            first_id: format_group(group, formatter, page.texts) for first_id, group in page.groups.items()
+        }
 
 
 def format_group(group: RequestGroup, formatter: EventFormatter, texts: Mapping[int, EventText]) -> RequestGroupText:
-    """Tell all that a request did in a sentence, which unfolds to some of it and leads to the whole."""
+    """Return all that a request did as a sentence, which unfolds to some of it and links to the whole."""
     first = group.events[0]
     actions = ", ".join(dict.fromkeys(part.action for part in group.parts))
-    rows = Markup(", ").join(escape(named) for named in group.describe_counts(formatter.views))
+    rows = Markup(", ").join(escape(count) for count in group.describe_counts(formatter.views))
     items = Markup().join(
-        Markup("<li>{} {}{}</li>").format(told.row, told.action, format_changes(told))
-        for event in group.events
-        for told in [texts[event.id]]
+        Markup("<li>{} {}{}</li>").format(text.row, text.action, format_changes(text))
+        for text in (texts[event.id] for event in group.events)
     )
-    story = Markup('<details class="bk-fold"><summary>{}{}</summary><ol class="bk-story">{}</ol>{}</details>').format(
+    details = Markup('<details class="bk-fold"><summary>{}{}</summary><ol class="bk-story">{}</ol>{}</details>').format(
         group.describe(formatter.views),
         format_reason(texts[first.id]),
         items,
         formatter.link_act(first, f"All {group.count} changes on one page"),
     )
-    return RequestGroupText(actions, rows, story)
+    return RequestGroupText(actions, rows, details)

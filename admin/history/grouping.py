@@ -1,22 +1,23 @@
-"""The history list, in which what one request did is one entry, however many rows it changed.
+"""The groups of the history list: all events of one request are one entry, however many rows it changed.
 
-An entry is told from all of its rows, but only some of them are listed in it: the page of the act has the rest.
+An entry sums up all of its events, but lists only some of them: the page of the act has the rest.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import BigInteger, Select, String, func, literal, or_, select, true
+from sqladmin import ModelView
+from sqlalchemy import BigInteger, ColumnElement, FromClause, String, TableValuedAlias, func, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import aliased
 
 from admin.framework import list_pages
+from admin.framework.types import Statement
 from bookit.policy import lifecycle, times
 from bookit.schema.tables import Booking, Event, Status, table_of
 
-MAX_LISTED_EVENTS = 10  # rows of one entry
+MAX_LISTED_EVENTS = 10  # of one entry
 BOOKINGS_TABLE = table_of(Booking).name
 EVENTS = table_of(Event).c
 GROUP_KEY = (EVENTS.request_id, EVENTS.actor_id, EVENTS.door)
@@ -24,7 +25,7 @@ GROUP_KEY = (EVENTS.request_id, EVENTS.actor_id, EVENTS.door)
 
 @dataclass(frozen=True)
 class GroupPart:
-    """What one request did to the rows of one table. ``was`` and ``became`` are starts, where these changed."""
+    """What one request did to the rows of one table, with their old and new start times where these changed."""
 
     table: str
     action: str
@@ -36,21 +37,21 @@ class GroupPart:
 
     @property
     def shift(self) -> timedelta | None:
-        """How far all of them moved, if all moved as far."""
+        """How far the bookings moved, if all moved equally far."""
         try:
             pairs = [(datetime.fromisoformat(a or ""), datetime.fromisoformat(b or "")) for a, b in self.start_pairs]
             shifts = {after - before for before, after in pairs}
-        except (TypeError, ValueError):  # Some did not move, or a console wrote what is no time.
+        except (TypeError, ValueError):  # Some did not move, or SQL wrote what is no time.
             return None
         return shifts.pop() if len(shifts) == 1 else None
 
     @property
     def start_pairs(self) -> Sequence[tuple[str | None, str | None]]:
-        """Each start as it was and as it became."""
+        """The old and the new start time of each booking."""
         return [*zip(self.old_starts, self.new_starts, strict=True)]
 
     def describe(self, noun: str) -> str:
-        """Say what was done to these things."""
+        """Return what was done, as in "moved 12 bookings"; the noun says to what."""
         if self.table != BOOKINGS_TABLE or self.action != "changed":
             return f"{self.action} {noun}"
         if any(self.new_starts):
@@ -65,7 +66,7 @@ class GroupPart:
 
 
 def format_shift(shift: timedelta | None) -> str:
-    """Say how far things moved, if that is known."""
+    """Return how far bookings moved, or nothing if that is not known."""
     if not shift:
         return ""
     return f" by {times.format_duration(abs(shift))}, {'later' if shift > timedelta() else 'earlier'}"
@@ -73,7 +74,7 @@ def format_shift(shift: timedelta | None) -> str:
 
 @dataclass
 class RequestGroup:
-    """Rows of one request that follow one another in the list: the span of their numbers, and what became of them."""
+    """The events of one request that follow one another in the list: the span of their ids, and what they did."""
 
     first: int
     last: int
@@ -82,32 +83,32 @@ class RequestGroup:
     parts: list[GroupPart] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
-    def describe_counts(self, views: Mapping[str, Any]) -> list[str]:
-        """Name what was changed: "12 bookings"."""
+    def describe_counts(self, views: Mapping[str, ModelView]) -> list[str]:
+        """Return what was changed, as in "12 bookings"."""
         return [f"{part.count} {row_noun(views, part)}" for part in self.parts]
 
-    def describe(self, views: Mapping[str, Any]) -> str:
-        """Say in a sentence what was done: "Moved 12 bookings by 30 minutes, later"."""
-        parts = [part.describe(named) for part, named in zip(self.parts, self.describe_counts(views), strict=True)]
-        said = "; ".join(parts)
-        return said[:1].upper() + said[1:]
+    def describe(self, views: Mapping[str, ModelView]) -> str:
+        """Return what was done as a sentence, as in "Moved 12 bookings by 30 minutes, later"."""
+        counts = self.describe_counts(views)
+        text = "; ".join(part.describe(count) for part, count in zip(self.parts, counts, strict=True))
+        return text[:1].upper() + text[1:]
 
 
-def row_noun(views: Mapping[str, Any], part: GroupPart) -> str:
-    """Name one row of a table, or several."""
-    page = views.get(part.table)
-    if page is None:
+def row_noun(views: Mapping[str, ModelView], part: GroupPart) -> str:
+    """Return what one row of a table is called, or several."""
+    view = views.get(part.table)
+    if view is None:
         return part.table.replace("_", " ")
-    return str(page.name if part.count == 1 else page.name_plural).lower()
+    return (view.name if part.count == 1 else view.name_plural).lower()
 
 
-def select_groups(statement: Select[Any], *, is_descending: bool, size: int, offset: int) -> Select[Any]:
-    """Give how many entries there are, over how many rows, as far as a bound is walked, and those of a page.
+def select_groups(statement: Statement, *, is_descending: bool, size: int, offset: int) -> Statement:
+    """Read how many entries there are over how many events, counted up to a limit, and the entries of a page.
 
-    A page that is beyond them is one row without an entry.
+    A page beyond the last entry is one row without an entry.
     """
 
-    def order(column: Any) -> Any:
+    def order(column: ColumnElement[int]) -> ColumnElement[int]:
         return column.desc() if is_descending else column.asc()
 
     others = (column.is_distinct_from(func.lag(column).over(order_by=order(EVENTS.id))) for column in GROUP_KEY)
@@ -124,33 +125,33 @@ def select_groups(statement: Select[Any], *, is_descending: bool, size: int, off
     return select(total, page).select_from(total.outerjoin(page, true())).order_by(page.c.at)
 
 
-def select_spans(groups: Sequence[RequestGroup]) -> Any:
-    """Give the spans of these entries, as rows to join."""
-    ends = (literal([getattr(fold, end) for fold in groups], ARRAY(BigInteger)) for end in ("first", "last"))
+def select_spans(groups: Sequence[RequestGroup]) -> TableValuedAlias:
+    """Return the spans of these groups, as rows to join."""
+    ends = (literal([getattr(group, end) for group in groups], ARRAY(BigInteger)) for end in ("first", "last"))
     return func.unnest(*ends).table_valued("first", "last").render_derived("span")
 
 
-def select_events_within(span: Any, *, is_descending: bool, limit: int) -> Any:
-    """Give the rows of each span, as far as a bound: in order, or else the planner would read the table for each."""
+def select_events_within(span: TableValuedAlias, *, is_descending: bool, limit: int) -> FromClause:
+    """Return the events of each span up to a limit, in order: otherwise the planner would read the table for each."""
     by = EVENTS.id.desc() if is_descending else EVENTS.id.asc()
     rows = select(table_of(Event)).where(EVENTS.id.between(span.c.first, span.c.last)).order_by(by).limit(limit)
     return rows.correlate(span).lateral("within")
 
 
-def select_group_parts(groups: Sequence[RequestGroup]) -> Select[Any]:
-    """Give what these entries did, table by table."""
+def select_group_parts(groups: Sequence[RequestGroup]) -> Statement:
+    """Read what these groups did, table by table."""
     span = select_spans(groups)
-    rows = select_events_within(span, is_descending=False, limit=max(fold.count for fold in groups))
+    rows = select_events_within(span, is_descending=False, limit=max(group.count for group in groups))
     old, new, kind = rows.c.old, rows.c.new, (span.c.first, rows.c.table_name, rows.c.action)
     starts = (func.array_agg(values["start_time"].astext, type_=ARRAY(String)) for values in (old, new))
     statuses = func.array_agg(new["status"].astext.distinct(), type_=ARRAY(String))
-    is_elsewhere = func.coalesce(func.bool_or(new.has_key("resource_id")), False)
-    told = select(*kind, func.count(rows.c.row_id.distinct()), *starts, statuses, is_elsewhere)
-    return told.select_from(span.join(rows, true())).group_by(*kind).order_by(span.c.first, func.min(rows.c.id))
+    is_reassigned = func.coalesce(func.bool_or(new.has_key("resource_id")), False)
+    parts = select(*kind, func.count(rows.c.row_id.distinct()), *starts, statuses, is_reassigned)
+    return parts.select_from(span.join(rows, true())).group_by(*kind).order_by(span.c.first, func.min(rows.c.id))
 
 
-def select_listed_events(groups: Sequence[RequestGroup], *, is_descending: bool) -> Select[Any]:
-    """Give some rows of each of these entries, in the order of the list."""
+def select_listed_events(groups: Sequence[RequestGroup], *, is_descending: bool) -> Statement:
+    """Read some events of each of these groups, in the order of the list."""
     span = select_spans(groups)
     rows = select_events_within(span, is_descending=is_descending, limit=MAX_LISTED_EVENTS)
     event = aliased(Event, rows)

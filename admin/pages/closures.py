@@ -1,27 +1,28 @@
-"""Names the visits that a closure affects."""
-
-from typing import Any
+"""The bookings that a closure affects, on its page and in a warning."""
 
 from sqladmin import Flash
 from starlette.requests import Request
 
+from admin.framework.types import Values
+from admin.record_view import RecordView
 from bookit.bookings import availability
+from bookit.db.statements import Row
 from bookit.schema.tables import CalendarException
 
 MAX_AFFECTED = 100
+MAX_NAMED = 5  # of them in the warning
 
 
-class ListsAffectedBookings:
-    """Has a page of closures name the visits that one falls upon."""
+class ListsAffectedBookings(RecordView):
+    """A view of closures that lists the bookings which one affects."""
 
-    async def affected_bookings(self, closure: CalendarException) -> list[dict[str, Any]]:
-        """Give the visits to come that this falls upon; an opening falls upon none."""
-        page: Any = self
-        now = page.context.now()
+    async def affected_bookings(self, closure: CalendarException) -> list[Row]:
+        """Return the coming bookings that a closure affects; an extra opening affects none."""
+        now = self.context.now()
         if closure.is_open or closure.end_time <= now:
             return []
         return await availability.affected_bookings(
-            page.context.database,
+            self.context.database,
             since=max(closure.start_time, now),
             until=closure.end_time,
             resource_id=closure.resource_id,
@@ -29,27 +30,26 @@ class ListsAffectedBookings:
             limit=MAX_AFFECTED + 1,
         )
 
-    async def details_context(self, request: Request) -> dict[str, Any]:
-        """Show these visits beside the closure."""
-        page: Any = self
-        context: dict[str, Any] = await super().details_context(request)  # type: ignore[misc]  # the page's own
-        closure = await page.get_object_for_details(request)
-        return {**context, "touched": await self.affected_bookings(closure), "most_touched": MAX_AFFECTED}
+    async def details_context(self, request: Request) -> dict[str, object]:
+        """Add these bookings to the page of a closure."""
+        values, closure = await super().details_context(request), await self.get_object_for_details(request)
+        return {**values, "touched": await self.affected_bookings(closure), "most_touched": MAX_AFFECTED}
 
-    async def insert_model(self, request: Request, data: dict[str, Any]) -> Any:
-        """Close, and say whom that concerns."""
-        return await self.warn_of_affected(request, await super().insert_model(request, data))  # type: ignore[misc]  # the page's own
+    async def insert_model(self, request: Request, data: Values) -> CalendarException:
+        """Add a closure, and warn of the bookings that it affects."""
+        return await self.warn_of_affected(request, await super().insert_model(request, data))
 
-    async def update_model(self, request: Request, pk: str, data: dict[str, Any]) -> Any:
-        """Change a closure, and say whom that concerns."""
-        return await self.warn_of_affected(request, await super().update_model(request, pk, data))  # type: ignore[misc]  # as above
+    async def update_model(self, request: Request, pk: str, data: Values) -> CalendarException:
+        """Change a closure, and warn of the bookings that it affects."""
+        return await self.warn_of_affected(request, await super().update_model(request, pk, data))
 
     async def warn_of_affected(self, request: Request, closure: CalendarException) -> CalendarException:
-        """Say on the next page how many visits a closure falls upon; its own page lists them."""
-        found = await self.affected_bookings(closure)
-        if found:
-            count = f"More than {MAX_AFFECTED}" if len(found) > MAX_AFFECTED else str(len(found))
-            falls = "visit falls" if len(found) == 1 else "visits fall"
-            numbers = ", ".join(f"#{visit['id']}" for visit in found[:5]) + ("…" if len(found) > 5 else "")  # noqa: PLR2004 -- enough to find the rest by
-            Flash.warning(request, f"{count} {falls} into this closure: {numbers}. Its page lists them.")
+        """Warn on the next page of how many bookings a closure affects; its own page lists them."""
+        bookings = await self.affected_bookings(closure)
+        if bookings:
+            count = f"More than {MAX_AFFECTED}" if len(bookings) > MAX_AFFECTED else str(len(bookings))
+            falls = "visit falls" if len(bookings) == 1 else "visits fall"
+            ids = ", ".join(f"#{booking['id']}" for booking in bookings[:MAX_NAMED])
+            more = "…" if len(bookings) > MAX_NAMED else ""
+            Flash.warning(request, f"{count} {falls} into this closure: {ids}{more}. Its page lists them.")
         return closure

@@ -1,74 +1,67 @@
-"""The page a day at the desk begins with: what is next, what waits, what is free, and how the last days went."""
+"""The page that a day begins with: what is next, what waits, what is free, and the figures of the last days."""
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from admin.framework.context import context_of
+from admin.framework.custom_page import Client, CustomPage
 from admin.framework.formatting import format_minutes, format_short_time, status_badge
+from admin.framework.permissions import require_reports
 from admin.pages.date_range import Preset, select_range
 from bookit.db.pool import Database
 from bookit.db.statements import Row
-from bookit.policy import limits, permissions, times
+from bookit.policy import limits, times
 from bookit.reports import dashboard, figures, ranges
 
 PRESETS = (Preset(1, "Today"), Preset(7, "7 days"), Preset(30, "30 days"), Preset(90, "90 days"))
-MAX_DAILY_POINTS = 14  # points of a rate; of more days, it is told by week
+MAX_DAILY_POINTS = 14  # points of a chart; more days are summed up by week
 MAX_FREE_SHOWN = 10  # resources whose free time is shown at once
 
 
-async def show_dashboard(
-    request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime
-) -> Response:
-    """Show today, and the figures of the days that are asked for."""
-    require_figures(request)
-    chosen = select_range(request, PRESETS, zone=zone, now=now, granularities=("day",))
-    whole = ranges.ReportRange(chosen.days.first, chosen.days.last, zone, "whole")
-    present, visits, used = await asyncio.gather(
-        load_live_context(database, zone=zone, now=now),
-        figures.visits(database, chosen.days, now=now),
+async def show_dashboard(request: Request) -> Response:
+    """Show today, and the figures of the days that the URL asks for."""
+    require_reports(request)
+    context, now = context_of(request), context_of(request).now()
+    database, zone = context.database, context.zone
+    selected = select_range(request, PRESETS, zone=zone, now=now, granularities=("day",))
+    whole = ranges.ReportRange(selected.days.first, selected.days.last, zone, "whole")
+    live_values, visits, utilisation = await asyncio.gather(
+        load_live_values(database, zone=zone, now=now),
+        figures.visits(database, selected.days, now=now),
         figures.utilisation(database, whole, now=now, with_gaps=False),
     )
-    told = {
-        **present,
+    values = {
+        **live_values,
         "visits": visits,
         "missed": group_by_week(visits.periods),
-        "used": used.total,
-        "resources": sorted(used.groups, key=lambda row: -(row["utilisation"] or 0)),
-        "days": chosen.days,
-        "count": chosen.count,
-        "error": chosen.error,
+        "used": utilisation.total,
+        "resources": sorted(utilisation.groups, key=lambda row: -(row["utilisation"] or 0)),
+        "days": selected.days,
+        "count": selected.count,
+        "error": selected.error,
         "picks": PRESETS,
     }
-    answer: Response = await templates.TemplateResponse(request, "sqladmin/today.html", told)
-    return answer
+    return await context.render(request, "today.html", values)
 
 
-async def show_live_section(
-    request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime
-) -> Response:
-    """Show the part of the page that is of this moment, for the page's script to put in its place."""
-    require_figures(request)
-    told = await load_live_context(database, zone=zone, now=now)
-    answer: Response = await templates.TemplateResponse(request, "sqladmin/_today.html", told)
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
+async def show_live_section(request: Request) -> Response:
+    """Return the part of the page that is about this moment, which the page's script replaces."""
+    require_reports(request)
+    context = context_of(request)
+    values = await load_live_values(context.database, zone=context.zone, now=context.now())
+    response = await context.render(request, "_today.html", values)
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
-def require_figures(request: Request) -> None:
-    """Let nobody see Today who may not see figures."""
-    if not permissions.may_see_reports(request.state.actor):
-        raise HTTPException(403)
-
-
-async def load_live_context(database: Database, *, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
-    """Read who is next, what waits and what is free, and how a page tells it."""
+async def load_live_values(database: Database, *, zone: ZoneInfo, now: datetime) -> dict[str, object]:
+    """Load who is next, what waits and what is free, and how the page formats it."""
     this_day = now.astimezone(zone).date()
     until = times.start_of_day(this_day, zone, offset_days=1)
     lists, free = await asyncio.gather(
@@ -92,16 +85,22 @@ async def load_live_context(database: Database, *, zone: ZoneInfo, now: datetime
 
 
 def group_by_week(days: Sequence[Row]) -> list[Row]:
-    """Give the rate of no-shows by day, or by week where there are many days."""
+    """Return the rate of no-shows by day, or by week where there are many days."""
     if len(days) <= MAX_DAILY_POINTS:
         return list(days)
-    found: dict[Any, Row] = {}
+    weeks: dict[date, Row] = {}
     for day in days:
-        ends = ranges.last_day_of_period(day["from_date"], "week")
-        week = found.setdefault(ends, {"from_date": day["from_date"], "completed": 0, "no_shows": 0})
+        last_day = ranges.last_day_of_period(day["from_date"], "week")
+        week = weeks.setdefault(last_day, {"from_date": day["from_date"], "completed": 0, "no_shows": 0})
         week["to_date"] = day["to_date"]
         for name in ("completed", "no_shows"):
             week[name] += day[name]
-    for week in found.values():
+    for week in weeks.values():
         week["no_show_rate"] = figures.ratio(week["no_shows"], week["no_shows"] + week["completed"])
-    return list(found.values())
+    return list(weeks.values())
+
+
+PAGES = [
+    CustomPage("/", "index", show_dashboard, menu=("Today", "fa-solid fa-sun")),
+    CustomPage("/today", "today", show_live_section, client=Client.POLLING_SCRIPT),
+]

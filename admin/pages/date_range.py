@@ -1,4 +1,4 @@
-"""Which days a page of figures is of: as somebody picked them, by the business's clock."""
+"""The days that a page of figures is about, by the business's clock."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 
+from admin.framework.page_state import page_state
 from bookit import refusals as no
 from bookit.policy import limits, times
 from bookit.reports.ranges import Granularity, ReportRange
@@ -17,7 +18,7 @@ INVALID_DAY = "This cannot be read: a day is written as 2026-05-04."
 
 @dataclass(frozen=True)
 class Preset:
-    """Days that are often asked for: so many, up to today."""
+    """Days that are often asked for: a number of them, up to today."""
 
     count: int
     label: str
@@ -25,7 +26,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class SelectedRange:
-    """The days a page is of, and why not those that were asked for."""
+    """The days that a page is about, and what is wrong with those that the URL asks for."""
 
     days: ReportRange
     count: int | None
@@ -40,19 +41,20 @@ def select_range(
     now: datetime,
     granularities: Sequence[Granularity],
 ) -> SelectedRange:
-    """Read the days from the address; what cannot be reported is said, and the usual days are shown instead.
+    """Return the days that the URL asks for, or else the default days and what is wrong with those.
 
-    The first of the steps is the usual one.
+    The first granularity is the default.
     """
+    page = page_state(request)
     today = now.astimezone(zone).date()
     try:
         return parse_range(request, presets, granularities, today, zone)
     except no.Refusal as refusal:
-        error, request.state.refusal = str(refusal), refusal
+        error, page.refusal = str(refusal), refusal
     except ValueError:
-        error, request.state.refusal = INVALID_DAY, no.Misshapen()
-    usual = ReportRange(times.days_before(today, limits.DEFAULT_REPORT_DAYS - 1), today, zone, granularities[0])
-    return SelectedRange(usual, limits.DEFAULT_REPORT_DAYS, error)
+        error, page.refusal = INVALID_DAY, no.Misshapen()
+    first = times.days_before(today, limits.DEFAULT_REPORT_DAYS - 1)
+    return SelectedRange(ReportRange(first, today, zone, granularities[0]), limits.DEFAULT_REPORT_DAYS, error)
 
 
 def parse_range(
@@ -66,8 +68,7 @@ def parse_range(
         until = date.fromisoformat(last) if last else today
         since = date.fromisoformat(first) if first else times.days_before(until, limits.DEFAULT_REPORT_DAYS - 1)
         return SelectedRange(ReportRange(since, until, zone, by), None)
-    typed = request.query_params.get("days") or limits.DEFAULT_REPORT_DAYS
-    count = int(typed)
-    if count not in {pick.count for pick in presets}:
-        raise ValueError(typed)
+    count = int(request.query_params.get("days") or limits.DEFAULT_REPORT_DAYS)
+    if count not in {preset.count for preset in presets}:
+        raise ValueError(count)
     return SelectedRange(ReportRange(today - timedelta(days=count - 1), today, zone, by), count)

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import date, time
 from functools import partial
 from itertools import zip_longest
-from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
+from typing import TypeVar, Unpack
 
 from sqladmin import Flash
 from sqlalchemy import bindparam, or_, select
@@ -15,15 +14,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from admin.framework.context import context_of
 from admin.framework.custom_page import CustomPage
 from admin.framework.formatting import WEEKDAYS, format_local_time
 from admin.framework.middleware import read_form
+from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
+from admin.framework.permissions import require_permission
+from admin.framework.transactions import ActorAndTime, run_act
 from bookit import catalogue, records
 from bookit import refusals as no
 from bookit.catalogue import Opening, opening_from_row, version_tag
-from bookit.db.errors import retry_interrupted
-from bookit.db.pool import Database
+from bookit.db.session import Session
 from bookit.policy import permissions
 from bookit.schema.fields import MINUTES_PER_DAY
 from bookit.schema.tables import CalendarException, OpeningHours, Resource, table_of
@@ -120,63 +122,50 @@ def parse_day_or_time(kind: type[Moment], text: str, field_label: str) -> Moment
         raise InvalidHours(f"{field_label}: {text[:20]!r} cannot be read.") from None
 
 
-async def edit_week(request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime) -> Response:
-    """Show a resource's week, or keep what was typed as its week."""
-    by = request.state.actor
-    if not permissions.has_permission(by, "see", OpeningHours):
-        raise HTTPException(403)
-    resource = await database.get(Resource, parse_id(request.path_params["pk"]))
+async def edit_week(request: Request) -> Response:
+    """Show a resource's week; on POST, save it."""
+    require_permission(request, "see", OpeningHours)
+    context = context_of(request)
+    resource = await context.database.get(Resource, parse_id(request.path_params["pk"]))
     if resource is None:
         raise HTTPException(404)
-    hours = await catalogue.get_opening_hours(database, resource.id)
-    seasons, seen, refusal = group_openings(map(opening_from_row, hours)), version_tag(hours), None
+    hours = await catalogue.get_opening_hours(context.database, resource.id)
+    seasons, tag, error = group_openings(map(opening_from_row, hours)), version_tag(hours), ""
     if request.method == "POST":
         form = await read_form(request)
-        seasons, seen = parse_seasons(form), str(form.get("seen", ""))
+        seasons, tag = parse_seasons(form), str(form.get("seen", ""))
         try:
-            await save_week(request, database, resource, seasons, expected_tag=seen, now=now)
-        except (InvalidHours, no.Refusal) as found:
-            refusal = found
-            request.state.refusal = found if isinstance(found, no.Refusal) else no.Misshapen()
+            await save_week(request, resource, seasons, expected_tag=tag)
+        except InvalidHours as invalid:
+            page_state(request).refusal, error = no.Misshapen(), str(invalid)
+        except no.Refusal as refusal:
+            page_state(request).refusal, error = refusal, str(refusal)
         else:
             Flash.success(request, f"The hours of {resource.name} are saved.")
             return RedirectResponse(request.url.path, 303)
-    told = {
+    values = {
         "resource": resource,
         "weekdays": WEEKDAYS,
         "seasons": seasons,
         "blank": SeasonHours(),
         "most": MAX_SEASONS,
-        "seen": seen,
-        "error": str(refusal or ""),
-        "may_change": permissions.has_permission(by, "change", OpeningHours),
-        "coming": await database.fetch(UPCOMING_EXCEPTIONS, resource_id=resource.id, now=now),
-        "local_time": partial(format_local_time, zone),
+        "seen": tag,
+        "error": error,
+        "may_change": permissions.has_permission(page_state(request).actor, "change", OpeningHours),
+        "coming": await context.database.fetch(UPCOMING_EXCEPTIONS, resource_id=resource.id, now=context.now()),
+        "local_time": partial(format_local_time, context.zone),
     }
-    answer: Response = await templates.TemplateResponse(request, "sqladmin/week.html", told)
-    return answer
+    return await context.render(request, "week.html", values)
 
 
-async def save_week(
-    request: Request,
-    database: Database,
-    resource: Resource,
-    seasons: list[SeasonHours],
-    *,
-    expected_tag: str,
-    now: datetime,
-) -> None:
-    """Keep this week, in the name of whoever typed it."""
-    by, number_of_request = request.state.actor, request.scope.get("request_id", "")
+async def save_week(request: Request, resource: Resource, seasons: list[SeasonHours], *, expected_tag: str) -> None:
+    """Replace a resource's hours by this week. Raise InvalidHours, or the refusal that it meets."""
     openings = [opening for season in seasons for opening in season.parse_openings()]
 
-    async def once() -> None:
-        async with database.transaction(by=by, now=now, request_id=number_of_request) as session:
-            await records.replace_opening_hours(
-                session, resource.id, openings, by=by, now=now, expected_tag=expected_tag
-            )
+    async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> None:
+        await records.replace_opening_hours(session, resource.id, openings, **by_and_now, expected_tag=expected_tag)
 
-    await retry_interrupted(once)
+    await run_act(request, act)
 
 
 PAGE = CustomPage("/resource/{pk}/week", "week", edit_week, ("GET", "POST"))

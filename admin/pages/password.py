@@ -1,7 +1,6 @@
 """The page of one's own password."""
 
-from datetime import datetime
-from typing import Any
+from typing import Unpack
 
 from sqladmin import Flash
 from starlette.requests import Request
@@ -9,22 +8,25 @@ from starlette.responses import RedirectResponse, Response
 from wtforms import PasswordField
 from wtforms.validators import InputRequired
 
+from admin.framework.context import context_of
 from admin.framework.custom_page import CustomPage
-from admin.framework.forms import AdminForm, add_field_error
+from admin.framework.form_values import show_refusal
+from admin.framework.forms import AdminForm
+from admin.framework.page_state import page_state, signed_in_user
 from admin.framework.sign_in import client_ip
+from admin.framework.transactions import ActorAndTime, run_act
 from bookit import records
 from bookit import refusals as no
-from bookit.db.errors import retry_interrupted
-from bookit.db.pool import Database
+from bookit.db.session import Session
 from bookit.people import passwords, sign_in
 from bookit.schema.tables import User
 
 CHANGED_MESSAGE = "Your password is changed. Wherever else you were signed in, that has ended."
 
 
-def password_field(label: str, autocomplete: str, **kwargs: Any) -> PasswordField:
-    drawn = {"class": "form-control", "autocomplete": autocomplete}
-    return PasswordField(label, [InputRequired()], render_kw=drawn, **kwargs)
+def password_field(label: str, autocomplete: str, description: str = "") -> PasswordField:
+    html_attributes = {"class": "form-control", "autocomplete": autocomplete}
+    return PasswordField(label, [InputRequired()], render_kw=html_attributes, description=description)
 
 
 class PasswordForm(AdminForm):
@@ -34,41 +36,37 @@ class PasswordForm(AdminForm):
     password = password_field("New password", "new-password", description="8 characters or more.")
 
 
-async def change_own_password(request: Request, database: Database, templates: Any, *, now: datetime) -> Response:
-    """Show the form, or change the password and stay signed in here alone."""
-    form = PasswordForm(await request.form() if request.method == "POST" else None)
-    refusal: no.Refusal | None = None
+async def change_own_password(request: Request) -> Response:
+    """Show the form; on POST, change the password and end every other session of this user."""
+    form, page = PasswordForm(await request.form() if request.method == "POST" else None), page_state(request)
+    page.form = form
     if request.method == "POST" and form.validate():
         try:
-            user = await save_password(request, database, form.current_password.data, form.password.data, now=now)
-        except no.Refusal as found:
-            refusal = request.state.refusal = found
-            add_field_error(found.field, str(found))
+            user = await save_password(request, form.current_password.data, form.password.data)
+        except no.Refusal as refusal:
+            show_refusal(request, refusal)
         else:
             request.session["password"] = passwords.password_fingerprint(user)
             Flash.success(request, CHANGED_MESSAGE)
             return RedirectResponse(request.url_for("admin:index"), 303)
-    error = "" if refusal is None or refusal.field else str(refusal)
-    told = {"form": form, "error": error}
-    status = 400 if form.errors or refusal is not None else 200
-    answer: Response = await templates.TemplateResponse(request, "sqladmin/password.html", told, status_code=status)
-    return answer
+    error = "" if page.refusal is None or page.refusal.field else str(page.refusal)
+    values, status = {"form": form, "error": error}, 400 if form.errors or page.refusal else 200
+    return await context_of(request).render(request, "password.html", values, status_code=status)
 
 
-async def save_password(request: Request, database: Database, current: str, password: str, *, now: datetime) -> User:
-    """Keep a new password of whoever is signed in."""
-    address = client_ip(request)
+async def save_password(request: Request, current: str, password: str) -> User:
+    """Change the password of the user who has signed in."""
+    database, user = context_of(request).database, signed_in_user(request)
     hashed = await sign_in.hash_own_password(
-        database, request.state.user, password, current=current, client_address=address
+        database, user, password, current=current, client_address=client_ip(request)
     )
-    by = request.state.actor
 
-    async def once() -> User:
-        async with database.transaction(by=by, request_id=request.scope.get("request_id", "")) as session:
-            me = await records.lock(session, User, by.id)
-            return await records.change(session, me, by=by, now=now, password_hash=hashed)
+    async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> User:
+        return await records.change(
+            session, await records.lock(session, User, user.id), **by_and_now, password_hash=hashed
+        )
 
-    return await retry_interrupted(once)
+    return await run_act(request, act)
 
 
 PAGE = CustomPage("/password", "password", change_own_password, ("GET", "POST"))

@@ -1,82 +1,79 @@
-"""What BookIt holds of a person: to be handed to them, and to be erased."""
+"""The data that BookIt holds about a person: its export, and its erasure."""
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import Unpack
 
 from sqladmin import Flash
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from admin.framework.context import context_of
 from admin.framework.custom_page import CustomPage
 from admin.framework.middleware import read_form
+from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
+from admin.framework.permissions import require_permission
+from admin.framework.transactions import ActorAndTime, run_act
 from bookit import records
 from bookit import refusals as no
-from bookit.db.errors import retry_interrupted
-from bookit.db.pool import Database
+from bookit.db.session import Session
 from bookit.people import data_export, erasure
-from bookit.policy import permissions
 from bookit.schema.tables import User
 
 
-async def require_user(request: Request, database: Database) -> User:
-    """Give the person whom an address is about."""
-    user = await database.get(User, parse_id(request.path_params["pk"]))
+async def require_user(request: Request) -> User:
+    """Return the person that the URL is about. Raise 404 where there is none."""
+    user = await context_of(request).database.get(User, parse_id(request.path_params["pk"]))
     if user is None:
         raise HTTPException(404)
     return user
 
 
-async def download_personal_data(request: Request, database: Database, *, now: datetime) -> Response:
-    """Give a person's data as a file, whose name tells nobody who it is."""
-    user = await require_user(request, database)
-    if not data_export.may_export(request.state.actor, user):
+async def download_personal_data(request: Request) -> Response:
+    """Return a person's data as a file, whose name does not say who it is."""
+    user, context = await require_user(request), context_of(request)
+    if not data_export.may_export(page_state(request).actor, user):
         raise HTTPException(403)
-    drawn = await data_export.export(database, user, now=now)
-    written = json.dumps(drawn, ensure_ascii=False, indent=2, default=datetime.isoformat)
+    data = await data_export.export(context.database, user, now=context.now())
+    text = json.dumps(data, ensure_ascii=False, indent=2, default=datetime.isoformat)
     name = f'attachment; filename="bookit-person-{user.id}.json"'
     headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
-    return Response(written, headers=headers, media_type="application/json")
+    return Response(text, headers=headers, media_type="application/json")
 
 
-async def erase_person(request: Request, database: Database, templates: Any, *, now: datetime) -> Response:
-    """Say what erasing a customer does and ask for their e-mail, or erase them."""
-    if not permissions.has_permission(request.state.actor, "erase", User):
-        raise HTTPException(403)
-    user = await require_user(request, database)
+async def erase_person(request: Request) -> Response:
+    """Show what erasing a customer does, and ask for their e-mail; on POST, erase them."""
+    require_permission(request, "erase", User)
+    user, context = await require_user(request), context_of(request)
     refusal = why_not = erasure.refusal_for_erasure(user)
     if request.method == "POST":
-        typed = str((await read_form(request)).get("email", ""))
+        email = str((await read_form(request)).get("email", ""))
         try:
-            cancelled = await erase(request, database, user.id, typed, now=now)
-        except no.Refusal as found:
-            refusal = found
+            cancelled_count = await erase(request, user.id, email)
+        except no.Refusal as error:
+            refusal = error
         else:
-            Flash.success(request, erased_message(user.id, cancelled))
+            Flash.success(request, erased_message(user.id, cancelled_count))
             return RedirectResponse(request.url_for("admin:details", identity="user", pk=user.id), 303)
-    request.state.refusal = refusal
-    coming = await erasure.count_upcoming(database, user, now=now)
-    told = {"user": user, "coming": coming, "error": str(refusal or ""), "why_not": why_not}
-    status = 400 if refusal else 200
-    answer: Response = await templates.TemplateResponse(request, "sqladmin/erase.html", told, status_code=status)
-    return answer
+    page_state(request).refusal = refusal
+    coming = await erasure.count_upcoming(context.database, user, now=context.now())
+    values = {"user": user, "coming": coming, "error": str(refusal or ""), "why_not": why_not}
+    return await context.render(request, "erase.html", values, status_code=400 if refusal else 200)
 
 
-async def erase(request: Request, database: Database, pk: int, email: str, *, now: datetime) -> int:
-    """Erase a customer in this person's name; gives how many bookings that cancelled."""
-    by, asked = request.state.actor, request.scope.get("request_id", "")
+async def erase(request: Request, user_id: int, email: str) -> int:
+    """Erase a customer, and return how many of their bookings that cancelled."""
 
-    async def once() -> int:
-        async with database.transaction(by=by, now=now, request_id=asked) as session:
-            return await records.erase(session, pk, email=email, by=by, now=now)
+    async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> int:
+        return await records.erase(session, user_id, email=email, **by_and_now)
 
-    return await retry_interrupted(once)
+    return await run_act(request, act)
 
 
 def erased_message(pk: int, cancelled_count: int) -> str:
-    """Tell that a customer is erased, without saying who it was."""
+    """Return the message that a customer is erased, without their name."""
     bookings = "1 booking was" if cancelled_count == 1 else f"{cancelled_count} bookings were"
     return f"Customer {pk} is erased." + (f" {bookings} cancelled." if cancelled_count else "")
 

@@ -1,22 +1,22 @@
-"""The reports' page: one at a time, in a chart and a table, each figure defined beside it; and the same as CSV."""
+"""The page of reports: one at a time, as a chart and a table with a definition of each figure; and as CSV."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from admin.framework.context import context_of
 from admin.framework.csv_export import format_csv, format_csv_value
 from admin.framework.custom_page import CustomPage
 from admin.framework.formatting import format_minutes
+from admin.framework.permissions import require_reports
 from admin.pages.date_range import Preset, select_range
 from bookit.db.pool import Database
 from bookit.db.statements import Row
-from bookit.policy import permissions
 from bookit.reports import figures
 from bookit.reports.figures import DEFINITIONS, PeriodReport
 from bookit.reports.ranges import ReportRange
@@ -33,7 +33,7 @@ FORMATTERS: dict[str, Callable[[Any], str]] = {
 
 @dataclass(frozen=True)
 class ReportColumn:
-    """A column of a report: where it stands in a row, what it is called, and how it is written."""
+    """A column of a report: its name in a row, its title, and how its values are formatted."""
 
     name: str
     title: str
@@ -41,7 +41,7 @@ class ReportColumn:
     is_charted: bool = False
 
     def format_value(self, row: Row) -> str:
-        """Write it for people."""
+        """Return the value of a row as people read it."""
         return FORMATTERS[self.kind](row[self.name])
 
 
@@ -50,7 +50,7 @@ FetchReport = Callable[[Database, ReportRange, datetime], Awaitable[PeriodReport
 
 @dataclass(frozen=True)
 class ReportDefinition:
-    """A report: what it is called, what it reads, its columns, and what its other table is by."""
+    """A report: its title, what it reads, its columns, and what its second table is broken down by."""
 
     title: str
     fetch: FetchReport
@@ -108,51 +108,47 @@ REPORTS = {
 }
 
 
-async def show_report(
-    request: Request, database: Database, templates: Any, *, zone: ZoneInfo, now: datetime
-) -> Response:
-    """Show a report of the days that are asked for, or send it as CSV."""
-    if not permissions.may_see_reports(request.state.actor):
-        raise HTTPException(403)
+async def show_report(request: Request) -> Response:
+    """Show a report of the days that the URL asks for, or send it as CSV."""
+    require_reports(request)
     name = request.query_params.get("report", "revenue")
     if name not in REPORTS:
         raise HTTPException(404)
-    chosen, sheet = select_range(request, PRESETS, zone=zone, now=now, granularities=("week", "month")), REPORTS[name]
-    found = await sheet.fetch(database, chosen.days, now)
-    if request.query_params.get("as") == "csv" and not chosen.error:
-        return render_csv(name, sheet, found)
-    told = {
+    context, now, definition = context_of(request), context_of(request).now(), REPORTS[name]
+    selected = select_range(request, PRESETS, zone=context.zone, now=now, granularities=("week", "month"))
+    report = await definition.fetch(context.database, selected.days, now)
+    if request.query_params.get("as") == "csv" and not selected.error:
+        return render_csv(name, definition, report)
+    values = {
         "name": name,
-        "sheet": sheet,
+        "sheet": definition,
         "sheets": REPORTS,
-        "found": found,
+        "found": report,
         "meaning": DEFINITIONS[name],
-        "days": chosen.days,
-        "count": chosen.count,
-        "error": chosen.error,
+        "days": selected.days,
+        "count": selected.count,
+        "error": selected.error,
         "picks": PRESETS,
         "steps": GRANULARITY_LABELS,
     }
-    answer: Response = await templates.TemplateResponse(request, "sqladmin/reports.html", told)
-    return answer
+    return await context.render(request, "reports.html", values)
 
 
 def render_csv(name: str, definition: ReportDefinition, report: PeriodReport) -> Response:
-    """Give a report as CSV: the periods, then the services or resources, then all; exact figures, no formulas."""
-    titles = [figure.title + (" (minutes)" if figure.kind == "minutes" else "") for figure in definition.columns]
-    rows: list[list[Any]] = [
-        ["From", "To", *([definition.breakdown_title] if definition.breakdown_title else []), *titles]
-    ]
-    days, blank = report.days, [""] if definition.breakdown_title else []
+    """Return a report as CSV: the periods, the services or resources, the total; exact figures, no formulas."""
+    titles = [column.title + (" (minutes)" if column.kind == "minutes" else "") for column in definition.columns]
+    has_groups = bool(definition.breakdown_title)
+    rows: list[list[object]] = [["From", "To", *([definition.breakdown_title] if has_groups else []), *titles]]
+    days, blank = report.days, [""] if has_groups else []
 
-    def add(first: object, last: object, part: list[Any], row: Row) -> None:
-        rows.append([str(first), str(last), *part, *(row[figure.name] for figure in definition.columns)])
+    def add(first: object, last: object, group: list[str], row: Row) -> None:
+        rows.append([str(first), str(last), *group, *(row[column.name] for column in definition.columns)])
 
     for row in report.periods:
         add(row["from_date"], row["to_date"], blank, row)
     for row in report.groups:
         add(days.first, days.last, [row[definition.breakdown_column]], row)
-    add(days.first, days.last, ["Total"] if definition.breakdown_title else [], report.total)
+    add(days.first, days.last, ["Total"] if has_groups else [], report.total)
     text = format_csv([format_csv_value(value) for value in row] for row in rows)
     headers = {"Content-Disposition": f'attachment; filename="{name}-{days.first}-{days.last}.csv"'}
     return Response(text, headers=headers, media_type="text/csv; charset=utf-8")

@@ -50,7 +50,7 @@ async def test_an_export_is_streamed(desk: AdminDesk, database: Database) -> Non
     rows = desk.site.views[[view.name for view in desk.site.views].index("Person")]
     assert isinstance(rows, UserView)
     table = User.__table__  # type: ignore[attr-defined]  # SQLModel makes it
-    response = stream_rows(rows.session_maker, table.select(), [table.c.id, table.c.email], {}, "all.csv")
+    response = stream_rows(rows.context.session_maker, table.select(), [table.c.id, table.c.email], {}, "all.csv")
     await response({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, answer)
 
     assert len(parts) >= 4  # The names of the columns, and three batches.

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
+from sqlalchemy.exc import InternalError
 
 from admin.record_view import RecordView
 from admin.views import VIEWS
@@ -108,6 +109,20 @@ async def test_the_door_reads_through_sessions_of_its_own(
     holders = [*vars(app.state.database).values(), *vars(database).values()]
     assert site.session_maker not in holders
     assert site.session_maker.kw["bind"] is site.engine
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["DELETE FROM services", "UPDATE services SET price = 1", "INSERT INTO resources (name) VALUES ('Chair')"],
+)
+async def test_what_lists_are_read_through_cannot_write(desk: AdminDesk, haircut: Service, statement: str) -> None:
+    context = desk.site.context
+
+    for read in (context.fetch_rows, context.fetch_scalars):
+        with pytest.raises(InternalError, match="read-only transaction"):
+            await read(text(statement))
+
+    assert [service.price for service in await context.fetch_scalars(select(Service))] == [haircut.price]
 
 
 async def test_forms_do_not_grow_with_each_page(desk: AdminDesk, haircut: Service) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from starlette.requests import Request
 
 from admin import views
-from admin.framework import csv_export, list_pages
+from admin.framework import csv_export, list_pages, sign_in
 from admin.framework.list_pages import matches
 from admin.views import VIEWS
 from bookit.schema.tables import Booking, Event, Review, User, table_of
@@ -121,15 +121,14 @@ async def test_a_request_asks_once_who_it_is(
     desk: AdminDesk, console: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A list is a page of ours made from one of SQLAdmin's; both want to know."""
-    backend: Any = desk.site.authentication_backend
     asked: list[int] = []
-    get_session_user = backend.get_session_user
+    load_session_user = sign_in.load_session_user
 
     async def noted(request: Request) -> Any:
         asked.append(request.session["user"])
-        return await get_session_user(request)
+        return await load_session_user(request)
 
-    monkeypatch.setattr(backend, "get_session_user", noted)
+    monkeypatch.setattr(sign_in, "load_session_user", noted)
 
     assert (await desk.mara.get("/admin/booking/list")).status_code == 200
     assert len(asked) == 1

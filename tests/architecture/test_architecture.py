@@ -29,9 +29,9 @@ LAYERS = {
     ],
     "admin": [
         {"framework"},
-        {"history", "pages"},
+        {"history"},
         {"record_view"},
-        {"bookings"},
+        {"bookings", "pages"},
         {"views", "calendar"},
         {"site"},
     ],
@@ -153,7 +153,9 @@ def test_doors_and_seed_never_write_rows(door: str) -> None:
         or name in {"session.insert", "session.update", "session.delete", "session.add", "session.flush"}
     }
 
-    assert writing == set()
+    # Lists are read there, in transactions that PostgreSQL keeps from writing: tests/admin/test_staff_reading.py tries.
+    reading = {("context.py", "execute")} if door == "admin" else set()
+    assert writing == reading
 
 
 def test_only_one_module_catches_what_the_database_refuses() -> None:

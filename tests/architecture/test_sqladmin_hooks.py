@@ -16,7 +16,7 @@ from sqladmin import Admin, Flash, ModelView, action
 from sqladmin._menu import ItemMenu
 from sqladmin.fields import TimezoneAwareDateTimeField
 from sqladmin.flash import get_flashed_messages
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import joinedload
 from starlette.applications import Starlette
@@ -28,12 +28,13 @@ from wtforms import Form
 
 import admin
 from admin import record_view, site, views
-from admin.bookings import actions
+from admin.bookings import actions, form
 from admin.calendar.page import CalendarPage
-from admin.framework import filters, forms, list_pages, lookups, permissions, sign_in
+from admin.framework import filters, form_values, forms, list_pages, lookups, menu, permissions, sign_in
+from admin.framework.form_values import FormValues
 from admin.history import edit_conflicts, event_list, formatter
-from admin.pages import password
-from bookit.schema.tables import Booking, table_of
+from admin.pages import closures, password
+from bookit.schema.tables import Booking, Resource, table_of
 from tests.support.admin_client import AdminDesk
 
 OURS, THEIRS = (Path(str(package.__file__)).parent for package in (admin, sqladmin))
@@ -146,16 +147,7 @@ async def test_the_menu_shows_entries_of_our_own_in_their_place(desk: AdminDesk)
     assert re.findall(r'class="nav-link-title">([^<]+)', page)[:4] == ["Today", "Reports", "Calendar", "Bookings"]
 
 
-@leans_on("_run_query", "_run_arbitrary_query")
-async def test_a_view_runs_a_statement_and_gives_its_rows(plain: Plain, visit: Booking) -> None:
-    rows = table_of(Booking).c
-
-    assert await plain._run_query(select(func.count(rows.id))) == [1]
-    assert (await plain._run_query(select(Booking)))[0].status == "pending"
-    assert [tuple(row) for row in await plain._run_arbitrary_query(select(rows.id, rows.status))] == [(1, "pending")]
-
-
-@leans_on("_mapper", "_column_labels", "_export_prop_names", "_form_prop_names", "_form_create_rules")
+@leans_on("_mapper", "_column_labels", "_export_prop_names", "_form_create_rules")
 async def test_a_view_keeps_what_its_class_says_under_these_names(plain: Plain) -> None:
     assert plain._mapper.relationships["user"].mapper.class_.__name__ == "User"
     assert plain._column_labels == {"start_time": "Begins"}
@@ -279,6 +271,17 @@ def test_messages_wait_in_the_session_under_this_name() -> None:
     assert request.session == {}
 
 
+async def test_a_view_is_handed_values_that_know_their_form(desk: AdminDesk) -> None:
+    """SQLAdmin takes ``form.data``, copies it for its own renames, and hands that to the view."""
+    form = (await desk.site._find_model_view("resource").scaffold_form())(FormData(name="Chair", capacity="2"))
+
+    values = desk.site._denormalize_wtform_data(form.data, Resource)
+
+    assert isinstance(values, FormValues)
+    assert values.form is form
+    assert {name: values[name] for name in ("name", "capacity")} == {"name": "Chair", "capacity": 2}
+
+
 async def test_a_list_counts_its_own_statement_wrapped_once(plain: Plain, visit: Booking) -> None:
     seen: list[Any] = []
 
@@ -337,8 +340,8 @@ async def test_a_form_is_made_with_the_rules_of_its_page(
 def overridden() -> list[tuple[type, type, str]]:
     """Give every method of ours that takes the place of one of SQLAdmin's."""
     rooms = (
-        actions, edit_conflicts, event_list, filters, forms, formatter, lookups, list_pages, password, permissions,
-        record_view, sign_in, site, views,
+        actions, closures, edit_conflicts, event_list, filters, form, form_values, forms, formatter, lookups,
+        list_pages, menu, password, permissions, record_view, sign_in, site, views,
     )  # fmt: skip
     classes = [found for room in rooms for found in vars(room).values()]
     return sorted(

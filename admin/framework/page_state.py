@@ -1,0 +1,61 @@
+"""What the parts of one request hand to each other: SQLAdmin calls them one by one and passes none of it on."""
+
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+from sqlmodel import SQLModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from wtforms import Form
+
+from bookit import refusals as no
+from bookit.policy.permissions import Actor
+from bookit.schema.tables import User
+
+T = TypeVar("T")
+
+
+@dataclass
+class PageState:
+    """One request: who sent it, and what its page is to show."""
+
+    user: User | None = None  # who has signed in
+    rows: dict[str, SQLModel | None] = field(default_factory=dict)  # by id: SQLAdmin asks for a row twice or more
+    form: Form | None = None  # the form that was sent, on which a refusal is shown
+    refusal: no.Refusal | None = None  # gives the page its status
+    edit_conflict: object = None  # what stale_edit.html shows
+    email: str = ""  # as typed on the sign-in page
+    search_term: str = ""  # as typed in the search box
+    parts: dict[type[object], object] = field(default_factory=dict)  # see ``part``
+
+    @property
+    def actor(self) -> Actor:
+        """Who acts; a visitor where nobody has signed in."""
+        return actor_of(self.user) if self.user else Actor("admin")
+
+    def part(self, kind: type[T]) -> T:
+        """Return this request's instance of a class that only the pages of one subject know."""
+        if kind not in self.parts:
+            self.parts[kind] = kind()
+        return cast("T", self.parts[kind])
+
+
+def actor_of(user: User) -> Actor:
+    """Return a user as the one who acts at this door."""
+    return Actor("admin", user.id, user.role)
+
+
+def page_state(request: Request) -> PageState:
+    """Return the state of this request, which its first reader makes."""
+    if not hasattr(request.state, "page"):
+        request.state.page = PageState()
+    page: PageState = request.state.page
+    return page
+
+
+def signed_in_user(request: Request) -> User:
+    """Return the user who has signed in. Raise 403 for a visitor."""
+    user = page_state(request).user
+    if user is None:
+        raise HTTPException(403)
+    return user
