@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-check setup lock clean
+.PHONY: help run test test-fast check bench bench-check setup lock clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -14,8 +14,16 @@ help: ## Show these commands
 run: .venv/bookit.done ## Set up everything and serve a seeded BookIt on this machine
 	@$(BIN)/bookit serve --demo
 
-test: .venv/tools.done ## Set up everything and run every check (ARGS="-k hold" goes to pytest)
+test: .venv/tools.done ## Set up everything and run every test (ARGS="-k hold" goes to pytest)
 	@$(BIN)/pytest -n logical $(ARGS)
+
+test-fast: .venv/tools.done ## Run the tests that need no other process, no browser and no race
+	@$(BIN)/pytest -n logical -m "not process and not browser and not race" $(ARGS)
+
+check: .venv/tools.done ## Check lint, format and types
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
 
 bench: .venv/bench.done ## Measure BookIt beside its limits, with wrk and pgbench (ARGS="--only post --rounds 3"; ARGS="--quick")
 	@$(BIN)/python benchmarks/bench.py $(ARGS)

@@ -26,6 +26,16 @@ from tests.support.doors import AdminDoor, ApiDoor, DoorClient
 from tests.support.people import OWNER, PASSWORD_HASH, JoinUser, MakeClient, Person
 from tests.support.server import RunningServer, run_server
 
+MARKER_OF_FIXTURE = {"browser": "browser", "served": "process"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that drive a browser or ask for a server."""
+    for item in items:
+        for fixture, marker in MARKER_OF_FIXTURE.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

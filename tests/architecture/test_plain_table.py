@@ -9,6 +9,8 @@ import pytest
 from tests.support.databases import TEMPLATE_DATABASE, create_database
 from tests.support.scratch_project import ScratchProject
 
+pytestmark = pytest.mark.process
+
 CLASS = '''class Voucher(SQLModel, table=True):
     """A present that pays for a visit."""
 

@@ -345,6 +345,7 @@ async def until(parts: AsyncIterator[str], wanted: str) -> None:
             pass
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one", "several"])
 async def test_news_come_within_a_second_and_a_server_with_open_streams_stops_at_once(
     server: str, worker_id: str, tmp_path: Path, workers: tuple[str, ...]

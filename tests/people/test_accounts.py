@@ -187,6 +187,7 @@ async def test_a_right_password_starts_the_count_anew(tom: Person, visitor: http
     assert first == second == [401] * 9 + [200]
 
 
+@pytest.mark.process
 def test_passwords_are_hashed_at_cost_12() -> None:
     """In a process of its own, since these tests hash more cheaply."""
     program = "from bookit.people import passwords; print(passwords.CRYPT_CONTEXT.hash('8 chars!'))"

@@ -17,6 +17,8 @@ from tests.support.databases import TEMPLATE_DATABASE, create_database
 from tests.support.embedded import is_running
 from tests.support.scratch_project import ScratchProject
 
+pytestmark = pytest.mark.process
+
 NOTHING_TO_DO = (0, "No new upgrade operations detected.\n", "")
 DONE = (0, "", "")
 AT_HEAD = (0, f"{revisions.latest_revision()} (head)\n", "")

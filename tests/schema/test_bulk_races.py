@@ -5,6 +5,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from bookit import refusals as no
@@ -13,6 +14,8 @@ from bookit.db.pool import Database
 from tests.support import bulk_scenario
 from tests.support.bulk_scenario import COLOUR, HALF_HOUR, LEA, MAX, TEN, fetch_bookings, refusal_names, run_bulk
 from tests.support.people import JoinUser, Person
+
+pytestmark = pytest.mark.race
 
 WRITERS = 20
 CLEAN = {200, 201, 409}

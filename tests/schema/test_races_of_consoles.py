@@ -29,6 +29,8 @@ from tests.support.races import (
     visit,
 )
 
+pytestmark = pytest.mark.race
+
 
 @BOTH_CAPACITIES
 def test_of_64_inserts_into_one_slot_as_many_win_as_there_are_seats(consoles: list[Console], capacity: int) -> None:

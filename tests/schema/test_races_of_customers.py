@@ -22,6 +22,8 @@ from tests.support.races import (
     visit,
 )
 
+pytestmark = pytest.mark.race
+
 OPEN_AT_TEN = """
     INSERT INTO opening_hours (resource_id, weekday, opens, closes)
     SELECT id, weekday, '09:00', '12:00' FROM resources, generate_series(1, 7) AS weekday

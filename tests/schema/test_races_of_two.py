@@ -19,6 +19,8 @@ from tests.support.races import (
     visit,
 )
 
+pytestmark = pytest.mark.race
+
 
 def test_two_who_move_into_each_others_seat_are_refused_rather_than_deadlocked(two_writers: list[Console]) -> None:
     mine, yours, watcher = two_writers

@@ -217,6 +217,7 @@ def test_a_migration_that_is_not_needed_changes_nothing(scratch: MakeScratch, de
 # One at a time, and not for ever.
 
 
+@pytest.mark.process
 def test_two_migrations_at_once_take_turns(scratch: MakeScratch) -> None:
     url = scratch("template0")
     command = [sys.executable, "-c", f"from bookit.schema import revisions; revisions.migrate({url!r})"]

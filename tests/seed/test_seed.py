@@ -291,6 +291,7 @@ def seeded(database_url: str, home_folder: Path, *options: str) -> subprocess.Co
     )
 
 
+@pytest.mark.process
 def test_the_command_fills_the_named_database(empty: str, tmp_path: Path) -> None:
     first = seeded(empty, tmp_path, "--bookings", "25")
     second = seeded(empty, tmp_path)
@@ -306,6 +307,7 @@ def test_the_command_fills_the_named_database(empty: str, tmp_path: Path) -> Non
         assert connection.execute("SELECT count(*) FROM bookings").fetchone() == (25,)
 
 
+@pytest.mark.process
 def test_the_command_asks_for_a_migrated_database(server: str, worker_id: str, tmp_path: Path) -> None:
     bare = create_database(server, f"bookit_bare_{worker_id}", "template0")
 

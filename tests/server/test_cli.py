@@ -20,6 +20,8 @@ from tests.support.clock import NOW
 from tests.support.databases import FAST_POSTGRES_SETTINGS, create_database, sibling_url
 from tests.support.processes import Workspace, relay_postgres, wait_until
 
+pytestmark = pytest.mark.process
+
 COMMANDS = ("serve", "migrate", "create-admin", "worker", "check")
 SECRET_KEY = "a secret that is long enough for HS256"
 GUESSED = "geheim-und-falsch"

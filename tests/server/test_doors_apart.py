@@ -15,6 +15,8 @@ from tests.support.databases import TEMPLATE_DATABASE, create_database
 from tests.support.people import PASSWORD
 from tests.support.server import run_server
 
+pytestmark = pytest.mark.process
+
 TOM = {"name": "Tom", "email": "tom@example.com", "password": PASSWORD}
 HAIRCUT = {"title": "Haircut", "price": "35", "duration_minutes": "45", "setup_minutes": "0", "cleanup_minutes": "0"}
 NOTICE = {"min_notice_minutes": "0", "cancel_notice_minutes": "0", "is_active": "y", "save": "Save"}

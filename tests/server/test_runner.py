@@ -24,6 +24,8 @@ from bookit.db.embedded import DatabaseWillNotStart, postgres
 from tests.support.processes import BOOKIT_COMMAND, BookitProcess, Workspace, wait_until
 from tests.support.server import ROOT
 
+pytestmark = pytest.mark.process
+
 WORKER = r"Started server process \[(\d+)\]"
 A_BOOKING = """
     WITH service AS (

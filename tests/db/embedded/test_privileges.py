@@ -11,6 +11,8 @@ from bookit.db.embedded import postgres
 from tests.db.embedded.conftest import StartProcess
 from tests.support.embedded import AS_ROOT, NO_FSYNC, is_running, mode, permissions, query, server_pid
 
+pytestmark = pytest.mark.process
+
 
 def effective_capabilities(pid: int) -> str:
     """Return the capabilities of root that a process has, as bits; none is 0."""

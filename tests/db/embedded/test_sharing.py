@@ -10,6 +10,8 @@ from bookit.db.embedded import postgres
 from tests.db.embedded.conftest import MoveHome, StartProcess
 from tests.support.embedded import LONG_NAME, NO_FSYNC, is_running, query, server_pid
 
+pytestmark = pytest.mark.process
+
 
 def test_two_processes_share_one_server_until_the_second_leaves(home: Path, start_process: StartProcess) -> None:
     first, second = start_process(home), start_process(home)

@@ -13,6 +13,8 @@ from bookit.db.embedded import DatabaseWillNotStart, postgres
 from tests.db.embedded.conftest import MoveHome, StartProcess
 from tests.support.embedded import AS_ROOT, LONG_NAME, NO_FSYNC, is_running, mode, query, server_pid
 
+pytestmark = pytest.mark.process
+
 
 def test_the_first_start_creates_a_database_and_a_restart_keeps_it(folder: Path) -> None:
     (folder / "closed").mkdir(mode=0o700)
