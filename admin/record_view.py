@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class SaveFailed(Exception):
-    """It could not be saved. This has been written down."""
+    """This could not be saved. The error has been logged."""
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)

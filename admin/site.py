@@ -107,7 +107,7 @@ class StaffSite(Admin):
             return RedirectResponse(request.url_for("admin:login"), 302)
         if page.client is Client.SCRIPT:
             request.session.pop("next", None)  # It is no page to come back to.
-        return JSONResponse({"sentence": str(no.SignInEnded())}, 401)
+        return JSONResponse({"message": str(no.SignInEnded())}, 401)
 
     async def admits(self, client: Client, request: Request) -> bool:
         """Return whether the user of this request may come in; only a person's own requests renew the session."""
@@ -165,7 +165,7 @@ class StaffSite(Admin):
     async def handle_data_error(self, request: Request, error: Exception) -> Response:
         """Answer a URL that the database cannot read, such as an id that is too large for it."""
         del error
-        values = {"status_code": 400, "message": "This address does not make sense."}
+        values = {"status_code": 400, "message": "This address is not valid."}
         return await self.context.render(request, "error.html", values, status_code=400)
 
     # The end.

@@ -39,15 +39,15 @@ from bookit.schema.tables import (
 BOOKINGS, SERVICES, RESOURCES, EXCEPTIONS, USERS = (
     table_of(table).c for table in (Booking, Service, Resource, CalendarException, User)
 )
-LENGTH_HELP = "8 characters or more."
-KEEP_EMPTY_HELP = "Empty: it stays as it is. A new one ends every sign-in."
+LENGTH_HELP = "Use at least 8 characters."
+KEEP_EMPTY_HELP = "Leave empty to keep the password. A new one signs the person out everywhere."
 MAX_MATCHED_PEOPLE = 5_000  # whose bookings are found before they are sorted
 
 
 class BookingView(BookingActions, SuggestsSlots, model=Booking):
     """The desk's bookings."""
 
-    category, icon, name, name_plural = "Desk", "fa-solid fa-calendar-check", "Booking", "Bookings"
+    category, icon, name, name_plural = "Front desk", "fa-solid fa-calendar-check", "Booking", "Bookings"
     column_list = ["id", "start_time", "user", "service", "resource", "status", "price"]
     column_details_list = [*column_list, "end_time", "expires_at", "created_at"]
     column_formatters = {"status": format_status}
@@ -76,7 +76,7 @@ class BookingView(BookingActions, SuggestsSlots, model=Booking):
     form_create_rules = ["user", "service", "resource", "start_time"]
     form_edit_rules = ["resource", "start_time", "end_time", "version"]
     form_ajax_refs = {"user": USER_LOOKUP, "service": SERVICE_LOOKUP, "resource": RESOURCE_LOOKUP}
-    optional_relations = {"resource": "Empty: any that is free."}
+    optional_relations = {"resource": "Leave empty for any free resource."}
 
     def list_query(self, request: Request) -> Statement:
         """Return the bookings from today on, unless the URL asks for other days or searches."""
@@ -125,7 +125,7 @@ class BookingView(BookingActions, SuggestsSlots, model=Booking):
 class ReviewView(RecordView, model=Review):
     """What customers say."""
 
-    category, icon, name, name_plural = "Desk", "fa-solid fa-star", "Review", "Reviews"
+    category, icon, name, name_plural = "Front desk", "fa-solid fa-star", "Review", "Reviews"
     can_create = False
     column_list = ["id", "rating", "comment", "booking", "created_at"]
     column_details_list = column_list
@@ -139,7 +139,7 @@ class ReviewView(RecordView, model=Review):
 class ServiceView(RecordView, model=Service):
     """What can be booked."""
 
-    category, icon, name, name_plural = "Catalogue", "fa-solid fa-scissors", "Service", "Services"
+    category, icon, name, name_plural = "Set-up", "fa-solid fa-scissors", "Service", "Services"
     column_list = ["id", "title", "price", "duration_minutes", "is_active"]
     column_details_list = [
         *column_list, "resources", "description", "setup_minutes", "cleanup_minutes", "slot_step_minutes",
@@ -153,13 +153,14 @@ class ServiceView(RecordView, model=Service):
         "slot_step_minutes", "min_notice_minutes", "horizon_days", "cancel_notice_minutes", "is_active", "version",
     ]  # fmt: skip
     form_ajax_refs = {"resources": RESOURCE_LOOKUP}
-    many_relations = {"resources": ("Served by", "None chosen: it gets a resource of its own.")}
+    many_relations = {"resources": ("Served by", "Leave empty to create a resource for this service alone.")}
 
 
 class ResourceView(RecordView, model=Resource):
     """What can be busy."""
 
-    category, icon, name, name_plural = "Catalogue", "fa-solid fa-chair", "Resource", "Resources"
+    category, icon, name, name_plural = "Set-up", "fa-solid fa-chair", "Resource", "Resources"
+    menu_name = "Team & rooms"
     column_list = ["id", "name", "capacity", "timezone", "is_active"]
     column_details_list = [*column_list, "services", "created_at"]
     many_relations = {"services": ("Serves", "")}
@@ -174,13 +175,13 @@ class ResourceView(RecordView, model=Resource):
         free_url = request.url_for("admin:bulk").include_query_params(of=row_id)
         may_free = permissions.has_permission(page_state(request).actor, "change", Booking)
         week_url = request.url_for("admin:week", pk=row_id)
-        return {**values, "week": week_url, "free": free_url if may_free else None}
+        return {**values, "week_url": week_url, "clear_day_url": free_url if may_free else None}
 
 
 class OpeningHoursView(RecordView, model=OpeningHours):
     """When resources work."""
 
-    category, icon, name, name_plural = "Catalogue", "fa-solid fa-clock", "Opening hours", "Opening hours"
+    category, icon, name, name_plural = "Set-up", "fa-solid fa-clock", "Opening hours", "Opening hours"
     column_list = ["id", "resource", "weekday", "opens", "closes", "valid_from", "valid_until"]
     column_details_list = column_list
     column_formatters = column_formatters_detail = {"weekday": format_weekday}
@@ -192,7 +193,7 @@ class OpeningHoursView(RecordView, model=OpeningHours):
 class ExceptionView(ListsAffectedBookings, model=CalendarException):
     """Holidays, leaves and extra openings."""
 
-    category, icon, name, name_plural = "Catalogue", "fa-solid fa-umbrella-beach", "Exception", "Exceptions"
+    category, icon, name, name_plural = "Set-up", "fa-solid fa-umbrella-beach", "Closure", "Closures"
     column_list = ["id", "resource", "start_time", "end_time", "is_open", "reason"]
     column_details_list = column_list
     column_sortable_list = ["id", "start_time"]
@@ -246,9 +247,9 @@ class UserView(RecordView, model=User):
         values = await super().details_context(request)
         user, actor = await self.get_object_for_details(request), page_state(request).actor
         if data_export.may_export(actor, user):
-            values["export_address"] = request.url_for("admin:data", pk=user.id)
+            values["export_url"] = request.url_for("admin:data", pk=user.id)
         if permissions.has_permission(actor, "erase", User) and erasure.refusal_for_erasure(user) is None:
-            values["erase_address"] = request.url_for("admin:erase", pk=user.id)
+            values["erase_url"] = request.url_for("admin:erase", pk=user.id)
         return values
 
 

@@ -42,8 +42,8 @@ class ActionText(NamedTuple):
 ACTION_TEXTS: Mapping[Status, ActionText] = {
     Status.PENDING: ActionText(
         "Reopen",
-        "Reopen this booking? It waits for confirmation again, and needs its slot to be free.",
-        "Reopen these bookings? They wait for confirmation again, and need their slots to be free.",
+        "Reopen this booking? It becomes pending again. Its slot must still be free.",
+        "Reopen these bookings? They become pending again. Their slots must still be free.",
         "reopened",
     ),
     Status.CONFIRMED: ActionText("Confirm", "Confirm this booking?", "Confirm these bookings?", "confirmed"),
@@ -103,7 +103,7 @@ class BookingActions(RecordView):
             return {**values, "acts": []}
         last_change = await undo.last_change(self.context.database, booking.id)
         buttons, is_coming = [*build_buttons(self, request, booking)], booking.start_time > self.context.now()
-        return {**values, "acts": buttons, "deed": last_change, "is_to_come": is_coming}
+        return {**values, "acts": buttons, "last_change": last_change, "is_to_come": is_coming}
 
 
 def build_buttons(view: RecordView, request: Request, booking: Booking) -> Iterable[Button]:
@@ -128,7 +128,9 @@ def make_action_handler(act: StatusAct, text: ActionText) -> Callable[..., Await
         booking_ids = parse_ids(str(form.get("pks", "")).split(","))
         if error := reason_error(reason):
             return await redisplay_confirmation(request, form, text, error, return_url)
-        options = ActionOptions(reason, is_notify_requested=bool(form.get("tell")), is_bulk=len(booking_ids) > 1)
+        options = ActionOptions(
+            reason, is_notify_requested=bool(form.get("notify_customer")), is_bulk=len(booking_ids) > 1
+        )
         refusals: dict[str, list[int]] = {}
         for booking_id in booking_ids[:MAX_BOOKINGS]:
             if sentence := await run_one(self, request, act, booking_id, options):
@@ -159,11 +161,11 @@ async def redisplay_confirmation(
     values = {
         "title": text.label,
         "question": text.question_one if is_one else text.question_many,
-        "chosen": f"#{booking_ids[0]}" if is_one else f"{len(booking_ids)} selected.",
+        "selection": f"#{booking_ids[0]}" if is_one else f"{len(booking_ids)} selected.",
         "is_one": is_one,
-        "wrong": error,
+        "error": error,
         "back": return_url,
-        "typed": {name: str(form.get(name, "")) for name in ("pks", "reason", "tell")},
+        "form": {name: str(form.get(name, "")) for name in ("pks", "reason", "notify_customer")},
     }
     return await context_of(request).render(request, "act_again.html", values, status_code=422)
 
@@ -198,10 +200,10 @@ def flash_outcome(
     for sentence, ids in [*refusals.items()][:MAX_MESSAGES]:
         Flash.error(request, f"{', '.join(f'#{booking_id}' for booking_id in ids)}: {sentence}")
     for ids in [*refusals.values()][MAX_MESSAGES:]:
-        Flash.error(request, f"{', '.join(f'#{booking_id}' for booking_id in ids)}: refused too.")
+        Flash.error(request, f"{', '.join(f'#{booking_id}' for booking_id in ids)}: also refused.")
     if len(booking_ids) > MAX_BOOKINGS:
         Flash.warning(
-            request, f"No more than {MAX_BOOKINGS} at once: {len(booking_ids) - MAX_BOOKINGS} were left as they are."
+            request, f"At most {MAX_BOOKINGS} bookings at once. Not changed: {len(booking_ids) - MAX_BOOKINGS}."
         )
     if not booking_ids:
         Flash.warning(request, "Nothing was selected.")
@@ -210,5 +212,5 @@ def flash_outcome(
 def warn_of_past(request: Request, booking: Booking, *, now: datetime) -> Booking:
     """Warn on the next page if a visit lies in the past."""
     if times.has_started(booking.start_time, now=now):
-        Flash.warning(request, "This visit lies in the past.")
+        Flash.warning(request, "This visit is in the past.")
     return booking

@@ -61,9 +61,9 @@ ACTION_LABELS: Mapping[BulkAction, str] = {
     BulkAction.COMPLETE: "Complete",
     BulkAction.NO_SHOW: "Mark as no-show",
     BulkAction.SHIFT: "Move by minutes",
-    BulkAction.REASSIGN: "Give to another resource",
-    BulkAction.REASSIGN_TO_FREE: "Give to whoever else is free",
-    BulkAction.SWAP: "Swap these two",
+    BulkAction.REASSIGN: "Move to another resource",
+    BulkAction.REASSIGN_TO_FREE: "Move to any free resource",
+    BulkAction.SWAP: "Swap the two",
 }
 
 
@@ -71,15 +71,15 @@ ACTION_LABELS: Mapping[BulkAction, str] = {
 class BulkForm:
     """The fields of the page, as they were sent."""
 
-    what: str = BulkAction.CONFIRM
+    bulk_action: str = BulkAction.CONFIRM
     minutes: str = "15"
     direction: str = "later"
     resource: str = ""
-    left_over: str = "leave"
+    if_none_free: str = "leave"
     reason: str = ""
-    why_anyway: str = ""
+    override_reason: str = ""
     mode: str = "all"
-    tell: str = ""
+    notify_customers: str = ""
 
     @classmethod
     def from_form(cls, form: FormData) -> "BulkForm":
@@ -89,24 +89,24 @@ class BulkForm:
     @property
     def reason_errors(self) -> dict[str, str]:
         """What is wrong with the reasons, each under the name of its field."""
-        errors = {name: reason_error(getattr(self, name)) for name in ("reason", "why_anyway")}
+        errors = {name: reason_error(getattr(self, name)) for name in ("reason", "override_reason")}
         return {name: error for name, error in errors.items() if error}
 
     @property
     def change(self) -> BulkChange:
         """The change that these fields ask for. Raise 400 for an action that the page does not offer."""
-        if self.what not in set(BulkAction):
-            raise HTTPException(400, "There is no such act.")
+        if self.bulk_action not in set(BulkAction):
+            raise HTTPException(400, "There is no such action.")
         minutes = int(self.minutes) if re.fullmatch("[0-9]{1,5}", self.minutes) else 0
         return BulkChange(
-            BulkAction(self.what),
+            BulkAction(self.bulk_action),
             minutes=-minutes if self.direction == "earlier" else minutes,
             resource_id=max(parse_id(self.resource), 0),
-            cancels_unassigned=self.left_over == "cancel",
+            cancels_unassigned=self.if_none_free == "cancel",
             reason=self.reason,
-            override_reason=self.why_anyway or None,
+            override_reason=self.override_reason or None,
             is_all_or_nothing=self.mode != "works",
-            notify_customers=bool(self.tell),
+            notify_customers=bool(self.notify_customers),
         )
 
 
@@ -126,16 +126,16 @@ class BulkPage:
     def __init__(self, request: Request) -> None:
         context = context_of(request)
         self.request, self.database, self.zone, self.now = request, context.database, context.zone, context.now()
-        self.form = BulkForm(tell="y")
+        self.form = BulkForm(notify_customers="y")
         self.values: dict[str, object] = {
-            "what_words": ACTION_LABELS, "most": bulk.MAX_BOOKINGS, "most_minutes": bulk.MAX_SHIFT_MINUTES,
-            "lines": [], "error": "", "step": "choose", "local_time": self.format_time, "badge": format_row_status,
-            "is_cut": False, "act": request.url_for("admin:act", act=request_id_of(request) or "-"),
+            "action_labels": ACTION_LABELS, "max_bookings": bulk.MAX_BOOKINGS, "max_minutes": bulk.MAX_SHIFT_MINUTES,
+            "results": [], "error": "", "step": "choose", "local_time": self.format_time, "badge": format_row_status,
+            "is_truncated": False, "act_url": request.url_for("admin:act", act=request_id_of(request) or "-"),
         }  # fmt: skip
 
     async def render(self) -> Response:
         """Return the page."""
-        return await context_of(self.request).render(self.request, "bulk.html", {**self.values, "typed": self.form})
+        return await context_of(self.request).render(self.request, "bulk.html", {**self.values, "form": self.form})
 
     def format_time(self, time: datetime) -> Markup:
         """Return a time by the business's clock."""
@@ -151,7 +151,7 @@ class BulkPage:
         else:
             view, limit = list_view_of(self.request, Booking), bulk.MAX_BOOKINGS + 1
             booking_ids = [*(await view.count_and_page_ids(self.request, size=limit, offset=0))[1]]
-        self.values["is_cut"] = len(booking_ids) > bulk.MAX_BOOKINGS
+        self.values["is_truncated"] = len(booking_ids) > bulk.MAX_BOOKINGS
         await self.show_selection(booking_ids[: bulk.MAX_BOOKINGS])
 
     async def find_bookings_on_days(self, query: Mapping[str, str]) -> list[int]:
@@ -161,14 +161,14 @@ class BulkPage:
             raise HTTPException(404)
         today = f"{self.now.astimezone(self.zone).date()}"
         first, last = query.get("first") or today, query.get("last") or query.get("first") or today
-        self.form = BulkForm(what=BulkAction.REASSIGN_TO_FREE, mode="works", tell="y")
-        self.values |= {"of": resource, "first": first, "last": last}
+        self.form = BulkForm(bulk_action=BulkAction.REASSIGN_TO_FREE, mode="works", notify_customers="y")
+        self.values |= {"cleared_resource": resource, "first": first, "last": last}
         try:
             since = times.start_of_day(date.fromisoformat(first), self.zone)
             until = times.start_of_day(date.fromisoformat(last), self.zone, offset_days=1)
             times.require_availability_range(since, until)
         except ValueError:
-            self.values["error"] = "These days cannot be read."
+            self.values["error"] = "These dates are not valid."
             return []
         except no.Refusal as refusal:
             self.values["error"] = str(refusal)
@@ -182,17 +182,17 @@ class BulkPage:
         """Show the selection again, preview the change, or apply it, as the button says that was pressed."""
         form = await read_form(self.request)
         self.form, step = BulkForm.from_form(form), str(form.get("step", ""))
-        if step == "do":
-            versions = parse_versions(str(form.get("seen", "")))
+        if step == "apply":
+            versions = parse_versions(str(form.get("versions", "")))
         else:
             versions = dict.fromkeys(parse_ids(str(value) for value in form.getlist("booking")))
         if self.form.reason_errors:
             page_state(self.request).refusal = no.Misshapen()
         outcomes: Sequence[Outcome] = ()
         if not self.form.reason_errors and step != "choose":
-            outcomes = await self.run(versions, self.form.change, dry_run=step != "do")
+            outcomes = await self.run(versions, self.form.change, dry_run=step != "apply")
         if outcomes:
-            await self.show_outcomes(outcomes, is_done=step == "do")
+            await self.show_outcomes(outcomes, is_done=step == "apply")
         else:
             await self.show_selection([*versions][: bulk.MAX_BOOKINGS])
 
@@ -229,10 +229,10 @@ class BulkPage:
         is_refused = any(outcome.refusal for outcome in outcomes)
         self.values |= {
             "step": "done" if is_done and not self.values["error"] else "preview",
-            "lines": [self.make_line(outcome, rows.get(outcome.booking_id), names) for outcome in outcomes],
-            "works": sum(not outcome.refusal for outcome in outcomes),
-            "seen": ",".join(f"{booking_id}:{version}" for booking_id, version in versions.items()),
-            "may_do": not (self.form.change.is_all_or_nothing and is_refused),
+            "results": [self.make_line(outcome, rows.get(outcome.booking_id), names) for outcome in outcomes],
+            "success_count": sum(not outcome.refusal for outcome in outcomes),
+            "versions": ",".join(f"{booking_id}:{version}" for booking_id, version in versions.items()),
+            "can_apply": not (self.form.change.is_all_or_nothing and is_refused),
         }
 
     def make_line(self, outcome: Outcome, row: Row | None, resource_names: Mapping[int, str]) -> ResultLine:

@@ -15,15 +15,15 @@ from bookit.bookings.availability import Visit, visit_after
 from bookit.schema.fields import ReasonText
 from bookit.schema.tables import Booking
 
-OVERRIDE_HELP = "Only where notice, horizon, opening hours or a closure stand in the way. History keeps it."
-PAST_VISIT_HELP = "Nobody is told of a visit that is over."
+OVERRIDE_HELP = "Needed only to override notice, horizon, opening hours, closures or start times. Shown in the history."
+PAST_VISIT_HELP = "Customers are not notified of past visits."
 
 
 def build_override_field() -> StringField:
     """Return the field for the reason why the rules do not count this time."""
     html_attributes = {"class": "form-control", "maxlength": 200}
     return StringField(
-        "Why anyway",
+        "Override reason",
         [Optional(), make_field_validator(FieldInfo.from_annotation(ReasonText))],
         description=OVERRIDE_HELP,
         render_kw=html_attributes,
@@ -33,7 +33,7 @@ def build_override_field() -> StringField:
 def build_notify_field(description: str) -> BooleanField:
     """Return the box that says whether to notify the customer; it is ticked unless the visit is over."""
     html_attributes = {"class": "form-check-input"}
-    return BooleanField("Tell the customer", default=True, description=description, render_kw=html_attributes)
+    return BooleanField("Notify the customer", default=True, description=description, render_kw=html_attributes)
 
 
 class SuggestsSlots(RecordView):

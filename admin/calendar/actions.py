@@ -55,7 +55,7 @@ class NewBooking(CalendarRequest):
     start: str
     resource_id: RowId | None = None
     user_id: RowId | None = None
-    newcomer: NewCustomer | None = None
+    new_customer: NewCustomer | None = None
     is_hold: bool = False
     override_reason: OptionalReason = ""
 
@@ -86,7 +86,7 @@ async def parse_body(model: type[Body], request: Request) -> Body:
     try:
         return model.model_validate(json.loads(await request.body() or b"null"))
     except (ValueError, ValidationError, RecursionError):
-        raise HTTPException(422, "This was not sent by the calendar.") from None
+        raise HTTPException(422, "The calendar did not send this.") from None
 
 
 async def run_and_respond(
@@ -107,7 +107,7 @@ async def run_and_respond(
         return refusal_response(request, refusal)
     (row,) = await calendar.bookings_by_id(context.database, [booking.id])
     is_past = warns_of_past and times.has_started(booking.start_time, now=context.now())
-    warning = "This visit lies in the past." if is_past else ""
+    warning = "This visit is in the past." if is_past else ""
     return JSONResponse({"visit": visit_as_dict(row, context.zone), "warning": warning})
 
 
@@ -116,12 +116,12 @@ def refusal_response(request: Request, refusal: no.Refusal) -> Response:
     page_state(request).refusal, zone = refusal, context_of(request).zone
     next_free = [
         {"start": wall_clock.to_wall_clock(slot["start_time"], zone),
-         "words": format_when(slot["start_time"], zone), "ends_at": slot["end_time"].isoformat(),
+         "text": format_when(slot["start_time"], zone), "ends_at": slot["end_time"].isoformat(),
          "resource_id": slot["ids"][0], "resource": slot["names"][0]}
         for slot in refusal.next_free or ()
     ]  # fmt: skip
     payload = {
-        "sentence": str(refusal),
+        "message": str(refusal),
         "field": refusal.field,
         "next_free": next_free,
         "may_override": isinstance(refusal, OVERRIDABLE_REFUSALS),
@@ -171,7 +171,7 @@ async def set_status(request: Request) -> Response:
     body = await parse_body(StatusChange, request)
     status_acts = {slug(status_act): status_act for status_act in acts.STATUS_ACTS.values()}
     if body.act not in status_acts:
-        raise HTTPException(422, "There is no such act.")
+        raise HTTPException(422, "There is no such action.")
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Booking:
         if body.reason:
@@ -188,17 +188,17 @@ async def book(request: Request) -> Response:
     body = await parse_body(NewBooking, request)
     try:
         start = wall_clock.from_wall_clock(body.start, context_of(request).zone)
-        if not (body.user_id or body.newcomer):
+        if not (body.user_id or body.new_customer):
             raise no.UnknownUser(what="customer")
         # No one knows this password: an admin sets a real one when the customer asks for it.
-        unknown = await passwords.hash_password(secrets.token_urlsafe(32)) if body.newcomer else ""
+        unknown = await passwords.hash_password(secrets.token_urlsafe(32)) if body.new_customer else ""
     except no.Refusal as refusal:
         return refusal_response(request, refusal)
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Booking:
         user_id = body.user_id
-        if body.newcomer:
-            user = await records.create(session, User, **by_and_now, **vars(body.newcomer), password_hash=unknown)
+        if body.new_customer:
+            user = await records.create(session, User, **by_and_now, **vars(body.new_customer), password_hash=unknown)
             user_id = user.id
         return await records.create(
             session,

@@ -34,9 +34,9 @@ async def stream_messages(
             news, _ = await poll(change_feed.database, asked)
             unseen = change_feed.cursor if news.is_truncated else news.cursor
             if missed := build_payload(news, asked, serialize):
-                yield format_message("news", unseen, missed)
+                yield format_message("changes", unseen, missed)
         else:
-            yield format_message("begin", unseen, {})
+            yield format_message("start", unseen, {})
         async for part in follow_changes(reader, unseen, serialize, is_signed_in=is_signed_in):
             yield part
 
@@ -59,7 +59,7 @@ async def follow_changes(
         new = build_payload(news, cursor, serialize)
         cursor = cursor.without(event["id"] for event in news.events).intersect(news.cursor)
         if new:
-            yield format_message("news", cursor, new)
+            yield format_message("changes", cursor, new)
 
 
 def build_payload(changes: Changes, cursor: Cursor, serialize: Serialize) -> dict[str, Any]:
@@ -81,8 +81,8 @@ def build_payload(changes: Changes, cursor: Cursor, serialize: Serialize) -> dic
         "visits": [
             serialize(changes.bookings[number]) for number in dict.fromkeys(of_visits) if number in changes.bookings
         ],
-        "gone": sorted({number for number in of_visits if number not in changes.bookings}),
-        "is_all_new": changes.is_truncated or len(of_visits) < len(events),
+        "deleted": sorted({number for number in of_visits if number not in changes.bookings}),
+        "is_reload_needed": changes.is_truncated or len(of_visits) < len(events),
     }
 
 

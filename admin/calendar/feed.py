@@ -39,7 +39,7 @@ async def get_calendar(request: Request) -> Response:
     database, zone, now = context.database, context.zone, context.now()
     since, until = (parse_day(query.get(name, ""), zone) for name in ("start", "end"))
     if not timedelta() < until - since <= timedelta(days=MAX_DAYS):
-        raise HTTPException(400, f"A calendar shows between one and {MAX_DAYS} days.")
+        raise HTTPException(400, f"The calendar shows 1 to {MAX_DAYS} days.")
     shown = CalendarFilter(
         parse_optional_id(query.get("resource")), parse_optional_id(query.get("service")), query.get("cancelled") == "1"
     )
@@ -51,13 +51,13 @@ async def get_calendar(request: Request) -> Response:
     closures = await calendar.closures(database, since=since, until=until, resource_id=shown.resource_id)
     payload = {
         "visits": [] if is_too_much else [visit_as_dict(visit, zone) for visit in visits],
-        "shut": [*closed_times(open_times, resource_ids, since, until, zone)],
-        "shut_everywhere": [wall_times(gap, zone) for gap in gaps(open_times, since, until)],
+        "closed": [*closed_times(open_times, resource_ids, since, until, zone)],
+        "closed_everywhere": [wall_times(gap, zone) for gap in gaps(open_times, since, until)],
         "closures": [
             {**{name: closure[name] for name in ("id", "resource_id", "reason")}, **wall_times(closure, zone)}
             for closure in closures
         ],
-        "sentence": TOO_MANY_BOOKINGS if is_too_much else "",
+        "message": TOO_MANY_BOOKINGS if is_too_much else "",
         "now": wall_clock.to_wall_clock(now, zone),
         "offset": wall_clock.utc_offset(now, zone),
     }
@@ -65,8 +65,8 @@ async def get_calendar(request: Request) -> Response:
 
 
 TOO_MANY_BOOKINGS = (
-    f"More than {calendar.MAX_BOOKINGS:,} bookings lie in this time, so none are shown."
-    " Look at fewer days, or choose a resource or a service."
+    f"More than {calendar.MAX_BOOKINGS:,} bookings in this period, so none are shown."
+    " Choose fewer days, a resource or a service."
 )
 
 
@@ -75,7 +75,7 @@ def parse_day(text: str, zone: ZoneInfo) -> datetime:
     try:
         return times.start_of_day(datetime.fromisoformat(text).date(), zone)
     except (ValueError, no.Refusal):
-        raise HTTPException(400, "This address does not make sense.") from None
+        raise HTTPException(400, "This address is not valid.") from None
 
 
 def parse_optional_id(text: str | None) -> int | None:
@@ -107,7 +107,9 @@ def visit_as_dict(visit: Row, zone: ZoneInfo) -> dict[str, object]:
         "times": f"{start:{time_format}} – {end:{time_format}}",
         "status": visit["status"],
         "is_hold": is_hold,
-        "words": f"Hold until {visit['expires_at'].astimezone(zone):%H:%M}" if is_hold else humanize(visit["status"]),
+        "status_text": f"Hold until {visit['expires_at'].astimezone(zone):%H:%M}"
+        if is_hold
+        else humanize(visit["status"]),
         "is_movable": visit["status"] in lifecycle.OPEN_STATUSES,
         "expires_at": visit["expires_at"].isoformat() if is_hold else None,
     }

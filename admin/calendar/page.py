@@ -16,7 +16,7 @@ from bookit.schema.tables import Booking, User
 class CalendarPage(BaseView):
     """The calendar's page. It is a view of SQLAdmin's so that it stands in the menu among the tables."""
 
-    category, icon, name = "Desk", "fa-solid fa-calendar-days", "Calendar"
+    category, icon, name = "Front desk", "fa-solid fa-calendar-days", "Calendar"
 
     def is_accessible(self, request: Request) -> bool:
         """Return whether the user may see bookings."""
@@ -36,11 +36,12 @@ async def render_calendar(request: Request) -> Response:
     context, actor = context_of(request), page_state(request).actor
     zone, now = context.zone, context.now()
     values = {
-        "places": await calendar.resources(context.database),
-        "offers": await calendar.services(context.database),
+        "resources": await calendar.resources(context.database),
+        "services": await calendar.services(context.database),
         "zone": zone.key,
         "now": wall_clock.to_wall_clock(now, zone),
         "offset": wall_clock.utc_offset(now, zone),
+        "hold_minutes": context.settings.hold_minutes,
         "may_book": permissions.has_permission(actor, "create", Booking),
         "may_change": permissions.has_permission(actor, "change", Booking),
         "may_add_people": permissions.has_permission(actor, "create", User),

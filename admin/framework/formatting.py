@@ -11,7 +11,7 @@ from sqlmodel import SQLModel
 
 from bookit import refusals as no
 from bookit.policy import lifecycle
-from bookit.schema.tables import Service, Status, User
+from bookit.schema.tables import Role, Service, Status, User
 
 WEEKDAYS = dict(enumerate(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"), start=1))
 STATUS_COLOURS = {
@@ -24,8 +24,8 @@ STATUS_COLOURS = {
 
 
 def humanize(value: str) -> str:
-    """Write a word that the database keeps as a page says it: no_show is "No-show"."""
-    return lifecycle.format_status(value).capitalize()
+    """Write a word of the database as a page says it: no_show is "No-show", the role user is "Customer"."""
+    return "Customer" if value == Role.USER else lifecycle.format_status(value).capitalize()
 
 
 def format_enum(row: object, column: str) -> str:
@@ -102,4 +102,4 @@ def type_formatters(zone: Callable[[], ZoneInfo]) -> TypeFormatters:
 def next_free_text(refusal: no.Refusal, zone: ZoneInfo) -> str:
     """Return the next free slots of a refusal as a sentence, by the business's clock."""
     starts = [f"{slot['start_time'].astimezone(zone):%a %d %b, %H:%M}" for slot in refusal.next_free or ()]
-    return f"Free next: {'; '.join(starts)}."
+    return f"Next free: {'; '.join(starts)}."

@@ -29,7 +29,7 @@ class SameOriginMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is safe or our own."""
         if scope["type"] == "http" and scope["method"] not in SAFE_METHODS and not is_same_origin(Headers(scope=scope)):
-            refusal = PlainTextResponse("Refused: this did not come from a page of BookIt.", 403)
+            refusal = PlainTextResponse("Refused: this request did not come from a BookIt page.", 403)
             await refusal(scope, receive, send)
             return
         await self.app(scope, receive, send)
@@ -58,7 +58,7 @@ class BodyLimitMiddleware:
             message = await receive()
             read += len(message.get("body", b""))
             if read > MAX_BODY_BYTES:
-                raise HTTPException(413, "This is more than a form can hold.")
+                raise HTTPException(413, "This form is too large.")
             return message
 
         is_head = scope["type"] == "http" and scope["method"] == "HEAD"
@@ -71,7 +71,7 @@ async def read_form(request: Request) -> FormData:
         return await request.form(max_files=0)
     except HTTPException as refusal:
         if "files" in refusal.detail:
-            raise HTTPException(refusal.status_code, "No field takes a file.") from None
+            raise HTTPException(refusal.status_code, "Files are not accepted.") from None
         raise
 
 

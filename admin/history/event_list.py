@@ -108,7 +108,7 @@ class EventListView(ListView):
 
     def __init__(self) -> None:
         super().__init__()
-        self._column_labels["changes"] = "What changed"  # which is no column
+        self._column_labels["changes"] = "Changes"  # which is no column
 
     async def count_and_page_ids(self, request: Request, *, size: int, offset: int) -> tuple[int, Sequence[int]]:
         """Return how many entries the list has, and the id of the first event of each entry on a page."""
@@ -176,10 +176,12 @@ def format_group(group: RequestGroup, formatter: EventFormatter, texts: Mapping[
         Markup("<li>{} {}{}</li>").format(text.row, text.action, format_changes(text))
         for text in (texts[event.id] for event in group.events)
     )
-    details = Markup('<details class="bk-fold"><summary>{}{}</summary><ol class="bk-story">{}</ol>{}</details>').format(
+    details = Markup(
+        '<details class="bk-group-details"><summary>{}{}</summary><ol class="bk-events">{}</ol>{}</details>'
+    ).format(
         group.describe(formatter.views),
         format_reason(texts[first.id]),
         items,
-        formatter.link_act(first, f"All {group.count} changes on one page"),
+        formatter.link_act(first, f"Show all {group.count} changes"),
     )
     return RequestGroupText(actions, rows, details)

@@ -27,11 +27,11 @@ MAX_COUNTED_ROWS = 10_000  # counted of the acts on one page
 DOOR_PHRASES = {
     "api": "through the API",
     "admin": "at the desk",
-    "seed": "by the seed script",
-    "worker": "by the worker",
+    "seed": "from the seed script",
+    "worker": "in the background",
     "cli": "on the command line",
-    "sql": "in the console",
-    "clock": "by the clock",
+    "sql": "in the database console",
+    "clock": "automatically",
 }
 ROLE_LABELS = {"user": "customer", "staff": "staff", "admin": "admin"}
 ANONYMOUS_LABELS = {"visitor": "A visitor", "admin": "An admin", "staff": "Staff"}
@@ -181,7 +181,7 @@ class EventFormatter:
         if not others or event.table_name != table_of(Booking).name:
             return Markup()
         changes = "change" if others == 1 else "changes"
-        return self.link_act(event, f"{others} other {changes} of the same act")
+        return self.link_act(event, f"{others} other {changes} made together")
 
     def link_act(self, event: Event, label: str) -> Markup:
         """Return a link to everything that an act changed; none where SQL has set an id that no URL can hold."""
@@ -194,7 +194,7 @@ class EventFormatter:
         """Return who did it, as far as that is known, and their role at the time."""
         role = event.actor.partition(" ")[0]
         if event.actor_id is None:
-            return escape("BookIt" if event.door in {"worker", "clock"} else ANONYMOUS_LABELS.get(role, "Somebody"))
+            return escape("BookIt" if event.door in {"worker", "clock"} else ANONYMOUS_LABELS.get(role, "Someone"))
         name = self.names.get(("users", event.actor_id))
         link = self.link_row("users", event.actor_id, name) if name else escape("A deleted account")
         return Markup("<span>{} ({})</span>").format(link, ROLE_LABELS.get(role, role))

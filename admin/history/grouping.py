@@ -57,7 +57,7 @@ class GroupPart:
         if any(self.new_starts):
             return f"moved {noun}{format_shift(self.shift)}"
         if self.is_reassigned:
-            return f"gave {noun} to somebody else"
+            return f"moved {noun} to another resource"
         status = self.statuses[0] if len(self.statuses) == 1 else None
         if status == Status.PENDING:
             return f"reopened {noun}"
@@ -69,7 +69,7 @@ def format_shift(shift: timedelta | None) -> str:
     """Return how far bookings moved, or nothing if that is not known."""
     if not shift:
         return ""
-    return f" by {times.format_duration(abs(shift))}, {'later' if shift > timedelta() else 'earlier'}"
+    return f" {times.format_duration(abs(shift))} {'later' if shift > timedelta() else 'earlier'}"
 
 
 @dataclass
@@ -88,7 +88,7 @@ class RequestGroup:
         return [f"{part.count} {row_noun(views, part)}" for part in self.parts]
 
     def describe(self, views: Mapping[str, ModelView]) -> str:
-        """Return what was done as a sentence, as in "Moved 12 bookings by 30 minutes, later"."""
+        """Return what was done as a sentence, as in "Moved 12 bookings 30 minutes later"."""
         counts = self.describe_counts(views)
         text = "; ".join(part.describe(count) for part, count in zip(self.parts, counts, strict=True))
         return text[:1].upper() + text[1:]

@@ -42,7 +42,7 @@ async def undo_last(request: Request) -> Response:
     """Undo the last change of a booking, or say on its page why that is refused."""
     require_permission(request, "change", Booking)
     form, booking_id = await read_form(request), parse_id(request.path_params["pk"])
-    event_id, notifies = parse_id(form.get("event", "")), bool(form.get("tell"))
+    event_id, notifies = parse_id(form.get("event", "")), bool(form.get("notify_customer"))
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Booking:
         return await undo.undo(session, booking_id, event_id=event_id, notify_customer=notifies, **by_and_now)
@@ -55,7 +55,7 @@ async def undo_last(request: Request) -> Response:
     except no.Refusal as refusal:
         Flash.error(request, await describe_refusal(request, refusal, booking_id, last_change))
     else:
-        Flash.success(request, f"Booking #{booking_id} is as it was.")
+        Flash.success(request, f"Undone: booking #{booking_id} is as it was before.")
     return RedirectResponse(request.url_for("admin:details", identity="booking", pk=booking_id), 303)
 
 
@@ -79,7 +79,7 @@ async def show_act(request: Request) -> Response:
         raise HTTPException(404)
     if request.method == "POST":
         require_permission(request, "change", Booking)
-        notifies = bool((await read_form(request)).get("tell"))
+        notifies = bool((await read_form(request)).get("notify_customer"))
 
         async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> list[Booking]:
             return await undo.undo_request(session, act_id, notify_customers=notifies, **by_and_now)
@@ -89,7 +89,8 @@ async def show_act(request: Request) -> Response:
         except no.Refusal as refusal:
             page_state(request).refusal, error = refusal, str(refusal)
         else:
-            Flash.success(request, f"{len(bookings)} bookings are as they were.")
+            result = "booking is as it was" if len(bookings) == 1 else "bookings are as they were"
+            Flash.success(request, f"Undone: {len(bookings)} {result} before.")
             return RedirectResponse(request.url_for("admin:act", act=request_id_of(request)), 303)
     return await render_act(request, act_id, error)
 
@@ -107,10 +108,10 @@ async def render_act(request: Request, act_id: str, error: str) -> Response:
     texts = await EventFormatter(request).format_events(visible)
     values = {
         "act": act_id,
-        "told": texts,
+        "events": texts,
         "is_of_one": len({(text.actor, text.door, text.reason) for text in texts}) == 1,
         "error": error,
-        "undoable": len(changed) if is_undoable else 0,
+        "undoable_count": len(changed) if is_undoable else 0,
         "is_to_come": bool(coming),
     }
     return await context.render(request, "act.html", values)

@@ -33,7 +33,7 @@ class ListsAffectedBookings(RecordView):
     async def details_context(self, request: Request) -> dict[str, object]:
         """Add these bookings to the page of a closure."""
         values, closure = await super().details_context(request), await self.get_object_for_details(request)
-        return {**values, "touched": await self.affected_bookings(closure), "most_touched": MAX_AFFECTED}
+        return {**values, "affected": await self.affected_bookings(closure), "max_affected": MAX_AFFECTED}
 
     async def insert_model(self, request: Request, data: Values) -> CalendarException:
         """Add a closure, and warn of the bookings that it affects."""
@@ -48,8 +48,8 @@ class ListsAffectedBookings(RecordView):
         bookings = await self.affected_bookings(closure)
         if bookings:
             count = f"More than {MAX_AFFECTED}" if len(bookings) > MAX_AFFECTED else str(len(bookings))
-            falls = "visit falls" if len(bookings) == 1 else "visits fall"
+            falls = "booking falls" if len(bookings) == 1 else "bookings fall"
             ids = ", ".join(f"#{booking['id']}" for booking in bookings[:MAX_NAMED])
             more = "…" if len(bookings) > MAX_NAMED else ""
-            Flash.warning(request, f"{count} {falls} into this closure: {ids}{more}. Its page lists them.")
+            Flash.warning(request, f"{count} {falls} in this closure: {ids}{more}. See the page of the closure.")
         return closure

@@ -45,7 +45,7 @@ async def show_dashboard(request: Request) -> Response:
         "days": selected.days,
         "count": selected.count,
         "error": selected.error,
-        "picks": PRESETS,
+        "presets": PRESETS,
     }
     return await context.render(request, "today.html", values)
 
@@ -70,11 +70,11 @@ async def load_live_values(database: Database, *, zone: ZoneInfo, now: datetime)
     return {
         "lists": lists,
         "free": [row for row in free if row["open_minutes"]],
-        "shut": sum(not row["open_minutes"] for row in free),
+        "closed_count": sum(not row["open_minutes"] for row in free),
         "now": now.astimezone(zone),
         "this_day": this_day,
-        "most_free": MAX_FREE_SHOWN,
-        "most_counted": limits.MAX_DASHBOARD_COUNT,
+        "max_free": MAX_FREE_SHOWN,
+        "max_count": limits.MAX_DASHBOARD_COUNT,
         "late_minutes": limits.OVERDUE_AFTER // timedelta(minutes=1),
         "short_time": partial(format_short_time, zone, this_day.year),
         "clock_time": lambda moment: f"{moment.astimezone(zone):%H:%M}",

@@ -13,7 +13,7 @@ from bookit import refusals as no
 from bookit.policy import limits, times
 from bookit.reports.ranges import Granularity, ReportRange
 
-INVALID_DAY = "This cannot be read: a day is written as 2026-05-04."
+INVALID_DAY = "These dates are not valid. Write a date as 2026-05-04."
 
 
 @dataclass(frozen=True)

@@ -72,15 +72,15 @@ class SeasonHours:
 
     def parse_openings(self) -> Iterator[Opening]:
         """Read the openings. Refuses a time or a day that is none, and half an opening."""
-        since = parse_day_or_time(date, self.since, "The first day of a season")
-        until = parse_day_or_time(date, self.until, "The last day of a season")
+        since = parse_day_or_time(date, self.since, "First day of the season")
+        until = parse_day_or_time(date, self.until, "Last day of the season")
         if since and until and until < since:
             raise no.SeasonEndsBeforeStart
         for weekday, name in WEEKDAYS.items():
             for typed in self.days[weekday]:
                 opens, closes = (parse_day_or_time(time, part, name) for part in typed)
                 if opens is None or closes is None:
-                    raise InvalidHours(f"{name}: an opening has a beginning and an end.")
+                    raise InvalidHours(f"{name}: enter both an opening and a closing time.")
                 yield Opening(weekday, opens, closes, since, until)
 
 
@@ -133,7 +133,7 @@ async def edit_week(request: Request) -> Response:
     seasons, tag, error = group_openings(map(opening_from_row, hours)), version_tag(hours), ""
     if request.method == "POST":
         form = await read_form(request)
-        seasons, tag = parse_seasons(form), str(form.get("seen", ""))
+        seasons, tag = parse_seasons(form), str(form.get("version_tag", ""))
         try:
             await save_week(request, resource, seasons, expected_tag=tag)
         except InvalidHours as invalid:
@@ -141,18 +141,18 @@ async def edit_week(request: Request) -> Response:
         except no.Refusal as refusal:
             page_state(request).refusal, error = refusal, str(refusal)
         else:
-            Flash.success(request, f"The hours of {resource.name} are saved.")
+            Flash.success(request, f"Opening hours of {resource.name} saved.")
             return RedirectResponse(request.url.path, 303)
     values = {
         "resource": resource,
         "weekdays": WEEKDAYS,
         "seasons": seasons,
         "blank": SeasonHours(),
-        "most": MAX_SEASONS,
-        "seen": tag,
+        "max_seasons": MAX_SEASONS,
+        "version_tag": tag,
         "error": error,
         "may_change": permissions.has_permission(page_state(request).actor, "change", OpeningHours),
-        "coming": await context.database.fetch(UPCOMING_EXCEPTIONS, resource_id=resource.id, now=context.now()),
+        "upcoming": await context.database.fetch(UPCOMING_EXCEPTIONS, resource_id=resource.id, now=context.now()),
         "local_time": partial(format_local_time, context.zone),
     }
     return await context.render(request, "week.html", values)

@@ -21,7 +21,7 @@ from bookit.db.session import Session
 from bookit.people import passwords, sign_in
 from bookit.schema.tables import User
 
-CHANGED_MESSAGE = "Your password is changed. Wherever else you were signed in, that has ended."
+CHANGED_MESSAGE = "Password changed. You have been signed out everywhere else."
 
 
 def password_field(label: str, autocomplete: str, description: str = "") -> PasswordField:
@@ -33,7 +33,7 @@ class PasswordForm(AdminForm):
     """The current password, and the new one."""
 
     current_password = password_field("Current password", "current-password")
-    password = password_field("New password", "new-password", description="8 characters or more.")
+    password = password_field("New password", "new-password", description="Use at least 8 characters.")
 
 
 async def change_own_password(request: Request) -> Response:

@@ -59,7 +59,7 @@ async def erase_person(request: Request) -> Response:
             return RedirectResponse(request.url_for("admin:details", identity="user", pk=user.id), 303)
     page_state(request).refusal = refusal
     coming = await erasure.count_upcoming(context.database, user, now=context.now())
-    values = {"user": user, "coming": coming, "error": str(refusal or ""), "why_not": why_not}
+    values = {"user": user, "upcoming_count": coming, "error": str(refusal or ""), "can_erase": why_not is None}
     return await context.render(request, "erase.html", values, status_code=400 if refusal else 200)
 
 

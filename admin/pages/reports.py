@@ -66,8 +66,8 @@ REPORTS = {
         (
             ReportColumn("completed", "Completed visits", "count"),
             ReportColumn("revenue", "Revenue", "money", is_charted=True),
-            ReportColumn("coming", "Visits to come", "count"),
-            ReportColumn("to_come", "Still to come", "money", is_charted=True),
+            ReportColumn("coming", "Upcoming visits", "count"),
+            ReportColumn("to_come", "Expected revenue", "money", is_charted=True),
         ),
         "Service",
         "title",
@@ -121,15 +121,15 @@ async def show_report(request: Request) -> Response:
         return render_csv(name, definition, report)
     values = {
         "name": name,
-        "sheet": definition,
-        "sheets": REPORTS,
-        "found": report,
-        "meaning": DEFINITIONS[name],
+        "report": definition,
+        "reports": REPORTS,
+        "data": report,
+        "explanation": DEFINITIONS[name],
         "days": selected.days,
         "count": selected.count,
         "error": selected.error,
-        "picks": PRESETS,
-        "steps": GRANULARITY_LABELS,
+        "presets": PRESETS,
+        "granularities": GRANULARITY_LABELS,
     }
     return await context.render(request, "reports.html", values)
 

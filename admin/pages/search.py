@@ -156,7 +156,7 @@ class Search:
         details = [f"#{row.id}", *([] if row.is_active else ["inactive"])]
         if self.may_see(Booking):
             url = self.list_url("booking", **{f"{row.kind}_id": row.id})
-            details.append(Markup('<a href="{}">Bookings of {}</a>').format(url, row.name))
+            details.append(Markup('<a href="{}">Bookings for {}</a>').format(url, row.name))
         return Hit(row.name, self.details_url(row.kind, row.id), details)
 
     def all_hits_url(self, identity: str, rows: ResultRows) -> URL | None:
@@ -243,7 +243,7 @@ async def search_everywhere(request: Request) -> Response:
     if query.row_id > 0 and [len(group.hits) for group in groups] == [1]:
         return RedirectResponse(groups[0].hits[0].url, 303)
     page_state(request).search_term = query.term
-    values = {"term": query.term, "groups": groups, "bookings_of": bookings_url(request, query, groups)}
+    values = {"term": query.term, "groups": groups, "bookings_url": bookings_url(request, query, groups)}
     return await context_of(request).render(request, "search.html", values)
 
 

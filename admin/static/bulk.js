@@ -1,15 +1,15 @@
 "use strict";
 
-// Of a list, the ticked rows are changed; with none ticked, all that the list shows.
+// The ticked rows of a list are changed, or all rows of the list if none is ticked.
 document.querySelector("[data-bk-bulk]")?.addEventListener("click", (event) => {
   const boxes = [...document.querySelectorAll("input.select-box:checked")];
-  const numbers = boxes.map((box) => box.parentElement.querySelector("input[type=hidden]").value);
-  if (numbers.length) event.currentTarget.search = `?pks=${numbers.join(",")}`;
+  const ids = boxes.map((box) => box.parentElement.querySelector("input[type=hidden]").value);
+  if (ids.length) event.currentTarget.search = `?pks=${ids.join(",")}`;
 });
 
-// Only what belongs to the chosen act is asked for.
-const what = document.querySelector("#what");
-const ask = () => {
-  for (const part of document.querySelectorAll("[data-bk-for]")) part.hidden = !part.dataset.bkFor.split(" ").includes(what.value);
+// Only the fields of the chosen action are shown.
+const action = document.querySelector("#bulk_action");
+const showFields = () => {
+  for (const field of document.querySelectorAll("[data-bk-for]")) field.hidden = !field.dataset.bkFor.split(" ").includes(action.value);
 };
-if (what) { ask(); what.addEventListener("change", ask); }
+if (action) { showFields(); action.addEventListener("change", showFields); }

@@ -1,6 +1,6 @@
 "use strict";
 
-// A slash goes to the box, unless one is typing.
+// The slash key focuses the search box, except while the user types.
 document.addEventListener("keydown", (event) => {
   const box = document.querySelector("#bk-search");
   const isTyping = event.target.closest?.("input, textarea, select, [contenteditable], .modal.show");

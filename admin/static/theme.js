@@ -1,6 +1,6 @@
 "use strict";
 
-// Before the page is drawn: the theme chosen last, or the system's.
-const chosen = localStorage.getItem("bookit-theme");
-const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
-document.documentElement.dataset.bsTheme = chosen ?? (dark ? "dark" : "light");
+// Set before the page is drawn: the saved theme, or the system's.
+const savedTheme = localStorage.getItem("bookit-theme");
+const prefersDark = window.matchMedia("(prefers-color-scheme: dark)").matches;
+document.documentElement.dataset.bsTheme = savedTheme ?? (prefersDark ? "dark" : "light");

@@ -1,90 +1,90 @@
 "use strict";
 
-// The lists are those of this moment: asked for again when anything changes, and each minute, for time passes too.
-const present = document.querySelector("[data-bk-now]");
-const [live, told] = ["[data-bk-live]", "[data-bk-told]"].map((wanted) => document.querySelector(wanted));
-const say = (place, words) => { if (place.textContent !== words) place.textContent = words; };
-const tellLive = (words, isLive) => { say(live, words); live.toggleAttribute("data-live", isLive); };
-const titles = () => [...present.querySelectorAll("h3")].map((head) => head.innerText.trim());
+// The live section is loaded again when anything changes, and every minute, since time passes too.
+const section = document.querySelector("[data-bk-live-section]");
+const [liveStatus, announcer] = ["[data-bk-live]", "[data-bk-announcer]"].map((selector) => document.querySelector(selector));
+const setText = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+const showLiveStatus = (text, isLive) => { setText(liveStatus, text); liveStatus.toggleAttribute("data-live", isLive); };
+const cardTitles = () => [...section.querySelectorAll("h3")].map((title) => title.innerText.trim());
 
-// Whatever is the same stays the very same element, so that nothing flickers, closes or loses the focus. A card goes by
-// its name and a row by where it leads; anything else is the same where it stands in the same place.
+// A node that stays keeps its element, so that nothing flickers, closes or loses the focus. A card is matched by its
+// title and a row by its link; any other node by its position.
 const key = (node) => node.getAttribute?.("aria-labelledby") ?? node.href ?? (node.nodeName === "LI" ? node.querySelector("a")?.href : undefined);
-const isSame = (one, other) => one.nodeName === other.nodeName && key(one) === key(other);
+const isSame = (node, other) => node.nodeName === other.nodeName && key(node) === key(other);
 
-function follow(old, fresh) {
-  for (const name of old.getAttributeNames()) if (!fresh.hasAttribute(name) && !["open", "tabindex"].includes(name)) old.removeAttribute(name);
-  for (const name of fresh.getAttributeNames()) if (old.getAttribute(name) !== fresh.getAttribute(name)) old.setAttribute(name, fresh.getAttribute(name));
+function copyAttributes(target, source) {
+  for (const name of target.getAttributeNames()) if (!source.hasAttribute(name) && !["open", "tabindex"].includes(name)) target.removeAttribute(name);
+  for (const name of source.getAttributeNames()) if (target.getAttribute(name) !== source.getAttribute(name)) target.setAttribute(name, source.getAttribute(name));
 }
 
-function renew(old, fresh) {
-  let at = old.firstChild;
-  const next = () => { const passed = at; at = at.nextSibling; return passed; };
-  const found = (wanted) => {
-    let one = at;
-    if (key(wanted)) while (one && !isSame(one, wanted)) one = one.nextSibling;
-    return one && isSame(one, wanted) ? one : null;
+function patchChildren(target, source) {
+  let current = target.firstChild;
+  const advance = () => { const passed = current; current = current.nextSibling; return passed; };
+  const findMatch = (node) => {
+    let candidate = current;
+    if (key(node)) while (candidate && !isSame(candidate, node)) candidate = candidate.nextSibling;
+    return candidate && isSame(candidate, node) ? candidate : null;
   };
-  for (const node of [...fresh.childNodes]) {
-    const same = found(node);
-    if (!same) { old.insertBefore(node, at); continue; }
-    while (at !== same) next().remove();
-    next();
-    if (same.isEqualNode(node)) continue;
-    if (same.nodeType === Node.ELEMENT_NODE) { follow(same, node); renew(same, node); } else same.data = node.data;
+  for (const node of [...source.childNodes]) {
+    const match = findMatch(node);
+    if (!match) { target.insertBefore(node, current); continue; }
+    while (current !== match) advance().remove();
+    advance();
+    if (match.isEqualNode(node)) continue;
+    if (match.nodeType === Node.ELEMENT_NODE) { copyAttributes(match, node); patchChildren(match, node); } else match.data = node.data;
   }
-  while (at) next().remove();
+  while (current) advance().remove();
 }
 
-function show(html) {
-  const before = titles();
-  const focused = present.contains(document.activeElement) ? document.activeElement : null;
-  const [card, address] = [focused?.closest("section")?.getAttribute("aria-labelledby"), focused?.href];
-  renew(present, new DOMParser().parseFromString(html, "text/html").body);
-  if (focused && !focused.isConnected) { // What one stood on has moved, or is gone: one stays where it was.
-    const [head, moved] = [document.getElementById(card), [...present.querySelectorAll(`[aria-labelledby="${card}"] a`)].find((link) => link.href === address)];
-    head?.setAttribute("tabindex", "-1");
-    (moved ?? head)?.focus({ preventScroll: true });
+function replaceSection(html) {
+  const titlesBefore = cardTitles();
+  const focused = section.contains(document.activeElement) ? document.activeElement : null;
+  const [cardId, href] = [focused?.closest("section")?.getAttribute("aria-labelledby"), focused?.href];
+  patchChildren(section, new DOMParser().parseFromString(html, "text/html").body);
+  if (focused && !focused.isConnected) { // The focused link moved or is gone: focus its new element, or its card.
+    const [title, link] = [document.getElementById(cardId), [...section.querySelectorAll(`[aria-labelledby="${cardId}"] a`)].find((candidate) => candidate.href === href)];
+    title?.setAttribute("tabindex", "-1");
+    (link ?? title)?.focus({ preventScroll: true });
   }
-  const changed = titles().filter((head) => !before.includes(head));
-  if (changed.length) say(told, changed.join(", "));
+  const changedTitles = cardTitles().filter((title) => !titlesBefore.includes(title));
+  if (changedTitles.length) setText(announcer, changedTitles.join(", "));
 }
 
-let [waiting, isAsking, isPressed] = [undefined, false, false];
-const isAtWork = () => isPressed || (!getSelection().isCollapsed && present.contains(getSelection().anchorNode));
-// Not all desks at once.
-const soon = (wait = 150 + Math.random() * 450) => { waiting ??= setTimeout(ask, wait); };
+let [refreshTimer, isLoading, isPressed] = [undefined, false, false];
+const isInteracting = () => isPressed || (!getSelection().isCollapsed && section.contains(getSelection().anchorNode));
+// A random delay, so that not all desks load at once.
+const scheduleRefresh = (delay = 150 + Math.random() * 450) => { refreshTimer ??= setTimeout(refresh, delay); };
 
-async function ask() {
-  waiting = undefined;
+async function refresh() {
+  refreshTimer = undefined;
   if (document.hidden) return;
-  if (isAsking || isAtWork()) { soon(1000); return; }
-  isAsking = true;
-  // The stream says when the server is away; what was missed comes when it is back.
-  const [status, html] = await fetch(present.dataset.bkNow).then(async (answer) => [answer.status, await answer.text()]).catch(() => []);
-  isAsking = false;
-  if (status === 401) leave();
+  if (isLoading || isInteracting()) { scheduleRefresh(1000); return; }
+  isLoading = true;
+  // A failed request is ignored: the stream reports a lost server, and sends missed changes when it is back.
+  const [status, html] = await fetch(section.dataset.bkLiveSection).then(async (response) => [response.status, await response.text()]).catch(() => []);
+  isLoading = false;
+  if (status === 401) disconnect();
   if (status !== 200) return;
-  if (isAtWork()) soon(1000); else show(html);
+  if (isInteracting()) scheduleRefresh(1000); else replaceSection(html);
 }
 
 let source;
-let silence;
-const leave = () => { source.close(); tellLive("Not live: load the page again", false); };
-function listen() {
-  source = new EventSource(present.dataset.stream);
-  source.addEventListener("open", () => { clearTimeout(silence); silence = undefined; tellLive("Live", true); });
-  for (const name of ["begin", "news"]) source.addEventListener(name, () => soon());
+let reconnectTimer;
+const disconnect = () => { source.close(); showLiveStatus("Not live. Please reload the page.", false); };
+function connect() {
+  source = new EventSource(section.dataset.stream);
+  source.addEventListener("open", () => { clearTimeout(reconnectTimer); reconnectTimer = undefined; showLiveStatus("Live", true); });
+  for (const name of ["start", "changes"]) source.addEventListener(name, () => scheduleRefresh());
   source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) leave();
-    else silence ??= setTimeout(() => tellLive("Reconnecting…", false), 4000); // It comes back by itself every minute.
+    if (source.readyState === EventSource.CLOSED) disconnect();
+    else reconnectTimer ??= setTimeout(() => showLiveStatus("Reconnecting…", false), 4000); // It reconnects by itself every minute.
   });
 }
 
-listen();
-setInterval(soon, 60000);
-document.addEventListener("visibilitychange", () => soon(0));
-present.addEventListener("pointerdown", () => { isPressed = true; });
+connect();
+setInterval(scheduleRefresh, 60000);
+document.addEventListener("visibilitychange", () => scheduleRefresh(0));
+section.addEventListener("pointerdown", () => { isPressed = true; });
 for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, () => { isPressed = false; });
 window.addEventListener("pagehide", () => source.close());
-window.addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
+window.addEventListener("pageshow", (event) => { if (event.persisted) connect(); });

@@ -28,13 +28,13 @@ async def house(database: Database, tom: Person, eve: Person, desk: AdminDesk) -
 
 async def send(client: httpx2.AsyncClient, step: str, **fields: Any) -> httpx2.Response:
     """Send the form with these fields, as its button does."""
-    return await client.post(BULK, data={"mode": "all", "tell": "y", **fields, "step": step})
+    return await client.post(BULK, data={"mode": "all", "notify_customers": "y", **fields, "step": step})
 
 
 def seen_on(page: httpx2.Response) -> dict[str, Any]:
     """Give what the button of a preview would send."""
-    fields = ParsedPage(page.text.partition('class="bk-next"')[2].partition("</form>")[0]).fields
-    assert "seen" in fields, get_page_text(page.text)
+    fields = ParsedPage(page.text.partition('class="bk-bulk-buttons"')[2].partition("</form>")[0]).fields
+    assert "versions" in fields, get_page_text(page.text)
     return fields
 
 
@@ -55,18 +55,18 @@ async def test_a_preview_shows_each_and_changes_nothing_and_then_it_is_done(desk
     numbers = await bulk_scenario.fill_afternoon(house, 3)
     before = await fetch_snapshot(house)
 
-    shift = {"booking": numbers, "what": "shift", "minutes": "15", "reason": "The train is late"}
+    shift = {"booking": numbers, "bulk_action": "shift", "minutes": "15", "reason": "The train is late"}
     preview = await send(desk.mara, "preview", **shift)
 
     assert preview.status_code == 200
-    assert "3 of 3 would change. Nothing has been changed yet." in get_page_text(preview.text)
+    assert "3 of 3 bookings will change. Nothing is saved yet." in get_page_text(preview.text)
     assert "Tue 08 Jan 2030, 11:00 → Tue 08 Jan 2030, 11:15" in get_page_text(preview.text)
     assert await fetch_snapshot(house) == before
 
-    done = await send(desk.mara, "do", **seen_on(preview))
+    done = await send(desk.mara, "apply", **seen_on(preview))
 
     assert done.status_code == 200
-    assert "3 of 3 changed." in get_page_text(done.text)
+    assert "3 of 3 bookings changed." in get_page_text(done.text)
     assert await fetch_starts(house) == {one: (TEN + HALF_HOUR * (one - 1) + HALF_HOUR / 2, LEA) for one in numbers}
     (event, *_) = await bulk_scenario.fetch_events(house, 2)
     assert (event["reason"], event["door"], event["notify_customer"]) == ("The train is late", "admin", True)
@@ -76,7 +76,13 @@ async def test_of_a_reason_and_why_anyway_history_keeps_both(desk: AdminDesk, ho
     await create_booking(house, TEN)
 
     await send(
-        desk.mara, "do", what="shift", minutes="15", reason="The train is late.", why_anyway="Tom agreed.", seen="1:1"
+        desk.mara,
+        "apply",
+        bulk_action="shift",
+        minutes="15",
+        reason="The train is late.",
+        override_reason="Tom agreed.",
+        versions="1:1",
     )
 
     (event, *_) = await bulk_scenario.fetch_events(house, 1)
@@ -85,11 +91,11 @@ async def test_of_a_reason_and_why_anyway_history_keeps_both(desk: AdminDesk, ho
 
 async def test_what_was_previewed_is_done_once(desk: AdminDesk, house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 2)
-    preview = await send(desk.mara, "preview", booking=numbers, what="shift", minutes="15")
+    preview = await send(desk.mara, "preview", booking=numbers, bulk_action="shift", minutes="15")
 
-    await send(desk.mara, "do", **seen_on(preview))
+    await send(desk.mara, "apply", **seen_on(preview))
     after = await fetch_snapshot(house)
-    again = await send(desk.mara, "do", **seen_on(preview))
+    again = await send(desk.mara, "apply", **seen_on(preview))
 
     assert again.status_code == 409
     assert "Nothing was changed: 2 of 2 bookings could not be changed." in get_page_text(again.text)
@@ -101,15 +107,15 @@ async def test_all_or_nothing_offers_no_button_where_one_cannot_be(desk: AdminDe
     numbers = await bulk_scenario.fill_afternoon(house, 2)
     await bulk_scenario.set_status(house, 2, Status.CONFIRMED)
 
-    torn = await send(desk.mara, "preview", booking=numbers, what="confirm")
+    torn = await send(desk.mara, "preview", booking=numbers, bulk_action="confirm")
     assert torn.status_code == 200
-    assert "1 of 2 could change. Nothing has been changed." in get_page_text(torn.text)
+    assert "1 of 2 bookings could change. Nothing was saved." in get_page_text(torn.text)
     assert "This booking is already confirmed." in get_page_text(torn.text)
-    assert 'value="do"' not in torn.text
+    assert 'value="apply"' not in torn.text
 
-    works = await send(desk.mara, "preview", booking=numbers, what="confirm", mode="works")
-    done = await send(desk.mara, "do", **seen_on(works))
-    assert "1 of 2 changed." in get_page_text(done.text)
+    works = await send(desk.mara, "preview", booking=numbers, bulk_action="confirm", mode="works")
+    done = await send(desk.mara, "apply", **seen_on(works))
+    assert "1 of 2 bookings changed." in get_page_text(done.text)
     assert (await bulk_scenario.fetch_bookings(house))[1]["status"] == "confirmed"
 
 
@@ -119,11 +125,13 @@ async def test_a_sick_colleagues_day_is_freed_from_her_page(desk: AdminDesk, hou
     assert f"{BULK}?of=1" in (await desk.mara.get("/admin/resource/details/1")).text
 
     page = await desk.mara.get(BULK, params={"of": "1", **DAY})
-    assert "Free a day of Lea" in get_page_text(page.text)
-    preview = await send(desk.mara, "preview", booking=numbers, what="elsewhere", mode="works", left_over="cancel")
+    assert "Clear a day for Lea" in get_page_text(page.text)
+    preview = await send(
+        desk.mara, "preview", booking=numbers, bulk_action="elsewhere", mode="works", if_none_free="cancel"
+    )
     assert "Lea → Max" in get_page_text(preview.text)
     assert "Pending → Cancelled" in get_page_text(preview.text)
-    await send(desk.mara, "do", **seen_on(preview))
+    await send(desk.mara, "apply", **seen_on(preview))
 
     assert {
         number: (row["status"], row["resource_id"])
@@ -134,14 +142,14 @@ async def test_a_sick_colleagues_day_is_freed_from_her_page(desk: AdminDesk, hou
         3: ("pending", MAX),
     }
     left = await desk.mara.get(BULK, params={"of": "1", **DAY})
-    assert "There are no bookings to change here." in get_page_text(left.text)
+    assert "No bookings to change." in get_page_text(left.text)
 
 
 @pytest.mark.parametrize(
     ("days", "told"),
     [
-        ({"first": "nope", "last": "2030-01-08"}, "These days cannot be read."),
-        ({"first": "2030-01-08\0", "last": ""}, "These days cannot be read."),
+        ({"first": "nope", "last": "2030-01-08"}, "These dates are not valid."),
+        ({"first": "2030-01-08\0", "last": ""}, "These dates are not valid."),
         ({"first": "2030-01-08", "last": "2030-01-07"}, "The end of the range must be after its start."),
         ({"first": "2030-01-08", "last": "2031-01-08"}, "Choose at most 62 days."),
         ({"first": "9999-12-31", "last": "9999-12-31"}, "Choose a date between the years 2000 and 2999."),
@@ -157,16 +165,20 @@ async def test_days_that_are_none_are_told(desk: AdminDesk, house: Database, day
 @pytest.mark.parametrize(
     ("fields", "status", "told"),
     [
-        ({"what": "cancel"}, 400, "Choose at least one booking."),
-        ({"what": "cancel", "booking": ["nope", "-1", "\0", "9" * 30]}, 400, "Choose at least one booking."),
-        ({"what": "cancel", "booking": [str(n) for n in range(1, 502)]}, 400, "At most 500 bookings can be changed"),
-        ({"what": "swap", "booking": ["1"]}, 400, "Choose two bookings to swap."),
-        ({"what": "shift", "booking": ["1"], "minutes": "0"}, 422, "Move bookings by 1 to 1440 minutes"),
-        ({"what": "shift", "booking": ["1"], "minutes": "99999999999999"}, 422, "Move bookings by 1 to"),
-        ({"what": "shift", "booking": ["1"], "minutes": "ten"}, 422, "Move bookings by 1 to 1440 minutes"),
-        ({"what": "vanish", "booking": ["1"]}, 400, "There is no such act."),
-        ({"what": "reassign", "booking": ["1"], "resource": "9" * 30}, 200, "There is no such resource."),
-        ({"what": "cancel", "booking": ["1", "999"]}, 200, "There is no such booking."),
+        ({"bulk_action": "cancel"}, 400, "Choose at least one booking."),
+        ({"bulk_action": "cancel", "booking": ["nope", "-1", "\0", "9" * 30]}, 400, "Choose at least one booking."),
+        (
+            {"bulk_action": "cancel", "booking": [str(n) for n in range(1, 502)]},
+            400,
+            "At most 500 bookings can be changed",
+        ),
+        ({"bulk_action": "swap", "booking": ["1"]}, 400, "Choose two bookings to swap."),
+        ({"bulk_action": "shift", "booking": ["1"], "minutes": "0"}, 422, "Move bookings by 1 to 1440 minutes"),
+        ({"bulk_action": "shift", "booking": ["1"], "minutes": "99999999999999"}, 422, "Move bookings by 1 to"),
+        ({"bulk_action": "shift", "booking": ["1"], "minutes": "ten"}, 422, "Move bookings by 1 to 1440 minutes"),
+        ({"bulk_action": "vanish", "booking": ["1"]}, 400, "There is no such action."),
+        ({"bulk_action": "reassign", "booking": ["1"], "resource": "9" * 30}, 200, "There is no such resource."),
+        ({"bulk_action": "cancel", "booking": ["1", "999"]}, 200, "There is no such booking."),
     ],
 )
 async def test_what_no_page_sends_is_refused_in_words(
@@ -186,7 +198,7 @@ async def test_a_crafted_preview_does_nothing(desk: AdminDesk, house: Database, 
     await create_booking(house, TEN)
     before = await fetch_snapshot(house)
 
-    answer = await send(desk.mara, "do", what="cancel", seen=seen)
+    answer = await send(desk.mara, "apply", bulk_action="cancel", versions=seen)
 
     assert answer.status_code in {400, 409}
     assert await fetch_snapshot(house) == before
@@ -200,7 +212,7 @@ async def test_more_than_can_be_changed_at_once_is_cut_and_said(
 
     page = await desk.mara.get(BULK)
 
-    assert "These are the first 2. At most 2 are changed at once." in get_page_text(page.text)
+    assert "Only the first 2 are listed. You can change at most 2 at once." in get_page_text(page.text)
     assert page.text.count('name="booking"') == 2
 
 
@@ -215,7 +227,7 @@ async def test_whoever_may_not_change_bookings_has_no_such_page(
     )
 
     assert (await desk.mara.get(BULK)).status_code == 403
-    assert (await send(desk.mara, "do", what="cancel", seen="1:1")).status_code == 403
+    assert (await send(desk.mara, "apply", bulk_action="cancel", versions="1:1")).status_code == 403
     assert (await desk.mara.post("/admin/booking/1/undo", data={"event": "1"})).status_code == 403
     assert (await desk.mara.post("/admin/act/an-act")).status_code == 403
     assert BULK not in (await desk.mara.get("/admin/booking/list")).text
@@ -224,8 +236,8 @@ async def test_whoever_may_not_change_bookings_has_no_such_page(
     assert (await desk.ada.get(BULK, params={"of": "999"})).status_code == 404
 
 
-@pytest.mark.parametrize("step", ["preview", "do"])
-@pytest.mark.parametrize("name", ["reason", "why_anyway"])
+@pytest.mark.parametrize("step", ["preview", "apply"])
+@pytest.mark.parametrize("name", ["reason", "override_reason"])
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
@@ -239,23 +251,23 @@ async def test_a_reason_nobody_can_keep_is_refused_and_its_words_stay(
     await create_booking(house, TEN)
     before = await fetch_snapshot(house)
 
-    fields = {"what": "shift", "minutes": "15", name: typed, "booking": ["1"], "seen": "1:1"}
+    fields = {"bulk_action": "shift", "minutes": "15", name: typed, "booking": ["1"], "versions": "1:1"}
     answer = await send(desk.mara, step, **fields)
 
     assert (answer.status_code, told in get_page_text(answer.text)) == (422, True), get_page_text(answer.text)
     field = answer.text.partition(f'id="{name}"')[2].partition(">")[0]
     assert f'value="{typed}"' in field
     assert 'aria-invalid="true"' in field
-    assert f"{name}-wrong" in field
+    assert f"{name}-error" in field
     assert 'value="1" checked' in answer.text
     assert await fetch_snapshot(house) == before
     kept = await send(desk.mara, "preview", **{**fields, name: "x" * 200})
-    assert (kept.status_code, "1 of 1 would change." in get_page_text(kept.text)) == (200, True)
+    assert (kept.status_code, "1 of 1 bookings will change." in get_page_text(kept.text)) == (200, True)
 
 
 async def test_choosing_otherwise_keeps_what_was_typed(desk: AdminDesk, house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 2)
-    typed = {"what": "shift", "minutes": "20", "direction": "earlier", "reason": "Early bird", "mode": "works"}
+    typed = {"bulk_action": "shift", "minutes": "20", "direction": "earlier", "reason": "Early bird", "mode": "works"}
 
     page = await send(desk.mara, "choose", booking=numbers, **typed)
 
@@ -266,36 +278,36 @@ async def test_choosing_otherwise_keeps_what_was_typed(desk: AdminDesk, house: D
     assert f'<option value="{BulkAction.SHIFT}" selected>' in page.text
 
 
-# What one act changed.
+# Changes made together.
 
 
 async def test_an_act_over_many_is_one_in_history_and_is_undone_as_one(desk: AdminDesk, house: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(house, 3)
     before = await fetch_starts(house)
-    preview = await send(desk.mara, "preview", booking=numbers, what="shift", minutes="15")
-    done = await send(desk.mara, "do", **seen_on(preview))
+    preview = await send(desk.mara, "preview", booking=numbers, bulk_action="shift", minutes="15")
+    done = await send(desk.mara, "apply", **seen_on(preview))
     act = (await bulk_scenario.fetch_events(house, 1))[0]["request_id"]
     assert f"/admin/act/{act}" in done.text
 
     for path, told in (
-        ("/admin/booking/details/1", "2 other changes of the same act"),
-        ("/admin/event/list", "Moved 3 bookings by 15 minutes, later"),
+        ("/admin/booking/details/1", "2 other changes made together"),
+        ("/admin/event/list", "Moved 3 bookings 15 minutes later"),
     ):
         page = await desk.ada.get(path)
         assert told in get_page_text(page.text)
         assert f"/admin/act/{act}" in page.text
     event = (await bulk_scenario.fetch_events(house, 1))[0]["id"]
-    assert "2 other changes of the same act" in get_page_text(
-        (await desk.ada.get(f"/admin/event/details/{event}")).text
-    )
+    assert "2 other changes made together" in get_page_text((await desk.ada.get(f"/admin/event/details/{event}")).text)
     page = await desk.mara.get(f"/admin/act/{act}")
-    assert "Undo all of this" in get_page_text(page.text)
+    assert "Undo all" in get_page_text(page.text)
     assert page.text.count("11:15") >= 1
 
-    undone = await desk.mara.post(f"/admin/act/{act}", data={"tell": "y"})
+    undone = await desk.mara.post(f"/admin/act/{act}", data={"notify_customer": "y"})
 
     assert undone.status_code == 303
-    assert "3 bookings are as they were." in get_page_text((await desk.mara.get(undone.headers["location"])).text)
+    assert "3 bookings are as they were before." in get_page_text(
+        (await desk.mara.get(undone.headers["location"])).text
+    )
     assert await fetch_starts(house) == before
     again = await desk.mara.post(f"/admin/act/{act}", data={})
     assert again.status_code == 409

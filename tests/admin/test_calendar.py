@@ -33,7 +33,7 @@ FED = {
     "resource": "Haircut",
     "resource_id": 1,
     "status": "pending",
-    "words": "Pending",
+    "status_text": "Pending",
     "is_hold": False,
     "is_movable": True,
     "expires_at": None,
@@ -76,10 +76,10 @@ async def test_a_day_is_fed_whole(standing: AdminDesk, visit: Booking) -> None:
 
     assert answer.json() == {
         "visits": [FED],
-        "shut": [],
-        "shut_everywhere": [],
+        "closed": [],
+        "closed_everywhere": [],
         "closures": [],
-        "sentence": "",
+        "message": "",
         "now": "2030-01-07T10:00:00",
         "offset": "+01:00",
     }
@@ -97,9 +97,9 @@ async def test_opening_hours_are_shaded_and_closures_are_named(standing: AdminDe
     gaps = [("00:00", "09:00"), ("12:00", "13:00"), ("16:00", "17:00"), ("18:00", "24:00")]
     shown = [(f"2030-01-08T{since}:00", f"2030-01-08T{until}:00") for since, until in gaps]
     shown[-1] = (shown[-1][0], "2030-01-09T00:00:00")
-    assert [(gap["start"], gap["end"]) for gap in fed["shut"]] == shown
-    assert [(gap["start"], gap["end"]) for gap in fed["shut_everywhere"]] == shown
-    assert {gap["resource_id"] for gap in fed["shut"]} == {1}
+    assert [(gap["start"], gap["end"]) for gap in fed["closed"]] == shown
+    assert [(gap["start"], gap["end"]) for gap in fed["closed_everywhere"]] == shown
+    assert {gap["resource_id"] for gap in fed["closed"]} == {1}
     assert fed["closures"] == [
         {
             "id": 1,
@@ -130,7 +130,7 @@ async def test_a_hold_says_until_when_and_goes_by_itself(
 ) -> None:
     await book(standing.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), hold=True)
     (shown,) = (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()["visits"]
-    assert (shown["is_hold"], shown["words"], shown["expires_at"]) == (
+    assert (shown["is_hold"], shown["status_text"], shown["expires_at"]) == (
         True, "Hold until 10:10", "2030-01-07T09:10:00+00:00",
     )  # fmt: skip
 
@@ -170,7 +170,7 @@ async def test_too_many_are_said_and_not_cut_off(
     fed = (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()
 
     assert fed["visits"] == []
-    assert "Look at fewer days, or choose a resource or a service." in fed["sentence"]
+    assert "Choose fewer days, a resource or a service." in fed["message"]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ async def test_nobody_comes_in_who_is_not_signed_in(
     standing: AdminDesk, visit: Booking, method: str, path: str
 ) -> None:
     answer = await standing.visitor.request(method, f"/admin/calendar/{path}", json={} if method == "POST" else None)
-    assert (answer.status_code, answer.json()) == (401, {"sentence": "Your session has ended. Please sign in again."})
+    assert (answer.status_code, answer.json()) == (401, {"message": "Your session has ended. Please sign in again."})
 
     await standing.database.fetch(text("UPDATE users SET role = 'user'"))
     answer = await standing.mara.request(method, f"/admin/calendar/{path}", json={} if method == "POST" else None)
@@ -277,9 +277,9 @@ async def test_a_time_that_is_taken_is_refused_with_the_next_free_ones(
 
     status, told = await move(standing, start="2030-01-08T13:15:00")
 
-    assert (status, told["sentence"], told["may_override"]) == (409, no.SlotTaken.__doc__, False)
+    assert (status, told["message"], told["may_override"]) == (409, no.SlotTaken.__doc__, False)
     assert told["next_free"][0] == {
-        "start": "2030-01-08T13:45:00", "words": "Tue 08 Jan 2030, 13:45",
+        "start": "2030-01-08T13:45:00", "text": "Tue 08 Jan 2030, 13:45",
         "ends_at": "2030-01-08T13:30:00+00:00", "resource_id": 1, "resource": "Haircut",
     }  # fmt: skip
     assert await starts(standing) == visit.start_time
@@ -313,13 +313,13 @@ async def test_an_edge_that_cannot_be_there_is_refused_with_times_as_long(
 
     status, told = await move(standing, end="2030-01-08T13:30:00")
 
-    assert (status, told["sentence"]) == (409, no.SlotTaken.__doc__)
+    assert (status, told["message"]) == (409, no.SlotTaken.__doc__)
     slot = told["next_free"][0]
     assert (slot["start"], slot["ends_at"]) == ("2030-01-08T13:00:00", "2030-01-08T14:30:00+00:00")
     status, told = await move(standing, start=slot["start"], end=slot["ends_at"], resource_id=slot["resource_id"])
     assert told["visit"]["times"] == "13:00 – 15:30"
     status, told = await move(standing, version=2, end="2030-01-08T13:00:00")
-    assert (status, told["sentence"], told["may_override"]) == (400, "The end must be after the start.", False)
+    assert (status, told["message"], told["may_override"]) == (400, "The end must be after the start.", False)
 
 
 async def test_the_lower_edge_of_a_visit_that_runs_is_no_past(
@@ -335,7 +335,7 @@ async def test_the_lower_edge_of_a_visit_that_runs_is_no_past(
 async def test_a_visit_in_the_past_is_warned_of(standing: AdminDesk, visit: Booking) -> None:
     status, told = await move(standing, start="2030-01-07T08:00:00")
 
-    assert (status, told["warning"]) == (200, "This visit lies in the past.")
+    assert (status, told["warning"]) == (200, "This visit is in the past.")
 
 
 async def test_a_move_from_a_version_that_is_over_is_refused(standing: AdminDesk, visit: Booking) -> None:
@@ -343,14 +343,14 @@ async def test_a_move_from_a_version_that_is_over_is_refused(standing: AdminDesk
 
     status, told = await move(standing, start="2030-01-08T15:00:00")
 
-    assert (status, told["sentence"]) == (412, "Someone changed this while you were editing.")
+    assert (status, told["message"]) == (412, "Someone changed this while you were editing.")
     assert await starts(standing) == datetime(2030, 1, 8, 13, tzinfo=UTC)
 
 
 async def test_a_booking_that_is_gone_is_not_moved(standing: AdminDesk) -> None:
     status, told = await move(standing, 99, start="2030-01-08T14:00:00")
 
-    assert (status, told["sentence"]) == (404, "There is no such booking.")
+    assert (status, told["message"]) == (404, "There is no such booking.")
 
 
 # Days on which clocks change.
@@ -359,7 +359,7 @@ async def test_a_booking_that_is_gone_is_not_moved(standing: AdminDesk) -> None:
 async def test_a_drop_into_the_hour_that_the_clocks_skip_is_refused(standing: AdminDesk, visit: Booking) -> None:
     status, told = await move(standing, start="2030-03-31T02:30:00")
 
-    assert (status, told["sentence"]) == (
+    assert (status, told["message"]) == (
         400, "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forward then.",
     )  # fmt: skip
     assert await starts(standing) == visit.start_time
@@ -416,7 +416,7 @@ async def test_an_edge_in_an_hour_that_is_skipped_is_refused(
 
     status, told = await move(standing, end="2030-03-31T02:30:00")
 
-    assert (status, told["sentence"]) == (
+    assert (status, told["message"]) == (
         400, "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forward then.",
     )  # fmt: skip
 
@@ -465,12 +465,12 @@ async def test_an_act_leads_on_and_keeps_its_reason(standing: AdminDesk, visit: 
         "/admin/calendar/act/1", json={"version": 1, "act": "cancel", "reason": "He rang"}
     )
 
-    assert (answer.status_code, answer.json()["visit"]["words"]) == (200, "Cancelled")
+    assert (answer.status_code, answer.json()["visit"]["status_text"]) == (200, "Cancelled")
     kept = await standing.database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
     assert kept == [{"reason": "He rang"}]
 
     again = await standing.mara.post("/admin/calendar/act/1", json={"version": 1, "act": "confirm"})
-    assert (again.status_code, again.json()["sentence"]) == (412, "Someone changed this while you were editing.")
+    assert (again.status_code, again.json()["message"]) == (412, "Someone changed this while you were editing.")
     never = await standing.mara.post("/admin/calendar/act/1", json={"version": 2, "act": "delete"})
     assert never.status_code == 422
 
@@ -483,8 +483,8 @@ async def test_a_known_customer_is_booked(standing: AdminDesk, tom: Person, hair
 
 
 async def test_somebody_new_is_booked_in_one_breath(standing: AdminDesk, haircut: Service) -> None:
-    newcomer = {"name": "Nora New", "email": "nora@example.com"}
-    sent = {"service_id": 1, "start": "2030-01-08T11:00", "newcomer": newcomer}
+    new_customer = {"name": "Nora New", "email": "nora@example.com"}
+    sent = {"service_id": 1, "start": "2030-01-08T11:00", "new_customer": new_customer}
     answer = await standing.mara.post("/admin/calendar/book", json=sent)
 
     assert (answer.status_code, answer.json()["visit"]["customer"]) == (200, "Nora New")
@@ -493,11 +493,11 @@ async def test_somebody_new_is_booked_in_one_breath(standing: AdminDesk, haircut
 
 
 async def test_somebody_new_is_not_written_down_when_the_time_is_taken(standing: AdminDesk, visit: Booking) -> None:
-    newcomer = {"name": "Nora New", "email": "nora@example.com"}
-    sent = {"service_id": 1, "start": "2030-01-08T11:15", "newcomer": newcomer}
+    new_customer = {"name": "Nora New", "email": "nora@example.com"}
+    sent = {"service_id": 1, "start": "2030-01-08T11:15", "new_customer": new_customer}
     answer = await standing.mara.post("/admin/calendar/book", json=sent)
 
-    assert (answer.status_code, answer.json()["sentence"]) == (409, no.SlotTaken.__doc__)
+    assert (answer.status_code, answer.json()["message"]) == (409, no.SlotTaken.__doc__)
     assert await standing.database.fetch(text("SELECT FROM users WHERE email = 'nora@example.com'")) == []
 
 
@@ -512,8 +512,8 @@ SKIPPED = "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forwa
         ({"start": "2030-03-31T02:30"}, (400, SKIPPED)),
         ({"start": "soon"}, (422, "Some values are missing or not valid.")),
         ({"service_id": 99}, (404, "There is no such service.")),
-        ({"newcomer": {"name": "Tom", "email": "tom@example.com"}}, (409, no.EmailTaken.__doc__)),
-        ({"newcomer": {"name": "Tom", "email": "nowhere"}}, (422, no.NotAnEmail.__doc__)),
+        ({"new_customer": {"name": "Tom", "email": "tom@example.com"}}, (409, no.EmailTaken.__doc__)),
+        ({"new_customer": {"name": "Tom", "email": "nowhere"}}, (422, no.NotAnEmail.__doc__)),
     ],
 )  # fmt: skip
 async def test_a_booking_that_cannot_be_says_why(
@@ -522,7 +522,7 @@ async def test_a_booking_that_cannot_be_says_why(
     sent = {"service_id": 1, "start": "2030-01-08T11:00", "user_id": tom.id, **changed}
     answer = await standing.mara.post("/admin/calendar/book", json=sent)
 
-    assert (answer.status_code, answer.json()["sentence"]) == refusal
+    assert (answer.status_code, answer.json()["message"]) == refusal
     assert await standing.fetch_row("bookings", 1) is None
 
 
@@ -531,7 +531,7 @@ async def test_a_hold_is_booked(standing: AdminDesk, tom: Person, haircut: Servi
     answer = await standing.mara.post("/admin/calendar/book", json=sent)
 
     row = await standing.fetch_row("bookings", 1)
-    assert (answer.json()["visit"]["words"], row and row["expires_at"]) == (
+    assert (answer.json()["visit"]["status_text"], row and row["expires_at"]) == (
         "Hold until 10:10", NOW + timedelta(minutes=10),
     )  # fmt: skip
 
@@ -552,8 +552,14 @@ async def test_the_page_comes_first_in_the_menu(standing: AdminDesk, haircut: Se
         ("act/1", {"version": 1, "act": "cancel", "reason": "a\0b"}),
         ("book", {"service_id": 10**30, "start": "2030-01-08T12:00:00", "user_id": 1}),
         ("book", {"service_id": 1, "start": "2030-01-08T12:00:00", "user_id": 10**30}),
-        ("book", {"service_id": 1, "start": "2030-01-08T12:00:00", "newcomer": {"name": "a\0b", "email": "a@b.de"}}),
-        ("book", {"service_id": 1, "start": "2030-01-08T12:00:00", "newcomer": {"name": "Nora", "email": "a\0@b.de"}}),
+        (
+            "book",
+            {"service_id": 1, "start": "2030-01-08T12:00:00", "new_customer": {"name": "a\0b", "email": "a@b.de"}},
+        ),
+        (
+            "book",
+            {"service_id": 1, "start": "2030-01-08T12:00:00", "new_customer": {"name": "Nora", "email": "a\0@b.de"}},
+        ),
     ],
 )
 async def test_what_nobody_can_keep_is_refused(

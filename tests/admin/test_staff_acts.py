@@ -175,7 +175,7 @@ async def test_the_page_of_a_booking_asks_of_this_booking(desk: AdminDesk, visit
     page = get_page_text((await desk.mara.get(DETAILS)).text)
     listed = get_page_text((await desk.mara.get("/admin/booking/list")).text)
 
-    assert "Cancel this booking? Its slot becomes free. Reason, kept in the history" in page
+    assert "Cancel this booking? Its slot becomes free. Reason (shown in the history)" in page
     assert "these" not in page
     assert "Cancel these bookings? Their slots become free." in listed
     assert "selected?" not in page + listed
@@ -217,7 +217,7 @@ async def test_more_than_can_be_done_at_once_is_told(desk: AdminDesk, visit: Boo
     told = await press(desk.mara, "cancel", *range(1, 203))
 
     assert "Booking #1 is cancelled." in told
-    assert "No more than 200 at once: 2 were left as they are." in told
+    assert "At most 200 bookings at once. Not changed: 2." in told
 
 
 # Reasons.
@@ -233,7 +233,7 @@ async def test_more_than_can_be_done_at_once_is_told(desk: AdminDesk, visit: Boo
 async def test_a_reason_nobody_can_keep_is_refused_and_its_words_stay(
     desk: AdminDesk, visit: Booking, reason: str, told: str
 ) -> None:
-    sent = {"pks": "1", "back": DETAILS, "reason": reason, "tell": "y"}
+    sent = {"pks": "1", "back": DETAILS, "reason": reason, "notify_customer": "y"}
     answer = await desk.mara.post("/admin/booking/action/cancel", data=sent)
 
     assert (answer.status_code, told in get_page_text(answer.text)) == (422, True)
@@ -255,13 +255,13 @@ async def test_a_question_asked_again_leads_nowhere_else(desk: AdminDesk, visit:
     assert answer.status_code == 422
     assert "Confirm these bookings? 2 selected." in get_page_text(answer.text)
     assert "elsewhere.example" not in answer.text
-    assert "tell" not in ParsedPage(answer.text).fields
+    assert "notify_customer" not in ParsedPage(answer.text).fields
 
 
 # The past.
 
 LONG_AGO = datetime(2020, 3, 2, 10, tzinfo=UTC)
-WARNING = "This visit lies in the past."
+WARNING = "This visit is in the past."
 
 
 @pytest.mark.parametrize(("start", "is_past"), [("2020-03-02T11:00", True), ("2030-03-02T11:00", False)])

@@ -120,7 +120,7 @@ async def test_a_file_is_refused(desk: AdminDesk, visit: Booking, path: str) -> 
 
     answer = await desk.ada.post(f"/admin/{path}", files={name: (f"{name}.txt", b"1") for name in fields})
 
-    assert "No field takes a file." in await refused(desk.database, answer, before, 400)
+    assert "Files are not accepted." in await refused(desk.database, answer, before, 400)
 
 
 @pytest.mark.parametrize("path", [*FORMS, ACT, "login"])
@@ -141,7 +141,7 @@ async def test_a_body_of_ten_megabytes_is_not_read(
     content = b"name=" + b"x" * 10_000_000 if is_counted else parts()
     answer = await desk.ada.post(f"/admin/{path}", content=content, headers=headers)
 
-    assert "This is more than a form can hold." in await refused(desk.database, answer, before, 413)
+    assert "This form is too large." in await refused(desk.database, answer, before, 413)
 
 
 @pytest.mark.parametrize("cookie", ["abc", "", '"', "A" * 5000, "e30=.x.y", "%00", "é".encode().decode("latin-1")])

@@ -65,7 +65,7 @@ async def test_both_versions_are_shown(desk: AdminDesk, everything: None) -> Non
     kept = ParsedPage(answer.html).fields
     assert (kept["title"], kept["price"], kept["version"]) == ("Tint", "70", "2")
     assert "Ada (admin) changed it at the desk. Price: 60.00 → 66.50 Cleanup: 0 → 5" in answer.text
-    assert "Save mine all the same" in answer.text
+    assert "Save my version" in answer.text
     assert "Save and add another" not in answer.text
     assert len(statements) <= MOST_STATEMENTS, statements
     row = await desk.fetch_row("services", 1)
@@ -125,7 +125,7 @@ async def test_a_change_of_what_is_no_field_is_told_too(desk: AdminDesk, everyth
 
     assert answer.status == 412
     assert versions(answer) == {}
-    assert "What you typed is what it is now; something else of it was changed." in answer.text
+    assert "Your values match the current ones. Something else was changed." in answer.text
     assert "Mara (staff) changed it at the desk. They are ill Status: Pending → Cancelled" in answer.text
 
 
@@ -135,7 +135,7 @@ async def test_what_a_console_changed_is_told(desk: AdminDesk, everything: None)
 
     answer = await post_form(desk.ada, "/admin/service/edit/1", mine)
 
-    assert versions(answer) == {"Active": ("Yes", "No Somebody")}
+    assert versions(answer) == {"Active": ("Yes", "No Someone")}
 
 
 EDITS: dict[str, tuple[str, dict[str, str]]] = {
@@ -176,11 +176,11 @@ async def test_a_password_is_not_shown_and_must_be_typed_again(desk: AdminDesk, 
     with_one = await post_form(desk.ada, path, {**mine, "password": "a secret of Tom's"})
     without = await post_form(desk.ada, path, mine)
 
-    assert versions(with_one) == versions(without) == {"Name": ("Tom", "Thomas Somebody")}
+    assert versions(with_one) == versions(without) == {"Name": ("Tom", "Thomas Someone")}
     assert "a secret of Tom" not in with_one.html
     assert "$2b$" not in with_one.html
-    assert "The password must be typed again." in with_one.text
-    assert "The password must be typed again." not in without.text
+    assert "Please type the password again." in with_one.text
+    assert "Please type the password again." not in without.text
 
 
 async def test_what_goes_wrong_in_comparing_is_not_told(
@@ -211,7 +211,7 @@ async def test_html_in_either_version_is_shown_as_it_is(desk: AdminDesk, everyth
     answer = await post_form(desk.ada, "/admin/service/edit/1", {**mine, "title": bad + "!"})
 
     assert "<script>alert" not in answer.html
-    assert versions(answer) == {"Title": (bad + "!", f"{bad} Somebody")}
+    assert versions(answer) == {"Title": (bad + "!", f"{bad} Someone")}
 
 
 async def test_an_edit_that_is_in_time_shows_no_versions(desk: AdminDesk, everything: None) -> None:

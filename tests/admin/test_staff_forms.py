@@ -34,7 +34,7 @@ def needed(html: str) -> dict[str, bool]:
     return {words: "required-label" in classes for classes, words in labels}
 
 
-ASKED = {"Why anyway": False, "Tell the customer": False}
+ASKED = {"Override reason": False, "Notify the customer": False}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ async def test_time_zones_are_offered(desk: AdminDesk) -> None:
         desk.ada, "/admin/resource/create", {"name": "Lea", "capacity": "1", "timezone": "Berlin"}
     )
     assert refusal.is_refused
-    assert 'id="timezone-wrong"' in refusal.html
+    assert 'id="timezone-error"' in refusal.html
 
 
 async def test_what_was_not_touched_does_not_change(desk: AdminDesk, database: Database, haircut: Service) -> None:
@@ -147,8 +147,8 @@ async def test_weekdays_have_names(desk: AdminDesk, haircut: Service) -> None:
 
 
 async def test_words_of_the_database_are_written_as_in_forms(desk: AdminDesk, tom: Person) -> None:
-    assert "User" in get_page_text((await desk.ada.get("/admin/user/list")).text).split()
-    assert "Role User" in get_page_text((await desk.ada.get(f"/admin/user/details/{tom.id}")).text)
+    assert "Customer" in get_page_text((await desk.ada.get("/admin/user/list")).text).split()
+    assert "Role Customer" in get_page_text((await desk.ada.get(f"/admin/user/details/{tom.id}")).text)
     history = get_page_text((await desk.ada.get("/admin/event/list")).text)
     assert f"created Person {tom.id}" in history
     assert "users" not in history
@@ -231,7 +231,7 @@ async def test_a_booking_needs_somebody_and_something(
     answer = await post_form(desk.mara, "/admin/booking/create", fields)
 
     assert answer.is_refused
-    assert f'id="{without}-wrong">Choose one.<' in answer.html
+    assert f'id="{without}-error">Choose one.<' in answer.html
 
 
 # The resources of a service
@@ -251,7 +251,7 @@ async def version(desk: AdminDesk, service: int = 1) -> int:
 async def test_who_serves_a_service_is_chosen_on_its_form(desk: AdminDesk, shared: Service) -> None:
     form = await desk.ada.get("/admin/service/edit/1")
     assert re.findall(r'<option value="(\d)" selected>(\w+)</option>', form.text) == [("1", "Lea"), ("2", "Max")]
-    assert "None chosen: it gets a resource of its own." in get_page_text(form.text)
+    assert "Leave empty to create a resource for this service alone." in get_page_text(form.text)
 
     answer = await submit_form(desk.ada, "/admin/service/edit/1", resources="2")
 
@@ -312,7 +312,7 @@ async def test_a_resource_that_is_not_there_is_refused_on_its_field(
     answer = await submit_form(desk.ada, "/admin/service/edit/1", resources=unknown)
 
     assert (answer.status, await serving(desk)) == (404, [1, 2])
-    assert 'id="resources-wrong">There is no such resource.<' in answer.html
+    assert 'id="resources-error">There is no such resource.<' in answer.html
 
 
 async def test_details_name_the_other_end(desk: AdminDesk, shared: Service) -> None:
@@ -358,7 +358,7 @@ async def test_a_time_that_the_clocks_skip_is_refused_on_its_field(
     answer = await post_form(desk.mara, "/admin/booking/create", {"user": tom.id, "service": 1, "start_time": GAP})
 
     assert answer.is_refused
-    assert re.search(r'id="start_time-wrong">[^<]*2030-03-31 02:30[^<]*Europe/Berlin', answer.html), answer.text
+    assert re.search(r'id="start_time-error">[^<]*2030-03-31 02:30[^<]*Europe/Berlin', answer.html), answer.text
     assert await desk.fetch_row("bookings", 1) is None
 
 

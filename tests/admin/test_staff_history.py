@@ -58,9 +58,9 @@ async def test_a_visits_life_is_told(desk: AdminDesk, visit: Booking, tom: Perso
         await console.execute("UPDATE bookings SET status = 'no_show', price = 12.5 WHERE id = 1")
 
     assert await happened(desk, "booking/details/1") == [
-        "Somebody changed it in the console. Status: Confirmed → No-show Price: 60.00 → 12.50",
-        "Mara (staff) changed it at the desk. They called Status: Pending → Confirmed The customer is not told.",
-        "Mara (staff) changed it at the desk. Resource: Lea → Max The customer is to be told.",
+        "Someone changed it in the database console. Status: Confirmed → No-show Price: 60.00 → 12.50",
+        "Mara (staff) changed it at the desk. They called Status: Pending → Confirmed Customer not notified.",
+        "Mara (staff) changed it at the desk. Resource: Lea → Max Customer to be notified.",
         "Tom (customer) changed it through the API. Start: Tue 08 Jan 2030, 11:00 → Tue 08 Jan 2030, 12:30",
         "Tom (customer) created it through the API.",
     ]
@@ -84,8 +84,8 @@ async def test_who_did_it_can_be_looked_up(
     ("by", "told"),
     [
         (Actor("cli", role=Role.ADMIN), "An admin created it on the command line."),
-        (Actor("seed", role=Role.ADMIN), "An admin created it by the seed script."),
-        (Actor("worker"), "BookIt created it by the worker."),
+        (Actor("seed", role=Role.ADMIN), "An admin created it from the seed script."),
+        (Actor("worker"), "BookIt created it in the background."),
         (Actor("api"), "A visitor created it through the API."),
         (Actor("admin", 999, Role.STAFF), "A deleted account (staff) created it at the desk."),
     ],
@@ -115,13 +115,13 @@ async def test_every_kind_of_value_is_read_as_people_write_it(
         await session.fetch(text("UPDATE services SET is_active = false, price = 1234.5 WHERE id = 1"))
 
     assert (await happened(desk, "calendar-exception/details/1"))[0] == (
-        "An admin changed it by the seed script. Resource: Lea → – Open: No → Yes Reason: – → Fair"
+        "An admin changed it from the seed script. Resource: Lea → – Open: No → Yes Reason: – → Fair"
     )
     assert (await happened(desk, "opening-hours/details/1"))[0] == (
-        "An admin changed it by the seed script. Opens: 09:00 → 08:30 From: – → 01 Feb 2030"
+        "An admin changed it from the seed script. Opens: 09:00 → 08:30 From: – → 01 Feb 2030"
     )
     assert (await happened(desk, "service/details/1"))[0] == (
-        "An admin changed it by the seed script. Price: 60.00 → 1,234.50 Active: Yes → No"
+        "An admin changed it from the seed script. Price: 60.00 → 1,234.50 Active: Yes → No"
     )
 
 
@@ -135,7 +135,7 @@ async def test_of_a_password_history_says_only_that_it_changed(desk: AdminDesk, 
     number = (await desk.database.fetch(text("SELECT max(id) AS id FROM events")))[0]["id"]
     single = (await desk.ada.get(f"/admin/event/details/{number}")).text
 
-    assert told[0] == "Ada (admin) changed it at the desk. Password: changed Role: User → Staff"
+    assert told[0] == "Ada (admin) changed it at the desk. Password: changed Role: Customer → Staff"
     for html in (listed, single):
         assert "Password: changed" in get_page_text(html)
         assert "$2b$" not in html
@@ -149,7 +149,7 @@ async def test_a_long_history_takes_no_more_statements(desk: AdminDesk, visit: B
     told = await happened(desk, "booking/details/1")
 
     assert len(told) == 50
-    assert told[0] == "An admin changed it by the seed script. Price: 119.00 → 120.00"
+    assert told[0] == "An admin changed it from the seed script. Price: 119.00 → 120.00"
 
 
 async def test_html_in_history_is_shown_as_it_is(desk: AdminDesk, visit: Booking, tom: Person) -> None:
@@ -235,7 +235,7 @@ async def test_an_event_of_a_table_without_a_page_is_told(desk: AdminDesk) -> No
     _, html = await event_of(desk, "wheels", "created")
 
     told = get_page_text(html)
-    assert "Somebody" in told
+    assert "Someone" in told
     assert "pigeon" in told
     assert "wheels 7" in told
     assert "size: 3" in told

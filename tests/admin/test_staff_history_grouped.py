@@ -48,11 +48,11 @@ async def entries(desk: AdminDesk, **asked: Any) -> list[str]:
 
 
 DONE: list[tuple[BulkAction, dict[str, Any], str]] = [
-    (BulkAction.SHIFT, {"minutes": 30}, "Moved 3 bookings by 30 minutes, later"),
-    (BulkAction.SHIFT, {"minutes": -120}, "Moved 3 bookings by 2 hours, earlier"),
+    (BulkAction.SHIFT, {"minutes": 30}, "Moved 3 bookings 30 minutes later"),
+    (BulkAction.SHIFT, {"minutes": -120}, "Moved 3 bookings 2 hours earlier"),
     (BulkAction.CANCEL, {}, "cancelled 3 bookings"),
     (BulkAction.NO_SHOW, {}, "marked 3 bookings as no-show"),
-    (BulkAction.REASSIGN, {"resource_id": MAX}, "gave 3 bookings to somebody else"),
+    (BulkAction.REASSIGN, {"resource_id": MAX}, "moved 3 bookings to another resource"),
 ]
 
 
@@ -69,7 +69,7 @@ async def test_an_act_over_many_is_one_entry(
     assert rest == before
     said = told[0].upper() + told[1:]
     assert entry.startswith(f"Tom (staff) at the desk changed 3 bookings {said} The train is late Booking ")
-    assert entry.endswith("All 3 changes on one page")
+    assert entry.endswith("Show all 3 changes")
     for number in numbers:
         assert f"Booking {number} changed" in entry
 
@@ -85,7 +85,7 @@ async def test_an_entry_unfolds_without_script_and_leads_to_its_act(desk: AdminD
     assert 'href="http://bookit.test/admin/act/an-act"' in fold
     assert 'href="http://bookit.test/admin/booking/details/2"' in fold
     assert "Confirmed 3 bookings" not in get_page_text((await desk.ada.get("/admin/event/details/1")).text)
-    assert "2 other changes of the same act" not in get_page_text(html)
+    assert "2 other changes made together" not in get_page_text(html)
 
 
 async def test_a_page_is_not_filled_by_one_act(
@@ -100,7 +100,7 @@ async def test_a_page_is_not_filled_by_one_act(
 
     assert rest == before
     assert first.count("Status: Pending → Confirmed") == 5
-    assert "All 40 changes on one page" in first
+    assert "Show all 40 changes" in first
 
 
 async def test_every_row_is_in_one_entry_of_one_page_whichever_way(desk: AdminDesk, house: Database) -> None:
@@ -140,7 +140,7 @@ async def test_only_what_follows_one_another_is_folded(desk: AdminDesk, house: D
     found = await entries(desk)
 
     assert not any("on one page" in entry for entry in found[:7])
-    assert sum("1 other change of the same act" in entry for entry in found[:7]) == 5
+    assert sum("1 other change made together" in entry for entry in found[:7]) == 5
 
 
 async def test_an_act_over_several_kinds_of_rows_says_each(desk: AdminDesk, house: Database) -> None:
@@ -163,7 +163,7 @@ async def test_an_act_over_several_kinds_of_rows_says_each(desk: AdminDesk, hous
         ("2030-01-08T10:00:00+00:00", "infinity", "Moved 2 bookings <"),
         ("nonsense", "2030-01-08T10:00:00+00:00", "Moved 2 bookings <"),
         ("2030-01-08T10:00:00", "2030-01-08T10:00:00+00:00", "Moved 2 bookings <"),
-        ("2030-01-08T10:00:00+00:00", "2030-01-09T10:00:00+00:00", "Moved 2 bookings by 1 day, later <"),
+        ("2030-01-08T10:00:00+00:00", "2030-01-09T10:00:00+00:00", "Moved 2 bookings 1 day later <"),
     ],
 )
 async def test_what_nobody_can_read_is_told_as_far_as_it_can(
@@ -219,4 +219,4 @@ async def test_a_hold_that_runs_out_on_the_way_is_an_entry_of_its_own(desk: Admi
 
     said = f"{first} / {second}"
     assert "The hold ran out." in said
-    assert said.count("1 other change of the same act") == 2
+    assert said.count("1 other change made together") == 2

@@ -17,7 +17,7 @@ from tests.support.clock import NOW, Clock
 from tests.support.people import OWNER, Person
 
 BERLIN = ZoneInfo("Europe/Berlin")
-HIDDEN = "What was before today is not shown."
+HIDDEN = "Earlier bookings are hidden."
 
 
 def at(days: int, hour: int = 12) -> datetime:
@@ -68,7 +68,7 @@ async def test_an_empty_day_ahead_still_says_what_is_hidden(desk: AdminDesk) -> 
     told = await desk.fetch_list_text(desk.mara)
 
     assert HIDDEN in told
-    assert "There is nothing to show here." in told
+    assert "No bookings to show." in told
 
 
 @pytest.mark.parametrize("query", ["search=1", "search=%231", "search=tom", "search=tom%40example.com"])
@@ -132,10 +132,10 @@ async def test_leas_day(desk: AdminDesk, visits: list[int]) -> None:
 async def test_names_in_a_filter_are_read_at_most_two_hundred(
     desk: AdminDesk, visits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "There are more" not in await desk.fetch_list_text(desk.mara)
+    assert "Only some are listed" not in await desk.fetch_list_text(desk.mara)
     monkeypatch.setattr(RowFilter, "max_choices", 1)
 
-    assert "There are more" in await desk.fetch_list_text(desk.mara)
+    assert "Only some are listed" in await desk.fetch_list_text(desk.mara)
 
 
 async def test_today_begins_at_the_midnight_of_the_business(desk: AdminDesk, clock: Clock) -> None:

@@ -30,14 +30,14 @@ async def hours(database: Database) -> list[tuple[Any, ...]]:
 async def keep(desk: AdminDesk, **fields: Any) -> FormResult:
     """Open the week as Mara, type this and nothing else, and save."""
     opened = await desk.mara.get(WEEK)
-    return await post_form(desk.mara, WEEK, {"seen": ParsedPage(opened.text).fields["seen"], **fields})
+    return await post_form(desk.mara, WEEK, {"version_tag": ParsedPage(opened.text).fields["version_tag"], **fields})
 
 
 async def test_a_resource_without_hours_is_always_open_and_the_page_says_so(desk: AdminDesk, haircut: Service) -> None:
     page = await desk.mara.get(WEEK)
 
     assert page.status_code == 200
-    assert "No hours at all: always open." in get_page_text(page.text)
+    assert "No hours set: always open." in get_page_text(page.text)
 
 
 async def test_a_week_is_typed_at_once(desk: AdminDesk, haircut: Service, database: Database) -> None:
@@ -48,7 +48,7 @@ async def test_a_week_is_typed_at_once(desk: AdminDesk, haircut: Service, databa
         (1, "09:00", "13:00", None, None), (1, "14:00", "18:00", None, None), (5, "22:00", "06:00", None, None),
     ]  # fmt: skip
     told = get_page_text((await desk.mara.get(WEEK)).text)
-    assert "The hours of Haircut are saved." in told
+    assert "Opening hours of Haircut saved." in told
     assert "closes the next day" in told
 
 
@@ -85,10 +85,10 @@ async def test_an_empty_week_is_always_open_again(desk: AdminDesk, haircut: Serv
 async def test_the_hours_somebody_else_just_changed_are_not_overwritten(
     desk: AdminDesk, haircut: Service, database: Database
 ) -> None:
-    seen = ParsedPage((await desk.mara.get(WEEK)).text).fields["seen"]
+    seen = ParsedPage((await desk.mara.get(WEEK)).text).fields["version_tag"]
     await keep(desk, **NIGHT)
 
-    answer = await post_form(desk.ada, WEEK, {"seen": seen, **HALVES})
+    answer = await post_form(desk.ada, WEEK, {"version_tag": seen, **HALVES})
 
     assert answer.status == 412
     assert "Someone changed this while you were editing." in answer.text
@@ -99,15 +99,15 @@ async def test_the_hours_somebody_else_just_changed_are_not_overwritten(
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        ({"opens-0-3": "09:00"}, "Wednesday: an opening has a beginning and an end."),
+        ({"opens-0-3": "09:00"}, "Wednesday: enter both an opening and a closing time."),
         ({"opens-0-3": "9 o'clock", "closes-0-3": "10:00"}, "Wednesday: "),
         ({"opens-0-3": "\0", "closes-0-3": "10:00"}, "Wednesday: "),
-        ({"from-0": "yesterday", **NIGHT}, "The first day of a season: "),
+        ({"from-0": "yesterday", **NIGHT}, "First day of the season: "),
         (
             {"from-0": "2030-06-02", "until-0": "2030-06-01", **NIGHT},
             "The season must not end before it starts.",
         ),
-        ({"from-0": "999999-01-01", **NIGHT}, "The first day of a season: "),
+        ({"from-0": "999999-01-01", **NIGHT}, "First day of the season: "),
     ],
 )
 async def test_what_makes_no_hours_is_refused_in_words(
@@ -127,14 +127,14 @@ async def test_a_resource_that_there_is_not_has_no_week(number: str, desk: Admin
 
 async def test_nobody_else_reads_or_writes_a_week(desk: AdminDesk, haircut: Service, database: Database) -> None:
     seen = await desk.visitor.get(WEEK)
-    typed = await desk.visitor.post(WEEK, data={"seen": "", **NIGHT})
+    typed = await desk.visitor.post(WEEK, data={"version_tag": "", **NIGHT})
 
     assert [answer.headers["location"] for answer in (seen, typed)] == ["http://bookit.test/admin/login"] * 2
     assert await hours(database) == []
 
 
 async def test_a_week_from_another_site_is_refused(desk: AdminDesk, haircut: Service, database: Database) -> None:
-    answer = await desk.mara.post(WEEK, data={"seen": "", **NIGHT}, headers={"origin": "http://evil.test"})
+    answer = await desk.mara.post(WEEK, data={"version_tag": "", **NIGHT}, headers={"origin": "http://evil.test"})
 
     assert answer.status_code == 403
     assert await hours(database) == []
@@ -156,6 +156,6 @@ async def test_the_week_shows_what_is_different_once(desk: AdminDesk, haircut: S
 
     page = get_page_text((await desk.mara.get(WEEK)).text)
 
-    assert "closed, everybody, Holiday" in page
+    assert "closed, all resources, Holiday" in page
     assert "closed, Ill <b>" in page
     assert "Long ago" not in page

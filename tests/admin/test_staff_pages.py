@@ -51,7 +51,7 @@ def test_every_table_has_a_page_of_the_one_kind() -> None:
         table.__name__ for table in list_tables() if table.__module__.startswith("bookit")
     }
     assert {view.identity for view in VIEWS} == set(ALL_VIEWS)
-    assert {view.category for view in VIEWS} == {"Desk", "Catalogue", "People", "History"}
+    assert {view.category for view in VIEWS} == {"Front desk", "Set-up", "People", "History"}
 
 
 @pytest.mark.parametrize("identity", ALL_VIEWS)

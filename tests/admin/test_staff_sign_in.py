@@ -65,7 +65,7 @@ async def test_a_new_password_ends_every_other_sign_in(desk: AdminDesk, who: str
         answer = await change(here)
 
         assert (answer.status, answer.location) == (303, "http://bookit.test/admin/")
-        assert "Your password is changed." in await desk.fetch_list_text(here)
+        assert "Password changed." in await desk.fetch_list_text(here)
         assert await is_signed_in(here)
         assert not await is_signed_in(elsewhere)
     assert (await sign_in(desk.visitor, email)).status_code == 400
@@ -101,7 +101,7 @@ async def test_a_refused_password_is_refused_on_its_field(
     answer = await change(desk.mara, **given)
 
     assert answer.is_refused
-    assert f'id="{field}-wrong">{sentence}<' in answer.html
+    assert f'id="{field}-error">{sentence}<' in answer.html
     assert NEW not in answer.html
     assert PASSWORD not in answer.html
     assert (await sign_in(desk.visitor, "mara@example.com")).status_code == 303

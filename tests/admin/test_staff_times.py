@@ -36,7 +36,7 @@ async def test_a_taken_time_is_refused_with_the_next_that_are_free(
 
     assert answer.status == 409
     assert "Booking conflict: time slot is not available" in answer.text
-    assert "Free next: Wed 09 Jan, 11:00; Thu 10 Jan, 09:00; Thu 10 Jan, 10:00." in answer.text
+    assert "Next free: Wed 09 Jan, 11:00; Thu 10 Jan, 09:00; Thu 10 Jan, 10:00." in answer.text
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ async def test_a_rule_is_set_aside_with_a_reason(
     anyway = await book(desk, tom, start, override_reason="Her wedding day")
 
     assert (refused.status, anyway.status) == (400, 302)
-    assert f"{sentence} Free next: {next_free};" in refused.text
+    assert f"{sentence} Next free: {next_free};" in refused.text
     told = await desk.database.fetch(text("SELECT reason FROM events WHERE table_name = 'bookings'"))
     assert [row["reason"] for row in told] == ["Her wedding day"]
 
@@ -69,7 +69,7 @@ async def test_a_reason_that_cannot_be_kept_is_refused_on_its_field(
     answer = await book(desk, tom, "2030-01-09T13:00", override_reason=reason)
 
     assert answer.status == 400
-    assert 'id="override_reason-wrong"' in answer.html
+    assert 'id="override_reason-error"' in answer.html
     assert "written down" not in answer.text
     assert await desk.database.fetch(text("SELECT id FROM bookings")) == []
 
@@ -93,7 +93,7 @@ async def test_moving_is_refused_and_set_aside_alike(
     anyway = await submit_form(desk.mara, edit, start_time="2030-01-09T20:00", override_reason="After work")
 
     assert (refused.status, anyway.status) == (400, 302)
-    assert "Free next: Thu 10 Jan, 09:00" in refused.text
+    assert "Next free: Thu 10 Jan, 09:00" in refused.text
     row = await desk.fetch_row("bookings", mine["id"])
     assert row
     assert row["start_time"].isoformat() == "2030-01-09T19:00:00+00:00"
@@ -111,10 +111,10 @@ async def test_a_closure_says_whom_it_concerns_and_its_page_lists_them(
 
     assert answer.status == 302
     told = await desk.fetch_list_text(desk.mara, "calendar-exception")
-    assert "2 visits fall into this closure: #1, #2. Its page lists them." in told
+    assert "2 bookings fall in this closure: #1, #2. See the page of the closure." in told
     page = await desk.mara.get("/admin/calendar-exception/details/1")
     said = get_page_text(page.text)
-    assert "Visits in this closure" in said
+    assert "Bookings in this closure" in said
     assert "Wed 09 Jan 2030, 10:00 : Tom, Massage, Lea" in said
     assert "Wed 09 Jan 2030, 11:00 : Eve, Massage, Lea" in said
     assert "12 Jan" not in said
@@ -132,4 +132,4 @@ async def test_an_opening_and_what_is_over_concern_nobody(
         get_page_text((await desk.mara.get(f"/admin/calendar-exception/details/{number}")).text) for number in (1, 2)
     ]
 
-    assert ["Visits in this closure" in page for page in pages] == [False, False]
+    assert ["Bookings in this closure" in page for page in pages] == [False, False]

@@ -93,7 +93,7 @@ async def test_a_shortening_is_not_taken_back_where_somebody_sits_by_now(
     answer = await desk.mara.post("/admin/booking/1/undo", data={"event": event})
 
     said = get_page_text((await desk.mara.get(answer.headers["location"])).text)
-    assert "time slot is not available Free next: Tue 08 Jan, 12:00" in said
+    assert "time slot is not available Next free: Tue 08 Jan, 12:00" in said
     assert await bulk_scenario.fetch_snapshot(database) == before
 
 

@@ -304,7 +304,7 @@ async def test_the_form_says_when_it_would_be_free_so_long(desk: AdminDesk, eve:
     answer = await desk.mara.post("/admin/booking/edit/1", data=form)
 
     assert answer.status_code == 409
-    assert "Free next: Tue 08 Jan, 13:00; " in get_page_text(answer.text)
+    assert "Next free: Tue 08 Jan, 13:00; " in get_page_text(answer.text)
 
 
 async def test_history_tells_the_new_end_and_of_a_move_its_start_alone(

@@ -18,7 +18,7 @@ from tests.support.people import Person
 
 DETAILS = "/admin/booking/details/1"
 OVER = NOW - timedelta(days=3)
-BOX = 'name="tell" value="y"'
+BOX = 'name="notify_customer" value="y"'
 
 
 @pytest.fixture
@@ -54,15 +54,15 @@ async def test_moving_asks(desk: AdminDesk, visit: Booking, without: tuple[str, 
 
 
 @pytest.mark.parametrize("act", ["confirm", "cancel", "complete", "mark-no-show"])
-@pytest.mark.parametrize(("box", "tells"), [({"tell": "y"}, True), ({}, False)])
+@pytest.mark.parametrize(("box", "tells"), [({"notify_customer": "y"}, True), ({}, False)])
 async def test_each_act_asks(desk: AdminDesk, visit: Booking, act: str, box: Any, tells: bool) -> None:
     page = await desk.mara.get(DETAILS)
-    assert page.text.count(f"{BOX} checked> Tell the customer<") == 4
+    assert page.text.count(f"{BOX} checked> Notify the customer<") == 4
 
     await desk.mara.post(f"/admin/booking/action/{act}", data={"pks": "1", "back": DETAILS, **box})
 
     assert await told(desk.database) is tells
-    said = "The customer is to be told." if tells else "The customer is not told."
+    said = "Customer to be notified." if tells else "Customer not notified."
     assert said in get_page_text((await desk.mara.get(DETAILS)).text)
 
 
@@ -73,10 +73,10 @@ async def test_of_what_is_over_nobody_is_told_unless_asked(desk: AdminDesk, visi
     page = await desk.mara.get(DETAILS)
     edit = await desk.mara.get("/admin/booking/edit/1")
 
-    assert f"{BOX}> Tell the customer<" in page.text
-    assert f"{BOX} checked> Tell the customer<" not in page.text
+    assert f"{BOX}> Notify the customer<" in page.text
+    assert f"{BOX} checked> Notify the customer<" not in page.text
     assert "notify_customer" not in ParsedPage(edit.text).fields
-    await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1", "tell": "y"})
+    await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1", "notify_customer": "y"})
     assert await told(desk.database) is True
 
 
@@ -87,7 +87,7 @@ async def test_of_many_those_are_told_whose_visits_are_to_come(
     await create_booking(database, TEN)
     await create_booking(database, OVER)
 
-    await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1,2", "tell": "y"})
+    await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1,2", "notify_customer": "y"})
     assert [await told(database, number) for number in (1, 2)] == [True, False]
     await bulk_scenario.run_bulk(database, [1, 2], BulkAction.CANCEL)
     assert [await told(database, number) for number in (1, 2)] == [True, False]
@@ -128,13 +128,13 @@ async def test_of_a_visit_that_is_entered_when_it_is_over_nobody_is_told(
 ) -> None:
     """Its box is ticked, since a form knows no time before one is typed; it says what that is about."""
     opened = await desk.mara.get("/admin/booking/create")
-    assert "Nobody is told of a visit that is over." in get_page_text(opened.text)
+    assert "Customers are not notified of past visits." in get_page_text(opened.text)
 
     made = await submit_form(desk.mara, "/admin/booking/create", user=tom.id, service=1, start_time=start)
 
     assert made.status == 302, made
     assert await told(desk.database) is tells
-    assert "Nobody is told of a visit" not in get_page_text((await desk.mara.get("/admin/booking/edit/1")).text)
+    assert "Customers are not notified" not in get_page_text((await desk.mara.get("/admin/booking/edit/1")).text)
 
 
 # Undoing.
@@ -196,9 +196,9 @@ async def test_the_page_of_an_act_asks_of_the_visits_to_come(desk: AdminDesk, ho
         await bulk_scenario.run_bulk(house, numbers, BulkAction.CONFIRM, request_id=act)
         page = await desk.mara.get(f"/admin/act/{act}")
         assert (f"{BOX} checked" in page.text) == asked
-        assert ("Nobody is told" in get_page_text(page.text)) != asked
+        assert ("not notified" in get_page_text(page.text)) != asked
 
-        await desk.mara.post(f"/admin/act/{act}", data={"tell": "y"})
+        await desk.mara.post(f"/admin/act/{act}", data={"notify_customer": "y"})
 
         assert [await told(house, number) for number in numbers] == [number == 2 for number in numbers]
 

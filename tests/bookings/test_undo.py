@@ -304,10 +304,12 @@ async def test_a_booking_is_put_back_from_its_page(desk: AdminDesk, database: Da
     assert "Undo: moved" in get_page_text(page.text)
     event = (await bulk_scenario.fetch_events(database, 1))[0]["id"]
 
-    answer = await desk.mara.post("/admin/booking/1/undo", data={"event": event, "tell": "y"})
+    answer = await desk.mara.post("/admin/booking/1/undo", data={"event": event, "notify_customer": "y"})
 
     assert answer.status_code == 303
-    assert "Booking #1 is as it was." in get_page_text((await desk.mara.get(answer.headers["location"])).text)
+    assert "Undone: booking #1 is as it was before." in get_page_text(
+        (await desk.mara.get(answer.headers["location"])).text
+    )
     assert (await fetch_starts(database))[1] == (TEN, LEA)
     (last, *_) = await bulk_scenario.fetch_events(database, 1)
     assert (last["reason"], last["door"], last["notify_customer"]) == ("Undid: moved", "admin", True)
@@ -323,7 +325,7 @@ async def test_the_desk_is_told_when_it_would_be_free_instead(desk: AdminDesk, d
     answer = await desk.mara.post("/admin/booking/1/undo", data={"event": event})
 
     said = get_page_text((await desk.mara.get(answer.headers["location"])).text)
-    assert "time slot is not available Free next: Tue 08 Jan, 11:30" in said
+    assert "time slot is not available Next free: Tue 08 Jan, 11:30" in said
 
 
 @pytest.mark.parametrize(

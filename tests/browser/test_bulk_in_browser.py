@@ -67,27 +67,27 @@ async def test_ticked_bookings_run_late_and_are_put_back(
     for number in numbers[:2]:
         await page.locator(f"td:has(input[type=hidden][value='{number}']) input.select-box").check()
 
-    await page.get_by_role("link", name="Change many…").click()
-    await expect(page).to_have_title("Change many bookings – BookIt")
+    await page.get_by_role("link", name="Change several…").click()
+    await expect(page).to_have_title("Change several bookings – BookIt")
     await expect(page.locator("input[name=booking]")).to_have_count(2)
-    await expect(page.get_by_label("Minutes to move by")).to_be_hidden()
+    await expect(page.get_by_label("Minutes")).to_be_hidden()
     await require_fit(page)
-    await page.get_by_label("Do this").select_option("Move by minutes")
-    await page.get_by_label("Minutes to move by").fill("15")
-    await page.get_by_label("Earlier or later").select_option("earlier")
-    await page.get_by_label("Reason, kept").fill("Early bird")
-    await page.get_by_role("button", name="See what would come of it").click()
+    await page.get_by_label("Action").select_option("Move by minutes")
+    await page.get_by_label("Minutes").fill("15")
+    await page.get_by_label("Direction").select_option("earlier")
+    await page.get_by_label("Reason (shown").fill("Early bird")
+    await page.get_by_role("button", name="Preview").click()
 
-    await expect(page.get_by_role("status").first).to_contain_text("2 of 2 would change. Nothing has been changed yet.")
+    await expect(page.get_by_role("status").first).to_contain_text("2 of 2 bookings will change. Nothing is saved yet.")
     await require_fit(page)
-    await page.get_by_role("button", name="Do it").click()
-    await expect(page.get_by_role("status").first).to_contain_text("2 of 2 changed.")
+    await page.get_by_role("button", name="Apply").click()
+    await expect(page.get_by_role("status").first).to_contain_text("2 of 2 bookings changed.")
     await require_fit(page)
-    await page.get_by_role("link", name="See it in the history, or undo it").click()
-    await expect(page).to_have_title("What one act changed – BookIt")
+    await page.get_by_role("link", name="View in the history or undo").click()
+    await expect(page).to_have_title("Changes made together – BookIt")
     await require_fit(page)
-    await page.get_by_role("button", name="Undo all of this").click()
-    await expect(page.get_by_text("2 bookings are as they were.")).to_be_visible()
+    await page.get_by_role("button", name="Undo all").click()
+    await expect(page.get_by_text("2 bookings are as they were before.")).to_be_visible()
 
     rows = await served_database.fetch(
         text("SELECT id, start_time FROM bookings WHERE id = ANY (:ids) ORDER BY id"), ids=numbers
@@ -110,17 +110,17 @@ async def test_a_sick_colleagues_day_is_freed(
     page = watched.page
     await page.goto(f"{served.url}/admin/resource/details/1")
 
-    await page.get_by_role("link", name="Free a day…").click()
-    await expect(page).to_have_title("Free a day of Lea – BookIt")
+    await page.get_by_role("link", name="Clear a day…").click()
+    await expect(page).to_have_title("Clear a day for Lea – BookIt")
     await page.get_by_label("First day").fill(f"{day.date()}")
     await page.get_by_label("Last day").fill(f"{day.date()}")
     await page.get_by_role("button", name="Show these days").click()
     await expect(page.locator("input[name=booking]")).to_have_count(2)
     await require_fit(page)
-    await page.get_by_role("button", name="See what would come of it").press("Enter")
+    await page.get_by_role("button", name="Preview").press("Enter")
     await expect(page.get_by_text("Lea → Max")).to_have_count(2)
-    await page.get_by_role("button", name="Do it").press("Enter")
-    await expect(page.get_by_role("status").first).to_contain_text("2 of 2 changed.")
+    await page.get_by_role("button", name="Apply").press("Enter")
+    await expect(page.get_by_role("status").first).to_contain_text("2 of 2 bookings changed.")
 
     rows = await served_database.fetch(text("SELECT resource_id FROM bookings WHERE id = ANY (:ids)"), ids=numbers)
     assert [row["resource_id"] for row in rows] == [MAX, MAX]
@@ -137,12 +137,12 @@ async def test_it_works_without_a_script(browser: Browser, served: RunningServer
     page = await context.new_page()
 
     await page.goto(f"{served.url}/admin/booking/list?start_time={start.date()}")
-    await page.get_by_role("link", name="Change many…").click()
+    await page.get_by_role("link", name="Change several…").click()
     await expect(page.locator("input[name=booking]")).to_have_count(2)
     await page.locator(f"input[name=booking][value='{numbers[1]}']").uncheck()
-    await page.get_by_role("button", name="See what would come of it").click()
-    await page.get_by_role("button", name="Do it").click()
-    await expect(page.get_by_role("status").first).to_contain_text("1 of 1 changed.")
+    await page.get_by_role("button", name="Preview").click()
+    await page.get_by_role("button", name="Apply").click()
+    await expect(page.get_by_role("status").first).to_contain_text("1 of 1 bookings changed.")
 
     rows = await served_database.fetch(
         text("SELECT status FROM bookings WHERE id = ANY (:ids) ORDER BY id"), ids=numbers

@@ -36,7 +36,7 @@ async def test_a_visit_s_length_is_reached_by_keyboard(
 
     await page.locator(".cal-visit").focus()
     await page.keyboard.press("Enter")
-    await page.get_by_role("dialog").get_by_role("link", name="Time and length by form").focus()
+    await page.get_by_role("dialog").get_by_role("link", name="Edit").focus()
     await page.keyboard.press("Enter")
     await page.get_by_label("End").fill(f"{berlin_time(11, 11):%Y-%m-%dT%H:%M}")
     await page.keyboard.press("Enter")
@@ -57,7 +57,7 @@ async def test_a_click_on_an_empty_slot_books_somebody_new(
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_label("Start")).to_have_value(f"{berlin_time(2, 12):%Y-%m-%dT%H:%M}")
     await expect(dialog.get_by_label("Resource")).to_have_value("2")
-    await dialog.get_by_label("Somebody new").check()
+    await dialog.get_by_label("New customer").check()
     await dialog.get_by_label("Name", exact=True).fill("Nora New")
     await dialog.get_by_label("E-mail", exact=True).fill("nora@example.com")
     found = await find_accessibility_violations(page)
@@ -89,7 +89,7 @@ async def test_all_of_it_goes_by_keyboard(browser: Browser, berlin: RunningServe
 
     await page.get_by_role("button", name="New booking").focus()
     await page.keyboard.press("Enter")
-    await expect(dialog.get_by_label("Customer, by name or e-mail")).to_be_focused()
+    await expect(dialog.get_by_label("Customer (name or e-mail)")).to_be_focused()
     await page.keyboard.type("tom")
     await expect(dialog.get_by_role("listbox").get_by_role("option")).to_have_text("Tom · tom@example.com")
     await page.keyboard.press("Enter")
@@ -130,7 +130,7 @@ async def test_a_phone_shows_one_resource_at_a_time(
 NAMES = ["Charlotte Fischer", "Björn Ostermann", "Frank Dietrich", "Selin Korkmaz", "Luca Moretti", "Katharina Busch",
          "Diego Fernández", "Zeynep Aksoy", "Oliver Grant", "Lena Brandt"]  # fmt: skip
 CUT = """
-[...document.querySelectorAll(".cal-visit .cal-who")].filter((who) => {
+[...document.querySelectorAll(".cal-visit .cal-customer")].filter((who) => {
   const [name, visit] = [who, who.closest(".ec-event-body")].map((part) => part.getBoundingClientRect());
   return name.right > visit.right + 1 || name.bottom > visit.bottom + 1 || !name.width;
 }).map((who) => who.textContent)

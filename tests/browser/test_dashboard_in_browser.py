@@ -81,7 +81,7 @@ async def become(database: Database, booking: Booking, status: Status) -> None:
 
 async def test_what_is_booked_through_the_api_appears(today: WatchedPage, served: RunningServer) -> None:
     page, errors, elsewhere = today
-    await expect(card(page, "To be confirmed")).to_contain_text("Nothing waits for confirmation.")
+    await expect(card(page, "To confirm")).to_contain_text("Nothing to confirm.")
 
     async with httpx2.AsyncClient(base_url=served.url) as tom:
         answer = await tom.post("/auth/login", json={"email": "tom@example.com", "password": PASSWORD})
@@ -89,8 +89,8 @@ async def test_what_is_booked_through_the_api_appears(today: WatchedPage, served
         sent = {"service_id": 1, "start_time": (NOW + DAYS_AHEAD).isoformat()}
         assert (await tom.post("/bookings", json=sent, headers=headers)).status_code == 201
 
-    await expect(card(page, "To be confirmed 1")).to_contain_text("Tom", timeout=SOON)
-    await expect(page.locator("[data-bk-told]")).to_have_text("To be confirmed 1")
+    await expect(card(page, "To confirm 1")).to_contain_text("Tom", timeout=SOON)
+    await expect(page.locator("[data-bk-announcer]")).to_have_text("To confirm 1")
     assert await page.evaluate("window.isAsItWas")
     assert (errors, elsewhere) == ([], [])
 
@@ -98,7 +98,7 @@ async def test_what_is_booked_through_the_api_appears(today: WatchedPage, served
 async def test_whoever_is_at_the_page_is_not_disturbed(today: WatchedPage, served_database: Database) -> None:
     page, errors, _ = today
     await book(served_database, hours=2)
-    row = card(page, "To be confirmed 1").get_by_role("link", name="Tom")
+    row = card(page, "To confirm 1").get_by_role("link", name="Tom")
     await row.focus(timeout=SOON)
     more = page.locator("section", has_text="Free time left today").locator("details")
     await more.evaluate("(details) => { details.open = true; }")
@@ -107,7 +107,7 @@ async def test_whoever_is_at_the_page_is_not_disturbed(today: WatchedPage, serve
 
     await book(served_database)
 
-    await expect(card(page, "To be confirmed 2")).to_be_visible(timeout=SOON)
+    await expect(card(page, "To confirm 2")).to_be_visible(timeout=SOON)
     assert await page.evaluate("document.activeElement === window.focused && window.focused.isConnected")
     assert await more.evaluate("(details) => details.open")
     assert await page.evaluate("window.scrollY") == height
@@ -119,11 +119,11 @@ async def test_whoever_stood_on_a_row_that_goes_stays_at_its_list(
 ) -> None:
     page, errors, _ = today
     booking = await book(served_database)
-    await card(page, "To be confirmed 1").get_by_role("link", name="Tom").focus(timeout=SOON)
+    await card(page, "To confirm 1").get_by_role("link", name="Tom").focus(timeout=SOON)
 
     await become(served_database, booking, Status.CONFIRMED)
 
-    await expect(card(page, "To be confirmed")).to_contain_text("Nothing waits for confirmation.", timeout=SOON)
+    await expect(card(page, "To confirm")).to_contain_text("Nothing to confirm.", timeout=SOON)
     assert await page.evaluate("document.activeElement.id") == "pending"
     assert await page.evaluate("window.isAsItWas")
     assert errors == []
@@ -131,18 +131,18 @@ async def test_whoever_stood_on_a_row_that_goes_stays_at_its_list(
 
 async def test_nothing_changes_under_a_finger_that_is_down(today: WatchedPage, served_database: Database) -> None:
     page, errors, _ = today
-    box = await card(page, "To be confirmed").bounding_box()
+    box = await card(page, "To confirm").bounding_box()
     assert box
     await page.mouse.move(box["x"] + 20, box["y"] + 20)
     await page.mouse.down()
 
     await book(served_database)
     await page.wait_for_timeout(1_500)
-    meanwhile = await card(page, "To be confirmed").inner_text()
+    meanwhile = await card(page, "To confirm").inner_text()
     await page.mouse.up()
 
-    assert "Nothing waits for confirmation." in meanwhile
-    await expect(card(page, "To be confirmed 1")).to_be_visible(timeout=SOON)
+    assert "Nothing to confirm." in meanwhile
+    await expect(card(page, "To confirm 1")).to_be_visible(timeout=SOON)
     assert errors == []
 
 
@@ -157,7 +157,7 @@ async def test_what_is_missed_while_the_server_is_away_comes_with_it(
 
     await page.unroute("**/admin/calendar/stream")
 
-    await expect(card(page, "To be confirmed 1")).to_be_visible(timeout=10_000)
+    await expect(card(page, "To confirm 1")).to_be_visible(timeout=10_000)
     await expect(page.locator("[data-bk-live]")).to_have_text("Live")
 
 
@@ -180,5 +180,5 @@ async def test_whoever_is_signed_out_is_told(today: WatchedPage, served_database
 
     await book(served_database)
 
-    await expect(page.locator("[data-bk-live]")).to_have_text("Not live: load the page again", timeout=SOON)
-    await expect(card(page, "To be confirmed")).to_contain_text("Nothing waits for confirmation.")
+    await expect(page.locator("[data-bk-live]")).to_have_text("Not live. Please reload the page.", timeout=SOON)
+    await expect(card(page, "To confirm")).to_contain_text("Nothing to confirm.")

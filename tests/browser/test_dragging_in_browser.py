@@ -36,7 +36,7 @@ async def test_a_booking_is_dragged_to_another_time_and_resource(
 
     await drag_visit(page, visit, minutes=75, columns=1)
 
-    await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 11:15 – 11:45, Max.")
+    await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 11:15 – 11:45, Max.")
     await expect(visit).to_contain_text("11:15")
     assert await fetch_start_and_resource(berlin_database, booking) == (berlin_time(0, 11, 15), 2)
     assert (found, errors, elsewhere, await page.evaluate(FITS_VIEWPORT_JS)) == ([], [], [], True)
@@ -54,19 +54,19 @@ async def test_a_drag_that_is_refused_goes_back_and_says_why(
     await drag_visit(page, visit, minutes=45)
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_role("alert")).to_have_text("Booking conflict: time slot is not available")
-    await expect(dialog.get_by_label("Why anyway?")).to_be_hidden()
+    await expect(dialog.get_by_label("Override reason")).to_be_hidden()
     await expect(dialog.locator(".cal-free button").first).to_contain_text("12:30, Max")
     found = await find_accessibility_violations(page)
-    await dialog.get_by_role("button", name="Leave it there").click()
+    await dialog.get_by_role("button", name="OK").click()
     assert await wait_for_box(visit) == before
     assert await fetch_start_and_resource(berlin_database, booking) == (berlin_time(1, 11), 2)
 
     await drag_visit(page, visit, minutes=150)
     await expect(dialog.get_by_role("alert")).to_contain_text("hours")
-    await expect(dialog.get_by_label("Why anyway?")).to_be_focused()
+    await expect(dialog.get_by_label("Override reason")).to_be_focused()
     await page.keyboard.type("She stays late")
     await page.keyboard.press("Enter")
-    await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 13:30 – 14:00, Max.")
+    await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 13:30 – 14:00, Max.")
     assert await fetch_start_and_resource(berlin_database, booking) == (berlin_time(1, 13, 30), 2)
     kept_reason = await berlin_database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
     unexpected = [error for error in errors if not re.search("400|409", error)]
@@ -81,7 +81,7 @@ async def test_a_visit_is_lengthened_by_its_lower_edge_and_keeps_that_length(
     visit = page.locator(".cal-visit")
 
     await resize_visit(page, visit, minutes=45)
-    await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 10:00 – 11:15, Lea.")
+    await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 10:00 – 11:15, Lea.")
     assert (
         await fetch_start_and_resource(berlin_database, booking),
         await fetch_duration(berlin_database, booking),
@@ -90,9 +90,9 @@ async def test_a_visit_is_lengthened_by_its_lower_edge_and_keeps_that_length(
         timedelta(minutes=75),
     )
     await drag_visit(page, visit, minutes=60)
-    await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 11:00 – 12:15, Lea.")
+    await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 11:00 – 12:15, Lea.")
     await resize_visit(page, visit, minutes=-30)
-    await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 11:00 – 11:45, Lea.")
+    await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 11:00 – 11:45, Lea.")
 
     assert await fetch_duration(berlin_database, booking) == timedelta(minutes=45)
     assert (errors, elsewhere) == ([], [])
@@ -110,17 +110,17 @@ async def test_a_lengthening_that_is_refused_goes_back_and_says_why_and_when(
     await resize_visit(page, visit, minutes=45)
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_role("alert")).to_have_text("Booking conflict: time slot is not available")
-    await expect(dialog.get_by_label("Why anyway?")).to_be_hidden()
+    await expect(dialog.get_by_label("Override reason")).to_be_hidden()
     free = dialog.locator(".cal-free button").first
     await expect(free).to_contain_text("08:00, Max")
     found = await find_accessibility_violations(page)
-    await dialog.get_by_role("button", name="Leave it there").click()
+    await dialog.get_by_role("button", name="OK").click()
     assert await wait_for_box(visit) == before
     assert await fetch_duration(berlin_database, booking) == timedelta(minutes=30)
 
     await resize_visit(page, visit, minutes=45)
     await free.click()
-    await expect(page.locator("#cal-told")).to_contain_text("08:00 – 09:15, Max.")
+    await expect(page.locator("#cal-message")).to_contain_text("08:00 – 09:15, Max.")
     assert await fetch_duration(berlin_database, booking) == timedelta(minutes=75)
     assert ([error for error in errors if not re.search("409", error)], found, elsewhere) == ([], [], [])
 
@@ -134,11 +134,11 @@ async def test_a_length_against_the_hours_asks_why(
     await resize_visit(page, page.locator(".cal-visit"), minutes=60)
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_role("alert")).to_contain_text("hours")
-    await expect(dialog.get_by_label("Why anyway?")).to_be_focused()
+    await expect(dialog.get_by_label("Override reason")).to_be_focused()
     await page.keyboard.type("She stays late")
     await page.keyboard.press("Enter")
 
-    await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 12:30 – 14:00, Max.")
+    await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 12:30 – 14:00, Max.")
     assert await fetch_duration(berlin_database, booking) == timedelta(minutes=90)
     assert [error for error in errors if "400" not in error] == []
 
@@ -163,7 +163,7 @@ async def test_a_finger_moves_a_visit_wherever_it_takes_hold(
         await touch("touchMove", down=down)
     await touch("touchEnd")
 
-    await expect(page.locator("#cal-told")).to_have_text("Tom, Colour: now 11:00 – 11:30, Lea.")
+    await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 11:00 – 11:30, Lea.")
     assert (await fetch_start_and_resource(berlin_database, booking), errors) == ((berlin_time(12, 11), 1), [])
 
 
@@ -178,7 +178,7 @@ async def test_the_day_on_which_berlin_s_clocks_go_back(
     await expect(page.locator(".cal-visit", has_text="CEST")).to_contain_text("02:30 CEST")
     await expect(page.locator(".cal-visit", has_text="CET")).to_contain_text("02:30 CET")
     await drag_visit(page, page.locator(".cal-visit", has_text="10:00"), minutes=90)
-    await expect(page.locator("#cal-told")).to_contain_text("now 11:30 – 12:00")
+    await expect(page.locator("#cal-message")).to_contain_text("now 11:30 – 12:00")
 
     assert await fetch_start_and_resource(berlin_database, late) == (datetime(2030, 10, 27, 11, 30, tzinfo=BERLIN), 1)
     assert errors == []
@@ -198,7 +198,7 @@ async def test_an_hour_that_is_skipped(
     await drag_visit(page, visit, minutes=90)
 
     if day == 10:
-        await expect(page.locator("#cal-told")).to_contain_text("now 02:30 – 03:00")
+        await expect(page.locator("#cal-message")).to_contain_text("now 02:30 – 03:00")
         assert await fetch_start_and_resource(berlin_database, booking) == (
             datetime(2030, 3, day, 2, 30, tzinfo=BERLIN),
             1,

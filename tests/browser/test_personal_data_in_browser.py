@@ -54,9 +54,9 @@ async def test_a_customer_is_found_and_erased_with_the_keyboard(
 
     await page.get_by_role("link", name=name, exact=True).press("Enter")
     await page.get_by_role("link", name="Erase…").press("Enter")
-    await expect(page.get_by_text("1 coming booking is cancelled.")).to_be_visible()
+    await expect(page.get_by_text("1 upcoming booking will be cancelled.")).to_be_visible()
     assert await fits_viewport(page)
-    await page.get_by_label("Type the e-mail of this customer").focus()
+    await page.get_by_label("To confirm, type the customer").focus()
     await page.keyboard.type(f"{name}@example.com")
     await page.keyboard.press("Enter")
 
@@ -96,7 +96,7 @@ async def test_the_box_needs_no_script(browser: Browser, served: RunningServer, 
     await page.get_by_label("Search everywhere").fill("hair")
     await page.get_by_role("button", name="Find").click()
 
-    await expect(page.get_by_role("link", name="Bookings of Haircut").first).to_be_visible()
+    await expect(page.get_by_role("link", name="Bookings for Haircut").first).to_be_visible()
     await context.close()
 
 

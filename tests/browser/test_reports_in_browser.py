@@ -62,13 +62,13 @@ async def test_today_is_drawn_and_can_be_read(width: int, theme: str, browser: B
     assert await drawn(page) == [True] * 4
     assert await fits_viewport(page)
     assert await find_accessibility_violations(page) == []
-    chart = page.locator("figure", has_text="Bookings a day")
+    chart = page.locator("figure", has_text="Bookings per day")
     await chart.locator("summary").click()
     assert await chart.get_by_role("row").count() == 31
     assert await chart.get_attribute("data-bk-points") == "30"
     assert await fits_viewport(page)
     await page.get_by_role("link", name="7 days", exact=True).click()
-    await expect(page.locator("figure", has_text="Bookings a day")).to_have_attribute("data-bk-points", "7")
+    await expect(page.locator("figure", has_text="Bookings per day")).to_have_attribute("data-bk-points", "7")
     assert (errors, elsewhere) == ([], [])
 
 
@@ -96,7 +96,7 @@ async def test_a_chart_takes_the_colours_of_the_other_theme(browser: Browser, se
     canvas = page.locator("canvas").first
     light = await canvas.evaluate("(canvas) => canvas.toDataURL()")
 
-    await page.get_by_role("button", name="Light or dark").click()
+    await page.get_by_role("button", name="Dark mode").click()
     await page.wait_for_function("(before) => document.querySelector('canvas').toDataURL() !== before", arg=light)
 
     assert await drawn(page) == [True] * 4

@@ -78,7 +78,7 @@ async def test_a_form_saved_as_it_is_changes_nothing(
         await page.goto(f"{served.url}/admin/{path}")
         await page.get_by_role("button", name="Save", exact=True).click()
         await expect(page).to_have_title(
-            {"se": "Services", "bo": "Bookings", "re": "Resources", "us": "People"}[path[:2]] + " – BookIt"
+            {"se": "Services", "bo": "Bookings", "re": "Team & rooms", "us": "People"}[path[:2]] + " – BookIt"
         )
 
     changed = await served_database.fetch(text("SELECT table_name, new FROM events WHERE action = 'changed'"))
@@ -104,8 +104,8 @@ async def test_a_list_is_narrowed_to_a_name_with_the_keyboard(
     await page.keyboard.press("Enter")
 
     await expect(names.locator("summary")).to_have_text("Max")
-    await expect(page.get_by_text("There is nothing to show here.")).to_be_visible()
-    await expect(page.get_by_text("What was before today is not shown.")).to_be_visible()
+    await expect(page.get_by_text("No bookings to show.")).to_be_visible()
+    await expect(page.get_by_text("Earlier bookings are hidden.")).to_be_visible()
     assert (errors, await fits_viewport(page)) == ([], True)
 
 
@@ -132,8 +132,8 @@ async def test_a_new_password_keeps_this_browser_signed_in(
         await page.goto(f"{served.url}/admin/password")
         await page.get_by_label("Current password").fill(current)
         await page.get_by_label("New password").fill(new)
-        await page.get_by_role("button", name="Change the password").click()
-        await expect(page.get_by_text("Your password is changed.")).to_be_visible()
+        await page.get_by_role("button", name="Change password").click()
+        await expect(page.get_by_text("Password changed.")).to_be_visible()
 
     assert errors == []
 

@@ -1,4 +1,4 @@
-"""What one act changed, as people see it: folded in the history, whole on its page, on a wide screen and on a phone."""
+"""One change to many rows as people see it: folded in the history, whole on its page, on a wide screen and a phone."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from tests.support.server import RunningServer
 ADA = "ada@example.com"
 NOW = datetime.now(UTC)  # The server's clock goes.
 NEXT_WEEK = (NOW + timedelta(days=7)).replace(hour=10, minute=0, second=0, microsecond=0)
-MOVED = "Moved 12 bookings by 30 minutes, later"
+MOVED = "Moved 12 bookings 30 minutes later"
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +64,10 @@ async def test_an_act_is_unfolded_with_the_keyboard_and_leads_to_its_page(
 
     await expect(moved).to_be_visible()
     found["unfolded"] = (await find_accessibility_violations(page), await fits_viewport(page))
-    await page.get_by_role("link", name="All 12 changes on one page").press("Enter")
-    await expect(page).to_have_title("What one act changed – BookIt")
+    await page.get_by_role("link", name="Show all 12 changes").press("Enter")
+    await expect(page).to_have_title("Changes made together – BookIt")
     await expect(page.get_by_text("The train is late")).to_have_count(1)
-    await expect(page.get_by_label("Tell the customers whose visits are to come")).to_be_checked()
+    await expect(page.get_by_label("Notify the customers (upcoming visits only)")).to_be_checked()
     found["act"] = (await find_accessibility_violations(page), await fits_viewport(page))
     assert found == dict.fromkeys(found, ([], True))
     assert (errors, elsewhere) == ([], [])
@@ -101,14 +101,14 @@ async def test_what_is_refused_and_what_is_shown_first_leave_nobody_out(
     found = {}
     await page.goto(f"{served.url}/admin/booking/bulk?pks=1,2", wait_until="networkidle")
     await page.get_by_role("button", name="See what").click()
-    await expect(page.get_by_role("button", name="Do it")).to_be_visible()
+    await expect(page.get_by_role("button", name="Apply")).to_be_visible()
     found["preview"] = (await find_accessibility_violations(page), await fits_viewport(page))
-    await page.get_by_role("button", name="Choose otherwise").click()
+    await page.get_by_role("button", name="Back").click()
     await page.locator("#reason").evaluate(
         "(box) => { box.removeAttribute('maxlength'); box.value = 'x'.repeat(201); }"
     )
     await page.get_by_role("button", name="See what").click()
-    await expect(page.get_by_label("Reason, kept")).to_be_focused()
+    await expect(page.get_by_label("Reason (shown")).to_be_focused()
     found["bulk"] = (await find_accessibility_violations(page), await fits_viewport(page))
     await page.goto(f"{served.url}/admin/booking/details/1", wait_until="networkidle")
     await page.get_by_role("button", name="Cancel…").click()
@@ -117,7 +117,7 @@ async def test_what_is_refused_and_what_is_shown_first_leave_nobody_out(
         "(box) => { box.removeAttribute('maxlength'); box.value = 'x'.repeat(201); }"
     )
     await asked.get_by_role("button", name="Yes").click()
-    await expect(page.get_by_label("Reason, kept")).to_have_value("x" * 201)
+    await expect(page.get_by_label("Reason (shown")).to_have_value("x" * 201)
     found["act"] = (await find_accessibility_violations(page), await fits_viewport(page))
     await page.goto(f"{served.url}/admin/booking/create", wait_until="networkidle")
     await page.evaluate("document.querySelectorAll('form').forEach((form) => { form.noValidate = true; })")

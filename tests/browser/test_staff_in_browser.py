@@ -84,7 +84,7 @@ async def test_a_visit_from_booking_to_cancelling(
     time = page.locator("#start_time")
     await time.fill(f"{start + timedelta(minutes=15):%Y-%m-%dT%H:%M}")
     await page.get_by_role("button", name="Save", exact=True).click()
-    await expect(page.locator("#start_time-wrong")).to_contain_text("not available")
+    await expect(page.locator("#start_time-error")).to_contain_text("not available")
     await expect(time).to_be_focused()
     await expect(page.locator("#user + .select2")).to_contain_text("Tom")
     fitted.append(await fits_viewport(page))
@@ -110,7 +110,7 @@ async def test_a_visit_from_booking_to_cancelling(
 
     await page.goto(f"{served.url}/admin/booking/list?status=cancelled")
     async with page.expect_download() as started:
-        await page.get_by_role("link", name="Export these rows").click()
+        await page.get_by_role("link", name="Export this list").click()
     rows = (await asyncio.to_thread((await (await started.value).path()).read_text, "utf-8")).splitlines()
     assert len(rows) > 1
     assert all("cancelled" in row for row in rows[1:])
@@ -203,7 +203,7 @@ async def test_an_edit_that_comes_too_late_shows_both_versions(
     await expect(page.get_by_role("alert").filter(visible=True)).to_have_count(1)
     grave = await find_accessibility_violations(page)
     is_fitting = await fits_viewport(page)
-    await page.get_by_role("button", name="Save mine all the same").click()
+    await page.get_by_role("button", name="Save my version").click()
     await expect(page).to_have_title("Bookings – BookIt")
 
     saved = await served_database.fetch(text("SELECT start_time FROM bookings WHERE id = :id"), id=booked.id)

@@ -282,14 +282,18 @@ async def test_a_booking_is_told_as_it_is_and_as_gone_when_it_is(
         said = event_stream.build_payload(
             told, everything, lambda visit: {"id": visit["id"], "customer": visit["customer"]}
         )
-        assert (said["visits"], said["gone"], said["is_all_new"]) == ([{"id": 1, "customer": "Tom"}], [], False)
+        assert (said["visits"], said["deleted"], said["is_reload_needed"]) == (
+            [{"id": 1, "customer": "Tom"}],
+            [],
+            False,
+        )
 
         async with database.transaction(by=OWNER, now=NOW) as session:
             await records.remove(session, booking, by=OWNER, now=NOW)
         told = await asyncio.wait_for(reader.queue.get(), 5)
         assert told is not None
         said = event_stream.build_payload(told, everything, lambda visit: {"id": visit["id"]})
-        assert (said["visits"], said["gone"]) == ([], [1])
+        assert (said["visits"], said["deleted"]) == ([], [1])
 
 
 async def test_a_stream_ends_with_what_its_person_may(
@@ -317,7 +321,7 @@ async def test_a_stream_ends_by_itself_and_keeps_nobody_signed_in(
 
     assert (answer.status_code, "set-cookie" in answer.headers) == (200, False)
     assert answer.headers["cache-control"] == "no-store"
-    assert answer.text.startswith("retry: 700\n\nevent: begin\nid: ")
+    assert answer.text.startswith("retry: 700\n\nevent: start\nid: ")
 
 
 # From a server.
@@ -357,12 +361,12 @@ async def test_news_come_within_a_second_and_a_server_with_open_streams_stops_at
         address = running.enter_context(run_server(tmp_path, url, *workers, DEBUG="1"))
         async with mara_at(address) as mara, mara.stream("GET", "/admin/calendar/stream") as answer:
             parts = answer.aiter_text()
-            await until(parts, "event: begin")
+            await until(parts, "event: start")
             async with await psycopg.AsyncConnection.connect(url) as console:
                 await rename(console, "New")
                 await console.commit()
             kept_at = time.monotonic()
-            await until(parts, "event: news")
+            await until(parts, "event: changes")
             took = time.monotonic() - kept_at
             told_at = time.monotonic()
             await asyncio.to_thread(running.close)  # As Ctrl-C does, and waits until it has ended.

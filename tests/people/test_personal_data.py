@@ -200,8 +200,8 @@ async def test_the_page_says_what_erasing_does_before_it_does_it(desk: AdminDesk
     of_her = get_page_text((await desk.ada.get(f"/admin/user/{tamsin.id}/erase")).text)
     of_him = get_page_text((await desk.ada.get(f"/admin/user/{tom.id}/erase")).text)
 
-    assert "2 coming bookings are cancelled." in of_her
-    assert "No coming booking is cancelled: there is none." in of_him
+    assert "2 upcoming bookings will be cancelled." in of_her
+    assert "No upcoming bookings to cancel." in of_him
     assert (await desk.fetch_row("users", tamsin.id) or {})["name"] == NAME
 
 
@@ -459,7 +459,7 @@ async def test_nobody_has_anothers_document(
     assert (await visitor.get("/me/export")).status_code == 401
     assert (await desk.visitor.get(f"/admin/user/{tamsin.id}/data")).status_code == 302
     assert (await desk.mara.get(f"/admin/user/{tamsin.id}/data")).status_code == 403
-    assert "Export their data" not in get_page_text((await desk.mara.get(f"/admin/user/details/{tamsin.id}")).text)
+    assert "Export personal data" not in get_page_text((await desk.mara.get(f"/admin/user/details/{tamsin.id}")).text)
     assert (await desk.mara.get(f"/admin/user/{mara.id}/data")).status_code == 200
 
 

@@ -53,8 +53,8 @@ async def test_an_empty_business_is_told_so(desk: AdminDesk) -> None:
 
     assert answer.status_code == 200
     said = get_page_text(answer.text)
-    for sentence in ("Nobody else is booked today.", "Nothing waits for confirmation.", "Nothing in these days.",
-                     "Everybody who was to be here has been seen to.", "Nothing is open any more today."):  # fmt: skip
+    for sentence in ("No more bookings today.", "Nothing to confirm.", "Nothing to show for these days.",
+                     "Nothing left to close.", "Everything is closed for the rest of today."):  # fmt: skip
         assert sentence in said
     assert "<canvas" not in answer.text
     assert "Holds" not in said
@@ -79,10 +79,10 @@ async def test_today_says_what_is_next_what_waits_and_who_has_not_come(
     assert "Eve Pending Haircut · Lea" in nexts
     assert get_page_text(html).count("Pending") == 1
     pending = part(html, "pending")
-    assert "To be confirmed 2" in pending
+    assert "To confirm 2" in pending
     assert pending.index("14:00") < pending.index("Mon 14 Jan, 11:00")
     late = part(html, "late")
-    assert "Not closed yet 1" in late
+    assert "Did they come? 1" in late
     assert "more than 15 minutes ago" in late
     assert "09:10" in late
     assert "10:00" not in late
@@ -124,10 +124,10 @@ async def test_a_hold_is_shown_while_it_lives(desk: AdminDesk, database: Databas
     after = (await desk.mara.get("/admin/")).text
 
     assert "Holds 1" in held
-    assert "kept until 10:10" in held
-    assert "Nothing waits for confirmation." in part(html, "pending")
+    assert "held until 10:10" in held
+    assert "Nothing to confirm." in part(html, "pending")
     assert 'aria-labelledby="holds"' not in after
-    assert "Nobody else is booked today." in part(after, "next")
+    assert "No more bookings today." in part(after, "next")
 
 
 @pytest.mark.usefixtures("chair")
@@ -137,7 +137,7 @@ async def test_long_lists_are_cut_and_counted(desk: AdminDesk, database: Databas
 
     pending = part((await desk.mara.get("/admin/")).text, "pending")
 
-    assert f"To be confirmed {limits.MAX_DASHBOARD_ROWS + 2}" in pending
+    assert f"To confirm {limits.MAX_DASHBOARD_ROWS + 2}" in pending
     assert pending.count("Haircut") == limits.MAX_DASHBOARD_ROWS
 
 
@@ -181,11 +181,11 @@ async def test_the_charts_are_of_the_days_that_are_asked_for(
         ("from_date=2020-01-01&to_date=2030-01-01", 400, "Choose at most 366 days."),
         ("from_date=9999-12-31&to_date=9999-12-31", 400, "Choose a date between the years 2000 and 2999."),
         ("to_date=0001-01-01", 400, "Choose a date between the years 2000 and 2999."),
-        ("from_date=yesterday", 422, "This cannot be read: a day is written as 2026-05-04."),
-        ("days=12", 422, "This cannot be read"),
-        ("days=x", 422, "This cannot be read"),
-        ("days=%00", 422, "This cannot be read"),
-        ("by=year", 422, "This cannot be read"),
+        ("from_date=yesterday", 422, "These dates are not valid. Write a date as 2026-05-04."),
+        ("days=12", 422, "These dates are not valid."),
+        ("days=x", 422, "These dates are not valid."),
+        ("days=%00", 422, "These dates are not valid."),
+        ("by=year", 422, "These dates are not valid."),
     ],
 )
 async def test_days_that_make_no_sense_are_refused_in_a_sentence(
@@ -251,7 +251,7 @@ async def test_sign_in_leads_to_today_and_the_menu_begins_with_it(desk: AdminDes
 
     assert "<title>Today – BookIt</title>" in page.text
     menu = page.text[page.text.index('<ul class="navbar-nav bk-menu"') :]
-    assert get_page_text(menu).startswith("Today Reports Desk Calendar Bookings")
+    assert get_page_text(menu).startswith("Today Reports Front desk Calendar Bookings")
     assert 'aria-current="page"' in menu[: menu.index("Reports")]
 
 

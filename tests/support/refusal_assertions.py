@@ -43,10 +43,10 @@ class PageMessages(HTMLParser):
         """Note where a sentence begins, and on which field."""
         given = dict(attrs)
         name = given.get("id") or ""
-        is_of_field = name.endswith("-wrong")
+        is_of_field = name.endswith("-error")
         role = given.get("role") or ""
         if is_of_field or role in {"alert", "status"}:
-            self._tag, self._field, self._text_parts = tag, name.removesuffix("-wrong") if is_of_field else "", []
+            self._tag, self._field, self._text_parts = tag, name.removesuffix("-error") if is_of_field else "", []
             self._role = role
 
     def handle_data(self, data: str) -> None:
@@ -75,7 +75,7 @@ def refusal_from_form(answer: httpx2.Response, table: type[SQLModel]) -> Refusal
     """Read a form that came back: a refusal has its status, and stands above the form and on its field."""
     told = PageMessages(answer.text)
     wrong = {
-        f"{name}_id" if f"{name}_id" in table.model_fields else name: said.partition(" Free next: ")[0]
+        f"{name}_id" if f"{name}_id" in table.model_fields else name: said.partition(" Next free: ")[0]
         for name, said in told.field_errors.items()
     }  # What is free instead stands behind the refusal, and is asked for in tests of its own.
     if not told.alerts:  # Fields that could not be read: no rule was asked.

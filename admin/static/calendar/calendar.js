@@ -1,44 +1,44 @@
-// The calendar of the desk. It is drawn by its library; what is on it, and what is done, is in the modules beside.
-import { askForBooking } from "./booking.js";
-import { listen } from "./live.js";
-import { drop, lengthen } from "./moving.js";
-import { VIEWS, board, chosen, filters, first, isPhone, keepAddress, mayBook, mayChange, places } from "./page.js";
-import { dayShown, load, show } from "./shown.js";
-import { open } from "./visit.js";
-import { content } from "./visits.js";
-import { fitColumns } from "./widths.js";
+// The calendar page: sets up the calendar library. The other modules load the events and run the actions.
+import { openBookingDialog } from "./booking_dialog.js";
+import { drop, resize } from "./changes.js";
+import { fitColumns } from "./columns.js";
+import { eventContent } from "./events.js";
+import { connect } from "./live.js";
+import { board, filters, initial, isPhone, mayBook, mayChange, resources, selection, updateUrl } from "./page.js";
+import { currentDay, load, setCalendar } from "./view.js";
+import { openVisit } from "./visit_dialog.js";
 
 for (const button of document.querySelectorAll("dialog [data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
 
-const columns = () => places.filter((one) => !chosen().resource || one.id === +chosen().resource).map((one) => ({ id: String(one.id), title: one.name }));
+const columns = () => resources.filter((resource) => !selection().resource || resource.id === +selection().resource).map((resource) => ({ id: String(resource.id), title: resource.name }));
 const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 const calendar = EventCalendar.create(board, {
-  ...first,
-  timeZone: board.dataset.offset, // so that "today" and the line of now are the business's
+  ...initial,
+  timeZone: board.dataset.offset, // "Today" and the current-time line follow the business's clock
   locale: "en-GB",
   firstDay: 1,
   height: isPhone() ? "75vh" : "calc(100vh - 13rem)",
   headerToolbar: { start: "prev,next today", center: "title", end: "resourceTimeGridDay,timeGridWeek,dayGridMonth,listWeek" },
   buttonText: { today: "Today", resourceTimeGridDay: "Day", timeGridWeek: "Week", dayGridMonth: "Month", listWeek: "List" },
   resources: columns(),
-  eventSources: [{ events: (range, give) => { load(range, give); } }],
+  eventSources: [{ events: (range, callback) => { load(range, callback); } }],
   lazyFetching: false,
-  eventContent: content,
+  eventContent,
   eventClick: ({ event }) => {
     const { visit, closure } = event.extendedProps;
-    if (visit) open(visit.id);
+    if (visit) openVisit(visit.id);
     if (closure) location.assign(board.dataset.closure.replace(/0$/, closure.id));
   },
   eventDrop: drop,
   dateClick: ({ dateStr, allDay, resource }) => {
-    if (mayBook) askForBooking(allDay ? `${dateStr.slice(0, 10)}T09:00` : dateStr.slice(0, 16), resource?.id ?? "");
+    if (mayBook) openBookingDialog(allDay ? `${dateStr.slice(0, 10)}T09:00` : dateStr.slice(0, 16), resource?.id ?? "");
   },
   datesSet: ({ view }) => {
-    filters.elements.date.value = dayShown();
-    keepAddress(view.type, dayShown());
+    filters.elements.date.value = currentDay();
+    updateUrl(view.type, currentDay());
   },
-  eventResize: lengthen,
-  eventDurationEditable: undefined, // as each visit is editable
+  eventResize: resize,
+  eventDurationEditable: undefined, // decided by `editable` of each visit
   editable: mayChange,
   nowIndicator: true,
   allDaySlot: false,
@@ -52,39 +52,39 @@ const calendar = EventCalendar.create(board, {
   dayMaxEvents: true,
   slotEventOverlap: false,
   eventAllUpdated: fitColumns,
-  eventDidMount: ({ el, event }) => { // What is too narrow to be read is still told.
+  eventDidMount: ({ el, event }) => { // The tooltip has the text that a narrow block cuts off.
     const { visit } = event.extendedProps;
-    if (visit) el.title = `${visit.times}, ${visit.customer}, ${visit.service}, ${visit.resource}. ${visit.words}.`;
+    if (visit) el.title = `${visit.times}, ${visit.customer}, ${visit.service}, ${visit.resource}. ${visit.status_text}.`;
   },
-  noEventsContent: "Nothing is booked.",
+  noEventsContent: "No bookings.",
   views: {
     resourceTimeGridDay: { columnWidth: isPhone() ? undefined : "minmax(7.75rem, 1fr)" },
-    dayGridMonth: { eventDurationEditable: false }, // there, an edge is a day
+    dayGridMonth: { eventDurationEditable: false }, // in a month, an edge is a whole day
   },
 });
-show(calendar);
+setCalendar(calendar);
 
-// The library calls its grid a table, which it is not: what is in it are buttons that lie anywhere. Each says all about
-// itself, so that nothing is lost where the roles go. Its arrows have no names.
-const NO_TABLE = "[role=table], [role=rowgroup], [role=row], [role=columnheader], [role=rowheader], [role=cell], [role=list], [role=listitem]";
-const NAMES = { "button.ec-prev": "Before", "button.ec-next": "After" };
-function tidy() {
-  for (const part of board.querySelectorAll(NO_TABLE)) part.removeAttribute("role");
-  for (const part of board.querySelectorAll("[aria-colindex]")) part.removeAttribute("aria-colindex");
-  for (const [wanted, name] of Object.entries(NAMES)) board.querySelector(wanted)?.setAttribute("aria-label", name);
+// The library gives its grid table roles, but its events are buttons at any position. Each event names all of itself, so
+// these roles are removed. The arrow buttons get names.
+const WRONG_ROLES = "[role=table], [role=rowgroup], [role=row], [role=columnheader], [role=rowheader], [role=cell], [role=list], [role=listitem]";
+const BUTTON_NAMES = { "button.ec-prev": "Previous", "button.ec-next": "Next" };
+function fixRoles() {
+  for (const element of board.querySelectorAll(WRONG_ROLES)) element.removeAttribute("role");
+  for (const element of board.querySelectorAll("[aria-colindex]")) element.removeAttribute("aria-colindex");
+  for (const [selector, name] of Object.entries(BUTTON_NAMES)) board.querySelector(selector)?.setAttribute("aria-label", name);
 }
-tidy();
-new MutationObserver(tidy).observe(board, { childList: true, subtree: true });
+fixRoles();
+new MutationObserver(fixRoles).observe(board, { childList: true, subtree: true });
 
-filters.addEventListener("submit", (submitted) => submitted.preventDefault());
+filters.addEventListener("submit", (event) => event.preventDefault());
 filters.addEventListener("change", ({ target }) => {
   if (target.name === "date") {
     if (target.value) calendar.setOption("date", target.value);
     return;
   }
   calendar.setOption("resources", columns());
-  keepAddress(calendar.getView().type, dayShown());
+  updateUrl(calendar.getView().type, currentDay());
   calendar.refetchEvents();
 });
 
-listen();
+connect();

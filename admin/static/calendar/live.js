@@ -1,31 +1,31 @@
-// What changes elsewhere.
-import { find, place } from "./page.js";
-import { calendar, put } from "./shown.js";
-import { isWanted } from "./visits.js";
+// Changes made elsewhere, from the server's event stream.
+import { matchesFilters } from "./events.js";
+import { baseUrl, byId } from "./page.js";
+import { calendar, updateVisit } from "./view.js";
 
-const live = find("cal-live");
-const tellLive = (words, isLive) => { live.textContent = words; live.toggleAttribute("data-live", isLive); };
-let silence;
-const heard = () => { clearTimeout(silence); silence = undefined; tellLive("Live", true); };
+const liveStatus = byId("cal-live");
+const showLiveStatus = (text, isLive) => { liveStatus.textContent = text; liveStatus.toggleAttribute("data-live", isLive); };
+let reconnectTimer;
+const markLive = () => { clearTimeout(reconnectTimer); reconnectTimer = undefined; showLiveStatus("Live", true); };
 
-export function listen() {
-  const source = new EventSource(`${place}/stream`);
-  source.addEventListener("open", heard);
-  source.addEventListener("begin", () => calendar.refetchEvents()); // whatever changed before one listened
-  source.addEventListener("news", (message) => {
-    heard();
-    const news = JSON.parse(message.data);
-    news.gone.forEach((number) => calendar.removeEventById(String(number)));
-    news.visits.forEach(put);
-    if (news.is_all_new) calendar.refetchEvents();
+export function connect() {
+  const source = new EventSource(`${baseUrl}/stream`);
+  source.addEventListener("open", markLive);
+  source.addEventListener("start", () => calendar.refetchEvents()); // Includes changes from before the connection.
+  source.addEventListener("changes", (message) => {
+    markLive();
+    const changes = JSON.parse(message.data);
+    changes.deleted.forEach((id) => calendar.removeEventById(String(id)));
+    changes.visits.forEach(updateVisit);
+    if (changes.is_reload_needed) calendar.refetchEvents();
   });
   source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) tellLive("Not live: load the page again", false);
-    else silence ??= setTimeout(() => tellLive("Reconnecting…", false), 4000); // It comes back by itself every minute.
+    if (source.readyState === EventSource.CLOSED) showLiveStatus("Not live. Please reload the page.", false);
+    else reconnectTimer ??= setTimeout(() => showLiveStatus("Reconnecting…", false), 4000); // It reconnects by itself every minute.
   });
   window.addEventListener("pagehide", () => source.close());
 
-  setInterval(() => { // Holds run out by themselves.
-    for (const { extendedProps: { visit } } of calendar.getEvents()) if (visit && !isWanted(visit)) calendar.removeEventById(String(visit.id));
+  setInterval(() => { // Holds expire without an event.
+    for (const { extendedProps: { visit } } of calendar.getEvents()) if (visit && !matchesFilters(visit)) calendar.removeEventById(String(visit.id));
   }, 10000);
 }

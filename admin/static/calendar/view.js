@@ -1,0 +1,30 @@
+// The drawn calendar: loads its events and updates single visits.
+import { callServer } from "./api.js";
+import { backgroundEvents, matchesFilters, toEvent } from "./events.js";
+import { initial, selection, showMessage } from "./page.js";
+
+export let calendar;
+export function setCalendar(drawn) {
+  calendar = drawn;
+}
+
+export const dateText = (date) => `${date.getFullYear()}-${String(date.getMonth() + 1).padStart(2, "0")}-${String(date.getDate()).padStart(2, "0")}`;
+export const currentDay = () => dateText(calendar.getOption("date"));
+
+let requestCount = 0;
+export async function load(range, callback) {
+  const requestNumber = ++requestCount;
+  const view = calendar?.getView().type ?? initial.view;
+  const query = new URLSearchParams({ start: range.startStr, end: range.endStr, ...selection() });
+  const feed = await callServer(`feed?${query}`);
+  if (requestNumber !== requestCount) return; // A newer request has started.
+  showMessage(feed.message ?? "");
+  if (feed.is_refused) return callback([]);
+  if (feed.offset !== calendar.getOption("timeZone")) calendar.setOption("timeZone", feed.offset);
+  callback([...backgroundEvents(feed, view), ...feed.visits.map(toEvent)]);
+}
+
+export function updateVisit(visit) {
+  calendar.removeEventById(String(visit.id));
+  if (matchesFilters(visit)) calendar.addEvent(toEvent(visit));
+}
