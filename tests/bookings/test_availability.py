@@ -1,4 +1,4 @@
-"""Asking when a service can be had, and why not then."""
+"""The free slots of a service, and why a start is not free."""
 
 from typing import Any
 
@@ -29,13 +29,13 @@ async def free(who: Person | httpx2.AsyncClient, path: str = FREE, **query: Any)
     client = who.client if isinstance(who, Person) else who
     answer = await client.get(path, params=query)
     assert answer.status_code == 200, answer.text
-    found: list[dict[str, Any]] = answer.json()
-    return found
+    slots: list[dict[str, Any]] = answer.json()
+    return slots
 
 
 @pytest.fixture
 async def massage(database: Database) -> Service:
-    """A massage of an hour by Lea, one at a time, or Max, who has two places, on Tuesdays from nine to eleven."""
+    """Create a massage of an hour by Lea, one at a time, or Max, who has two seats, on Tuesdays from nine to eleven."""
     service = await create_service(
         database, {"name": "Lea", "timezone": "UTC"}, {"name": "Max", "timezone": "UTC", "capacity": 2}
     )
@@ -55,45 +55,45 @@ def slot(start: str, end: str, *resources: tuple[int, str, int]) -> dict[str, An
     }
 
 
-async def test_a_visitor_sees_what_is_free(visitor: httpx2.AsyncClient, tom: Person, massage: Service) -> None:
+async def test_a_visitor_sees_free_slots(visitor: httpx2.AsyncClient, tom: Person, massage: Service) -> None:
     await create_booking(tom, TEN)
 
-    found = await free(visitor, **TUESDAY)
+    slots = await free(visitor, **TUESDAY)
 
-    assert found == [
+    assert slots == [
         slot("09:00", "10:00", (1, "Lea", 1), (2, "Max", 2)),
         slot("10:00", "11:00", (2, "Max", 2)),
     ]
 
 
-async def test_one_resource_is_asked_about(visitor: httpx2.AsyncClient, massage: Service) -> None:
-    found = await free(visitor, **TUESDAY, resource_id=1)
+async def test_slots_can_be_filtered_by_resource(visitor: httpx2.AsyncClient, massage: Service) -> None:
+    slots = await free(visitor, **TUESDAY, resource_id=1)
 
-    assert found == [slot("09:00", "10:00", (1, "Lea", 1)), slot("10:00", "11:00", (1, "Lea", 1))]
+    assert slots == [slot("09:00", "10:00", (1, "Lea", 1)), slot("10:00", "11:00", (1, "Lea", 1))]
 
 
-async def test_each_place_has_its_own_clock(visitor: httpx2.AsyncClient, database: Database) -> None:
+async def test_each_resource_has_its_own_time_zone(visitor: httpx2.AsyncClient, database: Database) -> None:
     zones = ("Europe/Berlin", "Asia/Kolkata", "America/New_York")
     await create_service(database, *({"name": zone, "timezone": zone} for zone in zones))
     for resource, hours in ((1, "09:00-10:00"), (2, "13:30-14:30"), (3, "03:00-04:00")):
         await add_opening_hours(database, resource, hours)
 
-    found = await free(visitor, **TUESDAY)
+    slots = await free(visitor, **TUESDAY)
 
-    assert [(one["start_time"], one["local_start_time"], one["local_end_time"], one["timezone"]) for one in found] == [
+    assert [(one["start_time"], one["local_start_time"], one["local_end_time"], one["timezone"]) for one in slots] == [
         ("2030-01-08T08:00:00Z", "2030-01-08T03:00:00-05:00", "2030-01-08T04:00:00-05:00", "America/New_York"),
         ("2030-01-08T08:00:00Z", "2030-01-08T13:30:00+05:30", "2030-01-08T14:30:00+05:30", "Asia/Kolkata"),
         ("2030-01-08T08:00:00Z", "2030-01-08T09:00:00+01:00", "2030-01-08T10:00:00+01:00", "Europe/Berlin"),
     ]
 
 
-async def test_who_asks_for_no_days_is_told_of_a_week_from_now(visitor: httpx2.AsyncClient, database: Database) -> None:
+async def test_the_default_range_is_one_week_from_now(visitor: httpx2.AsyncClient, database: Database) -> None:
     await create_service(database)
     await add_opening_hours(database, 1, "08:00-11:00")
 
-    found = format_starts(await free(visitor))
+    slots = format_starts(await free(visitor))
 
-    assert (found[:2], found[-1], len(found)) == (["2030-01-07 10:00", "2030-01-08 08:00"], "2030-01-14 08:00", 20)
+    assert (slots[:2], slots[-1], len(slots)) == (["2030-01-07 10:00", "2030-01-08 08:00"], "2030-01-14 08:00", 20)
 
 
 @pytest.mark.parametrize(
@@ -108,37 +108,37 @@ async def test_who_asks_for_no_days_is_told_of_a_week_from_now(visitor: httpx2.A
          "2030-01-08 09:00"),
     ],
 )  # fmt: skip
-async def test_days_include_the_last_and_moments_do_not(
+async def test_a_range_of_days_includes_the_last_and_one_of_times_does_not(
     query: dict[str, str], first: str, last: str, visitor: httpx2.AsyncClient, database: Database
 ) -> None:
     await create_service(database)
     await add_opening_hours(database, 1, "08:00-11:00")
 
-    found = format_starts(await free(visitor, **query))
+    slots = format_starts(await free(visitor, **query))
 
-    assert (found[0], found[-1]) == (first, last)
+    assert (slots[0], slots[-1]) == (first, last)
 
 
-async def test_what_is_over_is_not_free(visitor: httpx2.AsyncClient, database: Database) -> None:
+async def test_past_times_are_not_free(visitor: httpx2.AsyncClient, database: Database) -> None:
     await create_service(database)
 
     assert await free(visitor, from_date="2029-12-01", to_date="2030-01-06") == []
     assert format_starts(await free(visitor, to_date="2030-01-07"))[0] == "2030-01-07 10:00"
 
 
-async def test_hours_that_overlap_are_one_opening_with_the_starts_of_both(
+async def test_overlapping_hours_merge_and_keep_the_starts_of_both(
     visitor: httpx2.AsyncClient, database: Database
 ) -> None:
     await create_service(database)
     for hours in ("09:00-11:00", "10:30-12:30", "09:00-11:00"):
         await add_opening_hours(database, 1, hours)
 
-    found = format_starts(await free(visitor, **TUESDAY))
+    slots = format_starts(await free(visitor, **TUESDAY))
 
-    assert found == [f"2030-01-08 {clock}" for clock in ("09:00", "10:00", "10:30", "11:30")]
+    assert slots == [f"2030-01-08 {clock}" for clock in ("09:00", "10:00", "10:30", "11:30")]
 
 
-async def test_closures_take_away_and_openings_add(visitor: httpx2.AsyncClient, database: Database) -> None:
+async def test_closures_remove_slots_and_openings_add_them(visitor: httpx2.AsyncClient, database: Database) -> None:
     await create_service(database, {"name": "Lea"}, {"name": "Max"})
     for resource in (1, 2):
         await add_opening_hours(database, resource, "09:00-12:00", [2])
@@ -146,16 +146,16 @@ async def test_closures_take_away_and_openings_add(visitor: httpx2.AsyncClient, 
     await add_exception(database, "2030-01-08T11:00Z", "2030-01-08T12:00Z", resource=2)
     await add_exception(database, "2030-01-08T20:00Z", "2030-01-08T21:00Z", resource=1, is_open=True)
 
-    found = {one["start_time"]: [by["name"] for by in one["resources"]] for one in await free(visitor, **TUESDAY)}
+    slots = {one["start_time"]: [by["name"] for by in one["resources"]] for one in await free(visitor, **TUESDAY)}
 
-    assert found == {
+    assert slots == {
         "2030-01-08T10:00:00Z": ["Lea", "Max"],
         "2030-01-08T11:00:00Z": ["Lea"],
         "2030-01-08T20:00:00Z": ["Lea"],
     }
 
 
-async def test_what_another_service_takes_is_taken(
+async def test_bookings_of_another_service_block_slots(
     visitor: httpx2.AsyncClient, tom: Person, ada: Person, database: Database, massage: Service
 ) -> None:
     about = {"title": "Talk", "price": 0, "duration_minutes": 15, "cleanup_minutes": 5, "resource_ids": [1]}
@@ -170,9 +170,7 @@ async def test_what_another_service_takes_is_taken(
     assert talks == ["2030-01-08 10:00", "2030-01-08 10:15"]
 
 
-async def test_a_client_that_knows_the_answer_is_not_sent_it_again(
-    visitor: httpx2.AsyncClient, tom: Person, massage: Service
-) -> None:
+async def test_an_unchanged_answer_is_304(visitor: httpx2.AsyncClient, tom: Person, massage: Service) -> None:
     first = await visitor.get(FREE, params=TUESDAY)
     etag = first.headers["etag"]
 
@@ -192,7 +190,7 @@ async def test_a_client_that_knows_the_answer_is_not_sent_it_again(
     assert {name: known[0].headers[name] for name in about} == about
 
 
-async def test_whoever_moves_a_booking_is_not_in_their_own_way(tom: Person, database: Database) -> None:
+async def test_a_moved_booking_does_not_block_itself(tom: Person, database: Database) -> None:
     await create_service(database, {"name": "Lea"}, {"name": "Max", "capacity": 2}, slot_step_minutes=30)
     for resource in (1, 2):
         await add_opening_hours(database, resource, "09:00-11:00", [2])
@@ -210,20 +208,20 @@ async def test_whoever_moves_a_booking_is_not_in_their_own_way(tom: Person, data
 
 
 @pytest.mark.usefixtures("massage")
-async def test_a_booking_that_is_moved_is_ones_own(
+async def test_only_the_owner_or_staff_may_name_the_moved_booking(
     tom: Person, eve: Person, mara: Person, visitor: httpx2.AsyncClient, database: Database
 ) -> None:
     mine = await create_booking(tom, TEN)
     await create_service(database, {"name": "Kim"})
     for path in (FREE, WHY):
-        asked = f"{path}?start_time={TEN}&booking_id=" if path == WHY else f"{path}?booking_id="
+        url = f"{path}?start_time={TEN}&booking_id=" if path == WHY else f"{path}?booking_id="
 
         answers = [
-            await request_refusal(database, visitor, "GET", f"{asked}{mine['id']}"),
-            await request_refusal(database, eve.client, "GET", f"{asked}{mine['id']}"),
-            await request_refusal(database, tom.client, "GET", f"{asked}99"),
-            await request_refusal(database, tom.client, "GET", f"{asked}{mine['id']}".replace("/1/", "/2/")),
-            await request_refusal(database, tom.client, "GET", f"{asked}0"),
+            await request_refusal(database, visitor, "GET", f"{url}{mine['id']}"),
+            await request_refusal(database, eve.client, "GET", f"{url}{mine['id']}"),
+            await request_refusal(database, tom.client, "GET", f"{url}99"),
+            await request_refusal(database, tom.client, "GET", f"{url}{mine['id']}".replace("/1/", "/2/")),
+            await request_refusal(database, tom.client, "GET", f"{url}0"),
         ]
 
         assert answers == [
@@ -233,7 +231,7 @@ async def test_a_booking_that_is_moved_is_ones_own(
             (404, "missing", None),
             (422, "wrong-shape", "booking_id"),
         ]
-        assert (await mara.request("GET", f"{asked}{mine['id']}")).status_code == 200
+        assert (await mara.request("GET", f"{url}{mine['id']}")).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -257,7 +255,7 @@ async def test_a_booking_that_is_moved_is_ones_own(
         ("service_id=1", (422, "wrong-shape", "service_id")),
     ],
 )
-async def test_a_range_that_makes_no_sense_is_refused(
+async def test_an_invalid_range_is_refused(
     query: str, expected: tuple[int, str, str], visitor: httpx2.AsyncClient, database: Database, massage: Service
 ) -> None:
     assert await request_refusal(database, visitor, "GET", f"{FREE}?{query}") == expected
@@ -272,13 +270,13 @@ async def test_a_range_that_makes_no_sense_is_refused(
         ({"from_date": "2020-01-01", "to_date": "2020-01-31"}, 0),
     ],
 )
-async def test_62_days_at_once_and_the_ends_of_the_calendar_are_fine(
+async def test_62_days_and_the_ends_of_the_calendar_are_accepted(
     query: dict[str, str], count: int, visitor: httpx2.AsyncClient, massage: Service
 ) -> None:
     assert len(await free(visitor, **query)) == count
 
 
-async def test_more_slots_than_anybody_reads_are_refused(visitor: httpx2.AsyncClient, database: Database) -> None:
+async def test_too_many_slots_are_refused(visitor: httpx2.AsyncClient, database: Database) -> None:
     await create_service(database, duration_minutes=1)
 
     week = await request_refusal(database, visitor, "GET", FREE)
@@ -288,7 +286,7 @@ async def test_more_slots_than_anybody_reads_are_refused(visitor: httpx2.AsyncCl
     assert len(days) == 6 * 24 * 60
 
 
-async def test_only_a_service_that_can_be_booked_has_slots(
+async def test_only_a_bookable_service_has_slots(
     visitor: httpx2.AsyncClient, database: Database, massage: Service
 ) -> None:
     await change_row(database, Service, 1, is_active=False)
@@ -302,7 +300,7 @@ async def test_only_a_service_that_can_be_booked_has_slots(
     assert answers == [(400, "service-inactive", "service_id")] * 2 + [(404, "missing", None)] * 2
 
 
-async def test_where_nothing_can_serve_nothing_is_free(
+async def test_without_a_resource_there_are_no_slots(
     visitor: httpx2.AsyncClient, tom: Person, database: Database, massage: Service
 ) -> None:
     mine = await create_booking(tom, TEN)
@@ -319,7 +317,7 @@ async def test_where_nothing_can_serve_nothing_is_free(
     assert (await tom.request("GET", f"/bookings/{mine['id']}")).json() == mine
 
 
-async def test_a_booking_on_a_resource_that_went_can_be_moved_to_another_or_cancelled(
+async def test_a_booking_of_an_inactive_resource_is_moved_or_cancelled(
     tom: Person, database: Database, massage: Service
 ) -> None:
     mine = await create_booking(tom, TEN)
@@ -366,7 +364,7 @@ FAR = obstacle("horizon", "too-far-ahead", "Please book at most 14 days in advan
         ("2030-01-22T09:00:00Z", (1, 2), ([FAR], [FAR])),
     ],
 )
-async def test_everything_in_the_way_of_a_start_is_named(
+async def test_all_obstacles_of_a_start_are_listed(
     start: str, places: tuple[int, int], ways: tuple[Any, Any], tom: Person, database: Database
 ) -> None:
     lea, max_ = ways
@@ -388,7 +386,7 @@ async def test_everything_in_the_way_of_a_start_is_named(
     }
 
 
-async def test_why_not_is_told_of_a_booking_that_is_moved(tom: Person, massage: Service) -> None:
+async def test_obstacles_are_listed_for_a_moved_booking(tom: Person, massage: Service) -> None:
     mine = await create_booking(tom, TEN)
 
     explained = (
@@ -409,13 +407,13 @@ async def test_why_not_is_told_of_a_booking_that_is_moved(tom: Person, massage: 
         (f"?start_time={TEN}&to_date=2030-01-08", (422, "wrong-shape", "to_date")),
     ],
 )
-async def test_a_start_that_makes_no_sense_is_refused(
+async def test_an_invalid_start_is_refused(
     query: str, expected: tuple[int, str, str], visitor: httpx2.AsyncClient, database: Database, massage: Service
 ) -> None:
     assert await request_refusal(database, visitor, "GET", f"{WHY}{query}") == expected
 
 
-async def test_a_hold_is_taken_until_it_runs_out(
+async def test_a_hold_blocks_its_slot_until_it_expires(
     visitor: httpx2.AsyncClient, tom: Person, clock: Clock, massage: Service
 ) -> None:
     await create_booking(tom, TEN, resource_id=1, hold=True)

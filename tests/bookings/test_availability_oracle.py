@@ -1,7 +1,7 @@
-"""What availability offers, booking accepts; what it does not offer, booking refuses: both against an oracle.
+"""Availability and booking agree: every offered slot can be booked and no other, compared with an oracle.
 
-Each case is a business of its own, made, asked and booked in one transaction that is taken back in the end.
-``BOOKIT_CASES=3000`` tries more of them than ``make test`` does, others each time; ``-s`` tells what was compared.
+Each case creates its own business and runs in one transaction that is rolled back at the end.
+``BOOKIT_CASES=3000`` tries more cases than ``make test``, different ones each time; ``-s`` prints what was compared.
 """
 
 import os
@@ -33,8 +33,8 @@ from tests.support.strategies import MINUTE, Scenario, draw_scenarios, load_busi
 CASES = int(os.environ.get("BOOKIT_CASES", "150"))
 TOM = Actor("api", 1, Role.USER)
 MARA = Actor("api", 2, Role.STAFF)
-# What every run meets, however few its cases.
-MET = {"booked", "moved", "not moved", "another length", "not another length", "in-the-past", "too-soon",
+# Outcomes that every run must include, even with few cases.
+REQUIRED_OUTCOMES = {"booked", "moved", "not moved", "another length", "not another length", "in-the-past", "too-soon",
        "too-far-ahead", "outside-hours", "closed", "between-slots", "slot-taken", "resource-unsuitable",
        "nothing-to-serve-it"}  # fmt: skip
 NEXT = 3 * DAY
@@ -50,12 +50,12 @@ AT_RANDOM = settings(
 )
 
 
-class TakenBack(Exception):
-    """The end of a case: nothing of it stays."""
+class RolledBack(Exception):
+    """Rolls back the transaction of a case."""
 
 
-async def tried(session: Session, act: Callable[[], Awaitable[Booking]]) -> int | str:
-    """Do this and take it back; give the resource that would have served it, or the code of the refusal."""
+async def try_and_roll_back(session: Session, act: Callable[[], Awaitable[Booking]]) -> int | str:
+    """Run the act and roll it back; return the id of its resource, or the code of the refusal."""
     done: Booking | None = None
     try:
         async with session.savepoint():
@@ -65,8 +65,8 @@ async def tried(session: Session, act: Callable[[], Awaitable[Booking]]) -> int 
         return done.resource_id if done else refusal.code()
 
 
-def told(rows: list[Any]) -> list[oracle.OfferedSlot]:
-    """Give slots, as a client is sent them, in the way of the oracle."""
+def to_offered_slots(rows: list[Any]) -> list[oracle.OfferedSlot]:
+    """Return slots as clients receive them, in the oracle's format."""
     return [
         (sent.start_time, sent.end_time, sent.timezone, sent.free_seats,
          [(one.id, one.free_seats) for one in sent.resources])
@@ -75,7 +75,7 @@ def told(rows: list[Any]) -> list[oracle.OfferedSlot]:
 
 
 def edges(case: Scenario, rest: random.Random) -> list[datetime]:
-    """Give starts where something begins, ends or changes, a little before and after, and some anywhere."""
+    """Return starts where something begins, ends or changes, some shortly before or after, and some random ones."""
     business, now = case.business, case.now
     at = [case.clock_change, now, now + business.notice, now + (business.horizon or 9 * DAY)]
     for diary in oracle.build_schedules(business, now, case.since, case.until, None):
@@ -90,8 +90,8 @@ def edges(case: Scenario, rest: random.Random) -> list[datetime]:
         (business.step or business.duration),
     ]
     off = [0, 0, 0, 1, -1, 5, -5, 30, -30, 60, 7]
-    found = {moment - rest.choice(back) + rest.choice(off) * MINUTE for moment in at for _ in range(2)}
-    return rest.sample(sorted(found), min(len(found), 16))
+    starts = {moment - rest.choice(back) + rest.choice(off) * MINUTE for moment in at for _ in range(2)}
+    return rest.sample(sorted(starts), min(len(starts), 16))
 
 
 async def compare_slots(
@@ -104,29 +104,31 @@ async def compare_slots(
     rows = await availability.slots(session, visit, since=since, until=case.until, now=case.now)
 
     expected = oracle.find_slots(business, case.now, since, case.until, only)
-    found = told(rows)
+    slots = to_offered_slots(rows)
     assert {
-        "not offered": [one for one in expected if one not in found][:3],
-        "offered": [one for one in found if one not in expected][:3],
+        "not offered": [one for one in expected if one not in slots][:3],
+        "offered": [one for one in slots if one not in expected][:3],
     } == {"not offered": [], "offered": []}
-    assert found == expected
+    assert slots == expected
     SEEN["slots"] += len(expected)
     return expected
 
 
 async def compare_bookings(session: Session, case: Scenario, starts: list[datetime], rest: random.Random) -> None:
-    """Book each of these starts, as somebody, somewhere, and compare what comes of it."""
+    """Book each of these starts as a random actor, and compare the outcome with the oracle."""
     for at in starts:
         only = rest.choice([None, None, rest.choice(case.business.resources).id])
         by, reason = rest.choice([(TOM, None), (TOM, None), (MARA, None), (MARA, "A good friend.")])
-        asked: dict[str, Any] = {"service_id": 1, "start_time": at, "resource_id": only, "override_reason": reason}
+        facts: dict[str, Any] = {"service_id": 1, "start_time": at, "resource_id": only, "override_reason": reason}
 
-        outcome = await tried(session, partial(records.create, session, Booking, by=by, now=case.now, **asked))
+        outcome = await try_and_roll_back(
+            session, partial(records.create, session, Booking, by=by, now=case.now, **facts)
+        )
 
         expected = oracle.predict_outcome(
             case.business, case.now, at, resource_id=only, is_staff=by.is_staff, is_override=bool(reason)
         )
-        assert (at, by.role, asked, outcome) == (at, by.role, asked, expected)
+        assert (at, by.role, facts, outcome) == (at, by.role, facts, expected)
         SEEN[expected if isinstance(expected, str) else "booked"] += 1
 
 
@@ -134,24 +136,24 @@ async def compare_explanations(session: Session, case: Scenario, starts: list[da
     for at in starts:
         rows = await availability.check_start(session, Visit(1), start=at, by=TOM, now=case.now, with_free_seats=True)
 
-        told = {row["id"]: [why.code() for why in availability.obstacles(row, now=case.now)] for row in rows}
+        codes = {row["id"]: [why.code() for why in availability.obstacles(row, now=case.now)] for row in rows}
         expected = {
             diary.resource.id: diary.list_obstacles(at) + ["slot-taken"] * (not diary.count_free_seats(at))
             for diary in oracle.build_schedules(case.business, case.now, at, at, None)
         }
-        assert (at, told) == (at, expected)
+        assert (at, codes) == (at, expected)
         SEEN["explained"] += 1
 
 
 async def compare_next(session: Session, case: Scenario, at: datetime) -> None:
-    """Ask for the next three from a start on; the oracle looks as far as the clocks of a case are difficult."""
+    """Ask for the next three free slots; the oracle only looks as far as the clock changes of the case."""
     since = max(at, case.now)
 
-    found = told(await availability.next_free(session, Visit(1), since=at, now=case.now))
+    slots = to_offered_slots(await availability.next_free(session, Visit(1), since=at, now=case.now))
 
     known = oracle.find_slots(case.business, case.now, since, since + NEXT)[:3]
-    assert found[: len(known)] == known
-    assert all(later[0] >= since + NEXT for later in found[len(known) :])
+    assert slots[: len(known)] == known
+    assert all(later[0] >= since + NEXT for later in slots[len(known) :])
     SEEN["next free"] += len(known)
 
 
@@ -162,30 +164,34 @@ async def compare_moves(
     assert booking
     business = replace(case.business, moved_booking=moves)
     for at in starts:
-        to = rest.choice(case.business.resources).id
+        resource_id = rest.choice(case.business.resources).id
         by = rest.choice([TOM, MARA])
         if by is TOM and moves.expires_at and moves.expires_at <= case.now:
             continue
-        wanted = {"start_time": at, "resource_id": to}
+        facts = {"start_time": at, "resource_id": resource_id}
 
-        outcome = await tried(session, partial(records.change, session, booking, by=by, now=case.now, **wanted))
+        outcome = await try_and_roll_back(
+            session, partial(records.change, session, booking, by=by, now=case.now, **facts)
+        )
 
-        expected = oracle.predict_outcome(business, case.now, at, resource_id=to, is_staff=by.is_staff)
+        expected = oracle.predict_outcome(business, case.now, at, resource_id=resource_id, is_staff=by.is_staff)
         if at != booking.start_time:
-            assert (booking.id, at, to, by.role, outcome) == (booking.id, at, to, by.role, expected)
+            assert (booking.id, at, resource_id, by.role, outcome) == (booking.id, at, resource_id, by.role, expected)
             SEEN["moved" if isinstance(expected, int) else "not moved"] += 1
 
 
 async def compare_lengths(session: Session, case: Scenario, moves: BookedVisit, rest: random.Random) -> None:
-    """Give a booking another length, where it is or also at another start, and compare what comes of it."""
+    """Change the length of a booking, at its start and at other starts, and compare the outcome with the oracle."""
     booking = await session.get(Booking, moves.id)
     assert booking
     has = booking.end_time - booking.start_time
     for at in (booking.start_time, *edges(case, rest)[:3]):
         lasts = rest.choice([minutes for minutes in (5, 20, 45, 60, 75, 240, 1440) if minutes * MINUTE != has]) * MINUTE
-        wanted = {"start_time": at, "end_time": at + lasts}
+        facts = {"start_time": at, "end_time": at + lasts}
 
-        outcome = await tried(session, partial(records.change, session, booking, by=MARA, now=case.now, **wanted))
+        outcome = await try_and_roll_back(
+            session, partial(records.change, session, booking, by=MARA, now=case.now, **facts)
+        )
 
         business = replace(case.business, moved_booking=moves, new_duration=lasts)
         expected = length_verdict(business, booking, case.now, at, gives_back=lasts < has)
@@ -196,18 +202,20 @@ async def compare_lengths(session: Session, case: Scenario, moves: BookedVisit, 
 def length_verdict(
     business: oracle.Business, booking: Booking, now: datetime, at: datetime, *, gives_back: bool
 ) -> int | str:
-    """Say what comes of another length; one that only gives time back asks no rule, only for a place that there is."""
-    room = next(one for one in business.resources if one.id == booking.resource_id)
+    """Return the expected outcome of another length. A shorter visit only needs a free seat; no other rule applies."""
+    resource = next(one for one in business.resources if one.id == booking.resource_id)
     if at != booking.start_time:
-        return oracle.predict_outcome(business, now, at, resource_id=room.id, is_staff=True)
+        return oracle.predict_outcome(business, now, at, resource_id=resource.id, is_staff=True)
     if not gives_back:
         return oracle.predict_outcome(
-            business, now, at, resource_id=room.id, is_staff=True, ignored_codes=OF_ANOTHER_START
+            business, now, at, resource_id=resource.id, is_staff=True, ignored_codes=OF_ANOTHER_START
         )
-    return room.id if oracle.ResourceSchedule(business, room, now, at, at).count_free_seats(at) else "slot-taken"
+    return (
+        resource.id if oracle.ResourceSchedule(business, resource, now, at, at).count_free_seats(at) else "slot-taken"
+    )
 
 
-def could_be_moved(case: Scenario) -> list[BookedVisit]:
+def movable_bookings(case: Scenario) -> list[BookedVisit]:
     return [
         sold for one in case.business.resources for sold in one.bookings if sold.is_blocking(case.now)
     ]  # fmt: skip
@@ -215,7 +223,7 @@ def could_be_moved(case: Scenario) -> list[BookedVisit]:
 
 async def play(database: Database, case: Scenario) -> None:
     rest = random.Random(str(case))
-    with suppress(TakenBack):
+    with suppress(RolledBack):
         async with database.transaction(by=TOM, now=case.now) as session:
             await load_business(session, case)
             offers = await compare_slots(session, case, None, None)
@@ -226,28 +234,28 @@ async def play(database: Database, case: Scenario) -> None:
             await compare_explanations(session, case, starts[::4])
             await compare_next(session, case, starts[-1])
             await compare_slots(session, case, rest.choice(case.business.resources).id, None)
-            if movable := could_be_moved(case):
+            if movable := movable_bookings(case):
                 moves = rest.choice(movable)
                 offers = await compare_slots(session, case, None, moves)
                 offered = [offer[0] for offer in rest.sample(offers, min(len(offers), 3))]
                 await compare_moves(session, case, moves, [*offered, *edges(case, rest)[:5]], rest)
                 await compare_lengths(session, case, moves, rest)
             SEEN["cases"] += 1
-            raise TakenBack
+            raise RolledBack
 
 
 @pytest.fixture(scope="module")
 def tally(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Say what was compared, and fail a run that compared too little to mean anything."""
+    """Print what was compared, and fail a run that compared too few cases to be meaningful."""
     yield
     reporter: Any = request.config.pluginmanager.get_plugin("terminalreporter")
     if reporter:
         reporter.write_line(f" {dict(SEEN.most_common())}")
-    assert set(SEEN) >= MET
+    assert set(SEEN) >= REQUIRED_OUTCOMES
     assert SEEN["slots"] > 50 * CASES
 
 
 @AT_RANDOM
 @given(case=draw_scenarios())
-async def test_what_is_offered_is_accepted_and_nothing_else(tally: None, database: Database, case: Scenario) -> None:
+async def test_offered_slots_are_bookable_and_no_others(tally: None, database: Database, case: Scenario) -> None:
     await play(database, case)

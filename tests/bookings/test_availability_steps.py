@@ -78,7 +78,7 @@ async def select(database: Database, ctes: str, columns: str, step: str, **param
 
 
 @pytest.mark.parametrize("step", EXPECTED)
-async def test_a_step_has_the_rows_of_the_documentation(example: Database, step: str) -> None:
+async def test_a_step_returns_the_documented_rows(example: Database, step: str) -> None:
     columns, expected = EXPECTED[step]
 
     rows = await select(example, ALL_STEPS, columns, step, since=moment("00:00"), until=moment("23:59"))
@@ -86,7 +86,7 @@ async def test_a_step_has_the_rows_of_the_documentation(example: Database, step:
     assert rows == expected
 
 
-async def test_a_start_between_two_steps_fails_that_check_alone(example: Database) -> None:
+async def test_a_start_between_two_steps_fails_only_that_check(example: Database) -> None:
     start = moment("11:45")
 
     rows = await select(example, CHECK_STEPS, CHECK_COLUMNS, "checks", since=start, until=start, allows_past=False)

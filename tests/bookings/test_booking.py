@@ -1,4 +1,4 @@
-"""Booking: what is free, what is taken, and what the service makes of it."""
+"""Creating bookings: which slots are free, which are taken, and what the service defines."""
 
 import dataclasses
 from datetime import datetime, timedelta
@@ -24,13 +24,13 @@ LONG_AGO = NOW - timedelta(days=1)
 
 
 async def own_resource(database: Database, **facts: Any) -> None:
-    """Change the resource of the haircut."""
+    """Change the service's own resource."""
     async with database.transaction(by=OWNER) as session:
         own = await records.lock(session, Resource, 1)
         await records.change(session, own, by=OWNER, now=NOW, **facts)
 
 
-# Whoever books, and wherever.
+# At the API and at the desk.
 
 
 @AT_BOTH_DOORS
@@ -57,7 +57,7 @@ async def test_a_free_slot_is_booked(door: DoorClient, tom: Person, haircut: Ser
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("minutes", [-44, 0, 15, 44])
-async def test_a_slot_that_overlaps_is_refused(
+async def test_an_overlapping_slot_is_refused(
     door: DoorClient, tom: Person, eve: Person, haircut: Service, minutes: int
 ) -> None:
     await door.book(tom, haircut, TEN)
@@ -67,7 +67,9 @@ async def test_a_slot_that_overlaps_is_refused(
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("minutes", [-45, 45])
-async def test_back_to_back_is_fine(door: DoorClient, tom: Person, eve: Person, haircut: Service, minutes: int) -> None:
+async def test_back_to_back_bookings_are_accepted(
+    door: DoorClient, tom: Person, eve: Person, haircut: Service, minutes: int
+) -> None:
     await door.book(tom, haircut, TEN)
 
     second = await door.book(eve, haircut, TEN + minutes * MINUTE)
@@ -76,21 +78,21 @@ async def test_back_to_back_is_fine(door: DoorClient, tom: Person, eve: Person, 
 
 
 @AT_BOTH_DOORS
-async def test_setup_and_cleanup_are_kept_free(door: DoorClient, tom: Person, eve: Person) -> None:
+async def test_setup_and_cleanup_time_is_blocked(door: DoorClient, tom: Person, eve: Person) -> None:
     facts: dict[str, Any] = {"price": 80, "duration_minutes": 60, "setup_minutes": 10, "cleanup_minutes": 20}
     massage = await door.add(Service, title="Massage", **facts)
     first = await door.book(tom, massage, TEN)
 
     assert (first["blocks_from"], first["blocks_until"]) == (TEN - 10 * MINUTE, TEN + 80 * MINUTE)
     assert await door.book(eve, massage, TEN + 89 * MINUTE) == RefusalOutcome(no.SlotTaken)
-    assert (await door.book(eve, massage, TEN + 90 * MINUTE))["id"] == 3  # The number of who was refused is gone.
+    assert (await door.book(eve, massage, TEN + 90 * MINUTE))["id"] == 3  # The refused booking has used up an id.
     assert await door.book(eve, massage, TEN - 89 * MINUTE) == RefusalOutcome(no.SlotTaken)
     assert (await door.book(eve, massage, TEN - 90 * MINUTE))["id"] == 5
 
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.COMPLETED, Status.NO_SHOW])
-async def test_what_is_over_takes_no_slot(
+async def test_cancelled_and_completed_bookings_free_their_slot(
     door: DoorClient, tom: Person, eve: Person, haircut: Service, status: Status
 ) -> None:
     await door.set_status(await door.book(tom, haircut, TEN), status)
@@ -108,7 +110,7 @@ async def test_a_confirmed_booking_takes_its_slot(door: DoorClient, tom: Person,
 
 
 @AT_BOTH_DOORS
-async def test_price_and_length_are_kept_as_they_were(door: DoorClient, tom: Person, haircut: Service) -> None:
+async def test_a_booking_keeps_its_original_price_and_length(door: DoorClient, tom: Person, haircut: Service) -> None:
     first = await door.book(tom, haircut, TEN)
     await door.change(Service, haircut, price=50, duration_minutes=60)
 
@@ -119,7 +121,7 @@ async def test_price_and_length_are_kept_as_they_were(door: DoorClient, tom: Per
 
 
 @AT_BOTH_DOORS
-async def test_a_time_without_offset_is_the_businesss_own(door: DoorClient, tom: Person, haircut: Service) -> None:
+async def test_a_time_without_an_offset_is_local_business_time(door: DoorClient, tom: Person, haircut: Service) -> None:
     """The business is in Berlin."""
     booking = await door.book(tom, haircut, datetime(2030, 1, 8, 11))  # noqa: DTZ001 -- it has none
 
@@ -127,7 +129,7 @@ async def test_a_time_without_offset_is_the_businesss_own(door: DoorClient, tom:
 
 
 @AT_BOTH_DOORS
-async def test_an_hour_that_the_clocks_skip_is_refused(door: DoorClient, tom: Person, haircut: Service) -> None:
+async def test_an_hour_skipped_by_daylight_saving_is_refused(door: DoorClient, tom: Person, haircut: Service) -> None:
     skipped = datetime(2030, 3, 31, 2, 30)  # noqa: DTZ001 -- as above
 
     assert await door.book(tom, haircut, skipped) == RefusalOutcome(no.NoSuchTime)
@@ -140,14 +142,14 @@ async def test_a_time_outside_the_calendar_is_refused(door: DoorClient, tom: Per
 
 
 @AT_BOTH_DOORS
-async def test_staff_may_write_down_a_visit_that_was(door: DoorClient, mara: Person, haircut: Service) -> None:
+async def test_staff_may_record_a_past_visit(door: DoorClient, mara: Person, haircut: Service) -> None:
     booking = await door.book(mara, haircut, LONG_AGO)
 
     assert (booking["user_id"], booking["start_time"]) == (mara.id, LONG_AGO)
 
 
 @AT_BOTH_DOORS
-async def test_a_service_that_is_not_there_is_refused(door: DoorClient, tom: Person) -> None:
+async def test_an_unknown_service_is_refused(door: DoorClient, tom: Person) -> None:
     assert await door.book(tom, {"id": 99}, TEN) == RefusalOutcome(no.UnknownService)
 
 
@@ -159,17 +161,17 @@ async def test_an_inactive_service_is_refused(door: DoorClient, tom: Person, hai
 
 
 @AT_BOTH_DOORS
-async def test_without_a_resource_named_whoever_is_free_serves(
+async def test_a_free_resource_is_assigned_by_default(
     door: DoorClient, tom: Person, eve: Person, mara: Person, shared: Service
 ) -> None:
-    found = [await door.book(person, shared, TEN) for person in (tom, eve)]
+    bookings = [await door.book(person, shared, TEN) for person in (tom, eve)]
 
-    assert [booking["resource_id"] for booking in found] == [1, 2]
+    assert [booking["resource_id"] for booking in bookings] == [1, 2]
     assert await door.book(mara, shared, TEN) == RefusalOutcome(no.SlotTaken)
 
 
 @AT_BOTH_DOORS
-async def test_a_resource_is_chosen(door: DoorClient, tom: Person, eve: Person, shared: Service) -> None:
+async def test_a_resource_can_be_chosen(door: DoorClient, tom: Person, eve: Person, shared: Service) -> None:
     first = await door.book(tom, shared, TEN, resource_id=2)
 
     assert first["resource_id"] == 2
@@ -177,7 +179,7 @@ async def test_a_resource_is_chosen(door: DoorClient, tom: Person, eve: Person, 
 
 
 @AT_BOTH_DOORS
-async def test_a_resource_that_does_not_serve_is_refused(
+async def test_an_unsuitable_resource_is_refused(
     door: DoorClient, tom: Person, haircut: Service, shared: Service
 ) -> None:
     assert await door.book(tom, haircut, TEN, resource_id=2) == RefusalOutcome(no.ResourceUnsuitable)
@@ -185,7 +187,7 @@ async def test_a_resource_that_does_not_serve_is_refused(
 
 
 @AT_BOTH_DOORS
-async def test_a_service_that_nothing_serves_is_refused(
+async def test_a_service_without_a_resource_is_refused(
     door: DoorClient, tom: Person, haircut: Service, database: Database
 ) -> None:
     await own_resource(database, is_active=False)
@@ -194,22 +196,22 @@ async def test_a_service_that_nothing_serves_is_refused(
 
 
 @AT_BOTH_DOORS
-async def test_a_resource_of_two_places_takes_two(
+async def test_a_resource_with_two_seats_takes_two_bookings(
     door: DoorClient, tom: Person, eve: Person, haircut: Service, database: Database
 ) -> None:
     await own_resource(database, capacity=2)
 
-    found = [await door.book(person, haircut, TEN) for person in (tom, eve)]
+    bookings = [await door.book(person, haircut, TEN) for person in (tom, eve)]
 
-    assert [booking["seat"] for booking in found] == [1, 2]
+    assert [booking["seat"] for booking in bookings] == [1, 2]
     assert await door.book(tom, haircut, TEN) == RefusalOutcome(no.SlotTaken)
 
 
-# At the API alone: what customers and visitors may not, who do not enter the staff door.
+# At the API only: what customers and visitors may not do.
 
 
 @pytest.mark.parametrize("start", ["2030-01-07T09:00:00Z", "2030-01-07T08:59:00Z", "2029-12-31T10:00:00Z"])
-async def test_a_start_that_is_over_is_refused(tom: Person, haircut: Service, start: str) -> None:
+async def test_a_start_in_the_past_is_refused(tom: Person, haircut: Service, start: str) -> None:
     answer = await tom.request("POST", "/bookings", json={"service_id": haircut.id, "start_time": start})
 
     assert status_and_code(answer) == (400, "in-the-past")
@@ -222,21 +224,21 @@ async def test_visitors_cannot_book(visitor: httpx2.AsyncClient, haircut: Servic
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-# At the desk alone: at the API, staff too book for themselves.
+# At the desk only: at the API, staff also book for themselves.
 
 
 @AT_THE_ADMIN_ONLY
-async def test_staff_book_for_a_customer_there_is(door: DoorClient, tom: Person, haircut: Service) -> None:
-    nobody = dataclasses.replace(tom, user=User(id=99, name="Nobody", email="n@example.com", password_hash="-"))
+async def test_staff_book_for_an_existing_customer(door: DoorClient, tom: Person, haircut: Service) -> None:
+    unknown = dataclasses.replace(tom, user=User(id=99, name="Nobody", email="n@example.com", password_hash="-"))
 
-    assert await door.book(nobody, haircut, TEN) == RefusalOutcome(no.UnknownUser)
+    assert await door.book(unknown, haircut, TEN) == RefusalOutcome(no.UnknownUser)
     assert (await door.book(tom, haircut, TEN))["user_id"] == tom.id
 
 
-# What the API says of it.
+# The responses of the API.
 
 
-async def test_a_new_booking_is_told_with_its_place_and_version(tom: Person, haircut: Service) -> None:
+async def test_a_new_booking_is_returned_with_location_and_etag(tom: Person, haircut: Service) -> None:
     answer = await tom.request("POST", "/bookings", json={"service_id": haircut.id, "start_time": TEN.isoformat()})
 
     assert answer.status_code == 201
@@ -257,11 +259,11 @@ async def test_a_new_booking_is_told_with_its_place_and_version(tom: Person, hai
     assert answer.headers["etag"] == '"1"'
 
 
-async def test_a_taken_slot_is_a_problem_document(tom: Person, eve: Person, haircut: Service) -> None:
-    wanted = {"service_id": haircut.id, "start_time": TEN.isoformat()}
-    await tom.request("POST", "/bookings", json=wanted)
+async def test_a_taken_slot_is_answered_with_a_problem_document(tom: Person, eve: Person, haircut: Service) -> None:
+    body = {"service_id": haircut.id, "start_time": TEN.isoformat()}
+    await tom.request("POST", "/bookings", json=body)
 
-    answer = await eve.request("POST", "/bookings", json=wanted)
+    answer = await eve.request("POST", "/bookings", json=body)
 
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json() == {

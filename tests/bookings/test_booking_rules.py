@@ -1,4 +1,4 @@
-"""The rules of a time: notice, horizon, hours, closures, steps and deadlines, and who may set them aside."""
+"""The rules of a booking's time: notice, horizon, hours, closures, steps and deadlines, and who may override them."""
 
 from typing import Any
 
@@ -32,15 +32,15 @@ LAST_OF = (
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """A sign-in outlasts these tests, in which a day goes by."""
+    """Let access tokens outlast these tests, during which a day passes."""
     return settings.model_copy(update={"access_token_expire_minutes": 3 * 24 * 60})
 
 
 @pytest.fixture
 async def massage(database: Database) -> Service:
-    """A massage by Lea on Tuesdays and Thursdays from ten to noon, booked a day ahead and up to two weeks.
+    """Create a massage by Lea on Tuesdays and Thursdays from ten to noon, booked a day to two weeks ahead.
 
-    It starts on the half hour or on the hour, and is cancelled until an hour before. Thursday from eleven on is closed.
+    It starts on the hour or half hour and may be cancelled until an hour before. Thursday from eleven on is closed.
     """
     rules = {"min_notice_minutes": 1440, "horizon_days": 14, "slot_step_minutes": 30, "cancel_notice_minutes": 60}
     service = await create_service(database, {"name": "Lea"}, **rules)
@@ -72,7 +72,7 @@ FREE = [f"2030-01-{day} {clock}" for day, clock in (
 
 @pytest.mark.usefixtures("massage")
 @pytest.mark.parametrize(("start", "code", "detail", "next_one"), REFUSED)
-async def test_a_time_against_a_rule_is_refused_with_the_next_that_is_free(
+async def test_a_time_that_breaks_a_rule_is_refused_with_the_next_slot(
     start: str, code: str, detail: str, next_one: int, tom: Person
 ) -> None:
     answer = await tom.request("POST", "/bookings", json={"service_id": 1, "start_time": start})
@@ -88,7 +88,7 @@ async def test_a_time_against_a_rule_is_refused_with_the_next_that_is_free(
 
 @pytest.mark.usefixtures("massage")
 @pytest.mark.parametrize(("start", "code", "detail", "next_one"), REFUSED)
-async def test_moving_obeys_the_rules_of_booking(
+async def test_moving_follows_the_rules_of_booking(
     start: str, code: str, detail: str, next_one: int, tom: Person
 ) -> None:
     mine = await create_booking(tom, TEN)
@@ -103,13 +103,13 @@ async def test_moving_obeys_the_rules_of_booking(
 
 
 @pytest.mark.parametrize("start", ["2030-01-08T10:00:00Z", "2030-01-08T11:00:00Z", "2030-01-10T10:00:00Z"])
-async def test_the_edges_of_the_rules_are_inside(start: str, tom: Person, massage: Service) -> None:
+async def test_the_limits_of_the_rules_are_inclusive(start: str, tom: Person, massage: Service) -> None:
     await create_booking(tom, start)
 
     assert format_starts((await tom.request("GET", "/bookings")).json()) == [start[:16].replace("T", " ")]
 
 
-async def test_notice_and_horizon_end_where_they_say(tom: Person, database: Database) -> None:
+async def test_notice_and_horizon_are_exact(tom: Person, database: Database) -> None:
     await create_service(database, min_notice_minutes=90, horizon_days=1)
 
     answers = {
@@ -120,7 +120,7 @@ async def test_notice_and_horizon_end_where_they_say(tom: Person, database: Data
     assert list(answers.values()) == ["too-soon", None, None, "too-far-ahead"]
 
 
-async def test_what_notice_and_horizon_allow_is_offered_to_the_minute(tom: Person, database: Database) -> None:
+async def test_slots_follow_notice_and_horizon_to_the_minute(tom: Person, database: Database) -> None:
     await create_service(database, min_notice_minutes=120, horizon_days=1)
 
     offered = format_starts((await tom.request("GET", "/services/1/availability")).json())
@@ -128,7 +128,7 @@ async def test_what_notice_and_horizon_allow_is_offered_to_the_minute(tom: Perso
     assert (offered[0], offered[-1], len(offered)) == ("2030-01-07 11:00", "2030-01-08 09:00", 23)
 
 
-async def test_a_taken_time_is_refused_with_the_next_three(tom: Person, eve: Person, massage: Service) -> None:
+async def test_a_taken_time_is_refused_with_the_next_three_slots(tom: Person, eve: Person, massage: Service) -> None:
     await create_booking(tom, TEN)
 
     answer = await eve.request("POST", "/bookings", json={"service_id": 1, "start_time": TEN})
@@ -147,31 +147,31 @@ async def test_a_taken_time_is_refused_with_the_next_three(tom: Person, eve: Per
     ]  # fmt: skip
 
 
-async def test_the_next_three_are_of_the_resource_that_was_named(tom: Person, eve: Person, database: Database) -> None:
+async def test_the_next_three_slots_are_of_the_chosen_resource(tom: Person, eve: Person, database: Database) -> None:
     await create_service(database, {"name": "Lea"}, {"name": "Max"})
     await add_opening_hours(database, 1, "10:00-12:00")
     await create_booking(tom, TEN, resource_id=1)
 
     answer = await eve.request("POST", "/bookings", json={"service_id": 1, "start_time": TEN, "resource_id": 1})
 
-    found = answer.json()["next_free"]
-    assert format_starts(found) == ["2030-01-08 11:00", "2030-01-09 10:00", "2030-01-09 11:00"]
-    assert {by["id"] for one in found for by in one["resources"]} == {1}
+    slots = answer.json()["next_free"]
+    assert format_starts(slots) == ["2030-01-08 11:00", "2030-01-09 10:00", "2030-01-09 11:00"]
+    assert {by["id"] for one in slots for by in one["resources"]} == {1}
 
 
-async def test_a_request_sent_again_is_told_the_same_next_three(tom: Person, eve: Person, massage: Service) -> None:
+async def test_a_repeated_request_gets_the_same_next_three_slots(tom: Person, eve: Person, massage: Service) -> None:
     await create_booking(tom, TEN)
-    wanted = {"service_id": 1, "start_time": TEN}
+    body = {"service_id": 1, "start_time": TEN}
 
     first, again = [
-        await eve.request("POST", "/bookings", json=wanted, headers={"Idempotency-Key": "one"}) for _ in range(2)
+        await eve.request("POST", "/bookings", json=body, headers={"Idempotency-Key": "one"}) for _ in range(2)
     ]
 
     assert format_starts(first.json()["next_free"]) == ["2030-01-08 11:00", "2030-01-10 10:00", "2030-01-15 10:00"]
     assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
 
 
-async def test_where_no_time_would_do_there_is_no_next(tom: Person, database: Database, massage: Service) -> None:
+async def test_no_next_slot_is_offered_when_none_exists(tom: Person, database: Database, massage: Service) -> None:
     answers = [
         await tom.request("POST", "/bookings", json={"service_id": 9, "start_time": TEN}),
         await tom.request("POST", "/bookings", json={"service_id": 1, "start_time": TEN, "resource_id": 9}),
@@ -179,11 +179,11 @@ async def test_where_no_time_would_do_there_is_no_next(tom: Person, database: Da
     await change_row(database, Resource, 1, is_active=False)
     answers.append(await tom.request("POST", "/bookings", json={"service_id": 1, "start_time": TEN}))
 
-    found = [(answer.json()["code"], answer.json().get("next_free")) for answer in answers]
-    assert found == [("unknown-service", None), ("unknown-resource", None), ("nothing-to-serve-it", None)]
+    slots = [(answer.json()["code"], answer.json().get("next_free")) for answer in answers]
+    assert slots == [("unknown-service", None), ("unknown-resource", None), ("nothing-to-serve-it", None)]
 
 
-async def test_the_first_that_is_open_and_free_serves(tom: Person, eve: Person, database: Database) -> None:
+async def test_the_first_open_and_free_resource_is_assigned(tom: Person, eve: Person, database: Database) -> None:
     await create_service(database, {"name": "Lea"}, {"name": "Max"}, {"name": "Kim"})
     await add_opening_hours(database, 1, "14:00-18:00")
 
@@ -203,13 +203,13 @@ AGAINST = [
 
 
 @pytest.mark.parametrize("start", AGAINST)
-async def test_staff_set_rules_aside_with_a_reason_that_history_keeps(
+async def test_staff_override_rules_with_a_reason_recorded_in_history(
     start: str, mara: Person, ada: Person, database: Database, massage: Service
 ) -> None:
-    wanted = {"service_id": 1, "start_time": start}
+    body = {"service_id": 1, "start_time": start}
 
-    without = [await who.request("POST", "/bookings", json=wanted) for who in (mara, ada)]
-    with_it = await mara.request("POST", "/bookings", json={**wanted, "override_reason": "An old friend."})
+    without = [await who.request("POST", "/bookings", json=body) for who in (mara, ada)]
+    with_it = await mara.request("POST", "/bookings", json={**body, "override_reason": "An old friend."})
 
     assert [answer.status_code for answer in without] == [400, 400]
     assert (with_it.status_code, with_it.json()["start_time"]) == (201, start)
@@ -218,7 +218,7 @@ async def test_staff_set_rules_aside_with_a_reason_that_history_keeps(
 
 
 @pytest.mark.parametrize("start", AGAINST)
-async def test_staff_move_a_booking_against_the_rules_with_a_reason(
+async def test_staff_override_rules_with_a_reason_when_moving(
     start: str, tom: Person, mara: Person, database: Database, massage: Service
 ) -> None:
     path = f"/bookings/{(await create_booking(tom, TEN))['id']}"
@@ -232,7 +232,7 @@ async def test_staff_move_a_booking_against_the_rules_with_a_reason(
     assert (event["actor"], event["action"], event["reason"]) == (f"staff {mara.id}", "changed", "Her train is late.")
 
 
-async def test_nobody_overrides_an_overlap(tom: Person, mara: Person, ada: Person, massage: Service) -> None:
+async def test_an_overlap_cannot_be_overridden(tom: Person, mara: Person, ada: Person, massage: Service) -> None:
     await create_booking(tom, TEN)
     other = await create_booking(tom, "2030-01-10T10:00:00Z")
     for who in (mara, ada):
@@ -249,7 +249,7 @@ async def test_nobody_overrides_an_overlap(tom: Person, mara: Person, ada: Perso
             )
 
 
-async def test_a_reason_does_not_make_a_resource_suitable_or_a_service_active(
+async def test_a_reason_does_not_override_suitability_or_activity(
     tom: Person, mara: Person, database: Database, massage: Service
 ) -> None:
     await create_service(database, {"name": "Kim"}, title="Haircut")
@@ -272,7 +272,7 @@ async def test_a_reason_does_not_make_a_resource_suitable_or_a_service_active(
     ]  # fmt: skip
 
 
-async def test_a_visit_of_a_service_that_went_can_still_be_moved(tom: Person, database: Database) -> None:
+async def test_a_booking_of_an_inactive_service_can_be_moved(tom: Person, database: Database) -> None:
     await create_service(database, {"name": "Lea"}, title="Haircut")
     mine = await create_booking(tom, TEN)
     await change_row(database, Service, 1, is_active=False)
@@ -283,7 +283,7 @@ async def test_a_visit_of_a_service_that_went_can_still_be_moved(tom: Person, da
     assert (moved.status_code, moved.json()["start_time"]) == (200, free.json()[0]["start_time"])
 
 
-async def test_a_reason_does_not_bring_back_a_resource_that_went(tom: Person, mara: Person, database: Database) -> None:
+async def test_a_reason_does_not_reactivate_a_resource(tom: Person, mara: Person, database: Database) -> None:
     await create_service(database, {"name": "Lea"}, {"name": "Max"})
     mine = await create_booking(tom, TEN)
     await change_row(database, Resource, 2, is_active=False)
@@ -296,7 +296,7 @@ async def test_a_reason_does_not_bring_back_a_resource_that_went(tom: Person, ma
 
 
 @pytest.mark.parametrize("start", [TEN, *AGAINST])
-async def test_only_staff_override(start: str, tom: Person, massage: Service) -> None:
+async def test_only_staff_may_override(start: str, tom: Person, massage: Service) -> None:
     mine = await create_booking(tom, "2030-01-08T11:00:00Z")
     over = {"start_time": start, "override_reason": "Please."}
 
@@ -308,15 +308,15 @@ async def test_only_staff_override(start: str, tom: Person, massage: Service) ->
 
 
 @pytest.mark.parametrize("reason", ["", " ", "a" * 201, "a\0b", 1, True, []])
-async def test_a_reason_is_a_sentence(reason: Any, mara: Person, massage: Service) -> None:
-    wanted = {"service_id": 1, "start_time": TEN, "override_reason": reason}
+async def test_a_reason_must_be_a_sentence(reason: Any, mara: Person, massage: Service) -> None:
+    body = {"service_id": 1, "start_time": TEN, "override_reason": reason}
 
-    answer = await mara.request("POST", "/bookings", json=wanted)
+    answer = await mara.request("POST", "/bookings", json=body)
 
     assert (status_and_code(answer), answer.json()["field"]) == ((422, "wrong-shape"), "override_reason")
 
 
-async def test_staff_write_down_what_was_within_the_hours(mara: Person, massage: Service) -> None:
+async def test_staff_record_a_past_visit_within_opening_hours(mara: Person, massage: Service) -> None:
     was = await create_booking(mara, "2030-01-03T10:00:00Z")
 
     closed = await mara.request("POST", "/bookings", json={"service_id": 1, "start_time": "2030-01-06T10:00:00Z"})
@@ -338,7 +338,7 @@ async def test_staff_write_down_what_was_within_the_hours(mara: Person, massage:
         ("after it began", (400, "too-late-to-cancel")),
     ],
 )
-async def test_a_customer_gives_back_a_visit_in_time(
+async def test_a_customer_cancels_before_the_deadline(
     at: str, expected: tuple[int, str | None], tom: Person, clock: Clock, massage: Service
 ) -> None:
     minutes = {"in time": -120, "at the last moment": -60, "too late": -59, "after it began": 5}[at]
@@ -359,7 +359,7 @@ async def test_a_customer_gives_back_a_visit_in_time(
         assert status_and_code(deleted) == ((204, None) if expected[0] == 200 else expected)
 
 
-async def test_the_deadline_is_told_in_words(tom: Person, clock: Clock, massage: Service) -> None:
+async def test_the_deadline_is_written_out_in_the_refusal(tom: Person, clock: Clock, massage: Service) -> None:
     mine = await create_booking(tom, TEN)
     clock.advance(hours=24, minutes=1)
 
@@ -386,7 +386,7 @@ async def test_the_deadline_does_not_bind_staff(tom: Person, mara: Person, clock
     assert [answer.status_code for answer in (moved, cancelled, deleted)] == [200, 200, 204]
 
 
-async def test_without_a_deadline_a_visit_is_given_back_until_it_starts(
+async def test_without_a_deadline_a_visit_is_cancelled_until_it_starts(
     tom: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
     await change_row(database, Service, 1, cancel_notice_minutes=0)

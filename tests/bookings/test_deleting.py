@@ -1,4 +1,4 @@
-"""Deleting bookings, and who sees which."""
+"""Deleting bookings, and who sees which bookings."""
 
 from typing import Any
 
@@ -17,15 +17,15 @@ ELEVEN = "2030-01-08T11:00:00Z"
 async def booked(person: Person, service: Service, start: str = TEN) -> dict[str, Any]:
     answer = await person.request("POST", "/bookings", json={"service_id": service.id, "start_time": start})
     assert answer.status_code == 201, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    booking: dict[str, Any] = answer.json()
+    return booking
 
 
-# Whoever deletes, and wherever.
+# At the API and at the desk.
 
 
 @AT_BOTH_DOORS
-async def test_staff_delete_a_booking_any_time(door: DoorClient, mara: Person, haircut: Service) -> None:
+async def test_staff_delete_a_booking_at_any_time(door: DoorClient, mara: Person, haircut: Service) -> None:
     past, coming = [await door.book(mara, haircut, start) for start in (NOW.replace(hour=8), TOMORROW_AT_TEN)]
 
     assert await door.remove(Booking, past, by=mara) is None
@@ -43,7 +43,7 @@ async def test_a_deleted_booking_frees_its_slot(door: DoorClient, tom: Person, e
 
 
 @AT_BOTH_DOORS
-async def test_a_booking_that_is_not_there_is_not_deleted(door: DoorClient) -> None:
+async def test_deleting_an_unknown_booking_is_refused(door: DoorClient) -> None:
     assert await door.remove(Booking, {"id": 99}) == RefusalOutcome(no.Missing)
 
 
@@ -56,7 +56,7 @@ async def test_a_reviewed_booking_is_not_deleted(door: DoorClient, tom: Person, 
     assert await door.fetch_row(Booking, booking["id"]) == booking
 
 
-# At the API alone: what customers may not, who do not enter the staff door.
+# At the API only: what customers may not do.
 
 
 async def test_an_owner_deletes_before_the_start_and_not_after(tom: Person, haircut: Service, clock: Clock) -> None:
@@ -73,11 +73,11 @@ async def test_an_owner_deletes_before_the_start_and_not_after(tom: Person, hair
     assert [row["id"] for row in (await tom.request("GET", "/bookings")).json()] == [first["id"], third["id"]]
 
 
-async def test_somebody_elses_booking_is_forbidden_and_a_missing_one_missing(
+async def test_another_customers_booking_is_403_and_a_missing_one_404(
     tom: Person, eve: Person, mara: Person, haircut: Service
 ) -> None:
-    found = await booked(tom, haircut)
-    path = f"/bookings/{found['id']}"
+    booking = await booked(tom, haircut)
+    path = f"/bookings/{booking['id']}"
 
     answers = {
         "get": status_and_code(await eve.request("GET", path)),
@@ -92,10 +92,10 @@ async def test_somebody_elses_booking_is_forbidden_and_a_missing_one_missing(
         "delete": (403, "not-your-booking"),
         "missing": (404, "missing"),
     }
-    assert (await mara.request("GET", path)).json() == found
+    assert (await mara.request("GET", path)).json() == booking
 
 
-async def test_customers_see_their_own_and_staff_everybodys(
+async def test_customers_see_their_own_bookings_and_staff_all(
     tom: Person, eve: Person, mara: Person, haircut: Service
 ) -> None:
     first = await booked(tom, haircut)
@@ -106,10 +106,10 @@ async def test_customers_see_their_own_and_staff_everybodys(
     assert seen == [[first], [second], [first, second]]
 
 
-# What the API alone offers: lists that are filtered, and a deletion of the version one saw.
+# At the API only: filtered lists and conditional deletion.
 
 
-async def test_lists_are_filtered(tom: Person, mara: Person, haircut: Service, shared: Service) -> None:
+async def test_lists_can_be_filtered(tom: Person, mara: Person, haircut: Service, shared: Service) -> None:
     first = await booked(tom, haircut)
     second = await booked(tom, haircut, "2030-01-09T10:00:00Z")
     third = await booked(tom, shared, "2030-01-10T10:00:00Z")
@@ -127,8 +127,8 @@ async def test_lists_are_filtered(tom: Person, mara: Person, haircut: Service, s
 
 
 async def test_a_stale_deletion_is_refused(tom: Person, mara: Person, haircut: Service) -> None:
-    found = await booked(tom, haircut)
-    path = f"/bookings/{found['id']}"
+    booking = await booked(tom, haircut)
+    path = f"/bookings/{booking['id']}"
     seen = (await tom.request("GET", path)).headers["etag"]
     await mara.request("PATCH", path, json={"status": "confirmed"})
 
@@ -138,7 +138,7 @@ async def test_a_stale_deletion_is_refused(tom: Person, mara: Person, haircut: S
     assert (status_and_code(stale), fresh.status_code) == ((412, "stale"), 204)
 
 
-async def test_a_change_is_told_with_its_version(tom: Person, haircut: Service) -> None:
+async def test_a_change_is_answered_with_its_version(tom: Person, haircut: Service) -> None:
     await booked(tom, haircut)
 
     answer = await tom.request("PATCH", "/bookings/1", json={"start_time": ELEVEN})

@@ -1,4 +1,4 @@
-"""Holds: a slot is kept for some minutes, then it is anybody's, and nothing has to run for that."""
+"""Holds: a slot is reserved for some minutes and then free again, without a background job."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.support.request_helpers import status_and_code
 
 TEN = "2030-01-08T10:00:00Z"
 NINE = "2030-01-08T09:00:00Z"
-SOON = "2030-01-07T09:10:00Z"  # When a hold of NOW runs out.
+SOON = "2030-01-07T09:10:00Z"  # When a hold created at NOW expires.
 OF_BOOKING = (
     select(Event)
     .where(Event.table_name == "bookings", col(Event.row_id) == bindparam("id", type_=BigInteger))
@@ -27,13 +27,13 @@ OF_BOOKING = (
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """A sign-in outlasts these tests, in which a day goes by."""
+    """Let access tokens outlast these tests, during which a day passes."""
     return settings.model_copy(update={"access_token_expire_minutes": 3 * 24 * 60})
 
 
 @pytest.fixture
 async def massage(database: Database) -> Service:
-    """A massage of an hour by one person, from nine to noon."""
+    """Create a massage of an hour by one person, from nine to noon."""
     service = await create_service(database, {"name": "Lea"})
     await add_opening_hours(database, 1, "09:00-12:00")
     return service
@@ -43,13 +43,13 @@ async def held(person: Person, start: str = TEN, **more: Any) -> dict[str, Any]:
     return await create_booking(person, start, hold=True, **more)
 
 
-async def asks(person: Person, booking: dict[str, Any], **change: Any) -> tuple[int, Any]:
-    """Change a booking; give the status, and what it became or the code of the refusal."""
+async def patch(person: Person, booking: dict[str, Any], **change: Any) -> tuple[int, Any]:
+    """Change a booking; return the response status, and the booking's status or the code of the refusal."""
     answer = await person.request("PATCH", f"/bookings/{booking['id']}", json=change)
     return status_and_code(answer) if answer.is_error else (answer.status_code, answer.json())
 
 
-async def tries(person: Person, start: str = TEN, **more: Any) -> tuple[int, str | None]:
+async def try_to_book(person: Person, start: str = TEN, **more: Any) -> tuple[int, str | None]:
     answer = await person.request("POST", "/bookings", json={"service_id": 1, "start_time": start, **more})
     return status_and_code(answer)
 
@@ -66,118 +66,120 @@ async def test_a_hold_is_a_pending_booking_that_expires(tom: Person, massage: Se
     assert (await tom.request("GET", "/bookings")).json() == [mine]
 
 
-async def test_how_long_a_hold_lives_is_the_businesss_choice(settings: Settings, tom: Person, massage: Service) -> None:
+async def test_the_business_sets_how_long_a_hold_lasts(settings: Settings, tom: Person, massage: Service) -> None:
     business = settings.model_copy(update={"hold_minutes": 3})
 
     assert (settings.hold_minutes, Database.from_settings(settings).hold_duration.seconds) == (10, 600)
     assert Database.from_settings(business).hold_duration.seconds == 180
 
 
-async def test_while_it_lives_it_blocks(tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service) -> None:
+async def test_a_live_hold_blocks_its_slot(
+    tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service
+) -> None:
     await held(tom)
     clock.advance(minutes=9, seconds=59)
 
     answers = [
-        await tries(eve),
-        await tries(eve, hold=True),
-        await tries(tom),
-        await tries(mara, override_reason="A friend."),
+        await try_to_book(eve),
+        await try_to_book(eve, hold=True),
+        await try_to_book(tom),
+        await try_to_book(mara, override_reason="A friend."),
     ]
 
     assert answers == [(409, "slot-taken")] * 4
 
 
-async def test_while_it_lives_its_owner_turns_it_into_a_booking(
+async def test_its_owner_turns_a_live_hold_into_a_booking(
     tom: Person, eve: Person, clock: Clock, massage: Service
 ) -> None:
     mine = await held(tom)
     clock.advance(minutes=9, seconds=59)
 
-    decided = await asks(tom, mine, hold=False)
+    decided = await patch(tom, mine, hold=False)
     clock.advance(hours=1)
 
     assert decided == (200, mine | {"expires_at": None, "version": 2})
-    assert await tries(eve) == (409, "slot-taken")
+    assert await try_to_book(eve) == (409, "slot-taken")
 
 
-async def test_an_ordinary_booking_is_no_hold_already(tom: Person, massage: Service) -> None:
+async def test_an_ordinary_booking_is_not_a_hold(tom: Person, massage: Service) -> None:
     mine = await create_booking(tom, TEN)
 
-    assert await asks(tom, mine, hold=False) == (200, mine)
+    assert await patch(tom, mine, hold=False) == (200, mine)
 
 
 async def test_a_booking_does_not_become_a_hold(tom: Person, massage: Service) -> None:
     mine = await create_booking(tom, TEN)
 
-    assert await asks(tom, mine, hold=True) == (422, "wrong-shape")
+    assert await patch(tom, mine, hold=True) == (422, "wrong-shape")
 
 
 @pytest.mark.parametrize("minutes", [10, 11, 600])
-async def test_once_expired_it_can_be_nothing_but_let_go(
+async def test_an_expired_hold_can_only_be_cancelled(
     minutes: int, tom: Person, mara: Person, clock: Clock, massage: Service
 ) -> None:
     mine = await held(tom)
     clock.advance(minutes=minutes)
 
-    decided = await asks(tom, mine, hold=False)
-    by_staff = await asks(mara, mine, hold=False)
-    moved = await asks(tom, mine, start_time=NINE)
+    decided = await patch(tom, mine, hold=False)
+    by_staff = await patch(mara, mine, hold=False)
+    moved = await patch(tom, mine, start_time=NINE)
     deleted = await tom.request("DELETE", f"/bookings/{mine['id']}")
 
     assert (decided, by_staff, moved) == ((409, "hold-expired"),) * 3
     assert deleted.status_code == 204
 
 
-async def test_once_expired_it_blocks_nobody_and_nothing_has_to_run(
+async def test_an_expired_hold_blocks_nothing_without_a_job(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
     mine = await held(tom)
     clock.advance(minutes=10)
 
-    hers = await create_booking(eve, TEN)
+    eves = await create_booking(eve, TEN)
 
-    assert (hers["resource_id"], hers["status"], hers["expires_at"]) == (1, "pending", None)
-    assert await asks(tom, mine, hold=False) == (400, "no-longer-open")
+    assert (eves["resource_id"], eves["status"], eves["expires_at"]) == (1, "pending", None)
+    assert await patch(tom, mine, hold=False) == (400, "no-longer-open")
     gone = (await tom.request("GET", f"/bookings/{mine['id']}")).json()
     assert gone == mine | {"status": "cancelled", "version": 2}
     assert await history(database, mine) == [
         ("nobody", "clock", "changed", {"status": "cancelled"}, "The hold ran out.")
     ]
-    assert await history(database, hers) == []
+    assert await history(database, eves) == []
 
 
-async def test_whoever_moves_there_takes_its_place_too(
+async def test_a_moved_booking_takes_the_slot_of_an_expired_hold(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
     mine = await held(tom)
-    hers = await create_booking(eve, NINE)
+    eves = await create_booking(eve, NINE)
     clock.advance(minutes=10)
 
-    moved = await asks(eve, hers, start_time="2030-01-08T10:30:00Z")
+    moved = await patch(eve, eves, start_time="2030-01-08T10:30:00Z")
 
     assert (moved[0], moved[1]["start_time"]) == (200, "2030-01-08T10:30:00Z")
-    assert [event[:2] for event in await history(database, hers)] == [(f"user {eve.id}", "api")]
+    assert [event[:2] for event in await history(database, eves)] == [(f"user {eve.id}", "api")]
     assert await history(database, mine) == [
         ("nobody", "clock", "changed", {"status": "cancelled"}, "The hold ran out.")
     ]
 
 
-async def test_a_cancelled_booking_comes_back_over_an_expired_hold_and_not_over_one_that_lives(
+async def test_a_booking_reopens_over_an_expired_hold_and_not_a_live_one(
     tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service
 ) -> None:
-    hers = await create_booking(eve, TEN)
-    await asks(eve, hers, status="cancelled")
+    eves = await create_booking(eve, TEN)
+    await patch(eve, eves, status="cancelled")
     await held(tom)
 
-    while_it_lives = await asks(mara, hers, status="confirmed")
+    while_it_lives = await patch(mara, eves, status="confirmed")
     clock.advance(minutes=10)
-    after = await asks(mara, hers, status="confirmed")
+    after = await patch(mara, eves, status="confirmed")
 
     assert while_it_lives == (409, "slot-taken")
     assert (after[0], after[1]["status"]) == (200, "confirmed")
 
 
-async def test_one_visit_takes_the_places_of_several_holds(
+async def test_one_booking_replaces_several_expired_holds(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
     await change_row(database, Service, 1, duration_minutes=30)
@@ -187,11 +189,11 @@ async def test_one_visit_takes_the_places_of_several_holds(
 
     await create_booking(eve, TEN)
 
-    found = [(await tom.request("GET", f"/bookings/{hold['id']}")).json()["status"] for hold in holds]
-    assert found == ["cancelled", "cancelled"]
+    statuses = [(await tom.request("GET", f"/bookings/{hold['id']}")).json()["status"] for hold in holds]
+    assert statuses == ["cancelled", "cancelled"]
 
 
-async def test_a_hold_that_runs_out_later_is_left_alone(
+async def test_a_hold_that_expires_later_is_unchanged(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
     await change_row(database, Resource, 1, capacity=2)
@@ -202,12 +204,12 @@ async def test_a_hold_that_runs_out_later_is_left_alone(
 
     await create_booking(eve, TEN)
 
-    found = [(await tom.request("GET", f"/bookings/{hold['id']}")).json()["status"] for hold in (first, second)]
-    assert found == ["cancelled", "pending"]
-    assert await tries(eve) == (409, "slot-taken")
+    statuses = [(await tom.request("GET", f"/bookings/{hold['id']}")).json()["status"] for hold in (first, second)]
+    assert statuses == ["cancelled", "pending"]
+    assert await try_to_book(eve) == (409, "slot-taken")
 
 
-async def test_the_same_customer_holds_again_what_they_let_run_out(tom: Person, clock: Clock, massage: Service) -> None:
+async def test_a_customer_holds_an_expired_slot_again(tom: Person, clock: Clock, massage: Service) -> None:
     first = await held(tom)
     clock.advance(minutes=10)
 
@@ -216,87 +218,89 @@ async def test_the_same_customer_holds_again_what_they_let_run_out(tom: Person, 
     assert (second["id"] != first["id"], second["expires_at"]) == (True, "2030-01-07T09:20:00Z")
 
 
-async def test_a_hold_is_confirmed_by_staff_and_lives_on(
+async def test_a_hold_confirmed_by_staff_no_longer_expires(
     tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service
 ) -> None:
     mine = await held(tom)
 
-    confirmed = await asks(mara, mine, status="confirmed")
+    confirmed = await patch(mara, mine, status="confirmed")
     clock.advance(hours=1)
 
     assert confirmed == (200, mine | {"status": "confirmed", "expires_at": None, "version": 2})
-    assert await tries(eve) == (409, "slot-taken")
+    assert await try_to_book(eve) == (409, "slot-taken")
 
 
-async def test_a_hold_that_ran_out_and_whose_time_is_free_can_still_be_confirmed_by_staff(
+async def test_staff_confirm_an_expired_hold_whose_time_is_free(
     tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service
 ) -> None:
     mine = await held(tom)
     clock.advance(minutes=10)
 
-    confirmed = await asks(mara, mine, status="confirmed")
+    confirmed = await patch(mara, mine, status="confirmed")
 
     assert (confirmed[0], confirmed[1]["status"]) == (200, "confirmed")
-    assert await tries(eve) == (409, "slot-taken")
+    assert await try_to_book(eve) == (409, "slot-taken")
 
 
-async def test_a_hold_is_cancelled_by_its_owner_at_any_time(
+async def test_its_owner_cancels_a_hold_at_any_time(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
     await change_row(database, Service, 1, cancel_notice_minutes=7 * 24 * 60)
     first, second = await held(tom), await held(tom, NINE)
 
-    cancelled = await asks(tom, first, status="cancelled")
+    cancelled = await patch(tom, first, status="cancelled")
     deleted = await tom.request("DELETE", f"/bookings/{second['id']}")
 
     assert (cancelled[0], cancelled[1]["status"], deleted.status_code) == (200, "cancelled", 204)
-    assert await tries(eve) == (201, None)
+    assert await try_to_book(eve) == (201, None)
 
 
-async def test_a_hold_is_moved_and_stays_a_hold(tom: Person, eve: Person, clock: Clock, massage: Service) -> None:
+async def test_a_moved_hold_stays_a_hold(tom: Person, eve: Person, clock: Clock, massage: Service) -> None:
     mine = await held(tom)
 
-    moved = await asks(tom, mine, start_time=NINE)
+    moved = await patch(tom, mine, start_time=NINE)
     clock.advance(minutes=10)
 
     assert moved == (
         200,
         mine | {"start_time": NINE, "end_time": TEN, "version": 2},
     )
-    assert [await tries(eve, start) for start in (NINE, TEN)] == [(201, None)] * 2
+    assert [await try_to_book(eve, start) for start in (NINE, TEN)] == [(201, None)] * 2
 
 
-async def test_a_hold_is_moved_and_decided_on_at_once(tom: Person, eve: Person, clock: Clock, massage: Service) -> None:
+async def test_a_hold_is_moved_and_accepted_in_one_request(
+    tom: Person, eve: Person, clock: Clock, massage: Service
+) -> None:
     mine = await held(tom)
 
-    moved = await asks(tom, mine, start_time=NINE, hold=False)
+    moved = await patch(tom, mine, start_time=NINE, hold=False)
     clock.advance(minutes=10)
 
     assert (moved[1]["start_time"], moved[1]["expires_at"]) == (NINE, None)
-    assert await tries(eve, NINE) == (409, "slot-taken")
+    assert await try_to_book(eve, NINE) == (409, "slot-taken")
 
 
 @pytest.mark.parametrize("change", [{"hold": False}, {"start_time": NINE}, {"status": "cancelled"}])
-async def test_the_hold_of_somebody_else_is_theirs(
+async def test_another_customers_hold_is_forbidden(
     change: dict[str, Any], tom: Person, eve: Person, massage: Service
 ) -> None:
     mine = await held(tom)
 
-    assert await asks(eve, mine, **change) == (403, "not-your-booking")
+    assert await patch(eve, mine, **change) == (403, "not-your-booking")
     assert (await tom.request("GET", f"/bookings/{mine['id']}")).json() == mine
 
 
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.COMPLETED])
-async def test_what_is_over_is_decided_on_no_more(
+async def test_a_closed_booking_cannot_be_accepted(
     status: Status, tom: Person, database: Database, massage: Service
 ) -> None:
     mine = await held(tom)
     await change_row(database, Booking, mine["id"], status=status)
 
-    assert await asks(tom, mine, hold=False) == (400, "no-longer-open")
+    assert await patch(tom, mine, hold=False) == (400, "no-longer-open")
 
 
-async def test_housekeeping_cancels_what_ran_out_and_history_says_so(
+async def test_cleanup_cancels_expired_holds_and_records_it(
     tom: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
     over = await held(tom)
@@ -307,12 +311,12 @@ async def test_housekeeping_cancels_what_ran_out_and_history_says_so(
     for _ in range(2):
         await cleanup.clean_up(database, now=clock())
 
-    found = (await tom.request("GET", "/bookings")).json()
-    assert found == [living, over | {"status": "cancelled", "version": 2}, ordinary]
+    bookings = (await tom.request("GET", "/bookings")).json()
+    assert bookings == [living, over | {"status": "cancelled", "version": 2}, ordinary]
     cancelled = ("nobody", "worker", "changed", {"status": "cancelled"}, "The hold ran out.")
     assert await history(database, over) == [cancelled]
 
 
 @pytest.mark.parametrize("hold", ["true", 1, "yes", None])
-async def test_hold_is_yes_or_no(hold: Any, tom: Person, massage: Service) -> None:
-    assert await tries(tom, hold=hold) == (422, "wrong-shape")
+async def test_hold_must_be_a_boolean(hold: Any, tom: Person, massage: Service) -> None:
+    assert await try_to_book(tom, hold=hold) == (422, "wrong-shape")

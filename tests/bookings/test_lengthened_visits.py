@@ -1,4 +1,4 @@
-"""What becomes of a visit that was given another length: it is taken back, moves among many, and races for its time."""
+"""Lengthened visits: how they are undone, moved in bulk, and contend for a time."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -28,13 +28,13 @@ async def lengthen(person: Person, number: int, end: datetime) -> httpx2.Respons
     return await person.request("PATCH", f"/bookings/{number}", json={"end_time": end.isoformat()})
 
 
-# Taken back.
+# Undo.
 
 
-async def change(database: Database, number: int, *, request_id: str = "a-change", **wanted: Any) -> None:
+async def change(database: Database, number: int, *, request_id: str = "a-change", **facts: Any) -> None:
     async with database.transaction(by=MARA, request_id=request_id) as session:
         row = await records.lock(session, Booking, number)
-        await records.change(session, row, by=MARA, now=NOW, **wanted)
+        await records.change(session, row, by=MARA, now=NOW, **facts)
 
 
 async def take_back(database: Database, number: int) -> None:
@@ -53,22 +53,22 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("told", "wanted"), CHANGES, ids=map(str, range(len(CHANGES))))
-async def test_a_lengthening_is_taken_back_and_done_again(
-    database: Database, tom: Person, eve: Person, mara: Person, told: str, wanted: dict[str, Any]
+@pytest.mark.parametrize(("description", "facts"), CHANGES, ids=map(str, range(len(CHANGES))))
+async def test_a_lengthening_is_undone_and_redone(
+    database: Database, tom: Person, eve: Person, mara: Person, description: str, facts: dict[str, Any]
 ) -> None:
     await bulk_scenario.create_business(database)
     await bulk_scenario.create_booking(database, TEN)
     before = times_of((await bulk_scenario.fetch_bookings(database))[1])
-    await change(database, 1, **wanted)
+    await change(database, 1, **facts)
     after = times_of((await bulk_scenario.fetch_bookings(database))[1])
-    deed = await undo.last_change(database, 1)
-    assert deed is not None
-    assert (deed.description, deed.is_move) == (told, True)
+    last = await undo.last_change(database, 1)
+    assert last is not None
+    assert (last.description, last.is_move) == (description, True)
 
     await take_back(database, 1)
     assert times_of((await bulk_scenario.fetch_bookings(database))[1]) == before
-    assert (await bulk_scenario.fetch_events(database, 1))[0]["reason"] == f"Undid: {told}"
+    assert (await bulk_scenario.fetch_events(database, 1))[0]["reason"] == f"Undid: {description}"
     await take_back(database, 1)
     assert times_of((await bulk_scenario.fetch_bookings(database))[1]) == after
 
@@ -78,7 +78,7 @@ def times_of(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in names}
 
 
-async def test_a_shortening_is_not_taken_back_where_somebody_sits_by_now(
+async def test_a_shortening_is_not_undone_when_the_time_is_taken(
     database: Database, desk: AdminDesk, tom: Person, eve: Person, mara: Person
 ) -> None:
     await bulk_scenario.create_business(database)
@@ -92,15 +92,15 @@ async def test_a_shortening_is_not_taken_back_where_somebody_sits_by_now(
 
     answer = await desk.mara.post("/admin/booking/1/undo", data={"event": event})
 
-    said = get_page_text((await desk.mara.get(answer.headers["location"])).text)
-    assert "time slot is not available Next free: Tue 08 Jan, 12:00" in said
+    page_text = get_page_text((await desk.mara.get(answer.headers["location"])).text)
+    assert "time slot is not available Next free: Tue 08 Jan, 12:00" in page_text
     assert await bulk_scenario.fetch_snapshot(database) == before
 
 
-# Many at once.
+# Bulk changes.
 
 
-async def test_a_shift_and_a_swap_keep_the_new_length(database: Database, tom: Person, mara: Person) -> None:
+async def test_shifts_and_swaps_keep_the_new_length(database: Database, tom: Person, mara: Person) -> None:
     await bulk_scenario.create_business(database)
     for resource in (LEA, MAX):
         await bulk_scenario.create_booking(database, TEN, resource=resource)
@@ -115,16 +115,16 @@ async def test_a_shift_and_a_swap_keep_the_new_length(database: Database, tom: P
     ]  # fmt: skip
 
 
-async def test_who_lengthens_and_who_books_the_time_behind_race_and_one_wins(
+async def test_a_lengthening_and_a_booking_race_and_one_wins(
     mara: Person, tom: Person, eve: Person, haircut: Service, database: Database
 ) -> None:
-    """Each round one visit would grow over the time that somebody else books at the same moment."""
+    """In each round, a visit is lengthened into a time that another customer books at the same moment."""
     outcomes = []
     for day in range(12):
         start = TEN + day * DAY
-        wanted = {"service_id": haircut.id, "start_time": start.isoformat()}
-        number = (await tom.request("POST", "/bookings", json=wanted)).json()["id"]
-        behind = {**wanted, "start_time": (start + LASTS).isoformat()}
+        facts = {"service_id": haircut.id, "start_time": start.isoformat()}
+        number = (await tom.request("POST", "/bookings", json=facts)).json()["id"]
+        behind = {**facts, "start_time": (start + LASTS).isoformat()}
 
         answers = await asyncio.gather(
             lengthen(mara, number, start + 2 * LASTS), eve.request("POST", "/bookings", json=behind)
@@ -135,13 +135,13 @@ async def test_who_lengthens_and_who_books_the_time_behind_race_and_one_wins(
     await bulk_scenario.assert_no_overlap(database)
 
 
-async def test_of_many_who_lengthen_over_one_gap_as_many_win_as_there_are_places(
+async def test_as_many_lengthenings_win_as_there_are_seats(
     mara: Person, tom: Person, haircut: Service, database: Database
 ) -> None:
     await database.fetch(text("UPDATE resources SET capacity = 3"))
-    wanted = {"service_id": haircut.id, "start_time": TEN.isoformat()}
-    numbers = [(await tom.request("POST", "/bookings", json=wanted)).json()["id"] for _ in range(3)]
-    await tom.request("POST", "/bookings", json={**wanted, "start_time": END.isoformat()})
+    facts = {"service_id": haircut.id, "start_time": TEN.isoformat()}
+    numbers = [(await tom.request("POST", "/bookings", json=facts)).json()["id"] for _ in range(3)]
+    await tom.request("POST", "/bookings", json={**facts, "start_time": END.isoformat()})
 
     answers = await asyncio.gather(*(lengthen(mara, number, END + HALF_HOUR) for number in numbers))
 

@@ -1,4 +1,4 @@
-"""Lengthening: staff give a visit another end, by the rules of its time, and it keeps its price."""
+"""Lengthening: staff change the end of a visit; the rules of its time apply and its price stays."""
 
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -32,12 +32,12 @@ async def set_up(database: Database, table: Any, **facts: Any) -> None:
         await records.create(session, table, by=OWNER, now=NOW, **facts)
 
 
-# At both doors.
+# At the API and at the desk.
 
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("lasts", [LASTS + HALF_HOUR, LASTS - HALF_HOUR, DAY, timedelta(minutes=1)], ids=str)
-async def test_staff_give_a_visit_another_length_and_it_keeps_its_price(
+async def test_staff_change_the_length_and_the_price_stays(
     door: DoorClient, tom: Person, haircut: Service, lasts: timedelta
 ) -> None:
     await door.change(Service, haircut, setup_minutes=5, cleanup_minutes=10)
@@ -52,7 +52,7 @@ async def test_staff_give_a_visit_another_length_and_it_keeps_its_price(
 
 
 @AT_BOTH_DOORS
-async def test_a_later_move_keeps_the_new_length(door: DoorClient, tom: Person, haircut: Service) -> None:
+async def test_moving_keeps_the_new_length(door: DoorClient, tom: Person, haircut: Service) -> None:
     longer = await door.reschedule(await door.book(tom, haircut, TEN), end_time=END + HALF_HOUR)
 
     moved = await door.reschedule(longer, start_time=TEN + DAY)
@@ -61,7 +61,7 @@ async def test_a_later_move_keeps_the_new_length(door: DoorClient, tom: Person, 
 
 
 @AT_BOTH_DOORS
-async def test_another_start_and_another_end_come_together(door: DoorClient, tom: Person, shared: Service) -> None:
+async def test_start_and_end_change_together(door: DoorClient, tom: Person, shared: Service) -> None:
     booking = await door.book(tom, shared, TEN, resource_id=1)
 
     after = await door.reschedule(booking, start_time=TEN - HALF_HOUR, end_time=TEN + 2 * HALF_HOUR, resource_id=2)
@@ -71,7 +71,7 @@ async def test_another_start_and_another_end_come_together(door: DoorClient, tom
 
 
 @AT_BOTH_DOORS
-async def test_an_end_that_is_left_alone_changes_nothing(door: DoorClient, tom: Person, haircut: Service) -> None:
+async def test_an_unchanged_end_changes_nothing(door: DoorClient, tom: Person, haircut: Service) -> None:
     booking = await door.book(tom, haircut, TEN)
 
     assert await door.reschedule(booking, end_time=END) == booking
@@ -87,7 +87,7 @@ async def test_an_end_that_is_left_alone_changes_nothing(door: DoorClient, tom: 
         (TEN.replace(year=2031), no.LengthOutOfRange),
     ],
 )
-async def test_an_end_that_no_visit_has_is_refused(
+async def test_an_invalid_end_is_refused(
     door: DoorClient, tom: Person, haircut: Service, end: datetime, why: type[no.Refusal]
 ) -> None:
     booking = await door.book(tom, haircut, TEN)
@@ -97,7 +97,7 @@ async def test_an_end_that_no_visit_has_is_refused(
 
 
 @AT_BOTH_DOORS
-async def test_an_end_at_which_others_have_begun_is_refused(
+async def test_an_end_that_overlaps_another_booking_is_refused(
     door: DoorClient, tom: Person, eve: Person, haircut: Service
 ) -> None:
     booking = await door.book(tom, haircut, TEN)
@@ -110,9 +110,7 @@ async def test_an_end_at_which_others_have_begun_is_refused(
 
 
 @AT_BOTH_DOORS
-async def test_cleanup_keeps_its_length_behind_the_new_end(
-    door: DoorClient, tom: Person, eve: Person, haircut: Service
-) -> None:
+async def test_cleanup_time_follows_the_new_end(door: DoorClient, tom: Person, eve: Person, haircut: Service) -> None:
     await door.change(Service, haircut, cleanup_minutes=15)
     booking = await door.book(tom, haircut, TEN)
     await door.book(eve, haircut, TEN + 3 * HALF_HOUR)
@@ -122,7 +120,7 @@ async def test_cleanup_keeps_its_length_behind_the_new_end(
 
 
 @AT_BOTH_DOORS
-async def test_hours_and_closures_hold_to_the_new_end_unless_staff_say_why(
+async def test_hours_and_closures_apply_to_the_new_end_without_a_reason(
     door: DoorClient, tom: Person, haircut: Service
 ) -> None:
     booking = await door.book(tom, haircut, TEN)
@@ -141,7 +139,7 @@ async def test_hours_and_closures_hold_to_the_new_end_unless_staff_say_why(
 
 
 @AT_BOTH_DOORS
-async def test_the_rules_of_a_start_are_not_asked_of_one_that_stays(
+async def test_the_rules_of_a_start_do_not_apply_to_an_unchanged_start(
     door: DoorClient, tom: Person, haircut: Service
 ) -> None:
     booking = await door.book(tom, haircut, TEN + timedelta(minutes=1))
@@ -155,7 +153,7 @@ async def test_the_rules_of_a_start_are_not_asked_of_one_that_stays(
 
 
 @AT_BOTH_DOORS
-async def test_a_visit_goes_to_a_free_place_where_its_own_is_not_free_so_long(
+async def test_a_longer_visit_takes_another_free_seat(
     door: DoorClient, tom: Person, eve: Person, haircut: Service
 ) -> None:
     booking = await door.book(tom, haircut, TEN)
@@ -170,9 +168,7 @@ async def test_a_visit_goes_to_a_free_place_where_its_own_is_not_free_so_long(
 
 
 @AT_BOTH_DOORS
-async def test_what_somebody_changed_meanwhile_is_not_lengthened(
-    door: DoorClient, tom: Person, haircut: Service
-) -> None:
+async def test_a_booking_changed_meanwhile_is_not_lengthened(door: DoorClient, tom: Person, haircut: Service) -> None:
     seen = await door.book(tom, haircut, TEN)
     await door.set_status(seen, Status.CONFIRMED)
 
@@ -181,7 +177,7 @@ async def test_what_somebody_changed_meanwhile_is_not_lengthened(
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.COMPLETED, Status.NO_SHOW])
-async def test_staff_put_right_how_long_a_visit_was(
+async def test_staff_correct_the_length_of_a_past_visit(
     door: DoorClient, tom: Person, haircut: Service, status: Status
 ) -> None:
     booking = await door.set_status(await door.book(tom, haircut, TEN), status)
@@ -192,7 +188,7 @@ async def test_staff_put_right_how_long_a_visit_was(
 
 
 @AT_BOTH_DOORS
-async def test_a_visit_that_runs_is_lengthened(door: DoorClient, tom: Person, haircut: Service) -> None:
+async def test_a_visit_in_progress_is_lengthened(door: DoorClient, tom: Person, haircut: Service) -> None:
     async with door.desk.database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"user_id": tom.id, "service_id": haircut.id, "start_time": NOW - HALF_HOUR}
         booking = await records.create(session, Booking, by=OWNER, now=NOW, **facts)
@@ -203,10 +199,8 @@ async def test_a_visit_that_runs_is_lengthened(door: DoorClient, tom: Person, ha
 
 
 @AT_BOTH_DOORS
-async def test_a_visit_is_lengthened_across_a_change_of_the_clocks(
-    door: DoorClient, tom: Person, haircut: Service
-) -> None:
-    """In Berlin 27 October 2030 has 25 hours, and so a visit from noon to noon lasts longer than a day."""
+async def test_a_visit_is_lengthened_across_a_clock_change(door: DoorClient, tom: Person, haircut: Service) -> None:
+    """In Berlin 27 October 2030 has 25 hours, so a visit from noon to noon lasts longer than a day."""
     before = datetime(2030, 10, 26, 22, 30, tzinfo=UTC)  # half past midnight there
     booking = await door.book(tom, haircut, before)
 
@@ -219,23 +213,23 @@ async def test_a_visit_is_lengthened_across_a_change_of_the_clocks(
     )
 
 
-# At the API alone: customers do not enter the staff door, and a form cannot say that an end stays.
+# At the API only: customers, and an end that is left out, which a form cannot send.
 
 
-async def ask(person: Person, number: int, **wanted: datetime) -> httpx2.Response:
-    sent = {name: moment.isoformat() for name, moment in wanted.items()}
+async def ask(person: Person, number: int, **times: datetime) -> httpx2.Response:
+    sent = {name: moment.isoformat() for name, moment in times.items()}
     return await person.request("PATCH", f"/bookings/{number}", json=sent)
 
 
 @pytest.fixture
 async def number(tom: Person, haircut: Service) -> int:
-    """Tom's haircut at ten."""
-    wanted = {"service_id": haircut.id, "start_time": TEN.isoformat()}
-    return int((await tom.request("POST", "/bookings", json=wanted)).json()["id"])
+    """Create Tom's haircut at ten and return its id."""
+    body = {"service_id": haircut.id, "start_time": TEN.isoformat()}
+    return int((await tom.request("POST", "/bookings", json=body)).json()["id"])
 
 
 @pytest.mark.parametrize("end", [END + HALF_HOUR, END - HALF_HOUR, TEN, TEN + 9 * DAY])
-async def test_a_customer_gives_no_visit_another_length(tom: Person, number: int, end: datetime) -> None:
+async def test_a_customer_may_not_change_the_length(tom: Person, number: int, end: datetime) -> None:
     answer = await ask(tom, number, end_time=end)
 
     assert status_and_code(answer) == (403, "only-staff-lengthen")
@@ -247,28 +241,26 @@ async def test_a_customer_gives_no_visit_another_length(tom: Person, number: int
     assert (await tom.request("GET", f"/bookings/{number}")).json()["version"] == 1
 
 
-async def test_a_customer_may_say_the_end_that_a_moved_visit_has_anyway(tom: Person, number: int) -> None:
+async def test_a_customer_may_send_the_end_that_a_move_implies(tom: Person, number: int) -> None:
     answer = await ask(tom, number, start_time=TEN + HALF_HOUR, end_time=END + HALF_HOUR)
 
     assert (answer.status_code, answer.json()["end_time"]) == (200, "2030-01-08T11:15:00Z")
 
 
-async def test_nobody_lengthens_what_is_somebody_elses(eve: Person, number: int) -> None:
+async def test_another_customers_booking_is_not_lengthened(eve: Person, number: int) -> None:
     assert status_and_code(await ask(eve, number, end_time=END + HALF_HOUR)) == (403, "not-your-booking")
 
 
-async def test_an_end_that_is_sent_with_another_start_is_kept_though_it_is_the_old_one(
-    mara: Person, number: int
-) -> None:
+async def test_an_end_sent_with_a_new_start_is_used_even_if_unchanged(mara: Person, number: int) -> None:
     answer = await ask(mara, number, start_time=TEN + HALF_HOUR, end_time=END)
 
     assert (answer.json()["start_time"], answer.json()["end_time"]) == ("2030-01-08T10:30:00Z", "2030-01-08T10:45:00Z")
 
 
-async def test_the_version_that_is_answered_is_the_one_to_go_on_from(
+async def test_the_returned_version_is_the_current_one(
     mara: Person, tom: Person, number: int, database: Database
 ) -> None:
-    """A visit that had to sit down elsewhere was changed twice."""
+    """A visit that had to take another seat was changed twice."""
     await database.fetch(text("UPDATE resources SET capacity = 2"))
     behind = {"service_id": 1, "start_time": END.isoformat()}
     await tom.request("POST", "/bookings", json=behind)
@@ -280,9 +272,7 @@ async def test_the_version_that_is_answered_is_the_one_to_go_on_from(
     assert (answer.json()["version"], answer.headers["ETag"]) == (3, '"3"')
 
 
-async def test_a_lengthening_that_is_refused_offers_slots_as_long_as_it_would_be(
-    mara: Person, eve: Person, number: int
-) -> None:
+async def test_a_refused_lengthening_offers_slots_of_the_new_length(mara: Person, eve: Person, number: int) -> None:
     later = {"service_id": 1, "start_time": (TEN + 2 * HALF_HOUR).isoformat()}
     await eve.request("POST", "/bookings", json=later)
 
@@ -296,7 +286,7 @@ async def test_a_lengthening_that_is_refused_offers_slots_as_long_as_it_would_be
 # At the desk.
 
 
-async def test_the_form_says_when_it_would_be_free_so_long(desk: AdminDesk, eve: Person, number: int) -> None:
+async def test_the_form_suggests_slots_of_the_new_length(desk: AdminDesk, eve: Person, number: int) -> None:
     later = {"service_id": 1, "start_time": (TEN + 2 * HALF_HOUR).isoformat()}
     await eve.request("POST", "/bookings", json=later)
     form = {"resource": "1", "start_time": "2030-01-08T11:00", "end_time": "2030-01-08T12:30", "version": "1"}
@@ -307,9 +297,7 @@ async def test_the_form_says_when_it_would_be_free_so_long(desk: AdminDesk, eve:
     assert "Next free: Tue 08 Jan, 13:00; " in get_page_text(answer.text)
 
 
-async def test_history_tells_the_new_end_and_of_a_move_its_start_alone(
-    desk: AdminDesk, mara: Person, number: int
-) -> None:
+async def test_history_shows_a_new_end_and_of_a_move_only_the_start(desk: AdminDesk, mara: Person, number: int) -> None:
     await ask(mara, number, end_time=END + HALF_HOUR)
     page = get_page_text((await desk.mara.get("/admin/booking/details/1")).text)
     assert "End: Tue 08 Jan 2030, 11:45 → Tue 08 Jan 2030, 12:15" in page
@@ -321,11 +309,11 @@ async def test_history_tells_the_new_end_and_of_a_move_its_start_alone(
     assert page.count(" → Wed 09 Jan") == 1
 
 
-# Whoever calls the rule.
+# The rule itself.
 
 
-async def test_an_act_that_judges_is_asked_and_no_door(database: Database, tom: Person, haircut: Service) -> None:
-    """A rule holds whoever calls it: no console of ours, and no job, lengthens past it."""
+async def test_the_rule_applies_below_api_and_desk(database: Database, tom: Person, haircut: Service) -> None:
+    """The rule applies to every caller, also a console or a job."""
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"user_id": tom.id, "service_id": 1, "start_time": TEN}
         booking = await records.create(session, Booking, by=OWNER, now=NOW, **facts)

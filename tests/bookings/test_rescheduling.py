@@ -23,15 +23,15 @@ HALF = timedelta(minutes=30)
 async def booked(person: Person, service: Service) -> dict[str, Any]:
     answer = await person.request("POST", "/bookings", json={"service_id": service.id, "start_time": TEN.isoformat()})
     assert answer.status_code == 201, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    booking: dict[str, Any] = answer.json()
+    return booking
 
 
-# Whoever reschedules, and wherever.
+# At the API and at the desk.
 
 
 @AT_BOTH_DOORS
-async def test_a_booking_moves_as_it_is(door: DoorClient, tom: Person, haircut: Service) -> None:
+async def test_a_moved_booking_keeps_everything_else(door: DoorClient, tom: Person, haircut: Service) -> None:
     booking = await door.book(tom, haircut, TEN)
 
     moved = await door.reschedule(booking, start_time=ELEVEN)
@@ -53,7 +53,7 @@ async def test_a_moved_booking_keeps_its_length_and_price(door: DoorClient, tom:
 
 
 @AT_BOTH_DOORS
-async def test_moving_over_its_own_time_is_no_conflict(door: DoorClient, tom: Person, haircut: Service) -> None:
+async def test_moving_over_its_own_time_is_accepted(door: DoorClient, tom: Person, haircut: Service) -> None:
     booking = await door.book(tom, haircut, TEN)
 
     moved = await door.reschedule(booking, start_time=TEN + HALF)
@@ -101,12 +101,12 @@ async def test_another_resource_must_serve_the_service(
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("start", [TEN + timedelta(seconds=30), datetime(2030, 10, 27, 1, 30, tzinfo=UTC)])
-async def test_a_time_that_is_left_alone_stays_to_the_second(
+async def test_an_unchanged_time_stays_to_the_second(
     door: DoorClient, tom: Person, shared: Service, start: datetime
 ) -> None:
-    """A form shows minutes, and of the hour that comes twice in Berlin's autumn it does not show which one it is."""
-    wanted = {"service_id": shared.id, "start_time": start.isoformat(), "resource_id": 1}
-    booked = (await tom.request("POST", "/bookings", json=wanted)).json()
+    """A form shows minutes, and not which of the two equal hours of Berlin's autumn it means."""
+    body = {"service_id": shared.id, "start_time": start.isoformat(), "resource_id": 1}
+    booked = (await tom.request("POST", "/bookings", json=body)).json()
 
     moved = await door.reschedule(booked, resource_id=2)
 
@@ -114,7 +114,7 @@ async def test_a_time_that_is_left_alone_stays_to_the_second(
 
 
 @AT_BOTH_DOORS
-async def test_moving_to_a_resource_that_is_taken_is_refused(
+async def test_moving_to_a_taken_resource_is_refused(
     door: DoorClient, tom: Person, eve: Person, shared: Service
 ) -> None:
     await door.book(tom, shared, TEN)
@@ -133,15 +133,13 @@ async def test_what_somebody_changed_meanwhile_is_not_moved(door: DoorClient, to
 
 
 @AT_BOTH_DOORS
-async def test_a_booking_that_is_not_there_is_not_moved(door: DoorClient) -> None:
+async def test_moving_an_unknown_booking_is_refused(door: DoorClient) -> None:
     assert await door.reschedule({"id": 99, "version": 1}, start_time=ELEVEN) == RefusalOutcome(no.Missing)
 
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.COMPLETED, Status.NO_SHOW])
-async def test_staff_put_right_a_visit_that_is_over(
-    door: DoorClient, tom: Person, haircut: Service, status: Status
-) -> None:
+async def test_staff_correct_a_past_visit(door: DoorClient, tom: Person, haircut: Service, status: Status) -> None:
     booking = await door.set_status(await door.book(tom, haircut, TEN), status)
     long_ago = NOW - timedelta(days=1)
 
@@ -150,35 +148,35 @@ async def test_staff_put_right_a_visit_that_is_over(
     assert (moved["start_time"], moved["status"], moved["version"]) == (long_ago, status, 3)
 
 
-# At the API alone: what customers may not, who do not enter the staff door.
+# At the API only: what customers may not do.
 
 
-async def test_an_owner_moves_their_own(tom: Person, haircut: Service) -> None:
-    found = await booked(tom, haircut)
+async def test_an_owner_moves_their_own_booking(tom: Person, haircut: Service) -> None:
+    booking = await booked(tom, haircut)
 
-    answer = await tom.request("PATCH", f"/bookings/{found['id']}", json={"start_time": ELEVEN.isoformat()})
+    answer = await tom.request("PATCH", f"/bookings/{booking['id']}", json={"start_time": ELEVEN.isoformat()})
 
     moved = {"start_time": "2030-01-08T11:00:00Z", "end_time": "2030-01-08T11:45:00Z", "version": 2}
-    assert (answer.status_code, answer.json()) == (200, found | moved)
+    assert (answer.status_code, answer.json()) == (200, booking | moved)
 
 
 async def test_moving_into_the_past_is_refused(tom: Person, haircut: Service) -> None:
-    found = await booked(tom, haircut)
+    booking = await booked(tom, haircut)
 
-    answer = await tom.request("PATCH", f"/bookings/{found['id']}", json={"start_time": "2030-01-06T10:00:00Z"})
+    answer = await tom.request("PATCH", f"/bookings/{booking['id']}", json={"start_time": "2030-01-06T10:00:00Z"})
 
     assert status_and_code(answer) == (400, "in-the-past")
 
 
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.COMPLETED, Status.NO_SHOW])
-async def test_a_visit_that_is_over_is_not_its_owners_to_move(
+async def test_a_customer_may_not_move_a_past_visit(
     tom: Person, haircut: Service, database: Database, status: Status
 ) -> None:
-    found = await booked(tom, haircut)
+    booking = await booked(tom, haircut)
     async with database.transaction(by=OWNER) as session:
-        booking = await records.lock(session, Booking, found["id"])
-        await records.change(session, booking, by=OWNER, now=NOW, status=status)
+        row = await records.lock(session, Booking, booking["id"])
+        await records.change(session, row, by=OWNER, now=NOW, status=status)
 
-    answer = await tom.request("PATCH", f"/bookings/{found['id']}", json={"start_time": ELEVEN.isoformat()})
+    answer = await tom.request("PATCH", f"/bookings/{booking['id']}", json={"start_time": ELEVEN.isoformat()})
 
     assert status_and_code(answer) == (400, "no-longer-open")

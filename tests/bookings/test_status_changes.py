@@ -1,4 +1,4 @@
-"""Leading a booking through its life: confirm, cancel, complete, no-show, reopen."""
+"""Status changes of a booking: confirm, cancel, complete, no-show, reopen."""
 
 from itertools import permutations
 from typing import Any
@@ -15,24 +15,24 @@ from tests.support.refusal_assertions import RefusalOutcome
 from tests.support.request_helpers import status_and_code
 
 TEN = TOMORROW_AT_TEN
-WANTED = {"service_id": 1, "start_time": TEN.isoformat()}
+BOOKING = {"service_id": 1, "start_time": TEN.isoformat()}
 
 
-# Whoever leads, and wherever.
+# At the API and at the desk.
 
 
 async def led_to(door: DoorClient, tom: Person, haircut: Service, status: Status) -> Any:
-    """Book, and lead the booking to a status if it does not begin with that."""
+    """Book, and set the status if the booking does not begin with it."""
     booking = await door.book(tom, haircut, TEN)
     return booking if status == Status.PENDING else await door.set_status(booking, status)
 
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize(("first", "then"), list(permutations(Status, 2)))
-async def test_staff_lead_a_booking_from_anywhere_to_anywhere_else(
+async def test_staff_change_any_status_to_any_other(
     door: DoorClient, tom: Person, haircut: Service, first: Status, then: Status
 ) -> None:
-    """Each step counts once."""
+    """Each step adds one version."""
     there = await led_to(door, tom, haircut, first)
     led = await door.set_status(there, then)
 
@@ -43,10 +43,10 @@ async def test_staff_lead_a_booking_from_anywhere_to_anywhere_else(
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("status", Status)
-async def test_a_booking_that_is_led_to_where_it_is_stays_as_it_is(
+async def test_setting_the_current_status_changes_nothing(
     door: DoorClient, tom: Person, haircut: Service, status: Status
 ) -> None:
-    """The doors differ: a patch may be sent twice and is answered with the row, a pressed button says why not."""
+    """The API answers a repeated patch with the row; the desk explains that nothing changed."""
     there = await led_to(door, tom, haircut, status)
 
     again = await door.set_status(there, status)
@@ -57,7 +57,7 @@ async def test_a_booking_that_is_led_to_where_it_is_stays_as_it_is(
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("back", [Status.PENDING, Status.CONFIRMED])
-async def test_a_cancelled_booking_comes_back_if_its_slot_is_free(
+async def test_a_cancelled_booking_reopens_if_its_slot_is_free(
     door: DoorClient, tom: Person, eve: Person, haircut: Service, back: Status
 ) -> None:
     first = await door.book(tom, haircut, TEN)
@@ -74,33 +74,33 @@ async def test_a_cancelled_booking_comes_back_if_its_slot_is_free(
 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("status", Status)
-async def test_a_booking_that_is_not_there_is_not_led(door: DoorClient, status: Status) -> None:
+async def test_setting_the_status_of_an_unknown_booking_is_refused(door: DoorClient, status: Status) -> None:
     assert await door.set_status({"id": 99}, status) == RefusalOutcome(no.Missing)
 
 
 @AT_BOTH_DOORS
 async def test_a_new_booking_waits_for_confirmation(door: DoorClient, tom: Person, haircut: Service) -> None:
-    """No door lets a status be chosen for it."""
+    """Neither API nor desk lets a status be chosen for it."""
     booking = await door.book(tom, haircut, TEN)
 
     assert booking["status"] == Status.PENDING
     assert await door.fetch_row(Booking, booking["id"]) == booking
 
 
-# At the API alone: what customers may, who do not enter the staff door.
+# At the API only: what customers may do.
 
 
-async def test_an_owner_cancels(tom: Person, haircut: Service) -> None:
-    found = (await tom.request("POST", "/bookings", json=WANTED)).json()
+async def test_an_owner_cancels_their_booking(tom: Person, haircut: Service) -> None:
+    booking = (await tom.request("POST", "/bookings", json=BOOKING)).json()
 
     answer = await tom.request("PATCH", "/bookings/1", json={"status": "cancelled"})
 
-    assert (answer.status_code, answer.json()) == (200, found | {"status": "cancelled", "version": 2})
+    assert (answer.status_code, answer.json()) == (200, booking | {"status": "cancelled", "version": 2})
 
 
 @pytest.mark.parametrize("status", ["confirmed", "completed", "no_show"])
-async def test_any_other_status_is_for_staff(tom: Person, mara: Person, haircut: Service, status: str) -> None:
-    await tom.request("POST", "/bookings", json=WANTED)
+async def test_only_staff_set_any_other_status(tom: Person, mara: Person, haircut: Service, status: str) -> None:
+    await tom.request("POST", "/bookings", json=BOOKING)
 
     by_owner = await tom.request("PATCH", "/bookings/1", json={"status": status})
     by_staff = await mara.request("PATCH", "/bookings/1", json={"status": status})
@@ -110,10 +110,8 @@ async def test_any_other_status_is_for_staff(tom: Person, mara: Person, haircut:
 
 
 @pytest.mark.parametrize("status", ["completed", "no_show"])
-async def test_a_visit_that_is_over_is_not_its_owners_to_cancel(
-    tom: Person, mara: Person, haircut: Service, status: str
-) -> None:
-    await tom.request("POST", "/bookings", json=WANTED)
+async def test_a_customer_may_not_cancel_a_past_visit(tom: Person, mara: Person, haircut: Service, status: str) -> None:
+    await tom.request("POST", "/bookings", json=BOOKING)
     await mara.request("PATCH", "/bookings/1", json={"status": status})
 
     answer = await tom.request("PATCH", "/bookings/1", json={"status": "cancelled"})
@@ -121,14 +119,14 @@ async def test_a_visit_that_is_over_is_not_its_owners_to_cancel(
     assert status_and_code(answer) == (400, "no-longer-open")
 
 
-async def test_nobody_cancels_for_somebody_else(tom: Person, eve: Person, haircut: Service) -> None:
-    """Not even what is cancelled already."""
-    await tom.request("POST", "/bookings", json=WANTED)
+async def test_a_customer_may_not_cancel_another_customers_booking(tom: Person, eve: Person, haircut: Service) -> None:
+    """Not even a booking that is cancelled already."""
+    await tom.request("POST", "/bookings", json=BOOKING)
 
-    async def tried() -> httpx2.Response:
+    async def cancel() -> httpx2.Response:
         return await eve.request("PATCH", "/bookings/1", json={"status": "cancelled"})
 
-    first = await tried()
+    first = await cancel()
     await tom.request("PATCH", "/bookings/1", json={"status": "cancelled"})
 
-    assert [status_and_code(first), status_and_code(await tried())] == [(403, "not-your-booking")] * 2
+    assert [status_and_code(first), status_and_code(await cancel())] == [(403, "not-your-booking")] * 2

@@ -152,7 +152,7 @@ async def test_a_service_somebody_booked_stays(door: DoorClient, tom: Person, ha
 
 
 @AT_BOTH_DOORS
-async def test_a_service_that_is_not_there_is_refused(door: DoorClient) -> None:
+async def test_an_unknown_service_is_refused(door: DoorClient) -> None:
     nothing = {"id": 99, "version": 1}
 
     assert await door.change(Service, nothing, price=1) == RefusalOutcome(no.Missing)
