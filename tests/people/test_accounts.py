@@ -1,4 +1,4 @@
-"""Signing in and out, and rights that end at once. What may change of an account is in ``test_people.py``."""
+"""Signing in and out, and rights that end at once. Changes of an account are in ``test_people.py``."""
 
 import asyncio
 import subprocess
@@ -19,7 +19,7 @@ from tests.support.server import ROOT
 
 
 async def changed(database: Database, person: Person, **facts: Any) -> None:
-    """Let the admin change somebody."""
+    """Change an account as the admin."""
     async with database.transaction(by=OWNER) as session:
         user = await records.lock(session, User, person.id)
         await records.change(session, user, by=OWNER, now=NOW, **facts)
@@ -36,7 +36,7 @@ async def me(client: httpx2.AsyncClient, token: str) -> httpx2.Response:
     return await client.get("/me", headers={"Authorization": f"Bearer {token}"})
 
 
-async def test_a_customer_signs_in_whatever_the_case_of_their_email(tom: Person, visitor: httpx2.AsyncClient) -> None:
+async def test_the_case_of_an_email_is_ignored_at_sign_in(tom: Person, visitor: httpx2.AsyncClient) -> None:
     tokens = await signed_in(visitor, "TOM@example.com")
 
     answer = await me(visitor, tokens["access_token"])
@@ -49,7 +49,7 @@ async def test_a_customer_signs_in_whatever_the_case_of_their_email(tom: Person,
     ("email", "password"),
     [("tom@example.com", "wrong horse"), ("nobody@example.com", PASSWORD), ("tom@example.com", "x" * 100), ("", "")],
 )
-async def test_a_wrong_email_and_a_wrong_password_look_alike(
+async def test_wrong_email_and_wrong_password_are_answered_alike(
     tom: Person, visitor: httpx2.AsyncClient, email: str, password: str
 ) -> None:
     answer = await visitor.post("/auth/login", json={"email": email, "password": password})
@@ -58,7 +58,7 @@ async def test_a_wrong_email_and_a_wrong_password_look_alike(
     assert answer.json()["detail"] == "The e-mail or the password is wrong."
 
 
-async def test_somebody_inactive_cannot_sign_in(tom: Person, visitor: httpx2.AsyncClient, database: Database) -> None:
+async def test_an_inactive_user_cannot_sign_in(tom: Person, visitor: httpx2.AsyncClient, database: Database) -> None:
     await changed(database, tom, is_active=False)
 
     answer = await visitor.post("/auth/login", json={"email": "tom@example.com", "password": PASSWORD})
@@ -66,7 +66,9 @@ async def test_somebody_inactive_cannot_sign_in(tom: Person, visitor: httpx2.Asy
     assert status_and_code(answer) == (401, "wrong-password")
 
 
-async def test_an_access_token_lives_for_half_an_hour(tom: Person, visitor: httpx2.AsyncClient, clock: Clock) -> None:
+async def test_an_access_token_expires_after_half_an_hour(
+    tom: Person, visitor: httpx2.AsyncClient, clock: Clock
+) -> None:
     token = (await signed_in(visitor))["access_token"]
 
     clock.advance(minutes=29, seconds=59)
@@ -77,7 +79,7 @@ async def test_an_access_token_lives_for_half_an_hour(tom: Person, visitor: http
     assert (before.status_code, status_and_code(after)) == (200, (401, "sign-in-ended"))
 
 
-async def test_a_refresh_token_gives_the_next_pair(tom: Person, visitor: httpx2.AsyncClient, clock: Clock) -> None:
+async def test_a_refresh_token_returns_the_next_pair(tom: Person, visitor: httpx2.AsyncClient, clock: Clock) -> None:
     first = await signed_in(visitor)
     clock.advance(days=6, hours=23)
 
@@ -88,7 +90,7 @@ async def test_a_refresh_token_gives_the_next_pair(tom: Person, visitor: httpx2.
     assert (await me(visitor, answer.json()["access_token"])).status_code == 200
 
 
-async def test_a_refresh_token_lives_for_a_week(tom: Person, visitor: httpx2.AsyncClient, clock: Clock) -> None:
+async def test_a_refresh_token_expires_after_a_week(tom: Person, visitor: httpx2.AsyncClient, clock: Clock) -> None:
     first = await signed_in(visitor)
     clock.advance(days=7)
 
@@ -97,7 +99,7 @@ async def test_a_refresh_token_lives_for_a_week(tom: Person, visitor: httpx2.Asy
     assert status_and_code(answer) == (401, "sign-in-ended")
 
 
-async def test_a_spent_refresh_token_ends_its_whole_family(tom: Person, visitor: httpx2.AsyncClient) -> None:
+async def test_a_reused_refresh_token_revokes_its_family(tom: Person, visitor: httpx2.AsyncClient) -> None:
     first = await signed_in(visitor)
     other = await signed_in(visitor)
     second = (await visitor.post("/auth/refresh", json={"refresh_token": first["refresh_token"]})).json()
@@ -110,7 +112,7 @@ async def test_a_spent_refresh_token_ends_its_whole_family(tom: Person, visitor:
     assert elsewhere.status_code == 200
 
 
-async def test_a_refresh_token_sent_twice_at_once_is_spent_once(tom: Person, visitor: httpx2.AsyncClient) -> None:
+async def test_a_refresh_token_sent_twice_at_once_is_used_once(tom: Person, visitor: httpx2.AsyncClient) -> None:
     token = (await signed_in(visitor))["refresh_token"]
 
     answers = await asyncio.gather(*(visitor.post("/auth/refresh", json={"refresh_token": token}) for _ in range(8)))
@@ -118,7 +120,7 @@ async def test_a_refresh_token_sent_twice_at_once_is_spent_once(tom: Person, vis
     assert sorted(answer.status_code for answer in answers) == [200] + [401] * 7
 
 
-async def test_signing_out_ends_the_sign_in(tom: Person, visitor: httpx2.AsyncClient) -> None:
+async def test_signing_out_revokes_the_tokens(tom: Person, visitor: httpx2.AsyncClient) -> None:
     token = (await signed_in(visitor))["refresh_token"]
 
     out = await visitor.post("/auth/logout", json={"refresh_token": token})
@@ -130,7 +132,7 @@ async def test_signing_out_ends_the_sign_in(tom: Person, visitor: httpx2.AsyncCl
     assert status_and_code(after) == (401, "sign-in-ended")
 
 
-async def test_somebody_made_inactive_is_out_at_once(
+async def test_a_deactivated_user_is_signed_out_at_once(
     tom: Person, visitor: httpx2.AsyncClient, database: Database
 ) -> None:
     tokens = await signed_in(visitor)
@@ -144,7 +146,7 @@ async def test_somebody_made_inactive_is_out_at_once(
     assert [status_and_code(answer) for answer in answers] == [(401, "sign-in-ended")] * 2
 
 
-async def test_somebody_demoted_loses_their_rights_at_once(mara: Person, database: Database) -> None:
+async def test_a_demoted_user_loses_their_rights_at_once(mara: Person, database: Database) -> None:
     before = await mara.request("GET", "/bookings")
     await changed(database, mara, role=Role.USER)
 
@@ -154,7 +156,7 @@ async def test_somebody_demoted_loses_their_rights_at_once(mara: Person, databas
     assert status_and_code(after) == (403, "forbidden")
 
 
-async def test_a_person_nothing_refers_to_can_be_removed(tom: Person, ada: Person, database: Database) -> None:
+async def test_an_unreferenced_user_can_be_deleted(tom: Person, ada: Person, database: Database) -> None:
     by = Actor("admin", ada.id, Role.ADMIN)
     async with database.transaction(by=by) as session:
         await records.remove(session, await records.lock(session, User, tom.id), by=by, now=NOW)
@@ -162,12 +164,12 @@ async def test_a_person_nothing_refers_to_can_be_removed(tom: Person, ada: Perso
     assert status_and_code(await tom.request("GET", "/me")) == (401, "sign-in-ended")
 
 
-async def test_guessing_a_password_takes_time(tom: Person, eve: Person, visitor: httpx2.AsyncClient) -> None:
-    async def tries(email: str, password: str) -> httpx2.Response:
+async def test_password_guesses_are_rate_limited(tom: Person, eve: Person, visitor: httpx2.AsyncClient) -> None:
+    async def sign_in(email: str, password: str) -> httpx2.Response:
         return await visitor.post("/auth/login", json={"email": email, "password": password})
 
-    guesses = [await tries("TOM@example.com", f"guess {number}") for number in range(10)]
-    right, other = await tries("tom@example.com", PASSWORD), await tries("eve@example.com", PASSWORD)
+    guesses = [await sign_in("TOM@example.com", f"guess {number}") for number in range(10)]
+    right, other = await sign_in("tom@example.com", PASSWORD), await sign_in("eve@example.com", PASSWORD)
 
     assert [guess.status_code for guess in guesses] == [401] * 10
     assert status_and_code(right) == (429, "too-many-guesses")
@@ -176,20 +178,20 @@ async def test_guessing_a_password_takes_time(tom: Person, eve: Person, visitor:
     assert other.status_code == 200
 
 
-async def test_a_right_password_starts_the_count_anew(tom: Person, visitor: httpx2.AsyncClient) -> None:
-    async def tries(password: str) -> int:
+async def test_a_correct_password_resets_the_count(tom: Person, visitor: httpx2.AsyncClient) -> None:
+    async def sign_in(password: str) -> int:
         sent = {"email": "tom@example.com", "password": password}
         return (await visitor.post("/auth/login", json=sent)).status_code
 
-    first = [await tries("wrong guess") for _ in range(9)] + [await tries(PASSWORD)]
-    second = [await tries("wrong guess") for _ in range(9)] + [await tries(PASSWORD)]
+    first = [await sign_in("wrong guess") for _ in range(9)] + [await sign_in(PASSWORD)]
+    second = [await sign_in("wrong guess") for _ in range(9)] + [await sign_in(PASSWORD)]
 
     assert first == second == [401] * 9 + [200]
 
 
 @pytest.mark.process
 def test_passwords_are_hashed_at_cost_12() -> None:
-    """In a process of its own, since these tests hash more cheaply."""
+    """Runs in a process of its own, because these tests use a cheaper cost."""
     program = "from bookit.people import passwords; print(passwords.CRYPT_CONTEXT.hash('8 chars!'))"
 
     hashed = subprocess.run(

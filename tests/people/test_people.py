@@ -1,4 +1,4 @@
-"""People: joining, and what may be changed of an account, and by whom. Signing in is in ``test_accounts.py``."""
+"""Accounts: registration, and who may change what. Signing in is in ``test_accounts.py``."""
 
 import os
 import sys
@@ -35,11 +35,11 @@ async def signs_in(client: httpx2.AsyncClient, email: str, password: str) -> int
     return (await client.post("/auth/login", json={"email": email, "password": password})).status_code
 
 
-# Whoever it is, and wherever.
+# At the API and at the desk.
 
 
 @AT_BOTH_DOORS
-async def test_somebody_joins_as_a_customer(door: DoorClient, visitor: httpx2.AsyncClient) -> None:
+async def test_a_new_account_is_a_customer(door: DoorClient, visitor: httpx2.AsyncClient) -> None:
     nia = await door.register(**NIA)
 
     assert nia == {
@@ -55,21 +55,21 @@ async def test_somebody_joins_as_a_customer(door: DoorClient, visitor: httpx2.As
 
 
 @AT_BOTH_DOORS
-async def test_an_email_joins_once_whatever_its_case(door: DoorClient) -> None:
+async def test_an_email_is_unique_regardless_of_case(door: DoorClient) -> None:
     await door.register(**NIA)
 
     assert await door.register(**NIA | {"email": "NIA@Example.com"}) == RefusalOutcome(no.EmailTaken)
 
 
 @AT_BOTH_DOORS
-@pytest.mark.parametrize(("field", "value"), WRONG, ids=lambda given: f"{given:.9}")
-async def test_who_joins_has_a_name_an_email_and_a_password(door: DoorClient, field: str, value: str) -> None:
+@pytest.mark.parametrize(("field", "value"), WRONG, ids=lambda text: f"{text:.9}")
+async def test_registration_requires_name_email_and_password(door: DoorClient, field: str, value: str) -> None:
     assert await door.register(**NIA | {field: value}) == RefusalOutcome(no.Misshapen, field)
 
 
 @AT_BOTH_DOORS
-@pytest.mark.parametrize(("field", "value"), WRONG, ids=lambda given: f"{given:.9}")
-async def test_who_has_joined_keeps_a_name_an_email_and_a_password(
+@pytest.mark.parametrize(("field", "value"), WRONG, ids=lambda text: f"{text:.9}")
+async def test_an_account_cannot_lose_name_email_or_password(
     door: DoorClient, tom: Person, field: str, value: str
 ) -> None:
     assert await door.change_user(tom, **{field: value}) == RefusalOutcome(no.Misshapen, field)
@@ -87,7 +87,7 @@ async def test_a_password_has_8_characters_and_at_most_72_bytes(
 
 
 @AT_BOTH_DOORS
-async def test_a_profile_changes_and_the_rest_stays(door: DoorClient, tom: Person) -> None:
+async def test_a_profile_change_leaves_other_fields_unchanged(door: DoorClient, tom: Person) -> None:
     before = await door.fetch_row(User, tom.id)
     assert before
 
@@ -97,19 +97,19 @@ async def test_a_profile_changes_and_the_rest_stays(door: DoorClient, tom: Perso
 
 
 @AT_BOTH_DOORS
-async def test_a_change_to_the_same_changes_nothing(door: DoorClient, tom: Person) -> None:
+async def test_a_change_to_the_same_values_changes_nothing(door: DoorClient, tom: Person) -> None:
     before = await door.fetch_row(User, tom.id)
 
     assert await door.change_user(tom, name="Tom") == before
 
 
 @AT_BOTH_DOORS
-async def test_somebody_elses_email_is_taken(door: DoorClient, tom: Person, eve: Person) -> None:
+async def test_another_users_email_is_refused(door: DoorClient, tom: Person, eve: Person) -> None:
     assert await door.change_user(tom, email="EVE@example.com") == RefusalOutcome(no.EmailTaken)
 
 
 @AT_BOTH_DOORS
-async def test_a_new_password_ends_every_sign_in(door: DoorClient, tom: Person, visitor: httpx2.AsyncClient) -> None:
+async def test_a_new_password_revokes_all_tokens(door: DoorClient, tom: Person, visitor: httpx2.AsyncClient) -> None:
     sign_in = (await visitor.post("/auth/login", json={"email": "tom@example.com", "password": PASSWORD})).json()
 
     await door.change_user(tom, password="a new secret")
@@ -123,17 +123,17 @@ async def test_a_new_password_ends_every_sign_in(door: DoorClient, tom: Person, 
     assert await signs_in(visitor, "tom@example.com", "a new secret") == 200
 
 
-# At the API alone: everybody's own account; staff do not sign in there to change others'.
+# At the API only: a user's own account.
 
 
-async def test_nobody_gives_themselves_a_role(tom: Person, visitor: httpx2.AsyncClient) -> None:
+async def test_a_user_cannot_change_their_own_role(tom: Person, visitor: httpx2.AsyncClient) -> None:
     joined = await visitor.post("/auth/register", json=NIA | {"role": "admin"})
     changed = await tom.request("PATCH", "/me", json={"role": "admin"})
 
     assert [status_and_code(joined), status_and_code(changed)] == [(422, "wrong-shape")] * 2
 
 
-async def test_ones_own_new_password_needs_the_current_one(tom: Person) -> None:
+async def test_a_password_change_needs_the_current_password(tom: Person) -> None:
     without = await tom.request("PATCH", "/me", json={"password": "a new secret"})
     wrong = await tom.request("PATCH", "/me", json={"password": "a new secret", "current_password": "guess"})
 
@@ -141,7 +141,7 @@ async def test_ones_own_new_password_needs_the_current_one(tom: Person) -> None:
     assert status_and_code(wrong) == (400, "wrong-current-password")
 
 
-async def test_an_account_is_told_without_its_password(visitor: httpx2.AsyncClient) -> None:
+async def test_an_account_is_returned_without_its_password(visitor: httpx2.AsyncClient) -> None:
     answer = await visitor.post("/auth/register", json=NIA)
 
     assert (answer.status_code, answer.json()) == (
@@ -157,11 +157,11 @@ async def test_an_account_is_told_without_its_password(visitor: httpx2.AsyncClie
     )
 
 
-# At the desk alone: other people's accounts.
+# At the desk only: other users' accounts.
 
 
 @AT_THE_ADMIN_ONLY
-async def test_an_admin_gives_out_roles_and_ends_them(door: DoorClient, ada: Person, tom: Person) -> None:
+async def test_an_admin_assigns_and_removes_roles(door: DoorClient, ada: Person, tom: Person) -> None:
     kim = await door.add(User, by=ada, name="Kim", email="kim@example.com", password=PASSWORD, role=Role.STAFF)
     promoted = await door.change_user(tom, role=Role.STAFF)
     gone = await door.change_user(tom, is_active=False)
@@ -170,7 +170,7 @@ async def test_an_admin_gives_out_roles_and_ends_them(door: DoorClient, ada: Per
 
 
 @AT_THE_ADMIN_ONLY
-async def test_staff_give_out_no_roles(door: DoorClient, mara: Person, tom: Person) -> None:
+async def test_staff_may_not_assign_roles(door: DoorClient, mara: Person, tom: Person) -> None:
     seen = await door.fetch_row(User, tom.id)
 
     made = await door.add(User, by=mara, name="Kim", email="kim@example.com", password=PASSWORD, role=Role.ADMIN)
@@ -180,7 +180,7 @@ async def test_staff_give_out_no_roles(door: DoorClient, mara: Person, tom: Pers
 
 
 @AT_THE_ADMIN_ONLY
-async def test_staff_change_customers_and_no_colleagues(
+async def test_staff_may_change_customers_but_not_colleagues(
     door: DoorClient, mara: Person, ada: Person, tom: Person
 ) -> None:
     customer, colleague = await door.fetch_row(User, tom.id), await door.fetch_row(User, ada.id)
@@ -190,7 +190,7 @@ async def test_staff_change_customers_and_no_colleagues(
 
 
 @AT_THE_ADMIN_ONLY
-async def test_what_somebody_changed_meanwhile_is_not_changed(door: DoorClient, tom: Person) -> None:
+async def test_a_stale_change_is_refused(door: DoorClient, tom: Person) -> None:
     seen = await door.fetch_row(User, tom.id)
     await door.change(User, seen, name="Thomas")
 
@@ -198,7 +198,7 @@ async def test_what_somebody_changed_meanwhile_is_not_changed(door: DoorClient, 
 
 
 @AT_THE_ADMIN_ONLY
-async def test_an_admin_removes_whom_nothing_refers_to(
+async def test_an_admin_deletes_an_unreferenced_user(
     door: DoorClient, mara: Person, tom: Person, eve: Person, haircut: Service
 ) -> None:
     await door.book(tom, haircut, TOMORROW_AT_TEN)
@@ -208,7 +208,7 @@ async def test_an_admin_removes_whom_nothing_refers_to(
     assert await door.remove(User, tom) == RefusalOutcome(no.StillInUse)
 
 
-# At no door: the rules say it of whoever asks, through whatever door there may be.
+# The rules themselves, below API and desk.
 
 
 @pytest.mark.parametrize(
@@ -222,15 +222,15 @@ async def test_an_admin_removes_whom_nothing_refers_to(
         (Role.ADMIN, {"role": Role.STAFF}, True),
     ],
 )
-async def test_staff_change_a_customers_contact_data_and_an_admin_everything(
+async def test_staff_change_contact_data_and_an_admin_everything(
     tom: Person, database: Database, by: Role, facts: dict[str, Any], is_allowed: bool
 ) -> None:
-    somebody = Actor("admin", 99, by)
+    actor = Actor("admin", 99, by)
 
     async def change() -> User:
-        async with database.transaction(by=somebody) as session:
+        async with database.transaction(by=actor) as session:
             user = await records.lock(session, User, tom.id)
-            return await records.change(session, user, by=somebody, now=NOW, **facts)
+            return await records.change(session, user, by=actor, now=NOW, **facts)
 
     if is_allowed:
         assert {name: getattr(await change(), name) for name in facts} == facts
@@ -250,7 +250,7 @@ async def test_a_password_is_bounded_before_it_is_hashed() -> None:
     assert [await passwords.verify_password("8 chars!", hashed) for hashed in hashes] == [True, False]
 
 
-async def test_hashing_gives_way_to_everybody_else() -> None:
+async def test_password_hashing_runs_at_low_priority() -> None:
     def priority() -> int:
         return os.nice(0)
 

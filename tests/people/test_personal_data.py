@@ -1,4 +1,4 @@
-"""What BookIt holds of a person: handed to them whole, and taken away whole, from history too."""
+"""Personal data: exporting everything BookIt stores about a person, and erasing it, also from history."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ OF_HISTORY = text("SELECT * FROM events ORDER BY id")
 
 @pytest.fixture
 async def tamsin(database: Database, join: JoinUser, mara: Person, haircut: Service) -> Person:
-    """A customer with a past: two names, visits had, cancelled, deleted and to come, words said and taken back."""
+    """Create a customer with former names, bookings in every state, and reviews she changed and deleted."""
     person: Person = await join(OLD_NAME)
     desk, herself = Actor("admin", mara.id, Role.STAFF), Actor("api", person.id, Role.USER)
     async with database.transaction(by=desk, now=NOW) as session:
@@ -69,7 +69,7 @@ async def tamsin(database: Database, join: JoinUser, mara: Person, haircut: Serv
 
 
 async def visit(database: Database, desk: Actor, herself: Actor, start: datetime, comment: str) -> None:
-    """Have her come, and say something of it."""
+    """Create a booking for her, and her review of it."""
     async with database.transaction(by=desk, now=NOW) as session:
         facts: dict[str, Any] = {"service_id": 1, "start_time": start, "user_id": herself.id}
         booking = await records.create(session, Booking, by=desk, now=NOW, **facts)
@@ -88,43 +88,43 @@ def console(database: Database) -> Iterator[Console]:
 
 
 def everything(console: Console) -> str:
-    """Give every value of every row of every table as one text."""
+    """Return every value of every row of every table as one text."""
     tables = console.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").fetchall()
     every_row = sql.SQL("SELECT t::text FROM {} t ORDER BY 1")
     return "\n".join(row for (name,) in tables for (row,) in console.execute(every_row.format(sql.Identifier(name))))
 
 
-def kept_of(console: Console, *traces: str) -> list[str]:
-    """Give which of these texts are anywhere in the database, in any letters."""
-    kept = everything(console).lower()
-    return [trace for trace in traces if trace.lower() in kept]
+def traces_in(console: Console, *traces: str) -> list[str]:
+    """Return which of these texts are anywhere in the database, ignoring case."""
+    stored = everything(console).lower()
+    return [trace for trace in traces if trace.lower() in stored]
 
 
 async def press_erase(client: httpx2.AsyncClient, number: int, email: str = EMAIL) -> FormResult:
-    """Type this e-mail on the page that asks for it."""
+    """Submit the page that erases a customer, with this e-mail typed in."""
     return await post_form(client, f"/admin/user/{number}/erase", {"email": email})
 
 
 # Erasing.
 
 
-async def test_erasing_leaves_no_trace_of_a_person_anywhere(
+async def test_erasing_leaves_no_trace_of_a_person(
     desk: AdminDesk, tamsin: Person, tom: Person, console: Console
 ) -> None:
     others = [tom.user.name, tom.user.email, "Mara", "mara@example.com"]
-    assert kept_of(console, *TRACES, *others) == [*TRACES, *others]
+    assert traces_in(console, *TRACES, *others) == [*TRACES, *others]
 
     answer = await press_erase(desk.ada, tamsin.id)
 
     assert (answer.status, answer.location.endswith(f"/admin/user/details/{tamsin.id}")) == (303, True)
-    assert kept_of(console, *TRACES, *others) == others
-    told = get_page_text((await desk.ada.get(answer.location)).text)
-    assert f"Customer {tamsin.id} is erased. 2 bookings were cancelled." in told
-    assert "Erased customer" in told
-    assert f"erased-{tamsin.id}@erased.invalid" in told
+    assert traces_in(console, *TRACES, *others) == others
+    page_text = get_page_text((await desk.ada.get(answer.location)).text)
+    assert f"Customer {tamsin.id} is erased. 2 bookings were cancelled." in page_text
+    assert "Erased customer" in page_text
+    assert f"erased-{tamsin.id}@erased.invalid" in page_text
 
 
-async def test_erasing_keeps_what_the_business_counts(desk: AdminDesk, tamsin: Person) -> None:
+async def test_erasing_keeps_the_figures_of_the_business(desk: AdminDesk, tamsin: Person) -> None:
     facts, report = await desk.database.fetch(FACTS), await desk.database.fetch(REPORT, now=NOW)
 
     await press_erase(desk.ada, tamsin.id)
@@ -138,7 +138,7 @@ async def test_erasing_keeps_what_the_business_counts(desk: AdminDesk, tamsin: P
     assert reviews == [{"id": 1, "booking_id": 1, "rating": 4, "comment": "(erased)"}]
 
 
-async def test_history_forgets_the_words_and_nothing_else_and_remembers_that(
+async def test_erasing_removes_only_texts_from_history_and_is_recorded(
     desk: AdminDesk, tamsin: Person, ada: Person
 ) -> None:
     before = await desk.database.fetch(OF_HISTORY)
@@ -158,7 +158,7 @@ async def test_history_forgets_the_words_and_nothing_else_and_remembers_that(
 
 
 def without_words(event: Row) -> Row:
-    """Give an event but for the values that erasing takes."""
+    """Return an event without the values that erasing removes."""
     personal = {"name", "email", "comment"}
     cleaned = {
         side: {name: "words" if name in personal else value for name, value in (event[side] or {}).items()}
@@ -167,7 +167,7 @@ def without_words(event: Row) -> Row:
     return {**event, **cleaned, "reason": event["reason"] and "words"}
 
 
-async def test_an_erased_customer_can_do_nothing_and_is_changed_by_nobody(
+async def test_an_erased_customer_is_locked_out_and_unchangeable(
     desk: AdminDesk, tamsin: Person, visitor: httpx2.AsyncClient
 ) -> None:
     await press_erase(desk.ada, tamsin.id)
@@ -183,7 +183,7 @@ async def test_an_erased_customer_can_do_nothing_and_is_changed_by_nobody(
     assert await desk.database.fetch(rows) == [{"left": 0}]
 
 
-async def test_nobody_joins_or_moves_to_where_the_erased_are(
+async def test_the_domain_of_erased_accounts_is_reserved(
     visitor: httpx2.AsyncClient, tom: Person, desk: AdminDesk
 ) -> None:
     email = "Erased-1@Erased.invalid"
@@ -196,7 +196,7 @@ async def test_nobody_joins_or_moves_to_where_the_erased_are(
     assert "Enter an e-mail address such as name@example.com." in written.text
 
 
-async def test_the_page_says_what_erasing_does_before_it_does_it(desk: AdminDesk, tamsin: Person, tom: Person) -> None:
+async def test_the_page_explains_erasing_beforehand(desk: AdminDesk, tamsin: Person, tom: Person) -> None:
     of_her = get_page_text((await desk.ada.get(f"/admin/user/{tamsin.id}/erase")).text)
     of_him = get_page_text((await desk.ada.get(f"/admin/user/{tom.id}/erase")).text)
 
@@ -206,7 +206,7 @@ async def test_the_page_says_what_erasing_does_before_it_does_it(desk: AdminDesk
 
 
 @pytest.mark.parametrize("email", ["", "tom@example.com", f"{EMAIL}x", "%", "a\0b", "<b>", "x" * 10_000])
-async def test_another_email_erases_nobody(desk: AdminDesk, tamsin: Person, email: str) -> None:
+async def test_a_wrong_email_erases_no_customer(desk: AdminDesk, tamsin: Person, email: str) -> None:
     before = await desk.fetch_row("users", tamsin.id)
 
     answer = await press_erase(desk.ada, tamsin.id, email)
@@ -215,11 +215,11 @@ async def test_another_email_erases_nobody(desk: AdminDesk, tamsin: Person, emai
     assert await desk.fetch_row("users", tamsin.id) == before
 
 
-async def test_the_email_may_be_typed_in_any_letters(desk: AdminDesk, tamsin: Person) -> None:
+async def test_the_case_of_the_typed_email_is_ignored(desk: AdminDesk, tamsin: Person) -> None:
     assert (await press_erase(desk.ada, tamsin.id, f" {EMAIL.upper()} ")).status == 303
 
 
-async def test_who_works_here_is_not_erased(desk: AdminDesk, mara: Person, ada: Person) -> None:
+async def test_staff_cannot_be_erased(desk: AdminDesk, mara: Person, ada: Person) -> None:
     for person in (mara, ada):
         answer = await press_erase(desk.ada, person.id, person.user.email)
 
@@ -228,7 +228,7 @@ async def test_who_works_here_is_not_erased(desk: AdminDesk, mara: Person, ada: 
         assert "Erase…" not in get_page_text((await desk.ada.get(f"/admin/user/details/{person.id}")).text)
 
 
-async def test_nobody_is_erased_twice(desk: AdminDesk, tamsin: Person) -> None:
+async def test_a_customer_cannot_be_erased_twice(desk: AdminDesk, tamsin: Person) -> None:
     await press_erase(desk.ada, tamsin.id)
     before = await desk.database.fetch(OF_HISTORY)
 
@@ -238,15 +238,15 @@ async def test_nobody_is_erased_twice(desk: AdminDesk, tamsin: Person) -> None:
     assert await desk.database.fetch(OF_HISTORY) == before
 
 
-async def test_of_two_who_erase_at_once_one_is_told_that_it_is_done(desk: AdminDesk, tamsin: Person) -> None:
+async def test_of_two_concurrent_erasures_one_is_refused(desk: AdminDesk, tamsin: Person) -> None:
     both = await asyncio.gather(press_erase(desk.ada, tamsin.id), press_erase(desk.ada, tamsin.id))
 
     assert sorted(answer.status for answer in both) == [303, 409]
-    told = text("SELECT count(*) FROM events WHERE action = 'erased'")
-    assert await desk.database.fetch(told) == [{"count": 1}]
+    erasures = text("SELECT count(*) FROM events WHERE action = 'erased'")
+    assert await desk.database.fetch(erasures) == [{"count": 1}]
 
 
-async def test_only_an_admin_erases(desk: AdminDesk, tamsin: Person) -> None:
+async def test_only_an_admin_may_erase(desk: AdminDesk, tamsin: Person) -> None:
     before = await desk.fetch_row("users", tamsin.id)
 
     assert (await desk.mara.get(f"/admin/user/{tamsin.id}/erase")).status_code == 403
@@ -260,18 +260,18 @@ async def test_only_an_admin_erases(desk: AdminDesk, tamsin: Person) -> None:
 
 
 @pytest.mark.parametrize("number", ["0", "999", "x", "9" * 30])
-async def test_nobody_there_is_not_found(desk: AdminDesk, number: str) -> None:
+async def test_an_unknown_customer_is_not_found(desk: AdminDesk, number: str) -> None:
     assert (await desk.ada.get(f"/admin/user/{number}/erase")).status_code == 404
     assert (await desk.ada.get(f"/admin/user/{number}/data")).status_code == 404
     assert (await press_erase(desk.ada, 999)).status == 404
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """Raised where the process ends."""
 
 
 @pytest.mark.parametrize("at", range(8))
-async def test_an_erasure_that_is_cut_short_changes_nothing(
+async def test_an_interrupted_erasure_changes_nothing(
     database: Database, tamsin: Person, console: Console, at: int
 ) -> None:
     ada, before = Actor("admin", 99, Role.ADMIN), everything(console)
@@ -287,7 +287,7 @@ async def test_an_erasure_that_is_cut_short_changes_nothing(
                     raise Killed
                 return rows
 
-            session.fetch = fetch_until_killed  # type: ignore[method-assign]  # cut short after so many statements
+            session.fetch = fetch_until_killed  # type: ignore[method-assign]  # cut short after this many statements
             await records.erase(session, tamsin.id, email=EMAIL, by=ada, now=NOW)
 
     with pytest.raises(Killed):
@@ -296,7 +296,7 @@ async def test_an_erasure_that_is_cut_short_changes_nothing(
     assert everything(console) == before
 
 
-# History stays closed to everybody else.
+# No other way changes history.
 
 
 FORGED = "SELECT set_config('bookit.erasing', '{}', false)"
@@ -316,7 +316,7 @@ REWRITES: list[LiteralString] = [
 
 
 @pytest.mark.parametrize("of", ["living", "erased", "nobody", "nonsense"])
-async def test_forging_the_setting_changes_no_history(
+async def test_setting_the_flag_by_hand_changes_no_history(
     desk: AdminDesk, tamsin: Person, tom: Person, console: Console, of: str
 ) -> None:
     await press_erase(desk.ada, tamsin.id)
@@ -332,7 +332,7 @@ async def test_forging_the_setting_changes_no_history(
     assert await desk.database.fetch(OF_HISTORY) == before
 
 
-async def test_the_function_alone_erases_nobody_who_is_not_erased(console: Console, tom: Person) -> None:
+async def test_the_function_refuses_customers_who_are_not_erased(console: Console, tom: Person) -> None:
     before = console.execute("SELECT * FROM events ORDER BY id").fetchall()
 
     with pytest.raises(psycopg.errors.CheckViolation):
@@ -341,7 +341,7 @@ async def test_the_function_alone_erases_nobody_who_is_not_erased(console: Conso
     assert console.execute("SELECT * FROM events ORDER BY id").fetchall() == before
 
 
-async def test_what_the_database_itself_says_as_a_reason_stays(
+async def test_reasons_written_by_the_database_stay(
     desk: AdminDesk, tamsin: Person, console: Console, haircut: Service
 ) -> None:
     herself = Actor("api", tamsin.id, Role.USER)
@@ -360,62 +360,62 @@ async def test_what_the_database_itself_says_as_a_reason_stays(
 # The export.
 
 
-def hers(number: int, day: int, status: str) -> Row:
-    """Give a booking of hers as the export tells it."""
+def exported(number: int, day: int, status: str) -> Row:
+    """Return a booking of hers as the export contains it."""
     start = NOW + timedelta(days=day)
     return {
-        "number": number, "service": "Haircut", "resource": "Haircut", "status": status, "starts_at": said(start),
-        "ends_at": said(start + timedelta(minutes=45)), "price": 35.0, "booked_at": said(NOW), "held_until": None,
+        "number": number, "service": "Haircut", "resource": "Haircut", "status": status, "starts_at": utc(start),
+        "ends_at": utc(start + timedelta(minutes=45)), "price": 35.0, "booked_at": utc(NOW), "held_until": None,
     }  # fmt: skip
 
 
-def said(moment: datetime) -> str:
+def utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()
 
 
-async def test_the_export_is_everything_of_one_person(desk: AdminDesk, tamsin: Person) -> None:
+async def test_the_export_contains_everything_about_one_person(desk: AdminDesk, tamsin: Person) -> None:
     answer = await desk.ada.get(f"/admin/user/{tamsin.id}/data")
 
     assert answer.headers["content-disposition"] == f'attachment; filename="bookit-person-{tamsin.id}.json"'
     assert (answer.headers["content-type"], answer.headers["cache-control"]) == ("application/json", "no-store")
     document = answer.json()
     history = document.pop("history")
-    (tries,) = document.pop("wrong_sign_ins")
-    assert datetime.fromisoformat(tries["forgotten_at"]).tzinfo
+    (attempts,) = document.pop("wrong_sign_ins")
+    assert datetime.fromisoformat(attempts["forgotten_at"]).tzinfo
     assert document == {
-        "as_of": said(NOW),
+        "as_of": utc(NOW),
         "account": {
             "number": tamsin.id, "name": NAME, "email": EMAIL, "role": "user", "is_active": True,
-            "joined_at": said(NOW),
+            "joined_at": utc(NOW),
         },
         "bookings": [
-            hers(1, -3, "completed"), hers(2, -2, "completed"), hers(4, 1, "confirmed"), hers(5, 2, "pending"),
-            hers(6, 3, "cancelled"),
+            exported(1, -3, "completed"), exported(2, -2, "completed"), exported(4, 1, "confirmed"),
+            exported(5, 2, "pending"), exported(6, 3, "cancelled"),
         ],
-        "reviews": [{"number": 1, "booking": 1, "rating": 4, "comment": COMMENT, "written_at": said(NOW)}],
-        "sign_ins": [{"began_at": said(NOW), "last_used_at": said(NOW), "ends_at": said(NOW + timedelta(days=1))}],
-        "requests_sent_with_a_key": [{"key": "k-1", "sent_at": said(NOW), "answered_with": None}],
+        "reviews": [{"number": 1, "booking": 1, "rating": 4, "comment": COMMENT, "written_at": utc(NOW)}],
+        "sign_ins": [{"began_at": utc(NOW), "last_used_at": utc(NOW), "ends_at": utc(NOW + timedelta(days=1))}],
+        "requests_sent_with_a_key": [{"key": "k-1", "sent_at": utc(NOW), "answered_with": None}],
     }  # fmt: skip
-    told = [{name: value for name, value in event.items() if name != "at"} for event in history]
-    assert told[1] == {
+    events = [{name: value for name, value in event.items() if name != "at"} for event in history]
+    assert events[1] == {
         "by": "staff", "door": "admin", "what": f"account {tamsin.id} changed", "reason": None,
         "before": {"E-mail": f"{OLD_NAME.lower()}@example.com"}, "after": {"E-mail": OLD_EMAIL},
     }  # fmt: skip
-    assert told[-1] == {
+    assert events[-1] == {
         "by": "staff", "door": "admin", "what": "booking 6 changed", "reason": REASON,
         "before": {"Status": "pending"}, "after": {"Status": "cancelled"},
     }  # fmt: skip
-    first = next(event for event in told if event["what"] == "booking 1 created")
+    first = next(event for event in events if event["what"] == "booking 1 created")
     assert (first["after"]["Service"], first["after"]["Resource"]) == ("Haircut", "Haircut")
-    assert [event["what"] for event in told if event["by"] == "this person"] == [
+    assert [event["what"] for event in events if event["by"] == "this person"] == [
         "review 1 created", "review 2 created", "review 3 created", "review 1 changed", "review 2 deleted",
     ]  # fmt: skip
 
 
-async def test_the_export_says_nothing_of_anybody_else(
+async def test_the_export_contains_nothing_about_other_people(
     desk: AdminDesk, tamsin: Person, console: Console, tom: Person
 ) -> None:
-    """Not even if she worked here once, and wrote to another's account."""
+    """Also if she once worked here and changed another customer's account."""
     herself = Actor("admin", tamsin.id, Role.STAFF)
     async with desk.database.transaction(by=herself) as session:
         await records.change(session, await records.lock(session, User, tom.id), by=herself, now=NOW, name="Tommy")
@@ -432,7 +432,7 @@ async def test_the_export_says_nothing_of_anybody_else(
     }  # fmt: skip
 
 
-async def test_a_customer_has_the_same_document_at_the_api(desk: AdminDesk, tamsin: Person) -> None:
+async def test_a_customer_gets_the_same_document_from_the_api(desk: AdminDesk, tamsin: Person) -> None:
     own = await tamsin.request("GET", "/me/export")
     handed = await desk.ada.get(f"/admin/user/{tamsin.id}/data")
 
@@ -442,7 +442,7 @@ async def test_a_customer_has_the_same_document_at_the_api(desk: AdminDesk, tams
 
 
 def alike(value: Any) -> Any:
-    """Give a document with each time as the moment it is, however written."""
+    """Return a document with each time as a moment, whatever its format."""
     if isinstance(value, dict):
         return {name: alike(part) for name, part in value.items()}
     if isinstance(value, list):
@@ -453,7 +453,7 @@ def alike(value: Any) -> Any:
         return value
 
 
-async def test_nobody_has_anothers_document(
+async def test_another_customers_document_is_forbidden(
     desk: AdminDesk, tamsin: Person, visitor: httpx2.AsyncClient, mara: Person
 ) -> None:
     assert (await visitor.get("/me/export")).status_code == 401
@@ -463,7 +463,7 @@ async def test_nobody_has_anothers_document(
     assert (await desk.mara.get(f"/admin/user/{mara.id}/data")).status_code == 200
 
 
-async def test_an_erased_customers_document_holds_no_person(desk: AdminDesk, tamsin: Person) -> None:
+async def test_an_erased_customers_document_has_no_personal_data(desk: AdminDesk, tamsin: Person) -> None:
     await press_erase(desk.ada, tamsin.id)
 
     document = json.dumps(await data_export.export(desk.database, tamsin.user, now=NOW), default=str)
@@ -472,9 +472,7 @@ async def test_an_erased_customers_document_holds_no_person(desk: AdminDesk, tam
     assert [trace for trace in TRACES if trace in document and trace not in own] == []
 
 
-async def test_history_is_looked_up_and_never_read_through(
-    database: Database, tamsin: Person, console: Console
-) -> None:
+async def test_the_export_reads_history_through_indexes(database: Database, tamsin: Person, console: Console) -> None:
     console.execute("""
         INSERT INTO events (actor, door, table_name, row_id, action, new)
         SELECT 'unknown', 'sql', 'bookings', 1000 + n, 'created', '{"user_id": 1}' FROM generate_series(1, 20000) AS n
@@ -483,11 +481,11 @@ async def test_history_is_looked_up_and_never_read_through(
     read_through = text("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'events'")
 
     async with database.transaction(by=OWNER, now=NOW) as session:
-        before = await session.fetch(read_through)  # PostgreSQL counts together what it has not reported yet.
-        told = await data_export.export(session, tamsin.user, now=NOW)
+        before = await session.fetch(read_through)  # PostgreSQL adds up what it has not reported yet.
+        document = await data_export.export(session, tamsin.user, now=NOW)
         after_export = await session.fetch(read_through)
         await erasure.erase(session, tamsin.user, email=EMAIL, by=OWNER, now=NOW)
         after_erasing = await session.fetch(read_through)
 
-    assert len(told["history"]) > 20
+    assert len(document["history"]) > 20
     assert before == after_export == after_erasing
