@@ -1,4 +1,4 @@
-"""Services: what the admin keeps, and what everybody finds."""
+"""Services: what an admin maintains, and what everyone can search."""
 
 from decimal import Decimal
 from typing import Any
@@ -24,11 +24,11 @@ MASSAGE: dict[str, Any] = {
 IN_JSON = MASSAGE | {"price": 79.9}
 
 
-# Whoever keeps the catalogue, and wherever.
+# At the API and at the desk.
 
 
 @AT_BOTH_DOORS
-async def test_an_admin_adds_a_service_with_a_resource_of_its_own(door: DoorClient, database: Database) -> None:
+async def test_an_admin_adds_a_service_with_its_own_resource(door: DoorClient, database: Database) -> None:
     service = await door.add(Service, **MASSAGE)
 
     assert service == MASSAGE | {
@@ -50,7 +50,7 @@ async def test_an_admin_adds_a_service_with_a_resource_of_its_own(door: DoorClie
 
 
 @AT_BOTH_DOORS
-async def test_every_fact_of_a_service_is_kept(door: DoorClient) -> None:
+async def test_every_field_of_a_service_is_stored(door: DoorClient) -> None:
     facts: dict[str, Any] = {
         "setup_minutes": 5, "cleanup_minutes": 10, "slot_step_minutes": 15, "min_notice_minutes": 120,
         "horizon_days": 90, "cancel_notice_minutes": 1440, "is_active": False,
@@ -62,7 +62,7 @@ async def test_every_fact_of_a_service_is_kept(door: DoorClient) -> None:
 
 
 @AT_BOTH_DOORS
-async def test_a_change_leaves_the_rest_as_it_is(door: DoorClient) -> None:
+async def test_a_change_leaves_other_fields_unchanged(door: DoorClient) -> None:
     before = await door.add(Service, **MASSAGE)
 
     after = await door.change(Service, before, price=Decimal("40.50"), is_active=False)
@@ -71,14 +71,14 @@ async def test_a_change_leaves_the_rest_as_it_is(door: DoorClient) -> None:
 
 
 @AT_BOTH_DOORS
-async def test_a_change_to_the_same_changes_nothing(door: DoorClient) -> None:
+async def test_a_change_to_the_same_values_changes_nothing(door: DoorClient) -> None:
     before = await door.add(Service, **MASSAGE)
 
     assert await door.change(Service, before, **MASSAGE) == before
 
 
 @AT_BOTH_DOORS
-async def test_what_somebody_changed_meanwhile_is_not_changed(door: DoorClient) -> None:
+async def test_a_stale_change_is_refused(door: DoorClient) -> None:
     seen = await door.add(Service, **MASSAGE)
     changed = await door.change(Service, seen, price=80)
 
@@ -107,7 +107,7 @@ async def test_what_somebody_changed_meanwhile_is_not_changed(door: DoorClient) 
         ("cancel_notice_minutes", -1),
     ],
 )
-async def test_a_shape_that_is_wrong_is_told_of_its_field(
+async def test_an_invalid_value_is_reported_on_its_field(
     door: DoorClient, haircut: Service, field: str, value: Any
 ) -> None:
     wrong: dict[str, Any] = {field: Decimal(value) if field == "price" else value}
@@ -117,7 +117,7 @@ async def test_a_shape_that_is_wrong_is_told_of_its_field(
 
 
 @AT_BOTH_DOORS
-async def test_bounds_belong_to_the_range(door: DoorClient) -> None:
+async def test_bounds_are_inclusive(door: DoorClient) -> None:
     most: dict[str, Any] = {
         "title": "é" * 200, "description": "x" * 1000, "price": Decimal("99999999.99"), "duration_minutes": 1440,
         "setup_minutes": 1440, "slot_step_minutes": 1, "min_notice_minutes": 527040, "horizon_days": 3660,
@@ -129,7 +129,7 @@ async def test_bounds_belong_to_the_range(door: DoorClient) -> None:
 
 
 @AT_BOTH_DOORS
-async def test_a_service_nobody_booked_goes_with_its_own_resource(
+async def test_deleting_an_unbooked_service_deletes_its_own_resource(
     door: DoorClient, haircut: Service, database: Database
 ) -> None:
     assert await door.remove(Service, haircut) is None
@@ -137,15 +137,13 @@ async def test_a_service_nobody_booked_goes_with_its_own_resource(
 
 
 @AT_BOTH_DOORS
-async def test_resources_that_are_not_its_own_stay_when_a_service_goes(
-    door: DoorClient, shared: Service, database: Database
-) -> None:
+async def test_deleting_a_service_keeps_shared_resources(door: DoorClient, shared: Service, database: Database) -> None:
     assert await door.remove(Service, shared) is None
     assert [row["name"] for row in await database.fetch(table_of(Resource).select())] == ["Lea", "Max"]
 
 
 @AT_BOTH_DOORS
-async def test_a_service_somebody_booked_stays(door: DoorClient, tom: Person, haircut: Service) -> None:
+async def test_a_booked_service_cannot_be_deleted(door: DoorClient, tom: Person, haircut: Service) -> None:
     await door.book(tom, haircut, TOMORROW_AT_TEN)
 
     assert await door.remove(Service, haircut) == RefusalOutcome(no.StillInUse)
@@ -160,7 +158,7 @@ async def test_an_unknown_service_is_refused(door: DoorClient) -> None:
 
 
 @AT_BOTH_DOORS
-async def test_only_an_admin_writes_the_catalogue(door: DoorClient, mara: Person, haircut: Service) -> None:
+async def test_only_an_admin_may_change_the_catalogue(door: DoorClient, mara: Person, haircut: Service) -> None:
     answers = [
         await door.add(Service, by=mara, **MASSAGE),
         await door.change(Service, haircut, by=mara, price=1),
@@ -170,10 +168,10 @@ async def test_only_an_admin_writes_the_catalogue(door: DoorClient, mara: Person
     assert answers == [RefusalOutcome(no.Forbidden)] * 3
 
 
-# At the API alone: customers do not enter the staff door.
+# At the API only: customers and searching.
 
 
-async def test_customers_do_not_write_the_catalogue(tom: Person, haircut: Service) -> None:
+async def test_customers_may_not_change_the_catalogue(tom: Person, haircut: Service) -> None:
     answers = [
         await tom.request("POST", "/services", json=IN_JSON),
         await tom.request("PATCH", f"/services/{haircut.id}", json={"price": 1}),
@@ -183,26 +181,28 @@ async def test_customers_do_not_write_the_catalogue(tom: Person, haircut: Servic
     assert [status_and_code(answer) for answer in answers] == [(403, "forbidden")] * 3
 
 
-async def test_everybody_finds_services(visitor: httpx2.AsyncClient, ada: Person, haircut: Service) -> None:
+async def test_services_can_be_searched_and_filtered(
+    visitor: httpx2.AsyncClient, ada: Person, haircut: Service
+) -> None:
     await ada.request("POST", "/services", json=IN_JSON)
     await ada.request("POST", "/services", json=IN_JSON | {"title": "100% Relaxed_", "price": 120, "is_active": False})
 
-    async def found(**query: Any) -> list[str]:
+    async def search(**query: Any) -> list[str]:
         return [row["title"] for row in (await visitor.get("/services", params=query)).json()]
 
-    assert await found() == ["Haircut", "Massage", "100% Relaxed_"]
-    assert await found(q="MASS") == ["Massage"]
-    assert await found(q="hour of") == ["Massage", "100% Relaxed_"]
-    assert await found(q="0%") == ["100% Relaxed_"]
-    assert await found(q="d_") == ["100% Relaxed_"]
-    assert await found(q="\\") == []
-    assert await found(price_min=79.9) == ["Massage", "100% Relaxed_"]
-    assert await found(price_min=35, price_max=79.9) == ["Haircut", "Massage"]
-    assert await found(active="true") == ["Haircut", "Massage"]
-    assert await found(active="false") == ["100% Relaxed_"]
+    assert await search() == ["Haircut", "Massage", "100% Relaxed_"]
+    assert await search(q="MASS") == ["Massage"]
+    assert await search(q="hour of") == ["Massage", "100% Relaxed_"]
+    assert await search(q="0%") == ["100% Relaxed_"]
+    assert await search(q="d_") == ["100% Relaxed_"]
+    assert await search(q="\\") == []
+    assert await search(price_min=79.9) == ["Massage", "100% Relaxed_"]
+    assert await search(price_min=35, price_max=79.9) == ["Haircut", "Massage"]
+    assert await search(active="true") == ["Haircut", "Massage"]
+    assert await search(active="false") == ["100% Relaxed_"]
 
 
-async def test_one_service_is_shown_with_its_version(visitor: httpx2.AsyncClient, haircut: Service) -> None:
+async def test_a_service_is_returned_with_its_version(visitor: httpx2.AsyncClient, haircut: Service) -> None:
     answer = await visitor.get(f"/services/{haircut.id}")
 
     assert (answer.status_code, answer.json()["title"], answer.headers["etag"]) == (200, "Haircut", '"1"')
@@ -210,7 +210,7 @@ async def test_one_service_is_shown_with_its_version(visitor: httpx2.AsyncClient
     assert (await visitor.get(f"/v1/services/{haircut.id}")).json() == answer.json()
 
 
-async def test_a_new_service_is_told_with_its_place(ada: Person) -> None:
+async def test_a_new_service_is_returned_with_its_location(ada: Person) -> None:
     answer = await ada.request("POST", "/services", json=IN_JSON)
 
     assert (answer.status_code, answer.headers["location"], answer.headers["etag"]) == (201, "/services/1", '"1"')
@@ -225,10 +225,10 @@ async def test_money_is_exact(ada: Person, visitor: httpx2.AsyncClient, database
     assert '"price":0.35,' in (await visitor.get("/services/1")).text
 
 
-# At the API alone: the form of a service does not ask who serves it.
+# At the API only: the resources of a service.
 
 
-async def test_a_service_is_served_by_the_resources_chosen(ada: Person, shared: Service, database: Database) -> None:
+async def test_a_service_gets_the_chosen_resources(ada: Person, shared: Service, database: Database) -> None:
     answer = await ada.request("POST", "/services", json=IN_JSON | {"resource_ids": [2, 1, 2]})
 
     links = await database.fetch(table_of(ServiceResource).select())
@@ -236,7 +236,7 @@ async def test_a_service_is_served_by_the_resources_chosen(ada: Person, shared: 
     assert [row["resource_id"] for row in links if row["service_id"] == answer.json()["id"]] == [1, 2]
 
 
-async def test_who_serves_a_service_can_be_changed(ada: Person, shared: Service, database: Database) -> None:
+async def test_the_resources_of_a_service_can_be_changed(ada: Person, shared: Service, database: Database) -> None:
     answer = await ada.request("PATCH", f"/services/{shared.id}", json={"resource_ids": [2]})
 
     links = await database.fetch(table_of(ServiceResource).select())
@@ -244,7 +244,7 @@ async def test_who_serves_a_service_can_be_changed(ada: Person, shared: Service,
     assert [row["resource_id"] for row in links] == [2]
 
 
-async def test_a_resource_that_is_not_there_cannot_serve(ada: Person) -> None:
+async def test_an_unknown_resource_is_refused(ada: Person) -> None:
     answer = await ada.request("POST", "/services", json=IN_JSON | {"resource_ids": [99]})
 
     assert status_and_code(answer) == (404, "unknown-resource")

@@ -1,6 +1,6 @@
-"""Resources, their hours and the exceptions to them: what can be busy, and when.
+"""Resources, their opening hours and exceptions.
 
-At the desk alone, since the API has no address for them. What the rules refuse whoever asks is asked of them below.
+The API has no routes for them, so these tests use the desk, or the rules directly.
 """
 
 from datetime import UTC, date, datetime, time
@@ -28,7 +28,7 @@ NOTHING = {"id": 99, "version": 1}
 
 
 @AT_THE_ADMIN_ONLY
-async def test_a_resource_is_added_changed_and_taken_away(door: DoorClient) -> None:
+async def test_a_resource_is_added_changed_and_deleted(door: DoorClient) -> None:
     lea = await door.add(Resource, **LEA)
     changed = await door.change(Resource, lea, capacity=1, is_active=False)
 
@@ -50,7 +50,7 @@ async def test_a_resource_is_added_changed_and_taken_away(door: DoorClient) -> N
         ("timezone", "../etc/passwd"),
     ],
 )
-async def test_a_shape_that_is_wrong_is_told_of_its_field(
+async def test_an_invalid_value_is_reported_on_its_field(
     door: DoorClient, haircut: Service, field: str, value: Any
 ) -> None:
     seen = await door.fetch_row(Resource, 1)
@@ -61,21 +61,21 @@ async def test_a_shape_that_is_wrong_is_told_of_its_field(
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", "Europe/Berlin\0"])
-async def test_a_zone_that_is_none_is_refused_whoever_asks(database: Database, zone: str) -> None:
+async def test_the_rule_refuses_an_unknown_time_zone(database: Database, zone: str) -> None:
     with pytest.raises(no.UnknownTimezone):
         async with database.transaction(by=OWNER) as session:
             await records.create(session, Resource, by=OWNER, now=NOW, name="Lea", timezone=zone)
 
 
 @AT_THE_ADMIN_ONLY
-async def test_a_resource_that_was_booked_stays(door: DoorClient, tom: Person, haircut: Service) -> None:
+async def test_a_booked_resource_cannot_be_deleted(door: DoorClient, tom: Person, haircut: Service) -> None:
     await door.book(tom, haircut, TOMORROW_AT_TEN)
 
     assert await door.remove(Resource, {"id": 1}) == RefusalOutcome(no.StillInUse)
 
 
 @AT_THE_ADMIN_ONLY
-async def test_fewer_places_than_are_sold_leave_bookings_where_they_are(
+async def test_a_lower_capacity_keeps_existing_bookings(
     door: DoorClient, tom: Person, eve: Person, haircut: Service
 ) -> None:
     own = await door.change(Resource, await door.fetch_row(Resource, 1), capacity=2)
@@ -88,7 +88,7 @@ async def test_fewer_places_than_are_sold_leave_bookings_where_they_are(
 
 
 @AT_THE_ADMIN_ONLY
-async def test_only_an_admin_keeps_resources(door: DoorClient, mara: Person, haircut: Service) -> None:
+async def test_only_an_admin_may_change_resources(door: DoorClient, mara: Person, haircut: Service) -> None:
     answers = [
         await door.add(Resource, by=mara, **LEA),
         await door.change(Resource, {"id": 1, "version": 1}, by=mara, capacity=2),
@@ -99,13 +99,13 @@ async def test_only_an_admin_keeps_resources(door: DoorClient, mara: Person, hai
 
 
 @AT_THE_ADMIN_ONLY
-async def test_staff_keep_hours(door: DoorClient, mara: Person, haircut: Service) -> None:
+async def test_staff_maintain_opening_hours(door: DoorClient, mara: Person, haircut: Service) -> None:
     season = {"valid_from": date(2030, 1, 1), "valid_until": date(2030, 3, 31)}
     hours = await door.add(OpeningHours, by=mara, **MONDAYS)
     changed = await door.change(OpeningHours, hours, by=mara, closes=time(2), **season)
 
     assert hours == MONDAYS | {"id": 1, "valid_from": None, "valid_until": None, "version": 1}
-    assert changed == hours | season | {"closes": time(2), "version": 2}  # Open until two at night.
+    assert changed == hours | season | {"closes": time(2), "version": 2}  # Open until two in the morning.
     assert await door.change(OpeningHours, hours, by=mara, weekday=2) == RefusalOutcome(no.Stale)
     assert await door.remove(OpeningHours, hours, by=mara) is None
 
@@ -122,7 +122,7 @@ async def test_staff_keep_hours(door: DoorClient, mara: Person, haircut: Service
         ({"opens": None}, RefusalOutcome(no.Misshapen, "opens")),
     ],
 )
-async def test_hours_that_cannot_be_are_refused(
+async def test_invalid_hours_are_refused(
     door: DoorClient, haircut: Service, wrong: dict[str, Any], refusal: RefusalOutcome
 ) -> None:
     hours = await door.add(OpeningHours, **MONDAYS)
@@ -132,7 +132,7 @@ async def test_hours_that_cannot_be_are_refused(
 
 
 @AT_THE_ADMIN_ONLY
-async def test_staff_keep_exceptions(door: DoorClient, mara: Person, haircut: Service) -> None:
+async def test_staff_maintain_exceptions(door: DoorClient, mara: Person, haircut: Service) -> None:
     holiday = await door.add(CalendarException, by=mara, **HOLIDAY)
     changed = await door.change(CalendarException, holiday, by=mara, resource_id=1, is_open=True)
 
@@ -156,7 +156,7 @@ async def test_staff_keep_exceptions(door: DoorClient, mara: Person, haircut: Se
         ({"start_time": None}, RefusalOutcome(no.Misshapen, "start_time")),
     ],
 )
-async def test_exceptions_that_cannot_be_are_refused(
+async def test_invalid_exceptions_are_refused(
     door: DoorClient, haircut: Service, wrong: dict[str, Any], refusal: RefusalOutcome
 ) -> None:
     holiday = await door.add(CalendarException, **HOLIDAY)
@@ -167,6 +167,6 @@ async def test_exceptions_that_cannot_be_are_refused(
 
 @AT_THE_ADMIN_ONLY
 @pytest.mark.parametrize("table", [Resource, OpeningHours, CalendarException])
-async def test_what_is_not_there_is_refused(door: DoorClient, table: type[Any]) -> None:
+async def test_unknown_rows_are_refused(door: DoorClient, table: type[Any]) -> None:
     assert await door.change(table, NOTHING) == RefusalOutcome(no.Missing)
     assert await door.remove(table, NOTHING) == RefusalOutcome(no.Missing)

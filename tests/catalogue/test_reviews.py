@@ -1,4 +1,4 @@
-"""Reviews: of one's own completed booking, once."""
+"""Reviews: one for each of a customer's completed bookings."""
 
 from typing import Any
 
@@ -20,36 +20,36 @@ GOOD: dict[str, Any] = {"booking_id": 1, "rating": 5, "comment": "Just as I like
 
 @pytest.fixture
 async def visit(tom: Person, haircut: Service, database: Database) -> Booking:
-    """A visit of Tom's that took place."""
+    """Create a completed booking of Tom's."""
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"user_id": tom.id, "service_id": haircut.id, "start_time": TOMORROW_AT_TEN}
         booking = await records.create(session, Booking, by=OWNER, now=NOW, **facts)
         return await records.change(session, booking, by=OWNER, now=NOW, status=Status.COMPLETED)
 
 
-# Whoever takes a review away, and wherever.
+# At the API and at the desk.
 
 
 @AT_BOTH_DOORS
-async def test_an_admin_takes_a_review_away(door: DoorClient, tom: Person, visit: Booking) -> None:
-    said = (await tom.request("POST", "/reviews", json=GOOD)).json()
+async def test_an_admin_deletes_a_review(door: DoorClient, tom: Person, visit: Booking) -> None:
+    review = (await tom.request("POST", "/reviews", json=GOOD)).json()
 
-    assert await door.remove(Review, said) is None
-
-
-@AT_BOTH_DOORS
-async def test_staff_take_no_review_away(door: DoorClient, mara: Person, tom: Person, visit: Booking) -> None:
-    said = (await tom.request("POST", "/reviews", json=GOOD)).json()
-
-    assert await door.remove(Review, said, by=mara) == RefusalOutcome(no.Forbidden)
+    assert await door.remove(Review, review) is None
 
 
 @AT_BOTH_DOORS
-async def test_a_review_that_is_not_there_is_refused(door: DoorClient) -> None:
+async def test_staff_may_not_delete_a_review(door: DoorClient, mara: Person, tom: Person, visit: Booking) -> None:
+    review = (await tom.request("POST", "/reviews", json=GOOD)).json()
+
+    assert await door.remove(Review, review, by=mara) == RefusalOutcome(no.Forbidden)
+
+
+@AT_BOTH_DOORS
+async def test_deleting_an_unknown_review_is_refused(door: DoorClient) -> None:
     assert await door.remove(Review, {"id": 99}) == RefusalOutcome(no.Missing)
 
 
-# At the API alone: a review is written and changed by whose visit it was, and nobody does so for them at the desk.
+# At the API only: customers write and change their own reviews; the desk cannot do so for them.
 
 
 async def test_a_customer_reviews_a_completed_booking(tom: Person, visit: Booking) -> None:
@@ -69,7 +69,7 @@ async def test_a_booking_is_reviewed_once(tom: Person, visit: Booking) -> None:
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.CONFIRMED, Status.CANCELLED, Status.NO_SHOW])
-async def test_only_a_completed_booking_is_reviewed(
+async def test_only_a_completed_booking_can_be_reviewed(
     tom: Person, visit: Booking, database: Database, status: Status
 ) -> None:
     async with database.transaction(by=OWNER) as session:
@@ -81,13 +81,13 @@ async def test_only_a_completed_booking_is_reviewed(
 
 
 @pytest.mark.parametrize("who", ["eve", "mara", "ada"])
-async def test_nobody_reviews_for_somebody_else(who: str, visit: Booking, cast: dict[str, Person]) -> None:
+async def test_another_customers_booking_cannot_be_reviewed(who: str, visit: Booking, cast: dict[str, Person]) -> None:
     answer = await cast[who].request("POST", "/reviews", json=GOOD)
 
     assert status_and_code(answer) == (403, "not-your-booking")
 
 
-async def test_a_missing_booking_is_not_reviewed(tom: Person) -> None:
+async def test_an_unknown_booking_cannot_be_reviewed(tom: Person) -> None:
     answer = await tom.request("POST", "/reviews", json=GOOD)
 
     assert status_and_code(answer) == (404, "unknown-booking")
@@ -97,26 +97,24 @@ async def test_a_missing_booking_is_not_reviewed(tom: Person) -> None:
     "wrong",
     [{"rating": 0}, {"rating": 6}, {"rating": 4.5}, {"comment": ""}, {"comment": "x" * 1001}, {"comment": "  "}],
 )
-async def test_a_review_has_a_rating_and_words(tom: Person, visit: Booking, wrong: dict[str, Any]) -> None:
+async def test_a_review_needs_a_rating_and_a_comment(tom: Person, visit: Booking, wrong: dict[str, Any]) -> None:
     answer = await tom.request("POST", "/reviews", json=GOOD | wrong)
 
     assert status_and_code(answer) == (422, "wrong-shape")
     assert answer.json()["field"] == next(iter(wrong))
 
 
-async def test_everybody_reads_what_is_said_of_a_service(
-    tom: Person, visit: Booking, visitor: httpx2.AsyncClient
-) -> None:
-    said = (await tom.request("POST", "/reviews", json=GOOD)).json()
+async def test_the_reviews_of_a_service_are_public(tom: Person, visit: Booking, visitor: httpx2.AsyncClient) -> None:
+    review = (await tom.request("POST", "/reviews", json=GOOD)).json()
 
     of_service = await visitor.get(f"/services/{visit.service_id}/reviews")
 
-    assert of_service.json() == [said]
-    assert (await visitor.get("/reviews/1")).json() == said
+    assert of_service.json() == [review]
+    assert (await visitor.get("/reviews/1")).json() == review
     assert status_and_code(await visitor.get("/services/99/reviews")) == (404, "missing")
 
 
-async def test_who_wrote_it_changes_it(tom: Person, eve: Person, ada: Person, visit: Booking) -> None:
+async def test_only_its_author_changes_a_review(tom: Person, eve: Person, ada: Person, visit: Booking) -> None:
     await tom.request("POST", "/reviews", json=GOOD)
 
     mine = await tom.request("PATCH", "/reviews/1", json={"rating": 4}, headers={"If-Match": '"1"'})
@@ -129,7 +127,7 @@ async def test_who_wrote_it_changes_it(tom: Person, eve: Person, ada: Person, vi
 
 
 @pytest.mark.parametrize(("who", "expected"), [("tom", 204), ("ada", 204), ("eve", 403), ("mara", 403)])
-async def test_who_wrote_it_or_an_admin_deletes_it(
+async def test_its_author_or_an_admin_deletes_a_review(
     tom: Person, visit: Booking, who: str, expected: int, cast: dict[str, Person]
 ) -> None:
     await tom.request("POST", "/reviews", json=GOOD)
