@@ -1,4 +1,4 @@
-"""The page a day at the desk begins with."""
+"""The dashboard: the page on which a day at the desk begins."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,24 +18,24 @@ from tests.support.admin_client import AdminDesk, get_page_text, sign_in
 from tests.support.clock import NOW, Clock
 from tests.support.people import OWNER, Person
 
-STATEMENTS = 5  # who is signed in, the lists, what is free, the visits, and the use of time
+STATEMENTS = 5  # the signed-in user, the lists, the free slots, the visits and the utilisation
 
 
 @pytest.fixture
 async def chair(database: Database) -> Resource:
-    """Open Mondays from nine to five, by the clock of Berlin."""
+    """Create a chair that is open on Mondays from nine to five, Berlin time."""
     async with database.transaction(by=OWNER) as session:
-        asked: dict[str, Any] = {"by": OWNER, "now": NOW}
-        chair = await records.create(session, Resource, **asked, name="Lea", timezone="Europe/Berlin")
+        audit: dict[str, Any] = {"by": OWNER, "now": NOW}
+        chair = await records.create(session, Resource, **audit, name="Lea", timezone="Europe/Berlin")
         hours: dict[str, Any] = {"weekday": 1, "opens": time(9), "closes": time(17)}
-        await records.create(session, OpeningHours, **asked, resource_id=chair.id, **hours)
+        await records.create(session, OpeningHours, **audit, resource_id=chair.id, **hours)
         facts: dict[str, Any] = {"title": "Haircut", "price": 35, "duration_minutes": 45, "resource_ids": [chair.id]}
-        await records.create(session, Service, **asked, **facts)
+        await records.create(session, Service, **audit, **facts)
     return chair
 
 
 async def book(database: Database, person: Person, start: datetime, status: Status, **more: Any) -> Booking:
-    """Write down a visit that begins then."""
+    """Create a booking that starts then."""
     here: dict[str, Any] = {"by": OWNER, "now": NOW}
     async with database.transaction(by=OWNER, now=NOW) as session:
         facts = {"user_id": person.id, "service_id": 1, "start_time": start, **more}
@@ -44,23 +44,23 @@ async def book(database: Database, person: Person, start: datetime, status: Stat
 
 
 def part(html: str, name: str) -> str:
-    """Give what one section of the page says."""
+    """Return the text of one section of the page."""
     return get_page_text(html[html.index(f'aria-labelledby="{name}"') :].split("</section>", 1)[0])
 
 
-async def test_an_empty_business_is_told_so(desk: AdminDesk) -> None:
+async def test_an_empty_business_shows_empty_sections(desk: AdminDesk) -> None:
     answer = await desk.mara.get("/admin/")
 
     assert answer.status_code == 200
-    said = get_page_text(answer.text)
+    page_text = get_page_text(answer.text)
     for sentence in ("No more bookings today.", "Nothing to confirm.", "Nothing to show for these days.",
                      "Nothing left to close.", "Everything is closed for the rest of today."):  # fmt: skip
-        assert sentence in said
+        assert sentence in page_text
     assert "<canvas" not in answer.text
-    assert "Holds" not in said
+    assert "Holds" not in page_text
 
 
-async def test_today_says_what_is_next_what_waits_and_who_has_not_come(
+async def test_the_dashboard_lists_next_pending_and_overdue_bookings(
     desk: AdminDesk, database: Database, tom: Person, eve: Person, chair: Resource
 ) -> None:
     await book(database, tom, NOW + timedelta(hours=2), Status.CONFIRMED)
@@ -92,7 +92,7 @@ async def test_today_says_what_is_next_what_waits_and_who_has_not_come(
 
 
 @pytest.mark.usefixtures("chair")
-async def test_the_links_lead_to_what_was_counted(desk: AdminDesk, database: Database, tom: Person) -> None:
+async def test_the_links_open_the_counted_rows(desk: AdminDesk, database: Database, tom: Person) -> None:
     await book(database, tom, NOW + timedelta(hours=4), Status.PENDING)
     await book(database, tom, NOW - timedelta(minutes=50), Status.CONFIRMED)
 
@@ -103,7 +103,7 @@ async def test_the_links_lead_to_what_was_counted(desk: AdminDesk, database: Dat
     assert ("14:00" in late, "09:10" in late) == (False, True)
 
 
-async def test_free_time_is_what_is_open_and_not_taken(
+async def test_free_time_is_open_time_without_bookings(
     desk: AdminDesk, database: Database, tom: Person, chair: Resource
 ) -> None:
     await book(database, tom, NOW + timedelta(hours=2), Status.CONFIRMED)
@@ -115,7 +115,7 @@ async def test_free_time_is_what_is_open_and_not_taken(
 
 
 @pytest.mark.usefixtures("chair")
-async def test_a_hold_is_shown_while_it_lives(desk: AdminDesk, database: Database, tom: Person, clock: Clock) -> None:
+async def test_a_hold_is_shown_until_it_expires(desk: AdminDesk, database: Database, tom: Person, clock: Clock) -> None:
     await book(database, tom, NOW + timedelta(hours=2), Status.PENDING, hold=True)
 
     html = (await desk.mara.get("/admin/")).text
@@ -131,7 +131,7 @@ async def test_a_hold_is_shown_while_it_lives(desk: AdminDesk, database: Databas
 
 
 @pytest.mark.usefixtures("chair")
-async def test_long_lists_are_cut_and_counted(desk: AdminDesk, database: Database, tom: Person) -> None:
+async def test_long_lists_are_truncated_and_counted(desk: AdminDesk, database: Database, tom: Person) -> None:
     for day in range(limits.MAX_DASHBOARD_ROWS + 2):
         await book(database, tom, NOW + timedelta(days=7 * (day + 1), hours=1), Status.PENDING)
 
@@ -142,7 +142,7 @@ async def test_long_lists_are_cut_and_counted(desk: AdminDesk, database: Databas
 
 
 @pytest.mark.usefixtures("chair")
-async def test_the_charts_are_drawn_from_tables(desk: AdminDesk, database: Database, tom: Person) -> None:
+async def test_the_charts_have_tables_with_their_figures(desk: AdminDesk, database: Database, tom: Person) -> None:
     await book(database, tom, NOW - timedelta(days=7), Status.COMPLETED)
     await book(database, tom, NOW - timedelta(days=7, hours=-2), Status.NO_SHOW)
 
@@ -152,30 +152,28 @@ async def test_the_charts_are_drawn_from_tables(desk: AdminDesk, database: Datab
     assert '<th scope="row">Haircut</th><td data-value="35.00">35.00</td>' in html
     assert '<td data-value="50.0">50.0%</td>' in html
     assert html.count('scope="row">') == 30 + 1 + 1 + 6
-    said = get_page_text(html)
-    assert "Visits 2 Revenue 35.00 Utilisation" in said
-    assert "No-show rate 50.0%" in said
+    page_text = get_page_text(html)
+    assert "Visits 2 Revenue 35.00 Utilisation" in page_text
+    assert "No-show rate 50.0%" in page_text
 
 
 @pytest.mark.parametrize(
-    ("asked", "bars"),
+    ("query", "bars"),
     [("days=1", 1), ("days=7", 7), ("", 30), ("days=90", 90), ("from_date=2029-12-30&to_date=2030-01-03", 5)],
 )
 @pytest.mark.usefixtures("chair")
-async def test_the_charts_are_of_the_days_that_are_asked_for(
-    desk: AdminDesk, tom: Person, asked: str, bars: int
-) -> None:
+async def test_the_charts_cover_the_requested_days(desk: AdminDesk, tom: Person, query: str, bars: int) -> None:
     await book(desk.database, tom, NOW + timedelta(hours=1), Status.CONFIRMED)
     await book(desk.database, tom, NOW - timedelta(days=7), Status.COMPLETED)
 
-    html = (await desk.mara.get(f"/admin/?{asked}")).text
+    html = (await desk.mara.get(f"/admin/?{query}")).text
 
     chart = html[html.index('id="chart-visits"') :].split("</figure>")[0]
     assert chart.count('scope="row">') == bars
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "said"),
+    ("query", "status", "sentence"),
     [
         ("from_date=2030-02-01&to_date=2030-01-01", 400, "The end of the range must be after its start."),
         ("from_date=2020-01-01&to_date=2030-01-01", 400, "Choose at most 366 days."),
@@ -188,12 +186,12 @@ async def test_the_charts_are_of_the_days_that_are_asked_for(
         ("by=year", 422, "These dates are not valid."),
     ],
 )
-async def test_days_that_make_no_sense_are_refused_in_a_sentence(
-    desk: AdminDesk, asked: str, status: int, said: str
+async def test_an_invalid_range_is_refused_in_a_sentence(
+    desk: AdminDesk, query: str, status: int, sentence: str
 ) -> None:
-    answer = await desk.mara.get(f"/admin/?{asked}")
+    answer = await desk.mara.get(f"/admin/?{query}")
 
-    assert (answer.status_code, said in get_page_text(answer.text)) == (status, True)
+    assert (answer.status_code, sentence in get_page_text(answer.text)) == (status, True)
 
 
 @contextmanager
@@ -212,7 +210,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ClauseElement]]:
 
 
 @pytest.mark.usefixtures("chair")
-async def test_the_page_asks_few_questions_however_much_there_is(
+async def test_the_number_of_queries_does_not_grow_with_the_data(
     desk: AdminDesk, database: Database, tom: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = []
@@ -226,7 +224,7 @@ async def test_the_page_asks_few_questions_however_much_there_is(
 
 
 @pytest.mark.usefixtures("chair")
-async def test_the_lists_are_asked_for_by_themselves_and_keep_nobody_signed_in(
+async def test_polling_the_lists_does_not_extend_the_session(
     desk: AdminDesk, database: Database, tom: Person, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await book(database, tom, NOW + timedelta(hours=2), Status.CONFIRMED)
@@ -245,7 +243,7 @@ async def test_the_lists_are_asked_for_by_themselves_and_keep_nobody_signed_in(
     assert (await desk.visitor.get("/admin/today")).status_code == 401
 
 
-async def test_sign_in_leads_to_today_and_the_menu_begins_with_it(desk: AdminDesk) -> None:
+async def test_sign_in_leads_to_the_dashboard(desk: AdminDesk) -> None:
     answer = await sign_in(desk.visitor, "mara@example.com")
     page = await desk.visitor.get(answer.headers["location"])
 
@@ -255,13 +253,13 @@ async def test_sign_in_leads_to_today_and_the_menu_begins_with_it(desk: AdminDes
     assert 'aria-current="page"' in menu[: menu.index("Reports")]
 
 
-async def test_a_visitor_is_sent_to_sign_in(desk: AdminDesk) -> None:
+async def test_a_visitor_is_redirected_to_sign_in(desk: AdminDesk) -> None:
     for path in ("/admin/", "/admin/reports"):
         answer = await desk.visitor.get(path)
         assert (answer.status_code, answer.headers["location"]) == (302, "http://bookit.test/admin/login")
 
 
-def test_only_who_works_here_sees_figures() -> None:
+def test_only_staff_see_figures() -> None:
     may = {role: permissions.may_see_reports(Actor("admin", 1, role)) for role in (None, *Role)}
 
     assert may == {None: False, Role.USER: False, Role.STAFF: True, Role.ADMIN: True}
@@ -269,7 +267,7 @@ def test_only_who_works_here_sees_figures() -> None:
 
 @pytest.mark.parametrize("hour", [0, 23])
 @pytest.mark.usefixtures("chair")
-async def test_today_is_a_day_of_the_business(desk: AdminDesk, tom: Person, clock: Clock, hour: int) -> None:
+async def test_today_is_the_local_day_of_the_business(desk: AdminDesk, tom: Person, clock: Clock, hour: int) -> None:
     clock.now = datetime(2030, 1, 6, hour, 30, tzinfo=UTC)  # In Berlin 1:30, and 0:30 of the next day.
     await book(desk.database, tom, NOW + timedelta(hours=1), Status.CONFIRMED)
 

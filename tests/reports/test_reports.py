@@ -1,4 +1,4 @@
-"""Reports, against figures that are counted minute by minute in Python, at both doors."""
+"""Reports at the API and at the desk, compared with figures counted minute by minute in Python."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ from tests.support.request_helpers import status_and_code
 BERLIN = ZoneInfo("Europe/Berlin")
 MINUTE, A_DAY = timedelta(minutes=1), timedelta(days=1)
 HERE: dict[str, Any] = {"by": OWNER, "now": NOW}
-# Weeks in which clocks go back, in which they go forward, and the weeks around now, where some visits are to come.
+# Weeks with a clock change in either direction, and the weeks around now, which include future visits.
 RANGES = [
     (date(2029, 10, 24), date(2029, 11, 7)),
     (date(2029, 3, 20), date(2029, 4, 3)),
@@ -42,7 +42,7 @@ REPORTS = ("revenue", "utilisation", "no-shows", "repeat-customers")
 
 
 async def open_business(database: Database) -> None:
-    """Have a chair, a room of three places elsewhere, a night watch and something that is always open."""
+    """Create a chair, a room with three seats in another zone, a night shift and a resource that is always open."""
     async with database.transaction(by=OWNER) as session:
         for name, capacity, zone in (("Lea", 1, "Europe/Berlin"), ("Room", 3, "America/New_York"),
                                      ("Night", 1, "Europe/Berlin"), ("Locker", 2, "Europe/Berlin")):  # fmt: skip
@@ -78,7 +78,7 @@ async def close_and_open(database: Database, first: date, chance: Random) -> Non
 
 
 async def book_much(database: Database, customers: list[int], first: date, last: date, chance: Random) -> None:
-    """Write down visits at any time, before the range too; where a place is taken, there is one less."""
+    """Create bookings at any time, also before the range; skip those whose slot is taken."""
     begin = datetime.combine(first - 8 * A_DAY, time(), tzinfo=UTC)
     served = {1: [1], 2: [1, 2], 3: [2, 4], 4: [3]}
     async with database.transaction(by=OWNER, now=NOW) as session:
@@ -109,28 +109,28 @@ class Counted:
         self.ends = [*self.starts[1:], at(last + A_DAY)]
 
     def period(self, moment: datetime) -> int | None:
-        """Give which period a moment is in."""
-        found = [n for n, (a, b) in enumerate(zip(self.starts, self.ends, strict=True)) if a <= moment < b]
-        return found[0] if found else None
+        """Return the index of the period that contains a moment."""
+        periods = [n for n, (a, b) in enumerate(zip(self.starts, self.ends, strict=True)) if a <= moment < b]
+        return periods[0] if periods else None
 
     def visits(self) -> dict[int, dict[str, float]]:
-        """Count visits and money by period."""
-        found: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        """Count visits and revenue by period."""
+        counts: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         for row in self.rows["bookings"]:
             period = self.period(row["start_time"])
             if period is None:
                 continue
-            here = found[period]
+            here = counts[period]
             here["completed"] += row["status"] == "completed"
             here["no_shows"] += row["status"] == "no_show"
             here["revenue"] += float(row["price"]) * (row["status"] == "completed")
             is_coming = row["status"] in {"pending", "confirmed"} and row["start_time"] > NOW
             here["coming"] += is_coming
             here["to_come"] += float(row["price"]) * is_coming
-        return found
+        return counts
 
     def customers(self) -> dict[int, tuple[int, int]]:
-        """Count customers, and those who had been here, by period."""
+        """Count customers and repeat customers by period."""
         done = sorted((r["start_time"], r["user_id"]) for r in self.rows["bookings"] if r["status"] == "completed")
         ever: set[int] = set()
         before: dict[int, set[int]] = {}
@@ -144,26 +144,26 @@ class Counted:
         return {period: (len(users), len(users & before[period])) for period, users in seen.items()}
 
     def open_minutes(self, resource: Row) -> set[datetime]:
-        """Give each minute in which a resource is open, from two days before the range to two days after."""
+        """Return every minute in which a resource is open, from two days before the range to two days after."""
         zone, (first, last) = ZoneInfo(resource["timezone"]), self.days
         hours = [row for row in self.rows["opening_hours"] if row["resource_id"] == resource["id"]]
-        found: set[datetime] = set()
+        minutes_open: set[datetime] = set()
         for day in (first + n * A_DAY for n in range(-3, (last - first).days + 4)):
             for row in hours:
                 if row["weekday"] == day.isoweekday() and (row["valid_until"] is None or day <= row["valid_until"]):
                     ends = day + (A_DAY if row["closes"] <= row["opens"] else timedelta())
-                    found |= set(between(at(day, row["opens"], zone), at(ends, row["closes"], zone)))
+                    minutes_open |= set(between(at(day, row["opens"], zone), at(ends, row["closes"], zone)))
             if not hours:
-                found |= set(between(at(day, time(), zone), at(day + A_DAY, time(), zone)))
+                minutes_open |= set(between(at(day, time(), zone), at(day + A_DAY, time(), zone)))
         for own, is_open in ((None, True), (None, False), (resource["id"], True), (resource["id"], False)):
             for row in self.rows["calendar_exceptions"]:
                 if row["resource_id"] == own and row["is_open"] == is_open:
                     minutes = set(between(row["start_time"], row["end_time"]))
-                    found = found | minutes if is_open else found - minutes
-        return found
+                    minutes_open = minutes_open | minutes if is_open else minutes_open - minutes
+        return minutes_open
 
     def used(self) -> Iterator[tuple[str, int, str, int]]:
-        """Give minutes by resource, period and kind."""
+        """Return minutes by resource, period and kind."""
         for resource in (row for row in self.rows["resources"] if row["is_active"]):
             open_minutes = self.open_minutes(resource)
             for minute in open_minutes:
@@ -177,7 +177,7 @@ class Counted:
                 yield from self.seat(resource, seat, open_minutes, blocked)
 
     def seat(self, resource: Row, seat: int, open_minutes: set[datetime], blocked: set[datetime]) -> Iterator[Any]:
-        """Give minutes of one place."""
+        """Return the minutes of one seat."""
         visits = {
             minute
             for row in self.rows["bookings"]
@@ -204,7 +204,7 @@ def between(since: datetime, until: datetime) -> Iterator[datetime]:
 
 
 def runs(minutes: set[datetime]) -> Iterator[list[datetime]]:
-    """Give stretches of minutes that follow each other."""
+    """Return runs of consecutive minutes."""
     run: list[datetime] = []
     for minute in sorted(minutes):
         if run and minute - run[-1] > MINUTE:
@@ -217,7 +217,7 @@ def runs(minutes: set[datetime]) -> Iterator[list[datetime]]:
 
 @pytest.fixture
 def api(desk: AdminDesk, staff_settings: Settings, mara: Person) -> httpx2.AsyncClient:
-    """Mara's client of the API of the same application."""
+    """Return Mara's client of the API of the same application."""
     token = create_access_token(mara.user, staff_settings, now=NOW)
     bearer = {"Authorization": f"Bearer {token}"}
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(desk.app), base_url="http://bookit.test", headers=bearer)
@@ -235,7 +235,7 @@ async def all_rows(database: Database) -> dict[str, list[Row]]:
 
 @pytest.mark.parametrize("by", ["week", "month"])
 @pytest.mark.parametrize("days", RANGES, ids=str)
-async def test_the_figures_are_those_that_one_counts_by_hand(
+async def test_the_figures_match_an_independent_count(
     desk: AdminDesk, api: httpx2.AsyncClient, customers: list[int], days: tuple[date, date], by: str
 ) -> None:
     (first, last), chance = days, Random(f"{days}")
@@ -244,8 +244,8 @@ async def test_the_figures_are_those_that_one_counts_by_hand(
     await book_much(desk.database, customers, first, last, chance)
     counted = Counted(await all_rows(desk.database), first, last, by)
 
-    asked = {"from_date": str(first), "to_date": str(last), "by": by}
-    said = {name: (await api.get(f"/reports/{name}", params=asked)).json() for name in REPORTS}
+    query = {"from_date": str(first), "to_date": str(last), "by": by}
+    reports = {name: (await api.get(f"/reports/{name}", params=query)).json() for name in REPORTS}
 
     numbers = range(len(counted.starts))
     visits, came = counted.visits(), counted.customers()
@@ -254,50 +254,50 @@ async def test_the_figures_are_those_that_one_counts_by_hand(
         for key in ((period, kind), (name, kind), ("all", kind)):
             used[key] += minutes
     for name in ("completed", "revenue", "coming", "to_come"):
-        assert [row[name] for row in said["revenue"]["periods"]] == [visits[n][name] for n in numbers]
-        assert said["revenue"]["total"][name] == sum(visits[n][name] for n in numbers)
-        assert sum(row[name] for row in said["revenue"]["services"]) == said["revenue"]["total"][name]
-    assert [row["no_shows"] for row in said["no-shows"]["periods"]] == [visits[n]["no_shows"] for n in numbers]
-    assert [(row["customers"], row["repeat_customers"]) for row in said["repeat-customers"]["periods"]] == [
+        assert [row[name] for row in reports["revenue"]["periods"]] == [visits[n][name] for n in numbers]
+        assert reports["revenue"]["total"][name] == sum(visits[n][name] for n in numbers)
+        assert sum(row[name] for row in reports["revenue"]["services"]) == reports["revenue"]["total"][name]
+    assert [row["no_shows"] for row in reports["no-shows"]["periods"]] == [visits[n]["no_shows"] for n in numbers]
+    assert [(row["customers"], row["repeat_customers"]) for row in reports["repeat-customers"]["periods"]] == [
         came.get(n, (0, 0)) for n in numbers
     ]
     for kind in ("open_minutes", "booked_minutes", "unsellable_minutes"):
-        assert [row[kind] for row in said["utilisation"]["periods"]] == [used[n, kind] for n in numbers]
-        resources = {row["name"]: row[kind] for row in said["utilisation"]["resources"]}
+        assert [row[kind] for row in reports["utilisation"]["periods"]] == [used[n, kind] for n in numbers]
+        resources = {row["name"]: row[kind] for row in reports["utilisation"]["resources"]}
         assert resources == {name: used[name, kind] for name in ("Lea", "Room", "Night", "Locker")}
-        assert said["utilisation"]["total"][kind] == used["all", kind] > 0
-    assert [row["name"] for row in said["utilisation"]["resources"] if row["is_always_open"]] == ["Locker"]
+        assert reports["utilisation"]["total"][kind] == used["all", kind] > 0
+    assert [row["name"] for row in reports["utilisation"]["resources"] if row["is_always_open"]] == ["Locker"]
 
 
 @pytest.mark.parametrize("name", REPORTS)
-async def test_both_doors_say_the_same(
+async def test_api_and_desk_report_the_same_figures(
     desk: AdminDesk, api: httpx2.AsyncClient, customers: list[int], name: str
 ) -> None:
     chance, (first, last) = Random(7), RANGES[2]
     await open_business(desk.database)
     await book_much(desk.database, customers, first, last, chance)
-    asked = f"from_date={first}&to_date={last}&by=week"
+    query = f"from_date={first}&to_date={last}&by=week"
 
-    said = (await api.get(f"/reports/{name}?{asked}")).json()
-    page = await desk.mara.get(f"/admin/reports?report={name}&{asked}")
-    sheet = await desk.mara.get(f"/admin/reports?report={name}&{asked}&as=csv")
+    reports = (await api.get(f"/reports/{name}?{query}")).json()
+    page = await desk.mara.get(f"/admin/reports?report={name}&{query}")
+    sheet = await desk.mara.get(f"/admin/reports?report={name}&{query}&as=csv")
 
     head, *rows = csv.reader(io.StringIO(sheet.text))
-    of_parts = said.get("services") or said.get("resources") or []
-    assert len(rows) == len(said["periods"]) + len(of_parts) + 1
+    of_parts = reports.get("services") or reports.get("resources") or []
+    assert len(rows) == len(reports["periods"]) + len(of_parts) + 1
     figure_count = len(head) - (3 if of_parts else 2)
-    for row, period in zip(rows, said["periods"], strict=False):
+    for row, period in zip(rows, reports["periods"], strict=False):
         assert row[:2] == [period["from_date"], period["to_date"]]
         numbers = [value for value in list(period.values()) if not isinstance(value, str)]
         assert sorted(float(value) for value in row[-figure_count:] if value) == sorted(
             float(value) for value in numbers if value is not None
         )
-    assert said["meaning"] in get_page_text(page.text)
-    assert page.text.count("data-value=") == figure_count * len(said["periods"])
+    assert reports["meaning"] in get_page_text(page.text)
+    assert page.text.count("data-value=") == figure_count * len(reports["periods"])
     assert f'filename="{name}-{first}-{last}.csv"' in sheet.headers["content-disposition"]
 
 
-async def test_a_name_that_looks_like_a_formula_stays_a_text(desk: AdminDesk, tom: Person) -> None:
+async def test_a_name_like_a_formula_is_exported_as_text(desk: AdminDesk, tom: Person) -> None:
     async with desk.database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"title": "=1+1", "price": 5, "duration_minutes": 30}
         await records.create(session, Service, **HERE, **facts)
@@ -325,43 +325,43 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("asked", BAD)
-async def test_days_that_make_no_sense_are_refused_at_both_doors(
-    desk: AdminDesk, api: httpx2.AsyncClient, asked: str
+@pytest.mark.parametrize("query", BAD)
+async def test_an_invalid_range_is_refused_by_api_and_desk(
+    desk: AdminDesk, api: httpx2.AsyncClient, query: str
 ) -> None:
-    expected, _ = BAD[asked]
+    expected, _ = BAD[query]
 
-    answers = [status_and_code(await api.get(f"/reports/{name}?{asked}")) for name in REPORTS]
-    pages = [await desk.mara.get(f"/admin/reports?report={name}&{asked}") for name in REPORTS]
+    answers = [status_and_code(await api.get(f"/reports/{name}?{query}")) for name in REPORTS]
+    pages = [await desk.mara.get(f"/admin/reports?report={name}&{query}") for name in REPORTS]
 
-    assert answers == [BAD[asked]] * len(REPORTS)
-    is_read_more_kindly = asked in {"from_date=20300101", "until=2030-01-01"}
+    assert answers == [BAD[query]] * len(REPORTS)
+    is_read_more_kindly = query in {"from_date=20300101", "until=2030-01-01"}
     assert [page.status_code for page in pages] == [200 if is_read_more_kindly else expected] * len(REPORTS)
     assert all(("alert-danger" in page.text) != is_read_more_kindly for page in pages)
 
 
-async def test_a_year_is_not_too_long(api: httpx2.AsyncClient) -> None:
+async def test_a_range_of_a_year_is_accepted(api: httpx2.AsyncClient) -> None:
     answer = await api.get("/reports/utilisation?from_date=2028-01-01&to_date=2028-12-31&by=month")
 
     assert (answer.status_code, len(answer.json()["periods"])) == (200, 12)
 
 
-async def test_a_business_where_nothing_happened_has_rates_of_nothing(desk: AdminDesk, api: httpx2.AsyncClient) -> None:
-    said = [(await api.get(f"/reports/{name}")).json() for name in REPORTS]
+async def test_rates_without_bookings_are_null(desk: AdminDesk, api: httpx2.AsyncClient) -> None:
+    reports = [(await api.get(f"/reports/{name}")).json() for name in REPORTS]
     pages = [await desk.ada.get(f"/admin/reports?report={name}") for name in REPORTS]
 
-    assert [(one["from_date"], one["to_date"]) for one in said] == [("2029-12-09", "2030-01-07")] * 4
-    rates = [one["total"].get(name) for one in said for name in ("utilisation", "no_show_rate", "repeat_rate")]
+    assert [(one["from_date"], one["to_date"]) for one in reports] == [("2029-12-09", "2030-01-07")] * 4
+    rates = [one["total"].get(name) for one in reports for name in ("utilisation", "no_show_rate", "repeat_rate")]
     assert rates == [None] * 12
-    assert said[0]["total"] == {"completed": 0, "revenue": 0.0, "coming": 0, "to_come": 0.0}
+    assert reports[0]["total"] == {"completed": 0, "revenue": 0.0, "coming": 0, "to_come": 0.0}
     assert [page.status_code for page in pages] == [200] * 4
 
 
-async def test_reports_are_for_who_works_here(cast: dict[str, Person], visitor: httpx2.AsyncClient) -> None:
+async def test_only_staff_may_read_reports(cast: dict[str, Person], visitor: httpx2.AsyncClient) -> None:
     for name in REPORTS:
-        found = {who: status_and_code(await person.request("GET", f"/reports/{name}")) for who, person in cast.items()}
+        codes = {who: status_and_code(await person.request("GET", f"/reports/{name}")) for who, person in cast.items()}
         forbidden = (403, "forbidden")
-        assert found == {"tom": forbidden, "eve": forbidden, "mara": (200, None), "ada": (200, None)}
+        assert codes == {"tom": forbidden, "eve": forbidden, "mara": (200, None), "ada": (200, None)}
         assert status_and_code(await visitor.get(f"/reports/{name}")) == (401, "unauthenticated")
 
 
@@ -369,29 +369,29 @@ async def test_an_unknown_report_is_not_found(desk: AdminDesk) -> None:
     assert (await desk.mara.get("/admin/reports?report=profit")).status_code == 404
 
 
-async def test_a_hold_counts_as_long_as_it_lives(
+async def test_a_hold_counts_until_it_expires(
     database: Database, haircut: Service, tom: Person, mara: Person, clock: Clock
 ) -> None:
     await tom.request(
         "POST", "/bookings", json={"service_id": haircut.id, "start_time": f"{NOW + MINUTE}", "hold": True}
     )
 
-    async def told() -> tuple[int, int]:
+    async def coming_and_booked() -> tuple[int, int]:
         today = {"from_date": "2030-01-07", "to_date": "2030-01-07"}
         found = [(await mara.request("GET", f"/reports/{name}", params=today)).json()["total"] for name in REPORTS[:2]]
         return found[0]["coming"], found[1]["booked_minutes"]
 
-    while_it_lives = await told()
+    while_it_lives = await coming_and_booked()
     clock.advance(seconds=30)
-    still = await told()
+    still = await coming_and_booked()
     async with database.transaction(by=OWNER) as session:
         await session.fetch(text("UPDATE bookings SET expires_at = :at"), at=clock())
 
-    assert (while_it_lives, still, await told()) == ((1, 45), (1, 45), (0, 0))
+    assert (while_it_lives, still, await coming_and_booked()) == ((1, 45), (1, 45), (0, 0))
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Havana", "Pacific/Apia", "America/Sao_Paulo"])
-def test_periods_follow_each_other_without_a_gap(zone: str) -> None:
+def test_periods_have_no_gaps(zone: str) -> None:
     for by in ("day", "week", "month"):
         for year in (2011, 2017):
             days = ReportRange(date(year, 1, 5), date(year, 12, 31), ZoneInfo(zone), by)
@@ -402,13 +402,13 @@ def test_periods_follow_each_other_without_a_gap(zone: str) -> None:
             assert days.period_starts[0] == days.since < days.until
 
 
-def test_the_days_before_the_first_of_all_are_none() -> None:
+def test_days_before_the_first_date_are_cut_off() -> None:
     assert times.days_before(date(1, 1, 3), 30) == date(1, 1, 1)
     assert Role.USER not in {role for role in Role if permissions.may_see_reports(Actor("api", 1, role))}
 
 
 @pytest.mark.parametrize("days", RANGES, ids=str)
-async def test_a_range_as_one_is_what_its_periods_add_up_to(
+async def test_the_total_of_a_range_is_the_sum_of_its_periods(
     desk: AdminDesk, customers: list[int], days: tuple[date, date]
 ) -> None:
     (first, last), chance = days, Random(f"{days}")
