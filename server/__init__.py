@@ -1,1 +1,1 @@
-"""The server process: application, command line, runner and logs. Knows both doors; nothing imports it but seed."""
+"""The server process: application, commands, runner and logs. Of the packages, only seed and migrations import it."""

@@ -1,4 +1,4 @@
-"""Wires the doors to one database; the only file that knows them."""
+"""The application: both doors on one database. This is the only module that imports both."""
 
 import asyncio
 import gc
@@ -30,40 +30,22 @@ from server.logs import configure_logging
 
 
 def create() -> Starlette:
-    """Make the application as the environment describes it; what a server process runs."""
+    """Return the application that the environment describes. Each server process calls this once."""
     settings = read_settings().with_secret()
     configure_logging(debug=settings.debug)
     return build(settings)
 
 
 def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
-    """Make the application with these settings and this clock; its database opens with its lifespan."""
-    database = Database.from_settings(settings)
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        # What is made at the start stays: the collector would look through all of it every so often. And it comes less
-        # often than its 700 new objects, which is every tenth request.
-        gc.freeze()
-        gc.set_threshold(10_000, 20, 20)
-        async with database, cleanup.run_in_background(database, clock=app.state.clock):
-            if settings.bookit_only == "api":
-                yield
-                return
-            with on_shutdown_signal(app.state.staff_site.close_streams):
-                yield
-        await app.state.staff_site.close()
-
+    """Return an application with these settings and this clock. Its lifespan opens the database."""
+    routes = build_shared_routes() if settings.bookit_only == "admin" else build_routes()
     app = Starlette(
-        routes=[
-            *(build_shared_routes() if settings.bookit_only == "admin" else build_routes()),
-            redirect_root(settings),
-        ],
+        routes=[*routes, redirect_root(settings)],
         middleware=[Middleware(RequestMiddleware), *cors(settings), Middleware(ErrorMiddleware)],
         exception_handlers={Refusal: handle_refusal, HTTPException: handle_http_error},
         lifespan=lifespan,
     )
-    app.state.database = database
+    app.state.database = Database.from_settings(settings)
     app.state.settings = settings
     app.state.clock = clock
     if settings.bookit_only != "api":
@@ -71,48 +53,66 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
     return app
 
 
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    """Keep the database open and the cleanup running while the server runs."""
+    # Objects that exist at the start live until the end, so the collector need not look at them. Its default threshold
+    # of 700 new objects is reached at every tenth request.
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    database: Database = app.state.database
+    async with database, cleanup.run_in_background(database, clock=app.state.clock):
+        if app.state.settings.bookit_only == "api":
+            yield
+            return
+        with on_shutdown_signal(app.state.staff_site.close_streams):
+            yield
+    await app.state.staff_site.close()
+
+
 @contextmanager
 def on_shutdown_signal(callback: Callable[[], None]) -> Iterator[None]:
-    """Say it as soon as the server is told to stop: it waits for open streams before it ends the lifespan."""
+    """Call this when a signal stops the server. The end of the lifespan is too late to close a stream.
+
+    uvicorn waits for open streams before it ends the lifespan.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    loop, before = asyncio.get_running_loop(), dict[int, Any]()
+    loop, previous = asyncio.get_running_loop(), dict[int, Any]()
 
     def stop(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(callback)
-        handler = before[number]
-        if callable(handler):
-            handler(number, frame)
+        previous[number](number, frame)
 
-    for wanted in (signal.SIGINT, signal.SIGTERM):
-        if callable(signal.getsignal(wanted)):  # a server's own
-            before[wanted] = signal.signal(wanted, stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if callable(signal.getsignal(number)):  # the server's own handler, not SIG_DFL or SIG_IGN
+            previous[number] = signal.signal(number, stop)
     try:
         yield
     finally:
-        for taken, handler in before.items():
-            if signal.getsignal(taken) is stop:
-                signal.signal(taken, handler)
+        for replaced, handler in previous.items():
+            if signal.getsignal(replaced) is stop:
+                signal.signal(replaced, handler)
 
 
 def redirect_root(settings: Settings) -> Route:
-    """Lead whoever types the bare address into a browser to the staff door, or without one to the API's pages.
+    """Return the route of `/`, which redirects a browser to the panel, or to the API reference if there is no panel.
 
-    Programs, which do not ask for HTML, are told that there is nothing here.
+    A client that does not ask for HTML gets 404.
     """
-    begins = "/docs" if settings.bookit_only == "api" else "/admin/"
+    target = "/docs" if settings.bookit_only == "api" else "/admin/"
 
-    async def answer(request: Request) -> Response:
+    async def redirect(request: Request) -> Response:
         if "text/html" not in request.headers.get("accept", ""):
             raise HTTPException(404)
-        return RedirectResponse(begins, 303, {"Vary": "Accept"})
+        return RedirectResponse(target, 303, {"Vary": "Accept"})
 
-    return Route("/", answer)
+    return Route("/", redirect)
 
 
 def cors(settings: Settings) -> list[Middleware]:
-    """Let pages of these origins, and no others, call the API."""
+    """Return the middleware that lets pages of the allowed origins, and no others, call the API."""
     if not settings.allowed_origins:
         return []
     return [

@@ -18,6 +18,8 @@ from server.process import (
     user_errors,
 )
 
+MIN_POSTGRES = 15  # the major version
+
 
 @click.group()
 @click.version_option(__version__, prog_name="bookit")
@@ -28,57 +30,68 @@ def main() -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes any free one.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes that serve.")
-@click.option("--only", type=click.Choice(["api", "admin"]), help="Open one door; another process opens the other.")
-@click.option("--demo", is_flag=True, help="Fill an empty embedded database with a made-up business.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="The port to listen on; 0 is any free port.",
+)
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="The number of server processes."
+)
+@click.option(
+    "--only", type=click.Choice(["api", "admin"]), help="Serve one door only; another process serves the other."
+)
+@click.option("--demo", is_flag=True, help="Fill an empty embedded database with a demo business.")
 def serve(host: str, port: int, workers: int, only: str | None, *, demo: bool) -> None:
     """Serve BookIt until Ctrl-C."""
     from server import runner
 
     install_signal_handlers(0, on_sigint=True)
     with user_errors():
-        asked = read_settings().with_secret()
-        if demo and not asked.is_embedded:
-            raise CliError("--demo makes people with a known password, so it works on the embedded database alone.")
-        with runner.listen(host, port) as listener, running_database(asked) as settings:
-            require_schema(settings, may_migrate=asked.is_embedded)
+        configured = read_settings().with_secret()
+        if demo and not configured.is_embedded:
+            raise CliError("--demo creates accounts with a known password. Unset DATABASE_URL to use it.")
+        with runner.listen(host, port) as listener, running_database(configured) as settings:
+            require_schema(settings, may_migrate=configured.is_embedded)
             has_demo = demo and runner.seed_demo(settings)
             runner.run(settings, listener, workers, demo=has_demo, only=only)
 
 
 @main.command()
 def migrate() -> None:
-    """Bring the database to the schema this version needs."""
+    """Migrate the database to the schema of this version."""
     with user_errors(), running_database(read_settings()) as settings:
         from bookit.schema import revisions
 
-        seen = revisions.current_revision(settings.database_url or "")
+        before = revisions.current_revision(settings.database_url or "")
         require_schema(settings, may_migrate=True)
-        done = revisions.current_revision(settings.database_url or "")
-        click.echo(
-            f"The database is up to date ({done})." if seen == done else f"Migrated from {seen or 'empty'} to {done}."
-        )
+        after = revisions.current_revision(settings.database_url or "")
+    if before == after:
+        click.echo(f"The database is up to date ({after}).")
+    else:
+        click.echo(f"Migrated from {before or 'empty'} to {after}.")
 
 
 @main.command("create-admin")
 @click.argument("email")
-@click.option("--name", help="What to call them; the part before the @ if not given.")
+@click.option("--name", show_default="the part of EMAIL before the @", help="The admin's name.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 def create_admin(email: str, name: str | None, *, password_stdin: bool) -> None:
-    """Make the first admin, who then makes everybody else."""
+    """Create an admin, who can then create all other accounts."""
     import anyio
 
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else ask_password()
-    asked = read_settings_or_exit()
-    with user_errors(), running_database(asked) as settings:
-        require_schema(settings, may_migrate=asked.is_embedded)
+    configured = read_settings_or_exit()
+    with user_errors(), running_database(configured) as settings:
+        require_schema(settings, may_migrate=configured.is_embedded)
         anyio.run(add_admin, settings, email, name or email.partition("@")[0], password)
     click.echo(f"{email} is an admin.")
 
 
 def ask_password() -> str:
-    return str(click.prompt("Password", hide_input=True, confirmation_prompt="Once more"))
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt="Repeat the password"))
 
 
 async def add_admin(settings: Settings, email: str, name: str, password: str) -> None:
@@ -97,49 +110,58 @@ async def add_admin(settings: Settings, email: str, name: str, password: str) ->
 
 @main.command()
 def worker() -> None:
-    """Do what nobody waits for, until Ctrl-C."""
+    """Expire holds, keys and tokens every hour until Ctrl-C."""
+    import anyio
+
+    from server.logs import configure_logging
+
+    install_signal_handlers(0, on_sigint=True)
+    configured = read_settings_or_exit()
+    configure_logging(debug=configured.debug)
+    with user_errors(), running_database(configured) as settings:
+        require_schema(settings, may_migrate=configured.is_embedded)
+        anyio.run(run_worker, settings)
+
+
+async def run_worker(settings: Settings) -> None:
     import anyio
 
     from bookit import cleanup
     from bookit.db.pool import Database
-    from server.logs import configure_logging
 
-    async def run(settings: Settings) -> None:
-        database = Database.from_settings(settings, size=1)
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as told_to_stop:
-            async with database, cleanup.run_in_background(database, clock=system_clock):
-                click.echo("BookIt's worker is at work. Ctrl-C ends it.", err=True)
-                await anext(told_to_stop)
-        click.echo("BookIt's worker has stopped.", err=True)
-
-    install_signal_handlers(0, on_sigint=True)
-    asked = read_settings_or_exit()
-    configure_logging(debug=asked.debug)
-    with user_errors(), running_database(asked) as settings:
-        require_schema(settings, may_migrate=asked.is_embedded)
-        anyio.run(run, settings)
+    database = Database.from_settings(settings, size=1)
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with database, cleanup.run_in_background(database, clock=system_clock):
+            click.echo("The worker is running. Press Ctrl-C to stop it.", err=True)
+            await anext(signals)
+    click.echo("The worker has stopped.", err=True)
 
 
 @main.command()
 def check() -> None:
-    """Say whether BookIt could run here, or what stops it."""
-    import psycopg
-
+    """Check whether BookIt can run here, or what is missing."""
     from bookit.schema import revisions
 
     with user_errors():
-        asked = read_settings().with_secret()
-        click.echo("The settings make sense.")
-        with running_database(asked) as settings:
-            url = settings.database_url or ""
-            with psycopg.connect(url, connect_timeout=10) as connection:
-                number = connection.info.server_version
-            if number < 150000:  # noqa: PLR2004 -- PostgreSQL 15, as the README says
-                raise CliError(f"PostgreSQL {number // 10000} answers, and BookIt needs 15 or newer.")
-            whose = "its own" if asked.is_embedded else "the one of DATABASE_URL"
-            click.echo(f"PostgreSQL {number // 10000} answers ({whose}).")
-            if asked.is_embedded and revisions.current_revision(url) is None:
-                click.echo("The database is empty; bookit serve makes its schema.")
+        configured = read_settings().with_secret()
+        click.echo("The settings are valid.")
+        with running_database(configured) as settings:
+            version = require_postgres(settings)
+            kind = "embedded" if configured.is_embedded else "from DATABASE_URL"
+            click.echo(f"PostgreSQL {version} is running ({kind}).")
+            if configured.is_embedded and revisions.current_revision(settings.database_url or "") is None:
+                click.echo("The database is empty. bookit serve creates its schema.")
                 return
             require_schema(settings, may_migrate=False)
             click.echo(f"The schema is up to date ({revisions.latest_revision()}).")
+
+
+def require_postgres(settings: Settings) -> int:
+    """Return the major version of the database. Raise CliError if it is too old."""
+    import psycopg
+
+    with psycopg.connect(settings.database_url or "", connect_timeout=10) as connection:
+        version = connection.info.server_version // 10_000
+    if version < MIN_POSTGRES:
+        raise CliError(f"The database is PostgreSQL {version}. BookIt needs version {MIN_POSTGRES} or newer.")
+    return version

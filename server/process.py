@@ -1,4 +1,4 @@
-"""What the `bookit` command and `python -m seed` share: errors as one sentence, the database, signals."""
+"""What the commands share: errors in one sentence, a running database, a current schema, signals."""
 
 import atexit
 import re
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class CliError(click.ClickException):
-    """End with one plain sentence and exit status 1."""
+    """Ends the command with one sentence and exit status 1."""
 
     def show(self, file: Any = None) -> None:
-        """Say it on standard error, without a prefix."""
+        """Print the sentence on standard error, without click's prefix."""
         click.echo(self.message, err=True, file=file)
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn what can go wrong outside BookIt into a sentence for whoever started it."""
+    """Turn an error that the user can solve into a sentence, without a traceback."""
     import psycopg
 
     from bookit.db.embedded import DatabaseWillNotStart
@@ -42,17 +42,20 @@ def user_errors() -> Iterator[None]:
 
 
 def describe_database_error(error: "psycopg.Error") -> str:
-    """Say why a database cannot be used, from PostgreSQL's sentence or libpq's first line; none has the password."""
+    """Return why the database cannot be used: PostgreSQL's message or libpq's first line, never the password."""
     if error.diag.message_primary:
-        return f"The database refuses: {error.diag.message_primary}."
-    said = (str(error).splitlines() or ["no answer"])[0]
-    reason = re.sub(r"^connection (failed|is bad): |FATAL: +|\[Errno -?\d+\] ", "", said)
+        return f"The database reports an error: {error.diag.message_primary}."
+    message = (str(error).splitlines() or ["no response"])[0]
+    reason = re.sub(r"^connection (failed|is bad): |FATAL: +|\[Errno -?\d+\] ", "", message)
     return f"BookIt cannot reach its database: {reason.rstrip('.')}. Check DATABASE_URL."
 
 
 @contextmanager
 def running_database(settings: Settings) -> Iterator[Settings]:
-    """Give the settings with a database that runs: the one named, or the embedded one for as long as this lasts."""
+    """Yield the settings with the URL of a running database.
+
+    Without DATABASE_URL that is the embedded database, which runs at least until the block ends.
+    """
     if not settings.is_embedded:
         yield settings
         return
@@ -66,42 +69,46 @@ def running_database(settings: Settings) -> Iterator[Settings]:
 
 
 def require_schema(settings: Settings, *, may_migrate: bool) -> None:
-    """Bring the embedded database up to date; refuse to run on another one that is not."""
+    """Raise CliError unless the database has the schema of this version. Migrate it first if allowed."""
     from bookit.schema import revisions
 
     url = settings.database_url or ""
-    seen, needed = revisions.current_revision(url), revisions.latest_revision()
-    if seen == needed:
+    current, latest = revisions.current_revision(url), revisions.latest_revision()
+    if current == latest:
         return
-    if seen and seen > needed:
+    if current and current > latest:
         raise CliError(
-            f"This database is of a newer BookIt (migration {seen}; this one knows {needed}). Update BookIt."
+            "This database was made by a newer version of BookIt"
+            f" (migration {current}; this version has {latest}). Update BookIt."
         )
     if not may_migrate:
-        found = f"is at migration {seen}" if seen else "is empty"
-        raise CliError(f"The database {found}, and this BookIt needs migration {needed}. Run: bookit migrate")
+        state = f"is at migration {current}" if current else "is empty"
+        raise CliError(f"The database {state}. This version of BookIt needs migration {latest}. Run: bookit migrate")
     revisions.migrate(url)
 
 
 def install_signal_handlers(exit_code: int, *, on_sigint: bool = False) -> None:
-    """Leave with this status then, by way of every context manager, so that the embedded database stops too."""
+    """Exit with this status on SIGTERM and SIGHUP, and on SIGINT if asked for.
 
-    def leave(*_: object) -> NoReturn:
+    The exit is an exception, so every context manager ends and the embedded database stops too.
+    """
+
+    def stop(*_: object) -> NoReturn:
         ignore_stop_signals()
         sys.exit(exit_code)
 
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, stop)
     if on_sigint:
-        signal.signal(signal.SIGINT, leave)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGINT, stop)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup sets this
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def ignore_stop_signals() -> None:
-    """Let no impatient second Ctrl-C keep the embedded database from stopping."""
+    """Ignore further signals, so that a second Ctrl-C cannot interrupt the stop of the embedded database."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)  # not SIG_IGN: Python complains if one is on its way already
-        atexit.register(signal.signal, number, signal.SIG_IGN)  # since Python forgets functions before its very end
+        signal.signal(number, lambda *_: None)  # not SIG_IGN: Python prints an error if a signal is pending
+        atexit.register(signal.signal, number, signal.SIG_IGN)  # Python drops these functions before it ends
 
 
 def read_settings_or_exit() -> Settings:

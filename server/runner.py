@@ -1,4 +1,4 @@
-"""Runs the server: takes the port, fills the demo, starts uvicorn, and tells the person where BookIt is."""
+"""Runs the server: binds the port, seeds the demo, starts uvicorn and prints the addresses."""
 
 import multiprocessing
 import os
@@ -22,19 +22,19 @@ from server.logs import configure_logging
 
 
 class CannotServe(SettingsError):
-    """BookIt cannot serve there; the text says why."""
+    """The server cannot start; the text says why."""
 
 
 @contextmanager
 def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """Take the port before anything else, so that a taken one is said at once."""
+    """Bind the port. This comes first, so that a port in use is reported at once. Raise CannotServe."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
-        reason = (error.strerror or "").partition(" (")[0] if isinstance(error, OSError) else "that is no host name"
+        reason = (error.strerror or "").partition(" (")[0] if isinstance(error, OSError) else "invalid host name"
         raise CannotServe(
-            f"BookIt cannot listen on {host}:{port}: {reason}. Choose others with --host and --port."
+            f"BookIt cannot listen on {host}:{port}: {reason}. Choose another address with --host and --port."
         ) from None
     listener.set_inheritable(True)
     with listener:
@@ -42,7 +42,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def seed_demo(settings: Settings) -> bool:
-    """Fill an empty database with the demo business, and tell whether it is there; one in use stays as it is."""
+    """Fill an empty database with the demo business. Return whether it has one; do not touch any other data."""
     from bookit.db.pool import Database
     from seed.business import Outcome, Summary, seed_database
 
@@ -50,20 +50,20 @@ def seed_demo(settings: Settings) -> bool:
         async with Database.from_settings(settings, size=1) as database:
             return await seed_database(database, now=system_clock())
 
-    made = anyio.run(run)
-    if made.outcome == Outcome.IN_USE:
-        click.echo(made.outcome, err=True)
-    return made.outcome != Outcome.IN_USE
+    outcome = anyio.run(run).outcome
+    if outcome == Outcome.IN_USE:
+        click.echo(outcome, err=True)
+    return outcome != Outcome.IN_USE
 
 
 class Config(uvicorn.Config):
-    """uvicorn's own, by which workers end with the process that started them, even when that was killed."""
+    """uvicorn's configuration. A worker process ends with its parent, even if the parent was killed."""
 
     def load(self) -> None:
-        """Load the application, in the process that will serve it."""
-        starter = multiprocessing.parent_process()
-        if starter:
-            Thread(target=exit_with_parent, args=(starter,), daemon=True).start()
+        """Load the application. uvicorn calls this in the process that will serve it."""
+        parent = multiprocessing.parent_process()
+        if parent:
+            Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
         super().load()
 
 
@@ -73,7 +73,7 @@ def exit_with_parent(parent: BaseProcess) -> None:
 
 
 def run(settings: Settings, listener: socket.socket, workers: int, *, demo: bool, only: str | None = None) -> None:
-    """Serve on this socket until told to stop. The serving processes learn database and secret from the environment."""
+    """Serve on this socket until a signal arrives. The server processes read their settings from the environment."""
     os.environ["DATABASE_URL"] = settings.database_url or ""
     os.environ["BOOKIT_DEMO"] = str(demo)
     os.environ["BOOKIT_ONLY"] = only or ""
@@ -95,36 +95,36 @@ def run(settings: Settings, listener: socket.socket, workers: int, *, demo: bool
     server = uvicorn.Server(config)
     server.run(sockets=[listener])
     if not server.started:
-        raise CannotServe("BookIt could not start; the lines above say why.")
+        raise CannotServe("BookIt could not start. The log lines above say why.")
 
 
 def url_of(listener: socket.socket) -> str:
-    """Give the address a person on this machine can open."""
+    """Return the URL at which a browser on this machine reaches the server."""
     host, port = listener.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 -- asked, not bound
-    return f"http://{shown}:{port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- compares, does not bind
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def announce(address: str, demo: bool, only: str | None) -> None:  # noqa: FBT001 -- a thread takes its arguments by place
-    """Wait until BookIt answers, then say so."""
-    direct = build_opener(ProxyHandler({}))  # the environment's proxy knows nothing of this machine
+def announce(url: str, demo: bool, only: str | None) -> None:  # noqa: FBT001 -- Thread passes positional arguments
+    """Print the banner once the server is ready."""
+    opener = build_opener(ProxyHandler({}))  # a proxy of the environment cannot reach this machine
     for _ in range(600):
         try:
-            with direct.open(f"{address}/readyz", timeout=2):
-                click.echo(banner(address, demo=demo, only=only), err=True)
+            with opener.open(f"{url}/readyz", timeout=2):
+                click.echo(banner(url, demo=demo, only=only), err=True)
                 return
         except OSError:
             time.sleep(0.05)
 
 
-def banner(address: str, *, demo: bool, only: str | None = None) -> str:
-    """Say where BookIt is, and in a demo how to sign in."""
-    lines = ["", f"  BookIt is open at {address}", ""]
+def banner(url: str, *, demo: bool, only: str | None = None) -> str:
+    """Return the text that names the addresses, and the accounts of the demo."""
+    lines = ["", f"  BookIt is open at {url}", ""]
     if only != "api":
-        lines.append(f"    for staff            {address}/admin")
+        lines.append(f"    staff panel          {url}/admin")
     if only != "admin":
-        lines += [f"    the API, to try      {address}/docs", f"    the API, to read     {address}/redoc"]
-    lines.append(f"    is it well?          {address}/readyz")
+        lines += [f"    API, to try out      {url}/docs", f"    API reference        {url}/redoc"]
+    lines.append(f"    health check         {url}/readyz")
     if demo:
         from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_PASSWORD, DEMO_STAFF
 
@@ -133,4 +133,4 @@ def banner(address: str, *, demo: bool, only: str | None = None) -> str:
             f"  Sign in with the password {DEMO_PASSWORD} as",
             f"    {DEMO_CUSTOMER} (a customer), {DEMO_STAFF} (staff) or {DEMO_ADMIN} (admin)",
         ]
-    return "\n".join([*lines, "", "  Ctrl-C closes it.", ""])
+    return "\n".join([*lines, "", "  Press Ctrl-C to stop BookIt.", ""])

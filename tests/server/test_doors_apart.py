@@ -24,50 +24,50 @@ TOMORROW = (datetime.now(UTC) + timedelta(days=1)).replace(hour=10, minute=0, se
 
 
 class Apart(NamedTuple):
-    """Both doors, each in a process of its own: Ada at the desk's, and a customer's client."""
+    """Both doors, each in its own process: a client of the panel, signed in as Ada, and a client of the API."""
 
-    desk: httpx2.Client
-    customers: httpx2.Client
+    admin: httpx2.Client
+    api: httpx2.Client
 
 
 @pytest.fixture(scope="module")
 def apart(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
-    """Open the doors apart, on a database where Ada is admin."""
+    """Start both processes on a database where Ada is an admin."""
     url = create_database(server, f"apart_{worker_id}", TEMPLATE_DATABASE)
     with psycopg.connect(url) as connection:
         connection.execute(
             "INSERT INTO users (name, email, role, password_hash) VALUES ('Ada', 'ada@example.com', 'admin', %s)",
             (passwords.CRYPT_CONTEXT.hash(PASSWORD),),
         )
-    with ExitStack() as opened:
+    with ExitStack() as stack:
 
         def client(door: str) -> httpx2.Client:
-            address = opened.enter_context(run_server(tmp_path_factory.mktemp(door), url, "--only", door, DEBUG="true"))
-            return opened.enter_context(httpx2.Client(base_url=address, headers={"origin": address}, trust_env=False))
+            address = stack.enter_context(run_server(tmp_path_factory.mktemp(door), url, "--only", door, DEBUG="true"))
+            return stack.enter_context(httpx2.Client(base_url=address, headers={"origin": address}, trust_env=False))
 
-        desk, customers = client("admin"), client("api")
-        signed_in = desk.post("/admin/login", data={"username": "ada@example.com", "password": PASSWORD})
+        admin, api = client("admin"), client("api")
+        signed_in = admin.post("/admin/login", data={"username": "ada@example.com", "password": PASSWORD})
         assert signed_in.status_code == 303
-        yield Apart(desk, customers)
+        yield Apart(admin, api)
 
 
-def test_what_one_door_writes_the_other_shows(apart: Apart) -> None:
-    desk, customers = apart
-    assert desk.post("/admin/service/create", data=HAIRCUT | NOTICE).status_code == 302
-    customers.post("/auth/register", json=TOM).raise_for_status()
-    signed_in = customers.post("/auth/login", json={"email": TOM["email"], "password": PASSWORD}).json()
-    bearer = {"Authorization": f"Bearer {signed_in['access_token']}"}
+def test_one_door_shows_what_the_other_writes(apart: Apart) -> None:
+    admin, api = apart
+    assert admin.post("/admin/service/create", data=HAIRCUT | NOTICE).status_code == 302
+    api.post("/auth/register", json=TOM).raise_for_status()
+    tokens = api.post("/auth/login", json={"email": TOM["email"], "password": PASSWORD}).json()
+    bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
 
-    (service,) = customers.get("/services").json()
-    wanted = {"service_id": service["id"], "start_time": TOMORROW.isoformat()}
-    booking = customers.post("/bookings", json=wanted, headers=bearer).raise_for_status().json()
-    listed = get_page_text(desk.get("/admin/booking/list").text)
-    desk.post("/admin/booking/action/confirm", data={"pks": str(booking["id"])})
-    confirmed = customers.get(f"/bookings/{booking['id']}", headers=bearer).json()
+    (service,) = api.get("/services").json()
+    visit = {"service_id": service["id"], "start_time": TOMORROW.isoformat()}
+    booking = api.post("/bookings", json=visit, headers=bearer).raise_for_status().json()
+    listed = get_page_text(admin.get("/admin/booking/list").text)
+    admin.post("/admin/booking/action/confirm", data={"pks": str(booking["id"])})
+    confirmed = api.get(f"/bookings/{booking['id']}", headers=bearer).json()
 
     assert (service["title"], booking["status"], confirmed["status"]) == ("Haircut", "pending", "confirmed")
     assert "Tom Haircut" in listed
-    history = get_page_text(desk.get(f"/admin/booking/details/{booking['id']}").text)
+    history = get_page_text(admin.get(f"/admin/booking/details/{booking['id']}").text)
     assert "created it through the API." in history
     assert "changed it at the desk." in history
 
@@ -79,11 +79,11 @@ def test_what_one_door_writes_the_other_shows(apart: Apart) -> None:
         ("GET", "/openapi.json"), ("GET", "/v1/services"), ("GET", "/me"),
     ],
 )  # fmt: skip
-def test_the_desks_door_has_none_of_the_customers_addresses(apart: Apart, method: str, path: str) -> None:
-    at_desk, at_customers = (door.request(method, path, json={}).status_code for door in apart)
+def test_the_panel_has_no_path_of_the_api(apart: Apart, method: str, path: str) -> None:
+    of_admin, of_api = (client.request(method, path, json={}).status_code for client in apart)
 
-    assert at_desk == 404
-    assert at_customers != 404
+    assert of_admin == 404
+    assert of_api != 404
 
 
 @pytest.mark.parametrize(
@@ -93,15 +93,15 @@ def test_the_desks_door_has_none_of_the_customers_addresses(apart: Apart, method
         ("POST", "/admin/booking/action/cancel"), ("GET", "/admin/static/staff.js"),
     ],
 )  # fmt: skip
-def test_the_customers_door_has_none_of_the_desks_addresses(apart: Apart, method: str, path: str) -> None:
-    cookies = dict(apart.desk.cookies)
-    at_customers = apart.customers.request(method, path, headers={"cookie": f"bookit_staff={cookies['bookit_staff']}"})
+def test_the_api_has_no_path_of_the_panel(apart: Apart, method: str, path: str) -> None:
+    cookies = dict(apart.admin.cookies)
+    response = apart.api.request(method, path, headers={"cookie": f"bookit_staff={cookies['bookit_staff']}"})
 
-    assert at_customers.status_code == 404
-    assert "set-cookie" not in at_customers.headers
-    assert apart.desk.request(method, path).status_code != 404
+    assert response.status_code == 404
+    assert "set-cookie" not in response.headers
+    assert apart.admin.request(method, path).status_code != 404
 
 
-@pytest.mark.parametrize("door", ["desk", "customers"])
-def test_each_door_says_that_it_is_well(apart: Apart, door: str) -> None:
+@pytest.mark.parametrize("door", ["admin", "api"])
+def test_each_door_is_ready(apart: Apart, door: str) -> None:
     assert getattr(apart, door).get("/readyz").json() == {"status": "ok"}

@@ -1,4 +1,4 @@
-"""`bookit serve` on the database that comes with it: starting, answering, sharing, being told to stop, being killed."""
+"""`bookit serve` on the embedded database: start, several processes, stop, kill, logs and the demo."""
 
 import json
 import os
@@ -26,8 +26,8 @@ from tests.support.server import ROOT
 
 pytestmark = pytest.mark.process
 
-WORKER = r"Started server process \[(\d+)\]"
-A_BOOKING = """
+WORKER_STARTED = r"Started server process \[(\d+)\]"
+INSERT_BOOKING = """
     WITH service AS (
         INSERT INTO services (title, price, duration_minutes) VALUES ('Haircut', 35, 45) RETURNING id
     ), resource AS (
@@ -40,39 +40,31 @@ A_BOOKING = """
 EMAIL, PASSWORD = "ada@example.com", "correct horse battery"
 
 
-@pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Workspace]:
-    """A folder where BookIt never ran."""
-    place = Workspace(tmp_path)
-    yield place
-    place.close()
-
-
 @pytest.fixture(scope="session")
 def made_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a database and an admin, made once."""
-    place = Workspace(tmp_path_factory.mktemp("made"))
-    made = place.run("create-admin", EMAIL, "--password-stdin", stdin_text=f"{PASSWORD}\n")
-    assert made == (0, f"{EMAIL} is an admin.\n", "")
-    with (place.home / "postgres/data/postgresql.conf").open("a") as conf:
+    """A BOOKIT_HOME with a database and an admin."""
+    workspace = Workspace(tmp_path_factory.mktemp("made"))
+    result = workspace.run("create-admin", EMAIL, "--password-stdin", stdin_text=f"{PASSWORD}\n")
+    assert result == (0, f"{EMAIL} is an admin.\n", "")
+    with (workspace.home / "postgres/data/postgresql.conf").open("a") as conf:
         conf.write("fsync = off\n")
-    return place.home
+    return workspace.home
 
 
 @pytest.fixture
-def place(made_home: Path, fresh: Workspace) -> Workspace:
-    """A folder where BookIt has run before, and has an admin."""
-    subprocess.run(["cp", "-a", made_home, fresh.home], check=True)
-    return fresh
+def used(made_home: Path, workspace: Workspace) -> Workspace:
+    """A folder where BookIt has run before, with an admin."""
+    subprocess.run(["cp", "-a", made_home, workspace.home], check=True)
+    return workspace
 
 
 @pytest.fixture(scope="module")
 def running(made_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, BookitProcess]]:
-    """A folder where BookIt runs, telling all it can, and what runs there."""
-    place = Workspace(tmp_path_factory.mktemp("running"))
-    subprocess.run(["cp", "-a", made_home, place.home], check=True)
-    yield place, place.serve(DEBUG="true")
-    place.close()
+    """A folder where BookIt runs with DEBUG, and the process that runs there."""
+    workspace = Workspace(tmp_path_factory.mktemp("running"))
+    subprocess.run(["cp", "-a", made_home, workspace.home], check=True)
+    yield workspace, workspace.serve(DEBUG="true")
+    workspace.close()
 
 
 def sign_in(client: httpx2.Client, email: str = EMAIL, password: str = PASSWORD) -> dict[str, Any]:
@@ -82,66 +74,66 @@ def sign_in(client: httpx2.Client, email: str = EMAIL, password: str = PASSWORD)
     return tokens
 
 
-def whoever(client: httpx2.Client, tokens: dict[str, Any]) -> dict[str, Any]:
+def get_me(client: httpx2.Client, tokens: dict[str, Any]) -> dict[str, Any]:
     answer = client.get("/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
     assert answer.status_code == 200, answer.text
     me: dict[str, Any] = answer.json()
     return me
 
 
-def one_answers_while_the_other_stands_still(pids: list[str], ask: Callable[[], httpx2.Response]) -> None:
-    """Stop each of two workers in turn: while one stands still, the other answers."""
+def assert_each_responds_alone(pids: list[str], send: Callable[[], httpx2.Response]) -> None:
+    """Pause each of two workers in turn: while one is paused, the other responds."""
     for pid in pids:
         os.kill(int(pid), signal.SIGSTOP)
         try:
-            assert ask().status_code == 200
+            assert send().status_code == 200
         finally:
             os.kill(int(pid), signal.SIGCONT)
 
 
-def test_the_first_start_makes_everything_and_says_where_bookit_is_open(fresh: Workspace) -> None:
-    server = fresh.serve(http_proxy="http://127.0.0.1:1")  # which leads nowhere
+def test_the_first_start_creates_everything_and_prints_the_url(workspace: Workspace) -> None:
+    server = workspace.serve(http_proxy="http://127.0.0.1:1")  # a proxy that does not respond
 
     with server.open_client() as client:
         assert client.get("/readyz").json() == {"status": "ok"}
-    assert f"the API, to try      {server.url}/docs" in server.output
+    assert f"API, to try out      {server.url}/docs" in server.output
     assert "password" not in server.output
-    assert sorted(path.name for path in fresh.home.iterdir()) == ["postgres", "secret_key"]
-    assert (fresh.home / "secret_key").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in workspace.home.iterdir()) == ["postgres", "secret_key"]
+    assert (workspace.home / "secret_key").stat().st_mode & 0o777 == 0o600
 
     assert server.stop(signal.SIGINT) == 0
     assert "Traceback" not in server.output
-    assert not fresh.is_database_running
+    assert not workspace.is_database_running
 
 
-def test_when_its_terminal_is_closed_it_stops_its_database_too(place: Workspace) -> None:
+def test_closing_the_terminal_stops_the_database_too(used: Workspace) -> None:
     python, option, program = BOOKIT_COMMAND
-    heeding = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # which whoever runs the tests may ignore
-    place.command = (python, option, f"{heeding}; {program}")
-    server = place.serve()
+    reset = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # the tests may run under nohup
+    used.command = (python, option, f"{reset}; {program}")
+    server = used.serve()
     assert server.url
 
     assert server.stop(signal.SIGHUP) == 0
     assert "Traceback" not in server.output
-    assert not place.is_database_running
+    assert not used.is_database_running
 
 
-@pytest.mark.parametrize("sign", ["postgres/data.new", "postgres/log"])
-def test_told_to_stop_in_the_middle_of_the_first_start_it_leaves_nothing_running(fresh: Workspace, sign: str) -> None:
-    server = fresh.serve()
-    wait_until((fresh.home / sign).exists)
+@pytest.mark.parametrize("created", ["postgres/data.new", "postgres/log"])
+def test_a_stop_during_the_first_start_leaves_nothing_running(workspace: Workspace, created: str) -> None:
+    server = workspace.serve()
+    wait_until((workspace.home / created).exists)
 
     server.send_signal(signal.SIGINT)
     time.sleep(0.05)
-    assert server.stop(signal.SIGINT) == 0  # Told again, by somebody impatient.
+    assert server.stop(signal.SIGINT) == 0  # a second Ctrl-C
     assert server.output == ""
-    assert not fresh.is_database_running
-    with postgres(fresh.home) as url, psycopg.connect(url) as connection:
+    assert not workspace.is_database_running
+    with postgres(workspace.home) as url, psycopg.connect(url) as connection:
         assert connection.execute("SELECT 'usable'").fetchone() == ("usable",)
 
 
-def test_a_request_in_flight_is_answered_before_the_end(place: Workspace) -> None:
-    server = place.serve()
+def test_a_request_in_flight_is_answered_before_the_stop(used: Workspace) -> None:
+    server = used.serve()
     body = json.dumps({"email": EMAIL, "password": PASSWORD}).encode()
     head = (
         "POST /auth/login HTTP/1.1\r\nHost: bookit\r\nExpect: 100-continue\r\n"
@@ -157,87 +149,88 @@ def test_a_request_in_flight_is_answered_before_the_end(place: Workspace) -> Non
 
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
     assert server.wait() == 0
-    assert not place.is_database_running
+    assert not used.is_database_running
 
 
-def test_workers_share_the_database_and_a_killed_one_is_replaced(place: Workspace) -> None:
-    server = place.serve("--workers", "2")
-    first, second = server.wait_for_output(WORKER, times=2)
+def test_workers_share_the_database_and_a_killed_one_is_replaced(used: Workspace) -> None:
+    server = used.serve("--workers", "2")
+    first, second = server.wait_for_output(WORKER_STARTED, times=2)
 
-    def ask() -> httpx2.Response:
+    def send() -> httpx2.Response:
         with server.open_client() as client:
             return client.get("/readyz")
 
-    one_answers_while_the_other_stands_still([first, second], ask)
+    assert_each_responds_alone([first, second], send)
     os.kill(int(first), signal.SIGKILL)
-    third = server.wait_for_output(WORKER, times=3)[2]
-    one_answers_while_the_other_stands_still([second, third], ask)
+    third = server.wait_for_output(WORKER_STARTED, times=3)[2]
+    assert_each_responds_alone([second, third], send)
 
     assert server.stop() == 0
-    assert not place.is_database_running
+    assert not used.is_database_running
 
 
-def test_after_its_parent_was_killed_the_next_start_finds_the_port_free_and_the_sign_in_valid(place: Workspace) -> None:
-    server = place.serve("--workers", "2")
-    server.wait_for_output(WORKER, times=2)
+def test_a_restart_after_a_kill_finds_the_port_free_and_keeps_the_tokens(used: Workspace) -> None:
+    server = used.serve("--workers", "2")
+    server.wait_for_output(WORKER_STARTED, times=2)
     with server.open_client() as client:
         tokens = sign_in(client)
     server.process.kill()
     assert server.wait() == -signal.SIGKILL
-    assert place.is_database_running
+    assert used.is_database_running
 
-    server = place.start("serve", "--port", server.url.rpartition(":")[2])
+    server = used.start("serve", "--port", server.url.rpartition(":")[2])
     with server.open_client() as client:
-        assert whoever(client, tokens)["role"] == "admin"
+        assert get_me(client, tokens)["role"] == "admin"
     assert server.stop() == 0
-    assert not place.is_database_running
+    assert not used.is_database_running
 
 
-def test_two_first_starts_at_once_work_together_until_the_second_ends(fresh: Workspace) -> None:
-    first, second = fresh.serve(), fresh.serve()
+def test_two_first_starts_at_once_share_one_database(workspace: Workspace) -> None:
+    first, second = workspace.serve(), workspace.serve()
     person = {"name": "Tom", "email": "tom@example.com", "password": PASSWORD}
 
     with first.open_client() as client:
         client.post("/auth/register", json=person).raise_for_status()
         tokens = sign_in(client, person["email"])
     with second.open_client() as client:
-        assert whoever(client, tokens)["name"] == "Tom"
+        assert get_me(client, tokens)["name"] == "Tom"
         assert first.stop() == 0
-        assert whoever(client, tokens)["name"] == "Tom"
+        assert get_me(client, tokens)["name"] == "Tom"
     assert second.stop() == 0
 
-    assert not fresh.is_database_running
-    assert sorted(path.name for path in fresh.home.iterdir()) == ["postgres", "secret_key"]
+    assert not workspace.is_database_running
+    assert sorted(path.name for path in workspace.home.iterdir()) == ["postgres", "secret_key"]
 
 
-def test_a_taken_port_is_said_at_once(fresh: Workspace) -> None:
+def test_a_port_in_use_is_reported_at_once(workspace: Workspace) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
 
-        refusal = fresh.run("serve", "--port", port).error_message
+        refusal = workspace.run("serve", "--port", port).error_message
 
     assert refusal == (
-        f"BookIt cannot listen on 127.0.0.1:{port}: Address already in use. Choose others with --host and --port."
+        f"BookIt cannot listen on 127.0.0.1:{port}: Address already in use."
+        " Choose another address with --host and --port."
     )
-    assert not (fresh.home / "postgres").exists()
+    assert not (workspace.home / "postgres").exists()
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "x" * 64])
-def test_a_host_that_is_not_here_is_said_at_once(fresh: Workspace, host: str) -> None:
-    refusal = fresh.run("serve", "--host", host).error_message
+def test_a_host_of_another_machine_is_reported_at_once(workspace: Workspace, host: str) -> None:
+    refusal = workspace.run("serve", "--host", host).error_message
 
     assert refusal.startswith(f"BookIt cannot listen on {host}:8000: ")
-    assert refusal.endswith(". Choose others with --host and --port.")
+    assert refusal.endswith(". Choose another address with --host and --port.")
     assert len(refusal.splitlines()) == 1
-    assert not (fresh.home / "postgres").exists()
+    assert not (workspace.home / "postgres").exists()
 
 
-def test_each_request_is_one_line_of_log_and_none_tells_a_secret(running: tuple[Workspace, BookitProcess]) -> None:
-    place, server = running
+def test_each_request_is_one_log_line_without_secrets(running: tuple[Workspace, BookitProcess]) -> None:
+    workspace, server = running
     with server.open_client() as client:
         client.headers["X-Request-Id"] = "mine"
         tokens = sign_in(client)
-        whoever(client, tokens)
+        get_me(client, tokens)
         client.get("/services", params={"q": tokens["refresh_token"]})
         renewed = client.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]}).json()
         client.post("/auth/login", json={"email": EMAIL, "password": "wrong horse battery"})
@@ -255,81 +248,83 @@ def test_each_request_is_one_line_of_log_and_none_tells_a_secret(running: tuple[
     ]
     banner = [line for line in server.lines if not line.startswith("{")]
     assert all(line == "" or line.startswith("  ") for line in banner)
-    all_said = server.output + (place.home / "postgres/log").read_text()
-    secret = (place.home / "secret_key").read_text()
-    for told in (PASSWORD, "wrong horse", "$2b$", secret, *tokens.values(), *renewed.values()):
-        assert told == "bearer" or told not in all_said
+    output = server.output + (workspace.home / "postgres/log").read_text()
+    secret = (workspace.home / "secret_key").read_text()
+    for text in (PASSWORD, "wrong horse", "$2b$", secret, *tokens.values(), *renewed.values()):
+        assert text == "bearer" or text not in output
 
 
-def test_an_admin_is_made_while_it_serves_and_no_trace_has_the_password(
+def test_create_admin_works_beside_a_server_and_leaks_no_password(
     running: tuple[Workspace, BookitProcess],
 ) -> None:
-    place, server = running
+    workspace, server = running
     secret = "a passphrase of many words"
 
-    made = place.run("create-admin", "Bea@Example.com", "--name", "Bea", "--password-stdin", stdin_text=f"{secret}\n")
+    result = workspace.run(
+        "create-admin", "Bea@Example.com", "--name", "Bea", "--password-stdin", stdin_text=f"{secret}\n"
+    )
 
-    assert made == (0, "Bea@Example.com is an admin.\n", "")
+    assert result == (0, "Bea@Example.com is an admin.\n", "")
     with server.open_client() as client:
-        me = whoever(client, sign_in(client, "bea@example.com", secret))
+        me = get_me(client, sign_in(client, "bea@example.com", secret))
         assert (me["name"], me["role"]) == ("Bea", "admin")
-    with postgres(place.home) as url, psycopg.connect(url) as connection:
+    with postgres(workspace.home) as url, psycopg.connect(url) as connection:
         events = str(connection.execute("SELECT * FROM events").fetchall())
     assert "bea@example.com" in events.lower()
-    for trace in (events, server.output, (place.home / "postgres/log").read_text()):
+    for trace in (events, server.output, (workspace.home / "postgres/log").read_text()):
         assert secret not in trace
         assert "$2b$" not in trace
 
 
-def test_a_demo_has_a_sign_in_that_the_banner_tells(fresh: Workspace) -> None:
-    server = fresh.serve("--demo")
+def test_the_banner_of_a_demo_names_accounts_that_work(workspace: Workspace) -> None:
+    server = workspace.serve("--demo")
 
     server.wait_for_output("Ctrl-C")
-    password, *people = re.findall(r"(?<=password )\S+|\S+@example.com", server.output)
+    password, *emails = re.findall(r"(?<=password )\S+|\S+@example.com", server.output)
 
     with server.open_client() as client:
-        roles = [whoever(client, sign_in(client, who, password))["role"] for who in people]
+        roles = [get_me(client, sign_in(client, email, password))["role"] for email in emails]
         assert len(client.get("/services").json()) == 12
     assert roles == ["user", "staff", "admin"]
     assert server.stop() == 0
 
 
-def test_a_database_in_use_gets_no_demo_and_the_banner_no_sign_in(place: Workspace) -> None:
-    with postgres(place.home) as url, psycopg.connect(url) as connection:
-        connection.execute(A_BOOKING)
+def test_a_database_in_use_gets_no_demo_accounts(used: Workspace) -> None:
+    with postgres(used.home) as url, psycopg.connect(url) as connection:
+        connection.execute(INSERT_BOOKING)
 
-    server = place.serve("--demo")
+    server = used.serve("--demo")
 
     assert server.url
     assert "This database has bookings of its own" in server.output
     assert "Sign in" not in server.output
 
 
-def test_a_demo_is_for_the_database_of_its_own_alone(fresh: Workspace) -> None:
+def test_a_demo_needs_the_embedded_database(workspace: Workspace) -> None:
     url = "postgresql://bookit@127.0.0.1:1/bookit"
 
-    refusal = fresh.run("serve", "--demo", DATABASE_URL=url, SECRET_KEY="s" * 32).error_message
+    refusal = workspace.run("serve", "--demo", DATABASE_URL=url, SECRET_KEY="s" * 32).error_message
 
-    assert refusal == "--demo makes people with a known password, so it works on the embedded database alone."
+    assert refusal == "--demo creates accounts with a known password. Unset DATABASE_URL to use it."
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="everything here runs as an ordinary user already")
-def test_an_ordinary_user_serves_from_a_folder_of_their_own() -> None:
+def test_an_ordinary_user_can_serve_from_their_own_folder() -> None:
     nobody = pwd.getpwnam("nobody")
     try:
         bridge, who = embedded._run_as(nobody.pw_uid, nobody.pw_gid, sys.executable, sys.prefix, str(ROOT))
     except DatabaseWillNotStart:
         pytest.skip("an ordinary user cannot reach this Python")
-    with tempfile.TemporaryDirectory(prefix="b-") as folder, ExitStack() as on_leaving:
+    with tempfile.TemporaryDirectory(prefix="b-") as folder, ExitStack() as stack:
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-        place = Workspace(Path(folder))
-        on_leaving.callback(place.close)
-        place.command, place.popen_options = (*bridge, *BOOKIT_COMMAND), who
+        workspace = Workspace(Path(folder))
+        stack.callback(workspace.close)
+        workspace.command, workspace.popen_options = (*bridge, *BOOKIT_COMMAND), who
 
-        server = place.serve()
+        server = workspace.serve()
 
         with server.open_client() as client:
             assert client.get("/readyz").status_code == 200
-        assert {path.owner() for path in [place.home, *place.home.iterdir()]} == {"nobody"}
+        assert {path.owner() for path in [workspace.home, *workspace.home.iterdir()]} == {"nobody"}
         assert server.stop() == 0
-        assert not place.is_database_running
+        assert not workspace.is_database_running
