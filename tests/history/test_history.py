@@ -1,4 +1,4 @@
-"""History: every change of a row is remembered, whoever made it and however, and stays as it was written."""
+"""History: every change of a row is recorded with its actor and door, and cannot be changed afterwards."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -57,7 +57,7 @@ VISIT = Booking(
     price=Decimal(35),
 )
 HOLIDAY = CalendarException(start_time=datetime(2030, 1, 9, tzinfo=UTC), end_time=datetime(2030, 1, 10, tzinfo=UTC))
-# A row of each table that is remembered, a change of it, and what history keeps of that change.
+# A row of each audited table, a change of it, and the old and new values that history records.
 CHANGES: list[tuple[SQLModel, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     (
         User(name="Eve", email="eve@example.com", password_hash="none"),
@@ -91,7 +91,7 @@ CHANGES: list[tuple[SQLModel, dict[str, Any], dict[str, Any], dict[str, Any]]] =
 
 @pytest.fixture
 def console(empty: str) -> Iterator[Console]:
-    """Open an SQL console of a business with one visit."""
+    """Open an SQL console of a business with one booking."""
     with psycopg.connect(empty, autocommit=True) as connection:
         connection.execute(BUSINESS)
         yield connection
@@ -99,14 +99,14 @@ def console(empty: str) -> Iterator[Console]:
 
 @pytest.fixture
 def business(console: Console, database: Database) -> Database:
-    """Give the database of that business."""
+    """Return the database of that business."""
     del console
     return database
 
 
 @pytest.fixture
 async def single(console: Console, database_url: str) -> AsyncIterator[Database]:
-    """Give it with a single connection, which everybody uses in turn."""
+    """Open that database with a single connection."""
     database = Database(database_url, size=1)
     await database.open()
     yield database
@@ -114,35 +114,35 @@ async def single(console: Console, database_url: str) -> AsyncIterator[Database]
 
 
 async def last(database: Database, most: int, *columns: str) -> list[tuple[Any, ...]]:
-    """Give these columns of the last events, oldest first."""
+    """Return these columns of the last events, oldest first."""
     rows = await database.fetch(LAST, most=most)
     return [tuple(row[name] for name in columns) for row in reversed(rows)]
 
 
-def as_kept(table: SQLModel) -> Any:
-    """Ask for a row as history would write it down."""
+def as_recorded(table: SQLModel) -> Any:
+    """Return the query for a row in the format of history."""
     name = table_of(type(table)).name
     return text(f"SELECT to_jsonb(t) - 'password_hash' AS row FROM {name} t ORDER BY id DESC LIMIT 1")
 
 
-# What is remembered.
+# Changes that are recorded.
 
 
 @pytest.mark.parametrize(("row", "change", "old", "new"), CHANGES, ids=[type(row).__name__ for row, *_ in CHANGES])
-async def test_every_change_of_a_row_is_remembered(
+async def test_every_change_of_a_row_is_recorded(
     business: Database, row: SQLModel, change: Row, old: Row, new: Row
 ) -> None:
     async with business.transaction(by=ADA, request_id="r-1") as session:
         await session.set_reason("As agreed")
         row = await session.insert(row)
-        [first] = await session.fetch(as_kept(row))
+        [first] = await session.fetch(as_recorded(row))
         await session.update(row, **change)
-        [final] = await session.fetch(as_kept(row))
+        [final] = await session.fetch(as_recorded(row))
         await session.delete(row)
 
-    kept = await last(business, 3, "table_name", "row_id", "action", "old", "new")
+    events = await last(business, 3, "table_name", "row_id", "action", "old", "new")
     about = (table_of(type(row)).name, id_of(row))
-    assert kept == [
+    assert events == [
         (*about, "created", None, first["row"]),
         (*about, "changed", old, new),
         (*about, "deleted", final["row"], None),
@@ -159,23 +159,21 @@ async def test_every_change_of_a_row_is_remembered(
         "DELETE FROM bookings",
     ],
 )
-async def test_a_console_is_remembered_as_nobody_known(
-    console: Console, database: Database, statement: LiteralString
-) -> None:
+async def test_a_console_is_recorded_as_unknown(console: Console, database: Database, statement: LiteralString) -> None:
     console.execute(statement)
 
     who = await last(database, 1, "actor_id", "actor", "door", "request_id", "reason")
     assert who == [(None, "unknown", "sql", None, None)]
 
 
-async def test_a_request_is_remembered_with_its_person_and_number(tom: Person, database: Database) -> None:
+async def test_a_request_is_recorded_with_its_actor_and_id(tom: Person, database: Database) -> None:
     await tom.request("PATCH", "/me", json={"name": "Thomas"}, headers={"X-Request-Id": "r-42"})
 
-    kept = await last(database, 1, "actor_id", "actor", "door", "request_id", "table_name", "row_id", "old", "new")
-    assert kept == [(tom.id, f"user {tom.id}", "api", "r-42", "users", tom.id, {"name": "Tom"}, {"name": "Thomas"})]
+    events = await last(database, 1, "actor_id", "actor", "door", "request_id", "table_name", "row_id", "old", "new")
+    assert events == [(tom.id, f"user {tom.id}", "api", "r-42", "users", tom.id, {"name": "Tom"}, {"name": "Thomas"})]
 
 
-async def test_one_transaction_may_speak_for_several_people(business: Database) -> None:
+async def test_one_transaction_may_have_several_actors(business: Database) -> None:
     async with business.transaction(by=OWNER) as session:
         await session.set_actor(ADA)
         await session.insert(Resource(name="Room", timezone="UTC"))
@@ -185,7 +183,7 @@ async def test_one_transaction_may_speak_for_several_people(business: Database) 
     assert await last(business, 2, "actor_id", "actor", "door") == [(3, "admin 3", "admin"), (None, "admin", "seed")]
 
 
-async def test_many_rows_added_at_once_are_remembered_one_by_one(business: Database) -> None:
+async def test_rows_of_a_bulk_insert_are_recorded_one_by_one(business: Database) -> None:
     async with business.transaction(by=ADA) as session:
         await session.copy_rows(Resource, ["name", "timezone"], [("Room", "UTC"), ("Hall", "UTC")])
 
@@ -195,10 +193,10 @@ async def test_many_rows_added_at_once_are_remembered_one_by_one(business: Datab
     ]
 
 
-# What is not.
+# Changes that are not recorded.
 
 
-async def test_a_change_of_nothing_is_not_remembered(console: Console, database: Database) -> None:
+async def test_an_update_without_changes_is_not_recorded(console: Console, database: Database) -> None:
     before = await last(database, 100, "id")
 
     console.execute("UPDATE users SET name = name; UPDATE bookings SET status = 'pending', seat = 1")
@@ -206,7 +204,7 @@ async def test_a_change_of_nothing_is_not_remembered(console: Console, database:
     assert await last(database, 100, "id") == before
 
 
-async def test_what_is_rolled_back_is_not_remembered(business: Database) -> None:
+async def test_rolled_back_changes_are_not_recorded(business: Database) -> None:
     before = await last(business, 100, "id")
 
     with suppress(no.Forbidden):
@@ -217,7 +215,7 @@ async def test_what_is_rolled_back_is_not_remembered(business: Database) -> None
     assert await last(business, 100, "id") == before
 
 
-async def test_a_refused_attempt_is_not_remembered_and_the_rest_is(business: Database) -> None:
+async def test_a_refused_savepoint_is_not_recorded_and_the_rest_is(business: Database) -> None:
     async with business.transaction(by=ADA) as session:
         await session.insert(Resource(name="Room", timezone="UTC"))
         with suppress(no.Forbidden):
@@ -226,11 +224,11 @@ async def test_a_refused_attempt_is_not_remembered_and_the_rest_is(business: Dat
                 raise no.Forbidden
         await session.insert(Resource(name="Yard", timezone="UTC"))
 
-    kept = await last(business, 2, "action", "new")
-    assert [(action, new["name"]) for action, new in kept] == [("created", "Room"), ("created", "Yard")]
+    events = await last(business, 2, "action", "new")
+    assert [(action, new["name"]) for action, new in events] == [("created", "Room"), ("created", "Yard")]
 
 
-async def test_no_password_and_no_token_is_written_down_anywhere(
+async def test_passwords_and_tokens_are_not_recorded(
     visitor: httpx2.AsyncClient, console: Console, database: Database
 ) -> None:
     eve = {"email": "eve@example.com", "password": PASSWORD}
@@ -247,7 +245,7 @@ async def test_no_password_and_no_token_is_written_down_anywhere(
     )
 
     second = console.execute("DELETE FROM users WHERE id = 2 RETURNING password_hash").fetchall()[0][0]
-    kept = await last(database, 3, "action", "old", "new")
+    events = await last(database, 3, "action", "old", "new")
     everything = "\n".join(row[0] for row in console.execute("SELECT events::text FROM events"))
     secrets = [PASSWORD, "battery staple", first, second, *hashes, *tokens.values(), *again.values()]
     assert answer.status_code == 200
@@ -255,18 +253,18 @@ async def test_no_password_and_no_token_is_written_down_anywhere(
     assert len(hashes) == 2
     assert [secret for secret in secrets if secret != "bearer" and secret in everything] == []
     assert "$2b$" not in everything
-    assert kept[1] == (
+    assert events[1] == (
         "changed",
         {"name": "Eve", "password_hash": "hidden"},
         {"name": "Eva", "password_hash": "changed"},
     )
-    assert ["password_hash" in (old or new) for _, old, new in kept] == [False, True, False]
+    assert ["password_hash" in (old or new) for _, old, new in events] == [False, True, False]
 
 
-# Why.
+# Reasons.
 
 
-async def test_a_reason_is_kept_beside_what_follows_and_no_longer_than_the_transaction(single: Database) -> None:
+async def test_a_reason_applies_until_the_end_of_its_transaction(single: Database) -> None:
     async with single.transaction(by=ADA) as session:
         await session.insert(Resource(name="Room", timezone="UTC"))
         await session.set_reason('The flood; it\'s "wet"')
@@ -274,20 +272,20 @@ async def test_a_reason_is_kept_beside_what_follows_and_no_longer_than_the_trans
     async with single.transaction(by=OWNER) as session:
         await session.insert(Resource(name="Yard", timezone="UTC"))
 
-    kept = await last(single, 3, "actor", "reason")
-    assert kept == [("admin 3", None), ("admin 3", 'The flood; it\'s "wet"'), ("admin", None)]
+    events = await last(single, 3, "actor", "reason")
+    assert events == [("admin 3", None), ("admin 3", 'The flood; it\'s "wet"'), ("admin", None)]
 
 
-async def test_who_acted_is_forgotten_with_the_transaction(single: Database) -> None:
+async def test_the_actor_is_reset_with_the_transaction(single: Database) -> None:
     async with single.transaction(by=ADA, request_id="r-1") as session:
         await session.insert(Resource(name="Room", timezone="UTC"))
     await single.fetch(text("INSERT INTO resources (name, timezone) VALUES ('Hall', 'UTC')"))
 
-    kept = await last(single, 2, "actor_id", "actor", "door", "request_id")
-    assert kept == [(3, "admin 3", "admin", "r-1"), (None, "unknown", "sql", None)]
+    events = await last(single, 2, "actor_id", "actor", "door", "request_id")
+    assert events == [(3, "admin 3", "admin", "r-1"), (None, "unknown", "sql", None)]
 
 
-# For good.
+# History is append-only.
 
 
 @pytest.mark.parametrize(
@@ -301,7 +299,7 @@ async def test_who_acted_is_forgotten_with_the_transaction(single: Database) -> 
         "MERGE INTO events USING users ON true WHEN MATCHED THEN DELETE",
     ],
 )
-def test_history_is_kept_from_a_console_too(console: Console, statement: LiteralString) -> None:
+def test_a_console_cannot_change_history(console: Console, statement: LiteralString) -> None:
     with pytest.raises(psycopg.errors.CheckViolation) as caught:
         console.execute(statement)
 
@@ -309,7 +307,7 @@ def test_history_is_kept_from_a_console_too(console: Console, statement: Literal
 
 
 @pytest.mark.parametrize("act", ["update", "delete"])
-async def test_an_act_that_would_rewrite_history_is_refused(business: Database, act: str) -> None:
+async def test_changing_history_is_refused(business: Database, act: str) -> None:
     event = Event(**(await business.fetch(LAST, most=1))[0])
 
     with pytest.raises(no.HistoryIsKept):
@@ -320,7 +318,7 @@ async def test_an_act_that_would_rewrite_history_is_refused(business: Database, 
 
 
 @pytest.mark.parametrize("table", [table.name for table in triggers.audited(SQLModel.metadata)])
-def test_a_table_that_is_remembered_cannot_be_emptied_at_one_blow(empty: str, table: str) -> None:
+def test_an_audited_table_cannot_be_truncated(empty: str, table: str) -> None:
     with psycopg.connect(empty) as console, pytest.raises(psycopg.errors.CheckViolation) as caught:
         console.execute(f"TRUNCATE {table} CASCADE")
 
