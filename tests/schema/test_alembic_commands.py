@@ -53,7 +53,7 @@ def project(server: str, worker_id: str, tmp_path: Path) -> ScratchProject:
     return ScratchProject(tmp_path, DATABASE_URL=url)
 
 
-def test_the_commands_work_on_a_database_of_ones_own(server: str, worker_id: str, tmp_path: Path) -> None:
+def test_the_commands_work_on_database_url(server: str, worker_id: str, tmp_path: Path) -> None:
     url = create_database(server, f"alembic_{worker_id}", "template0")
     project = ScratchProject(tmp_path, DATABASE_URL=url)
 
@@ -107,9 +107,7 @@ def test_a_command_that_is_interrupted_stops_the_embedded_database(
     assert not is_running(home)
 
 
-def test_the_sql_that_upgrade_prints_builds_the_same_schema(
-    project: ScratchProject, server: str, worker_id: str
-) -> None:
+def test_the_printed_sql_builds_the_same_schema(project: ScratchProject, server: str, worker_id: str) -> None:
     status, script, _ = project.alembic("upgrade", "head", "--sql")
 
     assert status == 0
@@ -120,7 +118,7 @@ def test_the_sql_that_upgrade_prints_builds_the_same_schema(
         assert described(console) == migrated
 
 
-def test_what_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+def test_errors_are_one_sentence(tmp_path: Path) -> None:
     project = ScratchProject(tmp_path, DATABASE_URL="postgresql://nobody@127.0.0.1:1/nowhere")
 
     status, output, errors = project.alembic("upgrade", "head")
@@ -139,7 +137,7 @@ NEW_COLUMNS = """\
 """
 
 
-def test_new_columns_are_added_and_nothing_else(project: ScratchProject) -> None:
+def test_autogenerate_adds_only_the_new_columns(project: ScratchProject) -> None:
     project.replace(TABLES, "    role: Role =", f"{NEW_COLUMNS}    role: Role =")
 
     migration = project.autogenerate("Add nicknames")
@@ -179,7 +177,7 @@ WRITTEN = {
 }
 
 
-def test_a_change_that_only_postgresql_sees_is_written_too(project: ScratchProject) -> None:
+def test_autogenerate_writes_changes_that_alembic_does_not_see(project: ScratchProject) -> None:
     url = project.environment["DATABASE_URL"]
     with psycopg.connect(url) as console:
         before = described(console)
@@ -197,7 +195,7 @@ def test_a_change_that_only_postgresql_sees_is_written_too(project: ScratchProje
         assert described(console) == before
 
 
-def test_check_says_what_is_missing(project: ScratchProject) -> None:
+def test_check_lists_what_is_missing(project: ScratchProject) -> None:
     with psycopg.connect(project.environment["DATABASE_URL"]) as console:
         console.execute("DROP TRIGGER audit_row ON users")
 
@@ -215,7 +213,7 @@ def test_check_says_what_is_missing(project: ScratchProject) -> None:
     [(("-m", "alembic", "upgrade", "head"), 255), (("-c", "from server.cli import main; main()", "migrate"), 1)],
     ids=["alembic", "bookit"],
 )
-def test_a_database_from_before_the_first_release_is_refused_with_what_to_do(
+def test_a_pre_release_database_is_refused_with_instructions(
     project: ScratchProject, command: tuple[str, ...], status: int
 ) -> None:
     with psycopg.connect(project.environment["DATABASE_URL"]) as console:

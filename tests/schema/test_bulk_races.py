@@ -22,7 +22,7 @@ CLEAN = {200, 201, 409}
 
 
 async def write(person: Person, at: int) -> list[tuple[int, str]]:
-    """Book a slot and move it, again and again, as a customer does."""
+    """Book a slot and move it, repeatedly, as a customer."""
     met = []
     for turn in range(4):
         start = TEN + HALF_HOUR * ((at + turn) % 16) + timedelta(minutes=10 * (turn % 2))
@@ -41,7 +41,7 @@ async def write(person: Person, at: int) -> list[tuple[int, str]]:
 
 
 async def move_about(database: Database, numbers: list[int]) -> Counter[str]:
-    """Move an afternoon later and earlier, and from one colleague to the other."""
+    """Shift an afternoon back and forth, and reassign it from one colleague to the other."""
     met: Counter[str] = Counter()
     for turn in range(6):
         acts: Any = (
@@ -55,16 +55,16 @@ async def move_about(database: Database, numbers: list[int]) -> Counter[str]:
     return met
 
 
-async def test_many_move_while_twenty_write(database: Database, join: JoinUser) -> None:
+async def test_bulk_moves_race_with_twenty_customers(database: Database, join: JoinUser) -> None:
     people = [await join(f"Customer{at}") for at in range(WRITERS)]
     await bulk_scenario.create_business(database)
-    hers = await bulk_scenario.fill_afternoon(database, 6)
-    his = await bulk_scenario.fill_afternoon(database, 6, resource=MAX)
+    leas = await bulk_scenario.fill_afternoon(database, 6)
+    maxs = await bulk_scenario.fill_afternoon(database, 6, resource=MAX)
 
     *met, first, second = await asyncio.gather(
         *(write(person, at) for at, person in enumerate(people)),
-        move_about(database, hers),
-        move_about(database, [*reversed(his), *hers]),
+        move_about(database, leas),
+        move_about(database, [*reversed(maxs), *leas]),
     )
 
     answers = [answer for one in met for answer in one]
@@ -76,7 +76,7 @@ async def test_many_move_while_twenty_write(database: Database, join: JoinUser) 
     await bulk_scenario.assert_no_overlap(database)
 
 
-async def test_two_people_do_the_same_at_once_and_one_of_them_is_told(database: Database, join: JoinUser) -> None:
+async def test_the_same_bulk_change_twice_at_once_is_refused_once(database: Database, join: JoinUser) -> None:
     await join("Tom")
     await bulk_scenario.create_business(database)
     numbers = await bulk_scenario.fill_afternoon(database, 8)

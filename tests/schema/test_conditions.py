@@ -1,4 +1,4 @@
-"""What a live booking is, when a hold has expired, how far back a visit can start: each is said once, and is free."""
+"""The conditions of live bookings, expired holds and longest visits: each is defined once and costs nothing."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests.support.server import ROOT
 
 HOME = "bookit/schema/before_tables.sql"
 SOURCES = ("bookit", "api", "admin", "seed", "server", "benchmarks")
-# Tests say them in their own words, and migrations stay as they were.
+# Tests spell the conditions out, and migrations are never edited.
 CONDITIONS = {
     "live": r"'pending', 'confirmed'\)|PENDING, Status\.CONFIRMED\]",
     "expired": r"expires_at (IS NOT NULL AND \w*\.?expires_at <= |IS NULL OR \w*\.?expires_at)|expires_at\.is_\(None\)",
@@ -32,7 +32,7 @@ def sources() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_a_condition_stands_in_one_place(condition: str) -> None:
+def test_a_condition_is_written_in_one_place(condition: str) -> None:
     places = [name for name, text in sources() for _ in re.finditer(CONDITIONS[condition], text)]
 
     assert places == [HOME]
@@ -51,7 +51,7 @@ def test_a_condition_stands_in_one_place(condition: str) -> None:
     ],
     ids=["live", "how far back", "expired"],
 )
-def test_a_condition_by_name_is_planned_as_if_written_out(
+def test_a_named_condition_is_planned_as_if_written_out(
     database_url: str, by_name: str, in_full: str, index: str
 ) -> None:
     with psycopg.connect(database_url) as console:
@@ -75,7 +75,7 @@ def test_a_condition_by_name_is_planned_as_if_written_out(
         ("bool_and(is_expired(now(), now()))", True),
     ],
 )
-def test_a_condition_means_what_it_says(database_url: str, expression: str, value: object) -> None:
+def test_a_condition_has_its_documented_meaning(database_url: str, expression: str, value: object) -> None:
     query = f"SELECT {expression} FROM unnest(ARRAY['pending', 'confirmed', 'completed']) AS status"
     with psycopg.connect(database_url) as console:
         row = console.execute(query.encode()).fetchone()

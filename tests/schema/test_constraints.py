@@ -270,21 +270,21 @@ def test_every_constraint_is_named_and_carries_its_refusal() -> None:
     assert silent == []
 
 
-def test_the_database_keeps_exactly_the_declared_constraints(database_url: str) -> None:
+def test_the_database_has_exactly_the_declared_constraints(database_url: str) -> None:
     with psycopg.connect(database_url) as console:
         rows = console.execute(CONSTRAINTS).fetchall()
 
     assert sorted(rows) == sorted((table, str(item.name)) for table, item in declared())
 
 
-def test_every_constraint_is_broken_below() -> None:
+def test_every_constraint_is_violated_below() -> None:
     declared_refusals = {key: refusal for key, (refusal, _) in refusals_by_constraint().items()}
 
     assert {key: refusal for key, (refusal, _) in WAYS_TO_BREAK.items()} == declared_refusals
 
 
 @pytest.mark.parametrize(("table", "constraint", "refusal", "statement"), BREAKING)
-async def test_a_broken_constraint_raises_its_refusal_in_words_for_people(
+async def test_a_violated_constraint_raises_its_refusal(
     business: Database, table: str, constraint: str, refusal: type[no.Refusal], statement: str
 ) -> None:
     with pytest.raises(no.Refusal) as caught:
@@ -310,7 +310,7 @@ RANGES = [
 
 
 @pytest.mark.parametrize(("column", "sentence"), RANGES)
-async def test_a_number_out_of_its_range_is_refused_with_its_column_and_the_limits(
+async def test_a_number_out_of_range_is_refused_with_column_and_limits(
     business: Database, column: str, sentence: str
 ) -> None:
     with pytest.raises(no.MinutesOutOfRange) as caught:
@@ -327,11 +327,11 @@ def test_a_refusal_is_about_a_column_of_its_table(table: str, constraint: str) -
     assert refusal.field is None or refusal.field in SQLModel.metadata.tables[table].columns
 
 
-# What is needed, and what is still needed by others.
+# Required columns, and rows that others reference.
 
 
 @pytest.mark.parametrize(("table", "column"), NEEDED)
-async def test_what_must_be_filled_in_is_asked_for_by_name(business: Database, table: str, column: str) -> None:
+async def test_a_missing_value_is_refused_with_its_column(business: Database, table: str, column: str) -> None:
     with pytest.raises(no.Required) as caught:
         async with business.transaction(by=OWNER) as session:
             await session.fetch(text(f"UPDATE {table} SET {column} = NULL"))
@@ -340,7 +340,7 @@ async def test_what_must_be_filled_in_is_asked_for_by_name(business: Database, t
 
 
 @pytest.mark.parametrize("table", [User, Service, Resource, Booking])
-async def test_what_something_refers_to_is_still_in_use(business: Database, table: type[SQLModel]) -> None:
+async def test_a_referenced_row_cannot_be_deleted(business: Database, table: type[SQLModel]) -> None:
     row = table(**(await business.fetch(select(table).where(table_of(table).c.id == 1)))[0])
 
     with pytest.raises(no.StillInUse):
@@ -348,7 +348,7 @@ async def test_what_something_refers_to_is_still_in_use(business: Database, tabl
             await session.delete(row)
 
 
-def test_every_table_that_keeps_its_rows_from_being_deleted_is_tested_above() -> None:
+def test_every_restricting_foreign_key_is_tested_above() -> None:
     keeping = {
         foreign.referred_table.name
         for _, foreign in declared()

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.race
 
 
 @BOTH_CAPACITIES
-def test_of_64_inserts_into_one_slot_as_many_win_as_there_are_seats(consoles: list[Console], capacity: int) -> None:
+def test_64_inserts_into_one_slot_fill_exactly_its_seats(consoles: list[Console], capacity: int) -> None:
     room = new_resource(consoles[0], capacity)
 
     outcomes = race(consoles, INSERT, [visit(room, TEN, user=n) for n in range(1, WRITERS + 1)])
@@ -43,9 +43,7 @@ def test_of_64_inserts_into_one_slot_as_many_win_as_there_are_seats(consoles: li
 
 
 @BOTH_CAPACITIES
-def test_of_64_bookings_moved_to_one_slot_as_many_win_as_there_are_seats(
-    consoles: list[Console], capacity: int
-) -> None:
+def test_64_moves_into_one_slot_fill_exactly_its_seats(consoles: list[Console], capacity: int) -> None:
     room = new_resource(consoles[0], capacity)
     numbers = [book(consoles[0], room, TEN + n * HOUR) for n in range(1, WRITERS + 1)]
 
@@ -56,9 +54,7 @@ def test_of_64_bookings_moved_to_one_slot_as_many_win_as_there_are_seats(
 
 
 @BOTH_CAPACITIES
-def test_of_64_cancelled_bookings_of_one_slot_as_many_revive_as_there_are_seats(
-    consoles: list[Console], capacity: int
-) -> None:
+def test_64_reopened_bookings_fill_exactly_the_seats(consoles: list[Console], capacity: int) -> None:
     room = new_resource(consoles[0], capacity)
     numbers = [book(consoles[0], room, TEN, status="cancelled") for _ in consoles]
 
@@ -73,7 +69,7 @@ def test_of_64_cancelled_bookings_of_one_slot_as_many_revive_as_there_are_seats(
 
 
 @BOTH_CAPACITIES
-def test_visits_that_overlap_without_starting_together_race_alike(consoles: list[Console], capacity: int) -> None:
+def test_overlapping_visits_with_different_starts_race_alike(consoles: list[Console], capacity: int) -> None:
     room = new_resource(consoles[0], capacity)
 
     outcomes = race(consoles, INSERT, [visit(room, TEN + n * MINUTE, lasts=2 * HOUR) for n in range(WRITERS)])
@@ -83,7 +79,7 @@ def test_visits_that_overlap_without_starting_together_race_alike(consoles: list
 
 
 def one_of_many_statements(chance: random.Random, rooms: list[int]) -> tuple[str, dict[str, Any]]:
-    """Make a statement that one impatient person after another might run."""
+    """Return a random statement of an impatient user."""
     start = TEN + chance.randrange(24) * 15 * MINUTE
     values = visit(
         chance.choice(rooms), start, user=chance.randint(1, 64), lasts=chance.choice([15, 45, 60, 90]) * MINUTE
@@ -104,7 +100,7 @@ def one_of_many_statements(chance: random.Random, rooms: list[int]) -> tuple[str
     return chance.choice(statements), values
 
 
-def test_a_storm_of_writers_leaves_nothing_overlapping_and_no_deadlock(consoles: list[Console]) -> None:
+def test_random_writers_cause_no_overlap_and_no_deadlock(consoles: list[Console]) -> None:
     rooms = [new_resource(consoles[0], capacity) for capacity in (1, 1, 2, 3)]
 
     def keep_writing(console: Console, seed: int) -> Counter[str]:
@@ -120,9 +116,7 @@ def test_a_storm_of_writers_leaves_nothing_overlapping_and_no_deadlock(consoles:
 
 
 @pytest.mark.parametrize("order", ["by number", "any"])
-def test_whatever_the_order_of_rooms_all_seats_are_sold_and_nobody_is_deadlocked(
-    consoles: list[Console], order: str
-) -> None:
+def test_any_order_of_rooms_sells_all_seats_without_deadlock(consoles: list[Console], order: str) -> None:
     rooms = [new_resource(consoles[0], capacity) for capacity in (1, 2, 3, 4)]
     chance = random.Random(order)
     orders = [rooms if order == "by number" else chance.sample(rooms, 4) for _ in consoles]

@@ -40,7 +40,7 @@ BUSY_SEATS = """
 
 
 @BOTH_CAPACITIES
-async def test_of_64_customers_who_want_one_slot_as_many_get_it_as_there_are_seats(
+async def test_64_customers_booking_one_slot_fill_exactly_its_seats(
     customers: list[Person], console: Console, capacity: int
 ) -> None:
     new_resource(console, capacity)
@@ -54,7 +54,7 @@ async def test_of_64_customers_who_want_one_slot_as_many_get_it_as_there_are_sea
 
 
 @BOTH_CAPACITIES
-async def test_of_64_customers_who_move_to_one_slot_as_many_get_it_as_there_are_seats(
+async def test_64_customers_moving_to_one_slot_fill_exactly_its_seats(
     customers: list[Person], console: Console, capacity: int
 ) -> None:
     room = new_resource(console, capacity)
@@ -69,7 +69,7 @@ async def test_of_64_customers_who_move_to_one_slot_as_many_get_it_as_there_are_
 
 
 @BOTH_CAPACITIES
-async def test_of_64_cancelled_bookings_that_staff_revive_as_many_live_as_there_are_seats(
+async def test_64_bookings_reopened_by_staff_fill_exactly_the_seats(
     mara: Person, console: Console, capacity: int
 ) -> None:
     room = new_resource(console, capacity)
@@ -86,7 +86,7 @@ async def test_of_64_cancelled_bookings_that_staff_revive_as_many_live_as_there_
     assert seats_sold(console) == list(range(1, capacity + 1))
 
 
-async def test_three_rooms_of_two_seats_sell_six_when_nobody_names_a_room(
+async def test_three_rooms_of_two_seats_sell_six_without_a_chosen_room(
     customers: list[Person], console: Console
 ) -> None:
     rooms = [new_resource(console, 2) for _ in range(3)]
@@ -101,7 +101,7 @@ async def test_three_rooms_of_two_seats_sell_six_when_nobody_names_a_room(
 
 @pytest.mark.parametrize("holds", ["no holds", "expired holds"])
 @pytest.mark.parametrize("key", [None, "once"])
-async def test_three_open_rooms_of_two_seats_sell_six_and_the_others_are_told_what_is_next(
+async def test_three_rooms_sell_six_seats_and_offer_the_next_slots(
     holds: str, key: str | None, customers: list[Person], console: Console
 ) -> None:
     rooms = [new_resource(console, 2) for _ in range(3)]
@@ -127,7 +127,7 @@ async def test_three_open_rooms_of_two_seats_sell_six_and_the_others_are_told_wh
 
 
 @BOTH_CAPACITIES
-async def test_64_expired_holds_that_are_decided_on_at_once_win_nothing(
+async def test_64_expired_holds_accepted_at_once_are_all_refused(
     capacity: int, customers: list[Person], console: Console
 ) -> None:
     room = new_resource(console, capacity)
@@ -139,7 +139,7 @@ async def test_64_expired_holds_that_are_decided_on_at_once_win_nothing(
     assert count_codes(answers) == {"hold-expired": WRITERS}
 
 
-async def test_as_many_customers_as_there_are_seats_all_get_one(customers: list[Person], console: Console) -> None:
+async def test_as_many_customers_as_seats_all_get_one(customers: list[Person], console: Console) -> None:
     for _ in range(3):
         new_resource(console, 4)
     body = {"service_id": 1, "start_time": TEN.isoformat()}
@@ -159,7 +159,7 @@ async def test_two_services_on_one_resource_never_overlap(customers: list[Person
     assert console.execute(OVERSOLD).fetchall() == []
 
 
-async def test_a_request_sent_20_times_at_once_with_one_key_books_once_and_is_answered_alike(
+async def test_20_requests_with_one_key_book_once_and_are_answered_alike(
     customers: list[Person], console: Console
 ) -> None:
     new_resource(console, 3)

@@ -22,7 +22,7 @@ from tests.support.races import (
 pytestmark = pytest.mark.race
 
 
-def test_two_who_move_into_each_others_seat_are_refused_rather_than_deadlocked(two_writers: list[Console]) -> None:
+def test_moves_into_each_others_seat_are_refused_without_deadlock(two_writers: list[Console]) -> None:
     mine, yours, watcher = two_writers
     rooms = [new_resource(watcher, 1), new_resource(watcher, 1)]
     numbers = [book(watcher, room, TEN) for room in rooms]
@@ -40,7 +40,7 @@ def test_two_who_move_into_each_others_seat_are_refused_rather_than_deadlocked(t
     assert theirs() == ["done", "23P01"]
 
 
-def test_who_moves_to_a_room_of_two_leaves_the_other_seat_to_who_comes_meanwhile(two_writers: list[Console]) -> None:
+def test_a_move_leaves_the_second_seat_to_a_concurrent_booking(two_writers: list[Console]) -> None:
     mine, yours, watcher = two_writers
     here, there = new_resource(watcher, 1), new_resource(watcher, 2)
     booked = book(watcher, here, TEN)
@@ -54,7 +54,7 @@ def test_who_moves_to_a_room_of_two_leaves_the_other_seat_to_who_comes_meanwhile
     assert seats_sold(watcher) == [1, 2]
 
 
-def test_who_takes_any_room_keeps_nobody_from_the_others(two_writers: list[Console]) -> None:
+def test_booking_any_room_does_not_block_the_others(two_writers: list[Console]) -> None:
     mine, yours, watcher = two_writers
     rooms = [new_resource(watcher, 1) for _ in range(3)]
     mine.execute("BEGIN")
@@ -70,7 +70,7 @@ def test_who_takes_any_room_keeps_nobody_from_the_others(two_writers: list[Conso
 
 
 @pytest.mark.parametrize("free", ["UPDATE bookings SET status = 'cancelled'", "DELETE FROM bookings"])
-def test_who_frees_a_slot_and_takes_it_again_meets_no_deadlock(two_writers: list[Console], free: str) -> None:
+def test_freeing_and_retaking_a_slot_meets_no_deadlock(two_writers: list[Console], free: str) -> None:
     mine, yours, watcher = two_writers
     room = new_resource(watcher, 1)
     book(watcher, room, TEN)
@@ -85,9 +85,7 @@ def test_who_frees_a_slot_and_takes_it_again_meets_no_deadlock(two_writers: list
 
 
 @pytest.mark.parametrize("change", ["status = 'confirmed'", "user_id = 2"])
-def test_who_changes_a_booking_while_another_wants_its_slot_meets_no_deadlock(
-    two_writers: list[Console], change: LiteralString
-) -> None:
+def test_changing_a_contended_booking_meets_no_deadlock(two_writers: list[Console], change: LiteralString) -> None:
     mine, yours, watcher = two_writers
     room = new_resource(watcher, 1)
     booked = book(watcher, room, TEN)
@@ -103,7 +101,7 @@ def test_who_changes_a_booking_while_another_wants_its_slot_meets_no_deadlock(
     assert theirs() == "done"
 
 
-def test_a_writer_killed_half_way_leaves_the_slot_free(two_writers: list[Console], database_url: str) -> None:
+def test_a_killed_writer_leaves_the_slot_free(two_writers: list[Console], database_url: str) -> None:
     _, yours, watcher = two_writers
     room = new_resource(watcher, 1)
     mine = psycopg.connect(database_url)

@@ -30,7 +30,7 @@ MakeScratch = Callable[[str], str]
 MIGRATIONS = sorted((revisions.MIGRATIONS_FOLDER / "versions").glob("*.py"))
 ALEMBICS_OWN = "alembic_version"
 NOT_OF_AN_EXTENSION = "NOT EXISTS (SELECT FROM pg_depend WHERE objid = {}.oid AND deptype = 'e')"
-# Each gives the kind, two names and a text. Alembic itself compares none of these texts.
+# Each returns the kind, two names and a text. Alembic itself compares none of these texts.
 EVERYTHING = f"""
     SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
       FROM pg_constraint WHERE connamespace = 'public'::regnamespace
@@ -98,7 +98,7 @@ def declared(scratch: MakeScratch) -> Schema:
 
 @contextmanager
 def impatient() -> Iterator[list[str]]:
-    """Have every migration wait only a moment for a lock; yield the timeouts that it asked for."""
+    """Make every migration wait only a moment for a lock; yield the timeouts that it set."""
     waits: list[str] = []
     short = {"lock": "100ms", "statement": "5s"}
 
@@ -118,7 +118,7 @@ def impatient() -> Iterator[list[str]]:
 # What the tables declare.
 
 
-def test_the_migrations_build_what_the_tables_say(migrated: Console, declared: Schema) -> None:
+def test_the_migrations_build_the_declared_schema(migrated: Console, declared: Schema) -> None:
     schema = described(migrated)
 
     assert schema == declared
@@ -177,7 +177,7 @@ DRIFT: dict[str, tuple[LiteralString, set[tuple[str, ...]]]] = {
 
 
 @pytest.mark.parametrize("change", DRIFT)
-def test_no_drift_goes_unseen(migrated: Console, declared: Schema, change: str) -> None:
+def test_drift_is_detected(migrated: Console, declared: Schema, change: str) -> None:
     statements, seen = DRIFT[change]
     with migrated.transaction(force_rollback=True):
         migrated.execute(statements)
@@ -205,7 +205,7 @@ def test_up_down_and_up_again_leaves_nothing_behind(scratch: MakeScratch) -> Non
     assert again == first
 
 
-def test_a_migration_that_is_not_needed_changes_nothing(scratch: MakeScratch, declared: Schema) -> None:
+def test_an_unneeded_migration_changes_nothing(scratch: MakeScratch, declared: Schema) -> None:
     url = scratch(TEMPLATE_DATABASE)
 
     revisions.migrate(url)
@@ -214,7 +214,7 @@ def test_a_migration_that_is_not_needed_changes_nothing(scratch: MakeScratch, de
         assert described(console) == declared
 
 
-# One at a time, and not for ever.
+# One at a time, with a timeout.
 
 
 @pytest.mark.process
@@ -232,7 +232,7 @@ def test_two_migrations_at_once_take_turns(scratch: MakeScratch) -> None:
 @pytest.mark.parametrize(
     "lock", ["SELECT pg_advisory_xact_lock(4207, 0)", "LOCK TABLE bookings IN ACCESS SHARE MODE"], ids=["turn", "table"]
 )
-def test_a_migration_that_cannot_have_its_lock_gives_up_and_changes_nothing(scratch: MakeScratch, lock: str) -> None:
+def test_a_migration_without_its_lock_changes_nothing(scratch: MakeScratch, lock: str) -> None:
     url = scratch(TEMPLATE_DATABASE)
     with psycopg.connect(url) as console, impatient() as waits:
         before = described(console)
@@ -248,7 +248,7 @@ def test_a_migration_that_cannot_have_its_lock_gives_up_and_changes_nothing(scra
 # The files.
 
 
-def test_the_newest_migration_is_the_one_alembic_goes_to() -> None:
+def test_the_newest_migration_is_alembics_head() -> None:
     config = Config()
     config.set_main_option("script_location", str(revisions.MIGRATIONS_FOLDER))
 
@@ -256,7 +256,7 @@ def test_the_newest_migration_is_the_one_alembic_goes_to() -> None:
 
 
 @pytest.mark.parametrize("path", MIGRATIONS, ids=lambda path: path.stem)
-def test_a_migration_is_a_numbered_sentence_that_says_why(path: Path) -> None:
+def test_a_migration_has_a_number_a_title_and_a_reason(path: Path) -> None:
     written = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
     assert path.name == "0001_initial.py" or re.fullmatch(r"\d{4}(_[a-z0-9]+){2,}\.py", path.name)
@@ -264,7 +264,7 @@ def test_a_migration_is_a_numbered_sentence_that_says_why(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MIGRATIONS, ids=lambda path: path.stem)
-def test_a_migration_imports_nothing_that_may_change(path: Path) -> None:
+def test_a_migration_imports_no_code_that_may_change(path: Path) -> None:
     assert {module.split(".")[0] for module in imports(path)} <= {"alembic", "sqlalchemy"}
 
 

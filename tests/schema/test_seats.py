@@ -71,7 +71,7 @@ def test_two_bookings_swap_their_times_in_one_statement(console: Console) -> Non
 # What a seat is, and what takes it.
 
 
-def test_a_seat_beyond_the_capacity_cannot_be_asked_for(console: Console) -> None:
+def test_a_seat_beyond_the_capacity_is_refused(console: Console) -> None:
     room = new_resource(console, 1)
     book(console, room, TEN)
 
@@ -83,7 +83,7 @@ def test_a_seat_beyond_the_capacity_cannot_be_asked_for(console: Console) -> Non
     assert seats_sold(console) == [1]
 
 
-def test_a_cancelled_booking_does_not_revive_on_a_seat_that_is_no_more(console: Console) -> None:
+def test_a_booking_does_not_reopen_on_a_removed_seat(console: Console) -> None:
     room = new_resource(console, 2)
     book(console, room, TEN)
     second = book(console, room, TEN)
@@ -96,7 +96,7 @@ def test_a_cancelled_booking_does_not_revive_on_a_seat_that_is_no_more(console: 
     assert seats_sold(console) == [1]
 
 
-def test_a_booking_does_not_move_on_a_seat_that_is_no_more(console: Console) -> None:
+def test_a_booking_does_not_move_on_a_removed_seat(console: Console) -> None:
     room = new_resource(console, 2)
     for start in (TEN, TEN + HOUR):
         book(console, room, start)
@@ -118,7 +118,7 @@ def test_a_booking_does_not_move_on_a_seat_that_is_no_more(console: Console) -> 
         (TEN + 85 * MINUTE, 201),  # Its setup begins as the cleanup after the visit at ten is over.
     ],
 )
-async def test_setup_and_cleanup_keep_the_neighbours_away(
+async def test_setup_and_cleanup_block_adjacent_bookings(
     customers: list[Person], console: Console, start: datetime, status: int
 ) -> None:
     console.execute("UPDATE services SET setup_minutes = 15, cleanup_minutes = 10")
@@ -135,7 +135,7 @@ async def test_setup_and_cleanup_keep_the_neighbours_away(
     ("status", "outcome"),
     [("pending", "23P01"), ("confirmed", "23P01"), ("completed", "done"), ("cancelled", "done"), ("no_show", "done")],
 )
-def test_only_a_pending_or_confirmed_booking_keeps_others_away(console: Console, status: str, outcome: str) -> None:
+def test_only_pending_and_confirmed_bookings_block(console: Console, status: str, outcome: str) -> None:
     room = new_resource(console, 1)
     book(console, room, TEN, status=status)
 

@@ -1,4 +1,4 @@
-"""Each table has history, a version counter and a TRUNCATE guard, or says why it has none."""
+"""Each table has history, a version counter and a TRUNCATE guard, or a documented reason for having none."""
 
 import psycopg
 import pytest
@@ -15,7 +15,7 @@ TRIGGERS = "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid 
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_table_has_all_three_triggers_or_a_reason_to_have_none(database_url: str, table: str) -> None:
+def test_a_table_has_all_three_triggers_or_a_reason(database_url: str, table: str) -> None:
     with psycopg.connect(database_url) as console:
         names = {name for name, _ in console.execute(TRIGGERS, [table]).fetchall()}
 
@@ -23,7 +23,7 @@ def test_a_table_has_all_three_triggers_or_a_reason_to_have_none(database_url: s
     assert (table in HAS_HISTORY) == (table not in triggers.NOT_AUDITED)
 
 
-def test_every_reason_is_of_a_table_and_says_something() -> None:
+def test_every_reason_names_a_table_and_is_not_empty() -> None:
     assert triggers.NOT_AUDITED.keys() <= TABLES.keys()
     assert all(reason.endswith(".") and len(reason.split()) > 5 for reason in triggers.NOT_AUDITED.values())
 
@@ -36,7 +36,7 @@ def test_the_audit_trigger_names_the_secret_columns(database_url: str) -> None:
     assert secret_columns(*TABLES.values()) == {"password_hash", "token_hash"}
 
 
-def test_a_table_that_cannot_have_history_is_refused_in_a_sentence() -> None:
+def test_a_table_unfit_for_history_is_refused_in_a_sentence() -> None:
     table = Table("vouchers", MetaData(), Column("id", Integer, primary_key=True))
 
     with pytest.raises(TypeError, match=r"vouchers has no version: .* Add it, or name the table in NOT_AUDITED\."):
