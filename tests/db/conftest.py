@@ -1,4 +1,4 @@
-"""Databases of a test's own, and a SQL console beside BookIt."""
+"""Databases that belong to one test, and an SQL console beside BookIt."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any

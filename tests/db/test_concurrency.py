@@ -36,7 +36,7 @@ def wait_until_blocked(console: Console, backend_pid: int) -> None:
 
 
 async def cause_deadlock(session: Session, other: OtherConnection, console: Console) -> None:
-    """Let both wait for the other's lock. PostgreSQL aborts the one that waited first: this session."""
+    """Make both wait for the other's lock. PostgreSQL aborts the one that waited first: this session."""
     first, second = await session.get(Resource, 1), await session.get(Resource, 2)
     [backend] = await session.fetch(text("SELECT pg_backend_pid() AS pid"))
     assert first

@@ -52,7 +52,7 @@ async def test_an_unreachable_database_is_refused_as_busy(open_database: OpenDat
 
 
 async def fill_pool(database: Database) -> None:
-    """Let the pool open three connections or more, which are then idle in it."""
+    """Make the pool open three connections or more, which are then idle in it."""
     async with AsyncExitStack() as on_exit:
         for _ in range(3):
             await on_exit.enter_async_context(database.transaction(by=OWNER))

@@ -97,11 +97,11 @@ def programs(open_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def ordinary_user(open_copy: Path) -> dict[str, Any]:
-    """Options of Popen that start a process as an ordinary user: this one, or nobody if this one is root."""
+    """Return options of Popen that start a process as an ordinary user: this one, or ``nobody`` if this one is root."""
     if os.geteuid():
         return {"user": os.geteuid()}
-    nobody = pwd.getpwnam("nobody")
-    user: dict[str, Any] = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": [], "cwd": "/"}
+    account = pwd.getpwnam("nobody")
+    user: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": [], "cwd": "/"}
     for python in (sys.executable, shutil.which("python3", path=os.defpath) or "python3"):
         is_too_old = "import sys; sys.exit(sys.version_info < (3, 11))"
         try:

@@ -24,11 +24,11 @@ def test_the_first_start_creates_a_database_and_a_restart_keeps_it(folder: Path)
         assert query(url, "SELECT current_database() || ' of ' || current_user") == "bookit of bookit"
         assert query(url, "SHOW fsync") == "on"
         with psycopg.connect(url) as connection:
-            connection.execute("CREATE TABLE kept AS SELECT 'kept' AS word")
+            connection.execute("CREATE TABLE notes AS SELECT 'stored' AS word")
     assert not is_running(home)
 
     with postgres(home, NO_FSYNC) as url:
-        assert query(url, "SELECT word FROM kept") == "kept"
+        assert query(url, "SELECT word FROM notes") == "stored"
         assert query(url, "SHOW fsync") == "off"
     assert not is_running(home)
     assert mode(folder / "closed") == "drwx------"
