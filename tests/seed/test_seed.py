@@ -1,4 +1,4 @@
-"""The made-up business: it obeys the rules, comes out the same every time, and is never planted twice."""
+"""The demo data: it obeys the rules, is reproducible, and is never created twice."""
 
 import subprocess
 import sys
@@ -50,33 +50,33 @@ async def rows(database: Database, table: type[SQLModel]) -> list[Row]:
 
 
 async def count(database: Database, table: type[SQLModel]) -> int:
-    found = await database.fetch(select(func.count()).select_from(table))
-    return int(found[0]["count_1"])
+    rows_found = await database.fetch(select(func.count()).select_from(table))
+    return int(rows_found[0]["count_1"])
 
 
 async def everything(database: Database) -> dict[str, list[Row]]:
-    """Give every row but for the passwords' hashes, which are salted."""
-    told = {table.__name__: await rows(database, table) for table in TABLES}
-    for user in told["User"]:
+    """Return every row, without the salted password hashes."""
+    tables = {table.__name__: await rows(database, table) for table in TABLES}
+    for user in tables["User"]:
         del user["password_hash"]
-    return told
+    return tables
 
 
 def meetings(bookings: list[Row], places: dict[int, int]) -> list[tuple[Row, Row]]:
-    """Give the pairs of visits that took place, or will, on one seat at one time."""
-    kept = [row for row in bookings if row["status"] != Status.CANCELLED]
-    kept.sort(key=lambda row: (row["resource_id"], row["seat"], row["blocks_from"]))
-    assert all(row["seat"] <= places[row["resource_id"]] for row in kept)
+    """Return the pairs of bookings that share a seat at the same time."""
+    live = [row for row in bookings if row["status"] != Status.CANCELLED]
+    live.sort(key=lambda row: (row["resource_id"], row["seat"], row["blocks_from"]))
+    assert all(row["seat"] <= places[row["resource_id"]] for row in live)
     return [
         (one, next_one)
-        for one, next_one in pairwise(kept)
+        for one, next_one in pairwise(live)
         if (one["resource_id"], one["seat"]) == (next_one["resource_id"], next_one["seat"])
         and next_one["blocks_from"] < one["blocks_until"]
     ]
 
 
 def is_open(booking: Row, hours: list[Row], special: list[Row]) -> bool:
-    """Whether all that a visit blocks lies in the hours of its resource (which the tests keep in UTC)."""
+    """Return whether all that a booking blocks lies in the hours of its resource, which the tests keep in UTC."""
     since, until = booking["blocks_from"], booking["blocks_until"]
     mine = [one for one in special if one["resource_id"] in {None, booking["resource_id"]}]
     if any(one["start_time"] < until and since < one["end_time"] for one in mine if not one["is_open"]):
@@ -104,7 +104,7 @@ async def assert_keeps_the_rules(database: Database) -> None:
 
 @pytest.mark.parametrize("first", [datetime(2025, 1, 1, tzinfo=UTC), datetime(2028, 2, 29, 23, 59, tzinfo=UTC)])
 @pytest.mark.parametrize("zone", [BERLIN, ZoneInfo("Australia/Lord_Howe")])
-def test_the_diary_fills_up_whatever_the_day(first: datetime, zone: ZoneInfo) -> None:
+def test_the_schedule_fills_up_on_any_day(first: datetime, zone: ZoneInfo) -> None:
     for weeks in range(0, 52, 4):
         now = first + timedelta(weeks=weeks, hours=weeks)
         laid_out = schedule.Schedule(Random(weeks), now=now, zone=zone)
@@ -118,22 +118,22 @@ def test_the_diary_fills_up_whatever_the_day(first: datetime, zone: ZoneInfo) ->
         assert [step.visit_index for step in steps if step.status == Status.PENDING] == list(range(60))
 
 
-def test_there_is_enough_to_say() -> None:
-    texts = [text for said in review_texts.REVIEW_TEXTS.values() for _, text in said]
+def test_there_are_enough_review_texts() -> None:
+    texts = [text for of_offer in review_texts.REVIEW_TEXTS.values() for _, text in of_offer]
 
     assert len(texts) == len(set(texts)) >= 40
     assert all(len(review_texts.find_review_texts(offer)) >= 9 for offer in studio.SERVICES)
     assert not any("reformer" in text.lower() for _, text in review_texts.find_review_texts(studio.SERVICES[8]))
 
 
-def test_nobody_is_there_twice_and_all_addresses_are_nobodys() -> None:
+def test_names_are_unique_and_addresses_are_reserved() -> None:
     addresses = [studio.make_email(name) for name in [*studio.CUSTOMERS, *studio.DESK_NAMES]]
 
     assert len(set(addresses)) == len(addresses) == 82
     assert {address.partition("@")[2] for address in addresses} == {"example.com", "example.org", "example.net"}
 
 
-async def test_the_business_obeys_the_rules(database: Database) -> None:
+async def test_the_demo_data_obeys_the_rules(database: Database) -> None:
     made = await seed_database(database, now=NOW)
 
     assert made == Summary(
@@ -154,7 +154,7 @@ async def test_the_business_obeys_the_rules(database: Database) -> None:
     assert {row["is_open"] for row in await rows(database, CalendarException)} == {True, False}
 
 
-async def test_history_names_who_did_what(database: Database) -> None:
+async def test_history_names_the_actors(database: Database) -> None:
     await seed_database(database, now=NOW, bookings=60)
 
     staff = {row["id"] for row in await rows(database, User) if row["role"] == Role.STAFF}
@@ -171,7 +171,7 @@ async def test_history_names_who_did_what(database: Database) -> None:
 
 
 @pytest.mark.parametrize("email", [DEMO_ADMIN, DEMO_STAFF, DEMO_CUSTOMER])
-async def test_the_demo_people_can_sign_in(database: Database, email: str) -> None:
+async def test_the_demo_users_can_sign_in(database: Database, email: str) -> None:
     await seed_database(database, now=NOW, bookings=0)
 
     person = await sign_in.authenticate(database, email=email, password=DEMO_PASSWORD)
@@ -180,10 +180,10 @@ async def test_the_demo_people_can_sign_in(database: Database, email: str) -> No
     assert await count(database, Booking) == 0
 
 
-async def test_the_same_seed_makes_the_same_business(
+async def test_the_same_seed_creates_the_same_data(
     database: Database, server: str, worker_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seed.business.MAX_DETAILED_BOOKINGS", 30)  # The rest goes in bulk.
+    monkeypatch.setattr("seed.business.MAX_DETAILED_BOOKINGS", 30)  # The rest is loaded in bulk.
     other = Database(create_database(server, f"bookit_seed_{worker_id}", TEMPLATE_DATABASE), size=2)
     await other.open()
     try:
@@ -196,7 +196,7 @@ async def test_the_same_seed_makes_the_same_business(
         await other.close()
 
 
-def test_another_seed_makes_another_business() -> None:
+def test_another_seed_creates_other_data() -> None:
     made = []
     for seed in (1, 2):
         made.append(schedule.Schedule(Random(seed), now=NOW, zone=BERLIN))
@@ -205,7 +205,7 @@ def test_another_seed_makes_another_business() -> None:
     assert made[0].visits != made[1].visits
 
 
-async def test_planting_twice_does_not_double_it(database: Database) -> None:
+async def test_seeding_twice_does_not_double_the_data(database: Database) -> None:
     await seed_database(database, now=NOW, bookings=20)
     before = await everything(database)
 
@@ -215,7 +215,7 @@ async def test_planting_twice_does_not_double_it(database: Database) -> None:
     assert await everything(database) == before
 
 
-async def test_a_business_at_work_is_left_alone(database: Database, haircut: Service) -> None:
+async def test_a_database_in_use_is_not_seeded(database: Database, haircut: Service) -> None:
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"name": "Mo", "email": "mo@example.com", "password_hash": "x"}
         mo = await records.create(session, User, by=OWNER, now=NOW, **facts)
@@ -230,7 +230,7 @@ async def test_a_business_at_work_is_left_alone(database: Database, haircut: Ser
     assert await count(database, User) == 1
 
 
-async def test_what_cannot_be_finished_leaves_nothing_behind(database: Database) -> None:
+async def test_a_failed_seed_leaves_nothing_behind(database: Database) -> None:
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"name": "Mo", "email": DEMO_STAFF, "password_hash": "x"}
         await records.create(session, User, by=OWNER, now=NOW, **facts)
@@ -242,7 +242,7 @@ async def test_what_cannot_be_finished_leaves_nothing_behind(database: Database)
     assert await count(database, Resource) == 0
 
 
-async def test_many_more_bookings_are_as_good(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_bookings_obey_the_rules(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seed.business.MAX_DETAILED_BOOKINGS", 50)
     monkeypatch.setattr(bulk, "BOOKINGS_PER_ROOM", 250)
     heard: list[int] = []
@@ -269,8 +269,8 @@ async def test_many_more_bookings_are_as_good(database: Database, monkeypatch: p
     assert [list(row.values()) for row in await database.fetch(written)] == [[3000]]
 
 
-async def test_constraints_hold_in_bulk(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A booking that would meet another is refused, and with it the whole."""
+async def test_constraints_apply_to_bulk_loading(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An overlapping booking is refused, and the whole load with it."""
     monkeypatch.setattr("seed.business.MAX_DETAILED_BOOKINGS", 5)
     monkeypatch.setattr(bulk, "START_TIMES", bulk.START_TIMES[:1] * len(bulk.START_TIMES))
 
@@ -298,8 +298,8 @@ def test_the_command_fills_the_named_database(empty: str, tmp_path: Path) -> Non
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "25 bookings" in first.stdout
-    for said in (DEMO_PASSWORD, DEMO_ADMIN, DEMO_STAFF, DEMO_CUSTOMER):
-        assert said in first.stdout
+    for text in (DEMO_PASSWORD, DEMO_ADMIN, DEMO_STAFF, DEMO_CUSTOMER):
+        assert text in first.stdout
     assert "25 of 25 bookings, 100%" in first.stderr
     assert second.stdout == "This database already has its demo business, so nothing was added.\n"
     assert second.stderr == ""
@@ -308,7 +308,7 @@ def test_the_command_fills_the_named_database(empty: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.process
-def test_the_command_asks_for_a_migrated_database(server: str, worker_id: str, tmp_path: Path) -> None:
+def test_the_command_requires_a_migrated_database(server: str, worker_id: str, tmp_path: Path) -> None:
     bare = create_database(server, f"bookit_bare_{worker_id}", "template0")
 
     answer = seeded(bare, tmp_path)
