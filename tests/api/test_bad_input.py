@@ -1,4 +1,4 @@
-"""Bodies nobody should send, to every address that takes one: refused in a sentence, and nothing is written."""
+"""Invalid bodies, sent to every route that takes one: each is refused in a sentence and nothing is written."""
 
 import json
 from collections.abc import AsyncIterator
@@ -22,17 +22,17 @@ from tests.support.request_helpers import (
 )
 
 
-def where_there_is(*names: str) -> list[tuple[str, str]]:
-    """Give every address that takes one of these fields, with the field."""
+def routes_with_field(*names: str) -> list[tuple[str, str]]:
+    """Return every route that takes one of these fields, with the field."""
     return [(where, name) for where, body in VALID_BODIES.items() for name in body if name in names]
 
 
-async def everywhere(database: Database, ada: Person, **more: Any) -> dict[str, RefusalFacts]:
-    """Send the same to every address that takes a body."""
+async def send_to_all(database: Database, ada: Person, **more: Any) -> dict[str, RefusalFacts]:
+    """Send the same request to every route that takes a body."""
     return {where: await request_refusal(database, ada.client, *where.split(), **more) for where in VALID_BODIES}
 
 
-def test_every_address_with_a_body_is_tried() -> None:
+def test_every_route_with_a_body_is_tested() -> None:
     taking = {
         f"{endpoint.method} {endpoint.path.replace('{id}', '1')}" for endpoint in ENDPOINTS if "body" in endpoint.inputs
     }
@@ -49,15 +49,15 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("body", UNREADABLE, ids=lambda body: repr(body[:20]))
-async def test_what_is_no_json_is_unreadable(body: bytes, ada: Person, database: Database) -> None:
-    answers = await everywhere(database, ada, content=body, headers=JSON_HEADERS)
+async def test_invalid_json_is_refused(body: bytes, ada: Person, database: Database) -> None:
+    answers = await send_to_all(database, ada, content=body, headers=JSON_HEADERS)
 
     assert answers == dict.fromkeys(VALID_BODIES, (400, "unreadable", None))
 
 
 @pytest.mark.parametrize("body", [b"[]", b"[{}]", b'"text"', b"1", b"null", b"true", b"[[[[[[1]]]]]]"])
-async def test_json_that_is_no_object_has_the_wrong_shape(body: bytes, ada: Person, database: Database) -> None:
-    answers = await everywhere(database, ada, content=body, headers=JSON_HEADERS)
+async def test_json_other_than_an_object_is_refused(body: bytes, ada: Person, database: Database) -> None:
+    answers = await send_to_all(database, ada, content=body, headers=JSON_HEADERS)
 
     assert answers == dict.fromkeys(VALID_BODIES, (422, "wrong-shape", None))
 
@@ -65,10 +65,10 @@ async def test_json_that_is_no_object_has_the_wrong_shape(body: bytes, ada: Pers
 @pytest.mark.parametrize(
     "kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json", "\xa0;;,/"]
 )
-async def test_a_body_is_json_and_says_so(kind: str | None, ada: Person, database: Database) -> None:
+async def test_a_body_requires_the_content_type_of_json(kind: str | None, ada: Person, database: Database) -> None:
     headers = {} if kind is None else {"content-type": kind.encode("latin-1")}
 
-    answers = await everywhere(database, ada, content=b"{}", headers=headers)
+    answers = await send_to_all(database, ada, content=b"{}", headers=headers)
 
     assert answers == dict.fromkeys(VALID_BODIES, (415, "not-json", None))
 
@@ -83,7 +83,7 @@ async def test_a_content_type_may_name_its_charset(visitor: httpx2.AsyncClient, 
 
 
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["at once", "in chunks"])
-async def test_ten_megabytes_are_too_many(is_chunked: bool, ada: Person, database: Database) -> None:
+async def test_a_body_of_ten_megabytes_is_refused(is_chunked: bool, ada: Person, database: Database) -> None:
     sent = 0
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -101,7 +101,7 @@ async def test_ten_megabytes_are_too_many(is_chunked: bool, ada: Person, databas
     assert sent <= len(VALID_BODIES) * (MAX_BODY_BYTES + 2 * 65536)
 
 
-async def test_a_body_of_the_greatest_size_is_read(visitor: httpx2.AsyncClient, database: Database) -> None:
+async def test_a_body_of_the_maximum_size_is_accepted(visitor: httpx2.AsyncClient, database: Database) -> None:
     body = b'{"email": "a@example.com"}'.ljust(MAX_BODY_BYTES)
 
     answer = await request_refusal(database, visitor, "POST", "/auth/login", content=body, headers=JSON_HEADERS)
@@ -109,14 +109,14 @@ async def test_a_body_of_the_greatest_size_is_read(visitor: httpx2.AsyncClient, 
     assert answer == (422, "wrong-shape", "password")
 
 
-async def test_not_every_one_of_very_many_mistakes_is_listed(ada: Person) -> None:
+async def test_a_long_list_of_errors_is_truncated(ada: Person) -> None:
     answer = await ada.request("POST", "/bookings", json={f"k{number}": 1 for number in range(5_000)})
 
     assert read_refusal(answer) == (422, "wrong-shape", "service_id")
     assert len(answer.content) < 100_000
 
 
-async def test_of_a_key_given_twice_the_last_counts(ada: Person, database: Database) -> None:
+async def test_the_last_of_duplicate_keys_is_used(ada: Person, database: Database) -> None:
     body = b'{"booking_id": 1, "comment": "Good.", "rating": 5, "rating": 9}'
 
     answer = await request_refusal(database, ada.client, "POST", "/reviews", content=body, headers=JSON_HEADERS)
@@ -133,7 +133,7 @@ async def test_an_unknown_key_is_refused(key: str, ada: Person, database: Databa
     assert answers == dict.fromkeys(VALID_BODIES, (422, "wrong-shape", key))
 
 
-async def test_a_change_of_nothing_is_refused(ada: Person, database: Database) -> None:
+async def test_an_empty_change_is_refused(ada: Person, database: Database) -> None:
     changes = [where for where in VALID_BODIES if where.startswith("PATCH")]
 
     answers = [await request_refusal(database, ada.client, *where.split(), json={}) for where in changes]
@@ -142,8 +142,8 @@ async def test_a_change_of_nothing_is_refused(ada: Person, database: Database) -
 
 
 TEXT = ("name", "email", "password", "current_password", "refresh_token", "title", "description", "comment")
-WORDS = [*where_there_is("name", "title", "comment"), ("POST /auth/register", "email"), ("PATCH /me", "email")]
-WHOLE = where_there_is("service_id", "booking_id", "rating", "duration_minutes")
+WORDS = [*routes_with_field("name", "title", "comment"), ("POST /auth/register", "email"), ("PATCH /me", "email")]
+WHOLE = routes_with_field("service_id", "booking_id", "rating", "duration_minutes")
 NO_NUMBERS = ["true", '"1"', '"abc"', '"\\u0661"', "null", "[]", "[1]", "{}", "NaN", "-Infinity", "1e400"]
 NO_PRICES = [
     "NaN",
@@ -176,13 +176,15 @@ NO_EMAILS = [
 @pytest.mark.parametrize(
     ("fields", "values"),
     [
-        pytest.param(where_there_is(*TEXT), ["\0", "a\0b", 1, True, [], {}, "x" * 1001], id="text without NUL"),
+        pytest.param(routes_with_field(*TEXT), ["\0", "a\0b", 1, True, [], {}, "x" * 1001], id="text without NUL"),
         pytest.param(WORDS, ["", " ", "\t\n"], id="words"),
-        pytest.param(where_there_is("status"), ["", "open", "PENDING", 1, True, [], "pending\0"], id="a status"),
+        pytest.param(routes_with_field("status"), ["", "open", "PENDING", 1, True, [], "pending\0"], id="a status"),
         pytest.param(WORDS[-2:], NO_EMAILS, id="an e-mail"),
     ],
 )  # fmt: skip
-async def test_a_field_holds(fields: list[tuple[str, str]], values: list[Any], ada: Person, database: Database) -> None:
+async def test_a_field_refuses_values_of_another_type(
+    fields: list[tuple[str, str]], values: list[Any], ada: Person, database: Database
+) -> None:
     answers = {
         (where, field, repr(value)): await request_with_field(database, ada, where, field, json.dumps(value))
         for where, field in fields
@@ -202,10 +204,10 @@ async def test_a_field_holds(fields: list[tuple[str, str]], values: list[Any], a
         pytest.param(
             [("POST /services", "resource_ids")], ["[0]", f"[{2**63}]", '["1"]', "[1.5]", "[[1]]"], id="numbers"
         ),
-        pytest.param(where_there_is("price"), NO_PRICES, id="an amount to the cent"),
+        pytest.param(routes_with_field("price"), NO_PRICES, id="an amount to the cent"),
     ],
 )
-async def test_a_field_holds_numbers(
+async def test_a_numeric_field_refuses_other_numbers(
     fields: list[tuple[str, str]], values: list[str], ada: Person, database: Database
 ) -> None:
     answers = {
@@ -218,7 +220,7 @@ async def test_a_field_holds_numbers(
     assert answers == {place: (422, "wrong-shape", place[1]) for place in answers}
 
 
-async def test_minus_zero_is_zero_and_five_point_zero_is_five(ada: Person) -> None:
+async def test_minus_zero_and_whole_decimals_are_accepted(ada: Person) -> None:
     body = b'{"title": "Chat", "price": -0.0, "duration_minutes": 5.0}'
 
     answer = await ada.request("POST", "/services", content=body, headers=JSON_HEADERS)
@@ -244,7 +246,7 @@ async def test_a_password_has_8_characters_and_at_most_72_bytes(
         assert sum((await count_rows(database)).values()) == 0
 
 
-async def test_a_password_nobody_can_have_is_wrong(ada: Person, database: Database) -> None:
+async def test_signing_in_with_an_impossible_password_is_refused(ada: Person, database: Database) -> None:
     for password in ("", "a" * 73, "é" * 37, "a" * 1000):
         body = {"email": "ada@example.com", "password": password}
 

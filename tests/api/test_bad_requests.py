@@ -1,4 +1,4 @@
-"""Addresses, queries, headers and methods nobody should send: refused in a sentence, and nothing is written."""
+"""Invalid URLs, queries, headers and methods: each is refused in a sentence and nothing is written."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ NUMBERED: list[tuple[str, str, Any]] = [
 LISTS = ["/services", "/bookings", "/services/1/reviews"]
 
 
-def test_every_address_with_a_number_is_tried() -> None:
+def test_every_route_with_an_id_is_tested() -> None:
     numbered = {
         (endpoint.method, endpoint.path.replace("{id}", "{}")) for endpoint in ENDPOINTS if "id" in endpoint.inputs
     }
@@ -45,7 +45,7 @@ NO_NUMBERS = [
 ]  # fmt: skip
 
 
-async def test_a_number_in_an_address_has_ascii_digits(ada: Person, database: Database) -> None:
+async def test_an_id_must_be_ascii_digits(ada: Person, database: Database) -> None:
     for number in NO_NUMBERS:
         answers = [
             await request_refusal(database, ada.client, method, path.format(number), json=body)
@@ -55,7 +55,7 @@ async def test_a_number_in_an_address_has_ascii_digits(ada: Person, database: Da
         assert (number, answers) == (number, [(422, "wrong-shape", "id")] * len(NUMBERED))
 
 
-async def test_a_number_nothing_has_is_missing(ada: Person, database: Database) -> None:
+async def test_an_unknown_id_is_missing(ada: Person, database: Database) -> None:
     for number in ("1", "007", "9223372036854775807"):
         answers = [
             await request_refusal(database, ada.client, method, path.format(number), json=body)
@@ -83,7 +83,7 @@ NO_LIMITS = [
 ]
 
 
-async def test_a_limit_is_1_to_100(ada: Person, database: Database) -> None:
+async def test_a_limit_outside_1_to_100_is_refused(ada: Person, database: Database) -> None:
     answers = {
         (path, limit): await request_refusal(database, ada.client, "GET", f"{path}?limit={limit}")
         for path in LISTS
@@ -109,14 +109,14 @@ NO_FILTERS = {
 }  # fmt: skip
 
 
-async def test_a_list_is_filtered_by_what_makes_sense(ada: Person, database: Database) -> None:
+async def test_an_invalid_filter_is_refused(ada: Person, database: Database) -> None:
     answers = {
         (path, name, value): await request_refusal(database, ada.client, "GET", f"{path}?{name}={value}")
         for path, filters in NO_FILTERS.items()
         for name, value in filters
     }
 
-    assert answers == {asked: (422, "wrong-shape", asked[1]) for asked in answers}
+    assert answers == {sent: (422, "wrong-shape", sent[1]) for sent in answers}
 
 
 NO_DAYS = [
@@ -131,18 +131,20 @@ FAR_DAYS = ["0001-01-01", "1999-12-30", "9999-12-31", "0001-01-01T00:00:00Z", "9
     [(NO_DAYS, 422, "wrong-shape"), (FAR_DAYS, 400, "outside-the-calendar")],
     ids=["written as RFC 3339 has it", "in the calendar"],
 )
-async def test_a_day_is(days: list[str], status: int, code: str, ada: Person, database: Database) -> None:
+async def test_an_invalid_day_is_refused(
+    days: list[str], status: int, code: str, ada: Person, database: Database
+) -> None:
     answers = {
         (name, day): await request_refusal(database, ada.client, "GET", f"/bookings?{name}={day}")
         for name in ("from_date", "to_date")
         for day in days
     }
 
-    assert answers == {asked: (status, code, asked[0]) for asked in answers}
+    assert answers == {sent: (status, code, sent[0]) for sent in answers}
 
 
 def forged(place: Any) -> str:
-    """Give what would be a cursor, if BookIt had given it out."""
+    """Return an encoded cursor that BookIt never issued."""
     text = place if isinstance(place, str) else json.dumps(place)
     return base64.urlsafe_b64encode(text.encode("utf-8", "surrogatepass")).decode().rstrip("=")
 
@@ -156,7 +158,7 @@ NO_PLACES: list[Any] = [
 ]  # fmt: skip
 
 
-async def test_a_cursor_is_one_that_was_given_out(ada: Person, database: Database) -> None:
+async def test_an_invalid_cursor_is_refused(ada: Person, database: Database) -> None:
     cursors = ["x", "=", "====", "%00", "%FF", "!!!!", "AAAA", "é", *map(forged, NO_PLACES)]
 
     answers = {
@@ -168,7 +170,7 @@ async def test_a_cursor_is_one_that_was_given_out(ada: Person, database: Databas
     assert answers == dict.fromkeys(answers, (422, "wrong-shape", "cursor"))
 
 
-async def test_a_cursor_of_another_age_does_no_harm(ada: Person) -> None:
+async def test_a_cursor_with_an_extreme_date_is_harmless(ada: Person) -> None:
     for start in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2030-01-01T00:00:00"):
         answer = await ada.request("GET", f"/bookings?cursor={forged([start, 1])}")
 
@@ -188,7 +190,7 @@ NO_ETAGS = [
     None))],
     ids=["one ETag of ours", "the newest"],
 )  # fmt: skip
-async def test_an_if_match_is(
+async def test_an_invalid_or_stale_if_match_is_refused(
     tags: list[list[str]], refused: Any, ada: Person, haircut: Service, database: Database
 ) -> None:
     for tag in tags:
@@ -200,7 +202,7 @@ async def test_an_if_match_is(
 
 
 @pytest.mark.parametrize("tag", ['"1"', 'W/"1"', "*"])
-async def test_the_etag_that_was_given_is_taken_back(tag: str, ada: Person, haircut: Service) -> None:
+async def test_a_returned_etag_is_accepted_in_if_match(tag: str, ada: Person, haircut: Service) -> None:
     answer = await ada.request("PATCH", f"/services/{haircut.id}", json={"price": 1}, headers={"If-Match": tag})
 
     assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
@@ -209,24 +211,24 @@ async def test_the_etag_that_was_given_is_taken_back(tag: str, ada: Person, hair
 NO_KEYS = [[""], [" "], ["a b"], ["k" * 256], ["é"], ["\xff"], ["a\0b"], ["\t"], ["a\x7f"], ["a", "a"], ["a", "b"]]
 
 
-async def test_an_idempotency_key_is_one_plain_word(ada: Person, haircut: Service, database: Database) -> None:
+async def test_an_invalid_idempotency_key_is_refused(ada: Person, haircut: Service, database: Database) -> None:
     for keys in NO_KEYS:
         headers = [(b"idempotency-key", key.encode("latin-1")) for key in keys]
-        wanted = {"service_id": haircut.id, "start_time": "2030-01-08T10:00:00Z"}
+        body = {"service_id": haircut.id, "start_time": "2030-01-08T10:00:00Z"}
 
-        answer = await request_refusal(database, ada.client, "POST", "/bookings", json=wanted, headers=headers)
+        answer = await request_refusal(database, ada.client, "POST", "/bookings", json=body, headers=headers)
 
         assert (keys, answer) == (keys, (422, "wrong-shape", "Idempotency-Key"))
 
 
 PATHS = build_document(ENDPOINTS)["paths"]
-METHODS = {path.replace("{id}", "1"): sorted(map(str.upper, found)) for path, found in PATHS.items()}
+METHODS = {path.replace("{id}", "1"): sorted(map(str.upper, methods)) for path, methods in PATHS.items()}
 PAGES = ["/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/problems/stale", "/static/docs.js"]
 ALLOWED = METHODS | {f"/v1{path}": methods for path, methods in METHODS.items()} | {path: ["GET"] for path in PAGES}
 
 
 @pytest.mark.parametrize("method", ["PUT", "TRACE", "OPTIONS", "BREW", "QUERY"])
-async def test_another_method_is_answered_with_those_there_are(method: str, visitor: httpx2.AsyncClient) -> None:
+async def test_an_unsupported_method_is_answered_with_allow(method: str, visitor: httpx2.AsyncClient) -> None:
     allowed = {}
     for path in ALLOWED:
         answer = await visitor.request(method, path)
@@ -236,7 +238,7 @@ async def test_another_method_is_answered_with_those_there_are(method: str, visi
     assert allowed == ALLOWED
 
 
-async def test_head_is_answered_as_get_is(ada: Person, haircut: Service) -> None:
+async def test_head_is_answered_like_get(ada: Person, haircut: Service) -> None:
     paths = [path for path, methods in ALLOWED.items() if "GET" in methods]
 
     statuses = {path: (await ada.request("HEAD", path)).status_code for path in paths}
@@ -255,13 +257,13 @@ NOWHERE = [
 ]  # fmt: skip
 
 
-async def test_there_is_nothing_where_nothing_is(visitor: httpx2.AsyncClient, database: Database) -> None:
+async def test_unknown_paths_are_not_found(visitor: httpx2.AsyncClient, database: Database) -> None:
     answers = {path: await request_refusal(database, visitor, "GET", path) for path in NOWHERE}
 
     assert answers == dict.fromkeys(NOWHERE, (404, "not-found", None))
 
 
-async def test_what_is_very_long_is_read_like_anything_else(visitor: httpx2.AsyncClient, database: Database) -> None:
+async def test_very_long_input_is_handled_like_any_other(visitor: httpx2.AsyncClient, database: Database) -> None:
     long = "a" * 60_000
     many = "&".join(f"k{number}=1" for number in range(4000))
 

@@ -1,4 +1,4 @@
-"""Times nobody should send: each is refused in a sentence, and nothing is written; and how the others are read."""
+"""Invalid times: each is refused in a sentence and nothing is written. Valid times: how they are interpreted."""
 
 import json
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ FAR_TIMES = [
 ]  # fmt: skip
 
 
-async def test_a_time_is_written_as_rfc_3339_has_it(ada: Person, database: Database) -> None:
+async def test_a_time_must_follow_rfc_3339(ada: Person, database: Database) -> None:
     answers = {
         (where, repr(time)): await request_with_field(database, ada, where, "start_time", json.dumps(time))
         for where in START
@@ -40,13 +40,13 @@ async def test_a_time_is_written_as_rfc_3339_has_it(ada: Person, database: Datab
     assert answers == dict.fromkeys(answers, (422, "wrong-shape", "start_time"))
 
 
-async def test_a_booking_starts_at_some_time(ada: Person, database: Database) -> None:
+async def test_a_booking_requires_a_start(ada: Person, database: Database) -> None:
     answer = await request_with_field(database, ada, "POST /bookings", "start_time", "null")
 
     assert answer == (422, "wrong-shape", "start_time")
 
 
-async def test_a_time_lies_in_the_calendar(ada: Person, database: Database) -> None:
+async def test_a_time_must_lie_within_the_calendar(ada: Person, database: Database) -> None:
     answers = {
         (where, time): await request_with_field(database, ada, where, "start_time", json.dumps(time))
         for where in START
@@ -57,7 +57,7 @@ async def test_a_time_lies_in_the_calendar(ada: Person, database: Database) -> N
 
 
 @pytest.mark.parametrize(
-    ("said", "start"),
+    ("start_time", "start"),
     [
         ("2030-01-08T10:00:00+00:00", "2030-01-08T10:00:00Z"),
         ("2030-01-08T10:00:00-00:00", "2030-01-08T10:00:00Z"),
@@ -66,8 +66,8 @@ async def test_a_time_lies_in_the_calendar(ada: Person, database: Database) -> N
         ("2030-01-08T10:00:00.000", "2030-01-08T10:00:00Z"),
     ],
 )
-async def test_a_time_keeps_its_offset(said: str, start: str, ada: Person, haircut: Service) -> None:
-    answer = await ada.request("POST", "/bookings", json={"service_id": haircut.id, "start_time": said})
+async def test_a_time_keeps_its_offset(start_time: str, start: str, ada: Person, haircut: Service) -> None:
+    answer = await ada.request("POST", "/bookings", json={"service_id": haircut.id, "start_time": start_time})
 
     assert (answer.status_code, answer.json()["start_time"]) == (201, start)
 
@@ -76,7 +76,7 @@ async def test_a_time_keeps_its_offset(said: str, start: str, ada: Person, hairc
 async def in_berlin(
     ada: Person, settings: Settings, applications: SharedApplications, database: Database, clock: Clock
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    """Ada, were the business in Berlin."""
+    """Return Ada's client of a business in Berlin."""
     berlin = settings.model_copy(update={"timezone": "Europe/Berlin"})
     app = applications.open(berlin, database=database, clock=clock)
     headers = {"Authorization": f"Bearer {create_access_token(ada.user, settings, now=clock())}"}
@@ -85,10 +85,10 @@ async def in_berlin(
         yield client
 
 
-async def test_an_hour_the_clocks_skip_is_refused(in_berlin: httpx2.AsyncClient, database: Database) -> None:
-    wanted = {"service_id": 1, "start_time": "2030-03-31T02:30:00"}
+async def test_a_skipped_hour_is_refused(in_berlin: httpx2.AsyncClient, database: Database) -> None:
+    body = {"service_id": 1, "start_time": "2030-03-31T02:30:00"}
 
-    assert await request_refusal(database, in_berlin, "POST", "/bookings", json=wanted) == (
+    assert await request_refusal(database, in_berlin, "POST", "/bookings", json=body) == (
         400,
         "no-such-time",
         "start_time",
@@ -98,7 +98,7 @@ async def test_an_hour_the_clocks_skip_is_refused(in_berlin: httpx2.AsyncClient,
         assert answer == (400, "no-such-time", name)
 
 
-async def test_an_hour_that_happens_twice_is_the_first(in_berlin: httpx2.AsyncClient, haircut: Service) -> None:
+async def test_a_repeated_hour_means_the_first(in_berlin: httpx2.AsyncClient, haircut: Service) -> None:
     answer = await in_berlin.post("/bookings", json={"service_id": haircut.id, "start_time": "2030-10-27T02:30:00"})
 
     assert (answer.status_code, answer.json()["start_time"]) == (201, "2030-10-27T00:30:00Z")

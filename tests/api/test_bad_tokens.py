@@ -1,4 +1,4 @@
-"""Tokens nobody should send: each is refused in a sentence, and nothing is written."""
+"""Invalid tokens: each is refused in a sentence and nothing is written."""
 
 import base64
 import json
@@ -26,18 +26,18 @@ def key(settings: Settings) -> str:
 
 @pytest.fixture
 def claims(ada: Person, settings: Settings) -> dict[str, Any]:
-    """What a good token of Ada, the admin, says."""
+    """Return the claims of a valid token of Ada, the admin."""
     return dict(verify_token(create_access_token(ada.user, settings, now=NOW), settings, now=NOW))
 
 
 def unsigned(claims: dict[str, Any], **header: Any) -> str:
-    """Make a token that nobody signed."""
+    """Return a token without a signature."""
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (header, claims)]
     return ".".join([*parts, ""])
 
 
-async def asked_with(database: Database, visitor: httpx2.AsyncClient, *tokens: str | bytes) -> set[RefusalFacts]:
-    """Ask with each of these tokens who one is, and for something that only the admin may do."""
+async def request_with(database: Database, visitor: httpx2.AsyncClient, *tokens: str | bytes) -> set[RefusalFacts]:
+    """Send each of these tokens to /me and to a route for admins."""
     answers = set()
     for token in tokens:
         headers = {"authorization": b"Bearer " + (token if isinstance(token, bytes) else token.encode())}
@@ -46,18 +46,18 @@ async def asked_with(database: Database, visitor: httpx2.AsyncClient, *tokens: s
     return answers
 
 
-async def test_a_token_without_signature_is_no_token(
+async def test_an_unsigned_token_is_refused(
     claims: dict[str, Any], visitor: httpx2.AsyncClient, database: Database
 ) -> None:
     algorithms: list[Any] = ["none", "None", "NONE", "nOnE", "", None, "HS256", "RS256", 5, [], {}, "x" * 1000]
     tokens = [unsigned(claims, alg=algorithm, typ="JWT") for algorithm in algorithms]
 
-    assert await asked_with(database, visitor, *tokens) == SIGN_IN_ENDED
-    assert await asked_with(database, visitor, *(f"{token}AAAA" for token in tokens)) == SIGN_IN_ENDED
-    assert await asked_with(database, visitor, *(token.rstrip(".") for token in tokens)) == SIGN_IN_ENDED
+    assert await request_with(database, visitor, *tokens) == SIGN_IN_ENDED
+    assert await request_with(database, visitor, *(f"{token}AAAA" for token in tokens)) == SIGN_IN_ENDED
+    assert await request_with(database, visitor, *(token.rstrip(".") for token in tokens)) == SIGN_IN_ENDED
 
 
-async def test_a_token_signed_otherwise_is_no_token(
+async def test_a_token_with_another_signature_is_refused(
     claims: dict[str, Any], key: str, visitor: httpx2.AsyncClient, database: Database
 ) -> None:
     good = jwt.encode(claims, key, algorithm="HS256")
@@ -67,10 +67,10 @@ async def test_a_token_signed_otherwise_is_no_token(
     altered = ".".join([*good.split(".")[:2], other_key.split(".")[2]])
     tokens = (other_key, other_algorithm, own_key_and_other_algorithm, altered, good[:-2], f"{good}AA", f"{good}.")
 
-    assert await asked_with(database, visitor, *tokens) == SIGN_IN_ENDED
+    assert await request_with(database, visitor, *tokens) == SIGN_IN_ENDED
 
 
-# Claims that only the holder of the key could make.
+# Claims that are signed with the right key.
 WRONG: list[dict[str, Any]] = [
     {"exp": None}, {"exp": SECONDS}, {"exp": 0}, {"exp": -1}, {"exp": "soon"}, {"exp": []}, {"exp": "9" * 20},
     {"exp": True}, {"sub": None}, {"sub": 1}, {"sub": "999"}, {"sub": "-1"}, {"sub": "1.0"}, {"sub": "0"},
@@ -80,25 +80,27 @@ WRONG: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-async def test_a_token_that_says_something_wrong_is_no_token(
+async def test_a_token_with_a_wrong_claim_is_refused(
     claims: dict[str, Any], key: str, visitor: httpx2.AsyncClient, database: Database
 ) -> None:
     for wrong in WRONG:
-        said = {name: value for name, value in {**claims, **wrong}.items() if value is not None}
+        changed = {name: value for name, value in {**claims, **wrong}.items() if value is not None}
 
-        answers = await asked_with(database, visitor, jwt.encode(said, key, algorithm="HS256"))
+        answers = await request_with(database, visitor, jwt.encode(changed, key, algorithm="HS256"))
 
         assert (wrong, answers) == (wrong, SIGN_IN_ENDED)
 
 
-async def test_a_token_may_end_far_away(claims: dict[str, Any], key: str, visitor: httpx2.AsyncClient) -> None:
+async def test_a_token_may_expire_far_in_the_future(
+    claims: dict[str, Any], key: str, visitor: httpx2.AsyncClient
+) -> None:
     for end in (10**11, 10**30, 1e300):
         token = jwt.encode({**claims, "exp": end}, key, algorithm="HS256")
 
         assert (await visitor.get("/me", headers={"Authorization": f"Bearer {token}"})).status_code == 200
 
 
-async def test_what_is_no_token_at_all_is_no_token(visitor: httpx2.AsyncClient, database: Database) -> None:
+async def test_text_that_is_not_a_token_is_refused(visitor: httpx2.AsyncClient, database: Database) -> None:
     tokens = [
         "a",
         ".",
@@ -116,10 +118,12 @@ async def test_what_is_no_token_at_all_is_no_token(visitor: httpx2.AsyncClient, 
         "[" * 1000,
     ]
 
-    assert await asked_with(database, visitor, *tokens, b"\xff\xfe", b"a.\xff.c", b"x" * 60_000) == SIGN_IN_ENDED
+    assert await request_with(database, visitor, *tokens, b"\xff\xfe", b"a.\xff.c", b"x" * 60_000) == SIGN_IN_ENDED
 
 
-async def test_without_a_bearer_token_one_is_asked_to_sign_in(visitor: httpx2.AsyncClient, database: Database) -> None:
+async def test_a_request_without_a_bearer_token_is_unauthorized(
+    visitor: httpx2.AsyncClient, database: Database
+) -> None:
     for value in (
         b"",
         b" ",
@@ -138,7 +142,7 @@ async def test_without_a_bearer_token_one_is_asked_to_sign_in(visitor: httpx2.As
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
-async def test_bearer_is_read_in_any_case(
+async def test_the_scheme_bearer_is_case_insensitive(
     scheme: str, tom: Person, visitor: httpx2.AsyncClient, settings: Settings
 ) -> None:
     token = create_access_token(tom.user, settings, now=NOW)
@@ -148,7 +152,7 @@ async def test_bearer_is_read_in_any_case(
     assert (answer.status_code, answer.json()["id"]) == (200, tom.id)
 
 
-async def test_two_sign_ins_at_once_are_none(
+async def test_two_authorization_headers_are_refused(
     tom: Person, eve: Person, visitor: httpx2.AsyncClient, settings: Settings, database: Database
 ) -> None:
     both = [("Authorization", f"Bearer {create_access_token(who.user, settings, now=NOW)}") for who in (tom, eve)]
@@ -156,13 +160,13 @@ async def test_two_sign_ins_at_once_are_none(
     assert await request_refusal(database, visitor, "GET", "/me", headers=both) == (401, "unauthenticated", None)
 
 
-async def test_an_access_token_and_a_refresh_token_are_not_each_other(
+async def test_access_and_refresh_tokens_are_not_interchangeable(
     tom: Person, visitor: httpx2.AsyncClient, database: Database
 ) -> None:
     tokens = (await visitor.post("/auth/login", json={"email": "tom@example.com", "password": PASSWORD})).json()
     swapped = {"refresh_token": tokens["access_token"]}
 
-    assert await asked_with(database, visitor, tokens["refresh_token"]) == SIGN_IN_ENDED
+    assert await request_with(database, visitor, tokens["refresh_token"]) == SIGN_IN_ENDED
     assert await request_refusal(database, visitor, "POST", "/auth/refresh", json=swapped) == (
         401,
         "sign-in-ended",

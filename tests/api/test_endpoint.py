@@ -1,4 +1,4 @@
-"""The endpoints as declared: what each reads, what it answers, and how."""
+"""The declared endpoints: their inputs, responses and encoding."""
 
 from api.routes import ENDPOINTS
 

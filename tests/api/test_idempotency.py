@@ -1,4 +1,4 @@
-"""A request sent twice with one key: carried out once, answered alike, for a day."""
+"""A request sent twice with one key is carried out once and answered alike, for a day."""
 
 from typing import Any
 
@@ -15,15 +15,15 @@ ELEVEN = "2030-01-08T11:00:00Z"
 
 
 async def books(person: Person, service: Service, start: str = TEN, key: str = "first", **more: Any) -> httpx2.Response:
-    wanted = {"service_id": service.id, "start_time": start, **more}
-    return await person.request("POST", "/bookings", json=wanted, headers={"Idempotency-Key": key})
+    body = {"service_id": service.id, "start_time": start, **more}
+    return await person.request("POST", "/bookings", json=body, headers={"Idempotency-Key": key})
 
 
 async def count(person: Person) -> int:
     return len((await person.request("GET", "/bookings")).json())
 
 
-async def test_the_same_request_is_answered_as_the_first_time(tom: Person, haircut: Service) -> None:
+async def test_a_repeated_request_gets_the_first_response(tom: Person, haircut: Service) -> None:
     first = await books(tom, haircut)
     again = await books(tom, haircut)
 
@@ -34,7 +34,7 @@ async def test_the_same_request_is_answered_as_the_first_time(tom: Person, hairc
     assert await count(tom) == 1
 
 
-async def test_a_refusal_is_an_answer_too(tom: Person, eve: Person, haircut: Service) -> None:
+async def test_a_refusal_is_repeated_too(tom: Person, eve: Person, haircut: Service) -> None:
     taken = await books(eve, haircut)
     first = await books(tom, haircut)
     await eve.request("DELETE", f"/bookings/{taken.json()['id']}")
@@ -56,7 +56,7 @@ async def test_the_same_key_with_another_request_is_refused(tom: Person, haircut
     assert await count(tom) == 1
 
 
-async def test_spaces_make_no_other_request(tom: Person, haircut: Service) -> None:
+async def test_whitespace_does_not_change_a_request(tom: Person, haircut: Service) -> None:
     first = await books(tom, haircut)
     body = f'{{ "start_time" : "{TEN}",\n "service_id": {haircut.id} }}'
     headers = {"Idempotency-Key": "first", "Content-Type": "application/json"}
@@ -66,16 +66,16 @@ async def test_spaces_make_no_other_request(tom: Person, haircut: Service) -> No
     assert again.content == first.content
 
 
-async def test_a_key_is_its_owners_alone(tom: Person, eve: Person, haircut: Service) -> None:
+async def test_a_key_belongs_to_its_user(tom: Person, eve: Person, haircut: Service) -> None:
     mine = await books(tom, haircut)
-    hers = await books(eve, haircut, ELEVEN)
+    eves = await books(eve, haircut, ELEVEN)
 
-    assert (mine.status_code, hers.status_code) == (201, 201)
-    assert mine.json()["user_id"] != hers.json()["user_id"]
+    assert (mine.status_code, eves.status_code) == (201, 201)
+    assert mine.json()["user_id"] != eves.json()["user_id"]
 
 
 @pytest.mark.parametrize(("hours", "replayed"), [(23.9, True), (24, False)])
-async def test_a_key_lives_for_a_day(
+async def test_a_key_expires_after_a_day(
     tom: Person, haircut: Service, clock: Clock, client_of: Any, *, hours: float, replayed: bool
 ) -> None:
     start = "2030-01-10T10:00:00Z"
@@ -88,7 +88,7 @@ async def test_a_key_lives_for_a_day(
     assert ("idempotency-replayed" in again.headers, again.status_code) == (replayed, 201 if replayed else 409)
 
 
-async def test_a_misshapen_request_claims_no_key(tom: Person, haircut: Service) -> None:
+async def test_an_invalid_request_claims_no_key(tom: Person, haircut: Service) -> None:
     garbled = await books(tom, haircut, "tomorrow")
     right = await books(tom, haircut)
 

@@ -1,4 +1,4 @@
-"""What every answer has and every request leaves behind: headers, a number, a log line; and whether all is well."""
+"""Every response and request: security headers, request ids, log lines, CORS and health checks."""
 
 import json
 import re
@@ -36,7 +36,7 @@ SHOP = "https://shop.example"
 
 @asynccontextmanager
 async def asking(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
-    """Open an application, its database included, and give a client of it."""
+    """Open an application with its database, and yield a client of it."""
     async with (
         app.router.lifespan_context(app),
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://bookit.test") as client,
@@ -55,16 +55,18 @@ def opened(settings: Settings, clock: Clock) -> Open:
 
 @pytest.fixture
 def without_tables(server: str, worker_id: str) -> str:
-    """A database in which there is nothing."""
+    """Create an empty database."""
     return create_database(server, f"nothing_{worker_id}", "template0")
 
 
 def secured(answer: httpx2.Response) -> dict[str, str]:
-    """Give the headers that secure an answer."""
+    """Return the security headers of a response."""
     return {name: answer.headers[name] for name in answer.headers if name in {*SECURE, "content-security-policy"}}
 
 
-async def test_every_answer_is_secured(visitor: httpx2.AsyncClient, ada: Person, tom: Person, haircut: Service) -> None:
+async def test_every_response_has_security_headers(
+    visitor: httpx2.AsyncClient, ada: Person, tom: Person, haircut: Service
+) -> None:
     visit = {"service_id": haircut.id, "start_time": "2030-01-08T10:00:00Z"}
     is_json = {"content-type": "application/json"}
     icon = await visitor.get("/static/icon.svg")
@@ -92,18 +94,18 @@ async def test_every_answer_is_secured(visitor: httpx2.AsyncClient, ada: Person,
 
     statuses = [200, 200, 201, 204, 304, 307, 400, 401, 403, 404, 405, 409, 412, 413, 415, 422, *[200] * 5, 404, 404]
     assert [answer.status_code for answer in answers] == statuses
-    kept = ("/static/icon.svg", "/static/docs.js")
+    static = ("/static/icon.svg", "/static/docs.js")
     expected = [
         SECURE
         | {"content-security-policy": NOTHING}
-        | ({"cache-control": "no-cache"} if answer.url.path in kept else {})
+        | ({"cache-control": "no-cache"} if answer.url.path in static else {})
         for answer in answers
     ]
     assert [secured(answer) for answer in answers] == expected
     assert not any("server" in answer.headers or "x-powered-by" in answer.headers for answer in answers)
 
 
-async def test_a_bug_is_secured_too_and_gives_nothing_away(opened: Open, without_tables: str) -> None:
+async def test_an_internal_error_has_security_headers_and_no_details(opened: Open, without_tables: str) -> None:
     with capture_logs() as lines:
         async with opened(database_url=without_tables) as client:
             answer = await client.get("/services?q=confidential", headers={"X-Request-Id": "req-1"})
@@ -122,31 +124,31 @@ async def test_a_bug_is_secured_too_and_gives_nothing_away(opened: Open, without
     assert ours == [("unhandled error", "req-1"), ("request", "req-1")]
 
 
-@pytest.mark.parametrize("given", ["a", "req-1", "0af7651916cd43dd8448eb211c80319c", "A.b_c-9", "x" * 64])
-async def test_a_plain_request_number_is_taken_over(given: str, visitor: httpx2.AsyncClient) -> None:
-    answer = await visitor.get("/healthz", headers={"X-Request-Id": given})
+@pytest.mark.parametrize("request_id", ["a", "req-1", "0af7651916cd43dd8448eb211c80319c", "A.b_c-9", "x" * 64])
+async def test_a_valid_request_id_is_used(request_id: str, visitor: httpx2.AsyncClient) -> None:
+    answer = await visitor.get("/healthz", headers={"X-Request-Id": request_id})
 
-    assert answer.headers.get_list("x-request-id") == [given]
+    assert answer.headers.get_list("x-request-id") == [request_id]
 
 
 @pytest.mark.parametrize(
-    "given",
+    "request_id",
     [b"", b" ", b"a b", b"x" * 65, b"a\nb", b"a\r\nSet-Cookie: x=1", b"\xff", b"<b>", b'"', b"a;b", b"\0", b"../a"],
 )
-async def test_any_other_request_number_is_replaced(given: bytes, visitor: httpx2.AsyncClient) -> None:
-    answer = await visitor.get("/healthz", headers=[(b"x-request-id", given)])
+async def test_an_invalid_request_id_is_replaced(request_id: bytes, visitor: httpx2.AsyncClient) -> None:
+    answer = await visitor.get("/healthz", headers=[(b"x-request-id", request_id)])
 
     assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
     assert "set-cookie" not in answer.headers
 
 
-async def test_every_request_has_a_number_of_its_own(visitor: httpx2.AsyncClient) -> None:
+async def test_every_request_has_its_own_id(visitor: httpx2.AsyncClient) -> None:
     numbers = {(await visitor.get("/healthz")).headers["x-request-id"] for _ in range(50)}
 
     assert len(numbers) == 50
 
 
-async def test_every_request_leaves_one_line_and_no_secret(
+async def test_every_request_logs_one_line_without_secrets(
     visitor: httpx2.AsyncClient, tom: Person, ada: Person, haircut: Service
 ) -> None:
     with capture_logs() as lines:
@@ -160,8 +162,8 @@ async def test_every_request_leaves_one_line_and_no_secret(
         await ada.request("PATCH", "/services/1", json={"price": 36}, headers={"Idempotency-Key": "confidential"})
         await visitor.get("/nowhere")
 
-    said = [{name: line[name] for name in ("event", "method", "path", "status", "who")} for line in lines]
-    assert said == [
+    requests = [{name: line[name] for name in ("event", "method", "path", "status", "who")} for line in lines]
+    assert requests == [
         {"event": "request", "method": "POST", "path": "/auth/login", "status": 200, "who": None},
         {"event": "request", "method": "GET", "path": "/services", "status": 200, "who": None},
         {"event": "request", "method": "GET", "path": "/me", "status": 200, "who": f"user {tom.id}"},
@@ -183,7 +185,9 @@ def test_a_server_logs_json_without_secrets(served: RunningServer) -> None:
     refused = httpx2.post(f"{served.url}/auth/login?token=confidential", json=sign_in, headers=headers)
 
     assert refused.status_code == 401
-    wait_until(lambda: '"req-1"' in served.log.read_text("utf-8"))  # An answer may be read before its line is written.
+    wait_until(
+        lambda: '"req-1"' in served.log.read_text("utf-8")
+    )  # A response may arrive before its log line is written.
     log = served.log.read_text("utf-8")
     line = next(json.loads(line) for line in log.splitlines() if '"req-1"' in line)
     assert re.fullmatch(r"2\d{3}-\d\d-\d\dT[0-9:.]+Z", line.pop("timestamp"))
@@ -203,11 +207,11 @@ def test_a_server_logs_json_without_secrets(served: RunningServer) -> None:
 
 
 def shared(answer: httpx2.Response) -> dict[str, str]:
-    """Give the headers that share an answer with another origin."""
+    """Return the CORS headers of a response."""
     return {name: value for name, value in answer.headers.items() if name.startswith("access-control")}
 
 
-async def test_only_a_listed_origin_may_read(opened: Open, database: Any) -> None:
+async def test_only_allowed_origins_may_read(opened: Open, database: Any) -> None:
     exposed = "ETag, Link, Location, Retry-After, X-Request-Id, Idempotency-Replayed"
 
     async with opened(allowed_origins=[SHOP]) as client:
@@ -225,7 +229,7 @@ async def test_only_a_listed_origin_may_read(opened: Open, database: Any) -> Non
     )
 
 
-async def test_without_origins_nobody_elses_page_may_read(visitor: httpx2.AsyncClient) -> None:
+async def test_no_other_origin_may_read_by_default(visitor: httpx2.AsyncClient) -> None:
     answers = [
         await visitor.get("/services", headers={"Origin": SHOP}),
         await visitor.options("/services", headers={"Origin": SHOP, "Access-Control-Request-Method": "GET"}),
@@ -234,18 +238,18 @@ async def test_without_origins_nobody_elses_page_may_read(visitor: httpx2.AsyncC
     assert [(answer.status_code, shared(answer)) for answer in answers] == [(200, {}), (405, {})]
 
 
-async def test_a_listed_origin_learns_what_it_may_send(opened: Open, database: Any) -> None:
-    wanted = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "authorization,if-match"}
+async def test_an_allowed_origin_gets_a_preflight_response(opened: Open, database: Any) -> None:
+    preflight = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "authorization,if-match"}
 
     async with opened(allowed_origins=[SHOP]) as client:
-        allowed = await client.options("/bookings/1", headers={"Origin": SHOP, **wanted})
-        other = await client.options("/bookings/1", headers={"Origin": "https://evil.example", **wanted})
+        allowed = await client.options("/bookings/1", headers={"Origin": SHOP, **preflight})
+        other = await client.options("/bookings/1", headers={"Origin": "https://evil.example", **preflight})
 
     assert allowed.status_code == 200
-    said = shared(allowed)
-    headers = set(said.pop("access-control-allow-headers").split(", "))
+    requests = shared(allowed)
+    headers = set(requests.pop("access-control-allow-headers").split(", "))
     assert headers >= {"Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id"}
-    assert said == {
+    assert requests == {
         "access-control-allow-origin": SHOP,
         "access-control-allow-methods": "GET, POST, PATCH, DELETE",
         "access-control-max-age": "600",
@@ -254,14 +258,14 @@ async def test_a_listed_origin_learns_what_it_may_send(opened: Open, database: A
     assert secured(allowed) == secured(other) == SECURE | {"content-security-policy": NOTHING}
 
 
-async def test_all_is_well(visitor: httpx2.AsyncClient) -> None:
+async def test_a_healthy_application_reports_so(visitor: httpx2.AsyncClient) -> None:
     answers = [await visitor.get(path) for path in ("/healthz", "/readyz")]
 
     assert [(answer.status_code, answer.json()) for answer in answers] == [(200, {"status": "ok"})] * 2
 
 
 async def wellness(client: httpx2.AsyncClient) -> list[tuple[int, Any]]:
-    """Ask whether the process runs, and whether it can serve; a probe waits five seconds at most."""
+    """Return the responses of liveness and readiness; a probe waits five seconds at most."""
     with anyio.fail_after(5):
         answers = [await client.get(path) for path in ("/healthz", "/readyz")]
     assert all(answer.headers["content-type"] == "application/json" for answer in answers)
@@ -272,7 +276,7 @@ ALIVE = (200, {"status": "ok"})
 OLD = (503, {"status": "unavailable", "detail": "The database needs `bookit migrate`."})
 
 
-async def test_without_its_database_bookit_lives_but_is_not_ready(opened: Open) -> None:
+async def test_without_its_database_bookit_is_alive_but_not_ready(opened: Open) -> None:
     async with opened(database_url="postgresql://nobody@127.0.0.1:1/none") as client:
         gone = (503, {"status": "unavailable", "detail": "The database does not answer."})
 

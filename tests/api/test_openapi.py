@@ -1,4 +1,4 @@
-"""The OpenAPI document: true, complete, and kept by every answer that schemathesis can provoke."""
+"""The OpenAPI document: correct, complete, and respected by every response that schemathesis can provoke."""
 
 import itertools
 import json
@@ -63,7 +63,7 @@ def test_the_document_is_openapi_3_1() -> None:
     assert [str(mistake) for mistake in OPENAPI_31_VALIDATOR.iter_errors(DOCUMENT)] == []
 
 
-def test_whatever_is_referred_to_is_there_and_whatever_is_there_is_referred_to() -> None:
+def test_every_reference_resolves_and_every_component_is_used() -> None:
     referred = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(DOCUMENT)))
 
     assert referred == set(DOCUMENT["components"]["schemas"])
@@ -119,15 +119,15 @@ def test_every_status_is_described() -> None:
     }
 
 
-def test_what_must_stay_inside_is_not_named() -> None:
+def test_internal_fields_are_not_named() -> None:
     inside = {"password_hash", "blocks_from", "blocks_until", "token_hash", "request_hash", "family", "pwd"}
     text = json.dumps(DOCUMENT)
 
     assert set(re.findall(r"\w+", text)) & inside == set()
-    assert '"seat"' not in text  # a word of the sentences too, but the name of no field
+    assert '"seat"' not in text  # the word occurs in sentences, but not as a field name
 
 
-# What no schema can say. A password is measured in bytes, and holds no NUL.
+# A schema cannot express this: a password is measured in bytes, and contains no NUL.
 schemathesis.openapi.format(
     "password", strategies.text(strategies.characters(codec="ascii", exclude_characters="\0"), min_size=8, max_size=72)
 )
@@ -136,7 +136,7 @@ NEW_KEYS = itertools.count()
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, **more: Any) -> None:
-    """Where a request is meant to be good: a cursor is one that was given out, a key is new, an ETag has its quotes."""
+    """Make generated requests valid where they should be: an issued cursor, a new key, a quoted ETag."""
 
     def is_good(name: str, place: Any, location: ParameterLocation) -> bool:
         meant = case.meta
@@ -153,15 +153,15 @@ def before_call(context: Any, case: Any, **more: Any) -> None:
         case.headers["If-Match"] = "*"
 
 
-class House(NamedTuple):
-    """An application with something in it, and who is there."""
+class SampleApp(NamedTuple):
+    """An application with data, and the tokens of its users."""
 
     app: Starlette
     tokens: dict[str, str]
 
 
 async def fill(url: str) -> dict[str, User]:
-    """Make a service, a booking in each status and a review for two customers, and give who is there."""
+    """Create a service, a booking in each status and a review for two customers; return the users."""
     database = Database(url)
     await database.open()
     here: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
@@ -181,26 +181,26 @@ async def fill(url: str) -> dict[str, User]:
             await records.change(session, booking, **here, status=status)
             if status == Status.COMPLETED:
                 by = Actor("seed", id=cast[name].id, role=Role.USER)
-                said: dict[str, Any] = {"booking_id": booking.id, "rating": 5, "comment": "Good."}
-                await records.create(session, Review, by=by, now=NOW, **said)
+                review: dict[str, Any] = {"booking_id": booking.id, "rating": 5, "comment": "Good."}
+                await records.create(session, Review, by=by, now=NOW, **review)
     await database.close()
     return cast
 
 
 @pytest.fixture
-def house(server: str, worker_id: str, settings: Settings) -> Iterator[House]:
-    """BookIt with something in it, on a database of its own; schemathesis starts it on an event loop of its own."""
+def sample_app(server: str, worker_id: str, settings: Settings) -> Iterator[SampleApp]:
+    """Build BookIt with data on its own database; schemathesis runs it on its own event loop."""
     url = create_database(server, f"openapi_{worker_id}", TEMPLATE_DATABASE)
     own = settings.model_copy(update={"database_url": url})
     tokens = {name: create_access_token(user, own, now=NOW) for name, user in anyio.run(fill, url).items()}
-    yield House(build(own, clock=Clock()), tokens)
+    yield SampleApp(build(own, clock=Clock()), tokens)
     shutdown_lifespans()
 
 
-def storm(app: Starlette, auth: AuthConfig, *, examples: int) -> tuple[int, list[str]]:
-    """Ask everything the document allows and much that it forbids; give how often, and what was answered wrongly."""
+def fuzz(app: Starlette, auth: AuthConfig, *, examples: int) -> tuple[int, list[str]]:
+    """Send what the document allows and much that it forbids; return the number of requests and the wrong responses."""
     statuses = ["2xx", "401", "403", "404", "409", "429"]
-    # Rules are not shapes: a start that is over, an inactive service (400), a stale If-Match (412), a known ETag (304).
+    # Rules go beyond schemas: a past start, an inactive service (400), a stale If-Match (412), a known ETag (304).
     positive = PositiveDataAcceptanceConfig(expected_statuses=[*statuses, "304", "400", "412"])
     project = ProjectConfig(
         auth=auth,
@@ -209,15 +209,15 @@ def storm(app: Starlette, auth: AuthConfig, *, examples: int) -> tuple[int, list
     )
     config = SchemathesisConfig(seed=1, projects=ProjectsConfig(default=project))
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, config=config)
-    asked = 0
+    request_count = 0
     wrong = []
     for event in from_schema(schema).execute():
         if isinstance(event, events.NonFatalError | events.FatalError):
             wrong.append(str(event.info if isinstance(event, events.NonFatalError) else event.exception))
         if isinstance(event, events.ScenarioFinished):
-            asked += len(event.recorder.interactions)
+            request_count += len(event.recorder.interactions)
             wrong += list(failures(event.recorder))
-    return asked, wrong
+    return request_count, wrong
 
 
 def failures(recorder: Any) -> Iterator[str]:
@@ -225,40 +225,42 @@ def failures(recorder: Any) -> Iterator[str]:
         for check in checks:
             if check.failure_info:
                 answer = recorder.interactions[case_id].response
-                said = f"{answer.status_code} {answer.text[:300]}" if answer else ""
-                yield f"{check.name}: {check.failure_info.failure}\n{check.failure_info.code_sample}\n{said}"
+                response_text = f"{answer.status_code} {answer.text[:300]}" if answer else ""
+                yield f"{check.name}: {check.failure_info.failure}\n{check.failure_info.code_sample}\n{response_text}"
 
 
-def test_the_admin_finds_nothing_wrong(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    auth = AuthConfig(openapi={"bearer": {"bearer": house.tokens["Ada"]}})
+def test_requests_of_an_admin_match_the_document(sample_app: SampleApp, capsys: pytest.CaptureFixture[str]) -> None:
+    auth = AuthConfig(openapi={"bearer": {"bearer": sample_app.tokens["Ada"]}})
 
-    asked, wrong = storm(house.app, auth, examples=20)
+    request_count, wrong = fuzz(sample_app.app, auth, examples=20)
 
-    capsys.readouterr()  # A thousand lines of the log say nothing here.
+    capsys.readouterr()  # Drop a thousand irrelevant log lines.
     assert not wrong, "\n\n".join(wrong)
-    assert asked > 1000
+    assert request_count > 1000
 
 
-def test_two_customers_find_nothing_wrong_nor_what_is_each_others(
-    house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_requests_of_two_customers_match_and_stay_separate(
+    sample_app: SampleApp, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sign_ins = [
-        {"name": name, "fixedHeaders": [{"name": "Authorization", "value": f"Bearer {house.tokens[name]}"}]}
+        {"name": name, "fixedHeaders": [{"name": "Authorization", "value": f"Bearer {sample_app.tokens[name]}"}]}
         for name in ("Tom", "Eve")
     ]
     path = tmp_path / "sign_ins.json"
     path.write_text(json.dumps({"auth": sign_ins}), encoding="utf-8")
 
-    asked, wrong = storm(house.app, AuthConfig(wfc={"path": str(path), "peers": ["Tom", "Eve"]}), examples=5)
+    request_count, wrong = fuzz(
+        sample_app.app, AuthConfig(wfc={"path": str(path), "peers": ["Tom", "Eve"]}), examples=5
+    )
 
     capsys.readouterr()
     assert not wrong, "\n\n".join(wrong)
-    assert asked > 500
+    assert request_count > 500
 
 
-def test_a_visitor_finds_nothing_wrong(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    asked, wrong = storm(house.app, AuthConfig(auto_signup=False), examples=5)
+def test_requests_of_a_visitor_match_the_document(sample_app: SampleApp, capsys: pytest.CaptureFixture[str]) -> None:
+    request_count, wrong = fuzz(sample_app.app, AuthConfig(auto_signup=False), examples=5)
 
     capsys.readouterr()
     assert not wrong, "\n\n".join(wrong)
-    assert asked > 500
+    assert request_count > 500

@@ -1,4 +1,4 @@
-"""Lists a page at a time: every row exactly once, whatever comes and goes in between."""
+"""Pagination: every row exactly once, whatever is added or deleted between pages."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -21,17 +21,17 @@ Book = Callable[..., Awaitable[Booking]]
 
 
 def next_of(answer: httpx2.Response) -> str | None:
-    """Give the address of the next page, if there is one."""
+    """Return the URL of the next page, or None."""
     assert answer.status_code == 200, answer.text
     if "link" not in answer.headers:
         return None
-    found = re.fullmatch(r'<(/[^<>]*)>; rel="next"', answer.headers["link"])
-    assert found, answer.headers["link"]
-    return found[1]
+    match = re.fullmatch(r'<(/[^<>]*)>; rel="next"', answer.headers["link"])
+    assert match, answer.headers["link"]
+    return match[1]
 
 
 async def pages_of(who: httpx2.AsyncClient, path: str) -> list[list[int]]:
-    """Follow the links from the first page to the last, and give the numbers of the rows on each."""
+    """Follow the links from the first page to the last; return the ids of the rows on each."""
     pages = []
     following: str | None = path
     while following:
@@ -43,7 +43,7 @@ async def pages_of(who: httpx2.AsyncClient, path: str) -> list[list[int]]:
 
 @pytest.fixture
 async def catalogue(database: Database) -> list[Service]:
-    """Seven services: every other one active, each dearer than the one before."""
+    """Create seven services: every other one active, each dearer than the one before."""
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"duration_minutes": 30}
         return [
@@ -56,7 +56,7 @@ async def catalogue(database: Database) -> list[Service]:
 
 @pytest.fixture
 async def book(database: Database) -> Book:
-    """Let somebody book a class that takes a hundred."""
+    """Book a class of a hundred for a customer."""
     async with database.transaction(by=OWNER) as session:
         hall = await records.create(session, Resource, **BY, name="Hall", capacity=100)
         facts: dict[str, Any] = {"title": "Yoga", "price": 12, "duration_minutes": 60, "resource_ids": [hall.id]}
@@ -75,11 +75,11 @@ async def book(database: Database) -> Book:
     return make
 
 
-async def test_services_come_a_page_at_a_time(visitor: httpx2.AsyncClient, catalogue: list[Service]) -> None:
+async def test_services_are_paginated(visitor: httpx2.AsyncClient, catalogue: list[Service]) -> None:
     assert await pages_of(visitor, "/services?limit=3") == [[1, 2, 3], [4, 5, 6], [7]]
 
 
-async def test_a_last_page_that_is_full_has_no_link(visitor: httpx2.AsyncClient, catalogue: list[Service]) -> None:
+async def test_a_full_last_page_has_no_link(visitor: httpx2.AsyncClient, catalogue: list[Service]) -> None:
     assert await pages_of(visitor, "/services?limit=7") == [[1, 2, 3, 4, 5, 6, 7]]
     assert await pages_of(visitor, "/services?limit=1") == [[1], [2], [3], [4], [5], [6], [7]]
 
@@ -89,7 +89,7 @@ async def test_an_empty_list_is_one_empty_page(visitor: httpx2.AsyncClient, tom:
     assert await pages_of(tom.client, "/bookings") == [[]]
 
 
-async def test_a_page_has_20_rows_unless_said_and_at_most_100(tom: Person, book: Book) -> None:
+async def test_a_page_has_20_rows_by_default_and_at_most_100(tom: Person, book: Book) -> None:
     for _ in range(100):
         await book(tom)
     await book(tom, hours=1)
@@ -98,35 +98,33 @@ async def test_a_page_has_20_rows_unless_said_and_at_most_100(tom: Person, book:
     assert [len(page) for page in await pages_of(tom.client, "/bookings?limit=100")] == [100, 1]
 
 
-async def test_bookings_that_start_together_each_come_once(tom: Person, book: Book) -> None:
+async def test_bookings_with_equal_starts_are_each_listed_once(tom: Person, book: Book) -> None:
     later = [(await book(tom, hours=1 / 3600e6)).id for _ in range(3)]
     first = [(await book(tom)).id for _ in range(4)]
 
     assert await pages_of(tom.client, "/bookings?limit=2") == [first[:2], first[2:], later[:2], later[2:]]
 
 
-async def test_reviews_come_a_page_at_a_time(
-    visitor: httpx2.AsyncClient, tom: Person, book: Book, database: Database
-) -> None:
+async def test_reviews_are_paginated(visitor: httpx2.AsyncClient, tom: Person, book: Book, database: Database) -> None:
     by = Actor("seed", id=tom.id, role=Role.USER)
     for rating in (1, 2, 3, 4, 5):
         visit = await book(tom, status=Status.COMPLETED)
         async with database.transaction(by=by) as session:
-            said: dict[str, Any] = {"booking_id": visit.id, "rating": rating, "comment": "So it was."}
-            await records.create(session, Review, by=by, now=NOW, **said)
+            review: dict[str, Any] = {"booking_id": visit.id, "rating": rating, "comment": "So it was."}
+            await records.create(session, Review, by=by, now=NOW, **review)
 
     assert await pages_of(visitor, "/services/1/reviews?limit=2") == [[1, 2], [3, 4], [5]]
     assert await pages_of(visitor, "/v1/services/1/reviews?limit=4") == [[1, 2, 3, 4], [5]]
 
 
-async def test_every_row_that_stays_comes_once_whatever_comes_and_goes(tom: Person, mara: Person, book: Book) -> None:
+async def test_every_remaining_row_is_listed_once_despite_changes(tom: Person, mara: Person, book: Book) -> None:
     there = [(await book(tom, hours=hours)).id for hours in range(6)]
 
     first = await tom.request("GET", "/bookings?limit=2")
     await mara.request("DELETE", f"/bookings/{there[0]}")  # on the first page
-    await mara.request("DELETE", f"/bookings/{there[1]}")  # the very row the next page starts after
-    await mara.request("DELETE", f"/bookings/{there[4]}")  # not yet seen
-    await book(tom, hours=0.5)  # before the next page: it came too late
+    await mara.request("DELETE", f"/bookings/{there[1]}")  # the row after which the next page starts
+    await mara.request("DELETE", f"/bookings/{there[4]}")  # not yet listed
+    await book(tom, hours=0.5)  # sorts before the next page, so it is not listed
     new = (await book(tom, hours=2.5)).id
     last = (await book(tom, hours=9)).id
 
@@ -134,7 +132,7 @@ async def test_every_row_that_stays_comes_once_whatever_comes_and_goes(tom: Pers
     assert await pages_of(tom.client, next_of(first) or "") == [[there[2], new], [there[3], there[5]], [last]]
 
 
-async def test_a_booking_that_moves_ahead_is_met_again_where_it_is(tom: Person, mara: Person, book: Book) -> None:
+async def test_a_booking_moved_ahead_is_listed_again(tom: Person, mara: Person, book: Book) -> None:
     moved, other = (await book(tom)).id, (await book(tom, hours=1)).id
 
     first = await tom.request("GET", "/bookings?limit=1")
@@ -145,7 +143,7 @@ async def test_a_booking_that_moves_ahead_is_met_again_where_it_is(tom: Person, 
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
-async def test_a_link_keeps_its_address_and_its_filters(
+async def test_a_link_keeps_path_and_filters(
     prefix: str, visitor: httpx2.AsyncClient, catalogue: list[Service]
 ) -> None:
     query = "q=caf%C3%A9%20%26%20b&price_min=15&price_max=70&active=true&limit=1"
@@ -153,15 +151,15 @@ async def test_a_link_keeps_its_address_and_its_filters(
     first = next_of(await visitor.get(f"{prefix}/services?{query}")) or ""
     second = next_of(await visitor.get(first)) or ""
 
-    given = {"q": ["café & b"], "price_min": ["15"], "price_max": ["70"], "active": ["true"], "limit": ["1"]}
+    filters = {"q": ["café & b"], "price_min": ["15"], "price_max": ["70"], "active": ["true"], "limit": ["1"]}
     for link in (first, second):
-        said = parse_qs(urlsplit(link).query, strict_parsing=True)
-        cursor = said.pop("cursor")
-        assert (urlsplit(link).path, said, len(cursor)) == (f"{prefix}/services", given, 1)
+        query = parse_qs(urlsplit(link).query, strict_parsing=True)
+        cursor = query.pop("cursor")
+        assert (urlsplit(link).path, parameters, len(cursor)) == (f"{prefix}/services", filters, 1)
     assert await pages_of(visitor, first) == [[5], [7]]
 
 
-async def test_bookings_are_filtered_on_every_page(mara: Person, tom: Person, eve: Person, book: Book) -> None:
+async def test_filters_apply_to_every_page(mara: Person, tom: Person, eve: Person, book: Book) -> None:
     cancelled = [(await book(who, hours=h, status=Status.CANCELLED)).id for h in (0, 24, 48) for who in (tom, eve)]
     for hours in (0, 24, 48):
         await book(tom, hours=hours)
@@ -171,7 +169,7 @@ async def test_bookings_are_filtered_on_every_page(mara: Person, tom: Person, ev
     assert await pages_of(mara.client, f"/bookings?{query}") == [[number] for number in cancelled[2:]]
 
 
-async def test_somebody_elses_cursor_shows_only_ones_own(tom: Person, eve: Person, mara: Person, book: Book) -> None:
+async def test_another_users_cursor_shows_only_own_bookings(tom: Person, eve: Person, mara: Person, book: Book) -> None:
     of_both = [await book(who, hours=hours) for hours in range(3) for who in (tom, eve)]
     toms = [booking.id for booking in of_both if booking.user_id == tom.id]
 

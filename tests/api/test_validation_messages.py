@@ -1,4 +1,4 @@
-"""What is wrong with the shape of a value is told in the same words at both doors, and nobody is shown a pattern."""
+"""Validation messages are the same at the API and at the desk, and never show a pattern."""
 
 from decimal import Decimal
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from tests.support.databases import list_tables
 from tests.support.people import PASSWORD, Person
 from tests.support.refusal_assertions import PageMessages
 
-RIGHT: dict[str, tuple[str, dict[str, str]]] = {  # by page: the address at the API, and what both take
+RIGHT: dict[str, tuple[str, dict[str, str]]] = {  # by page: the route of the API, and a body that both accept
     "service": ("/services", {"title": "Massage", "price": "60", "duration_minutes": "50"}),
     "user": ("/auth/register", {"name": "Kim", "email": "kim@example.com", "password": PASSWORD}),
 }
@@ -20,14 +20,14 @@ BLANK, NUL = "Enter some text, without NUL characters.", "Remove the NUL charact
 NO_EMAIL = "Enter an e-mail address such as name@example.com."
 
 
-def told_of(shape: Any, value: object) -> str:
-    """Give what is told of a value that does not have this shape."""
+def message_for(shape: Any, value: object) -> str:
+    """Return the message for an invalid value."""
     with pytest.raises(ValidationError) as refused:
         TypeAdapter(shape).validate_python(value)
     return format_error(refused.value.errors()[0])
 
 
-def test_every_pattern_of_the_tables_has_words() -> None:
+def test_every_pattern_has_a_message() -> None:
     patterns = {
         pattern
         for table in list_tables()
@@ -39,14 +39,14 @@ def test_every_pattern_of_the_tables_has_words() -> None:
     assert patterns == MESSAGE_BY_PATTERN.keys()
 
 
-def test_a_pattern_without_words_is_not_shown_either() -> None:
-    assert told_of(Annotated[str, Field(pattern="^[a-z]+$")], "A1") == "This has the wrong format."
+def test_an_unknown_pattern_is_not_shown() -> None:
+    assert message_for(Annotated[str, Field(pattern="^[a-z]+$")], "A1") == "This has the wrong format."
 
 
-def test_an_amount_is_told_as_people_write_it() -> None:
-    told = told_of(Annotated[Decimal, Field(le=Decimal("9.99"))], Decimal(10))
+def test_an_amount_is_formatted_as_a_decimal() -> None:
+    message = message_for(Annotated[Decimal, Field(le=Decimal("9.99"))], Decimal(10))
 
-    assert told == "Input should be less than or equal to 9.99."
+    assert message == "Input should be less than or equal to 9.99."
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_an_amount_is_told_as_people_write_it() -> None:
         ("user", {"email": "kim@exam\0ple.com"}, NO_EMAIL),
     ],
 )
-async def test_both_doors_say_it_in_the_same_words(
+async def test_api_and_desk_show_the_same_message(
     desk: AdminDesk, ada: Person, page: str, wrong: dict[str, str], expected: str
 ) -> None:
     path, right = RIGHT[page]
