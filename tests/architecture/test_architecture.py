@@ -1,4 +1,4 @@
-"""The folders are a promise; these tests keep it."""
+"""The dependency rules between folders and modules."""
 
 import ast
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def sources(package: str) -> Iterator[Path]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Give every module a file imports, wherever in the file."""
+    """Yield every module that a file imports, wherever in the file."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -54,14 +54,14 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def calls(path: Path) -> Iterator[str]:
-    """Give the name of every method a file calls."""
+    """Yield the name of every method that a file calls."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             yield node.func.attr
 
 
-def asked_of_a_session(path: Path) -> Iterator[str]:
-    """Give what a file asks of something it calls a session."""
+def session_calls(path: Path) -> Iterator[str]:
+    """Yield the methods that a file calls on a variable named session."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="session"), attr=verb)):
@@ -106,7 +106,7 @@ def test_the_parts_of_a_package_import_only_from_lower_layers(package: str) -> N
 
 
 @pytest.mark.parametrize("package", [*LAYERS, "api", "seed"])
-def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+def test_no_import_cycles(package: str) -> None:
     modules = {module_of(path): path for path in sources(package)}
     remaining = {module: {*imports(path)} & modules.keys() - {module} for module, path in modules.items()}
     while free := {module for module, needed in remaining.items() if not needed & remaining.keys()}:
@@ -116,7 +116,7 @@ def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", ["server", "bookit", "admin", "api", "seed", "migrations"])
-def test_every_package_says_what_lives_in_it(package: str) -> None:
+def test_every_package_has_a_docstring(package: str) -> None:
     folders = {path.parent for path in sources(package)} - {ROOT / "migrations/versions"}
     silent = [
         str(folder.relative_to(ROOT))
@@ -148,23 +148,23 @@ def test_doors_and_seed_never_write_rows(door: str) -> None:
     writing = {
         (path.name, name)
         for path in sources(door)
-        for name in [*calls(path), *imports(path), *asked_of_a_session(path)]
+        for name in [*calls(path), *imports(path), *session_calls(path)]
         if name in {"execute", "exec_driver_sql", "sqlalchemy.insert", "sqlalchemy.update", "sqlalchemy.delete"}
         or name in {"session.insert", "session.update", "session.delete", "session.add", "session.flush"}
     }
 
-    # Lists are read there, in transactions that PostgreSQL keeps from writing: tests/admin/test_staff_reading.py tries.
+    # Lists are read there, in read-only transactions: tests/admin/test_staff_reading.py tries.
     reading = {("context.py", "execute")} if door == "admin" else set()
     assert writing == reading
 
 
-def test_only_one_module_catches_what_the_database_refuses() -> None:
+def test_only_one_module_catches_database_errors() -> None:
     catching = [path.name for path in sources("bookit") if "IntegrityError as" in path.read_text(encoding="utf-8")]
 
     assert catching == ["errors.py"]
 
 
-def test_the_clock_is_asked_in_one_place() -> None:
+def test_the_clock_is_read_in_one_place() -> None:
     asking = {
         f"{package}/{path.name}"
         for package in ("bookit", "admin", "api", "seed")
@@ -175,13 +175,13 @@ def test_the_clock_is_asked_in_one_place() -> None:
     assert asking == {"bookit/clock.py"}
 
 
-def test_every_table_says_what_it_is_for() -> None:
+def test_every_table_has_a_docstring() -> None:
     silent = [table.__name__ for table in list_tables() if not (table.__doc__ or "").strip()]
 
     assert silent == []
 
 
-def test_every_column_a_person_meets_has_a_label() -> None:
+def test_every_visible_column_has_a_label() -> None:
     unseen = {"refresh_tokens", "idempotency_keys", "tries"}
     silent = [
         f"{table_of(table).name}.{name}"

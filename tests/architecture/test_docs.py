@@ -19,7 +19,7 @@ def name_of(document: Path) -> str:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
-def test_every_link_of_a_document_leads_somewhere(document: Path) -> None:
+def test_every_link_of_a_document_has_a_target(document: Path) -> None:
     targets = LINK.findall(document.read_text(encoding="utf-8"))
 
     assert [target for target in targets if not (document.parent / target).exists()] == []
@@ -32,5 +32,5 @@ def test_every_path_that_a_document_names_exists(document: Path) -> None:
     assert [path for path in paths if not ((ROOT / path).exists() or (ROOT / f"{path}.py").exists())] == []
 
 
-def test_the_documents_are_found() -> None:
+def test_there_are_documents_to_check() -> None:
     assert {"README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/glossary.md"} <= set(map(name_of, DOCUMENTS))

@@ -1,4 +1,4 @@
-"""What a new plain table costs: a class, a line in the API, a migration that Alembic writes."""
+"""The cost of a new plain table: a class, a line in the API, and a migration that Alembic writes."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Both doors offer what the rules take, and the same acts; what one of them leaves out is listed here, with its reason.
+"""API and desk offer all inputs of the rules, and the same acts; exceptions are listed here with a reason.
 
-That what they offer obeys the rules is tested with one body at both doors, in the tests of each subject.
+Tests of each subject check with one body at both doors that these inputs obey the rules.
 """
 
 import inspect
@@ -32,32 +32,34 @@ from tests.support.admin_client import AdminDesk
 from tests.support.doors import API_PATHS
 
 Reasons = Mapping[tuple[type[SQLModel], str], Mapping[str, str]]
-CALLED: Mapping[str, str] = {"password_hash": "password"}  # People type the one, rules take the other.
-BY_ITSELF = {"id", "created_at", "version"}  # The database gives these.
+CALLED: Mapping[str, str] = {
+    "password_hash": "password"
+}  # Field names in forms and bodies, and the names of the same inputs in rules.
+BY_ITSELF = {"id", "created_at", "version"}  # Columns that the database fills in.
 TABLES: list[type[SQLModel]] = [*RULES, OpeningHours, CalendarException]
 
-# What a rule takes and a door does not offer, and why.
+# Inputs of a rule that a door does not offer, and why.
 UNDECIDED = "a hold is for customers who have not decided; at the desk a visit is agreed at once"
 NOT_IN_FORMS: Reasons = {
     (Booking, "create"): {"hold": UNDECIDED},
     (Booking, "change"): {"hold": UNDECIDED, "status": "it moves by the buttons of its acts, never by a field"},
 }
-THEY_KNOW = "the desk is asked whether to tell the customer; through the API customers act themselves"
+THEY_KNOW = "the desk chooses whether to notify the customer; through the API customers act themselves"
 NOT_IN_JSON: Reasons = {
     (Booking, "create"): {
         "user_id": "everybody books for themselves; for a customer, staff book at the desk",
         "notify_customer": THEY_KNOW,
     },
     (Booking, "change"): {"notify_customer": THEY_KNOW},
-    (User, "create"): {"role": "nobody gives themselves a role"},
-    (User, "change"): {"role": "as above", "is_active": "nobody locks themselves out"},
+    (User, "create"): {"role": "users may not change their own role"},
+    (User, "change"): {"role": "as above", "is_active": "users may not deactivate themselves"},
     (Review, "change"): {"booking_id": "a review stays with its visit"},
 }
 ONLY_IN_JSON: Reasons = {(User, "change"): {"current_password": "proves whose account it is"}}
 
 OWN_ACCOUNT = "at the API an account is one's own, and stays for the history of its visits"
 NO_ADDRESS = "customers see services, not what stands behind them"
-BY_CUSTOMERS = "a review is its customer's own words; nobody writes them at the desk"
+BY_CUSTOMERS = "a review is written by its customer, not at the desk"
 ONE_DOOR: Mapping[tuple[type[SQLModel], str], tuple[str, str]] = {
     (Review, "create"): ("api", BY_CUSTOMERS),
     (Review, "change"): ("api", BY_CUSTOMERS),
@@ -71,18 +73,18 @@ ONE_DOOR: Mapping[tuple[type[SQLModel], str], tuple[str, str]] = {
 
 
 def offered_at(door: str) -> list[tuple[type[SQLModel], str]]:
-    """Give what can be written at a door: by a form, or by a body."""
+    """Return what can be created or changed at a door, by a form or by a body."""
     pairs = [(table, verb) for table in TABLES for verb in ("create", "change")]
     return [pair for pair in pairs if ONE_DOOR.get(pair, (door, ""))[0] == door]
 
 
 def columns(table: type[SQLModel]) -> set[str]:
-    """Name the columns that somebody may write."""
+    """Return the columns that can be written."""
     return {column.name for column in table_of(table).columns} - BY_ITSELF
 
 
 def taken_by(act: Callable[..., Any], table: type[SQLModel]) -> set[str]:
-    """Name the facts that a rule takes by keyword; one that takes any takes the table's columns."""
+    """Return the keyword arguments of a rule; with ``**facts``, also the columns of the table."""
     parameters = inspect.signature(act).parameters.values()
     named = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY} - {"by", "now"}
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
@@ -94,7 +96,7 @@ def rule(table: type[SQLModel], verb: str) -> Callable[..., Any]:
     return act
 
 
-def spoken(facts: set[str]) -> set[str]:
+def external_names(facts: set[str]) -> set[str]:
     return {CALLED.get(name, name) for name in facts}
 
 
@@ -103,7 +105,7 @@ def view_of(desk: AdminDesk, table: type[SQLModel]) -> RecordView:
 
 
 def address(table: type[SQLModel], verb: str) -> tuple[str, str]:
-    """Give the method and the address of a verb at the API."""
+    """Return the method and the path of a verb at the API."""
     if table is User and verb == "change":
         return "PATCH", "/me"
     path = API_PATHS.get(table, f"/{table_of(table).name}")
@@ -111,7 +113,7 @@ def address(table: type[SQLModel], verb: str) -> tuple[str, str]:
 
 
 def doors_of(desk: AdminDesk, table: type[SQLModel], verb: str) -> set[str]:
-    """Name the doors at which rows of a table can be created, changed or removed."""
+    """Return the doors at which rows of a table can be created, changed or removed."""
     view: Any = view_of(desk, table)
     able = {"create": view.can_create, "change": view.can_edit, "remove": view.can_delete}[verb]
     offered = address(table, verb) in {(endpoint.method, endpoint.path) for endpoint in ENDPOINTS}
@@ -122,7 +124,7 @@ def doors_of(desk: AdminDesk, table: type[SQLModel], verb: str) -> set[str]:
 
 
 def as_fact(view: RecordView, field: str) -> str:
-    """Name the fact that a field of a form gives: a form names relations, a rule takes numbers."""
+    """Return the input that a form field provides: a form names relations, a rule takes ids."""
     if field in view.many_relations:
         return f"{field.removesuffix('s')}_ids"
     return f"{field}_id" if f"{field}_id" in columns(view.model) else field
@@ -130,7 +132,7 @@ def as_fact(view: RecordView, field: str) -> str:
 
 @pytest.mark.parametrize(("table", "verb"), offered_at("admin"))
 async def test_forms_offer_exactly_what_the_rule_takes(desk: AdminDesk, table: type[SQLModel], verb: str) -> None:
-    view, taken = view_of(desk, table), spoken(taken_by(rule(table, verb), table))
+    view, taken = view_of(desk, table), external_names(taken_by(rule(table, verb), table))
     form = await view.scaffold_form(view._form_create_rules if verb == "create" else view._form_edit_rules)
 
     offered = {as_fact(view, name) for name in form()._fields} - {"version", "end_seen"}
@@ -142,7 +144,7 @@ async def test_forms_offer_exactly_what_the_rule_takes(desk: AdminDesk, table: t
 
 @pytest.mark.parametrize(("table", "verb"), offered_at("api"))
 def test_bodies_offer_exactly_what_the_rule_takes(table: type[SQLModel], verb: str) -> None:
-    taken, where = spoken(taken_by(rule(table, verb), table)), address(table, verb)
+    taken, where = external_names(taken_by(rule(table, verb), table)), address(table, verb)
     endpoint = next(endpoint for endpoint in ENDPOINTS if (endpoint.method, endpoint.path) == where)
 
     offered = set(endpoint.inputs["body"].model_fields)
@@ -152,7 +154,7 @@ def test_bodies_offer_exactly_what_the_rule_takes(table: type[SQLModel], verb: s
     assert left_out <= taken
 
 
-async def test_an_edit_says_which_version_was_seen(desk: AdminDesk) -> None:
+async def test_every_edit_sends_the_version_it_started_from(desk: AdminDesk) -> None:
     tables = [view for view in desk.site.views if isinstance(view, RecordView)]
     assert len(tables) == len(VIEWS)
     for view in tables:
@@ -165,9 +167,9 @@ async def test_an_edit_says_which_version_was_seen(desk: AdminDesk) -> None:
 
 async def test_both_doors_offer_the_same_acts(desk: AdminDesk) -> None:
     buttons = {
-        (view.identity, str(vars(found)["_slug"]))
+        (view.identity, str(vars(member)["_slug"]))
         for view in VIEWS
-        for _, found in inspect.getmembers(view, lambda member: hasattr(member, "_action"))
+        for _, member in inspect.getmembers(view, lambda member: hasattr(member, "_action"))
     }
     act_names = {("booking", act.__name__.replace("_", "-")) for act in acts.STATUS_ACTS.values()}
     routes = {
@@ -184,7 +186,7 @@ async def test_both_doors_offer_the_same_acts(desk: AdminDesk) -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("verb", ["create", "change", "remove"])
-async def test_every_rule_is_reached_from_both_doors_or_says_why_not(
+async def test_every_rule_is_available_at_both_doors_or_has_a_reason(
     desk: AdminDesk, table: type[SQLModel], verb: str
 ) -> None:
     only, _ = ONE_DOOR.get((table, verb), ("both", ""))
@@ -192,7 +194,7 @@ async def test_every_rule_is_reached_from_both_doors_or_says_why_not(
     assert doors_of(desk, table, verb) == ({"api", "admin"} if only == "both" else {only})
 
 
-async def test_nobody_writes_history(desk: AdminDesk) -> None:
-    """It is shown, and has no rule: a trigger writes it."""
+async def test_history_cannot_be_written(desk: AdminDesk) -> None:
+    """The desk only shows it. A trigger writes it."""
     assert {view.model for view in VIEWS} - set(TABLES) == {Event}
     assert [doors_of(desk, Event, verb) for verb in ("create", "change", "remove")] == [set()] * 3

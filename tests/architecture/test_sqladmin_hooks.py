@@ -1,6 +1,6 @@
-"""What BookIt takes from SQLAdmin without SQLAdmin's promise, each with a test that says so when it changes.
+"""The private API of SQLAdmin that BookIt uses, each part with a test that fails when it changes.
 
-The lists are complete: what ``admin/`` uses is read out of its own source, and a new lean without a test is refused.
+The lists are complete: the names are read from the source of ``admin/``, and a new one without a test fails.
 """
 
 import ast
@@ -39,12 +39,12 @@ from tests.support.admin_client import AdminDesk
 
 OURS, THEIRS = (Path(str(package.__file__)).parent for package in (admin, sqladmin))
 TESTED: dict[str, str] = {}
-NOT_THEIRS = {"_id", "_ids"}  # the ends of our own columns' and facts' names
+NOT_THEIRS = {"_id", "_ids"}  # suffixes of our own names
 Test = Callable[..., Any]
 
 
 def leans_on(*names: str) -> Callable[[Test], Test]:
-    """Say which of SQLAdmin's private names a test is about."""
+    """Mark which of SQLAdmin's private names a test covers."""
 
     def note(test: Test) -> Test:
         TESTED.update(dict.fromkeys(names, test.__name__))
@@ -54,7 +54,7 @@ def leans_on(*names: str) -> Callable[[Test], Test]:
 
 
 class Plain(ModelView, model=Booking):
-    """A page as SQLAdmin makes it."""
+    """A page as SQLAdmin creates it."""
 
     column_list = ("id", "start_time", "status", "user")
     column_details_list = ("id", "user", "service")
@@ -75,17 +75,17 @@ class Plain(ModelView, model=Booking):
 
 @pytest.fixture
 def plain(desk: AdminDesk) -> Plain:
-    """A page of SQLAdmin's own on this test's rows."""
+    """Return a page of plain SQLAdmin on this test's rows."""
     Admin(Starlette(), desk.site.engine).add_view(Plain)
     return Plain()
 
 
-def asked(**path: str) -> Request:
+def make_request(**path: str) -> Request:
     return Request({"type": "http", "query_string": b"", "path_params": path, "headers": [], "session": {}})
 
 
 def private_names(path: Path) -> Iterator[str]:
-    """Give every name with an underscore that a file asks for, defines, or spells out."""
+    """Yield every private name that a file accesses, defines or contains as a string."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         match node:
             case ast.Attribute(attr=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
@@ -102,7 +102,7 @@ def test_every_private_name_that_we_use_has_a_test() -> None:
 
 
 @leans_on("_handle_action_decorated_func", "_action", "_slug")
-def test_actions_are_made_routes_one_by_one_and_by_this_name() -> None:
+def test_each_action_becomes_a_route_under_this_name() -> None:
     seen = []
 
     class Noting(Admin):
@@ -116,13 +116,13 @@ def test_actions_are_made_routes_one_by_one_and_by_this_name() -> None:
 
     assert seen == [("wave-hand", Plain, "booking")]
     route = next(
-        found for found in door.admin.router.routes if getattr(found, "name", "") == "action-booking-wave-hand"
+        route for route in door.admin.router.routes if getattr(route, "name", "") == "action-booking-wave-hand"
     )
-    assert route.methods == {"GET", "HEAD"}  # type: ignore[attr-defined]  # a Route, which only_post gives others
+    assert route.methods == {"GET", "HEAD"}  # type: ignore[attr-defined]  # a Route, which only_post replaces
 
 
 @leans_on("_stmt_by_identifier")
-async def test_every_single_row_is_found_by_this_statement(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_single_rows_are_loaded_by_this_statement(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(plain._stmt_by_identifier("1"), Select)
 
     def refuse(identifier: str) -> Any:
@@ -131,14 +131,14 @@ async def test_every_single_row_is_found_by_this_statement(plain: Plain, monkeyp
     monkeypatch.setattr(plain, "_stmt_by_identifier", refuse)
     for look_up in (plain.get_object_for_details, plain.get_object_for_edit):
         with pytest.raises(HTTPException, match="abc"):
-            await look_up(asked(pk="abc"))
+            await look_up(make_request(pk="abc"))
     for find in (plain.get_object_for_delete, lambda number: plain.get_object_filepath(number, "status")):
         with pytest.raises(HTTPException, match="abc"):
             await find("abc")
 
 
 @leans_on("_menu")
-async def test_the_menu_shows_entries_of_our_own_in_their_place(desk: AdminDesk) -> None:
+async def test_the_menu_shows_our_own_entries(desk: AdminDesk) -> None:
     first, second, *_ = desk.site._menu.items
 
     assert (first.display_name, second.display_name, first.children) == ("Today", "Reports", [])
@@ -148,7 +148,7 @@ async def test_the_menu_shows_entries_of_our_own_in_their_place(desk: AdminDesk)
 
 
 @leans_on("_mapper", "_column_labels", "_export_prop_names", "_form_create_rules")
-async def test_a_view_keeps_what_its_class_says_under_these_names(plain: Plain) -> None:
+async def test_a_view_stores_its_settings_under_these_names(plain: Plain) -> None:
     assert plain._mapper.relationships["user"].mapper.class_.__name__ == "User"
     assert plain._column_labels == {"start_time": "Begins"}
     assert plain._export_prop_names == ["id", "price"]
@@ -157,7 +157,7 @@ async def test_a_view_keeps_what_its_class_says_under_these_names(plain: Plain) 
 
 
 @leans_on("_search_fields", "_sort_fields", "_get_default_sort", "_get_prop_name")
-async def test_a_view_keeps_what_it_searches_and_sorts_by_as_names(plain: Plain) -> None:
+async def test_a_view_stores_search_and_sort_columns_by_name(plain: Plain) -> None:
     assert plain._search_fields == ["status"]
     assert plain._sort_fields == ["start_time"]
     assert [(plain._get_prop_name(by), is_down) for by, is_down in plain._get_default_sort()] == [("start_time", True)]
@@ -165,7 +165,7 @@ async def test_a_view_keeps_what_it_searches_and_sorts_by_as_names(plain: Plain)
 
 
 @leans_on("_list_relations", "_details_relations")
-async def test_a_view_keeps_the_relations_that_its_pages_show(
+async def test_a_view_stores_the_relations_of_its_pages(
     plain: Plain, visit: Booking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [relation.key for relation in plain._list_relations] == ["user"]
@@ -173,11 +173,11 @@ async def test_a_view_keeps_the_relations_that_its_pages_show(
     joined = select(Booking).options(joinedload(*plain._details_relations[:1]))
     monkeypatch.setattr(plain, "details_query", lambda _: joined)
 
-    assert (await plain.get_object_for_details(asked(pk="1"))).user.name == "Tom"
+    assert (await plain.get_object_for_details(make_request(pk="1"))).user.name == "Tom"
 
 
 @leans_on("_form_ajax_refs")
-async def test_look_ups_of_a_view_wait_under_their_relations_names(
+async def test_look_ups_are_stored_by_relation(
     desk: AdminDesk, visit: Booking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view: Any = desk.site._find_model_view("booking")
@@ -186,8 +186,8 @@ async def test_look_ups_of_a_view_wait_under_their_relations_names(
     class Noting:
         fields = ("name",)
 
-        async def get_list(self, *given: Any) -> list[Any]:
-            seen.append(given[-1])
+        async def get_list(self, *args: Any) -> list[Any]:
+            seen.append(args[-1])
             return []
 
     monkeypatch.setitem(view._form_ajax_refs, "user", Noting())
@@ -197,17 +197,17 @@ async def test_look_ups_of_a_view_wait_under_their_relations_names(
 
 
 @leans_on("_admin_ref")
-async def test_a_view_knows_its_site_and_the_site_its_views(desk: AdminDesk) -> None:
+async def test_view_and_site_reference_each_other(desk: AdminDesk) -> None:
     for view in desk.site.views:
         assert view._admin_ref is desk.site
     assert [view for view in map(type, desk.site.views) if view is not CalendarPage] == views.VIEWS
 
 
 @leans_on("_build_url_for", "_url_for_delete", "_identity_for_object")
-async def test_pages_ask_a_view_for_the_addresses_of_rows_by_these_names(desk: AdminDesk, visit: Booking) -> None:
-    """A list asks for each row, and for each row it refers to."""
+async def test_pages_build_row_urls_with_these_methods(desk: AdminDesk, visit: Booking) -> None:
+    """A list calls this for each row, and for each row that it references."""
     theirs, ours = Plain(), desk.site._find_model_view("booking")
-    request = asked()
+    request = make_request()
     request.scope.update(router=desk.app.router, server=("bookit.test", 80), scheme="http", root_path="")
 
     for row in (visit, visit):
@@ -222,14 +222,14 @@ async def test_pages_ask_a_view_for_the_addresses_of_rows_by_these_names(desk: A
 
 
 @leans_on("_find_model_view")
-async def test_a_site_finds_a_view_by_its_identity(desk: AdminDesk) -> None:
+async def test_a_site_looks_up_a_view_by_identity(desk: AdminDesk) -> None:
     assert desk.site._find_model_view("opening-hours").identity == "opening-hours"
     with pytest.raises(HTTPException):
         desk.site._find_model_view("nope")
 
 
 @leans_on("_delete")
-async def test_whether_one_may_delete_is_asked_of_each_row_first(desk: AdminDesk, visit: Booking) -> None:
+async def test_the_right_to_delete_is_checked_for_each_row_first(desk: AdminDesk, visit: Booking) -> None:
     seen = []
 
     async def never(request: Request, model: Any) -> bool:
@@ -245,7 +245,7 @@ async def test_whether_one_may_delete_is_asked_of_each_row_first(desk: AdminDesk
 
 
 @leans_on("_localize")
-def test_a_time_is_put_in_its_zone_here_and_a_refusal_is_the_field_s() -> None:
+def test_times_are_localized_here_and_errors_belong_to_the_field() -> None:
     class Skipped(TimezoneAwareDateTimeField):
         def _localize(self, value: Any) -> Any:
             raise ValueError(f"The clocks skip {value:%H:%M}.")
@@ -260,8 +260,8 @@ def test_a_time_is_put_in_its_zone_here_and_a_refusal_is_the_field_s() -> None:
 
 
 @leans_on("_messages")
-def test_messages_wait_in_the_session_under_this_name() -> None:
-    request = asked()
+def test_messages_are_stored_in_the_session_under_this_name() -> None:
+    request = make_request()
 
     Flash.error(request, "No.")
     waiting = list(request.session["_messages"])
@@ -271,8 +271,8 @@ def test_messages_wait_in_the_session_under_this_name() -> None:
     assert request.session == {}
 
 
-async def test_a_view_is_handed_values_that_know_their_form(desk: AdminDesk) -> None:
-    """SQLAdmin takes ``form.data``, copies it for its own renames, and hands that to the view."""
+async def test_a_view_receives_values_with_their_form(desk: AdminDesk) -> None:
+    """SQLAdmin copies ``form.data`` for its own renames, and passes that to the view."""
     form = (await desk.site._find_model_view("resource").scaffold_form())(FormData(name="Chair", capacity="2"))
 
     values = desk.site._denormalize_wtform_data(form.data, Resource)
@@ -291,7 +291,7 @@ async def test_a_list_counts_its_own_statement_wrapped_once(plain: Plain, visit:
         return 0
 
     plain.count = count  # type: ignore[method-assign]  # one that notes
-    await plain.list(asked())
+    await plain.list(make_request())
 
     (statement,) = seen
     rows = statement.get_final_froms()[0].element
@@ -299,28 +299,28 @@ async def test_a_list_counts_its_own_statement_wrapped_once(plain: Plain, visit:
     assert rows.get_final_froms() == [table_of(Booking)]
 
 
-async def test_a_list_hands_a_filter_its_statement_its_value_and_the_model(plain: Plain, visit: Booking) -> None:
+async def test_a_filter_receives_statement_value_and_model(plain: Plain, visit: Booking) -> None:
     class Narrow:
         parameter_name, has_operator = "status", False
         seen: list[Any] = []  # noqa: RUF012 -- one for this test
 
-        async def get_filtered_query(self, *given: Any) -> Any:
-            self.seen.append(given)
-            return given[0].where(table_of(Booking).c.id < 0)
+        async def get_filtered_query(self, *args: Any) -> Any:
+            self.seen.append(args)
+            return args[0].where(table_of(Booking).c.id < 0)
 
     plain.get_filters = lambda: [Narrow()]  # type: ignore[list-item,method-assign]  # as much as list() asks
-    request = asked()
+    request = make_request()
     request.scope["query_string"] = b"status=pending"
 
-    shown = await plain.list(request)
+    page = await plain.list(request)
 
-    assert shown.rows == []
+    assert page.rows == []
     ((statement, *others),) = Narrow.seen
     assert (isinstance(statement, Select), others) == (True, ["pending", Booking])
 
 
 @pytest.mark.parametrize("page", ["create", "edit/1"])
-async def test_a_form_is_made_with_the_rules_of_its_page(
+async def test_a_form_is_created_with_the_rules_of_its_page(
     desk: AdminDesk, visit: Booking, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     view: Any = desk.site._find_model_view("resource")
@@ -338,12 +338,12 @@ async def test_a_form_is_made_with_the_rules_of_its_page(
 
 
 def overridden() -> list[tuple[type, type, str]]:
-    """Give every method of ours that takes the place of one of SQLAdmin's."""
+    """Yield every method of ours that overrides one of SQLAdmin's."""
     rooms = (
         actions, closures, edit_conflicts, event_list, filters, form, form_values, forms, formatter, lookups,
         list_pages, menu, password, permissions, record_view, sign_in, site, views,
     )  # fmt: skip
-    classes = [found for room in rooms for found in vars(room).values()]
+    classes = [route for room in rooms for route in vars(room).values()]
     return sorted(
         {
             (ours, theirs, name)
@@ -359,14 +359,14 @@ def overridden() -> list[tuple[type, type, str]]:
 
 
 @pytest.mark.parametrize(("ours", "theirs", "name"), overridden(), ids=lambda part: getattr(part, "__name__", part))
-def test_a_method_in_the_place_of_sqladmins_takes_what_that_took(ours: type, theirs: type, name: str) -> None:
+def test_overriding_methods_keep_sqladmins_signature(ours: type, theirs: type, name: str) -> None:
     took, takes = (list(inspect.signature(getattr(owner, name)).parameters) for owner in (theirs, ours))
 
     assert takes == took
     assert inspect.iscoroutinefunction(getattr(ours, name)) == inspect.iscoroutinefunction(getattr(theirs, name))
 
 
-def test_routes_have_the_names_that_we_shut_or_narrow() -> None:
+def test_routes_have_the_names_that_we_disable_or_restrict() -> None:
     door = Admin(Starlette(), create_async_engine("postgresql+psycopg://"))
 
     names = {getattr(route, "name", None) for route in door.admin.router.routes}
