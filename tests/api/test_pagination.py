@@ -153,8 +153,8 @@ async def test_a_link_keeps_path_and_filters(
 
     filters = {"q": ["café & b"], "price_min": ["15"], "price_max": ["70"], "active": ["true"], "limit": ["1"]}
     for link in (first, second):
-        query = parse_qs(urlsplit(link).query, strict_parsing=True)
-        cursor = query.pop("cursor")
+        parameters = parse_qs(urlsplit(link).query, strict_parsing=True)
+        cursor = parameters.pop("cursor")
         assert (urlsplit(link).path, parameters, len(cursor)) == (f"{prefix}/services", filters, 1)
     assert await pages_of(visitor, first) == [[5], [7]]
 

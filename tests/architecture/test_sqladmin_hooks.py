@@ -339,11 +339,11 @@ async def test_a_form_is_created_with_the_rules_of_its_page(
 
 def overridden() -> list[tuple[type, type, str]]:
     """Yield every method of ours that overrides one of SQLAdmin's."""
-    rooms = (
+    modules = (
         actions, closures, edit_conflicts, event_list, filters, form, form_values, forms, formatter, lookups,
         list_pages, menu, password, permissions, record_view, sign_in, site, views,
     )  # fmt: skip
-    classes = [route for room in rooms for route in vars(room).values()]
+    classes = [member for module in modules for member in vars(module).values()]
     return sorted(
         {
             (ours, theirs, name)

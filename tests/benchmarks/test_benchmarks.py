@@ -1,4 +1,4 @@
-"""What `make bench` reads from its tools and concludes from it; running it is no part of the tests."""
+"""How `make bench` parses the output of its tools and what it concludes. The tests do not run the benchmarks."""
 
 import json
 import sys
@@ -46,41 +46,41 @@ tps = 10255.101330 (without initial connection time)
 KEPT = Costs({"server": 30, "postgres": 50}, {"one": {"server": 90, "postgres": 10}})
 
 
-def test_what_wrk_says_is_read() -> None:
+def test_the_output_of_wrk_is_parsed() -> None:
     load = parse_wrk(FROM_WRK)
 
     assert load == LoadResult(3152, 2.003035, refused=16, p50=19.47, p99=39.47, worst=52.803)
     assert (round(load.rate), round(load.success_rate, 4)) == (1574, 0.9949)
 
 
-def test_what_pgbench_says_is_read() -> None:
+def test_the_output_of_pgbench_is_parsed() -> None:
     load = parse_pgbench(FROM_PGBENCH)
 
     assert (load.requests, load.p50, round(load.rate, 3), load.success_rate) == (20491, 1.56, 10255.101, 1)
 
 
-def test_what_is_no_report_is_said() -> None:
+def test_other_output_is_refused() -> None:
     for read in (parse_wrk, parse_pgbench):
         with pytest.raises(click.ClickException, match="unable to connect"):
             read("unable to connect")
 
 
-def test_the_middle_of_the_rounds_is_taken_figure_by_figure() -> None:
+def test_the_median_is_taken_for_each_figure() -> None:
     rounds = [
         Measurement(LoadResult(count, 1, refused), cost, 2)
         for count, refused, cost in ((90, 0, 9), (30, 3, 5), (60, 0, 7))
     ]
 
-    found = take_median(rounds)
+    median = take_median(rounds)
 
-    assert (found.rate, found.slowest, found.fastest, found.total, found.success_rate) == (60, 30, 90, 9, 0.9)
+    assert (median.rate, median.slowest, median.fastest, median.total, median.success_rate) == (60, 30, 90, 9, 0.9)
 
 
 def of(rate: int, cost: float) -> Measurement:
     return Measurement(LoadResult(rate, 1), cost, 0)
 
 
-def test_a_ratio_is_of_requests_a_second_and_of_cpu() -> None:
+def test_ratios_compare_requests_per_second_and_cpu() -> None:
     middles = {
         ("one", PLAIN): take_median([of(1000, 50)]),
         ("one", PGBENCH): take_median([of(4000, 20)]),
@@ -98,7 +98,7 @@ def test_a_ratio_is_of_requests_a_second_and_of_cpu() -> None:
     ]
 
 
-def test_the_report_counts_what_is_met() -> None:
+def test_the_report_counts_the_targets_met() -> None:
     verdicts = [targets.Verdict("starting", "≤ 1.5 s", "1.2 s", True), targets.Verdict("waiting", "0", "3", False)]
 
     assert list(format_verdicts(verdicts)) == [
@@ -123,32 +123,32 @@ def test_the_report_counts_what_is_met() -> None:
         (90, 25, {"postgres"}),
         (50, 10, set()),
     ],
-    ids=["as kept", "a little", "in Python", "in all", "a tenth of the whole", "in PostgreSQL", "less"],
+    ids=["as stored", "a little", "in Python", "in all", "a tenth of the whole", "in PostgreSQL", "less"],
 )
-def test_the_guard_says_what_grew(server: float, postgres: float, grown: set[str]) -> None:
+def test_the_regression_check_names_what_grew(server: float, postgres: float, grown: set[str]) -> None:
     now = Costs(KEPT.reference, {"one": {"server": server, "postgres": postgres}})
 
-    assert {found.part for found in compare(now, KEPT) if found.has_grown} == grown
+    assert {change.part for change in compare(now, KEPT) if change.has_grown} == grown
 
 
-def test_the_guard_allows_for_a_slower_machine() -> None:
+def test_the_regression_check_allows_for_a_slower_machine() -> None:
     now = Costs({"server": 60, "postgres": 50}, {"one": {"server": 180, "postgres": 10}})
 
-    assert not any(found.has_grown for found in compare(now, KEPT))
+    assert not any(change.has_grown for change in compare(now, KEPT))
 
 
-def test_what_is_kept_can_be_read_again() -> None:
+def test_a_stored_baseline_can_be_loaded() -> None:
     assert Costs.from_dict(json.loads(json.dumps(KEPT.as_dict))) == KEPT
 
 
-def test_what_bookit_was_heard_to_say_becomes_a_script() -> None:
-    said = [
+def test_recorded_sql_becomes_a_pgbench_script() -> None:
+    statements = [
         recorded_sql.RecordedStatement("BEGIN; SET LOCAL bookit.door = 'api'", ()),
         recorded_sql.RecordedStatement("SELECT 5 % $1, $2::text, $1", (7, "O'Neil")),
         recorded_sql.RecordedStatement("COMMIT", ()),
     ]
 
-    assert recorded_sql.build_pgbench_script(said, {7: ":i"}).split("\n") == [
+    assert recorded_sql.build_pgbench_script(statements, {7: ":i"}).split("\n") == [
         "",
         "\\startpipeline",
         "BEGIN;",
@@ -160,5 +160,5 @@ def test_what_bookit_was_heard_to_say_becomes_a_script() -> None:
     ]
 
 
-def test_a_percentile_is_a_value_there_was() -> None:
+def test_a_percentile_is_an_observed_value() -> None:
     assert [clients.percentile([3, 1, 2, 4], percent) for percent in (50, 75, 99, 100)] == [2, 3, 4, 4]
