@@ -100,14 +100,14 @@ async def test_what_is_refused_and_what_is_shown_first_leave_nobody_out(
     page, errors, elsewhere = await open_admin(browser, served.url, ADA, width=width, theme=theme)
     found = {}
     await page.goto(f"{served.url}/admin/booking/bulk?pks=1,2", wait_until="networkidle")
-    await page.get_by_role("button", name="See what").click()
+    await page.get_by_role("button", name="Preview").click()
     await expect(page.get_by_role("button", name="Apply")).to_be_visible()
     found["preview"] = (await find_accessibility_violations(page), await fits_viewport(page))
     await page.get_by_role("button", name="Back").click()
     await page.locator("#reason").evaluate(
         "(box) => { box.removeAttribute('maxlength'); box.value = 'x'.repeat(201); }"
     )
-    await page.get_by_role("button", name="See what").click()
+    await page.get_by_role("button", name="Preview").click()
     await expect(page.get_by_label("Reason (shown")).to_be_focused()
     found["bulk"] = (await find_accessibility_violations(page), await fits_viewport(page))
     await page.goto(f"{served.url}/admin/booking/details/1", wait_until="networkidle")

@@ -165,7 +165,7 @@ async def test_an_act_that_cannot_be_says_why_to_the_keyboard(
     booked = await book(served_database, NEXT_WEEK + timedelta(days=8))
     page, errors, _ = await open_admin(browser, served.url)
     await page.goto(f"{served.url}/admin/booking/details/{booked.id}")
-    reopen = page.get_by_role("group", name="What can be done").get_by_role("button", name="Reopen")
+    reopen = page.get_by_role("group", name="Actions").get_by_role("button", name="Reopen")
 
     await page.get_by_role("link", name="Delete").focus()
     await page.keyboard.press("Tab")
