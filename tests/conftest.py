@@ -1,6 +1,6 @@
-"""A real PostgreSQL, a database for each worker, a clock that stands, and the cast.
+"""A real PostgreSQL, a database for each worker, a fixed clock, and the cast.
 
-Mara works at the desk, Ada owns the place, Tom books, and Eve should not.
+Mara works at the desk, Ada is the admin, Tom books, and Eve tries what she may not.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -60,14 +60,14 @@ def database_url(server: str, worker_id: str) -> str:
 
 @pytest.fixture(scope="session")
 async def pool(database_url: str) -> AsyncIterator[Database]:
-    """One pool for all tests of this worker."""
+    """Open one pool for all tests of this worker."""
     async with Database(database_url) as database:
         yield database
 
 
 @pytest.fixture(scope="session")
 def superuser(database_url: str) -> Iterator[psycopg.Connection]:
-    """A connection for which no trigger guards or remembers, as only a superuser may have."""
+    """Open a superuser's connection, which can disable triggers."""
     url = superuser_url(database_url)
     with psycopg.connect(url, autocommit=True, options="-c session_replication_role=replica") as connection:
         yield connection
@@ -75,14 +75,14 @@ def superuser(database_url: str) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def empty(database_url: str, superuser: psycopg.Connection) -> str:
-    """Take every row away, and history too."""
+    """Delete every row, including history."""
     superuser.execute(DELETE_ALL_ROWS)
     return database_url
 
 
 @pytest.fixture
 def database(pool: Database, empty: str) -> Database:
-    """Give the database, empty."""
+    """Return the empty database."""
     del empty
     return pool
 
@@ -104,7 +104,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 async def every_application() -> AsyncIterator[SharedApplications]:
-    """The applications that were built so far."""
+    """Return the applications that were built so far."""
     applications = SharedApplications()
     yield applications
     await applications.close()
@@ -112,20 +112,20 @@ async def every_application() -> AsyncIterator[SharedApplications]:
 
 @pytest.fixture
 async def applications(every_application: SharedApplications) -> AsyncIterator[SharedApplications]:
-    """The applications that were built so far; what a test leaves open at one ends with it."""
+    """Return the applications that were built so far; end the streams that a test left open."""
     yield every_application
     every_application.end_streams()
 
 
 @pytest.fixture
 def app(applications: SharedApplications, database: Database, settings: Settings, clock: Clock) -> Starlette:
-    """The application on this test's database and clock."""
+    """Return the application on this test's database and clock."""
     return applications.open(settings, database=database, clock=clock)
 
 
 @pytest.fixture
 async def client_of(app: Starlette, settings: Settings, clock: Clock) -> AsyncIterator[MakeClient]:
-    """Make clients of the API: signed in as somebody, or as nobody."""
+    """Return a function that creates clients of the API, signed in or not."""
     opened: list[httpx2.AsyncClient] = []
 
     def make(user: User | None = None) -> httpx2.AsyncClient:
@@ -141,7 +141,7 @@ async def client_of(app: Starlette, settings: Settings, clock: Clock) -> AsyncIt
 
 @pytest.fixture
 def join(database: Database, client_of: MakeClient) -> JoinUser:
-    """Let somebody join."""
+    """Return a function that registers a customer."""
 
     async def make(name: str, role: Role = Role.USER) -> Person:
         facts: dict[str, Any] = {"name": name, "email": f"{name.lower()}@example.com", "role": role}
@@ -154,47 +154,47 @@ def join(database: Database, client_of: MakeClient) -> JoinUser:
 
 @pytest.fixture
 async def tom(join: JoinUser) -> Person:
-    """A customer who books."""
+    """Return a customer who books."""
     person: Person = await join("Tom")
     return person
 
 
 @pytest.fixture
 async def eve(join: JoinUser) -> Person:
-    """A customer who tries what she should not."""
+    """Return a customer who tries what she may not."""
     person: Person = await join("Eve")
     return person
 
 
 @pytest.fixture
 async def mara(join: JoinUser) -> Person:
-    """Staff at the desk."""
+    """Return a staff member."""
     person: Person = await join("Mara", Role.STAFF)
     return person
 
 
 @pytest.fixture
 async def ada(join: JoinUser) -> Person:
-    """The admin, who owns the place."""
+    """Return the admin."""
     person: Person = await join("Ada", Role.ADMIN)
     return person
 
 
 @pytest.fixture
 def cast(tom: Person, eve: Person, mara: Person, ada: Person) -> dict[str, Person]:
-    """Everybody, by name, for tests that are told who acts."""
+    """Return everyone by name, for tests with the actor as a parameter."""
     return {"tom": tom, "eve": eve, "mara": mara, "ada": ada}
 
 
 @pytest.fixture
 def visitor(client_of: MakeClient) -> httpx2.AsyncClient:
-    """Somebody who has not signed in."""
+    """Return a client that is not signed in."""
     return client_of()
 
 
 @pytest.fixture
 async def haircut(database: Database) -> Service:
-    """A service of 45 minutes on a resource of its own."""
+    """Create a service of 45 minutes with its own resource."""
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"title": "Haircut", "price": 35, "duration_minutes": 45}
         return await records.create(session, Service, by=OWNER, now=NOW, **facts)
@@ -202,7 +202,7 @@ async def haircut(database: Database) -> Service:
 
 @pytest.fixture
 async def shared(database: Database) -> Service:
-    """A service that either of two resources can serve."""
+    """Create a service that either of two resources can serve."""
     async with database.transaction(by=OWNER) as session:
         for name in ("Lea", "Max"):
             await records.create(session, Resource, by=OWNER, now=NOW, name=name)
@@ -212,13 +212,13 @@ async def shared(database: Database) -> Service:
 
 @pytest.fixture
 def staff_settings(settings: Settings) -> Settings:
-    """Have the cookie without Secure, as a demo has it, and the clock of Berlin."""
+    """Return settings with the cookie without Secure, as in a demo, and the time zone of Berlin."""
     return settings.model_copy(update={"bookit_demo": True, "timezone": "Europe/Berlin"})
 
 
 @pytest.fixture
 def open_door(applications: SharedApplications, database: Database, clock: Clock) -> BuildApp:
-    """Open applications with other settings on this test's database and clock."""
+    """Return a function that opens applications with other settings on this test's database and clock."""
     return partial(applications.open, database=database, clock=clock)
 
 
@@ -226,14 +226,14 @@ def open_door(applications: SharedApplications, database: Database, clock: Clock
 async def desk(
     open_door: BuildApp, staff_settings: Settings, database: Database, mara: Person, ada: Person
 ) -> AsyncIterator[AdminDesk]:
-    """The staff door, open."""
+    """Open the admin panel."""
     async with open_desk(open_door(staff_settings), database, mara, ada) as desk:
         yield desk
 
 
 @pytest.fixture
 async def visit(database: Database, tom: Person, haircut: Service) -> Booking:
-    """Tom's visit tomorrow at ten."""
+    """Create a booking of Tom's tomorrow at ten."""
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"user_id": tom.id, "service_id": haircut.id, "start_time": TOMORROW_AT_TEN}
         return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
@@ -241,14 +241,14 @@ async def visit(database: Database, tom: Person, haircut: Service) -> Booking:
 
 @pytest.fixture
 def door(request: pytest.FixtureRequest, desk: AdminDesk, mara: Person, ada: Person) -> DoorClient:
-    """The door a test is told to ask at; both are doors of one application, with one clock and one database."""
+    """Return the door that the parameter names; both belong to one application, clock and database."""
     kinds: dict[str, type[DoorClient]] = {"api": ApiDoor, "admin": AdminDoor}
     return kinds[request.param](desk, mara, ada)
 
 
 @pytest.fixture(scope="module")
 def served(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """Run `bookit serve` on any free port and a database of its own, and stop it as Ctrl-C does."""
+    """Run `bookit serve` on any free port and its own database, and stop it as Ctrl-C does."""
     url = create_database(server, f"served_{worker_id}", TEMPLATE_DATABASE)
     home = tmp_path_factory.mktemp("served")
     with run_server(home, url) as address:

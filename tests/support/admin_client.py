@@ -1,4 +1,4 @@
-"""The staff door as a browser sees it: who is signed in, what a page says, and forms as they are sent."""
+"""The admin panel as a browser sees it: signed-in users, texts of pages, and forms as they are sent."""
 
 import json
 import re
@@ -28,7 +28,7 @@ INTERNALS_PATTERN = re.compile(
 
 
 def make_browser(app: Starlette, base_url: str = BASE_URL) -> httpx2.AsyncClient:
-    """Make a browser with cookies of its own, which says where its forms come from."""
+    """Create a browser with its own cookies and the Origin header of our pages."""
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=base_url, headers={"origin": base_url})
 
 
@@ -38,7 +38,7 @@ async def sign_in(client: httpx2.AsyncClient, email: str, password: str = PASSWO
 
 @dataclass
 class AdminDesk:
-    """The staff door, with Mara and Ada signed in, and a visitor who is not."""
+    """The admin panel, with Mara and Ada signed in, and a visitor who is not."""
 
     app: Starlette
     site: StaffSite
@@ -63,12 +63,12 @@ class AdminDesk:
             event.remove(engine, "before_cursor_execute", note)
 
     async def fetch_row(self, table: str, number: int) -> Row | None:
-        """Give a row as the database has it."""
+        """Return a row from the database."""
         rows = await self.database.fetch(text(f"SELECT * FROM {table} WHERE id = :id"), id=number)
         return rows[0] if rows else None
 
     async def fetch_list_text(self, client: httpx2.AsyncClient, identity: str = "booking") -> str:
-        """Give what the next page of a list says."""
+        """Return the text of the next page of a list."""
         return get_page_text((await client.get(f"/admin/{identity}/list")).text)
 
 
@@ -77,7 +77,7 @@ BuildApp = Callable[[Settings], Starlette]
 
 @asynccontextmanager
 async def open_desk(app: Starlette, database: Database, *people: Person) -> AsyncIterator[AdminDesk]:
-    """Open the admin of an application, and have Mara and Ada sign in."""
+    """Open the admin of an application, and sign in Mara and Ada."""
     async with AsyncExitStack() as on_leaving:
         clients = [await on_leaving.enter_async_context(make_browser(app)) for _ in range(3)]
         for client, person in zip(clients, people, strict=False):
@@ -87,7 +87,7 @@ async def open_desk(app: Starlette, database: Database, *people: Person) -> Asyn
 
 
 class ParsedPage(HTMLParser):
-    """What a page says, and what its forms would send as they stand."""
+    """The text of a page, and what its forms would send unchanged."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -99,27 +99,27 @@ class ParsedPage(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a field."""
-        given = {name: value or "" for name, value in attrs}
-        name = given.get("name", "")
+        """Record a field."""
+        attributes = {name: value or "" for name, value in attrs}
+        name = attributes.get("name", "")
         if tag in {"script", "style"}:
             self._hidden_tags.append(tag)
-        elif tag == "input" and name and given.get("type") not in {"submit", "button"}:
-            is_sent = given.get("type") not in {"checkbox", "radio"} or "checked" in given
+        elif tag == "input" and name and attributes.get("type") not in {"submit", "button"}:
+            is_sent = attributes.get("type") not in {"checkbox", "radio"} or "checked" in attributes
             if is_sent:
-                self.fields[name] = given.get("value", "y")
+                self.fields[name] = attributes.get("value", "y")
         elif tag == "textarea":
             self._area = name
             self.fields[name] = ""
         elif tag == "select" and name:
             self._select = name
             self.selects[name] = []
-            chosen = json.loads(given.get("data-json") or "[]")  # What the page's script fills a look-up with.
+            chosen = json.loads(attributes.get("data-json") or "[]")  # The page's script fills the look-up with this.
             self.fields[name] = str(chosen[0]["id"]) if chosen else ""
         elif tag == "option" and self._select:
-            self.selects[self._select].append(given.get("value", ""))
-            if "selected" in given:
-                self.fields[self._select] = given.get("value", "")
+            self.selects[self._select].append(attributes.get("value", ""))
+            if "selected" in attributes:
+                self.fields[self._select] = attributes.get("value", "")
 
     def handle_endtag(self, tag: str) -> None:
         """Leave a tag."""
@@ -132,7 +132,7 @@ class ParsedPage(HTMLParser):
             self._select = ""
 
     def handle_data(self, data: str) -> None:
-        """Note what is said."""
+        """Record a text."""
         if self._area:
             self.fields[self._area] += data
         if not self._hidden_tags and data.strip():
@@ -140,13 +140,13 @@ class ParsedPage(HTMLParser):
 
 
 def get_page_text(html: str) -> str:
-    """Give what a page says, without its tags."""
+    """Return the text of a page, without its tags."""
     return " ".join(ParsedPage(html).texts)
 
 
 @dataclass
 class FormResult:
-    """What came of a form."""
+    """The result of sending a form."""
 
     status: int
     text: str
@@ -155,7 +155,7 @@ class FormResult:
 
     @property
     def is_refused(self) -> bool:
-        """Whether the form came back with a reason."""
+        """Whether the form was returned with an error."""
         return self.status in {400, 403, 404, 409, 412, 422}
 
 
@@ -169,19 +169,19 @@ async def submit_form(client: httpx2.AsyncClient, path: str, *without: str, **ch
 
 
 async def post_form(client: httpx2.AsyncClient, path: str, fields: dict[str, Any]) -> FormResult:
-    """Send a form with these fields and no others."""
+    """Send a form with exactly these fields."""
     answer = await client.post(path, data={"save": "Save", **fields})
     return FormResult(answer.status_code, get_page_text(answer.text), answer.text, answer.headers.get("location", ""))
 
 
 def shorten(value: object) -> str:
-    """Name a case without its five thousand nines."""
+    """Shorten a test id that contains a long value."""
     return f"{value!r:.25} of {len(str(value))}"
 
 
 def list_admin_routes(desk: AdminDesk) -> list[tuple[str, str]]:
-    """Give every method and address of the admin but its files and its sign-in, for a view and a row that exist."""
-    found = []
+    """Return every method and path of the admin except files and sign-in, for an existing view and row."""
+    routes = []
     for route in desk.site.admin.router.routes:
         if isinstance(route, Mount):
             continue
@@ -191,5 +191,5 @@ def list_admin_routes(desk: AdminDesk) -> list[tuple[str, str]]:
         path = route.path
         for name, value in {"identity": "booking", "pk:path": "1", "export_type": "csv"}.items():
             path = path.replace(f"{{{name}}}", value)
-        found += [(method, f"/admin{path}") for method in sorted(route.methods or {"GET"}) if method != "HEAD"]
-    return found
+        routes += [(method, f"/admin{path}") for method in sorted(route.methods or {"GET"}) if method != "HEAD"]
+    return routes

@@ -11,7 +11,7 @@ from server.app import build
 
 
 class SharedApplications:
-    """One application for each settings, which answers for the database and the clock of the test that opened it."""
+    """One application for each settings, on the database and clock of the test that opened it."""
 
     def __init__(self) -> None:
         self._built: list[tuple[Settings, Starlette]] = []
@@ -27,7 +27,7 @@ class SharedApplications:
         return app
 
     def end_streams(self) -> None:
-        """End what a test left open, so that the next one begins without subscribers."""
+        """End the streams that a test left open, so that the next one begins without subscribers."""
         for _, app in self._built:
             app.state.staff_site.close_streams()
             app.state.staff_site.open_feed = None

@@ -1,4 +1,4 @@
-"""A real browser, for tests of what people see."""
+"""A real browser, for tests of what users see."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ CHROMIUM_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP *.test 127.0.0.1",  # Names for sites on this machine; no such name is anybody's.
+    "--host-resolver-rules=MAP *.test 127.0.0.1",  # Names for sites on this machine; the domain is reserved for tests.
 ]
 AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
 FITS_VIEWPORT_JS = "document.documentElement.scrollWidth <= window.innerWidth"
@@ -45,7 +45,7 @@ async def run_chromium() -> AsyncIterator[Browser]:
 
 
 class WatchedPage(NamedTuple):
-    """A page, and what happened on it that should not."""
+    """A page, and the errors that occurred on it."""
 
     page: Page
     errors: list[str]
@@ -55,7 +55,7 @@ class WatchedPage(NamedTuple):
 async def open_page(
     browser: Browser, url: str, *, width: int = 1400, timezone: str | None = None, has_touch: bool = False
 ) -> WatchedPage:
-    """Open an address in a fresh window; errors, broken policies, failed and foreign requests are written down."""
+    """Open a URL in a fresh window; record errors, policy violations, failed requests and requests to other sites."""
     held: dict[str, Any] = {"has_touch": True, "is_mobile": True} if has_touch else {}
     page = await browser.new_page(viewport={"width": width, "height": 900}, timezone_id=timezone, **held)
     watched = WatchedPage(page, [], [])
@@ -83,7 +83,7 @@ async def open_page(
 
 
 async def sign_in(page: Page, email: str) -> None:
-    """Sign in where the staff door asks who one is."""
+    """Sign in on the sign-in page of the admin panel."""
     await page.get_by_label("E-mail").fill(email)
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Sign in").click()
@@ -92,7 +92,7 @@ async def sign_in(page: Page, email: str) -> None:
 async def open_admin(
     browser: Browser, url: str, email: str = "mara@example.com", *, width: int = 1400, theme: str = "light"
 ) -> WatchedPage:
-    """Open the staff door of this server in a fresh window, and sign in."""
+    """Open the admin panel of this server in a fresh window, and sign in."""
     watched = await open_page(browser, f"{url}/admin/login", width=width)
     await watched.page.evaluate(f'localStorage.setItem("bookit-theme", "{theme}")')
     await sign_in(watched.page, email)
@@ -107,6 +107,6 @@ async def fits_viewport(page: Page) -> bool:
 
 
 async def find_accessibility_violations(page: Page) -> list[str]:
-    """Give what keeps somebody from using a page, each with where it is."""
-    found = (await Axe().run(page, options=AXE_OPTIONS)).response["violations"]
-    return [f"{fault['id']}: {node['html'][:200]}" for fault in found for node in fault["nodes"][:3]]
+    """Return the accessibility violations of a page, each with its element."""
+    violations = (await Axe().run(page, options=AXE_OPTIONS)).response["violations"]
+    return [f"{fault['id']}: {node['html'][:200]}" for fault in violations for node in fault["nodes"][:3]]

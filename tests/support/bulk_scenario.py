@@ -1,4 +1,4 @@
-"""A business with two colleagues who can stand in for each other, a third who cannot, and full books."""
+"""A fully booked business with two colleagues who can replace each other, and a third who cannot."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ TEN = TOMORROW_AT_TEN
 HALF_HOUR = timedelta(minutes=30)
 LEA, MAX, ZOE = 1, 2, 3
 COLOUR, NAILS = 1, 2
-# Everything that an act could leave behind.
+# Everything that an act could change.
 SELECT_SNAPSHOT = """
 SELECT (SELECT jsonb_agg(b ORDER BY id) FROM bookings b) AS bookings,
        (SELECT count(*) FROM events) AS events, (SELECT sum(version) FROM resources) AS versions
@@ -35,7 +35,7 @@ SELECT a.id AS a, b.id AS b FROM bookings a JOIN bookings b
 
 
 async def create_business(database: Database) -> None:
-    """Have Lea (1) and Max (2) do colours (1), half an hour each, and Zoe (3) nails (2)."""
+    """Create Lea (1) and Max (2), who do colours (1) of half an hour, and Zoe (3), who does nails (2)."""
     async with database.transaction(by=OWNER) as session:
         for name in ("Lea", "Max", "Zoe"):
             await records.create(session, Resource, by=OWNER, now=NOW, name=name)
@@ -47,22 +47,22 @@ async def create_business(database: Database) -> None:
 async def create_booking(
     database: Database, start: datetime, *, resource: int = LEA, service: int = COLOUR, user: int = 1
 ) -> Booking:
-    """Book Tom, or somebody else."""
+    """Create a booking for Tom or another customer."""
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"service_id": service, "resource_id": resource, "start_time": start, "user_id": user}
         return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
 
 
 async def fill_afternoon(database: Database, count: int = 8, *, resource: int = LEA) -> list[int]:
-    """Book half hours back to back from ten on."""
+    """Create bookings of half an hour back to back from ten on."""
     return [(await create_booking(database, TEN + HALF_HOUR * at, resource=resource)).id for at in range(count)]
 
 
 async def add_tuesday_hours(database: Database, resource: int, opens: str, closes: str) -> None:
-    """Have a resource keep hours on Tuesdays, which tomorrow is."""
+    """Add opening hours on Tuesdays, the weekday of tomorrow."""
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"resource_id": resource, "weekday": 2}
-        times = {"opens": datetime.strptime(opens, "%H:%M").time(), "closes": datetime.strptime(closes, "%H:%M").time()}  # noqa: DTZ007 -- a time of the wall
+        times = {"opens": datetime.strptime(opens, "%H:%M").time(), "closes": datetime.strptime(closes, "%H:%M").time()}  # noqa: DTZ007 -- a local time
         await records.create(session, OpeningHours, by=OWNER, now=NOW, **facts, **times)
 
 
@@ -78,14 +78,14 @@ async def run_bulk(
     now: datetime = NOW,
     **more: Any,
 ) -> list[Outcome]:
-    """Do something to many bookings, or rehearse it."""
+    """Run or preview a bulk change."""
     chosen: dict[int, int | None] = seen_versions if seen_versions is not None else dict.fromkeys(booking_ids)
     async with database.transaction(by=by, now=now, request_id=request_id, dry_run=dry_run) as session:
         return await bulk.run(session, chosen, BulkChange(action, **more), by=by, now=now)
 
 
 def refusal_names(outcomes: Sequence[Outcome]) -> dict[int, str | None]:
-    """Give for each booking why not."""
+    """Return the refusal of each booking."""
     return {one.booking_id: type(one.refusal).__name__ if one.refusal else None for one in outcomes}
 
 
@@ -94,12 +94,12 @@ async def fetch_snapshot(database: Database) -> Row:
 
 
 async def fetch_bookings(database: Database) -> dict[int, Row]:
-    """Give every booking as it is kept."""
+    """Return every booking as stored."""
     return {row["id"]: row for row in await database.fetch(text("SELECT * FROM bookings ORDER BY id"))}
 
 
 async def fetch_starts(database: Database) -> dict[int, tuple[datetime, int]]:
-    """Give when and on which resource every booking is."""
+    """Return start and resource of every booking."""
     return {number: (row["start_time"], row["resource_id"]) for number, row in (await fetch_bookings(database)).items()}
 
 
@@ -108,13 +108,13 @@ async def assert_no_overlap(database: Database) -> None:
 
 
 async def fetch_events(database: Database, number: int) -> list[Row]:
-    """Give what happened to a booking, newest first."""
+    """Return the events of a booking, newest first."""
     statement = "SELECT * FROM events WHERE table_name = 'bookings' AND row_id = :id ORDER BY id DESC"
     return await database.fetch(text(statement), id=number)
 
 
 async def set_status(database: Database, number: int, status: Status) -> None:
-    """Lead a booking to a status, as somebody else does."""
+    """Set the status of a booking as another user."""
     async with database.transaction(by=OWNER, request_id="elsewhere") as session:
         row = await records.lock(session, Booking, number)
         await records.change(session, row, by=OWNER, now=NOW, status=status)

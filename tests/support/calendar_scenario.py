@@ -1,4 +1,4 @@
-"""A business in Berlin that is served, and its calendar in a browser whose clock is in Los Angeles."""
+"""A served business in Berlin, and its calendar in a browser whose clock is in Los Angeles."""
 
 import asyncio
 from datetime import UTC, datetime, time, timedelta
@@ -17,7 +17,7 @@ from tests.support.server import TIMEOUT_SECONDS, RunningServer
 
 WIDE, PHONE = 1400, 390
 BERLIN = ZoneInfo("Europe/Berlin")
-NOW = datetime.now(UTC)  # The server's clock goes.
+NOW = datetime.now(UTC)  # The server's clock runs.
 NEXT_WEEK = NOW.astimezone(BERLIN).date() + timedelta(days=7)
 PIXELS_PER_MINUTE = 1  # A minute is a pixel high.
 AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
@@ -41,19 +41,19 @@ async def create_business(database: Database) -> None:
 
 
 def berlin_time(days: int, hour: int, minute: int = 0) -> datetime:
-    """Give a time by Berlin's clock, so many days after next week begins."""
+    """Return a time by Berlin's clock, so many days after the start of next week."""
     return datetime.combine(NEXT_WEEK + timedelta(days=days), time(hour, minute), BERLIN)
 
 
 async def create_booking(database: Database, start: datetime, resource: int = 1) -> Booking:
-    """Have Tom come."""
+    """Create a booking of Tom's."""
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"user_id": 2, "service_id": 1, "start_time": start, "resource_id": resource}
         return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
 
 
 async def fetch_start_and_resource(database: Database, booking: Booking) -> tuple[datetime, int]:
-    """Give when and where a booking is by now."""
+    """Return the current start and resource of a booking."""
     row = await database.get(Booking, booking.id)
     assert row is not None
     return row.start_time.astimezone(BERLIN), row.resource_id
@@ -86,7 +86,7 @@ async def open_calendar(
 
 
 async def wait_for_box(locator: Locator) -> FloatRect:
-    """Give where something is on the page, once it stays there: the calendar may draw it anew while it loads."""
+    """Return the position of an element once it stays there: the calendar may redraw it while it loads."""
     before = None
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while (box := await locator.bounding_box()) is None or box != before:
@@ -96,7 +96,7 @@ async def wait_for_box(locator: Locator) -> FloatRect:
 
 
 async def drag_visit(page: Page, visit: Locator, *, minutes: int, columns: int = 0) -> None:
-    """Drag a visit so many minutes down and columns to the right."""
+    """Drag a visit down by minutes and right by columns."""
     box = await wait_for_box(visit)
     column = await wait_for_box(page.locator(".ec-col-head", has_text="Lea"))
     x, y = box["x"] + 30, box["y"] + 5
@@ -108,7 +108,7 @@ async def drag_visit(page: Page, visit: Locator, *, minutes: int, columns: int =
 
 
 async def resize_visit(page: Page, visit: Locator, *, minutes: int) -> None:
-    """Drag the lower edge of a visit so many minutes down."""
+    """Drag the lower edge of a visit down by minutes."""
     box = await wait_for_box(visit)
     x, y = box["x"] + 30, box["y"] + box["height"] - 2
     await page.mouse.move(x, y)
@@ -119,7 +119,7 @@ async def resize_visit(page: Page, visit: Locator, *, minutes: int) -> None:
 
 
 async def find_accessibility_violations(page: Page) -> list[Any]:
-    """Give what somebody who sees or hears little would stumble over."""
+    """Return the accessibility violations of the page."""
     result = await Axe().run(page, options=AXE_OPTIONS)
     return [
         (fault["id"], [node["html"][:200] for node in fault["nodes"]][:3])

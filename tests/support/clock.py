@@ -1,4 +1,4 @@
-"""The clock that stands, and the moments that examples are about."""
+"""The fixed clock of the tests, and the times that examples use."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,5 +17,5 @@ class Clock:
         return self.now
 
     def advance(self, **time: float) -> None:
-        """Let some time go by."""
+        """Move the clock forward."""
         self.now += timedelta(**time)

@@ -1,4 +1,4 @@
-"""The PostgreSQL that tests run on, and databases made there from one migrated template."""
+"""The PostgreSQL that tests run on, and databases created from one migrated template."""
 
 import os
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ FAST_POSTGRES_SETTINGS = {
     "synchronous_commit": "off",
     "max_connections": "1000",
 }
-SERVER_VARIABLE = "BOOKIT_TEST_DATABASE_URL"  # the URL of a superuser, of a server to use instead of the embedded one
+SERVER_VARIABLE = "BOOKIT_TEST_DATABASE_URL"  # a superuser's URL of a server to use instead of the embedded one
 DELETE_ALL_ROWS = "; ".join(
     [
         *(f"DELETE FROM {name}" for name in SQLModel.metadata.tables),
@@ -45,13 +45,13 @@ def sibling_url(url: str, name: str) -> str:
 
 def superuser_url(url: str) -> str:
     """Return the URL by which the server's superuser reaches this database."""
-    given = os.environ.get(SERVER_VARIABLE)
-    netloc = urlsplit(given).netloc if given else urlsplit(url).netloc.replace("bookit@", "postgres@")
+    external_url = os.environ.get(SERVER_VARIABLE)
+    netloc = urlsplit(external_url).netloc if external_url else urlsplit(url).netloc.replace("bookit@", "postgres@")
     return urlunsplit(urlsplit(url)._replace(netloc=netloc))
 
 
 def create_database(url: str, name: str, template: str) -> str:
-    """Create a database from a template, in place of one of that name, and return its URL."""
+    """Create a database from a template, replacing one of that name, and return its URL."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         connection.execute(
@@ -66,9 +66,9 @@ def run_postgres(home: Path, run_id: str) -> Iterator[str]:
 
     The URL is of the database ``bookit`` and of the role ``bookit``, which is no superuser.
     """
-    given = os.environ.get(SERVER_VARIABLE)
-    if given:
-        url = prepare_role(given)
+    external_url = os.environ.get(SERVER_VARIABLE)
+    if external_url:
+        url = prepare_role(external_url)
         migrate_template(url, run_id)
         yield url
         return
@@ -78,7 +78,7 @@ def run_postgres(home: Path, run_id: str) -> Iterator[str]:
 
 
 def prepare_role(url: str) -> str:
-    """Make the role and the database that the embedded PostgreSQL comes with, and return the URL of both."""
+    """Create the role and the database that the embedded PostgreSQL has, and return the URL of both."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(1)")
         if not connection.execute("SELECT FROM pg_roles WHERE rolname = 'bookit'").fetchone():

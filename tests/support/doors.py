@@ -1,8 +1,8 @@
-"""One rule, two doors: the same verbs, asked of the API in JSON and of the staff door in its own forms and buttons.
+"""One rule, two doors: the same verbs through the API in JSON, and through the desk in its forms and buttons.
 
-What becomes of a verb compares with ``==``, whichever door it was asked at: the row as the database then holds it,
-``None`` when it is gone, or ``Refused``. A door asks as whoever asks there: a customer books for themselves at the
-API and is booked for at the desk. A refusal leaves the database as it was; each verb sees to that.
+Results compare with ``==``, whichever door was used: the row as stored in the database, ``None`` when it was deleted,
+or a ``RefusalOutcome``. The actor fits the door: customers book for themselves at the API and are booked for at the
+desk. Each verb checks that a refusal leaves the database unchanged.
 """
 
 from abc import ABC, abstractmethod
@@ -38,22 +38,22 @@ from tests.support.request_helpers import count_rows
 AT_BOTH_DOORS = pytest.mark.parametrize("door", ["api", "admin"], indirect=True)
 AT_THE_ADMIN_ONLY = pytest.mark.parametrize(
     "door", ["admin"], indirect=True
-)  # For what the API does not offer; say why.
+)  # For tests of what the API does not offer; give the reason.
 API_PATHS: Mapping[type[SQLModel], str] = {
     Booking: "/bookings", Service: "/services", Review: "/reviews", User: "/auth/register",
 }  # fmt: skip
-# How the desk tells that a button's act is done, where it is not the status itself.
+# The desk's word for a completed act, where it is not the status itself.
 STATUS_MESSAGES: Mapping[Status, str] = {Status.PENDING: "reopened", Status.NO_SHOW: "marked as no-show"}
 
 
 class DoorClient(ABC):
-    """What can be asked at a door. Of a row its number counts, and for a change the version that was seen."""
+    """The verbs that both doors offer. A row is identified by its id, and for a change by the version that was read."""
 
     def __init__(self, desk: AdminDesk, mara: Person, ada: Person) -> None:
         self.desk, self.mara, self.ada = desk, mara, ada
 
     async def book(self, person: Person, service: object, start: datetime, **more: Any) -> Any:
-        """Book a service for somebody."""
+        """Book a service for a customer."""
         facts = {"user_id": person.id, "service_id": get_int(service, "id"), "start_time": start, **more}
         return await self.require_unchanged_if_refused(
             self.create(Booking, by=self.requester_for(person, self.mara), **facts)
@@ -64,34 +64,34 @@ class DoorClient(ABC):
         return await self.require_unchanged_if_refused(self.edit(Booking, booking, by=self.mara, **to))
 
     async def set_status(self, booking: object, status: Status) -> Any:
-        """Lead a booking to a status."""
+        """Set the status of a booking."""
         return await self.require_unchanged_if_refused(self.send_status(get_int(booking, "id"), status, by=self.mara))
 
     async def register(self, **facts: Any) -> Any:
-        """Give somebody an account."""
+        """Create an account."""
         return await self.require_unchanged_if_refused(self.create(User, by=self.mara, **facts))
 
     async def change_user(self, person: Person, **facts: Any) -> Any:
-        """Change somebody's account, as somebody who may."""
+        """Change an account as an authorized user."""
         seen = await self.desk.fetch_row("users", person.id)
         return await self.require_unchanged_if_refused(
             self.edit(User, seen, by=self.requester_for(person, self.ada), **facts)
         )
 
     async def add(self, table: type[SQLModel], *, by: Person | None = None, **facts: Any) -> Any:
-        """Add a row, as the admin unless it is said who asks."""
+        """Create a row, as the admin by default."""
         return await self.require_unchanged_if_refused(self.create(table, by=by or self.ada, **facts))
 
     async def change(self, table: type[SQLModel], seen_row: object, *, by: Person | None = None, **facts: Any) -> Any:
-        """Change a row as it was seen."""
+        """Change a row at the version that was read."""
         return await self.require_unchanged_if_refused(self.edit(table, seen_row, by=by or self.ada, **facts))
 
     async def remove(self, table: type[SQLModel], row: object, *, by: Person | None = None) -> Any:
-        """Take a row away."""
+        """Delete a row."""
         return await self.require_unchanged_if_refused(self.delete(table, get_int(row, "id"), by=by or self.ada))
 
     async def require_unchanged_if_refused(self, awaitable: Awaitable[Any]) -> Any:
-        """Give what came of it; a refusal has written nothing, not even history."""
+        """Return the result; check that a refusal wrote nothing, not even history."""
         before = await count_rows(self.desk.database)
         outcome = await awaitable
         if isinstance(outcome, RefusalOutcome):
@@ -99,36 +99,36 @@ class DoorClient(ABC):
         return outcome
 
     async def fetch_row(self, table: type[SQLModel], number: int) -> dict[str, Any] | None:
-        """Give a row as the database holds it, but for the hash of a password, which no two doors make alike."""
-        found = await self.desk.fetch_row(table_of(table).name, number)
-        return {name: value for name, value in found.items() if name != "password_hash"} if found else None
+        """Return a stored row, without the salted hash of a password."""
+        row = await self.desk.fetch_row(table_of(table).name, number)
+        return {name: value for name, value in row.items() if name != "password_hash"} if row else None
 
     @abstractmethod
     def requester_for(self, person: Person, staff: Person) -> Person:
-        """Give who asks at this door for what is somebody's own."""
+        """Return the user who acts at this door for the owner of a row."""
 
     @abstractmethod
     async def create(self, table: type[SQLModel], *, by: Person, **facts: Any) -> Any:
-        """Ask for a new row."""
+        """Create a row."""
 
     @abstractmethod
     async def edit(self, table: type[SQLModel], seen_row: object, *, by: Person, **facts: Any) -> Any:
-        """Ask for a change of a row."""
+        """Change a row."""
 
     @abstractmethod
     async def send_status(self, number: int, status: Status, *, by: Person) -> Any:
-        """Ask for another status."""
+        """Set the status of a booking."""
 
     @abstractmethod
     async def delete(self, table: type[SQLModel], number: int, *, by: Person) -> Any:
-        """Ask that a row goes."""
+        """Delete a row."""
 
 
 class ApiDoor(DoorClient):
-    """JSON, in the name of whoever asks."""
+    """The API: JSON, sent by the actor."""
 
     def requester_for(self, person: Person, staff: Person) -> Person:
-        """Let everybody ask for themselves."""
+        """Return the owner: users act for themselves."""
         del staff
         return person
 
@@ -140,7 +140,7 @@ class ApiDoor(DoorClient):
         return await self.read_response(answer, table, answer.json().get("id"))
 
     async def edit(self, table: type[SQLModel], seen_row: object, *, by: Person, **facts: Any) -> Any:
-        """Patch the version that was seen; an account is one's own, and has none."""
+        """Patch the version that was read; the user's own account has none."""
         number = get_int(seen_row, "id")
         if table is User:
             proof = {"current_password": PASSWORD} if "password" in facts else {}
@@ -162,14 +162,14 @@ class ApiDoor(DoorClient):
     async def request(
         self, by: Person, method: str, path: str, headers: Mapping[str, str] | None = None, **more: Any
     ) -> httpx2.Response:
-        """Send a request as this person."""
+        """Send a request as this user."""
         state = self.desk.app.state
         token = create_access_token(by.user, state.settings, now=state.clock())
         sent = {"Authorization": f"Bearer {token}", **(headers or {})}
         return await self.desk.visitor.request(method, path, headers=sent, **more)
 
     async def read_response(self, answer: httpx2.Response, table: type[SQLModel], number: int) -> Any:
-        """Read an answer: the row, or a refusal with its code, its status and its sentence."""
+        """Return the row of a response, or a refusal with its code, status and sentence."""
         if answer.is_success:
             return await self.fetch_row(table, number)
         problem = answer.json()
@@ -180,10 +180,10 @@ class ApiDoor(DoorClient):
 
 
 class AdminDoor(DoorClient):
-    """Forms as they are opened, filled and sent, and buttons as they are pressed."""
+    """The desk: forms that are opened, filled in and sent, and buttons that are pressed."""
 
     def requester_for(self, person: Person, staff: Person) -> Person:
-        """Have staff ask for everybody."""
+        """Return a staff member: the desk acts for everyone."""
         del person
         return staff
 
@@ -200,7 +200,7 @@ class AdminDoor(DoorClient):
         return refusal or await self.fetch_row(table, number)
 
     async def send_status(self, number: int, status: Status, *, by: Person) -> Any:
-        """Press the button of the act that leads there."""
+        """Press the button of the action that sets this status."""
         button = acts.STATUS_ACTS[status].__name__.replace("_", "-")
         answer = await self.browser_of(by).post(f"/admin/booking/action/{button}", data={"pks": str(number)})
         done = f"Booking #{number} is {STATUS_MESSAGES.get(status, status)}."
@@ -212,18 +212,18 @@ class AdminDoor(DoorClient):
         return await self.read_action_result(by, answer, table, number)
 
     def browser_of(self, by: Person) -> httpx2.AsyncClient:
-        """Give the browser of somebody who works here."""
+        """Return the browser of a staff member."""
         return {self.mara.id: self.desk.mara, self.ada.id: self.desk.ada}[by.id]
 
     async def fetch_newest_row(self, table: type[SQLModel]) -> dict[str, Any] | None:
-        """Give the row that was made last."""
-        found = await self.desk.database.fetch(text(f"SELECT max(id) AS id FROM {table_of(table).name}"))
-        return await self.fetch_row(table, found[0]["id"])
+        """Return the newest row of a table."""
+        rows = await self.desk.database.fetch(text(f"SELECT max(id) AS id FROM {table_of(table).name}"))
+        return await self.fetch_row(table, rows[0]["id"])
 
     async def submit_form(
         self, table: type[SQLModel], form: str, by: Person, facts: dict[str, Any]
     ) -> RefusalOutcome | None:
-        """Open a form, fill it in as its fields are called, and send it; give why it came back."""
+        """Open a form, fill it in by its labels, and send it; return the refusal if it came back."""
         client, path = self.browser_of(by), f"/admin/{view_identity(table)}/{form}"
         opened = await client.get(path)
         if opened.status_code != httpx2.codes.OK:
@@ -233,13 +233,13 @@ class AdminDoor(DoorClient):
             field = next((field for field in form_field_names(name) if f'name="{field}"' in opened.text), None)
             assert field, f"There is no field for {name}."
             fields.pop(field, None)
-            if value is not False:  # A box that is not ticked is not sent.
+            if value is not False:  # An unticked box is not sent.
                 fields[field] = self.format_value(value)
         answer = await client.post(path, data={**fields, "save": "Save"})
         return None if answer.is_redirect else refusal_from_form(answer, table)
 
     def format_value(self, value: object) -> str:
-        """Give a value as somebody types it; a time by the business's clock."""
+        """Return a value as typed in a form, a time by the business's clock."""
         if isinstance(value, datetime):
             zone = self.desk.app.state.settings.zone
             return f"{value.astimezone(zone) if value.tzinfo else value:%Y-%m-%dT%H:%M}"
@@ -250,25 +250,25 @@ class AdminDoor(DoorClient):
     async def read_action_result(
         self, by: Person, answer: httpx2.Response, table: type[SQLModel], number: int, *done: str
     ) -> Any:
-        """Read what the next page says of a button, and what became of the row."""
+        """Return what the next page says about an action, and the row afterwards."""
         if answer.is_client_error:
             return refusal_from_status(answer)
         following = answer.headers["location"] if answer.is_redirect else answer.text
-        told = PageMessages((await self.browser_of(by).get(following)).text)
-        if not told.alerts:
-            assert told.successes == [*done]
+        messages = PageMessages((await self.browser_of(by).get(following)).text)
+        if not messages.alerts:
+            assert messages.successes == [*done]
             return await self.fetch_row(table, number)
-        assert not told.successes
-        (alert,) = told.alerts
+        assert not messages.successes
+        (alert,) = messages.alerts
         assert alert.startswith(f"#{number}: ")
         sentence = alert.removeprefix(f"#{number}: ")
         return RefusalOutcome(
             Missing if is_message_of(sentence, Missing) else refusal_with_message(sentence)
-        )  # A button is about its row alone.
+        )  # A button acts on its row alone.
 
 
 def get_int(row: Any, name: str) -> int:
-    """Give the number or the version of a row."""
+    """Return the id or the version of a row."""
     assert not isinstance(row, RefusalOutcome), row
     return int(row[name] if isinstance(row, dict) else getattr(row, name))
 

@@ -1,4 +1,4 @@
-"""A business with opening hours, made as the desk would make it."""
+"""A business with opening hours, created as the desk would."""
 
 from collections.abc import Iterable
 from datetime import datetime, time
@@ -15,7 +15,7 @@ EVERY_DAY = range(1, 8)
 
 
 async def create_service(database: Database, *resources: dict[str, Any], **facts: Any) -> Service:
-    """Offer a massage of an hour, or what these facts say, by these resources; none given, by one of its own."""
+    """Create a service, a massage of an hour by default, with these resources, or its own if there are none."""
     about: dict[str, Any] = {"title": "Massage", "price": 60, "duration_minutes": 60, **facts}
     async with database.transaction(by=OWNER) as session:
         rooms = [await records.create(session, Resource, **AS_OWNER, **one) for one in resources]
@@ -36,27 +36,27 @@ async def add_opening_hours(
 async def add_exception(
     database: Database, start: str, end: str, *, resource: int | None = None, is_open: bool = False
 ) -> None:
-    """Close, or open, once: one resource, or everybody."""
+    """Add a closure or a special opening for one resource or for all."""
     span: dict[str, Any] = {"start_time": datetime.fromisoformat(start), "end_time": datetime.fromisoformat(end)}
     async with database.transaction(by=OWNER) as session:
         await records.create(session, CalendarException, **AS_OWNER, resource_id=resource, is_open=is_open, **span)
 
 
 async def change_row(database: Database, table: Any, number: int, **changes: Any) -> None:
-    """Change a row as the owner would."""
+    """Change a row as the owner."""
     async with database.transaction(by=OWNER) as session:
         row = await records.lock(session, table, number)
         await records.change(session, row, **AS_OWNER, **changes)
 
 
 async def create_booking(person: Person, start: str, service: int = 1, **more: Any) -> dict[str, Any]:
-    """Book, and give the booking."""
+    """Create a booking and return it."""
     answer = await person.request("POST", "/bookings", json={"service_id": service, "start_time": start, **more})
     assert answer.status_code == 201, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    booking: dict[str, Any] = answer.json()
+    return booking
 
 
 def format_starts(slots: Iterable[dict[str, Any]]) -> list[str]:
-    """Give when slots start, without the seconds nobody needs: "2030-01-08 10:00"."""
+    """Return the starts of slots, without seconds: "2030-01-08 10:00"."""
     return [slot["start_time"].replace("T", " ").removesuffix(":00Z") for slot in slots]

@@ -1,4 +1,4 @@
-"""When a service can be had, worked out a second time, from the promise alone: spans of time in plain Python."""
+"""Availability computed a second time, from the documented rules alone, with spans of time in plain Python."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
-Span = tuple[datetime, datetime]  # From the first moment until just before the second.
+Span = tuple[datetime, datetime]  # A half-open span: from the first moment until just before the second.
 DAY = timedelta(days=1)
-MARGIN = 4 * DAY  # How far around a moment openings and closures are looked for; no visit is longer.
+MARGIN = 4 * DAY  # How far around a moment openings and closures are searched; no visit is longer.
 
 
 @dataclass(frozen=True)
 class WeeklyHours:
-    """Opening hours of a weekday, by the clock on the wall; closing not after opening is closing the next day."""
+    """Opening hours of a weekday in local time; a closing time before the opening time is on the next day."""
 
     weekday: int
     opens: time
@@ -24,7 +24,7 @@ class WeeklyHours:
 
 @dataclass(frozen=True)
 class BookedVisit:
-    """A booking, in its place."""
+    """A booking on its seat."""
 
     id: int
     seat: int
@@ -34,13 +34,13 @@ class BookedVisit:
     expires_at: datetime | None = None
 
     def is_blocking(self, now: datetime) -> bool:
-        """Whether it takes its place: it is open, and no hold that has run out."""
+        """Whether it blocks its seat: it is open, and not an expired hold."""
         return self.status in {"pending", "confirmed"} and (self.expires_at is None or self.expires_at > now)
 
 
 @dataclass(frozen=True)
 class Resource:
-    """Somebody or something that can be busy."""
+    """A person or thing that can be booked."""
 
     id: int
     zone: str
@@ -54,7 +54,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Business:
-    """A service, who can serve it, and what holds for everybody."""
+    """A service, the resources that can serve it, and the rules for all of them."""
 
     duration: timedelta
     setup: timedelta
@@ -65,11 +65,11 @@ class Business:
     resources: Sequence[Resource]
     opened: Sequence[Span] = ()
     closed: Sequence[Span] = ()
-    moved_booking: BookedVisit | None = None  # The booking that is to be moved: it is not in its own way.
-    new_duration: timedelta | None = None  # How long it is to be, if not as long as it is.
+    moved_booking: BookedVisit | None = None  # The booking that is to be moved; it does not block itself.
+    new_duration: timedelta | None = None  # The new duration, if it changes.
 
     def get_visit_lengths(self) -> tuple[timedelta, timedelta, timedelta]:
-        """Give how long a visit is, and what it blocks before and after: as the service has it, or as the booking."""
+        """Return the duration of a visit and what it blocks before and after, by the service or by the booking."""
         if self.moved_booking is None:
             return self.duration, self.setup, self.cleanup
         (start, end), (since, until) = self.moved_booking.visit, self.moved_booking.blocked
@@ -78,7 +78,7 @@ class Business:
 
 @cache
 def wall_clock_to_utc(day: date, clock: time, zone: str) -> datetime:
-    """Read a clock on the wall: a skipped time as the clock before would have it, of two readings the second."""
+    """Convert a local time: a skipped time by the offset before it, a repeated time to its second occurrence."""
     wall = datetime.combine(day, clock)
     first, second = (wall.replace(tzinfo=ZoneInfo(zone), fold=fold).astimezone(UTC) for fold in (0, 1))
     exists = first.astimezone(ZoneInfo(zone)).replace(tzinfo=None) == wall
@@ -86,13 +86,13 @@ def wall_clock_to_utc(day: date, clock: time, zone: str) -> datetime:
 
 
 def merge_spans(spans: Sequence[Span]) -> list[Span]:
-    """Give the same moments in as few spans as can be."""
-    found: list[Span] = []
+    """Return the same moments in as few spans as possible."""
+    merged: list[Span] = []
     for since, until in sorted(spans):
-        follows_on = found and since <= found[-1][1]
-        first, last = found.pop() if follows_on else (since, until)
-        found.append((first, max(last, until)))
-    return found
+        follows_on = merged and since <= merged[-1][1]
+        first, last = merged.pop() if follows_on else (since, until)
+        merged.append((first, max(last, until)))
+    return merged
 
 
 def do_overlap(one: Span, other: Span) -> bool:
@@ -100,7 +100,7 @@ def do_overlap(one: Span, other: Span) -> bool:
 
 
 def subtract_spans(spans: Sequence[Span], removed: Sequence[Span]) -> list[Span]:
-    """Give the moments of the first that are not among the second."""
+    """Return the moments of the first that are not in the second."""
     left = list(spans)
     for since, until in removed:
         left = [span for a, b in left for span in ((a, min(b, since)), (max(a, until), b)) if span[0] < span[1]]
@@ -111,20 +111,20 @@ ALWAYS_OPEN = [WeeklyHours(weekday, time(), time()) for weekday in range(1, 8)]
 
 
 def iter_opening_spans(resource: Resource, since: datetime, until: datetime) -> Iterator[Span]:
-    """Give each weekly span of a resource; of one without any, each day. A day that its zone skipped has none."""
+    """Yield each weekly span of a resource; without any, every day. A day skipped by its zone has none."""
     zone = resource.zone
     first, last = (moment.astimezone(ZoneInfo(zone)).date() for moment in (since, until))
     for day in (first + n * DAY for n in range((last - first).days + 1)):
         exists = wall_clock_to_utc(day, time(), zone).astimezone(ZoneInfo(zone)).date() == day
-        for found in resource.hours or ALWAYS_OPEN:
-            is_in_season = (found.valid_from or day) <= day <= (found.valid_until or day)
-            if exists and is_in_season and found.weekday == day.isoweekday():
-                closes_on = day + DAY if found.closes <= found.opens else day
-                yield wall_clock_to_utc(day, found.opens, zone), wall_clock_to_utc(closes_on, found.closes, zone)
+        for weekly in resource.hours or ALWAYS_OPEN:
+            is_in_season = (weekly.valid_from or day) <= day <= (weekly.valid_until or day)
+            if exists and is_in_season and weekly.weekday == day.isoweekday():
+                closes_on = day + DAY if weekly.closes <= weekly.opens else day
+                yield wall_clock_to_utc(day, weekly.opens, zone), wall_clock_to_utc(closes_on, weekly.closes, zone)
 
 
 class ResourceSchedule:
-    """One resource through some days: each single opening, when it is closed, and who sits where."""
+    """The openings, closures and bookings of one resource on some days."""
 
     def __init__(self, business: Business, resource: Resource, now: datetime, since: datetime, until: datetime) -> None:
         self.business, self.resource, self.now = business, resource, now
@@ -136,32 +136,32 @@ class ResourceSchedule:
         self.bookings = [sold for sold in resource.bookings if sold.is_blocking(now) and sold != business.moved_booking]
 
     def list_starts(self) -> set[datetime]:
-        """Give every start that is offered if nothing is against it."""
+        """Return every start that is offered if no rule is against it."""
         every = self.business.step or self.business.duration
         return {a + n * every for a, b in self.openings for n in range(-((a - b) // every))}
 
     def count_free_seats(self, at: datetime) -> int:
-        """Count the places that nobody sits in while a visit from this moment on, setup and cleanup, takes one."""
+        """Return the number of free seats for a visit from this moment on, setup and cleanup included."""
         wants = at - self.before, at + self.duration + self.after
         taken = {sold.seat for sold in self.bookings if do_overlap(sold.blocked, wants)}
         return len(set(range(1, self.resource.capacity + 1)) - taken)
 
     def list_obstacles(self, at: datetime, *, is_staff: bool = False) -> list[str]:
-        """Give the code of each rule against a start, but not whether it is taken."""
-        visit, found = (at, at + self.duration), list[str]()
+        """Return the code of each rule against a start, but not whether it is taken."""
+        visit, codes = (at, at + self.duration), list[str]()
         if at <= self.now and not is_staff:
-            found.append("in-the-past")
+            codes.append("in-the-past")
         elif self.now < at < self.now + self.business.notice:
-            found.append("too-soon")
+            codes.append("too-soon")
         if self.business.horizon and at > self.now + self.business.horizon:
-            found.append("too-far-ahead")
+            codes.append("too-far-ahead")
         if not any(a <= at and visit[1] <= b for a, b in self.hours):
-            found.append("outside-hours")
+            codes.append("outside-hours")
         elif (step := self.business.step) and not any(a <= at < b and not (at - a) % step for a, b in self.openings):
-            found.append("between-slots")
+            codes.append("between-slots")
         if any(do_overlap(visit, span) for span in self.closed):
-            found.append("closed")
-        return found
+            codes.append("closed")
+        return codes
 
 
 OfferedSlot = tuple[datetime, datetime, str, int, list[tuple[int, int]]]
@@ -177,20 +177,20 @@ def build_schedules(
 def find_slots(
     business: Business, now: datetime, since: datetime, until: datetime, resource_id: int | None = None
 ) -> list[OfferedSlot]:
-    """Give what is offered: start, end, zone, free places in all, and of each resource that has some."""
-    found: dict[tuple[datetime, datetime, str], list[tuple[int, int]]] = {}
+    """Return the offered slots: start, end, zone, free seats in total, and of each resource that has some."""
+    slots: dict[tuple[datetime, datetime, str], list[tuple[int, int]]] = {}
     for diary in build_schedules(business, now, since, until, resource_id):
         for at in diary.list_starts():
-            if since <= at < until and not diary.list_obstacles(at) and (places := diary.count_free_seats(at)):
-                found.setdefault((at, at + diary.duration, diary.resource.zone), []).append((diary.resource.id, places))
-    return [(*when, sum(places for _, places in free), free) for when, free in sorted(found.items())]
+            if since <= at < until and not diary.list_obstacles(at) and (seats := diary.count_free_seats(at)):
+                slots.setdefault((at, at + diary.duration, diary.resource.zone), []).append((diary.resource.id, seats))
+    return [(*when, sum(seats for _, seats in free), free) for when, free in sorted(slots.items())]
 
 
 def predict_outcome(
     business: Business, now: datetime, at: datetime, *, resource_id: int | None = None, is_staff: bool = False,
     is_override: bool = False, ignored_codes: Collection[str] = (),
 ) -> int | str:  # fmt: skip
-    """Say what comes of booking this start: the number of who serves it, or the code of the refusal."""
+    """Return the expected outcome of booking this start: the id of the resource, or the code of the refusal."""
     if at <= now and not is_staff:
         return "in-the-past"
     stand = build_schedules(business, now, at, at, resource_id)

@@ -1,4 +1,4 @@
-"""The people of the examples: Mara works at the desk, Ada owns the business, Tom books, and Eve should not."""
+"""The people of the examples: Mara works at the desk, Ada is the admin, Tom books, and Eve tries what she may not."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ JoinUser = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody of the cast, with their client of the API."""
+    """A user, with their client of the API."""
 
     user: User
     client: httpx2.AsyncClient
 
     @property
     def id(self) -> int:
-        """The id of their account."""
+        """Return the id of their account."""
         return self.user.id
 
     async def request(self, method: str, path: str, **more: Any) -> httpx2.Response:

@@ -1,4 +1,4 @@
-"""`bookit` as its users meet it: commands and servers in processes of their own, in an environment of their own."""
+"""`bookit` as its users run it: commands and servers in their own processes and environment."""
 
 import fcntl
 import json
@@ -22,11 +22,11 @@ from bookit.db.embedded import PORT, postgres
 from tests.support.server import ROOT
 
 BOOKIT_COMMAND = (sys.executable, "-c", "from server.cli import main; main(prog_name='bookit')")
-TIMEOUT_SECONDS = 60  # seconds: only a test that fails waits so long
+TIMEOUT_SECONDS = 60  # seconds; only a failing test waits this long
 
 
 class CommandResult(NamedTuple):
-    """How a command ended and what it said."""
+    """The exit status and the output of a command."""
 
     status: int
     stdout: str
@@ -34,14 +34,14 @@ class CommandResult(NamedTuple):
 
     @property
     def error_message(self) -> str:
-        """What it said when it refused: words for a person, and nothing else."""
+        """The error message of a refusal: one sentence, and nothing else."""
         assert (self.status, self.stdout) == (1, "")
         assert "Traceback" not in self.stderr
         return self.stderr.strip()
 
 
 class BookitProcess:
-    """A command that runs until it is told to stop."""
+    """A command that runs until it is stopped."""
 
     def __init__(self, command: tuple[str, ...], **popen: Any) -> None:
         self.process = subprocess.Popen(
@@ -70,32 +70,32 @@ class BookitProcess:
 
     @property
     def log_entries(self) -> list[dict[str, Any]]:
-        """Its lines of log; the banner has none of their shape."""
+        """Return its log lines; the lines of the banner have another format."""
         return [json.loads(line) for line in self.lines if line.startswith("{")]
 
     def wait_for_output(self, pattern: str, times: int = 1) -> list[str]:
-        """Wait until it has said so, so many times, and give what the pattern found."""
+        """Wait until the pattern has occurred so many times; return its matches."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self.has_ended or len(re.findall(pattern, self.output)) >= times, TIMEOUT_SECONDS
             )
-        found = re.findall(pattern, self.output)
-        assert len(found) >= times, f"{pattern} is not in:\n{self.output}"
-        return found
+        matches = re.findall(pattern, self.output)
+        assert len(matches) >= times, f"{pattern} is not in:\n{self.output}"
+        return matches
 
     @property
     def url(self) -> str:
-        """Where it is open, once it says so."""
+        """Return its URL, once it has printed it."""
         return self.wait_for_output(r"BookIt is open at (\S+)")[0]
 
     @contextmanager
     def open_client(self) -> Iterator[httpx2.Client]:
-        """A client of this very process."""
+        """Create a client of this process."""
         with httpx2.Client(base_url=self.url, trust_env=False, timeout=TIMEOUT_SECONDS) as client:
             yield client
 
     def send_signal(self, signal_number: int) -> Self:
-        """Send it a signal; Ctrl-C goes to all that it started, too, as from a terminal."""
+        """Send it a signal; Ctrl-C also goes to its children, as from a terminal."""
         if signal_number == signal.SIGINT:
             os.killpg(self.process.pid, signal_number)
         else:
@@ -103,13 +103,13 @@ class BookitProcess:
         return self
 
     def wait(self) -> int:
-        """Wait for the end of it and of all that it started, who say their last on the same standard error."""
+        """Wait for the end of it and of its children, which write to the same standard error."""
         self._reader.join(TIMEOUT_SECONDS)
         assert self.has_ended, f"something of it still runs:\n{self.output}"
         return self.process.wait(TIMEOUT_SECONDS)
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
-        """Tell it to stop, wait until it has, and give its exit status."""
+        """Stop it, wait for its end, and return its exit status."""
         return self.send_signal(signal_number).wait()
 
     def kill(self) -> None:
@@ -119,7 +119,7 @@ class BookitProcess:
 
 
 class Workspace:
-    """A folder where somebody runs BookIt: the working directory, its home, and nothing of our environment."""
+    """A folder to run BookIt in: the working directory, its home, and nothing of our environment."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
@@ -136,7 +136,7 @@ class Workspace:
         self.processes: list[BookitProcess] = []
 
     def start(self, *arguments: str, **environment: str) -> BookitProcess:
-        """Start a command that runs until told to stop."""
+        """Start a command that runs until it is stopped."""
         process = BookitProcess((*self.command, *arguments), **self._popen_options(environment))
         self.processes.append(process)
         return process
@@ -146,7 +146,7 @@ class Workspace:
         return self.start("serve", "--port", "0", *arguments, **environment)
 
     def run(self, *arguments: str, stdin_text: str = "", **environment: str) -> CommandResult:
-        """Run a command to its end; a server, had it started, on any free port."""
+        """Run a command to its end; a server, if it started one, on any free port."""
         how = self._popen_options(environment)
         arguments += ("--port", "0") if arguments == ("serve",) else ()
         ran = subprocess.run(
@@ -165,7 +165,7 @@ class Workspace:
 
     @property
     def is_database_running(self) -> bool:
-        """Whether any process of the home's PostgreSQL lives: each of them holds this lock."""
+        """Return whether any process of the home's PostgreSQL lives: each of them holds this lock."""
         try:
             with (self.home / "postgres/server.lock").open() as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,7 +176,7 @@ class Workspace:
         return False
 
     def close(self) -> None:
-        """Leave nothing running, whatever a test did."""
+        """Stop everything that still runs."""
         for process in self.processes:
             process.kill()
         if self.is_database_running:
@@ -185,7 +185,7 @@ class Workspace:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until it is so."""
+    """Wait until the condition holds."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         assert time.monotonic() < deadline
@@ -194,7 +194,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 @contextmanager
 def relay_postgres(socket_folder: Path) -> Iterator[int]:
-    """Offer a PostgreSQL that listens on its socket alone on a TCP port of this machine, as one without TLS."""
+    """Offer a PostgreSQL that listens only on its socket on a TCP port of this machine, without TLS."""
 
     class Passing(socketserver.BaseRequestHandler):
         def handle(self) -> None:

@@ -115,7 +115,7 @@ def run_at_once(acts: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def race(consoles: list[Console], statement: str, values: Sequence[Any]) -> Counter[str]:
-    """Have each console run the statement with its own values, all at once, and count the outcomes."""
+    """Run the statement on every console with its own values, all at once, and count the outcomes."""
     return Counter(
         run_at_once([partial(outcome_of, console, statement, of) for console, of in zip(consoles, values, strict=True)])
     )

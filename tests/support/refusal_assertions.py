@@ -1,4 +1,4 @@
-"""What a door answers when it refuses: which refusal that is, and where it stands."""
+"""The refusal in a response: which one it is, and which field it belongs to."""
 
 import re
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from bookit import refusals as no
 
 @dataclass(frozen=True)
 class RefusalOutcome:
-    """A refusal, and the field it stands on: its own, unless another is named.
+    """A refusal and its field: the refusal's own, unless another is named.
 
-    Shapes are told by each door in its own words, so that each of them is ``Misshapen`` of its field here.
+    API and desk report invalid values in different words, so each of them is ``Misshapen`` of its field here.
     """
 
     refusal: type[no.Refusal]
@@ -28,7 +28,7 @@ class RefusalOutcome:
 
 
 class PageMessages(HTMLParser):
-    """What a page says: what was wrong, above its form and on its fields, and what was done."""
+    """The messages of a page: errors above its form and on its fields, and confirmations."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -40,21 +40,21 @@ class PageMessages(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note where a sentence begins, and on which field."""
-        given = dict(attrs)
-        name = given.get("id") or ""
+        """Record where a sentence begins, and on which field."""
+        attributes = dict(attrs)
+        name = attributes.get("id") or ""
         is_of_field = name.endswith("-error")
-        role = given.get("role") or ""
+        role = attributes.get("role") or ""
         if is_of_field or role in {"alert", "status"}:
             self._tag, self._field, self._text_parts = tag, name.removesuffix("-error") if is_of_field else "", []
             self._role = role
 
     def handle_data(self, data: str) -> None:
-        """Note a part of a sentence."""
+        """Record a part of a sentence."""
         self._text_parts.append(data)
 
     def handle_endtag(self, tag: str) -> None:
-        """Note a sentence."""
+        """Record a sentence."""
         sentence = " ".join("".join(self._text_parts).split())
         if tag != self._tag or not sentence:
             return
@@ -66,27 +66,27 @@ class PageMessages(HTMLParser):
 
 
 def refusal_from_status(answer: httpx2.Response) -> RefusalOutcome:
-    """Read a page that is not there for this person, or for anybody: it has a status, and no sentence of a rule."""
+    """Return the refusal of a page that has a status and no sentence of a rule."""
     kinds: dict[int, type[no.Refusal]] = {403: no.Forbidden, 404: no.Missing}
     return RefusalOutcome(kinds[answer.status_code])
 
 
 def refusal_from_form(answer: httpx2.Response, table: type[SQLModel]) -> RefusalOutcome:
-    """Read a form that came back: a refusal has its status, and stands above the form and on its field."""
-    told = PageMessages(answer.text)
+    """Return the refusal of a form that came back: it has a status, and stands above the form and on its field."""
+    messages = PageMessages(answer.text)
     wrong = {
-        f"{name}_id" if f"{name}_id" in table.model_fields else name: said.partition(" Next free: ")[0]
-        for name, said in told.field_errors.items()
-    }  # What is free instead stands behind the refusal, and is asked for in tests of its own.
-    if not told.alerts:  # Fields that could not be read: no rule was asked.
+        f"{name}_id" if f"{name}_id" in table.model_fields else name: sentence.partition(" Next free: ")[0]
+        for name, sentence in messages.field_errors.items()
+    }  # The next free slots follow the refusal; other tests check them.
+    if not messages.alerts:  # Fields that could not be parsed; no rule ran.
         assert answer.status_code == httpx2.codes.BAD_REQUEST
         field, sentence = next(iter(wrong.items()))
         return RefusalOutcome(
             next((why for why in iter_refusals() if is_message_of(sentence, why)), no.Misshapen), field
         )
-    sentence, *again = told.alerts
+    sentence, *again = messages.alerts
     why = refusal_with_message(sentence)
-    # Above both versions of a stale edit it stands once more, and the style shows it there alone.
+    # It is repeated above both versions of a stale edit; the style shows only that one.
     assert again == ([sentence] if why is no.Stale and 'id="bk-stale"' in answer.text else [])
     assert answer.status_code == status_of(why)
     has_field = why.field and any(
@@ -97,17 +97,17 @@ def refusal_from_form(answer: httpx2.Response, table: type[SQLModel]) -> Refusal
 
 
 def form_field_names(column: str) -> tuple[str, str]:
-    """Give what the field of a column may be called: a form names relations, a table their numbers."""
+    """Return the possible names of a column's form field: a form names relations, a table their ids."""
     return column, column.removesuffix("_id")
 
 
 def refusal_with_message(sentence: str) -> type[no.Refusal]:
-    """Give the refusal that says this, to the letter if there is one."""
+    """Return the refusal with this message, preferring an exact match."""
     saying = [why for why in iter_refusals() if is_message_of(sentence, why)]
     assert saying, sentence
     return min(saying, key=lambda why: (why.__doc__ or "").count("{"))
 
 
 def is_message_of(sentence: str, refusal: type[no.Refusal]) -> bool:
-    """Whether a sentence is this refusal's, whatever its details."""
+    """Return whether a sentence is this refusal's, whatever its details."""
     return bool(re.fullmatch(".+".join(map(re.escape, re.split(r"\{\w+\}", refusal.__doc__ or ""))), sentence))

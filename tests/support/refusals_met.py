@@ -1,7 +1,7 @@
-"""A pytest plugin: over a whole run, every refusal BookIt can speak is really spoken.
+"""A pytest plugin that checks that a full run raises every refusal of BookIt at least once.
 
-Each worker writes down the refusals that are made while its tests run; at the end the run fails for those that
-nobody met. A run of a part of the tests says nothing.
+Each worker records the refusals that are created while its tests run. At the end the run fails for those that
+no test raised. A run of a part of the tests checks nothing.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import api.idempotency  # noqa: F401 -- so that every refusal of the API is known
+import api.idempotency  # noqa: F401 -- registers the refusals of the API
 from api.problems import iter_refusals
 from bookit import refusals as no
 
@@ -19,29 +19,29 @@ BASE_REFUSALS = {
     no.Invalid,
     no.Conflict,
     no.TooMany,
-}  # Kinds that are only ever spoken as something more exact.
+}  # Base classes that are only raised as a subclass.
 
 
 def pytest_configure() -> None:
-    """Have every refusal note that it was made."""
+    """Make every refusal record that it was created."""
     made = no.Refusal.__init__
 
     def noting(self: no.Refusal, **details: object) -> None:
         MET_REFUSALS.add(type(self).__name__)
         made(self, **details)
 
-    no.Refusal.__init__ = noting  # type: ignore[method-assign]  # it does what it did, and notes it
+    no.Refusal.__init__ = noting  # type: ignore[method-assign]  # the original, and a record of the call
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take over what a worker of xdist has met."""
+    """Collect the refusals of an xdist worker."""
     MET_REFUSALS.update(getattr(node, "workeroutput", {}).get("refusals_met", []))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
-    """Hand over what was met, or fail the whole run for what was not."""
+    """Send the refusals to the main process, or fail the run for those that are missing."""
     yield
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["refusals_met"] = sorted(MET_REFUSALS)

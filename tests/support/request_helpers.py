@@ -1,4 +1,4 @@
-"""What every refusal owes: its status, a plain sentence, nothing of what is inside, and a database left as it was."""
+"""What every refusal must have: its status, a plain sentence, no internals, and an unchanged database."""
 
 import json
 import re
@@ -12,10 +12,10 @@ from bookit.schema.tables import table_of
 from tests.support.databases import list_tables
 from tests.support.people import PASSWORD, Person
 
-RefusalFacts = tuple[int, str, str | None]  # The status, the code, and the field it is about.
+RefusalFacts = tuple[int, str, str | None]  # The status, the code, and the field.
 
 JSON_HEADERS = {"content-type": "application/json"}
-# A good body for every address that takes one.
+# A valid body for every route that takes one.
 VALID_BODIES: dict[str, dict[str, Any]] = {
     "POST /auth/register": {"name": "New", "email": "new@example.com", "password": PASSWORD},
     "POST /auth/login": {"email": "ada@example.com", "password": PASSWORD},
@@ -39,20 +39,20 @@ INTERNALS_PATTERN = re.compile(
 
 
 def status_and_code(answer: httpx2.Response) -> tuple[int, str | None]:
-    """Return the status of an answer, and the code if it is a refusal."""
+    """Return the status of a response, and the code if it is a refusal."""
     is_problem = answer.headers.get("content-type") == "application/problem+json"
     return answer.status_code, answer.json()["code"] if is_problem else None
 
 
 async def count_rows(database: Database) -> dict[str, int]:
-    """Count the rows of every table; history counts every write. That a guess was made is meant to be counted."""
+    """Count the rows of every table; history counts every write. Sign-in attempts do not count."""
     return {row["name"]: row["count"] for row in await database.fetch(COUNT_ROWS) if row["name"] != "tries"}
 
 
 async def request_refusal(
     database: Database, client: httpx2.AsyncClient, method: str, path: str, **more: Any
 ) -> RefusalFacts:
-    """Ask for what will be refused; give its status, its code and its field."""
+    """Send a request that will be refused; return its status, its code and its field."""
     before = await count_rows(database)
 
     answer = await client.request(method, path, **more)
@@ -62,7 +62,7 @@ async def request_refusal(
 
 
 def read_refusal(answer: httpx2.Response) -> RefusalFacts:
-    """Give the status, the code and the field of a refusal, which is told plainly."""
+    """Return the status, the code and the field of a refusal, and check that its sentence is plain."""
     assert answer.headers.get("content-type") == "application/problem+json", (answer.status_code, answer.text[:500])
     problem = answer.json()
     assert (problem["status"], problem["type"]) == (answer.status_code, f"/problems/{problem['code']}")
@@ -73,6 +73,6 @@ def read_refusal(answer: httpx2.Response) -> RefusalFacts:
 
 
 async def request_with_field(database: Database, ada: Person, endpoint: str, field: str, value: str) -> RefusalFacts:
-    """Send a good body with one bad value, which is given as it is written in JSON."""
+    """Send a valid body with one invalid value, in JSON notation."""
     content = json.dumps({**VALID_BODIES[endpoint], field: "HERE"}).replace('"HERE"', value)
     return await request_refusal(database, ada.client, *endpoint.split(), content=content, headers=JSON_HEADERS)

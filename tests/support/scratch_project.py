@@ -22,7 +22,7 @@ class ScratchProject:
         shutil.copy(ROOT / "alembic.ini", folder)
 
     def replace(self, file: str, old: str, new: str) -> None:
-        """Replace text that stands once in a file."""
+        """Replace text that occurs once in a file."""
         path = self.folder / file
         text = path.read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file}"
@@ -41,7 +41,7 @@ class ScratchProject:
         )
 
     def python(self, *arguments: str) -> Outcome:
-        """Run Python in the copy; return its status, what it said and what went wrong."""
+        """Run Python in the copy; return its status, output and errors."""
         process = self.start(*arguments)
         output, errors = process.communicate(timeout=120)
         return process.returncode, output, errors
@@ -51,7 +51,7 @@ class ScratchProject:
         return self.python("-m", "alembic", *arguments)
 
     def autogenerate(self, message: str) -> str:
-        """Have Alembic write a migration, and return its text."""
+        """Write a migration with Alembic, and return its text."""
         before = self.migrations()
         status, _, errors = self.alembic("revision", "--autogenerate", "-m", message)
         assert (status, errors) == (0, "")

@@ -1,4 +1,4 @@
-"""`bookit serve` in a process of its own, on any free port and a database of a test."""
+"""`bookit serve` in its own process, on any free port and a database of a test."""
 
 import os
 import re
@@ -17,7 +17,7 @@ SECRET_KEY = "a secret that only tests know, long enough"
 
 
 class RunningServer(NamedTuple):
-    """A BookIt that runs in a process of its own: where it is, and where it logs."""
+    """A running BookIt: its URL and its log."""
 
     url: str
     database_url: str
@@ -26,7 +26,7 @@ class RunningServer(NamedTuple):
 
 @contextmanager
 def run_server(home: Path, url: str, *arguments: str, **more: str) -> Iterator[str]:
-    """Run `bookit serve` on any free port and this database, say where it is open, and stop it as Ctrl-C does."""
+    """Run `bookit serve` on any free port and this database, yield its URL, and stop it as Ctrl-C does."""
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
@@ -46,11 +46,11 @@ def run_server(home: Path, url: str, *arguments: str, **more: str) -> Iterator[s
 
 
 def wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until BookIt says where it is open."""
+    """Wait until BookIt prints its URL."""
     until = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < until and process.poll() is None:
-        found = re.search(r"BookIt is open at (http://\S+)", log.read_text("utf-8"))
-        if found:
-            return found[1]
+        match = re.search(r"BookIt is open at (http://\S+)", log.read_text("utf-8"))
+        if match:
+            return match[1]
         time.sleep(0.05)
     raise AssertionError(log.read_text("utf-8"))

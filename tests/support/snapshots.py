@@ -1,6 +1,6 @@
-"""Statements that are built from parts, written in full, so that a reader need not put them together.
+"""Statements that are built from parts, stored in full, so that a reader need not assemble them.
 
-To renew the files after a change: ``python -m tests.support.snapshots``.
+To update the files after a change: ``python -m tests.support.snapshots``.
 """
 
 from collections.abc import Mapping

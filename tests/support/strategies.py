@@ -1,4 +1,4 @@
-"""Businesses at random, dense where time is difficult: changes of the clocks, nights, seasons, buffers, holds."""
+"""Random businesses, with many difficult times: clock changes, nights, seasons, buffers, holds."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -20,7 +20,7 @@ from bookit.schema.tables import (
 from tests.support import oracle
 from tests.support.oracle import DAY, BookedVisit, Business, Span, WeeklyHours
 
-# Where and when clocks change: an hour in both hemispheres, half an hour, at midnight, a whole day; and a plain week.
+# Clock changes: an hour in both hemispheres, half an hour, at midnight, a whole day; and a week without any.
 CLOCK_CHANGES = [
     ("America/New_York", date(2030, 3, 10)), ("America/New_York", date(2030, 11, 3)),
     ("Europe/Berlin", date(2030, 3, 31)), ("Europe/Berlin", date(2030, 10, 27)),
@@ -31,17 +31,17 @@ CLOCK_CHANGES = [
 MINUTE = timedelta(minutes=1)
 ZONES = sorted({zone for zone, _ in CLOCK_CHANGES} | {"UTC"})
 CUSTOMER_COUNT = 2
-FIRST_BOOKING_ID = 10**9  # Far from the numbers that bookings get while a business is tried.
+FIRST_BOOKING_ID = 10**9  # Far from the ids that bookings get during a case.
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A business, a moment in its life, and for which days somebody asks."""
+    """A business, the current time, and the requested days."""
 
     business: Business
     original_capacities: tuple[
         int, ...
-    ]  # How many places each resource had when its bookings were made: as many or more.
+    ]  # The seats each resource had when its bookings were made: at least the current number.
     now: datetime
     since: datetime
     until: datetime
@@ -53,7 +53,7 @@ def minutes(*choices: int) -> st.SearchStrategy[timedelta]:
 
 
 def times_of_day() -> st.SearchStrategy[time]:
-    """Give times of a day, half of them where clocks change."""
+    """Return times of day, half of them around a clock change."""
     quarters = st.one_of(st.integers(0, 14), st.integers(0, 95)).map(lambda n: time(n // 4, n % 4 * 15))
     return st.one_of(quarters, quarters, st.just(time()), st.sampled_from([time(1, 50), time(2, 10), time(23, 59)]))
 
@@ -77,8 +77,8 @@ def draw_exception_span(draw: st.DrawFn, base: datetime) -> Span:
 
 @st.composite
 def draw_bookings(draw: st.DrawFn, number: int, base: datetime, now: datetime, seats: int) -> list[BookedVisit]:
-    """Draw the bookings of one resource: some alone, some that fill many places at a time."""
-    found: list[BookedVisit] = []
+    """Draw the bookings of one resource: some single, some that fill many seats at once."""
+    bookings: list[BookedVisit] = []
     for _ in range(draw(st.integers(0, 8))):
         start = base + draw(st.integers(-24 * 12, 4 * 24 * 12)) * 5 * MINUTE
         end = start + draw(minutes(5, 30, 45, 60, 60, 240, 1500))
@@ -87,21 +87,23 @@ def draw_bookings(draw: st.DrawFn, number: int, base: datetime, now: datetime, s
         kind = draw(st.sampled_from(kinds[:4] * 2 + kinds))
         expires = {"hold": now + draw(minutes(1, 10)), "dead hold": now - draw(minutes(0, 1, 900))}.get(kind)
         status = "pending" if expires else kind
-        taken = {other.seat for other in found if oracle.do_overlap(other.blocked, blocks)}
+        taken = {other.seat for other in bookings if oracle.do_overlap(other.blocked, blocks)}
         free = [seat for seat in range(1, seats + 1) if seat not in taken]
         for seat in free[: draw(st.sampled_from([1, 1, 2, 20]))]:
-            found.append(
-                BookedVisit(FIRST_BOOKING_ID + 10**6 * number + len(found), seat, (start, end), blocks, status, expires)
+            bookings.append(
+                BookedVisit(
+                    FIRST_BOOKING_ID + 10**6 * number + len(bookings), seat, (start, end), blocks, status, expires
+                )
             )
-    return found
+    return bookings
 
 
 @st.composite
 def draw_scenarios(draw: st.DrawFn) -> Scenario:
-    """Draw a business and when somebody asks it."""
+    """Draw a business and the time of a request."""
     zone, day = draw(st.sampled_from(CLOCK_CHANGES))
     base = datetime.combine(day, time(), UTC)
-    seconds = draw(st.sampled_from([0, 0, 0, 29.5, 59.999999]))  # A real clock rarely shows a whole minute.
+    seconds = draw(st.sampled_from([0, 0, 0, 29.5, 59.999999]))  # A real clock is rarely at a whole minute.
     quarters = st.integers(-3 * 24 * 4, 24 * 4).map(lambda n: 15 * n)
     past = st.one_of(quarters, st.integers(-3 * 24 * 60, 24 * 60))
     now = base + draw(past) * MINUTE + timedelta(seconds=seconds)
@@ -150,7 +152,7 @@ BOOKING_COLUMNS = ("id", "user_id", "service_id", "resource_id", "seat", "start_
 
 
 async def load_business(session: Session, scenario: Scenario) -> None:
-    """Make the business what the case says."""
+    """Store the business of a case in the database."""
     business, resources = scenario.business, scenario.business.resources
     people = [(1, "Tom", "tom@example.com", "-", Role.USER), (2, "Mara", "mara@example.com", "-", Role.STAFF)]
     await session.copy_rows(User, USER_COLUMNS, people)
