@@ -16,12 +16,12 @@ from server.process import CliError, install_signal_handlers, require_schema, ru
 
 BAR_WIDTH = 24  # characters
 REDRAW_SECONDS = 0.1  # seconds between two drawings
-RATE_SAMPLES = 50  # drawings, over which the rate is taken: the studio's first bookings take longer than the rest
+RATE_SAMPLES = 50  # drawings: the rate is their average, because the first bookings take longer than the rest
 MAX_BOOKINGS = 20_000_000
 
 
 class ProgressBar:
-    """Says how far the bookings are, on standard error: one line that moves in a terminal, plain lines elsewhere."""
+    """Shows the progress on standard error: one line that is redrawn in a terminal, separate lines elsewhere."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -29,27 +29,27 @@ class ProgressBar:
         self.samples = deque([(time.monotonic(), 0)], RATE_SAMPLES)
 
     def __call__(self, done: int) -> None:
-        """Hear that so many are made."""
-        (before, had), now = self.samples[-1], time.monotonic()
+        """Show that this many bookings exist, unless the last drawing is too recent."""
+        (drawn_at, drawn), now = self.samples[-1], time.monotonic()
         is_done = done == self.total
-        if self.is_terminal and (is_done or now - before > REDRAW_SECONDS):
+        if self.is_terminal and (is_done or now - drawn_at > REDRAW_SECONDS):
             filled = "█" * (BAR_WIDTH * done // self.total)
             click.echo(f"\r  {filled.ljust(BAR_WIDTH, '░')}  {self.format_line(done, now)}\033[K", err=True, nl=is_done)
             self.samples.append((now, done))
-        elif not self.is_terminal and 10 * done // self.total > 10 * had // self.total:
+        elif not self.is_terminal and 10 * done // self.total > 10 * drawn // self.total:
             click.echo(self.format_line(done, now), err=True)
             self.samples.append((now, done))
 
     def format_line(self, done: int, now: float) -> str:
-        """Say it, with the rate of late and the time that is left at this rate."""
-        then, had = self.samples[0]
-        rate = (done - had) / max(now - then, 0.001)
-        left = f", {timedelta(seconds=round((self.total - done) / rate))} left" if done < self.total else ""
-        return f"{done:,} of {self.total:,} bookings, {100 * done // self.total}%, {rate:,.0f} a second{left}"
+        """Return the progress with the current rate and the time that remains at this rate."""
+        since, count = self.samples[0]
+        rate = (done - count) / max(now - since, 0.001)
+        remaining = f", {timedelta(seconds=round((self.total - done) / rate))} left" if done < self.total else ""
+        return f"{done:,} of {self.total:,} bookings, {100 * done // self.total}%, {rate:,.0f} a second{remaining}"
 
 
 async def run_seed(settings: Settings, *, seed: int, bookings: int) -> Summary:
-    """Plant into this database."""
+    """Seed the database of these settings and show the progress."""
     async with Database.from_settings(settings, size=1) as database:
         return await seed_database(
             database, now=system_clock(), seed=seed, bookings=bookings, on_progress=ProgressBar(bookings)
@@ -57,9 +57,9 @@ async def run_seed(settings: Settings, *, seed: int, bookings: int) -> Summary:
 
 
 def format_report(summary: Summary, seconds: float) -> str:
-    """Tell a person what there is now, and how to sign in."""
+    """Return what was created and how to sign in."""
     return f"""
-  Studio Linden is open. In {seconds:.1f} seconds it got
+  Studio Linden is open. Created in {seconds:.1f} seconds:
 
     {summary.services:>9,} services
     {summary.resources:>9,} resources
@@ -70,41 +70,41 @@ def format_report(summary: Summary, seconds: float) -> str:
   Sign in with the password {DEMO_PASSWORD} as
 
     {DEMO_ADMIN:<22}the owner (admin)
-    {DEMO_STAFF:<22}at the desk (staff)
+    {DEMO_STAFF:<22}reception (staff)
     {DEMO_CUSTOMER:<22}a customer
 
-  Everybody knows that password: keep real customers out of this database.
+  This password is public. Do not enter real customers into this database.
 """
 
 
 @click.command()
 @click.option(
     "--bookings", default=800, show_default=True, type=click.IntRange(0, MAX_BOOKINGS),
-    help="Up to 1,000 are made step by step. More are added in bulk, with branches and customers to match.",
+    help="The first 1,000 are created one by one. More are copied in bulk, with branches and customers.",
 )  # fmt: skip
-@click.option("--seed", default=1, show_default=True, help="Another number makes another business.")
+@click.option("--seed", default=1, show_default=True, help="Another number gives another business.")
 def main(*, bookings: int, seed: int) -> None:
-    """Fill the database with a made-up business: Studio Linden, with its people, its bookings and its reviews.
+    """Fill the database with a demo business: Studio Linden, with its staff, customers, bookings and reviews.
 
-    It goes into the database of DATABASE_URL, or into BookIt's own. All of it is made, or nothing is; a database
-    that has it already is left as it is.
+    The database is the one of DATABASE_URL, or the embedded one. Either everything is created or nothing. A database
+    that already has the demo business is not changed.
     """
     install_signal_handlers(1)
-    began = time.monotonic()
+    start = time.monotonic()
     with user_errors():
-        asked = read_settings()
-        with running_database(asked) as settings:
-            require_schema(settings, may_migrate=asked.is_embedded)
+        configured = read_settings()
+        with running_database(configured) as settings:
+            require_schema(settings, may_migrate=configured.is_embedded)
             try:
-                made = anyio.run(lambda: run_seed(settings, seed=seed, bookings=bookings))
+                summary = anyio.run(lambda: run_seed(settings, seed=seed, bookings=bookings))
             except KeyboardInterrupt:
-                raise CliError("\nStopped before the end, so nothing was added.") from None
-    if made.outcome == Outcome.SEEDED:
-        click.echo(format_report(made, time.monotonic() - began))
-    elif made.outcome == Outcome.ALREADY_SEEDED:
-        click.echo(made.outcome)
+                raise CliError("\nStopped. Nothing was added.") from None
+    if summary.outcome == Outcome.SEEDED:
+        click.echo(format_report(summary, time.monotonic() - start))
+    elif summary.outcome == Outcome.ALREADY_SEEDED:
+        click.echo(summary.outcome)
     else:
-        raise CliError(made.outcome)
+        raise CliError(summary.outcome)
 
 
 if __name__ == "__main__":

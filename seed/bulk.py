@@ -1,6 +1,7 @@
-"""Fills branches of the studio with as many bookings as a load test wants, years of them, in bulk.
+"""Adds branches of the studio with years of bookings, as many as a load test needs.
 
-Each room's day has the same seven starts, further apart than its longest visit, so no two visits can meet.
+Every room has the same seven start times a day. They are further apart than the longest visit, so no two visits
+overlap.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,14 +23,14 @@ from seed.review_texts import find_review_texts
 from seed.schedule import DAYS_AHEAD, from_wall_clock
 from seed.studio import CUSTOMERS, SERVICES, ServiceKind, ServiceSpec, build_exceptions, make_email, parse_weekly_hours
 
-BOOKINGS_PER_ROOM = 5_000  # bookings to a room, about two and a half years
-BATCH_SIZE = 5_000  # rows to a statement
-ROOMS_PER_BRANCH = 10  # to a branch
+BOOKINGS_PER_ROOM = 5_000  # about two and a half years
+BATCH_SIZE = 5_000  # rows per COPY statement
+ROOMS_PER_BRANCH = 10
 START_TIMES = (time(9), time(10, 15), time(11, 30), time(13, 30), time(14, 45), time(16), time(17, 15))
 OPENING_WINDOWS = parse_weekly_hours("Mon Tue Wed Thu Fri Sat 09:00-12:45 13:30-18:30")
-MAX_VISIT_MINUTES = 75  # minutes, cleanup included
+MAX_VISIT_MINUTES = 75  # cleanup included
 SUNDAY = 6
-VISITS_PER_PAST_DAY, VISITS_PER_FUTURE_DAY = 6, 2  # The days to come have room for more.
+VISITS_PER_PAST_DAY, VISITS_PER_FUTURE_DAY = 6, 2  # the days ahead are not yet full
 REVIEW_SHARE = 0.1  # of the completed visits
 ROOM_NAMES: dict[ServiceKind, str] = {"hair": "Chair", "body": "Massage room"}
 DISTRICTS = (
@@ -40,29 +41,30 @@ DISTRICTS = (
 
 USER_COLUMNS = ("name", "email", "password_hash", "created_at")
 OPENING_HOURS_COLUMNS = ("resource_id", "weekday", "opens", "closes")
-BOOKING_COLUMNS = ("user_id", "service_id", "resource_id", "start_time", "end_time", "blocks_from", "blocks_until",
-                   "status",
-           "price", "created_at")  # fmt: skip
+BOOKING_COLUMNS = (
+    "user_id", "service_id", "resource_id", "start_time", "end_time", "blocks_from", "blocks_until", "status", "price",
+    "created_at",
+)  # fmt: skip
 REVIEW_COLUMNS = ("booking_id", "rating", "comment", "created_at")
 
 USERS, BOOKINGS = table_of(User).c, table_of(Booking).c
 SELECT_SEEDED_USERS = (
     select(USERS.id)
-    .where(USERS.password_hash == bindparam("hashed"), USERS.email.regexp_match("[0-9]@"))
+    .where(USERS.password_hash == bindparam("password_hash"), USERS.email.regexp_match("[0-9]@"))
     .order_by(USERS.id)
 )
 SELECT_LATEST_BOOKINGS = (
     select(BOOKINGS.id, BOOKINGS.service_id, BOOKINGS.end_time, BOOKINGS.status)
     .order_by(BOOKINGS.id.desc())
-    .limit(bindparam("most"))
+    .limit(bindparam("count"))
 )
-# The planner would otherwise take a full database for an empty one until autovacuum comes round.
+# Without this, the planner would treat the full tables as empty until autovacuum runs.
 ANALYZE_TABLES = text("ANALYZE users, services, resources, service_resources, opening_hours, bookings, reviews, events")
 
 
 @dataclass(frozen=True, slots=True)
 class BulkSummary:
-    """How many of each."""
+    """How many rows were created."""
 
     services: int = 0
     resources: int = 0
@@ -73,7 +75,7 @@ class BulkSummary:
 
 @dataclass(frozen=True, slots=True)
 class BranchService:
-    """A branch's service: what a visit of it takes."""
+    """A service of a branch, with the time that a visit takes and blocks."""
 
     service_id: int
     spec: ServiceSpec
@@ -84,14 +86,14 @@ class BranchService:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A branch's resource, and what it serves."""
+    """A resource of a branch, with its services."""
 
     resource_id: int
     services: list[BranchService]
 
 
 class BulkSeeder:
-    """Branches while they are being made, inside one transaction."""
+    """Creates branches and their bookings inside one transaction."""
 
     def __init__(
         self,
@@ -103,122 +105,118 @@ class BulkSeeder:
         password_hash: str,
         on_progress: Callable[[int], None],
     ) -> None:
-        self.session, self.rng, self.by, self.now, self.password_hash, self.on_progress = (
-            session,
-            rng,
-            by,
-            now,
-            password_hash,
-            on_progress,
-        )
+        self.session, self.rng, self.by, self.now = session, rng, by, now
+        self.password_hash, self.on_progress = password_hash, on_progress
         self.zone = ZoneInfo(session.timezone)
         self.rooms: list[Room] = []
         self.service_by_id: dict[int, BranchService] = {}
         self.customers: list[int] = []
 
     async def load_bookings(self, booking_count: int, *, existing_count: int) -> BulkSummary:
-        """Make so many bookings, and what they need; ``after`` is how many there are already."""
+        """Create this many bookings and what they need. ``existing_count`` is added to the reported progress."""
         if booking_count <= 0:
             return BulkSummary()
         await self.create_branches(-(-booking_count // BOOKINGS_PER_ROOM))
         await self.add_customers(max(len(CUSTOMERS), booking_count // 10))
-        visits, made, reviews = self.make_booking_rows(booking_count), 0, 0
-        while batch := list(islice(visits, BATCH_SIZE)):
-            made += await self.session.copy_rows(Booking, BOOKING_COLUMNS, batch)
+        rows, done, reviews = self.make_booking_rows(booking_count), 0, 0
+        while batch := list(islice(rows, BATCH_SIZE)):
+            done += await self.session.copy_rows(Booking, BOOKING_COLUMNS, batch)
             reviews += await self.add_reviews(len(batch))
-            self.on_progress(existing_count + made)
-        return BulkSummary(len(self.service_by_id), len(self.rooms), len(self.customers), made, reviews)
+            self.on_progress(existing_count + done)
+        return BulkSummary(len(self.service_by_id), len(self.rooms), len(self.customers), done, reviews)
 
     async def create_branches(self, rooms: int) -> None:
-        """Open as many branches as it takes for so many rooms, half of them for hair."""
+        """Create enough branches for this many rooms. Half of the rooms are for hair."""
         for first in range(0, rooms, ROOMS_PER_BRANCH):
-            turn, place = divmod(first // ROOMS_PER_BRANCH, len(DISTRICTS))
-            name = f"{DISTRICTS[place]} {turn + 1}" if turn else DISTRICTS[place]
-            here = min(ROOMS_PER_BRANCH, rooms - first)
-            await self.create_branch(name, "hair", -(-here // 2))
-            await self.create_branch(name, "body", here // 2)
+            round_number, index = divmod(first // ROOMS_PER_BRANCH, len(DISTRICTS))
+            name = f"{DISTRICTS[index]} {round_number + 1}" if round_number else DISTRICTS[index]
+            count = min(ROOMS_PER_BRANCH, rooms - first)
+            await self.create_branch(name, "hair", -(-count // 2))
+            await self.create_branch(name, "body", count // 2)
         rows = [(room.resource_id, w.weekday, w.opens, w.closes) for room in self.rooms for w in OPENING_WINDOWS]
         await self.session.copy_rows(OpeningHours, OPENING_HOURS_COLUMNS, rows)
 
     async def create_branch(self, branch: str, kind: ServiceKind, rooms: int) -> None:
-        then = self.now - timedelta(days=2000)
+        opened_at = self.now - timedelta(days=2000)
         ids = []
         for number in range(1, rooms + 1):
             name = f"{ROOM_NAMES[kind]} {number}, {branch}"
-            ids.append((await records.create(self.session, Resource, by=self.by, now=then, name=name)).id)
-        short = [o for o in SERVICES if o.kind == kind and not o.setup and o.minutes + o.cleanup <= MAX_VISIT_MINUTES]
-        sells = [await self.create_service(offer, branch, ids, then) for offer in short if ids]
-        self.rooms += [Room(number, sells) for number in ids]
+            ids.append((await records.create(self.session, Resource, by=self.by, now=opened_at, name=name)).id)
+        specs = [s for s in SERVICES if s.kind == kind and not s.setup and s.minutes + s.cleanup <= MAX_VISIT_MINUTES]
+        services = [await self.create_service(spec, branch, ids, opened_at) for spec in specs if ids]
+        self.rooms += [Room(resource_id, services) for resource_id in ids]
 
     async def create_service(
-        self, offer: ServiceSpec, branch: str, resource_ids: list[int], created_at: datetime
+        self, spec: ServiceSpec, branch: str, resource_ids: list[int], created_at: datetime
     ) -> BranchService:
         service = await records.create(
             self.session,
             Service,
             by=self.by,
             now=created_at,
-            title=f"{offer.title}, {branch}",
-            description=offer.description,
-            price=offer.price,
-            duration_minutes=offer.minutes,
-            cleanup_minutes=offer.cleanup,
-            slot_step_minutes=offer.step,
+            title=f"{spec.title}, {branch}",
+            description=spec.description,
+            price=spec.price,
+            duration_minutes=spec.minutes,
+            cleanup_minutes=spec.cleanup,
+            slot_step_minutes=spec.step,
             resource_ids=resource_ids,
         )
-        lasts = timedelta(minutes=offer.minutes)
-        sold = BranchService(service.id, offer, service.price, lasts, lasts + timedelta(minutes=offer.cleanup))
-        self.service_by_id[service.id] = sold
-        return sold
+        duration = timedelta(minutes=spec.minutes)
+        blocked_duration = duration + timedelta(minutes=spec.cleanup)
+        self.service_by_id[service.id] = BranchService(service.id, spec, service.price, duration, blocked_duration)
+        return self.service_by_id[service.id]
 
     async def add_customers(self, count: int) -> None:
-        """Add so many customers, who share the demo's password."""
+        """Create this many customers, who share the password of the demo."""
         await self.session.copy_rows(
             User, USER_COLUMNS, (self.make_customer_row(number + 1) for number in range(count))
         )
-        self.customers = [row["id"] for row in await self.session.fetch(SELECT_SEEDED_USERS, hashed=self.password_hash)]
+        self.customers = [
+            row["id"] for row in await self.session.fetch(SELECT_SEEDED_USERS, password_hash=self.password_hash)
+        ]
         self.rng.shuffle(self.customers)
 
     def make_customer_row(self, number: int) -> tuple[str, str, str, datetime]:
         first, last = (self.rng.choice(CUSTOMERS).split() for _ in range(2))
         name = f"{first[0]} {last[-1]}"
-        joined = self.now - timedelta(minutes=self.rng.randrange(1_500_000))
-        return name, make_email(name, number), self.password_hash, joined
+        joined_at = self.now - timedelta(minutes=self.rng.randrange(1_500_000))
+        return name, make_email(name, number), self.password_hash, joined_at
 
     def plan_days(self, count: int) -> tuple[list[tuple[date, int]], int]:
-        """Give the days, each with the visits of a room, that hold so many; and how many too many they hold."""
+        """Return the days for this many visits, each with its visits per room, and the surplus of visits."""
         today = self.now.astimezone(self.zone).date()
-        closed = {one.first_day for one in build_exceptions(today) if not one.resource_name}
+        closed = {exception.first_day for exception in build_exceptions(today) if not exception.resource_name}
         ahead = [today + timedelta(days=n) for n in range(DAYS_AHEAD, 0, -1)]
         days = [(day, VISITS_PER_FUTURE_DAY) for day in ahead if day.weekday() != SUNDAY and day not in closed]
-        room_for, day = sum(each for _, each in days) * len(self.rooms), today
-        while room_for < count:
+        capacity, day = sum(per_room for _, per_room in days) * len(self.rooms), today
+        while capacity < count:
             if day.weekday() != SUNDAY and day not in closed:
                 days.append((day, VISITS_PER_PAST_DAY))
-                room_for += VISITS_PER_PAST_DAY * len(self.rooms)
+                capacity += VISITS_PER_PAST_DAY * len(self.rooms)
             day -= timedelta(days=1)
-        return days[::-1], room_for - count
+        return days[::-1], capacity - count
 
     def make_booking_rows(self, count: int) -> Iterator[tuple[object, ...]]:
-        """Give the rows of so many bookings, from the oldest day on."""
+        """Yield the rows of this many bookings, oldest day first."""
         days, surplus = self.plan_days(count)
         return islice(self.make_rows_by_day(days), surplus, None)
 
     def make_rows_by_day(self, days: list[tuple[date, int]]) -> Iterator[tuple[object, ...]]:
-        who, chance = cycle(self.customers), self.rng.random
-        for day, each in days:
+        customers, chance = cycle(self.customers), self.rng.random
+        for day, per_room in days:
             starts = [from_wall_clock(day, hour, self.zone).astimezone(UTC) for hour in START_TIMES]
             for room in self.rooms:
-                for start in sorted(self.rng.sample(starts, each)):
-                    sold = room.services[int(chance() * len(room.services))]
-                    end = start + sold.duration
-                    made = start - timedelta(minutes=180 + int(chance() * 20_000))
-                    if made > self.now:
-                        made = self.now - timedelta(minutes=int(chance() * 20_000))
+                for start in sorted(self.rng.sample(starts, per_room)):
+                    service = room.services[int(chance() * len(room.services))]
+                    end = start + service.duration
+                    booked_at = start - timedelta(minutes=180 + int(chance() * 20_000))
+                    if booked_at > self.now:
+                        booked_at = self.now - timedelta(minutes=int(chance() * 20_000))
                     status = self.draw_status(is_over=end <= self.now)
-                    blocks_until = start + sold.blocked_duration
-                    yield (next(who), sold.service_id, room.resource_id, start, end, start, blocks_until,
-                           status, sold.price, made)  # fmt: skip
+                    blocks_until = start + service.blocked_duration
+                    yield (next(customers), service.service_id, room.resource_id, start, end, start, blocks_until,
+                           status, service.price, booked_at)  # fmt: skip
 
     def draw_status(self, *, is_over: bool) -> str:
         chance = self.rng.random()
@@ -229,17 +227,17 @@ class BulkSeeder:
         return Status.PENDING.value if chance < 0.3 else Status.CONFIRMED.value
 
     async def add_reviews(self, booking_count: int) -> int:
-        """Have some of the latest bookings reviewed, and give how many."""
-        rows = await self.session.fetch(SELECT_LATEST_BOOKINGS, most=booking_count)
-        chosen = [row for row in rows if self.is_reviewable(row) and self.rng.random() < REVIEW_SHARE]
+        """Add reviews to some of the latest bookings, and return how many."""
+        rows = await self.session.fetch(SELECT_LATEST_BOOKINGS, count=booking_count)
+        reviewed = [row for row in rows if self.is_reviewable(row) and self.rng.random() < REVIEW_SHARE]
         return await self.session.copy_rows(
-            Review, REVIEW_COLUMNS, [self.make_review_row(row) for row in reversed(chosen)]
+            Review, REVIEW_COLUMNS, [self.make_review_row(row) for row in reversed(reviewed)]
         )
 
     def is_reviewable(self, row: Row) -> bool:
         return row["service_id"] in self.service_by_id and row["status"] == Status.COMPLETED
 
     def make_review_row(self, row: Row) -> tuple[object, ...]:
-        stars, comment = self.rng.choice(find_review_texts(self.service_by_id[row["service_id"]].spec))
+        rating, comment = self.rng.choice(find_review_texts(self.service_by_id[row["service_id"]].spec))
         later = row["end_time"] + timedelta(minutes=self.rng.randrange(60, 5000))
-        return row["id"], stars, comment, min(later, self.now)
+        return row["id"], rating, comment, min(later, self.now)

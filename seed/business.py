@@ -1,4 +1,4 @@
-"""Plants the made-up business: its people and catalogue, and a diary of visits lived through step by step."""
+"""Creates the demo business: staff, customers, catalogue, and a schedule of visits that it replays step by step."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -31,13 +31,13 @@ from seed.studio import (
     make_email,
 )
 
-DEMO_PASSWORD = "bookit-demo"  # noqa: S105 -- everybody's, and said aloud
+DEMO_PASSWORD = "bookit-demo"  # noqa: S105 -- public, and printed by the command
 DEMO_ADMIN = "admin@example.com"
 DEMO_STAFF = "desk@example.com"
 DEMO_CUSTOMER = "customer@example.com"
 
-MAX_DETAILED_BOOKINGS = 1000  # As many bookings as the studio can have; more are other rooms', in bulk.
-BUSINESS_AGE = timedelta(days=200)  # before now
+MAX_DETAILED_BOOKINGS = 1000  # the studio has room for these; BulkSeeder adds the rest
+BUSINESS_AGE = timedelta(days=200)
 SEED_ACTOR = Actor("seed", role=Role.ADMIN)
 
 SELECT_ANY_BOOKING = select(col(Booking.id)).limit(1)
@@ -46,19 +46,19 @@ OnProgress = Callable[[int], None]
 
 
 class Outcome(StrEnum):
-    """What planting came to."""
+    """How seeding ended."""
 
-    SEEDED = "planted"
+    SEEDED = "seeded"
     ALREADY_SEEDED = "This database already has its demo business, so nothing was added."
     IN_USE = (
-        "This database has bookings of its own, and the demo's people have a password that everybody knows."
+        "This database has bookings of its own, and the password of the demo's accounts is public."
         " So nothing was added."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was made, nothing unless the outcome is ``PLANTED``."""
+    """How many rows were created; none unless the outcome is ``SEEDED``."""
 
     outcome: Outcome
     services: int = 0
@@ -69,54 +69,49 @@ class Summary:
 
 
 def ignore_progress(_done: int) -> None:
-    """Tell nobody."""
+    """Do nothing; the default for ``on_progress``."""
 
 
 async def seed_database(
     database: Database, *, now: datetime, seed: int = 1, bookings: int = 800, on_progress: OnProgress = ignore_progress
 ) -> Summary:
-    """Make the demo business around this moment, all of it or nothing; ``tell`` hears how many bookings there are.
+    """Create the demo business around this moment, all of it or nothing, and return how many rows there are.
 
-    The same seed and moment make the same rows. A database that has the business, or bookings of its own, is left as
-    it is. Refuses with ``EmailTaken`` where somebody else has the address of one of the demo's people.
+    The same seed and moment give the same rows. A database that has the demo business, or bookings of its own, is not
+    changed. ``on_progress`` is called with the number of bookings so far. Raise ``EmailTaken`` if another user has the
+    e-mail address of a demo account.
     """
     if obstacle := await check_database(database):
         return Summary(obstacle)
-    hashed = await passwords.hash_password(DEMO_PASSWORD)
+    password_hash = await passwords.hash_password(DEMO_PASSWORD)
     now = now.replace(second=0, microsecond=0)
     try:
         async with database.transaction(by=SEED_ACTOR) as session:
-            made = await Seeder(session, Random(seed), now=now, password_hash=hashed, on_progress=on_progress).run(
-                bookings
-            )
+            seeder = Seeder(session, Random(seed), now=now, password_hash=password_hash, on_progress=on_progress)
+            summary = await seeder.run(bookings)
     except no.EmailTaken:
-        if obstacle := await check_database(database):  # Somebody was faster.
+        if obstacle := await check_database(database):  # another process seeded it meanwhile
             return Summary(obstacle)
         raise
     await database.fetch(bulk.ANALYZE_TABLES)
-    return made
+    return summary
 
 
 async def check_database(database: Database) -> Outcome | None:
-    """Say what speaks against planting here, if anything does."""
+    """Return why this database must not be seeded, or None."""
     if await database.fetch(sign_in.SELECT_BY_EMAIL, email=DEMO_ADMIN):
         return Outcome.ALREADY_SEEDED
     return Outcome.IN_USE if await database.fetch(SELECT_ANY_BOOKING) else None
 
 
 class Seeder:
-    """The business while it is being made, inside one transaction."""
+    """Creates the business inside one transaction."""
 
     def __init__(
         self, session: Session, rng: Random, *, now: datetime, password_hash: str, on_progress: OnProgress
     ) -> None:
-        self.session, self.rng, self.now, self.password_hash, self.on_progress = (
-            session,
-            rng,
-            now,
-            password_hash,
-            on_progress,
-        )
+        self.session, self.rng, self.now = session, rng, now
+        self.password_hash, self.on_progress = password_hash, on_progress
         self.zone = ZoneInfo(session.timezone)
         self.actor = SEED_ACTOR
         self.staff: list[Actor] = []
@@ -126,25 +121,17 @@ class Seeder:
         self.bookings: dict[int, Booking] = {}
 
     async def run(self, booking_count: int) -> Summary:
-        """Make everything, with so many bookings."""
-        diary = Schedule(self.rng, now=self.now, zone=self.zone)
-        diary.fill_with_visits(min(booking_count, MAX_DETAILED_BOOKINGS))
-        steps = diary.list_past_steps()
-        await self.create_business(diary.exceptions)
+        """Create everything, with this many bookings."""
+        schedule = Schedule(self.rng, now=self.now, zone=self.zone)
+        schedule.fill_with_visits(min(booking_count, MAX_DETAILED_BOOKINGS))
+        steps = schedule.list_past_steps()
+        await self.create_business(schedule.exceptions)
         for step in steps:
-            await self.run_step(step, diary)
+            await self.run_step(step, schedule)
         for number in range(len(CUSTOMERS)):
             await self.ensure_customer(number, self.now)
         await self.set_actor(SEED_ACTOR)
-        loader = bulk.BulkSeeder(
-            self.session,
-            self.rng,
-            by=SEED_ACTOR,
-            now=self.now,
-            password_hash=self.password_hash,
-            on_progress=self.on_progress,
-        )
-        more = await loader.load_bookings(booking_count - len(self.bookings), existing_count=len(self.bookings))
+        more = await self.add_bulk_bookings(booking_count - len(self.bookings))
         return Summary(
             Outcome.SEEDED,
             services=len(self.services) + more.services,
@@ -154,27 +141,39 @@ class Seeder:
             reviews=sum(bool(step.comment) for step in steps) + more.reviews,
         )
 
+    async def add_bulk_bookings(self, booking_count: int) -> bulk.BulkSummary:
+        seeder = bulk.BulkSeeder(
+            self.session,
+            self.rng,
+            by=SEED_ACTOR,
+            now=self.now,
+            password_hash=self.password_hash,
+            on_progress=self.on_progress,
+        )
+        return await seeder.load_bookings(booking_count, existing_count=len(self.bookings))
+
     async def create_business(self, exceptions: Iterable[ExceptionSpec]) -> None:
-        """Make the people who work here, what they offer, and when."""
-        then = self.now - BUSINESS_AGE
-        owner = await self.create_account(SEED_ACTOR, then, OWNER_NAME, DEMO_ADMIN, Role.ADMIN)
+        """Create the staff, the resources with their hours, the services and the exceptions."""
+        opened_at = self.now - BUSINESS_AGE
+        owner = await self.create_account(SEED_ACTOR, opened_at, OWNER_NAME, DEMO_ADMIN, Role.ADMIN)
         emails = (DEMO_STAFF, make_email(DESK_NAMES[1]))
         for name, email in zip(DESK_NAMES, emails, strict=True):
-            self.staff.append(await self.create_account(owner, then, name, email, Role.STAFF))
-        for place in RESOURCES:
-            await self.create_resource(owner, then, place)
-        for offer in SERVICES:
-            self.services[offer.title] = await self.create_row(Service, owner, then, **self.make_service_values(offer))
-        for one in exceptions:
-            await self.create_row(CalendarException, owner, then, **self.make_exception_values(one))
+            self.staff.append(await self.create_account(owner, opened_at, name, email, Role.STAFF))
+        for resource in RESOURCES:
+            await self.create_resource(owner, opened_at, resource)
+        for service in SERVICES:
+            values = self.make_service_values(service)
+            self.services[service.title] = await self.create_row(Service, owner, opened_at, **values)
+        for exception in exceptions:
+            await self.create_row(CalendarException, owner, opened_at, **self.make_exception_values(exception))
 
-    async def create_row(self, table: type[Any], by: Actor, at: datetime, **facts: Any) -> Any:
-        """Add a row as this person, at this moment."""
+    async def create_row(self, table: type[Any], by: Actor, at: datetime, **values: Any) -> Any:
+        """Create a row as this actor, at this moment."""
         await self.set_actor(by)
-        return await records.create(self.session, table, by=by, now=at, **facts)
+        return await records.create(self.session, table, by=by, now=at, **values)
 
     async def set_actor(self, by: Actor) -> None:
-        """Have history name this person from here on."""
+        """Set the actor that history records for the following rows."""
         if by != self.actor:
             self.actor = by
             await self.session.set_actor(by)
@@ -184,11 +183,11 @@ class Seeder:
         return Actor("seed", id=user.id, role=role)
 
     async def create_resource(self, by: Actor, at: datetime, spec: ResourceSpec) -> None:
-        made = await self.create_row(Resource, by, at, name=spec.name, capacity=spec.capacity)
-        self.resources[spec.name] = made
+        resource = await self.create_row(Resource, by, at, name=spec.name, capacity=spec.capacity)
+        self.resources[spec.name] = resource
         for window in spec.hours:
             hours = {"weekday": window.weekday, "opens": window.opens, "closes": window.closes}
-            await self.create_row(OpeningHours, by, at, resource_id=made.id, **hours)
+            await self.create_row(OpeningHours, by, at, resource_id=resource.id, **hours)
 
     def make_service_values(self, spec: ServiceSpec) -> dict[str, Any]:
         return {
@@ -207,40 +206,40 @@ class Seeder:
 
     def make_exception_values(self, spec: ExceptionSpec) -> dict[str, Any]:
         opens, closes = spec.hours or (datetime.min.time(), datetime.min.time())
-        last = spec.first_day + timedelta(days=0 if spec.hours else spec.days)
+        last_day = spec.first_day + timedelta(days=0 if spec.hours else spec.days)
         return {
             "resource_id": self.resources[spec.resource_name].id if spec.resource_name else None,
             "start_time": from_wall_clock(spec.first_day, opens, self.zone),
-            "end_time": from_wall_clock(last, closes, self.zone),
+            "end_time": from_wall_clock(last_day, closes, self.zone),
             "is_open": spec.hours is not None,
             "reason": spec.reason,
         }
 
     async def ensure_customer(self, number: int, at: datetime) -> Actor:
-        """Give this customer, who joins when they are first needed."""
+        """Return this customer. Create the account, shortly before this moment, if there is none yet."""
         if number not in self.customers:
             email = DEMO_CUSTOMER if number == 0 else make_email(CUSTOMERS[number])
-            joined = at - timedelta(minutes=self.rng.randrange(2, 20))
+            joined_at = at - timedelta(minutes=self.rng.randrange(2, 20))
             visitor = Actor("seed")
-            self.customers[number] = await self.create_account(visitor, joined, CUSTOMERS[number], email, Role.USER)
+            self.customers[number] = await self.create_account(visitor, joined_at, CUSTOMERS[number], email, Role.USER)
         return self.customers[number]
 
     async def run_step(self, step: Step, schedule: Schedule) -> None:
-        """Do what this step says, as the customer or as staff, at its moment."""
+        """Replay one step at its moment, as the customer or as staff."""
         visit = schedule.visits[step.visit_index]
         customer = await self.ensure_customer(visit.customer, visit.booked_at)
         by = self.staff[step.visit_index % len(self.staff)] if step.is_by_staff else customer
         if step.status == Status.PENDING:
-            service, place = self.services[visit.service.title], self.resources[visit.resource.name]
-            what = {"service_id": service.id, "resource_id": place.id}
-            booked = await self.create_row(Booking, by, step.at, start_time=visit.start, user_id=customer.id, **what)
-            self.bookings[step.visit_index] = booked
+            service, resource = self.services[visit.service.title], self.resources[visit.resource.name]
+            values = {"service_id": service.id, "resource_id": resource.id, "start_time": visit.start}
+            booking = await self.create_row(Booking, by, step.at, user_id=customer.id, **values)
+            self.bookings[step.visit_index] = booking
             self.on_progress(len(self.bookings))
         elif step.comment:
-            said = {"rating": step.rating, "comment": step.comment}
-            await self.create_row(Review, by, step.at, booking_id=self.bookings[step.visit_index].id, **said)
+            values = {"rating": step.rating, "comment": step.comment}
+            await self.create_row(Review, by, step.at, booking_id=self.bookings[step.visit_index].id, **values)
         else:
             await self.set_actor(by)
             booking = self.bookings[step.visit_index]
-            changed = await records.change(self.session, booking, by=by, now=step.at, status=step.status)
-            self.bookings[step.visit_index] = changed
+            booking = await records.change(self.session, booking, by=by, now=step.at, status=step.status)
+            self.bookings[step.visit_index] = booking

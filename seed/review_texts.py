@@ -1,6 +1,6 @@
-"""What customers write after a visit: stars and words. Each is said once.
+"""What customers write after a visit: a rating and a comment.
 
-The key is a kind of service, or a word of the titles it fits.
+The key is a kind of service, or a word in the titles of the services that the comments fit.
 """
 
 from collections.abc import Mapping
@@ -118,10 +118,10 @@ REVIEW_TEXTS: Mapping[str, tuple[tuple[int, str], ...]] = {
 
 
 def find_review_texts(service: ServiceSpec) -> list[tuple[int, str]]:
-    """Give all that could be said of this service: stars and words."""
+    """Return the ratings and comments that fit this service."""
     return [
-        said
-        for word, voices in REVIEW_TEXTS.items()
+        review
+        for word, reviews in REVIEW_TEXTS.items()
         if word == service.kind or word in service.title
-        for said in voices
+        for review in reviews
     ]

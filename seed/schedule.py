@@ -1,4 +1,7 @@
-"""Lays out who comes when, for what, and how it ends. Pure: the same numbers and moment give the same diary."""
+"""Lays out who comes when, for what, and how each visit ends.
+
+This is pure: the same random numbers and the same moment give the same schedule.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,26 +19,26 @@ from seed.studio import CUSTOMERS, RESOURCES, SERVICES, OpeningWindow, ResourceS
 
 DAYS_BACK, DAYS_AHEAD = 56, 28
 WEEKDAY_WEIGHTS = (0.8, 0.9, 1.0, 1.1, 1.3, 2.2, 1.0)  # Monday to Sunday
-HOUR_WEIGHTS = {12: 2.0, 13: 2.0, 17: 2.5, 18: 3.0, 19: 2.5}  # by the clock on the wall; any other hour counts 1
-DAILY_DECAY = 0.94  # Each day further ahead is booked this much less.
-RESOURCE_BY_NAME = {place.name: place for place in RESOURCES}
-MAX_ATTEMPTS_PER_VISIT = 40  # for each visit, before the studio counts as full
+HOUR_WEIGHTS = {12: 2.0, 13: 2.0, 17: 2.5, 18: 3.0, 19: 2.5}  # by local time; any other hour has weight 1
+DAILY_DECAY = 0.94  # the weight of each further day ahead, relative to the day before
+RESOURCE_BY_NAME = {resource.name: resource for resource in RESOURCES}
+MAX_ATTEMPTS_PER_VISIT = 40  # after that, the studio counts as full
 
 
 class Span(NamedTuple):
-    """From one moment until another."""
+    """A span of time."""
 
     since: datetime
     until: datetime
 
     def overlaps(self, other: "Span") -> bool:
-        """Whether they share any time."""
+        """Whether the two spans share any time."""
         return self.since < other.until and other.since < self.until
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Somebody's appointment; ``by_desk`` when staff booked it on the telephone."""
+    """A customer's visit. Staff book some of them, for customers who call."""
 
     customer: int
     service: ServiceSpec
@@ -46,13 +49,13 @@ class Visit:
 
     @property
     def end(self) -> datetime:
-        """When the customer leaves."""
+        """The end of the visit itself, without cleanup."""
         return self.start + timedelta(minutes=self.service.minutes)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something that happens to a visit: pending is its booking; with a text, it is reviewed."""
+    """A change of a visit. ``PENDING`` means that it is booked; a step with a comment is its review."""
 
     at: datetime
     visit_index: int
@@ -63,7 +66,7 @@ class Step:
 
 
 class Schedule:
-    """The studio's days around one moment, filling up with visits."""
+    """The studio's visits in the weeks around one moment."""
 
     def __init__(self, rng: Random, *, now: datetime, zone: ZoneInfo) -> None:
         self.rng, self.now, self.zone = rng, now, zone
@@ -76,7 +79,7 @@ class Schedule:
         self._used_comments: set[str] = set()
 
     def fill_with_visits(self, visit_count: int) -> None:
-        """Make so many visits, fewer when the studio is full; none meets another on its place or of its customer."""
+        """Add this many visits, or fewer if the studio is full. No resource and no customer has two at one time."""
         for _ in range(visit_count * MAX_ATTEMPTS_PER_VISIT):
             if len(self.visits) == visit_count:
                 break
@@ -84,7 +87,7 @@ class Schedule:
         self.visits.sort(key=lambda visit: (visit.booked_at, visit.start, visit.resource.name))
 
     def list_past_steps(self) -> list[Step]:
-        """Give all that has happened until now, in order."""
+        """Return every step until now, in order of time."""
         steps = [step for number, visit in enumerate(self.visits) for step in self._list_steps(number, visit)]
         return sorted((step for step in steps if step.at <= self.now), key=lambda step: (step.at, step.visit_index))
 
@@ -94,33 +97,32 @@ class Schedule:
 
     def _try_add_visit(self) -> None:
         day = self.rng.choices(self.days, self._day_weights)[0]
-        offer = self.rng.choices(SERVICES, [offer.share for offer in SERVICES])[0]
-        place = RESOURCE_BY_NAME[self.rng.choice(offer.resource_names)]
-        starts = list(self._list_starts(place, offer, day))
+        service = self.rng.choices(SERVICES, [service.share for service in SERVICES])[0]
+        resource = RESOURCE_BY_NAME[self.rng.choice(service.resource_names)]
+        starts = list(self._list_starts(resource, service, day))
         customer = self.rng.choices(range(len(CUSTOMERS)), [1 / (n + 20) for n in range(len(CUSTOMERS))])[0]
         if not starts:
             return
-        busyness = [HOUR_WEIGHTS.get(start.astimezone(self.zone).hour, 1.0) for start in starts]
-        start = self.rng.choices(starts, busyness)[0]
-        block = get_blocked_span(offer, start)
-        is_full = sum(block.overlaps(other) for other in self._spans_by_resource[place.name]) >= place.capacity
+        hour_weights = [HOUR_WEIGHTS.get(start.astimezone(self.zone).hour, 1.0) for start in starts]
+        start = self.rng.choices(starts, hour_weights)[0]
+        block = get_blocked_span(service, start)
+        is_full = sum(block.overlaps(other) for other in self._spans_by_resource[resource.name]) >= resource.capacity
         if is_full or any(block.overlaps(other) for other in self._spans_by_customer[customer]):
             return
-        self._spans_by_resource[place.name].append(block)
+        self._spans_by_resource[resource.name].append(block)
         self._spans_by_customer[customer].append(block)
-        self.visits.append(
-            Visit(customer, offer, place, start, self._draw_booking_time(offer, start), self.rng.random() < 0.2)
-        )
+        booked_at = self._draw_booking_time(service, start)
+        self.visits.append(Visit(customer, service, resource, start, booked_at, self.rng.random() < 0.2))
 
     def _list_windows(self, resource: ResourceSpec, day: date) -> list[OpeningWindow]:
-        special = [one for one in self.exceptions if one.covers(resource.name, day)]
-        if any(one.hours is None for one in special):
+        exceptions = [exception for exception in self.exceptions if exception.covers(resource.name, day)]
+        if any(exception.hours is None for exception in exceptions):
             return []
-        extra = [OpeningWindow(day.isoweekday(), *one.hours) for one in special if one.hours]
+        extra = [OpeningWindow(day.isoweekday(), *exception.hours) for exception in exceptions if exception.hours]
         return [window for window in resource.hours if window.weekday == day.isoweekday()] + extra
 
     def _list_starts(self, resource: ResourceSpec, service: ServiceSpec, day: date) -> Iterator[datetime]:
-        """Give the starts, in UTC, whose visit lies in the opening hours with all that it blocks."""
+        """Yield the start times, in UTC, of visits that fit into the opening hours with setup and cleanup."""
         for window in self._list_windows(resource, day):
             if window.class_title in {"", service.title}:
                 opens, closes = (from_wall_clock(day, hour, self.zone) for hour in (window.opens, window.closes))
@@ -131,13 +133,13 @@ class Schedule:
                     start += timedelta(minutes=service.step)
 
     def _draw_booking_time(self, service: ServiceSpec, start: datetime) -> datetime:
-        """Give a moment somebody would have booked this: some days before, awake, within the service's notice."""
+        """Return when this visit was booked: some days before, during the day, with the notice of the service."""
         latest = min(start - timedelta(minutes=service.notice), self.now)
         earliest = start - timedelta(days=service.horizon - 1)
-        made = latest - timedelta(days=self.rng.expovariate(1 / 6))
-        awake = from_wall_clock(made.astimezone(self.zone).date(), time(self.rng.randrange(7, 23)), self.zone)
-        made = awake + timedelta(seconds=self.rng.randrange(3600))
-        return made if earliest < made < latest else latest - timedelta(minutes=self.rng.randrange(1, 60))
+        draft = latest - timedelta(days=self.rng.expovariate(1 / 6))
+        daytime = from_wall_clock(draft.astimezone(self.zone).date(), time(self.rng.randrange(7, 23)), self.zone)
+        booked_at = daytime + timedelta(seconds=self.rng.randrange(3600))
+        return booked_at if earliest < booked_at < latest else latest - timedelta(minutes=self.rng.randrange(1, 60))
 
     def _list_steps(self, number: int, visit: Visit) -> Iterator[Step]:
         yield Step(visit.booked_at, number, Status.PENDING, visit.is_booked_by_staff)
@@ -162,24 +164,24 @@ class Schedule:
     def _list_completion_steps(self, number: int, visit: Visit) -> Iterator[Step]:
         left = visit.end + timedelta(seconds=self.rng.randrange(30, 900))
         yield Step(left, number, Status.COMPLETED, is_by_staff=True)
-        unsaid = [said for said in find_review_texts(visit.service) if said[1] not in self._used_comments]
-        if unsaid and self.rng.random() < 0.16:
-            stars, text = self.rng.choices(unsaid, [stars for stars, _ in unsaid])[0]
-            self._used_comments.add(text)
+        unused = [review for review in find_review_texts(visit.service) if review[1] not in self._used_comments]
+        if unused and self.rng.random() < 0.16:
+            rating, comment = self.rng.choices(unused, [rating for rating, _ in unused])[0]
+            self._used_comments.add(comment)
             later = left + timedelta(minutes=self.rng.randrange(45, 5000))
-            yield Step(later, number, Status.COMPLETED, is_by_staff=False, rating=stars, comment=text)
+            yield Step(later, number, Status.COMPLETED, is_by_staff=False, rating=rating, comment=comment)
 
 
 def get_blocked_span(service: ServiceSpec, start: datetime) -> Span:
-    """Give the time a visit takes from its place, with setup and cleanup."""
+    """Return the time that a visit blocks on its resource: with setup and cleanup."""
     return Span(start - timedelta(minutes=service.setup), start + timedelta(minutes=service.minutes + service.cleanup))
 
 
 def draw_time_between(rng: Random, since: datetime, until: datetime) -> datetime:
-    """Give some moment after one and before another."""
+    """Return a random moment between these two."""
     return since + (until - since) * rng.uniform(0.02, 0.98)
 
 
 def from_wall_clock(day: date, hour: time, zone: ZoneInfo) -> datetime:
-    """Give the moment the clock in this zone shows this hour."""
+    """Return the moment at which the clocks of this time zone show this hour."""
     return to_utc(datetime.combine(day, hour), zone)

@@ -1,4 +1,4 @@
-"""Studio Linden in Berlin: what it offers, who works there and when, and who comes."""
+"""Studio Linden in Berlin: its services, resources, opening hours, staff and customers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 @dataclass(frozen=True, slots=True)
 class OpeningWindow:
-    """Opening hours on one weekday; of a lesson, those of this lesson alone."""
+    """Opening hours on one weekday. With a class title, only this class takes place in them."""
 
     weekday: int
     opens: time
@@ -23,7 +23,7 @@ class OpeningWindow:
 
 @dataclass(frozen=True, slots=True)
 class ResourceSpec:
-    """Somebody or something that a visit keeps busy."""
+    """A resource: a person or a room, with its opening hours."""
 
     name: str
     hours: tuple[OpeningWindow, ...]
@@ -32,7 +32,7 @@ class ResourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """A service. Times are in minutes, the horizon in days; ``demand`` is its share of all visits."""
+    """A service. Times are in minutes, the horizon is in days; ``share`` is its weight among all visits."""
 
     title: str
     kind: ServiceKind
@@ -51,7 +51,7 @@ class ServiceSpec:
 
 @dataclass(frozen=True, slots=True)
 class ExceptionSpec:
-    """Days on which one place, or all, are closed; with hours, on which they open specially."""
+    """Days on which one resource, or all, are closed; with hours, a day on which they are open in addition."""
 
     first_day: date
     reason: str
@@ -60,14 +60,14 @@ class ExceptionSpec:
     hours: tuple[time, time] | None = None
 
     def covers(self, resource_name: str, day: date) -> bool:
-        """Whether it is about this place on this day."""
+        """Whether this applies to the resource on this day."""
         return self.resource_name in {"", resource_name} and self.first_day <= day < self.first_day + timedelta(
             days=self.days
         )
 
 
 def parse_weekly_hours(*lines: str) -> tuple[OpeningWindow, ...]:
-    """Read hours: "Tue Wed 09:00-13:00 14:00-18:30" is two windows on two days."""
+    """Parse opening hours: "Tue Wed 09:00-13:00 14:00-18:30" is two windows on each of two days."""
     return tuple(window for line in lines for window in parse_windows(line.split()))
 
 
@@ -78,7 +78,7 @@ def parse_windows(tokens: list[str]) -> Iterator[OpeningWindow]:
 
 
 def parse_class_hours(title: str, *lines: str) -> tuple[OpeningWindow, ...]:
-    """Read a lesson's hours, which end when the room is tidy again."""
+    """Parse the hours of a class. They include the cleanup of the room."""
     return tuple(OpeningWindow(w.weekday, w.opens, w.closes, title) for w in parse_weekly_hours(*lines))
 
 
@@ -106,7 +106,7 @@ RESOURCES = (
 
 STYLISTS = ("Jonas Weber", "Aylin Demir", "Clara Hoffmann")
 THERAPISTS = ("Marek Nowak", "Sofia Lindqvist")
-CLASS_RULES = {"step": 90, "notice": 30, "horizon": 35, "cancel": 12 * 60}  # One start fits into a lesson's hours.
+CLASS_RULES = {"step": 90, "notice": 30, "horizon": 35, "cancel": 12 * 60}  # One start fits into the hours of a class.
 SERVICES = (
     ServiceSpec("Cut and Style", "hair", "58.00", 45, STYLISTS, 17, cleanup=10,
           description="A consultation, wash, cut and blow-dry. Long or very thick hair is welcome at the same price."),
@@ -163,9 +163,9 @@ CUSTOMERS = (
 
 
 def build_exceptions(today: date) -> tuple[ExceptionSpec, ...]:
-    """Give what is different around this day: holidays, somebody ill, somebody on leave, an open Sunday."""
+    """Return the exceptions around this day: holidays, an illness, a leave, an open Sunday."""
     monday = today - timedelta(days=today.weekday())
-    span = [today + timedelta(days=n) for n in range(-56, 183)]  # Some holiday falls into any eight months.
+    span = [today + timedelta(days=n) for n in range(-56, 183)]  # any eight months have a holiday
     return (
         *(ExceptionSpec(day, HOLIDAYS[day.month, day.day]) for day in span if (day.month, day.day) in HOLIDAYS),
         ExceptionSpec(monday - timedelta(days=6), "Ill", resource_name="Marek Nowak", days=2),
@@ -177,7 +177,7 @@ def build_exceptions(today: date) -> tuple[ExceptionSpec, ...]:
 
 
 def make_email(name: str, number: int | None = None) -> str:
-    """Make an e-mail address of a name, with a number where names repeat, at a domain that nobody can own."""
+    """Return an e-mail address for a name, at a reserved domain. The number tells equal names apart."""
     plain = normalize("NFKD", name.lower().translate(TRANSLITERATION)).encode("ascii", "ignore").decode()
     domain = ("com", "org", "net")[(number or len(name)) % 3]
     return f"{plain}@example.{domain}" if number is None else f"{plain}.{number}@example.{domain}"

@@ -1,4 +1,4 @@
-"""The demo data: it obeys the rules, is reproducible, and is never created twice."""
+"""The demo business: it obeys the rules, is the same every time, and is never created twice."""
 
 import subprocess
 import sys
@@ -50,56 +50,56 @@ async def rows(database: Database, table: type[SQLModel]) -> list[Row]:
 
 
 async def count(database: Database, table: type[SQLModel]) -> int:
-    rows_found = await database.fetch(select(func.count()).select_from(table))
-    return int(rows_found[0]["count_1"])
+    (row,) = await database.fetch(select(func.count()).select_from(table))
+    return int(row["count_1"])
 
 
-async def everything(database: Database) -> dict[str, list[Row]]:
-    """Return every row, without the salted password hashes."""
-    tables = {table.__name__: await rows(database, table) for table in TABLES}
-    for user in tables["User"]:
+async def read_all_rows(database: Database) -> dict[str, list[Row]]:
+    """Return every row, without the password hashes, which are salted."""
+    by_table = {table.__name__: await rows(database, table) for table in TABLES}
+    for user in by_table["User"]:
         del user["password_hash"]
-    return tables
+    return by_table
 
 
-def meetings(bookings: list[Row], places: dict[int, int]) -> list[tuple[Row, Row]]:
-    """Return the pairs of bookings that share a seat at the same time."""
-    live = [row for row in bookings if row["status"] != Status.CANCELLED]
-    live.sort(key=lambda row: (row["resource_id"], row["seat"], row["blocks_from"]))
-    assert all(row["seat"] <= places[row["resource_id"]] for row in live)
+def find_overlaps(bookings: list[Row], capacity: dict[int, int]) -> list[tuple[Row, Row]]:
+    """Return the pairs of bookings, not cancelled, that block one seat at one time."""
+    active = [row for row in bookings if row["status"] != Status.CANCELLED]
+    active.sort(key=lambda row: (row["resource_id"], row["seat"], row["blocks_from"]))
+    assert all(row["seat"] <= capacity[row["resource_id"]] for row in active)
     return [
-        (one, next_one)
-        for one, next_one in pairwise(live)
-        if (one["resource_id"], one["seat"]) == (next_one["resource_id"], next_one["seat"])
-        and next_one["blocks_from"] < one["blocks_until"]
+        (row, next_row)
+        for row, next_row in pairwise(active)
+        if (row["resource_id"], row["seat"]) == (next_row["resource_id"], next_row["seat"])
+        and next_row["blocks_from"] < row["blocks_until"]
     ]
 
 
-def is_open(booking: Row, hours: list[Row], special: list[Row]) -> bool:
-    """Return whether all that a booking blocks lies in the hours of its resource, which the tests keep in UTC."""
+def is_open(booking: Row, hours: list[Row], exceptions: list[Row]) -> bool:
+    """Whether the time that a booking blocks lies in the opening hours of its resource (in UTC here)."""
     since, until = booking["blocks_from"], booking["blocks_until"]
-    mine = [one for one in special if one["resource_id"] in {None, booking["resource_id"]}]
-    if any(one["start_time"] < until and since < one["end_time"] for one in mine if not one["is_open"]):
+    own = [row for row in exceptions if row["resource_id"] in {None, booking["resource_id"]}]
+    if any(row["start_time"] < until and since < row["end_time"] for row in own if not row["is_open"]):
         return False
-    weekly = [
-        (datetime.combine(since, one["opens"], UTC), datetime.combine(since, one["closes"], UTC))
-        for one in hours
-        if (one["resource_id"], one["weekday"]) == (booking["resource_id"], since.isoweekday())
+    windows = [
+        (datetime.combine(since, row["opens"], UTC), datetime.combine(since, row["closes"], UTC))
+        for row in hours
+        if (row["resource_id"], row["weekday"]) == (booking["resource_id"], since.isoweekday())
     ]
-    weekly += [(one["start_time"], one["end_time"]) for one in mine if one["is_open"]]
-    return any(opens <= since and until <= closes for opens, closes in weekly)
+    windows += [(row["start_time"], row["end_time"]) for row in own if row["is_open"]]
+    return any(opens <= since and until <= closes for opens, closes in windows)
 
 
-async def assert_keeps_the_rules(database: Database) -> None:
-    bookings, hours, special = [await rows(database, table) for table in (Booking, OpeningHours, CalendarException)]
-    places = {row["id"]: row["capacity"] for row in await rows(database, Resource)}
-    assert meetings(bookings, places) == []
-    assert [row for row in bookings if not is_open(row, hours, special)] == []
+async def assert_obeys_the_rules(database: Database) -> None:
+    bookings, hours, exceptions = [await rows(database, table) for table in (Booking, OpeningHours, CalendarException)]
+    capacity = {row["id"]: row["capacity"] for row in await rows(database, Resource)}
+    assert find_overlaps(bookings, capacity) == []
+    assert [row for row in bookings if not is_open(row, hours, exceptions)] == []
     assert [row for row in bookings if row["created_at"] >= min(row["start_time"], NOW + timedelta(seconds=1))] == []
-    done = {row["id"]: row for row in bookings if row["status"] == Status.COMPLETED}
-    assert all(row["end_time"] <= NOW for row in done.values())
+    completed = {row["id"]: row for row in bookings if row["status"] == Status.COMPLETED}
+    assert all(row["end_time"] <= NOW for row in completed.values())
     for review in await rows(database, Review):
-        assert done[review["booking_id"]]["end_time"] < review["created_at"] <= NOW
+        assert completed[review["booking_id"]]["end_time"] < review["created_at"] <= NOW
 
 
 @pytest.mark.parametrize("first", [datetime(2025, 1, 1, tzinfo=UTC), datetime(2028, 2, 29, 23, 59, tzinfo=UTC)])
@@ -107,22 +107,22 @@ async def assert_keeps_the_rules(database: Database) -> None:
 def test_the_schedule_fills_up_on_any_day(first: datetime, zone: ZoneInfo) -> None:
     for weeks in range(0, 52, 4):
         now = first + timedelta(weeks=weeks, hours=weeks)
-        laid_out = schedule.Schedule(Random(weeks), now=now, zone=zone)
-        laid_out.fill_with_visits(60)
+        filled = schedule.Schedule(Random(weeks), now=now, zone=zone)
+        filled.fill_with_visits(60)
 
-        assert len(laid_out.visits) == 60
-        assert all(visit.booked_at < visit.start and visit.booked_at <= now for visit in laid_out.visits)
-        assert any(special.resource_name == "" for special in laid_out.exceptions)
-        steps = laid_out.list_past_steps()
+        assert len(filled.visits) == 60
+        assert all(visit.booked_at < visit.start and visit.booked_at <= now for visit in filled.visits)
+        assert any(exception.resource_name == "" for exception in filled.exceptions)
+        steps = filled.list_past_steps()
         assert steps == sorted(steps, key=lambda step: step.at)
         assert [step.visit_index for step in steps if step.status == Status.PENDING] == list(range(60))
 
 
 def test_there_are_enough_review_texts() -> None:
-    texts = [text for of_offer in review_texts.REVIEW_TEXTS.values() for _, text in of_offer]
+    texts = [text for reviews in review_texts.REVIEW_TEXTS.values() for _, text in reviews]
 
     assert len(texts) == len(set(texts)) >= 40
-    assert all(len(review_texts.find_review_texts(offer)) >= 9 for offer in studio.SERVICES)
+    assert all(len(review_texts.find_review_texts(service)) >= 9 for service in studio.SERVICES)
     assert not any("reformer" in text.lower() for _, text in review_texts.find_review_texts(studio.SERVICES[8]))
 
 
@@ -134,20 +134,20 @@ def test_names_are_unique_and_addresses_are_reserved() -> None:
 
 
 async def test_the_demo_data_obeys_the_rules(database: Database) -> None:
-    made = await seed_database(database, now=NOW)
+    summary = await seed_database(database, now=NOW)
 
-    assert made == Summary(
+    assert summary == Summary(
         Outcome.SEEDED, services=12, resources=8, customers=80, bookings=800, reviews=await count(database, Review)
     )
-    assert made.reviews >= 40
-    await assert_keeps_the_rules(database)
+    assert summary.reviews >= 40
+    await assert_obeys_the_rules(database)
     bookings = await rows(database, Booking)
     past = Counter(row["status"] for row in bookings if row["end_time"] < NOW)
-    ahead = Counter(row["status"] for row in bookings if row["start_time"] > NOW)
+    future = Counter(row["status"] for row in bookings if row["start_time"] > NOW)
     assert past.keys() - {Status.CONFIRMED} == {Status.COMPLETED, Status.NO_SHOW, Status.CANCELLED}
     assert past[Status.COMPLETED] > 0.75 * past.total()
-    assert ahead.keys() == {Status.PENDING, Status.CONFIRMED, Status.CANCELLED}
-    assert ahead.total() > 80
+    assert future.keys() == {Status.PENDING, Status.CONFIRMED, Status.CANCELLED}
+    assert future.total() > 80
     comments = [row["comment"] for row in await rows(database, Review)]
     assert len(set(comments)) == len(comments)
     assert await count(database, User) == 83
@@ -161,58 +161,58 @@ async def test_history_names_the_actors(database: Database) -> None:
     events = [row for row in await rows(database, Event) if row["table_name"] == "bookings"]
     assert {row["door"] for row in events} == {"seed"}
     assert [row for row in events if row["actor_id"] is None] == []
-    booked = [row for row in events if row["action"] == "created"]
-    by_others = [row for row in booked if row["actor_id"] != row["new"]["user_id"]]
-    assert len(booked) == 60
+    created = [row for row in events if row["action"] == "created"]
+    by_others = [row for row in created if row["actor_id"] != row["new"]["user_id"]]
+    assert len(created) == 60
     assert by_others
     assert {row["actor_id"] for row in by_others} <= staff
-    ended = [row["actor_id"] for row in events if (row["new"] or {}).get("status") == Status.COMPLETED]
-    assert {*ended} == staff
+    completed_by = [row["actor_id"] for row in events if (row["new"] or {}).get("status") == Status.COMPLETED]
+    assert {*completed_by} == staff
 
 
 @pytest.mark.parametrize("email", [DEMO_ADMIN, DEMO_STAFF, DEMO_CUSTOMER])
 async def test_the_demo_users_can_sign_in(database: Database, email: str) -> None:
     await seed_database(database, now=NOW, bookings=0)
 
-    person = await sign_in.authenticate(database, email=email, password=DEMO_PASSWORD)
+    user = await sign_in.authenticate(database, email=email, password=DEMO_PASSWORD)
 
-    assert person.role == {DEMO_ADMIN: Role.ADMIN, DEMO_STAFF: Role.STAFF, DEMO_CUSTOMER: Role.USER}[email]
+    assert user.role == {DEMO_ADMIN: Role.ADMIN, DEMO_STAFF: Role.STAFF, DEMO_CUSTOMER: Role.USER}[email]
     assert await count(database, Booking) == 0
 
 
 async def test_the_same_seed_creates_the_same_data(
     database: Database, server: str, worker_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seed.business.MAX_DETAILED_BOOKINGS", 30)  # The rest is loaded in bulk.
+    monkeypatch.setattr("seed.business.MAX_DETAILED_BOOKINGS", 30)  # the rest is added in bulk
     other = Database(create_database(server, f"bookit_seed_{worker_id}", TEMPLATE_DATABASE), size=2)
     await other.open()
     try:
-        for one in (database, other):
-            await seed_database(one, now=NOW, seed=7, bookings=500)
-        first = await everything(database)
-        assert first == await everything(other)
+        for target in (database, other):
+            await seed_database(target, now=NOW, seed=7, bookings=500)
+        first = await read_all_rows(database)
+        assert first == await read_all_rows(other)
         assert len(first["Booking"]) == 500
     finally:
         await other.close()
 
 
 def test_another_seed_creates_other_data() -> None:
-    made = []
+    schedules = []
     for seed in (1, 2):
-        made.append(schedule.Schedule(Random(seed), now=NOW, zone=BERLIN))
-        made[-1].fill_with_visits(50)
+        schedules.append(schedule.Schedule(Random(seed), now=NOW, zone=BERLIN))
+        schedules[-1].fill_with_visits(50)
 
-    assert made[0].visits != made[1].visits
+    assert schedules[0].visits != schedules[1].visits
 
 
 async def test_seeding_twice_does_not_double_the_data(database: Database) -> None:
     await seed_database(database, now=NOW, bookings=20)
-    before = await everything(database)
+    before = await read_all_rows(database)
 
     again = await seed_database(database, now=NOW + timedelta(days=3), seed=2, bookings=50)
 
     assert again == Summary(Outcome.ALREADY_SEEDED)
-    assert await everything(database) == before
+    assert await read_all_rows(database) == before
 
 
 async def test_a_database_in_use_is_not_seeded(database: Database, haircut: Service) -> None:
@@ -224,9 +224,9 @@ async def test_a_database_in_use_is_not_seeded(database: Database, haircut: Serv
             session, Booking, by=OWNER, now=NOW, user_id=mo.id, service_id=haircut.id, start_time=start
         )
 
-    made = await seed_database(database, now=NOW, bookings=10)
+    summary = await seed_database(database, now=NOW, bookings=10)
 
-    assert made == Summary(Outcome.IN_USE)
+    assert summary == Summary(Outcome.IN_USE)
     assert await count(database, User) == 1
 
 
@@ -245,11 +245,11 @@ async def test_a_failed_seed_leaves_nothing_behind(database: Database) -> None:
 async def test_many_bookings_obey_the_rules(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seed.business.MAX_DETAILED_BOOKINGS", 50)
     monkeypatch.setattr(bulk, "BOOKINGS_PER_ROOM", 250)
-    heard: list[int] = []
+    progress: list[int] = []
 
-    made = await seed_database(database, now=NOW, bookings=3000, on_progress=heard.append)
+    summary = await seed_database(database, now=NOW, bookings=3000, on_progress=progress.append)
 
-    assert made == Summary(
+    assert summary == Summary(
         Outcome.SEEDED,
         services=12 + 8,
         resources=8 + 12,
@@ -257,10 +257,10 @@ async def test_many_bookings_obey_the_rules(database: Database, monkeypatch: pyt
         bookings=3000,
         reviews=await count(database, Review),
     )
-    assert heard == [*range(1, 51), 3000]
+    assert progress == [*range(1, 51), 3000]
     assert await count(database, Booking) == 3000
-    assert made.reviews > 100
-    await assert_keeps_the_rules(database)
+    assert summary.reviews > 100
+    await assert_obeys_the_rules(database)
     statuses = Counter(row["status"] for row in await rows(database, Booking))
     assert statuses.keys() == set(Status)
     written = select(func.count(func.distinct(col(Event.row_id)))).where(
@@ -270,7 +270,7 @@ async def test_many_bookings_obey_the_rules(database: Database, monkeypatch: pyt
 
 
 async def test_constraints_apply_to_bulk_loading(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An overlapping booking is refused, and the whole load with it."""
+    """A booking that overlaps another is refused, and everything with it."""
     monkeypatch.setattr("seed.business.MAX_DETAILED_BOOKINGS", 5)
     monkeypatch.setattr(bulk, "START_TIMES", bulk.START_TIMES[:1] * len(bulk.START_TIMES))
 
@@ -280,7 +280,7 @@ async def test_constraints_apply_to_bulk_loading(database: Database, monkeypatch
     assert await count(database, User) == 0
 
 
-def seeded(database_url: str, home_folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_seed(database_url: str, home_folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "seed", *options],
         env={"DATABASE_URL": database_url, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
@@ -293,8 +293,8 @@ def seeded(database_url: str, home_folder: Path, *options: str) -> subprocess.Co
 
 @pytest.mark.process
 def test_the_command_fills_the_named_database(empty: str, tmp_path: Path) -> None:
-    first = seeded(empty, tmp_path, "--bookings", "25")
-    second = seeded(empty, tmp_path)
+    first = run_seed(empty, tmp_path, "--bookings", "25")
+    second = run_seed(empty, tmp_path)
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "25 bookings" in first.stdout
@@ -311,9 +311,9 @@ def test_the_command_fills_the_named_database(empty: str, tmp_path: Path) -> Non
 def test_the_command_requires_a_migrated_database(server: str, worker_id: str, tmp_path: Path) -> None:
     bare = create_database(server, f"bookit_bare_{worker_id}", "template0")
 
-    answer = seeded(bare, tmp_path)
+    result = run_seed(bare, tmp_path)
 
-    assert answer.returncode == 1
-    assert answer.stdout == ""
-    assert "bookit migrate" in answer.stderr
-    assert answer.stderr.count("\n") == 1
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert "bookit migrate" in result.stderr
+    assert result.stderr.count("\n") == 1
