@@ -19,7 +19,7 @@ from admin.framework.forms import AdminForm, AdminModelConverter, FieldArgs, bui
 from admin.framework.list_pages import ListView
 from admin.framework.lookups import LookupField, LookupLoader, MultiLookupField
 from admin.framework.page_state import page_state
-from admin.framework.parsing import MAX_BIGINT, parse_id
+from admin.framework.parsing import parse_id
 from admin.framework.transactions import Act, ActorAndTime, run_act
 from admin.framework.types import Statement, Values
 from admin.history import edit_conflicts
@@ -27,6 +27,7 @@ from admin.history.formatter import EventFormatter, load_row_events
 from bookit import records
 from bookit import refusals as no
 from bookit.db.session import Session
+from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.tables import table_of
 
 log = logging.getLogger("bookit.admin")

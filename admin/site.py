@@ -41,18 +41,9 @@ from admin.views import VIEWS
 from bookit import refusals as no
 from bookit.db.pool import configure
 from bookit.schema.revisions import sqlalchemy_url
+from web.statuses import retry_headers, status_of
 
 HERE = Path(__file__).parent
-STATUS_BY_REFUSAL: dict[type[no.Refusal], int] = {
-    no.Forbidden: 403,
-    no.Missing: 404,
-    no.Conflict: 409,
-    no.Stale: 412,
-    no.Misshapen: 422,
-    no.Invalid: 400,
-    no.TooMany: 429,
-    no.Busy: 503,
-}
 CUSTOM_PAGES: list[CustomPage] = [
     *dashboard.PAGES, reports.PAGE, search.PAGE, bulk.PAGE, opening_hours.PAGE, password.PAGE, *personal_data.PAGES,
     *undo_pages.PAGES, *feed.PAGES, *actions.PAGES,
@@ -184,11 +175,9 @@ class StaffSite(Admin):
 def apply_refusal_status(request: Request, response: Response) -> Response:
     """Give a page that shows a refusal the status of its kind."""
     refusal = page_state(request).refusal
-    for kind, status in STATUS_BY_REFUSAL.items():
-        if isinstance(refusal, kind):
-            response.status_code = status
-    if isinstance(refusal, no.TooMany | no.Busy):
-        response.headers["Retry-After"] = str(refusal.retry_after_seconds)
+    if refusal is not None:
+        response.status_code = status_of(type(refusal))
+        response.headers.update(retry_headers(refusal))
     return response
 
 

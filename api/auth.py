@@ -9,9 +9,9 @@ from typing import Any
 import jwt
 from starlette.requests import Request
 
-from api.schemas import MAX_BIGINT
 from bookit import refusals as no
 from bookit.people import passwords, sign_in
+from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.tables import User
 from bookit.settings import Settings
 

@@ -12,12 +12,9 @@ from starlette.types import Scope
 
 from api.endpoint import Endpoint
 from api.openapi import render_document
+from web.content_security import DOCS_POLICY, REDOC_POLICY
 
 STATIC_FOLDER = Path(__file__).parent / "static"
-PAGE_CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:; font-src 'self';"
-    " connect-src 'self'; worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-)
 
 
 class RevalidatedStaticFiles(StaticFiles):
@@ -36,14 +33,12 @@ def build_static_route() -> Mount:
     return Mount("/static", RevalidatedStaticFiles(directory=STATIC_FOLDER), name="static")
 
 
-def build_page_route(name: str, *, styles: str = "") -> Route:
-    """Return the route of a page with a strict policy: no other origins, no inline script."""
+def build_page_route(name: str, policy: str) -> Route:
+    """Return the route of a page with its Content-Security-Policy."""
 
     async def send_page(request: Request) -> Response:
         del request
-        return FileResponse(
-            STATIC_FOLDER / f"{name}.html", headers={"Content-Security-Policy": PAGE_CSP.format(styles=styles)}
-        )
+        return FileResponse(STATIC_FOLDER / f"{name}.html", headers={"Content-Security-Policy": policy})
 
     return Route(f"/{name}", send_page)
 
@@ -56,7 +51,7 @@ def build_docs_routes(endpoints: Sequence[Endpoint]) -> list[Route]:
         return Response(render_document(tuple(endpoints)), media_type="application/json")
 
     return [
-        build_page_route("docs"),
-        build_page_route("redoc", styles=" 'unsafe-inline'"),
+        build_page_route("docs", DOCS_POLICY),
+        build_page_route("redoc", REDOC_POLICY),
         Route("/openapi.json", send_document),
     ]

@@ -26,10 +26,9 @@ from api.problems import MAX_ERRORS, FieldError, NotJson, TooLarge, Unreadable, 
 from api.schemas import make_row_adapter
 from bookit import refusals as no
 from bookit.db.errors import retry_interrupted
+from bookit.policy import limits
 from bookit.policy.permissions import Actor
 from bookit.validation_messages import format_error
-
-MAX_BODY_BYTES = 64 * 1024  # Ten times the longest body; a MiB of nonsense would take half a second to parse.
 
 T = TypeVar("T")
 Handler = Callable[..., Awaitable[object]]
@@ -175,7 +174,7 @@ async def read_body(request: Request, adapter: TypeAdapter[T], context: dict[str
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
+        if len(body) > limits.MAX_BODY_BYTES:
             raise TooLarge
     return run_validation(partial(adapter.validate_json, bytes(body), context=context), "body")
 

@@ -12,8 +12,9 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from api.context import RequestContext, Result
 from api.problems import WrongShape
-from api.schemas import MAX_BIGINT, RequestModel, parse_digits
+from api.schemas import RequestModel, parse_digits
 from bookit.db.statements import Row
+from bookit.policy.limits import MAX_BIGINT
 
 SortKey = tuple[tuple[str, type], ...]
 BY_ID: SortKey = (("id", int),)

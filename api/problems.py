@@ -11,21 +11,10 @@ from starlette.responses import Response
 
 from api.schemas import Slot, slot_from_row
 from bookit import refusals as no
+from web import statuses
 
 log = logging.getLogger("bookit.api")
 
-# By kind of refusal; the first kind that matches counts.
-STATUS_BY_REFUSAL: dict[type[no.Refusal], int] = {
-    no.Invalid: 400,
-    no.Unauthenticated: 401,
-    no.Forbidden: 403,
-    no.Missing: 404,
-    no.Conflict: 409,
-    no.Stale: 412,
-    no.Misshapen: 422,
-    no.TooMany: 429,
-    no.Busy: 503,
-}
 # The phrases of Python's http.HTTPStatus differ between versions.
 STATUS_TITLES = {
     400: "Bad Request",
@@ -100,14 +89,12 @@ class WrongShape(no.Misshapen):
 
 MAX_ERRORS = 100
 # Refusals that only a request to the API can meet.
-API_ONLY_STATUS_BY_REFUSAL: dict[type[no.Refusal], int] = {TooLarge: 413, NotJson: 415}
+API_ONLY_STATUSES: dict[type[no.Refusal], int] = {TooLarge: 413, NotJson: 415}
 
 
 def status_of(refusal: type[no.Refusal]) -> int:
     """Return the HTTP status of a refusal."""
-    return next(
-        status for kind, status in (STATUS_BY_REFUSAL | API_ONLY_STATUS_BY_REFUSAL).items() if issubclass(refusal, kind)
-    )
+    return API_ONLY_STATUSES.get(refusal) or statuses.status_of(refusal)
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -150,9 +137,7 @@ def refusal_headers(refusal: no.Refusal) -> dict[str, str]:
     """Return the headers that belong to this kind of refusal."""
     if isinstance(refusal, no.Unauthenticated):
         return {"WWW-Authenticate": "Bearer"}
-    if isinstance(refusal, no.Busy | no.TooMany):
-        return {"Retry-After": str(refusal.retry_after_seconds)}
-    return {}
+    return statuses.retry_headers(refusal)
 
 
 async def handle_refusal(request: Request, error: Exception) -> Response:

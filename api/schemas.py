@@ -26,9 +26,9 @@ from typing_extensions import TypedDict
 
 from bookit import refusals as no
 from bookit.policy import times
+from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.fields import MAX_AMOUNT
 
-MAX_BIGINT = 2**63 - 1
 DATE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 RFC3339_PATTERN = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?\d*)?)([Zz]|[+\- ]\d\d:\d\d)?", re.ASCII

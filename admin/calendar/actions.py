@@ -17,7 +17,7 @@ from admin.calendar.feed import format_when, visit_as_dict
 from admin.framework.context import context_of
 from admin.framework.custom_page import Client, CustomPage
 from admin.framework.page_state import page_state
-from admin.framework.parsing import MAX_BIGINT, parse_id
+from admin.framework.parsing import parse_id
 from admin.framework.permissions import require_permission
 from admin.framework.transactions import Act, ActorAndTime, run_act
 from bookit import records
@@ -27,6 +27,7 @@ from bookit.bookings.availability import OVERRIDABLE_REFUSALS, Visit
 from bookit.db.session import Session
 from bookit.people import passwords
 from bookit.policy import times
+from bookit.policy.limits import MAX_BIGINT
 from bookit.reports import calendar
 from bookit.schema.fields import OptionalText, ReasonText, RequiredText
 from bookit.schema.tables import Booking, User

@@ -8,12 +8,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_BODY_BYTES = 64 * 1024  # Ten times the longest form there is.
+from bookit.policy import limits
+from web.content_security import ADMIN_POLICY
+
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self';"
-    " connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
 
 
 class SameOriginMiddleware:
@@ -57,7 +55,7 @@ class BodyLimitMiddleware:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > MAX_BODY_BYTES:
+            if read > limits.MAX_BODY_BYTES:
                 raise HTTPException(413, "This form is too large.")
             return message
 
@@ -87,7 +85,7 @@ class SecurityHeadersMiddleware:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+                headers["Content-Security-Policy"] = ADMIN_POLICY
                 if "/statics/" in scope["path"] or "/static/" in scope["path"]:
                     headers["Cache-Control"] = "no-cache"
             await send(message)

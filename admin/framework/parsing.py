@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-MAX_BIGINT = 2**63 - 1
+from bookit.policy.limits import MAX_BIGINT
 
 
 def escape_like(term: str) -> str:

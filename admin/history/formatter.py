@@ -16,9 +16,9 @@ from starlette.requests import Request
 from admin.framework.context import AdminContext, context_of
 from admin.framework.formatting import TypeFormatters, format_local_time, humanize, type_formatters
 from admin.framework.page_state import page_state
-from admin.framework.parsing import MAX_BIGINT
 from admin.framework.types import Statement
 from bookit.policy import permissions
+from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.fields import secret_columns
 from bookit.schema.tables import Booking, Event, Resource, Service, User, table_of
 

@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
+MAX_BODY_BYTES = 64 * 1024  # of a request: ten times the longest; 1 MiB of nonsense would take half a second to parse.
+MAX_BIGINT = 2**63 - 1  # PostgreSQL's largest; ids have this type.
+
 MAX_PASSWORD_BYTES = 72  # bcrypt ignores the rest.
 MIN_PASSWORD_LENGTH = 8
 

@@ -9,8 +9,8 @@ import pytest
 from itsdangerous import TimestampSigner
 from sqlalchemy import text
 
-from admin.framework.middleware import MAX_BODY_BYTES
 from bookit.db.pool import Database
+from bookit.policy.limits import MAX_BODY_BYTES
 from bookit.schema.tables import Booking, Service
 from bookit.settings import Settings
 from tests.support.admin_client import (

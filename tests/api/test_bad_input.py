@@ -7,9 +7,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from api.endpoint import MAX_BODY_BYTES
 from api.routes import ENDPOINTS
 from bookit.db.pool import Database
+from bookit.policy.limits import MAX_BODY_BYTES
 from tests.support.people import Person
 from tests.support.request_helpers import (
     JSON_HEADERS,

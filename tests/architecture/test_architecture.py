@@ -12,7 +12,8 @@ from tests.support.server import ROOT
 
 WEB = {"starlette", "sqladmin", "uvicorn", "jwt", "itsdangerous", "wtforms"}
 MAY_NOT_IMPORT = {
-    "bookit": WEB | {"admin", "api", "seed", "server"},
+    "bookit": WEB | {"admin", "api", "seed", "server", "web"},
+    "web": WEB | {"admin", "api", "seed", "server"},
     "api": {"admin", "sqladmin", "seed", "server"},
     "admin": {"api", "seed", "server"},
 }
@@ -105,7 +106,7 @@ def test_the_parts_of_a_package_import_only_from_lower_layers(package: str) -> N
     assert upward == set()
 
 
-@pytest.mark.parametrize("package", [*LAYERS, "api", "seed"])
+@pytest.mark.parametrize("package", [*LAYERS, "api", "web", "seed"])
 def test_no_import_cycles(package: str) -> None:
     modules = {module_of(path): path for path in sources(package)}
     remaining = {module: {*imports(path)} & modules.keys() - {module} for module, path in modules.items()}
@@ -115,7 +116,7 @@ def test_no_import_cycles(package: str) -> None:
     assert remaining == {}
 
 
-@pytest.mark.parametrize("package", ["server", "bookit", "admin", "api", "seed", "migrations"])
+@pytest.mark.parametrize("package", ["server", "bookit", "admin", "api", "web", "seed", "migrations"])
 def test_every_package_has_a_docstring(package: str) -> None:
     folders = {path.parent for path in sources(package)} - {ROOT / "migrations/versions"}
     silent = [
@@ -156,6 +157,22 @@ def test_doors_and_seed_never_write_rows(door: str) -> None:
     # Lists are read there, in read-only transactions: tests/admin/test_staff_reading.py tries.
     reading = {("context.py", "execute")} if door == "admin" else set()
     assert writing == reading
+
+
+@pytest.mark.parametrize(
+    ("text", "home"),
+    [
+        ("64 * 1024", "bookit/policy/limits.py"),
+        ("2**63", "bookit/policy/limits.py"),
+        ("Conflict: 409", "web/statuses.py"),
+        ('"Retry-After":', "web/statuses.py"),
+        ("default-src", "web/content_security.py"),
+    ],
+)
+def test_shared_constants_have_one_home(text: str, home: str) -> None:
+    files = [path for package in ("bookit", "web", "api", "admin", "server") for path in sources(package)]
+
+    assert [str(path.relative_to(ROOT)) for path in files if text in path.read_text(encoding="utf-8")] == [home]
 
 
 def test_only_one_module_catches_database_errors() -> None:

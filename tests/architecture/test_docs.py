@@ -8,7 +8,7 @@ import pytest
 from tests.support.server import ROOT
 
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-FOLDERS = ("server", "bookit", "admin", "api", "seed", "migrations", "tests", "benchmarks", "docs")
+FOLDERS = ("server", "bookit", "admin", "api", "web", "seed", "migrations", "tests", "benchmarks", "docs")
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(rf"^(?:{'|'.join(FOLDERS)})/[\w./-]*$")

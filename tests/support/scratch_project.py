@@ -17,7 +17,7 @@ class ScratchProject:
     def __init__(self, folder: Path, *packages: str, **environment: str) -> None:
         self.folder = folder
         self.environment = environment
-        for name in ("bookit", "server", "migrations", *packages):
+        for name in ("bookit", "server", "web", "migrations", *packages):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("vendor"))
         shutil.copy(ROOT / "alembic.ini", folder)
 
