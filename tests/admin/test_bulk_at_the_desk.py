@@ -1,4 +1,4 @@
-"""The page on which the desk changes many bookings: it shows first what would come of it, and does exactly that."""
+"""The page for bulk changes at the desk: it previews the outcome, and then does exactly that."""
 
 from typing import Any
 
@@ -20,8 +20,8 @@ DAY = {"first": "2030-01-08", "last": "2030-01-08"}
 
 
 @pytest.fixture
-async def house(database: Database, tom: Person, eve: Person, desk: AdminDesk) -> Database:
-    """The business, with Tom (1), Eve (2), and Mara and Ada at the desk."""
+async def business(database: Database, tom: Person, eve: Person, desk: AdminDesk) -> Database:
+    """Create the business, with Tom (1), Eve (2), and Mara and Ada at the desk."""
     await bulk_scenario.create_business(database)
     return database
 
@@ -32,15 +32,15 @@ async def send(client: httpx2.AsyncClient, step: str, **fields: Any) -> httpx2.R
 
 
 def seen_on(page: httpx2.Response) -> dict[str, Any]:
-    """Give what the button of a preview would send."""
+    """Return what the button of a preview would send."""
     fields = ParsedPage(page.text.partition('class="bk-bulk-buttons"')[2].partition("</form>")[0]).fields
     assert "versions" in fields, get_page_text(page.text)
     return fields
 
 
-async def test_what_the_list_shows_is_offered_to_be_changed(desk: AdminDesk, house: Database) -> None:
-    await bulk_scenario.fill_afternoon(house, 3)
-    await create_booking(house, TEN, resource=MAX)
+async def test_the_list_offers_its_bookings_for_a_bulk_change(desk: AdminDesk, business: Database) -> None:
+    await bulk_scenario.fill_afternoon(business, 3)
+    await create_booking(business, TEN, resource=MAX)
 
     listed = await desk.mara.get("/admin/booking/list", params={"resource_id": "1"})
     assert "/admin/booking/bulk?resource_id=1" in listed.text
@@ -51,9 +51,9 @@ async def test_what_the_list_shows_is_offered_to_be_changed(desk: AdminDesk, hou
     assert [f'value="{number}" checked' in ticked.text for number in (1, 2, 3, 4)] == [False, True, False, True]
 
 
-async def test_a_preview_shows_each_and_changes_nothing_and_then_it_is_done(desk: AdminDesk, house: Database) -> None:
-    numbers = await bulk_scenario.fill_afternoon(house, 3)
-    before = await fetch_snapshot(house)
+async def test_a_preview_changes_nothing_and_the_run_matches_it(desk: AdminDesk, business: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(business, 3)
+    before = await fetch_snapshot(business)
 
     shift = {"booking": numbers, "bulk_action": "shift", "minutes": "15", "reason": "The train is late"}
     preview = await send(desk.mara, "preview", **shift)
@@ -61,19 +61,19 @@ async def test_a_preview_shows_each_and_changes_nothing_and_then_it_is_done(desk
     assert preview.status_code == 200
     assert "3 of 3 bookings will change. Nothing is saved yet." in get_page_text(preview.text)
     assert "Tue 08 Jan 2030, 11:00 → Tue 08 Jan 2030, 11:15" in get_page_text(preview.text)
-    assert await fetch_snapshot(house) == before
+    assert await fetch_snapshot(business) == before
 
     done = await send(desk.mara, "apply", **seen_on(preview))
 
     assert done.status_code == 200
     assert "3 of 3 bookings changed." in get_page_text(done.text)
-    assert await fetch_starts(house) == {one: (TEN + HALF_HOUR * (one - 1) + HALF_HOUR / 2, LEA) for one in numbers}
-    (event, *_) = await bulk_scenario.fetch_events(house, 2)
+    assert await fetch_starts(business) == {one: (TEN + HALF_HOUR * (one - 1) + HALF_HOUR / 2, LEA) for one in numbers}
+    (event, *_) = await bulk_scenario.fetch_events(business, 2)
     assert (event["reason"], event["door"], event["notify_customer"]) == ("The train is late", "admin", True)
 
 
-async def test_of_a_reason_and_why_anyway_history_keeps_both(desk: AdminDesk, house: Database) -> None:
-    await create_booking(house, TEN)
+async def test_history_records_the_reason_and_the_override_reason(desk: AdminDesk, business: Database) -> None:
+    await create_booking(business, TEN)
 
     await send(
         desk.mara,
@@ -85,27 +85,27 @@ async def test_of_a_reason_and_why_anyway_history_keeps_both(desk: AdminDesk, ho
         versions="1:1",
     )
 
-    (event, *_) = await bulk_scenario.fetch_events(house, 1)
+    (event, *_) = await bulk_scenario.fetch_events(business, 1)
     assert event["reason"] == "The train is late. Tom agreed."
 
 
-async def test_what_was_previewed_is_done_once(desk: AdminDesk, house: Database) -> None:
-    numbers = await bulk_scenario.fill_afternoon(house, 2)
+async def test_a_preview_is_run_only_once(desk: AdminDesk, business: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(business, 2)
     preview = await send(desk.mara, "preview", booking=numbers, bulk_action="shift", minutes="15")
 
     await send(desk.mara, "apply", **seen_on(preview))
-    after = await fetch_snapshot(house)
+    after = await fetch_snapshot(business)
     again = await send(desk.mara, "apply", **seen_on(preview))
 
     assert again.status_code == 409
     assert "Nothing was changed: 2 of 2 bookings could not be changed." in get_page_text(again.text)
     assert "Someone changed this while you were editing." in get_page_text(again.text)
-    assert await fetch_snapshot(house) == after
+    assert await fetch_snapshot(business) == after
 
 
-async def test_all_or_nothing_offers_no_button_where_one_cannot_be(desk: AdminDesk, house: Database) -> None:
-    numbers = await bulk_scenario.fill_afternoon(house, 2)
-    await bulk_scenario.set_status(house, 2, Status.CONFIRMED)
+async def test_all_or_nothing_offers_no_button_if_one_is_refused(desk: AdminDesk, business: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(business, 2)
+    await bulk_scenario.set_status(business, 2, Status.CONFIRMED)
 
     torn = await send(desk.mara, "preview", booking=numbers, bulk_action="confirm")
     assert torn.status_code == 200
@@ -116,12 +116,12 @@ async def test_all_or_nothing_offers_no_button_where_one_cannot_be(desk: AdminDe
     works = await send(desk.mara, "preview", booking=numbers, bulk_action="confirm", mode="works")
     done = await send(desk.mara, "apply", **seen_on(works))
     assert "1 of 2 bookings changed." in get_page_text(done.text)
-    assert (await bulk_scenario.fetch_bookings(house))[1]["status"] == "confirmed"
+    assert (await bulk_scenario.fetch_bookings(business))[1]["status"] == "confirmed"
 
 
-async def test_a_sick_colleagues_day_is_freed_from_her_page(desk: AdminDesk, house: Database) -> None:
-    numbers = await bulk_scenario.fill_afternoon(house, 2)
-    await create_booking(house, TEN, resource=MAX)
+async def test_a_sick_colleagues_day_is_reassigned_from_her_page(desk: AdminDesk, business: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(business, 2)
+    await create_booking(business, TEN, resource=MAX)
     assert f"{BULK}?of=1" in (await desk.mara.get("/admin/resource/details/1")).text
 
     page = await desk.mara.get(BULK, params={"of": "1", **DAY})
@@ -135,7 +135,7 @@ async def test_a_sick_colleagues_day_is_freed_from_her_page(desk: AdminDesk, hou
 
     assert {
         number: (row["status"], row["resource_id"])
-        for number, row in (await bulk_scenario.fetch_bookings(house)).items()
+        for number, row in (await bulk_scenario.fetch_bookings(business)).items()
     } == {
         1: ("cancelled", LEA),
         2: ("pending", MAX),
@@ -146,7 +146,7 @@ async def test_a_sick_colleagues_day_is_freed_from_her_page(desk: AdminDesk, hou
 
 
 @pytest.mark.parametrize(
-    ("days", "told"),
+    ("days", "sentence"),
     [
         ({"first": "nope", "last": "2030-01-08"}, "These dates are not valid."),
         ({"first": "2030-01-08\0", "last": ""}, "These dates are not valid."),
@@ -155,15 +155,17 @@ async def test_a_sick_colleagues_day_is_freed_from_her_page(desk: AdminDesk, hou
         ({"first": "9999-12-31", "last": "9999-12-31"}, "Choose a date between the years 2000 and 2999."),
     ],
 )
-async def test_days_that_are_none_are_told(desk: AdminDesk, house: Database, days: dict[str, str], told: str) -> None:
+async def test_an_invalid_day_is_reported(
+    desk: AdminDesk, business: Database, days: dict[str, str], sentence: str
+) -> None:
     page = await desk.mara.get(BULK, params={"of": "1", **days})
 
     assert page.status_code == 200
-    assert told in get_page_text(page.text)
+    assert sentence in get_page_text(page.text)
 
 
 @pytest.mark.parametrize(
-    ("fields", "status", "told"),
+    ("fields", "status", "sentence"),
     [
         ({"bulk_action": "cancel"}, 400, "Choose at least one booking."),
         ({"bulk_action": "cancel", "booking": ["nope", "-1", "\0", "9" * 30]}, 400, "Choose at least one booking."),
@@ -181,34 +183,34 @@ async def test_days_that_are_none_are_told(desk: AdminDesk, house: Database, day
         ({"bulk_action": "cancel", "booking": ["1", "999"]}, 200, "There is no such booking."),
     ],
 )
-async def test_what_no_page_sends_is_refused_in_words(
-    desk: AdminDesk, house: Database, fields: dict[str, Any], status: int, told: str
+async def test_invalid_bulk_input_is_refused_in_a_sentence(
+    desk: AdminDesk, business: Database, fields: dict[str, Any], status: int, sentence: str
 ) -> None:
-    await create_booking(house, TEN)
-    before = await fetch_snapshot(house)
+    await create_booking(business, TEN)
+    before = await fetch_snapshot(business)
 
     answer = await send(desk.mara, "preview", **fields)
 
-    assert (answer.status_code, told in get_page_text(answer.text)) == (status, True), get_page_text(answer.text)
-    assert await fetch_snapshot(house) == before
+    assert (answer.status_code, sentence in get_page_text(answer.text)) == (status, True), get_page_text(answer.text)
+    assert await fetch_snapshot(business) == before
 
 
 @pytest.mark.parametrize("seen", ["", "1", "1:", "1:99", "nope:1", "1:1:1", "\0", "9" * 40 + ":1", "999:1"])
-async def test_a_crafted_preview_does_nothing(desk: AdminDesk, house: Database, seen: str) -> None:
-    await create_booking(house, TEN)
-    before = await fetch_snapshot(house)
+async def test_a_crafted_preview_changes_nothing(desk: AdminDesk, business: Database, seen: str) -> None:
+    await create_booking(business, TEN)
+    before = await fetch_snapshot(business)
 
     answer = await send(desk.mara, "apply", bulk_action="cancel", versions=seen)
 
     assert answer.status_code in {400, 409}
-    assert await fetch_snapshot(house) == before
+    assert await fetch_snapshot(business) == before
 
 
-async def test_more_than_can_be_changed_at_once_is_cut_and_said(
-    desk: AdminDesk, house: Database, monkeypatch: pytest.MonkeyPatch
+async def test_a_selection_over_the_limit_is_cut_with_a_notice(
+    desk: AdminDesk, business: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "MAX_BOOKINGS", 2)
-    await bulk_scenario.fill_afternoon(house, 3)
+    await bulk_scenario.fill_afternoon(business, 3)
 
     page = await desk.mara.get(BULK)
 
@@ -216,10 +218,10 @@ async def test_more_than_can_be_changed_at_once_is_cut_and_said(
     assert page.text.count('name="booking"') == 2
 
 
-async def test_whoever_may_not_change_bookings_has_no_such_page(
-    desk: AdminDesk, house: Database, monkeypatch: pytest.MonkeyPatch
+async def test_bulk_changes_need_the_right_to_change_bookings(
+    desk: AdminDesk, business: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await create_booking(house, TEN)
+    await create_booking(business, TEN)
     monkeypatch.setattr(
         permissions,
         "PERMISSIONS_BY_ROLE",
@@ -239,34 +241,34 @@ async def test_whoever_may_not_change_bookings_has_no_such_page(
 @pytest.mark.parametrize("step", ["preview", "apply"])
 @pytest.mark.parametrize("name", ["reason", "override_reason"])
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "sentence"),
     [
         ("x" * 201, "String should have at most 200 characters."),
         ("late\0bus", "Enter some text, without NUL characters."),
     ],
 )
-async def test_a_reason_nobody_can_keep_is_refused_and_its_words_stay(
-    desk: AdminDesk, house: Database, step: str, name: str, typed: str, told: str
+async def test_an_invalid_reason_is_refused_and_stays_in_the_form(
+    desk: AdminDesk, business: Database, step: str, name: str, typed: str, sentence: str
 ) -> None:
-    await create_booking(house, TEN)
-    before = await fetch_snapshot(house)
+    await create_booking(business, TEN)
+    before = await fetch_snapshot(business)
 
     fields = {"bulk_action": "shift", "minutes": "15", name: typed, "booking": ["1"], "versions": "1:1"}
     answer = await send(desk.mara, step, **fields)
 
-    assert (answer.status_code, told in get_page_text(answer.text)) == (422, True), get_page_text(answer.text)
+    assert (answer.status_code, sentence in get_page_text(answer.text)) == (422, True), get_page_text(answer.text)
     field = answer.text.partition(f'id="{name}"')[2].partition(">")[0]
     assert f'value="{typed}"' in field
     assert 'aria-invalid="true"' in field
     assert f"{name}-error" in field
     assert 'value="1" checked' in answer.text
-    assert await fetch_snapshot(house) == before
+    assert await fetch_snapshot(business) == before
     kept = await send(desk.mara, "preview", **{**fields, name: "x" * 200})
     assert (kept.status_code, "1 of 1 bookings will change." in get_page_text(kept.text)) == (200, True)
 
 
-async def test_choosing_otherwise_keeps_what_was_typed(desk: AdminDesk, house: Database) -> None:
-    numbers = await bulk_scenario.fill_afternoon(house, 2)
+async def test_choosing_another_action_keeps_the_input(desk: AdminDesk, business: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(business, 2)
     typed = {"bulk_action": "shift", "minutes": "20", "direction": "earlier", "reason": "Early bird", "mode": "works"}
 
     page = await send(desk.mara, "choose", booking=numbers, **typed)
@@ -281,22 +283,22 @@ async def test_choosing_otherwise_keeps_what_was_typed(desk: AdminDesk, house: D
 # Changes made together.
 
 
-async def test_an_act_over_many_is_one_in_history_and_is_undone_as_one(desk: AdminDesk, house: Database) -> None:
-    numbers = await bulk_scenario.fill_afternoon(house, 3)
-    before = await fetch_starts(house)
+async def test_a_bulk_change_is_one_history_entry_and_undone_as_one(desk: AdminDesk, business: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(business, 3)
+    before = await fetch_starts(business)
     preview = await send(desk.mara, "preview", booking=numbers, bulk_action="shift", minutes="15")
     done = await send(desk.mara, "apply", **seen_on(preview))
-    act = (await bulk_scenario.fetch_events(house, 1))[0]["request_id"]
+    act = (await bulk_scenario.fetch_events(business, 1))[0]["request_id"]
     assert f"/admin/act/{act}" in done.text
 
-    for path, told in (
+    for path, sentence in (
         ("/admin/booking/details/1", "2 other changes made together"),
         ("/admin/event/list", "Moved 3 bookings 15 minutes later"),
     ):
         page = await desk.ada.get(path)
-        assert told in get_page_text(page.text)
+        assert sentence in get_page_text(page.text)
         assert f"/admin/act/{act}" in page.text
-    event = (await bulk_scenario.fetch_events(house, 1))[0]["id"]
+    event = (await bulk_scenario.fetch_events(business, 1))[0]["id"]
     assert "2 other changes made together" in get_page_text((await desk.ada.get(f"/admin/event/details/{event}")).text)
     page = await desk.mara.get(f"/admin/act/{act}")
     assert "Undo all" in get_page_text(page.text)
@@ -308,12 +310,12 @@ async def test_an_act_over_many_is_one_in_history_and_is_undone_as_one(desk: Adm
     assert "3 bookings are as they were before." in get_page_text(
         (await desk.mara.get(undone.headers["location"])).text
     )
-    assert await fetch_starts(house) == before
+    assert await fetch_starts(business) == before
     again = await desk.mara.post(f"/admin/act/{act}", data={})
     assert again.status_code == 409
     assert "This has changed since, so it cannot be undone." in get_page_text(again.text)
 
 
 @pytest.mark.parametrize("act", ["nope", "a b", "x" * 65, "%00", "..", "'"])
-async def test_an_act_that_never_was_is_not_there(desk: AdminDesk, house: Database, act: str) -> None:
+async def test_an_unknown_act_is_not_found(desk: AdminDesk, business: Database, act: str) -> None:
     assert (await desk.mara.get(f"/admin/act/{act}")).status_code in {404, 307}

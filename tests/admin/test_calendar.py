@@ -1,4 +1,4 @@
-"""The calendar of the staff door: what it is fed, and what is done on it, by the clock on the business's wall."""
+"""The calendar of the admin panel: its data and its actions, in the local time of the business."""
 
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -42,12 +42,12 @@ FED = {
 
 @pytest.fixture
 async def standing(desk: AdminDesk, clock: Clock) -> AdminDesk:
-    """The staff door, whose clock stands: Monday, ten in the morning in Berlin."""
+    """Open the admin panel with a fixed clock: Monday, ten in the morning in Berlin."""
     return desk
 
 
 async def book(database: Database, user: int, start: datetime, **more: Any) -> Booking:
-    """Have somebody book a haircut, whatever the rules of its time."""
+    """Create a haircut for a customer, overriding the rules of its time."""
     async with database.transaction(by=OWNER, now=NOW) as session:
         facts: dict[str, Any] = {"user_id": user, "service_id": 1, "start_time": start, **more}
         return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
@@ -68,10 +68,10 @@ async def starts(desk: AdminDesk, number: int = 1) -> datetime | None:
     return row["start_time"] if row else None
 
 
-# What is shown.
+# The feed.
 
 
-async def test_a_day_is_fed_whole(standing: AdminDesk, visit: Booking) -> None:
+async def test_the_feed_contains_the_whole_day(standing: AdminDesk, visit: Booking) -> None:
     answer = await standing.mara.get("/admin/calendar/feed", params=DAY)
 
     assert answer.json() == {
@@ -111,21 +111,21 @@ async def test_opening_hours_are_shaded_and_closures_are_named(standing: AdminDe
     ]
 
 
-async def test_who_is_open_is_told_as_slots_are_reckoned(database: Database, shared: Service) -> None:
+async def test_opening_hours_in_the_feed_match_availability(database: Database, shared: Service) -> None:
     await create(database, OpeningHours, resource_id=1, weekday=2, opens=time(9), closes=time(12))
     begins, ends = (datetime(2030, 1, 8, hour, tzinfo=UTC) for hour in (8, 10))
     await create(database, CalendarException, resource_id=1, start_time=begins, end_time=ends, is_open=True)
     since, until = datetime(2030, 1, 8, tzinfo=UTC), datetime(2030, 1, 9, tzinfo=UTC)
 
-    found = await availability.open_times(database, [1, 2], since=since, until=until)
+    spans = await availability.open_times(database, [1, 2], since=since, until=until)
 
-    assert [tuple(one.values()) for one in found] == [
+    assert [tuple(one.values()) for one in spans] == [
         (1, begins, datetime(2030, 1, 8, 12, tzinfo=UTC)),
         (2, since, until),
     ]
 
 
-async def test_a_hold_says_until_when_and_goes_by_itself(
+async def test_a_hold_shows_its_expiry_and_disappears(
     standing: AdminDesk, clock: Clock, tom: Person, haircut: Service
 ) -> None:
     await book(standing.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), hold=True)
@@ -141,16 +141,16 @@ async def test_a_hold_says_until_when_and_goes_by_itself(
     assert [one["id"] for one in over] == [1]
 
 
-async def test_resource_and_service_narrow_what_is_shown(standing: AdminDesk, tom: Person, shared: Service) -> None:
+async def test_the_feed_is_filtered_by_resource_and_service(standing: AdminDesk, tom: Person, shared: Service) -> None:
     for resource in (1, 2):
         await book(standing.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), resource_id=resource)
 
     shown = {
-        wanted: [
+        filters: [
             one["resource_id"]
-            for one in (await standing.mara.get(f"/admin/calendar/feed?{wanted}", params=None)).json()["visits"]
+            for one in (await standing.mara.get(f"/admin/calendar/feed?{filters}", params=None)).json()["visits"]
         ]
-        for wanted in (
+        for filters in (
             "start=2030-01-08&end=2030-01-09",
             "start=2030-01-08&end=2030-01-09&resource=2",
             "start=2030-01-08&end=2030-01-09&service=1",
@@ -161,7 +161,7 @@ async def test_resource_and_service_narrow_what_is_shown(standing: AdminDesk, to
     assert [*shown.values()] == [[1, 2], [2], [1, 2], []]
 
 
-async def test_too_many_are_said_and_not_cut_off(
+async def test_too_many_bookings_are_refused_and_not_cut_off(
     standing: AdminDesk, visit: Booking, tom: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await book(standing.database, tom.id, datetime(2030, 1, 8, 12, tzinfo=UTC))
@@ -174,7 +174,7 @@ async def test_too_many_are_said_and_not_cut_off(
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "query",
     [
         {},
         {"start": "x", "end": "y"},
@@ -183,16 +183,16 @@ async def test_too_many_are_said_and_not_cut_off(
         {**DAY, "end": "9999-12-31"},
     ],
 )
-async def test_a_range_that_is_none_is_refused(standing: AdminDesk, asked: dict[str, str]) -> None:
-    assert (await standing.mara.get("/admin/calendar/feed", params=asked)).status_code == 400
+async def test_an_invalid_range_of_the_feed_is_refused(standing: AdminDesk, query: dict[str, str]) -> None:
+    assert (await standing.mara.get("/admin/calendar/feed", params=query)).status_code == 400
 
 
-async def test_a_click_on_a_visit_tells_what_can_be_done(standing: AdminDesk, visit: Booking) -> None:
-    told = (await standing.mara.get("/admin/calendar/visit/1")).json()
+async def test_a_click_on_a_visit_shows_its_actions(standing: AdminDesk, visit: Booking) -> None:
+    answer = (await standing.mara.get("/admin/calendar/visit/1")).json()
 
-    assert told["visit"] == FED
-    assert told["when"] == "Tue 08 Jan 2030, 11:00"
-    assert [(act["name"], act["refusal"]) for act in told["acts"]] == [
+    assert answer["visit"] == FED
+    assert answer["when"] == "Tue 08 Jan 2030, 11:00"
+    assert [(act["name"], act["refusal"]) for act in answer["acts"]] == [
         ("reopen", "This booking is already pending."),
         ("confirm", ""),
         ("complete", ""),
@@ -203,7 +203,7 @@ async def test_a_click_on_a_visit_tells_what_can_be_done(standing: AdminDesk, vi
         assert (await standing.mara.get(f"/admin/calendar/visit/{number}")).status_code == 404
 
 
-# Who may.
+# Permissions.
 
 ADDRESSES = [
     ("GET", "feed?start=2030-01-08&end=2030-01-09"), ("GET", "visit/1"), ("GET", "stream"),
@@ -212,9 +212,7 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize(("method", "path"), ADDRESSES)
-async def test_nobody_comes_in_who_is_not_signed_in(
-    standing: AdminDesk, visit: Booking, method: str, path: str
-) -> None:
+async def test_the_calendar_needs_a_sign_in(standing: AdminDesk, visit: Booking, method: str, path: str) -> None:
     answer = await standing.visitor.request(method, f"/admin/calendar/{path}", json={} if method == "POST" else None)
     assert (answer.status_code, answer.json()) == (401, {"message": "Your session has ended. Please sign in again."})
 
@@ -223,9 +221,7 @@ async def test_nobody_comes_in_who_is_not_signed_in(
     assert answer.status_code == 401
 
 
-async def test_a_visitor_is_led_to_the_page_after_signing_in_and_not_to_its_feed(
-    standing: AdminDesk, mara: Person
-) -> None:
+async def test_signing_in_leads_to_the_page_and_not_to_its_feed(standing: AdminDesk, mara: Person) -> None:
     await standing.visitor.get("/admin/calendar/feed", params=DAY)
     answer = await standing.visitor.post(
         "/admin/login", data={"username": mara.user.email, "password": "correct horse"}
@@ -234,7 +230,7 @@ async def test_a_visitor_is_led_to_the_page_after_signing_in_and_not_to_its_feed
     assert answer.headers["location"].endswith("/admin/")
 
 
-async def test_what_another_site_asks_for_is_refused(standing: AdminDesk, visit: Booking) -> None:
+async def test_requests_of_another_site_are_refused(standing: AdminDesk, visit: Booking) -> None:
     sent = {"version": 1, "start": "2030-01-08T15:00:00"}
     answer = await standing.mara.post(
         "/admin/calendar/move/1", json=sent, headers={"origin": "http://evil.test", "sec-fetch-site": "cross-site"}
@@ -245,7 +241,7 @@ async def test_what_another_site_asks_for_is_refused(standing: AdminDesk, visit:
 
 @pytest.mark.parametrize("sent", [b"", b"{", b"[]", b'{"version": "x"}', b'{"version": 1, "evil": 1}', b"[" * 20_000])
 @pytest.mark.parametrize("path", ["move/1", "act/1", "book"])
-async def test_what_no_calendar_sends_is_refused(standing: AdminDesk, visit: Booking, path: str, sent: bytes) -> None:
+async def test_invalid_calendar_input_is_refused(standing: AdminDesk, visit: Booking, path: str, sent: bytes) -> None:
     answer = await standing.mara.post(f"/admin/calendar/{path}", content=sent)
 
     assert (answer.status_code, await standing.fetch_row("bookings", 2)) == (422, None)
@@ -259,10 +255,10 @@ async def test_a_visit_is_moved_to_another_time_and_resource(
 ) -> None:
     await book(standing.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC))
 
-    status, told = await move(standing, start="2030-01-08T14:30:00", resource_id=2)
+    status, answer = await move(standing, start="2030-01-08T14:30:00", resource_id=2)
 
-    assert (status, told["warning"]) == (200, "")
-    assert (told["visit"]["start"], told["visit"]["resource_id"], told["visit"]["version"]) == (
+    assert (status, answer["warning"]) == (200, "")
+    assert (answer["visit"]["start"], answer["visit"]["resource_id"], answer["visit"]["version"]) == (
         "2030-01-08T14:30:00", 2, 2,
     )  # fmt: skip
     assert await starts(standing) == datetime(2030, 1, 8, 13, 30, tzinfo=UTC)
@@ -270,96 +266,96 @@ async def test_a_visit_is_moved_to_another_time_and_resource(
     assert events == [{"actor": f"staff {mara.id}", "door": "admin"}]
 
 
-async def test_a_time_that_is_taken_is_refused_with_the_next_free_ones(
+async def test_a_taken_time_is_refused_with_the_next_free_slots(
     standing: AdminDesk, visit: Booking, tom: Person
 ) -> None:
     await book(standing.database, tom.id, datetime(2030, 1, 8, 12, tzinfo=UTC))
 
-    status, told = await move(standing, start="2030-01-08T13:15:00")
+    status, answer = await move(standing, start="2030-01-08T13:15:00")
 
-    assert (status, told["message"], told["may_override"]) == (409, no.SlotTaken.__doc__, False)
-    assert told["next_free"][0] == {
+    assert (status, answer["message"], answer["may_override"]) == (409, no.SlotTaken.__doc__, False)
+    assert answer["next_free"][0] == {
         "start": "2030-01-08T13:45:00", "text": "Tue 08 Jan 2030, 13:45",
         "ends_at": "2030-01-08T13:30:00+00:00", "resource_id": 1, "resource": "Haircut",
     }  # fmt: skip
     assert await starts(standing) == visit.start_time
 
 
-async def test_what_staff_may_set_aside_is_asked_why(standing: AdminDesk, visit: Booking) -> None:
+async def test_an_overridable_refusal_asks_for_a_reason(standing: AdminDesk, visit: Booking) -> None:
     await standing.database.fetch(text("UPDATE services SET min_notice_minutes = 600"))
-    status, told = await move(standing, start="2030-01-07T12:00:00")
-    assert (status, told["may_override"]) == (400, True)
+    status, answer = await move(standing, start="2030-01-07T12:00:00")
+    assert (status, answer["may_override"]) == (400, True)
 
-    status, told = await move(standing, start="2030-01-07T12:00:00", override_reason="He waits at the door")
+    status, answer = await move(standing, start="2030-01-07T12:00:00", override_reason="He waits at the door")
 
     assert (status, await starts(standing)) == (200, datetime(2030, 1, 7, 11, tzinfo=UTC))
-    kept = await standing.database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
-    assert kept == [{"reason": "He waits at the door"}]
+    reasons = await standing.database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
+    assert reasons == [{"reason": "He waits at the door"}]
 
 
-async def test_a_visit_ends_where_its_edge_was_dragged_to(standing: AdminDesk, visit: Booking) -> None:
-    status, told = await move(standing, end="2030-01-08T12:30:00")
+async def test_dragging_an_edge_changes_the_end(standing: AdminDesk, visit: Booking) -> None:
+    status, answer = await move(standing, end="2030-01-08T12:30:00")
 
-    assert (status, told["warning"]) == (200, "")
-    assert (told["visit"]["times"], told["visit"]["version"]) == ("11:00 – 12:30", 2)
-    status, told = await move(standing, version=2, start="2030-01-08T15:00:00")
-    assert told["visit"]["times"] == "15:00 – 16:30"
+    assert (status, answer["warning"]) == (200, "")
+    assert (answer["visit"]["times"], answer["visit"]["version"]) == ("11:00 – 12:30", 2)
+    status, answer = await move(standing, version=2, start="2030-01-08T15:00:00")
+    assert answer["visit"]["times"] == "15:00 – 16:30"
 
 
-async def test_an_edge_that_cannot_be_there_is_refused_with_times_as_long(
+async def test_an_impossible_end_is_refused_with_slots_of_that_length(
     standing: AdminDesk, visit: Booking, tom: Person
 ) -> None:
     await book(standing.database, tom.id, datetime(2030, 1, 8, 11, tzinfo=UTC))
 
-    status, told = await move(standing, end="2030-01-08T13:30:00")
+    status, answer = await move(standing, end="2030-01-08T13:30:00")
 
-    assert (status, told["message"]) == (409, no.SlotTaken.__doc__)
-    slot = told["next_free"][0]
+    assert (status, answer["message"]) == (409, no.SlotTaken.__doc__)
+    slot = answer["next_free"][0]
     assert (slot["start"], slot["ends_at"]) == ("2030-01-08T13:00:00", "2030-01-08T14:30:00+00:00")
-    status, told = await move(standing, start=slot["start"], end=slot["ends_at"], resource_id=slot["resource_id"])
-    assert told["visit"]["times"] == "13:00 – 15:30"
-    status, told = await move(standing, version=2, end="2030-01-08T13:00:00")
-    assert (status, told["message"], told["may_override"]) == (400, "The end must be after the start.", False)
+    status, answer = await move(standing, start=slot["start"], end=slot["ends_at"], resource_id=slot["resource_id"])
+    assert answer["visit"]["times"] == "13:00 – 15:30"
+    status, answer = await move(standing, version=2, end="2030-01-08T13:00:00")
+    assert (status, answer["message"], answer["may_override"]) == (400, "The end must be after the start.", False)
 
 
-async def test_the_lower_edge_of_a_visit_that_runs_is_no_past(
+async def test_moving_the_end_of_a_running_visit_gives_no_warning(
     standing: AdminDesk, tom: Person, haircut: Service
 ) -> None:
     await book(standing.database, tom.id, NOW - timedelta(minutes=30))
 
-    status, told = await move(standing, end="2030-01-07T11:00:00")
+    status, answer = await move(standing, end="2030-01-07T11:00:00")
 
-    assert (status, told["warning"], told["visit"]["times"]) == (200, "", "09:30 – 11:00")
-
-
-async def test_a_visit_in_the_past_is_warned_of(standing: AdminDesk, visit: Booking) -> None:
-    status, told = await move(standing, start="2030-01-07T08:00:00")
-
-    assert (status, told["warning"]) == (200, "This visit is in the past.")
+    assert (status, answer["warning"], answer["visit"]["times"]) == (200, "", "09:30 – 11:00")
 
 
-async def test_a_move_from_a_version_that_is_over_is_refused(standing: AdminDesk, visit: Booking) -> None:
+async def test_a_move_into_the_past_gives_a_warning(standing: AdminDesk, visit: Booking) -> None:
+    status, answer = await move(standing, start="2030-01-07T08:00:00")
+
+    assert (status, answer["warning"]) == (200, "This visit is in the past.")
+
+
+async def test_a_move_of_a_stale_version_is_refused(standing: AdminDesk, visit: Booking) -> None:
     await move(standing, start="2030-01-08T14:00:00")
 
-    status, told = await move(standing, start="2030-01-08T15:00:00")
+    status, answer = await move(standing, start="2030-01-08T15:00:00")
 
-    assert (status, told["message"]) == (412, "Someone changed this while you were editing.")
+    assert (status, answer["message"]) == (412, "Someone changed this while you were editing.")
     assert await starts(standing) == datetime(2030, 1, 8, 13, tzinfo=UTC)
 
 
-async def test_a_booking_that_is_gone_is_not_moved(standing: AdminDesk) -> None:
-    status, told = await move(standing, 99, start="2030-01-08T14:00:00")
+async def test_a_deleted_booking_is_not_moved(standing: AdminDesk) -> None:
+    status, answer = await move(standing, 99, start="2030-01-08T14:00:00")
 
-    assert (status, told["message"]) == (404, "There is no such booking.")
-
-
-# Days on which clocks change.
+    assert (status, answer["message"]) == (404, "There is no such booking.")
 
 
-async def test_a_drop_into_the_hour_that_the_clocks_skip_is_refused(standing: AdminDesk, visit: Booking) -> None:
-    status, told = await move(standing, start="2030-03-31T02:30:00")
+# Clock changes.
 
-    assert (status, told["message"]) == (
+
+async def test_a_drop_into_a_skipped_hour_is_refused(standing: AdminDesk, visit: Booking) -> None:
+    status, answer = await move(standing, start="2030-03-31T02:30:00")
+
+    assert (status, answer["message"]) == (
         400, "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forward then.",
     )  # fmt: skip
     assert await starts(standing) == visit.start_time
@@ -375,7 +371,7 @@ async def test_a_drop_into_the_hour_that_the_clocks_skip_is_refused(standing: Ad
     ],
     ids=["in the first hour", "in the second hour", "from winter", "from summer"],
 )
-async def test_a_visit_that_is_dropped_into_an_hour_that_comes_twice_keeps_its_side(
+async def test_a_drop_into_a_repeated_hour_keeps_its_side(
     standing: AdminDesk, tom: Person, haircut: Service, before: datetime, after: datetime
 ) -> None:
     await book(standing.database, tom.id, before)
@@ -397,36 +393,36 @@ async def test_a_visit_that_is_dropped_into_an_hour_that_comes_twice_keeps_its_s
     ],
     ids=["over a gap", "over the hour twice", "into the first", "in the second", "as shown, less", "as shown, more"],
 )
-async def test_an_edge_that_is_dragged_over_a_change_of_the_clocks(
+async def test_an_edge_is_dragged_across_a_clock_change(
     standing: AdminDesk, tom: Person, haircut: Service, start: datetime, dragged_to: str, lasts: int
 ) -> None:
-    """By the clock on the wall; where a visit is shown as long as it lasts (02:30 to 02:15), by how far it went."""
+    """In local time; where a visit is drawn with its duration (02:30 to 02:15), by the distance dragged."""
     await book(standing.database, tom.id, start)
 
-    status, told = await move(standing, end=dragged_to)
+    status, answer = await move(standing, end=dragged_to)
 
-    ends = datetime.fromisoformat(told["visit"]["ends_at"])
+    ends = datetime.fromisoformat(answer["visit"]["ends_at"])
     assert (status, ends - start) == (200, timedelta(minutes=lasts))
 
 
-async def test_an_edge_in_an_hour_that_is_skipped_is_refused(
-    standing: AdminDesk, tom: Person, haircut: Service
-) -> None:
+async def test_an_edge_in_a_skipped_hour_is_refused(standing: AdminDesk, tom: Person, haircut: Service) -> None:
     await book(standing.database, tom.id, datetime(2030, 3, 31, 0, 0, tzinfo=UTC))
 
-    status, told = await move(standing, end="2030-03-31T02:30:00")
+    status, answer = await move(standing, end="2030-03-31T02:30:00")
 
-    assert (status, told["message"]) == (
+    assert (status, answer["message"]) == (
         400, "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forward then.",
     )  # fmt: skip
 
 
-async def test_a_day_on_which_clocks_go_back_is_shown_right(standing: AdminDesk, tom: Person, haircut: Service) -> None:
+async def test_a_day_with_a_repeated_hour_is_shown_correctly(
+    standing: AdminDesk, tom: Person, haircut: Service
+) -> None:
     for hour, minute in ((0, 30), (1, 30), (8, 0)):
         await book(standing.database, tom.id, datetime(2030, 10, 27, hour, minute, tzinfo=UTC))
 
-    asked = {"start": "2030-10-27T00:00:00", "end": "2030-10-28T00:00:00"}
-    fed = (await standing.mara.get("/admin/calendar/feed", params=asked)).json()["visits"]
+    query = {"start": "2030-10-27T00:00:00", "end": "2030-10-28T00:00:00"}
+    fed = (await standing.mara.get("/admin/calendar/feed", params=query)).json()["visits"]
 
     assert [(one["start"][11:16], one["end"][11:16], one["times"]) for one in fed] == [
         ("02:30", "03:15", "02:30 CEST – 02:15 CET"),
@@ -435,14 +431,12 @@ async def test_a_day_on_which_clocks_go_back_is_shown_right(standing: AdminDesk,
     ]
 
 
-async def test_a_day_on_which_clocks_go_forward_is_shown_right(
-    standing: AdminDesk, tom: Person, haircut: Service
-) -> None:
+async def test_a_day_with_a_skipped_hour_is_shown_correctly(standing: AdminDesk, tom: Person, haircut: Service) -> None:
     await book(standing.database, tom.id, datetime(2030, 3, 31, 0, 30, tzinfo=UTC))
     await book(standing.database, tom.id, datetime(2030, 3, 31, 21, 30, tzinfo=UTC))
 
-    asked = {"start": "2030-03-31T00:00:00", "end": "2030-04-01T00:00:00"}
-    fed = (await standing.mara.get("/admin/calendar/feed", params=asked)).json()["visits"]
+    query = {"start": "2030-03-31T00:00:00", "end": "2030-04-01T00:00:00"}
+    fed = (await standing.mara.get("/admin/calendar/feed", params=query)).json()["visits"]
 
     assert [(one["start"][11:16], one["end"][11:16], one["times"]) for one in fed] == [
         ("01:30", "03:15", "01:30 CET – 03:15 CEST"),
@@ -450,24 +444,24 @@ async def test_a_day_on_which_clocks_go_forward_is_shown_right(
     ]
 
 
-def test_how_far_the_wall_is_from_utc_is_written_with_its_sign() -> None:
+def test_utc_offsets_are_written_with_their_sign() -> None:
     moment = datetime(2030, 1, 7, tzinfo=UTC)
     zones = [ZoneInfo(name) for name in ("Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "UTC")]
 
     assert [wall_clock.utc_offset(moment, zone) for zone in zones] == ["+01:00", "-03:30", "+05:45", "+00:00"]
 
 
-# Acting, and booking.
+# Actions and new bookings.
 
 
-async def test_an_act_leads_on_and_keeps_its_reason(standing: AdminDesk, visit: Booking) -> None:
+async def test_an_action_changes_the_status_and_records_its_reason(standing: AdminDesk, visit: Booking) -> None:
     answer = await standing.mara.post(
         "/admin/calendar/act/1", json={"version": 1, "act": "cancel", "reason": "He rang"}
     )
 
     assert (answer.status_code, answer.json()["visit"]["status_text"]) == (200, "Cancelled")
-    kept = await standing.database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
-    assert kept == [{"reason": "He rang"}]
+    reasons = await standing.database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
+    assert reasons == [{"reason": "He rang"}]
 
     again = await standing.mara.post("/admin/calendar/act/1", json={"version": 1, "act": "confirm"})
     assert (again.status_code, again.json()["message"]) == (412, "Someone changed this while you were editing.")
@@ -475,14 +469,14 @@ async def test_an_act_leads_on_and_keeps_its_reason(standing: AdminDesk, visit: 
     assert never.status_code == 422
 
 
-async def test_a_known_customer_is_booked(standing: AdminDesk, tom: Person, haircut: Service) -> None:
+async def test_an_existing_customer_is_booked(standing: AdminDesk, tom: Person, haircut: Service) -> None:
     sent = {"service_id": 1, "start": "2030-01-08T11:00", "user_id": tom.id}
     answer = await standing.mara.post("/admin/calendar/book", json=sent)
 
     assert (answer.status_code, answer.json()["visit"]) == (200, FED)
 
 
-async def test_somebody_new_is_booked_in_one_breath(standing: AdminDesk, haircut: Service) -> None:
+async def test_a_new_customer_is_created_with_the_booking(standing: AdminDesk, haircut: Service) -> None:
     new_customer = {"name": "Nora New", "email": "nora@example.com"}
     sent = {"service_id": 1, "start": "2030-01-08T11:00", "new_customer": new_customer}
     answer = await standing.mara.post("/admin/calendar/book", json=sent)
@@ -492,7 +486,7 @@ async def test_somebody_new_is_booked_in_one_breath(standing: AdminDesk, haircut
     assert (row["role"], row["is_active"], row["password_hash"][:4]) == ("user", True, "$2b$")
 
 
-async def test_somebody_new_is_not_written_down_when_the_time_is_taken(standing: AdminDesk, visit: Booking) -> None:
+async def test_no_customer_is_created_when_the_time_is_taken(standing: AdminDesk, visit: Booking) -> None:
     new_customer = {"name": "Nora New", "email": "nora@example.com"}
     sent = {"service_id": 1, "start": "2030-01-08T11:15", "new_customer": new_customer}
     answer = await standing.mara.post("/admin/calendar/book", json=sent)
@@ -516,7 +510,7 @@ SKIPPED = "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forwa
         ({"new_customer": {"name": "Tom", "email": "nowhere"}}, (422, no.NotAnEmail.__doc__)),
     ],
 )  # fmt: skip
-async def test_a_booking_that_cannot_be_says_why(
+async def test_an_impossible_booking_is_refused_with_the_reason(
     standing: AdminDesk, tom: Person, haircut: Service, changed: dict[str, Any], refusal: tuple[int, str]
 ) -> None:
     sent = {"service_id": 1, "start": "2030-01-08T11:00", "user_id": tom.id, **changed}
@@ -526,7 +520,7 @@ async def test_a_booking_that_cannot_be_says_why(
     assert await standing.fetch_row("bookings", 1) is None
 
 
-async def test_a_hold_is_booked(standing: AdminDesk, tom: Person, haircut: Service) -> None:
+async def test_a_hold_can_be_created(standing: AdminDesk, tom: Person, haircut: Service) -> None:
     sent = {"service_id": 1, "start": "2030-01-08T11:00", "user_id": tom.id, "is_hold": True}
     answer = await standing.mara.post("/admin/calendar/book", json=sent)
 
@@ -536,7 +530,7 @@ async def test_a_hold_is_booked(standing: AdminDesk, tom: Person, haircut: Servi
     )  # fmt: skip
 
 
-async def test_the_page_comes_first_in_the_menu(standing: AdminDesk, haircut: Service) -> None:
+async def test_the_calendar_precedes_the_bookings_in_the_menu(standing: AdminDesk, haircut: Service) -> None:
     page = (await standing.mara.get("/admin/calendar")).text
 
     assert page.index('href="http://bookit.test/admin/calendar"') < page.index("/admin/booking/list")
@@ -562,7 +556,7 @@ async def test_the_page_comes_first_in_the_menu(standing: AdminDesk, haircut: Se
         ),
     ],
 )
-async def test_what_nobody_can_keep_is_refused(
+async def test_invalid_text_is_refused(
     path: str, sent: dict[str, Any], standing: AdminDesk, tom: Person, haircut: Service
 ) -> None:
     booking = await book(standing.database, tom.id, TOMORROW_AT_TEN)

@@ -1,4 +1,4 @@
-"""One box for everything: what is found, by whom, and by how little asking."""
+"""The search of the admin panel: what it finds, for which users, and with how few statements."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ PLACE = "http://bookit.test/admin"
 
 
 async def find(desk: AdminDesk, term: str, status: int = 200) -> str:
-    """Type this into the box as Mara, and give what the page says was found."""
+    """Search for this as Mara, and return the text of the results."""
     answer = await desk.mara.get("/admin/search", params={"q": term})
     assert answer.status_code == status, answer.text
     return get_page_text(answer.text[answer.text.index("bk-results") :])
@@ -32,9 +32,7 @@ async def booked(database: Database, user: int, start: datetime) -> Booking:
         return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
 
 
-async def test_a_customer_is_found_with_the_next_visit_and_the_last(
-    desk: AdminDesk, tom: Person, visit: Booking
-) -> None:
+async def test_a_customer_is_found_with_the_next_and_last_visit(desk: AdminDesk, tom: Person, visit: Booking) -> None:
     for days in (-2, -1, 5):
         await booked(desk.database, tom.id, NOW + timedelta(days=days))
     cancelled = [await booked(desk.database, tom.id, NOW + timedelta(hours=hours)) for hours in (-3, 3)]
@@ -50,7 +48,7 @@ async def test_a_customer_is_found_with_the_next_visit_and_the_last(
         )
 
 
-async def test_everything_found_leads_to_its_page(desk: AdminDesk, tom: Person, visit: Booking) -> None:
+async def test_every_result_links_to_its_page(desk: AdminDesk, tom: Person, visit: Booking) -> None:
     html = (await desk.mara.get("/admin/search", params={"q": "tom"})).text
     of_service = (await desk.mara.get("/admin/search", params={"q": "hair"})).text
 
@@ -72,8 +70,8 @@ async def test_services_and_resources_are_found_by_their_names(desk: AdminDesk, 
     assert await find(desk, "colo") == 'bk-results"> Services Colour #1 Bookings for Colour'
 
 
-async def test_a_number_finds_whatever_has_it(desk: AdminDesk, visit: Booking) -> None:
-    """Mara is person 1, since she joined first."""
+async def test_a_number_finds_every_row_with_that_id(desk: AdminDesk, visit: Booking) -> None:
+    """Mara is user 1, since she was created first."""
     assert await find(desk, "#1") == (
         'bk-results"> Bookings #1 Tue 08 Jan 2030, 11:00 Tom Haircut Pending'
         " People Mara #1 mara@example.com staff Services Haircut #1 Bookings for Haircut"
@@ -82,23 +80,23 @@ async def test_a_number_finds_whatever_has_it(desk: AdminDesk, visit: Booking) -
 
 
 @pytest.mark.parametrize("term", ["#3", "3", " #03 "])
-async def test_the_only_row_of_a_number_is_gone_to_at_once(desk: AdminDesk, tom: Person, term: str) -> None:
+async def test_a_single_row_with_the_id_is_opened_at_once(desk: AdminDesk, tom: Person, term: str) -> None:
     answer = await desk.mara.get("/admin/search", params={"q": term})
 
     assert (answer.status_code, answer.headers["location"]) == (303, f"{PLACE}/user/details/{tom.id}")
 
 
-async def test_a_number_may_also_be_a_part_of_a_title(desk: AdminDesk, tom: Person) -> None:
+async def test_a_number_also_matches_titles(desk: AdminDesk, tom: Person) -> None:
     async with desk.database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"title": "Massage, 3 hands", "price": 1, "duration_minutes": 60}
         await records.create(session, Service, by=OWNER, now=NOW, **facts)
 
-    found = await find(desk, "3")
+    results = await find(desk, "3")
 
-    assert ("People Tom #3" in found, "Services Massage, 3 hands" in found) == (True, True)
+    assert ("People Tom #3" in results, "Services Massage, 3 hands" in results) == (True, True)
 
 
-async def test_too_many_hits_are_told_and_lead_to_the_list(desk: AdminDesk, join: JoinUser) -> None:
+async def test_too_many_results_link_to_the_list(desk: AdminDesk, join: JoinUser) -> None:
     for number in range(11):
         await join(f"Anna{number}")
 
@@ -109,16 +107,16 @@ async def test_too_many_hits_are_told_and_lead_to_the_list(desk: AdminDesk, join
     assert f'href="{PLACE}/user/list?search=anna"' in html
 
 
-async def test_an_exact_email_comes_first_among_many(desk: AdminDesk, join: JoinUser) -> None:
+async def test_an_exact_email_comes_first(desk: AdminDesk, join: JoinUser) -> None:
     for name in ("Aanna", "Banna", "Anna"):
         await join(name)
 
-    found = await find(desk, "anna@example.com")
+    results = await find(desk, "anna@example.com")
 
-    assert found.index("Anna #") < found.index("Aanna #") < found.index("Banna #")
+    assert results.index("Anna #") < results.index("Aanna #") < results.index("Banna #")
 
 
-async def test_a_hold_that_ran_out_is_no_next_visit(
+async def test_an_expired_hold_is_not_the_next_visit(
     desk: AdminDesk, tom: Person, haircut: Service, clock: Clock
 ) -> None:
     async with desk.database.transaction(by=OWNER, now=NOW) as session:
@@ -136,24 +134,24 @@ NOTHING = ["", " ", "\0", "#", "#0", "#-1", "zzz", "#999", "9" * 30, "%", "_", "
 
 
 @pytest.mark.parametrize("term", NOTHING, ids=shorten)
-async def test_bad_input_finds_nothing_and_breaks_nothing(desk: AdminDesk, tom: Person, term: str) -> None:
+async def test_invalid_input_finds_nothing(desk: AdminDesk, tom: Person, term: str) -> None:
     answer = await desk.mara.get("/admin/search", params={"q": term})
 
-    said = get_page_text(answer.text)
-    told = "Nothing found." if term.strip("\0 ") else "Type a number, a name, an e-mail or a title."
-    assert (answer.status_code, told in said) == (200, True)
+    page_text = get_page_text(answer.text)
+    message = "Nothing found." if term.strip("\0 ") else "Type a number, a name, an e-mail or a title."
+    assert (answer.status_code, message in page_text) == (200, True)
     assert "<script>alert" not in answer.text
     assert len(answer.text) < 20_000
-    assert not INTERNALS_PATTERN.search(said)
+    assert not INTERNALS_PATTERN.search(page_text)
 
 
-async def test_without_a_question_the_page_asks_for_one(desk: AdminDesk) -> None:
+async def test_an_empty_search_asks_for_a_term(desk: AdminDesk) -> None:
     answer = await desk.mara.get("/admin/search?q=a&q=&x=1")
 
     assert (answer.status_code, "Type a number, a name" in get_page_text(answer.text)) == (200, True)
 
 
-async def test_nobody_searches_who_is_not_signed_in(desk: AdminDesk) -> None:
+async def test_a_search_needs_a_sign_in(desk: AdminDesk) -> None:
     answer = await desk.visitor.get("/admin/search", params={"q": "tom"})
 
     assert (answer.status_code, answer.headers["location"]) == (302, f"{PLACE}/login")
@@ -172,30 +170,30 @@ async def test_nobody_searches_who_is_not_signed_in(desk: AdminDesk) -> None:
         (set(), set()),
     ],
 )
-async def test_only_what_a_reader_may_see_is_found(
+async def test_only_permitted_rows_are_found(
     desk: AdminDesk, visit: Booking, monkeypatch: pytest.MonkeyPatch, sees: set[Any], groups: set[str]
 ) -> None:
     monkeypatch.setattr(permissions, "PERMISSIONS_BY_ROLE", {Role.STAFF: dict.fromkeys(sees, READ_ONLY)})
     async with desk.database.transaction(by=OWNER, now=NOW) as session:
         how: dict[str, Any] = {"by": OWNER, "now": NOW}
         facts: dict[str, Any] = {"title": "Tom's", "price": 1, "duration_minutes": 5}
-        await records.create(session, Service, **how, **facts)  # And a resource of its own by that name.
-    found = {}
+        await records.create(session, Service, **how, **facts)  # And its own resource by that name.
+    results = {}
     for client, reader in ((desk.mara, "mara"), (desk.ada, "ada")):
         html = ""
         for term in ("#1", "tom"):
             answer = await client.get("/admin/search", params={"q": term}, follow_redirects=False)
             html += answer.text[answer.text.find("bk-results") :] + answer.headers.get("location", "")
-        found[reader] = html
+        results[reader] = html
 
     titles = {"Bookings": "booking/details/", "People": "user/details/", "Services": "service/details/",
               "Resources": "resource/details/"}  # fmt: skip
-    assert {title for title, address in titles.items() if address in found["mara"]} == groups
-    assert {title for title, address in titles.items() if address in found["ada"]} == set(titles)
+    assert {title for title, address in titles.items() if address in results["mara"]} == groups
+    assert {title for title, address in titles.items() if address in results["ada"]} == set(titles)
 
 
 @pytest.mark.parametrize("term", ["tom", "#1", "1", "a", "zzz", "%"])
-async def test_a_search_asks_little_however_much_is_found(
+async def test_a_search_takes_few_statements(
     desk: AdminDesk, tom: Person, visit: Booking, join: JoinUser, term: str
 ) -> None:
     for name in ("Anna", "Alma", "Tomas"):
@@ -205,10 +203,10 @@ async def test_a_search_asks_little_however_much_is_found(
     with desk.record_statements() as statements:
         await desk.mara.get("/admin/search", params={"q": term})
 
-    assert 1 <= len(statements) <= 4  # and one more, by BookIt's own pool: who is signed in
+    assert 1 <= len(statements) <= 4  # and one more through BookIt's own pool: the signed-in user
 
 
-async def test_the_box_is_on_every_page_and_keeps_what_was_typed(desk: AdminDesk, visit: Booking) -> None:
+async def test_the_search_box_is_on_every_page_and_keeps_its_term(desk: AdminDesk, visit: Booking) -> None:
     for path in (
         "booking/list",
         "booking/create",
@@ -224,7 +222,7 @@ async def test_the_box_is_on_every_page_and_keeps_what_was_typed(desk: AdminDesk
         assert '<label class="visually-hidden" for="bk-search">' in html
 
 
-async def test_the_indexes_are_there_that_a_search_needs(database: Database) -> None:
+async def test_the_indexes_of_the_search_exist(database: Database) -> None:
     wanted = {"users_by_part_of_name", "users_by_part_of_email", "bookings_by_user"}
     rows = await database.fetch(text("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'"))
 

@@ -1,4 +1,4 @@
-"""What staff do to a booking: each act offered or refused by one rule, asked and told in its own words."""
+"""The actions of staff on a booking: each is offered or refused by one rule, with its own messages."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -38,19 +38,19 @@ async def book(database: Database, person: Person, start: datetime = TOMORROW_AT
 
 @pytest.fixture
 async def visit(database: Database, tom: Person, haircut: Service) -> Booking:
-    """Tom's visit tomorrow at ten."""
+    """Create a booking of Tom's tomorrow at ten."""
     return await book(database, tom)
 
 
 async def lead(database: Database, booking: Booking, status: Status) -> None:
-    """Lead a booking to a status, unless it has it."""
+    """Set the status of a booking, unless it has it."""
     async with database.transaction(by=OWNER) as session:
         row = await records.lock(session, Booking, booking.id)
         await records.change(session, row, by=OWNER, now=NOW, status=status)
 
 
 async def press(client: httpx2.AsyncClient, act: str, *numbers: int, **more: str) -> str:
-    """Press a button as the page of a booking has it, and give what the next page says."""
+    """Press an action's button on the page of a booking, and return the text of the next page."""
     sent = {"pks": ",".join(map(str, numbers)), "back": DETAILS, **more}
     answer = await client.post(f"/admin/booking/action/{act}", data=sent)
     assert (answer.status_code, answer.headers["location"]) == (303, DETAILS)
@@ -58,21 +58,21 @@ async def press(client: httpx2.AsyncClient, act: str, *numbers: int, **more: str
 
 
 def offered(html: str) -> dict[str, str | None]:
-    """Give the buttons of acts on a page, each with the sentence it is described by if it cannot be pressed."""
+    """Return the action buttons of a page, each with its explanation if it is disabled."""
     part = html.partition('class="bk-acts"')[2].partition("</div>")[0]
-    found: dict[str, str | None] = {}
+    buttons: dict[str, str | None] = {}
     for attributes, label in re.findall(r"<button ([^>]*)>([^<]*)</button>", part):
         described = re.search(r'aria-describedby="([^"]+)"', attributes)
         is_off = 'aria-disabled="true"' in attributes
-        assert " disabled" not in attributes  # It can be reached by keyboard, to hear why.
+        assert " disabled" not in attributes  # It stays focusable, so that its explanation is read out.
         assert is_off == ("data-bs-toggle" not in attributes) == bool(described)
         sentence = re.search(rf'id="{described[1]}">([^<]*)<', part) if described else None
-        found[label] = sentence[1] if sentence else None
-    return found
+        buttons[label] = sentence[1] if sentence else None
+    return buttons
 
 
 def standing(status: Status) -> Booking:
-    """Give a booking of person 1 with a status."""
+    """Return a booking of user 1 with a status."""
     times: dict[str, Any] = {"start_time": NOW, "end_time": NOW, "blocks_from": NOW, "blocks_until": NOW}
     return Booking(user_id=1, service_id=1, resource_id=1, price=Decimal(35), status=status, **times)
 
@@ -81,33 +81,35 @@ def standing(status: Status) -> Booking:
 
 
 @pytest.mark.parametrize("status", Status)
-@pytest.mark.parametrize("wanted", Status)
-def test_staff_lead_a_booking_anywhere_but_where_it_is(status: Status, wanted: Status) -> None:
-    refusal = lifecycle.refusal_for_status(standing(status), wanted, by=Actor("admin", 2, Role.STAFF))
+@pytest.mark.parametrize("target", Status)
+def test_staff_may_set_any_status_but_the_current_one(status: Status, target: Status) -> None:
+    refusal = lifecycle.refusal_for_status(standing(status), target, by=Actor("admin", 2, Role.STAFF))
 
-    expected = f"This booking is already {SO[status]}." if status == wanted else "None"
+    expected = f"This booking is already {SO[status]}." if status == target else "None"
     assert str(refusal) == expected
 
 
 @pytest.mark.parametrize("status", Status)
-@pytest.mark.parametrize("wanted", Status)
-def test_a_customer_only_cancels(status: Status, wanted: Status) -> None:
+@pytest.mark.parametrize("target", Status)
+def test_a_customer_may_only_cancel(status: Status, target: Status) -> None:
     booking = standing(status)
     by = Actor("api", 1, Role.USER)
     expected = (
         no.OnlyCancel
-        if wanted != Status.CANCELLED
+        if target != Status.CANCELLED
         else type(None)
         if status in {Status.PENDING, Status.CONFIRMED}
         else no.NoLongerOpen
     )
 
-    assert type(lifecycle.refusal_for_status(booking, wanted, by=by)) is expected
-    assert type(lifecycle.refusal_for_status(booking, wanted, by=Actor("api", 2, Role.USER))) is no.NotYourBooking
+    assert type(lifecycle.refusal_for_status(booking, target, by=by)) is expected
+    assert type(lifecycle.refusal_for_status(booking, target, by=Actor("api", 2, Role.USER))) is no.NotYourBooking
 
 
 @pytest.mark.parametrize("status", Status)
-async def test_a_button_shows_the_refusal_its_act_meets(desk: AdminDesk, visit: Booking, status: Status) -> None:
+async def test_a_disabled_button_shows_the_refusal_of_its_action(
+    desk: AdminDesk, visit: Booking, status: Status
+) -> None:
     await lead(desk.database, visit, status)
     buttons = offered((await desk.mara.get(DETAILS)).text)
 
@@ -116,15 +118,15 @@ async def test_a_button_shows_the_refusal_its_act_meets(desk: AdminDesk, visit: 
         f"{label}…" if led != status else label: refusal if led == status else None
         for led, (_, label, _) in ACTS.items()
     }
-    told = await press(desk.mara, ACTS[status][0], 1)
-    assert f"#1: {refusal}" in told
+    page_text = await press(desk.mara, ACTS[status][0], 1)
+    assert f"#1: {refusal}" in page_text
     row = await desk.fetch_row("bookings", 1)
     assert row is not None
     assert (row["status"], row["version"]) == (status, 1 if status == Status.PENDING else 2)
 
 
 @pytest.mark.parametrize("status", Status)
-async def test_the_act_itself_refuses_what_is_so_already(database: Database, visit: Booking, status: Status) -> None:
+async def test_an_action_refuses_the_current_status(database: Database, visit: Booking, status: Status) -> None:
     await lead(database, visit, status)
 
     async with database.transaction(by=OWNER) as session:
@@ -133,14 +135,14 @@ async def test_the_act_itself_refuses_what_is_so_already(database: Database, vis
             await acts.STATUS_ACTS[status](session, row, by=OWNER, now=NOW)
 
 
-async def test_the_api_takes_the_status_a_booking_has(visit: Booking, mara: Person) -> None:
-    """A program that sends what it wants twice gets it twice; at the desk, a second press is told."""
+async def test_the_api_accepts_the_current_status(visit: Booking, mara: Person) -> None:
+    """A repeated request of a program succeeds; at the desk, a second press is refused."""
     for _ in range(2):
         answer = await mara.request("PATCH", "/bookings/1", json={"status": "confirmed"})
         assert (answer.status_code, answer.json()["status"]) == (200, "confirmed")
 
 
-async def test_whoever_may_not_change_bookings_has_no_buttons(
+async def test_users_who_may_not_change_bookings_see_no_buttons(
     desk: AdminDesk, visit: Booking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mays = {
@@ -157,11 +159,11 @@ async def test_whoever_may_not_change_bookings_has_no_buttons(
         assert offered(page.text) == {}
 
 
-# Own words.
+# Messages.
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status != Status.PENDING])
-async def test_an_act_tells_of_its_booking(desk: AdminDesk, visit: Booking, status: Status) -> None:
+async def test_an_action_reports_its_booking(desk: AdminDesk, visit: Booking, status: Status) -> None:
     act, _, done = ACTS[status]
 
     assert f"Booking #1 is {done}." in await press(desk.mara, act, 1, reason="They called")
@@ -171,7 +173,7 @@ async def test_an_act_tells_of_its_booking(desk: AdminDesk, visit: Booking, stat
     assert "Mara (staff) changed it at the desk." in page
 
 
-async def test_the_page_of_a_booking_asks_of_this_booking(desk: AdminDesk, visit: Booking) -> None:
+async def test_the_confirmation_is_about_this_booking(desk: AdminDesk, visit: Booking) -> None:
     page = get_page_text((await desk.mara.get(DETAILS)).text)
     listed = get_page_text((await desk.mara.get("/admin/booking/list")).text)
 
@@ -181,62 +183,60 @@ async def test_the_page_of_a_booking_asks_of_this_booking(desk: AdminDesk, visit
     assert "selected?" not in page + listed
 
 
-async def test_several_are_told_in_one_sentence_and_each_refusal_by_number(
-    desk: AdminDesk, visit: Booking, tom: Person
-) -> None:
+async def test_several_bookings_are_reported_in_one_sentence(desk: AdminDesk, visit: Booking, tom: Person) -> None:
     for hours in (1, 2, 3):
         await book(desk.database, tom, TOMORROW_AT_TEN + timedelta(hours=hours))
     await press(desk.mara, "mark-no-show", 2)
 
-    told = await press(desk.mara, "mark-no-show", 1, 2, 3, 4, 999)
+    page_text = await press(desk.mara, "mark-no-show", 1, 2, 3, 4, 999)
 
-    assert "3 bookings marked as no-show." in told
-    assert "#2: This booking is already marked as no-show." in told
-    assert "#999: There is no such booking." in told
+    assert "3 bookings marked as no-show." in page_text
+    assert "#2: This booking is already marked as no-show." in page_text
+    assert "#999: There is no such booking." in page_text
 
 
-async def test_the_same_refusal_is_said_once_for_all_it_is_about(desk: AdminDesk, visit: Booking, tom: Person) -> None:
+async def test_equal_refusals_are_grouped(desk: AdminDesk, visit: Booking, tom: Person) -> None:
     for hours in range(1, 9):
         await book(desk.database, tom, TOMORROW_AT_TEN + timedelta(hours=hours))
     everyone = range(1, 10)
     await press(desk.mara, "confirm", *everyone)
 
-    told = await press(desk.mara, "confirm", *everyone)
+    page_text = await press(desk.mara, "confirm", *everyone)
 
-    assert f"{', '.join(f'#{number}' for number in everyone)}: This booking is already confirmed." in told
-
-
-async def test_a_booking_named_twice_is_acted_on_once(desk: AdminDesk, visit: Booking) -> None:
-    told = await press(desk.mara, "confirm", 1, 1, 1)
-
-    assert "Booking #1 is confirmed." in told
-    assert "already" not in told.partition("History")[0].replace("This booking is already confirmed.", "", 1)
+    assert f"{', '.join(f'#{number}' for number in everyone)}: This booking is already confirmed." in page_text
 
 
-async def test_more_than_can_be_done_at_once_is_told(desk: AdminDesk, visit: Booking) -> None:
-    told = await press(desk.mara, "cancel", *range(1, 203))
+async def test_a_booking_selected_twice_is_changed_once(desk: AdminDesk, visit: Booking) -> None:
+    page_text = await press(desk.mara, "confirm", 1, 1, 1)
 
-    assert "Booking #1 is cancelled." in told
-    assert "At most 200 bookings at once. Not changed: 2." in told
+    assert "Booking #1 is confirmed." in page_text
+    assert "already" not in page_text.partition("History")[0].replace("This booking is already confirmed.", "", 1)
+
+
+async def test_a_selection_over_the_limit_is_reported(desk: AdminDesk, visit: Booking) -> None:
+    page_text = await press(desk.mara, "cancel", *range(1, 203))
+
+    assert "Booking #1 is cancelled." in page_text
+    assert "At most 200 bookings at once. Not changed: 2." in page_text
 
 
 # Reasons.
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "page_text"),
     [
         ("x" * 201, "String should have at most 200 characters."),
         ("late\0bus", "Enter some text, without NUL characters."),
     ],
 )
-async def test_a_reason_nobody_can_keep_is_refused_and_its_words_stay(
-    desk: AdminDesk, visit: Booking, reason: str, told: str
+async def test_an_invalid_reason_is_refused_and_stays_in_the_form(
+    desk: AdminDesk, visit: Booking, reason: str, page_text: str
 ) -> None:
     sent = {"pks": "1", "back": DETAILS, "reason": reason, "notify_customer": "y"}
     answer = await desk.mara.post("/admin/booking/action/cancel", data=sent)
 
-    assert (answer.status_code, told in get_page_text(answer.text)) == (422, True)
+    assert (answer.status_code, page_text in get_page_text(answer.text)) == (422, True)
     assert "Cancel this booking? Its slot becomes free. #1" in get_page_text(answer.text)
     assert ParsedPage(answer.text).fields == {"q": "", **sent}
     row = await desk.fetch_row("bookings", 1)
@@ -247,7 +247,7 @@ async def test_a_reason_nobody_can_keep_is_refused_and_its_words_stay(
     assert "x" * 200 in get_page_text((await desk.mara.get(DETAILS)).text)
 
 
-async def test_a_question_asked_again_leads_nowhere_else(desk: AdminDesk, visit: Booking, tom: Person) -> None:
+async def test_a_repeated_question_redirects_to_no_other_site(desk: AdminDesk, visit: Booking, tom: Person) -> None:
     await book(desk.database, tom, TOMORROW_AT_TEN + timedelta(hours=1))
     sent = {"pks": "1,2", "back": "https://elsewhere.example", "reason": "\0"}
     answer = await desk.mara.post("/admin/booking/action/confirm", data=sent)
@@ -265,7 +265,7 @@ WARNING = "This visit is in the past."
 
 
 @pytest.mark.parametrize(("start", "is_past"), [("2020-03-02T11:00", True), ("2030-03-02T11:00", False)])
-async def test_staff_may_book_the_past_and_are_told(
+async def test_staff_may_book_in_the_past_with_a_warning(
     desk: AdminDesk, tom: Person, haircut: Service, start: str, is_past: bool
 ) -> None:
     fields = {"user": tom.id, "service": 1, "resource": 1, "start_time": start}
@@ -279,7 +279,7 @@ async def test_staff_may_book_the_past_and_are_told(
 
 
 @pytest.mark.parametrize(("start", "is_past"), [("2020-03-02T11:00", True), ("2030-03-02T11:00", False)])
-async def test_staff_may_move_a_visit_into_the_past_and_are_told(
+async def test_staff_may_move_a_visit_into_the_past_with_a_warning(
     desk: AdminDesk, visit: Booking, start: str, is_past: bool
 ) -> None:
     moved = await submit_form(desk.mara, "/admin/booking/edit/1", start_time=start)
@@ -291,7 +291,7 @@ async def test_staff_may_move_a_visit_into_the_past_and_are_told(
     assert row["start_time"] == datetime.fromisoformat(start).replace(hour=10, tzinfo=UTC)
 
 
-async def test_a_visit_that_stays_in_the_past_is_no_news(desk: AdminDesk, tom: Person, shared: Service) -> None:
+async def test_an_unchanged_past_visit_gives_no_warning(desk: AdminDesk, tom: Person, shared: Service) -> None:
     await book(desk.database, tom, LONG_AGO)
 
     saved = await submit_form(desk.mara, "/admin/booking/edit/1", resource=2)

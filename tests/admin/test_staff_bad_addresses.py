@@ -1,4 +1,4 @@
-"""Addresses of the staff door that make no sense are answered in words."""
+"""Invalid URLs of the admin panel are answered with a sentence."""
 
 import pytest
 from sqlalchemy import text
@@ -27,7 +27,7 @@ BAD_NUMBERS = [
 
 @pytest.mark.parametrize("number", BAD_NUMBERS, ids=shorten)
 @pytest.mark.parametrize("page", ["details", "edit"])
-async def test_a_number_of_no_row_is_answered(desk: AdminDesk, haircut: Service, page: str, number: str) -> None:
+async def test_an_unknown_id_is_answered(desk: AdminDesk, haircut: Service, page: str, number: str) -> None:
     """D21."""
     for identity in ("booking", "service", "user"):
         answer = await desk.ada.get(f"/admin/{identity}/{page}/{number}")
@@ -37,7 +37,7 @@ async def test_a_number_of_no_row_is_answered(desk: AdminDesk, haircut: Service,
         assert posted.status_code in {400, 404, 405}
 
 
-async def test_a_request_without_its_fields_is_answered(desk: AdminDesk, visit: Booking) -> None:
+async def test_a_request_without_fields_is_answered(desk: AdminDesk, visit: Booking) -> None:
     """D21."""
     assert (await desk.ada.delete("/admin/booking/delete")).status_code in {400, 404}
     assert (await desk.ada.post("/admin/booking/action/cancel")).status_code == 303
@@ -61,7 +61,7 @@ async def test_a_request_without_its_fields_is_answered(desk: AdminDesk, visit: 
     ],
     ids=shorten,
 )  # fmt: skip
-async def test_a_bad_address_of_a_list_is_answered(desk: AdminDesk, visit: Booking, query: str) -> None:
+async def test_an_invalid_list_url_is_answered(desk: AdminDesk, visit: Booking, query: str) -> None:
     """D21."""
     for identity in ALL_VIEWS:
         for page in ("list", "export/csv"):
@@ -75,17 +75,17 @@ async def test_a_bad_address_of_a_list_is_answered(desk: AdminDesk, visit: Booki
     ["", "name=user", "name=nope&term=a", "name=user&term=%00", "name=user&term=%25", "name=user&term=" + "x" * 5000],
     ids=shorten,
 )
-async def test_a_bad_look_up_is_answered(desk: AdminDesk, visit: Booking, query: str) -> None:
+async def test_an_invalid_look_up_is_answered(desk: AdminDesk, visit: Booking, query: str) -> None:
     """D21."""
     answer = await desk.mara.get(f"/admin/booking/ajax/lookup?{query}")
 
     assert answer.status_code in {200, 400}
     assert not INTERNALS_PATTERN.search(answer.text)
     if answer.status_code == 200:
-        assert answer.json() == {"results": []}  # A sign of a pattern means itself, and nobody is called that.
+        assert answer.json() == {"results": []}  # A wildcard is matched literally, and no user has that name.
 
 
-async def test_pages_that_are_none_are_answered(desk: AdminDesk) -> None:
+async def test_unknown_pages_are_answered(desk: AdminDesk) -> None:
     """D21."""
     for path in (
         "nope/list",
@@ -98,7 +98,7 @@ async def test_pages_that_are_none_are_answered(desk: AdminDesk) -> None:
         assert (await desk.ada.get(f"/admin/{path}")).status_code in {400, 404}, path
 
 
-async def test_html_in_a_name_is_shown_as_it_is(desk: AdminDesk, visit: Booking) -> None:
+async def test_html_in_a_name_is_escaped(desk: AdminDesk, visit: Booking) -> None:
     """D21."""
     async with desk.database.transaction(by=OWNER) as session:
         name = "<script>alert(1)</script>'\"><img src=x>"

@@ -1,4 +1,4 @@
-"""What no page of the staff door would send: wrong methods, wrong bodies, files, cookies. Each is refused in words."""
+"""Requests that no page of the admin panel sends: wrong methods, bodies, files and cookies. Each is refused."""
 
 import json
 from base64 import b64encode
@@ -33,7 +33,7 @@ GOOD = {"name": "Lea", "capacity": "1", "timezone": "UTC", "is_active": "y", "sa
 
 
 async def refused(database: Database, answer: httpx2.Response, before: dict[str, int], *statuses: int) -> str:
-    """Give what a refusal says, which is something for a person, when nothing was written."""
+    """Return the text of a refusal; check that it is a sentence and that nothing was written."""
     assert answer.status_code in statuses, (answer.status_code, answer.text[:300])
     assert await count_rows(database) == before
     assert not INTERNALS_PATTERN.search(answer.text), INTERNALS_PATTERN.findall(answer.text)
@@ -43,7 +43,7 @@ async def refused(database: Database, answer: httpx2.Response, before: dict[str,
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("path", [ACT, "booking/action/nope", "logout"])
-async def test_nothing_but_a_post_acts(desk: AdminDesk, visit: Booking, path: str, method: str) -> None:
+async def test_only_post_runs_an_action(desk: AdminDesk, visit: Booking, path: str, method: str) -> None:
     before = await count_rows(desk.database)
 
     answer = await desk.ada.request(method, f"/admin/{path}", params={"pks": "1"})
@@ -54,7 +54,7 @@ async def test_nothing_but_a_post_acts(desk: AdminDesk, visit: Booking, path: st
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 @pytest.mark.parametrize("path", ["resource/create", "resource/edit/1", "resource/list", "resource/details/1", "login"])
-async def test_a_page_knows_no_other_methods(desk: AdminDesk, visit: Booking, path: str, method: str) -> None:
+async def test_a_page_refuses_other_methods(desk: AdminDesk, visit: Booking, path: str, method: str) -> None:
     before = await count_rows(desk.database)
 
     answer = await desk.ada.request(method, f"/admin/{path}", data=GOOD)
@@ -63,8 +63,8 @@ async def test_a_page_knows_no_other_methods(desk: AdminDesk, visit: Booking, pa
 
 
 @pytest.mark.parametrize("path", ["resource/create", "resource/edit/1", "login", "resource/list", "resource/delete"])
-async def test_head_reads_and_never_writes(desk: AdminDesk, visit: Booking, path: str) -> None:
-    """Not even with a good form: HEAD counts as safe, so nothing asks where it comes from."""
+async def test_head_never_writes(desk: AdminDesk, visit: Booking, path: str) -> None:
+    """HEAD counts as safe, so its origin is not checked; even a valid form changes nothing."""
     before = await count_rows(desk.database)
     name = (await desk.fetch_row("resources", 1) or {})["name"]
     fields = {**GOOD, "version": "1", "username": "ada@example.com", "password": PASSWORD}
@@ -79,7 +79,7 @@ async def test_head_reads_and_never_writes(desk: AdminDesk, visit: Booking, path
 @pytest.mark.parametrize(
     "path", ["booking/action/nope", "service/action/cancel", "nope/action/cancel", "booking/import"]
 )
-async def test_an_act_that_is_none_is_not_found(desk: AdminDesk, visit: Booking, path: str) -> None:
+async def test_an_unknown_action_is_not_found(desk: AdminDesk, visit: Booking, path: str) -> None:
     before = await count_rows(desk.database)
 
     answer = await desk.ada.post(f"/admin/{path}", data={"pks": "1"})
@@ -103,7 +103,7 @@ async def test_an_act_that_is_none_is_not_found(desk: AdminDesk, visit: Booking,
     ],
     ids=["json", "text", "nothing", "no UTF-8", "signs", "many", "no boundary", "no parts", "no name"],
 )
-async def test_a_body_that_is_no_form_is_refused(
+async def test_a_body_other_than_a_form_is_refused(
     desk: AdminDesk, visit: Booking, path: str, content: bytes, kind: str
 ) -> None:
     before = await count_rows(desk.database)
@@ -145,7 +145,7 @@ async def test_a_body_of_ten_megabytes_is_not_read(
 
 
 @pytest.mark.parametrize("cookie", ["abc", "", '"', "A" * 5000, "e30=.x.y", "%00", "é".encode().decode("latin-1")])
-async def test_a_broken_cookie_is_nobody_s(desk: AdminDesk, cookie: str) -> None:
+async def test_a_broken_cookie_is_ignored(desk: AdminDesk, cookie: str) -> None:
     async with make_browser(desk.app) as client:
         answer = await client.get(
             "/admin/booking/list", headers={b"cookie": f"bookit_staff={cookie}".encode("latin-1")}
@@ -155,20 +155,20 @@ async def test_a_broken_cookie_is_nobody_s(desk: AdminDesk, cookie: str) -> None
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
-async def test_a_cookie_counts_if_our_key_signed_it(desk: AdminDesk, settings: Settings, is_ours: bool) -> None:
+async def test_a_cookie_must_be_signed_with_our_key(desk: AdminDesk, settings: Settings, is_ours: bool) -> None:
     """The same session, signed with our key and with another."""
-    kept = desk.ada.cookies["bookit_staff"].rsplit(".", 2)[0]
+    session = desk.ada.cookies["bookit_staff"].rsplit(".", 2)[0]
     key = settings.secret_key.get_secret_value() if is_ours else "another secret that is long enough"
-    cookie = TimestampSigner(key).sign(kept).decode()
+    cookie = TimestampSigner(key).sign(session).decode()
     async with make_browser(desk.app) as client:
         answer = await client.get("/admin/booking/list", headers={"cookie": f"bookit_staff={cookie}"})
 
     assert answer.status_code == (200 if is_ours else 302)
 
 
-async def test_a_session_of_somebody_who_never_was_is_nobody_s(desk: AdminDesk, settings: Settings) -> None:
-    kept = b64encode(json.dumps({"user": 999_999, "password": "x"}).encode())
-    cookie = TimestampSigner(settings.secret_key.get_secret_value()).sign(kept).decode()
+async def test_a_session_of_an_unknown_user_is_ignored(desk: AdminDesk, settings: Settings) -> None:
+    session = b64encode(json.dumps({"user": 999_999, "password": "x"}).encode())
+    cookie = TimestampSigner(settings.secret_key.get_secret_value()).sign(session).decode()
     async with make_browser(desk.app) as client:
         answer = await client.get("/admin/booking/list", headers={"cookie": f"bookit_staff={cookie}"})
 
@@ -182,7 +182,7 @@ async def test_a_session_of_somebody_who_never_was_is_nobody_s(desk: AdminDesk, 
         ("sort=sideways", 1), ("status=pending&status=nope", 0), ("search=%ff", 0), ("_=1", 1),
     ],
 )  # fmt: skip
-async def test_a_list_shows_what_it_can(desk: AdminDesk, visit: Booking, query: str, expected: int) -> None:
+async def test_a_list_ignores_invalid_parameters(desk: AdminDesk, visit: Booking, query: str, expected: int) -> None:
     answer = await desk.mara.get(f"/admin/booking/list?{query}", follow_redirects=True)
 
     assert answer.status_code == 200
@@ -190,7 +190,7 @@ async def test_a_list_shows_what_it_can(desk: AdminDesk, visit: Booking, query: 
 
 
 @pytest.mark.parametrize("identity", ["review", "event"])
-async def test_a_page_without_a_form_takes_none(desk: AdminDesk, visit: Booking, identity: str) -> None:
+async def test_a_page_without_a_form_refuses_one(desk: AdminDesk, visit: Booking, identity: str) -> None:
     before = await count_rows(desk.database)
     fields = {"rating": "5", "comment": "Good", "booking": "1", "booking_id": "1", "action": "created", "version": "1"}
 
@@ -200,11 +200,11 @@ async def test_a_page_without_a_form_takes_none(desk: AdminDesk, visit: Booking,
 
 
 @pytest.mark.parametrize(("identity", "table"), [("service", "services"), ("resource", "resources"), ("user", "users")])
-async def test_what_is_in_no_form_is_not_written(
+async def test_fields_outside_the_form_are_not_written(
     desk: AdminDesk, haircut: Service, tom: Person, identity: str, table: str
 ) -> None:
     number = tom.id if identity == "user" else 1
-    kept = await desk.fetch_row(table, number) or {}
+    before = await desk.fetch_row(table, number) or {}
     names = {"name": "New", "title": "New", "email": "new@example.com", "role": "user", "is_active": "y"}
     forged = {"id": "77", "created_at": "2001-01-01 00:00:00", "password_hash": "x", "seat": "3", "status": "completed"}
     others = {
@@ -212,7 +212,7 @@ async def test_what_is_in_no_form_is_not_written(
         "duration_minutes": "45",
         "capacity": "1",
         "timezone": "UTC",
-        "version": str(kept["version"]),
+        "version": str(before["version"]),
     }
 
     path = f"/admin/{identity}/edit/{number}"
@@ -223,12 +223,12 @@ async def test_what_is_in_no_form_is_not_written(
     assert answer.status == 302, answer
     now = await desk.fetch_row(table, number) or {}
     for name in ("id", "created_at", "password_hash"):
-        assert now.get(name) == kept.get(name)
-    assert now["version"] == kept["version"] + 1
+        assert now.get(name) == before.get(name)
+    assert now["version"] == before["version"] + 1
     assert await desk.fetch_row(table, 77) is None
 
 
-async def test_an_hour_that_comes_twice_is_the_first(desk: AdminDesk, tom: Person, haircut: Service) -> None:
+async def test_a_repeated_hour_in_a_form_means_the_first(desk: AdminDesk, tom: Person, haircut: Service) -> None:
     """In Berlin the clocks go back on 27 October 2030: 02:30 is 00:30 and 01:30 in UTC."""
     fields = {"user": tom.id, "service": 1, "resource": 1, "start_time": "2030-10-27T02:30"}
 
@@ -238,8 +238,8 @@ async def test_an_hour_that_comes_twice_is_the_first(desk: AdminDesk, tom: Perso
     assert f"{row['start_time']:%d %H:%M}" == "27 00:30"
 
 
-async def test_html_is_shown_as_it_is_wherever_it_was_typed(desk: AdminDesk, visit: Booking) -> None:
-    """In names, titles, remarks, reasons and what history tells of them, on every page."""
+async def test_typed_html_is_escaped_on_every_page(desk: AdminDesk, visit: Booking) -> None:
+    """In names, titles, remarks, reasons and history, on every page."""
     async with desk.database.transaction(by=OWNER) as session:
         await session.set_reason(MARK)
         for statement in (
@@ -257,12 +257,12 @@ async def test_html_is_shown_as_it_is_wherever_it_was_typed(desk: AdminDesk, vis
     last = (await desk.database.fetch(text("SELECT max(id) AS id FROM events")))[0]["id"]
     numbers = dict.fromkeys(ALL_VIEWS, 1) | {"user": visit.user_id, "event": last}
     await desk.ada.post(f"/admin/{ACT}", data={"pks": "1", "reason": MARK})
-    shown = 0
+    escaped_count = 0
 
     for identity, number in numbers.items():
         for page in ("list", f"list?search={MARK}", f"details/{number}", f"edit/{number}", "create"):
             html = (await desk.ada.get(f"/admin/{identity}/{page}")).text
             assert "<script>alert" not in html, (identity, page)
             assert "<img src=x" not in html, (identity, page)
-            shown += "&lt;script&gt;alert" in html
-    assert shown >= 15
+            escaped_count += "&lt;script&gt;alert" in html
+    assert escaped_count >= 15

@@ -1,4 +1,4 @@
-"""An edit of what somebody else changed meanwhile: refused, with both versions shown, and saved only on purpose."""
+"""Edit conflicts: a stale edit is refused, both versions are shown, and saving again is deliberate."""
 
 import re
 from typing import Any
@@ -21,7 +21,7 @@ MOST_STATEMENTS = 6
 
 @pytest.fixture
 async def everything(database: Database, tom: Person, shared: Service) -> None:
-    """A row of every table that has a form: Tom's visit with Lea, hours, and a holiday of Lea's."""
+    """Create a row of every table that has a form: Tom's visit with Lea, hours, and a holiday of Lea's."""
     async with database.transaction(by=OWNER) as session:
         who: dict[str, Any] = {"by": OWNER, "now": NOW}
         times: dict[str, Any] = {"start_time": NOW, "end_time": TOMORROW_AT_TEN}
@@ -34,18 +34,18 @@ async def everything(database: Database, tom: Person, shared: Service) -> None:
 
 
 async def opened(desk: AdminDesk, path: str) -> dict[str, str]:
-    """Open a form, and give what it would send; a browser fills in the look-up of a resource."""
+    """Open a form, and return its fields; a browser fills in the look-up of a resource."""
     fields = ParsedPage((await desk.ada.get(path)).text).fields
     return fields | {"resource": "1"} if "resource" in fields else fields
 
 
 def versions(answer: FormResult) -> dict[str, tuple[str, str]]:
-    """Give for each field that differs what was typed, and what it is now and who made it so, without when."""
-    found = {}
+    """Return for each differing field the typed value, and the current value with its author, without the time."""
+    differences = {}
     for row in re.findall(r'<tr><th scope="row">(.*?)</tr>', answer.html, re.DOTALL):
         label, typed, now = (get_page_text(f"<p>{cell}") for cell in re.split(r"</th>|</td>", row)[:3])
-        found[label] = (typed, re.sub(r" ?, \w{3} \d\d \w{3} \d{4}, \d\d:\d\d$", "", now))
-    return found
+        differences[label] = (typed, re.sub(r" ?, \w{3} \d\d \w{3} \d{4}, \d\d:\d\d$", "", now))
+    return differences
 
 
 async def test_both_versions_are_shown(desk: AdminDesk, everything: None) -> None:
@@ -62,8 +62,8 @@ async def test_both_versions_are_shown(desk: AdminDesk, everything: None) -> Non
         "Price": ("70.00", "66.50 Ada (admin)"),
         "Cleanup": ("0", "5 Ada (admin)"),
     }
-    kept = ParsedPage(answer.html).fields
-    assert (kept["title"], kept["price"], kept["version"]) == ("Tint", "70", "2")
+    fields = ParsedPage(answer.html).fields
+    assert (fields["title"], fields["price"], fields["version"]) == ("Tint", "70", "2")
     assert "Ada (admin) changed it at the desk. Price: 60.00 → 66.50 Cleanup: 0 → 5" in answer.text
     assert "Save my version" in answer.text
     assert "Save and add another" not in answer.text
@@ -73,7 +73,7 @@ async def test_both_versions_are_shown(desk: AdminDesk, everything: None) -> Non
     assert (row["title"], row["version"]) == ("Colour", 2)
 
 
-async def test_saving_again_keeps_mine_on_purpose(desk: AdminDesk, everything: None) -> None:
+async def test_saving_again_overwrites_deliberately(desk: AdminDesk, everything: None) -> None:
     mine = await opened(desk, "/admin/service/edit/1")
     assert (await submit_form(desk.ada, "/admin/service/edit/1", price="66.50")).status == 302
     refused = await post_form(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
@@ -86,7 +86,7 @@ async def test_saving_again_keeps_mine_on_purpose(desk: AdminDesk, everything: N
     assert (row["title"], row["price"], row["version"]) == ("Tint", 60, 3)
 
 
-async def test_what_changes_again_meanwhile_is_refused_again(desk: AdminDesk, everything: None) -> None:
+async def test_another_change_meanwhile_is_refused_again(desk: AdminDesk, everything: None) -> None:
     mine = await opened(desk, "/admin/service/edit/1")
     assert (await submit_form(desk.ada, "/admin/service/edit/1", price="66.50")).status == 302
     refused = await post_form(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
@@ -97,12 +97,12 @@ async def test_what_changes_again_meanwhile_is_refused_again(desk: AdminDesk, ev
     assert again.status == 412
     assert versions(again) == {
         "Title": ("Tint", "Colour"),
-        "Price": ("60.00", "66.50"),  # Known since the last time; who did it was said then.
+        "Price": ("60.00", "66.50"),  # Already shown the first time, with its author.
         "Duration": ("30", "35 Ada (admin)"),
     }
 
 
-async def test_rows_of_other_tables_go_by_their_names(desk: AdminDesk, everything: None) -> None:
+async def test_related_rows_are_shown_by_name(desk: AdminDesk, everything: None) -> None:
     mine = await opened(desk, "/admin/booking/edit/1")
     assert (
         await submit_form(desk.mara, "/admin/booking/edit/1", resource=2, start_time="2030-01-08T14:00")
@@ -117,7 +117,7 @@ async def test_rows_of_other_tables_go_by_their_names(desk: AdminDesk, everythin
     }
 
 
-async def test_a_change_of_what_is_no_field_is_told_too(desk: AdminDesk, everything: None) -> None:
+async def test_changes_outside_the_form_are_shown_too(desk: AdminDesk, everything: None) -> None:
     mine = await opened(desk, "/admin/booking/edit/1")
     await desk.mara.post("/admin/booking/action/cancel", data={"pks": "1", "reason": "They are ill"})
 
@@ -129,7 +129,7 @@ async def test_a_change_of_what_is_no_field_is_told_too(desk: AdminDesk, everyth
     assert "Mara (staff) changed it at the desk. They are ill Status: Pending → Cancelled" in answer.text
 
 
-async def test_what_a_console_changed_is_told(desk: AdminDesk, everything: None) -> None:
+async def test_changes_of_a_console_are_shown(desk: AdminDesk, everything: None) -> None:
     mine = await opened(desk, "/admin/service/edit/1")
     await desk.database.fetch(text("UPDATE services SET is_active = false"))
 
@@ -164,11 +164,11 @@ async def test_every_form_shows_both_versions(desk: AdminDesk, everything: None,
     assert saved.status == 302, saved.text
 
 
-def test_every_form_is_tried() -> None:
+def test_every_form_is_tested() -> None:
     assert EDITS.keys() == {view.identity for view in VIEWS if view.can_edit}
 
 
-async def test_a_password_is_not_shown_and_must_be_typed_again(desk: AdminDesk, everything: None, tom: Person) -> None:
+async def test_a_password_is_not_shown_again(desk: AdminDesk, everything: None, tom: Person) -> None:
     path = f"/admin/user/edit/{tom.id}"
     mine = await opened(desk, path)
     await desk.database.fetch(text("UPDATE users SET name = 'Thomas' WHERE id = :id"), id=tom.id)
@@ -183,10 +183,10 @@ async def test_a_password_is_not_shown_and_must_be_typed_again(desk: AdminDesk, 
     assert "Please type the password again." not in without.text
 
 
-async def test_what_goes_wrong_in_comparing_is_not_told(
+async def test_an_error_while_comparing_is_not_shown(
     desk: AdminDesk, everything: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The edit stays refused, and nothing of what is inside is shown."""
+    """The edit stays refused, and no internals are shown."""
 
     async def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("[SQL: SELECT password_hash]")
@@ -203,7 +203,7 @@ async def test_what_goes_wrong_in_comparing_is_not_told(
     assert (await post_form(desk.ada, "/admin/service/edit/1", ParsedPage(answer.html).fields)).status == 412
 
 
-async def test_html_in_either_version_is_shown_as_it_is(desk: AdminDesk, everything: None) -> None:
+async def test_html_in_either_version_is_escaped(desk: AdminDesk, everything: None) -> None:
     bad = "<script>alert(1)</script>"
     mine = await opened(desk, "/admin/service/edit/1")
     await desk.database.fetch(text("UPDATE services SET title = :bad"), bad=bad)
@@ -214,7 +214,7 @@ async def test_html_in_either_version_is_shown_as_it_is(desk: AdminDesk, everyth
     assert versions(answer) == {"Title": (bad + "!", f"{bad} Someone")}
 
 
-async def test_an_edit_that_is_in_time_shows_no_versions(desk: AdminDesk, everything: None) -> None:
+async def test_an_edit_without_conflict_shows_no_versions(desk: AdminDesk, everything: None) -> None:
     opened_now = await desk.ada.get("/admin/service/edit/1")
     refused = await submit_form(desk.ada, "/admin/service/edit/1", price="-1")
 

@@ -1,4 +1,4 @@
-"""An edit at the staff door changes its own fields, for who may, if nobody changed them meanwhile."""
+"""An edit in the admin panel changes only its own fields, for authorized users, and only if it is not stale."""
 
 import pytest
 
@@ -23,9 +23,7 @@ async def test_a_stale_edit_is_refused(desk: AdminDesk, haircut: Service) -> Non
 
 
 @pytest.mark.parametrize("version", [None, "", "0", "-1", "abc", "9" * 30, "9" * 5000, "1\0", "²"], ids=shorten)
-async def test_an_edit_that_does_not_say_what_it_saw_is_refused(
-    desk: AdminDesk, haircut: Service, version: str | None
-) -> None:
+async def test_an_edit_without_a_version_is_refused(desk: AdminDesk, haircut: Service, version: str | None) -> None:
     """D7."""
     fields = ParsedPage((await desk.ada.get("/admin/service/edit/1")).text).fields
     del fields["version"]
@@ -56,7 +54,7 @@ async def test_a_form_changes_only_its_own_fields(
     assert await desk.fetch_row("bookings", 1) == before
 
 
-async def test_a_new_booking_has_the_price_and_status_of_the_rule(
+async def test_a_new_booking_gets_price_and_status_from_the_rule(
     desk: AdminDesk, tom: Person, haircut: Service
 ) -> None:
     """D18."""
@@ -78,8 +76,8 @@ async def test_a_new_booking_has_the_price_and_status_of_the_rule(
 
 
 @pytest.mark.parametrize("who", ["mara", "ada"])
-async def test_no_form_takes_a_password_hash(desk: AdminDesk, tom: Person, who: str) -> None:
-    """D18: nor empties it by leaving it out."""
+async def test_no_form_accepts_a_password_hash(desk: AdminDesk, tom: Person, who: str) -> None:
+    """D18: and leaving it out does not empty it."""
     before = await desk.fetch_row("users", tom.id)
     client = getattr(desk, who)
 

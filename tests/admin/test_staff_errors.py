@@ -1,4 +1,4 @@
-"""What goes wrong at the staff door is said in words, on its field, and nothing internal with it."""
+"""Errors in the admin panel are shown as sentences, on their field, without internals."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tests.support.admin_client import ALL_VIEWS, INTERNALS_PATTERN, AdminDesk, 
 from tests.support.people import Person
 
 
-async def test_a_taken_address_is_refused_in_words_and_on_its_field(desk: AdminDesk, tom: Person, eve: Person) -> None:
+async def test_a_taken_email_is_refused_on_its_field(desk: AdminDesk, tom: Person, eve: Person) -> None:
     """D4."""
     answer = await submit_form(desk.ada, f"/admin/user/edit/{eve.id}", email="tom@example.com")
 
@@ -22,7 +22,7 @@ async def test_a_taken_address_is_refused_in_words_and_on_its_field(desk: AdminD
     assert row["email"] == "eve@example.com"
 
 
-async def test_a_taken_slot_is_refused_in_words_and_on_its_field(desk: AdminDesk, eve: Person, visit: Booking) -> None:
+async def test_a_taken_slot_is_refused_on_its_field(desk: AdminDesk, eve: Person, visit: Booking) -> None:
     """D4."""
     fields = {"user": eve.id, "service": 1, "resource": 1, "start_time": "2030-01-08T11:00"}  # 10:00 in UTC
 
@@ -44,7 +44,7 @@ async def test_a_taken_slot_is_refused_in_words_and_on_its_field(desk: AdminDesk
         {"resource": "-1"},
         {"start_time": "9999-12-31T23:59"},
         {"start_time": "0001-01-01T00:00"},
-        {"start_time": "2030-03-31T02:30"},  # The clocks of Berlin skip it.
+        {"start_time": "2030-03-31T02:30"},  # Skipped in Berlin.
         {"start_time": "now\0"},
         {"user": ""},
         {"start_time": ""},
@@ -52,7 +52,7 @@ async def test_a_taken_slot_is_refused_in_words_and_on_its_field(desk: AdminDesk
     ],
     ids=shorten,
 )
-async def test_a_wrong_field_is_refused_in_words(
+async def test_an_invalid_field_is_refused_in_a_sentence(
     desk: AdminDesk, tom: Person, haircut: Service, wrong: dict[str, str]
 ) -> None:
     """D4, D8, D21."""
@@ -66,34 +66,34 @@ async def test_a_wrong_field_is_refused_in_words(
 
 
 @pytest.mark.parametrize("act", ["create", "change", "remove"])
-async def test_what_nobody_foresaw_is_not_told(
+async def test_an_unforeseen_error_is_not_shown(
     desk: AdminDesk, visit: Booking, monkeypatch: pytest.MonkeyPatch, act: str
 ) -> None:
-    """D4: an error of the database is logged, and not shown on a page or put into an address."""
+    """D4: a database error is logged, and neither shown on a page nor put into a URL."""
 
     async def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("[SQL: INSERT INTO users (password_hash) VALUES ('hunter2')]")
 
     monkeypatch.setattr(records, act, fail)
     if act == "remove":
-        told = (await desk.ada.delete("/admin/booking/delete", params={"pks": "1"})).text
+        html = (await desk.ada.delete("/admin/booking/delete", params={"pks": "1"})).text
     elif act == "create":
-        told = (
+        html = (
             await post_form(desk.ada, "/admin/resource/create", {"name": "L", "capacity": 1, "timezone": "UTC"})
         ).html
     else:
-        told = (await submit_form(desk.ada, "/admin/resource/edit/1", name="L")).html
+        html = (await submit_form(desk.ada, "/admin/resource/edit/1", name="L")).html
 
-    assert "hunter2" not in told
-    assert "SQL" not in told
+    assert "hunter2" not in html
+    assert "SQL" not in html
 
 
-async def test_the_reading_engine_hides_what_it_was_given(desk: AdminDesk) -> None:
+async def test_the_reading_engine_hides_its_parameters(desk: AdminDesk) -> None:
     """D4."""
     assert desk.site.engine.sync_engine.hide_parameters  # type: ignore[union-attr]  # an asynchronous one
 
 
-async def test_a_sentence_in_the_address_is_not_shown_as_ours(desk: AdminDesk) -> None:
+async def test_a_sentence_in_the_url_is_not_shown(desk: AdminDesk) -> None:
     """D5."""
     for identity in ALL_VIEWS:
         answer = await desk.ada.get(f"/admin/{identity}/list", params={"error": "Call 0190 666"}, follow_redirects=True)
@@ -127,7 +127,7 @@ async def test_a_sentence_in_the_address_is_not_shown_as_ours(desk: AdminDesk) -
     ],
     ids=shorten,
 )
-async def test_the_bounds_of_the_tables_hold_in_forms(
+async def test_the_bounds_of_the_tables_apply_in_forms(
     desk: AdminDesk, haircut: Service, field: str, value: str
 ) -> None:
     """D8."""

@@ -1,4 +1,4 @@
-"""An export of the staff door: what the list shows, a batch at a time, safe in a spreadsheet."""
+"""Exports of the admin panel: the rows of the list, a batch at a time, safe in a spreadsheet."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.support.admin_client import AdminDesk
 from tests.support.people import OWNER, JoinUser, Person
 
 
-async def test_an_export_gives_what_the_list_shows(
+async def test_an_export_contains_the_rows_of_the_list(
     desk: AdminDesk, database: Database, tom: Person, eve: Person
 ) -> None:
     """D9."""
@@ -28,7 +28,7 @@ async def test_an_export_gives_what_the_list_shows(
 
 
 async def test_an_export_is_streamed(desk: AdminDesk, database: Database) -> None:
-    """D9: the answer begins before its rows are read, and they are read a batch at a time."""
+    """D9: the response begins before its rows are read, and they are read in batches."""
     async with database.transaction(by=OWNER) as session:
         await session.fetch(
             text(
@@ -49,7 +49,7 @@ async def test_an_export_is_streamed(desk: AdminDesk, database: Database) -> Non
 
     rows = desk.site.views[[view.name for view in desk.site.views].index("Person")]
     assert isinstance(rows, UserView)
-    table = User.__table__  # type: ignore[attr-defined]  # SQLModel makes it
+    table = User.__table__  # type: ignore[attr-defined]  # created by SQLModel
     response = stream_rows(rows.context.session_maker, table.select(), [table.c.id, table.c.email], {}, "all.csv")
     await response({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, answer)
 
@@ -59,7 +59,7 @@ async def test_an_export_is_streamed(desk: AdminDesk, database: Database) -> Non
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1+1"])
-async def test_a_text_that_looks_like_a_formula_stays_a_text(desk: AdminDesk, join: JoinUser, name: str) -> None:
+async def test_a_text_like_a_formula_is_exported_as_text(desk: AdminDesk, join: JoinUser, name: str) -> None:
     """D9."""
     await join("Ann")
     async with desk.database.transaction(by=OWNER) as session:
@@ -72,7 +72,7 @@ async def test_a_text_that_looks_like_a_formula_stays_a_text(desk: AdminDesk, jo
     assert name in cell
 
 
-async def test_an_export_gives_no_password(desk: AdminDesk) -> None:
+async def test_an_export_contains_no_password(desk: AdminDesk) -> None:
     """D9, D19."""
     for path in ("user/export/csv", "user/list", "user/details/1", "user/edit/1", "event/list", "event/export/csv"):
         answer = await desk.ada.get(f"/admin/{path}")

@@ -1,4 +1,4 @@
-"""The staff door serves no file, and acts only by POST, each act on rows that one may change."""
+"""The admin panel serves no stored file, and runs actions only by POST, on rows that the user may change."""
 
 import inspect
 import re
@@ -15,7 +15,7 @@ from tests.support.people import OWNER
 
 
 @pytest.mark.parametrize("way", ["download", "preview"])
-async def test_no_file_is_served_whatever_a_column_says(
+async def test_no_file_is_served_for_a_path_in_a_column(
     desk: AdminDesk, visit: Booking, database: Database, way: str
 ) -> None:
     """D1."""
@@ -33,7 +33,7 @@ async def test_no_file_is_served_whatever_a_column_says(
             await view.get_object_filepath("1", "id")
 
 
-async def test_acts_are_asked_for_by_post_alone(desk: AdminDesk, visit: Booking) -> None:
+async def test_actions_run_only_by_post(desk: AdminDesk, visit: Booking) -> None:
     """D2."""
     acts = [path for _, path in list_admin_routes(desk) if "/action/" in path]
     assert len(acts) == 5
@@ -47,9 +47,9 @@ async def test_acts_are_asked_for_by_post_alone(desk: AdminDesk, visit: Booking)
     assert (await desk.ada.get("/admin/booking/list")).status_code == 200  # Still signed in.
 
 
-async def test_every_act_is_asked_in_a_form_that_posts(desk: AdminDesk, visit: Booking) -> None:
+async def test_every_action_is_a_post_form(desk: AdminDesk, visit: Booking) -> None:
     """D2."""
-    for path, acts in (("list", 5), ("details/1", 4)):  # It is pending already.
+    for path, acts in (("list", 5), ("details/1", 4)):  # It is already pending.
         html = (await desk.ada.get(f"/admin/booking/{path}")).text
         assert not re.findall(r'<a[^>]+href="[^"]*/action/', html)
         assert html.count('method="post" action="http://bookit.test/admin/booking/action/') == acts, path
@@ -57,10 +57,10 @@ async def test_every_act_is_asked_in_a_form_that_posts(desk: AdminDesk, visit: B
 
 
 @pytest.mark.parametrize("act", ["confirm", "cancel", "complete", "mark-no-show", "reopen"])
-async def test_an_act_needs_permission(
+async def test_an_action_needs_permission(
     desk: AdminDesk, visit: Booking, monkeypatch: pytest.MonkeyPatch, act: str
 ) -> None:
-    """D20: an act is a change of a booking; who may only look may not press."""
+    """D20: an action changes a booking, so read access is not enough."""
     from bookit.policy import permissions  # noqa: PLC0415 -- to change it for this test alone
 
     mays = {
@@ -77,30 +77,30 @@ async def test_an_act_needs_permission(
     assert (row["status"], row["version"]) == ("pending", 1)
 
 
-async def test_an_act_asks_of_each_row_and_tells_of_each(desk: AdminDesk, visit: Booking) -> None:
+async def test_an_action_checks_and_reports_each_row(desk: AdminDesk, visit: Booking) -> None:
     """D20."""
     answer = await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1,999"})
 
     assert answer.status_code == 303
-    told = await desk.fetch_list_text(desk.mara)
-    assert "Booking #1 is confirmed." in told
-    assert "#999: There is no such booking." in told
+    page_text = await desk.fetch_list_text(desk.mara)
+    assert "Booking #1 is confirmed." in page_text
+    assert "#999: There is no such booking." in page_text
 
 
-def test_every_act_is_one_of_the_rules() -> None:
-    """D20: no page has addresses of its own beside the acts of bookings."""
+def test_every_action_calls_a_rule() -> None:
+    """D20: only the actions of bookings have routes of their own."""
     for view in VIEWS:
-        for name, found in inspect.getmembers(view):
-            assert not hasattr(found, "_exposed"), (view, name)
-            if hasattr(found, "_action"):
+        for name, member in inspect.getmembers(view):
+            assert not hasattr(member, "_exposed"), (view, name)
+            if hasattr(member, "_action"):
                 assert view.model is Booking
-                assert found._confirmation_message
+                assert member._confirmation_message
 
 
 @pytest.mark.parametrize(
     "pks", ["", "abc", "1,abc", "9" * 30, "9" * 5000, "\0", ",", "-1", "²", ",".join(["1"] * 500)], ids=shorten
 )
-async def test_acts_on_bad_numbers_are_answered(desk: AdminDesk, visit: Booking, pks: str) -> None:
+async def test_actions_on_invalid_ids_are_answered(desk: AdminDesk, visit: Booking, pks: str) -> None:
     """D21."""
     answer = await desk.mara.post("/admin/booking/action/cancel", data={"pks": pks, "reason": "They are ill"})
     assert answer.status_code == 303

@@ -1,4 +1,4 @@
-"""Forms of the staff door: what each field asks for, and what becomes of an answer."""
+"""The forms of the admin panel: what each field offers, and how its value is stored."""
 
 import json
 import re
@@ -16,20 +16,20 @@ from tests.support.clock import NOW, TOMORROW_AT_TEN
 from tests.support.people import OWNER, JoinUser, Person
 from tests.support.request_helpers import status_and_code
 
-# Berlin's clocks go from 2 to 3 on 31 March 2030, and say 2:30 twice on 27 October.
+# In Berlin the clocks skip from 2 to 3 on 31 March 2030; 2:30 occurs twice on 27 October.
 GAP, FOLD = "2030-03-31T02:30", "2030-10-27T02:30"
 FIRST, SECOND = datetime(2030, 10, 27, 0, 30, tzinfo=UTC), datetime(2030, 10, 27, 1, 30, tzinfo=UTC)
 
 
 def drawn(html: str, name: str) -> str:
-    """Give the tag a field is drawn with."""
-    found = re.search(rf'<(?:input|select|textarea)[^>]* name="{name}"[^>]*>', html)
-    assert found, name
-    return found[0]
+    """Return the tag of a field."""
+    tag = re.search(rf'<(?:input|select|textarea)[^>]* name="{name}"[^>]*>', html)
+    assert tag, name
+    return tag[0]
 
 
 def needed(html: str) -> dict[str, bool]:
-    """Say of each label of a form whether it is marked as needed."""
+    """Return for each label of a form whether it is marked as required."""
     labels = re.findall(r'<label class="([^"]*col-form-label[^"]*)"[^>]*>([^<]*)<', html)
     return {words: "required-label" in classes for classes, words in labels}
 
@@ -55,13 +55,15 @@ ASKED = {"Override reason": False, "Notify the customer": False}
         ),
     ],
 )
-async def test_what_is_needed_is_marked(desk: AdminDesk, visit: Booking, path: str, expected: dict[str, bool]) -> None:
+async def test_required_fields_are_marked(
+    desk: AdminDesk, visit: Booking, path: str, expected: dict[str, bool]
+) -> None:
     assert needed((await desk.ada.get(f"/admin/{path}")).text) == expected
 
 
 @pytest.fixture
 async def visit(database: Database, tom: Person, haircut: Service) -> Booking:
-    """Tom's haircut tomorrow at ten."""
+    """Create a haircut of Tom's tomorrow at ten."""
     return await booked(database, tom, TOMORROW_AT_TEN)
 
 
@@ -88,15 +90,13 @@ async def booked(database: Database, who: Person, start: datetime) -> Booking:
         ("booking", "start_time", ['type="datetime-local"', "required"]),
     ],
 )
-async def test_a_browser_knows_what_a_field_takes(
-    desk: AdminDesk, identity: str, name: str, expected: list[str]
-) -> None:
+async def test_input_types_match_the_columns(desk: AdminDesk, identity: str, name: str, expected: list[str]) -> None:
     field = drawn((await desk.ada.get(f"/admin/{identity}/create")).text, name)
 
     assert [part for part in expected if part not in field] == [], field
 
 
-async def test_a_field_that_may_be_empty_is_not_required(desk: AdminDesk) -> None:
+async def test_an_optional_field_is_not_required(desk: AdminDesk) -> None:
     page = (await desk.ada.get("/admin/service/create")).text
 
     for name in ("description", "slot_step_minutes", "horizon_days", "is_active"):
@@ -115,8 +115,8 @@ async def test_time_zones_are_offered(desk: AdminDesk) -> None:
     assert 'id="timezone-error"' in refusal.html
 
 
-async def test_what_was_not_touched_does_not_change(desk: AdminDesk, database: Database, haircut: Service) -> None:
-    """A browser ends lines with two characters; what it gives back unchanged is no change."""
+async def test_unchanged_fields_are_not_changed(desk: AdminDesk, database: Database, haircut: Service) -> None:
+    """A browser ends lines with two characters; an unchanged text is still no change."""
     await submit_form(desk.ada, "/admin/service/edit/1", description="One\nTwo")
 
     answer = await submit_form(desk.ada, "/admin/service/edit/1", description="One\r\nTwo")
@@ -146,7 +146,7 @@ async def test_weekdays_have_names(desk: AdminDesk, haircut: Service) -> None:
     assert wrong.is_refused
 
 
-async def test_words_of_the_database_are_written_as_in_forms(desk: AdminDesk, tom: Person) -> None:
+async def test_enum_values_are_labelled_as_in_forms(desk: AdminDesk, tom: Person) -> None:
     assert "Customer" in get_page_text((await desk.ada.get("/admin/user/list")).text).split()
     assert "Role Customer" in get_page_text((await desk.ada.get(f"/admin/user/details/{tom.id}")).text)
     history = get_page_text((await desk.ada.get("/admin/event/list")).text)
@@ -160,10 +160,10 @@ async def test_words_of_the_database_are_written_as_in_forms(desk: AdminDesk, to
 async def looked_up(desk: AdminDesk, identity: str, name: str, term: str) -> list[str]:
     answer = await desk.ada.get(f"/admin/{identity}/ajax/lookup", params={"name": name, "term": term})
     assert answer.status_code == 200, answer.text
-    return [found["text"] for found in json.loads(answer.text)["results"]]
+    return [choice["text"] for choice in json.loads(answer.text)["results"]]
 
 
-async def test_look_ups_tell_namesakes_apart(
+async def test_look_ups_distinguish_namesakes(
     desk: AdminDesk, join: JoinUser, database: Database, shared: Service
 ) -> None:
     await join("Tom")
@@ -183,26 +183,26 @@ async def test_look_ups_tell_namesakes_apart(
     assert await looked_up(desk, "service", "resources", "le") == ["Lea"]
 
 
-async def test_people_are_not_all_listed_before_a_word_is_typed(desk: AdminDesk) -> None:
+async def test_an_empty_look_up_does_not_list_all_users(desk: AdminDesk) -> None:
     assert await looked_up(desk, "booking", "user", "") == []
     assert await looked_up(desk, "booking", "user", "%") == []
 
 
-async def test_people_are_looked_up_by_index(desk: AdminDesk, database: Database) -> None:
-    """The statement of the look-up is one that the trigram indexes can serve."""
+async def test_a_look_up_of_users_uses_an_index(desk: AdminDesk, database: Database) -> None:
+    """The statement of the look-up can use the trigram indexes."""
     with desk.record_statements() as statements:
         assert await looked_up(desk, "booking", "user", "mara@exam") == ["Mara · mara@example.com"]
-    asked = re.sub(r"%\(\w+\)s::VARCHAR", "'%mara@exam%'", statements[-1])
-    asked = re.sub(r"%\(\w+\)s::INTEGER", "10", asked)
+    statement = re.sub(r"%\(\w+\)s::VARCHAR", "'%mara@exam%'", statements[-1])
+    statement = re.sub(r"%\(\w+\)s::INTEGER", "10", statement)
     async with database.transaction(by=OWNER) as session:
         await session.fetch(text("SET LOCAL enable_seqscan = off"))
-        plan = await session.fetch(text(f"EXPLAIN {asked}"))
-    told = " ".join(str(row["QUERY PLAN"]) for row in plan)
-    assert "users_by_part_of_name" in told
-    assert "users_by_part_of_email" in told
+        plan = await session.fetch(text(f"EXPLAIN {statement}"))
+    text_shown = " ".join(str(row["QUERY PLAN"]) for row in plan)
+    assert "users_by_part_of_name" in text_shown
+    assert "users_by_part_of_email" in text_shown
 
 
-async def test_what_is_chosen_is_named_in_full_when_a_form_opens(desk: AdminDesk, visit: Booking, eve: Person) -> None:
+async def test_the_chosen_row_is_shown_with_its_full_label(desk: AdminDesk, visit: Booking, eve: Person) -> None:
     edit = (await desk.mara.get("/admin/booking/edit/1")).text
     assert '<option value="1" selected>Haircut</option>' in edit
 
@@ -213,7 +213,7 @@ async def test_what_is_chosen_is_named_in_full_when_a_form_opens(desk: AdminDesk
     assert '<option value="1" selected>Haircut · 45 min</option>' in again.html
 
 
-async def test_a_name_is_not_read_as_html(desk: AdminDesk, visit: Booking, tom: Person) -> None:
+async def test_html_in_a_look_up_is_escaped(desk: AdminDesk, visit: Booking, tom: Person) -> None:
     await submit_form(desk.ada, f"/admin/user/edit/{tom.id}", name="<b>&quot;Tom")
 
     again = await post_form(desk.ada, "/admin/booking/create", {"user": tom.id})
@@ -222,7 +222,7 @@ async def test_a_name_is_not_read_as_html(desk: AdminDesk, visit: Booking, tom: 
 
 
 @pytest.mark.parametrize("without", ["user", "service"])
-async def test_a_booking_needs_somebody_and_something(
+async def test_a_booking_requires_customer_and_service(
     desk: AdminDesk, tom: Person, haircut: Service, without: str
 ) -> None:
     fields: dict[str, Any] = {"user": tom.id, "service": 1, "start_time": "2030-01-08T11:00"}
@@ -238,8 +238,8 @@ async def test_a_booking_needs_somebody_and_something(
 
 
 async def serving(desk: AdminDesk, service: int = 1) -> list[int]:
-    asked = text("SELECT resource_id FROM service_resources WHERE service_id = :service ORDER BY 1")
-    return [row["resource_id"] for row in await desk.database.fetch(asked, service=service)]
+    statement = text("SELECT resource_id FROM service_resources WHERE service_id = :service ORDER BY 1")
+    return [row["resource_id"] for row in await desk.database.fetch(statement, service=service)]
 
 
 async def version(desk: AdminDesk, service: int = 1) -> int:
@@ -248,7 +248,7 @@ async def version(desk: AdminDesk, service: int = 1) -> int:
     return int(row["version"])
 
 
-async def test_who_serves_a_service_is_chosen_on_its_form(desk: AdminDesk, shared: Service) -> None:
+async def test_the_resources_of_a_service_are_chosen_on_its_form(desk: AdminDesk, shared: Service) -> None:
     form = await desk.ada.get("/admin/service/edit/1")
     assert re.findall(r'<option value="(\d)" selected>(\w+)</option>', form.text) == [("1", "Lea"), ("2", "Max")]
     assert "Leave empty to create a resource for this service alone." in get_page_text(form.text)
@@ -259,7 +259,7 @@ async def test_who_serves_a_service_is_chosen_on_its_form(desk: AdminDesk, share
     assert (await serving(desk), await version(desk)) == ([2], 2)
 
 
-async def test_a_form_that_changes_no_resource_leaves_the_service(desk: AdminDesk, shared: Service) -> None:
+async def test_unchanged_resources_leave_the_service_unchanged(desk: AdminDesk, shared: Service) -> None:
     opened = ParsedPage((await desk.ada.get("/admin/service/edit/1")).text).fields
 
     answer = await desk.ada.post("/admin/service/edit/1", data={**opened, "resources": ["2", "1"]})
@@ -268,7 +268,7 @@ async def test_a_form_that_changes_no_resource_leaves_the_service(desk: AdminDes
     assert (await serving(desk), await version(desk)) == ([1, 2], 1)
 
 
-async def test_two_who_choose_resources_at_once_do_not_overwrite_each_other(desk: AdminDesk, shared: Service) -> None:
+async def test_concurrent_choices_of_resources_conflict(desk: AdminDesk, shared: Service) -> None:
     opened = ParsedPage((await desk.ada.get("/admin/service/edit/1")).text).fields
     await submit_form(desk.ada, "/admin/service/edit/1", resources="2")
 
@@ -279,7 +279,7 @@ async def test_two_who_choose_resources_at_once_do_not_overwrite_each_other(desk
     assert await serving(desk) == [2]
 
 
-async def test_a_new_service_is_served_by_whom_one_chose_or_by_its_own(desk: AdminDesk, shared: Service) -> None:
+async def test_a_new_service_gets_the_chosen_resources_or_its_own(desk: AdminDesk, shared: Service) -> None:
     fields = {
         **ParsedPage((await desk.ada.get("/admin/service/create")).text).fields,
         "title": "Wash", "price": "10", "duration_minutes": "15",
@@ -295,7 +295,7 @@ async def test_a_new_service_is_served_by_whom_one_chose_or_by_its_own(desk: Adm
     assert (await serving(desk, 2), await serving(desk, 3), own["name"]) == ([1], [3], "Dry")
 
 
-async def test_taking_every_resource_away_leaves_one_of_its_own(desk: AdminDesk, shared: Service) -> None:
+async def test_removing_all_resources_creates_its_own(desk: AdminDesk, shared: Service) -> None:
     for _ in range(2):
         answer = await submit_form(desk.ada, "/admin/service/edit/1", resources="")
         assert answer.status == 302, answer.text
@@ -306,16 +306,14 @@ async def test_taking_every_resource_away_leaves_one_of_its_own(desk: AdminDesk,
 
 
 @pytest.mark.parametrize("unknown", ["99", "abc", "9" * 40, "1\0"], ids=["99", "abc", "large", "nul"])
-async def test_a_resource_that_is_not_there_is_refused_on_its_field(
-    desk: AdminDesk, shared: Service, unknown: str
-) -> None:
+async def test_an_unknown_resource_is_refused_on_its_field(desk: AdminDesk, shared: Service, unknown: str) -> None:
     answer = await submit_form(desk.ada, "/admin/service/edit/1", resources=unknown)
 
     assert (answer.status, await serving(desk)) == (404, [1, 2])
     assert 'id="resources-error">There is no such resource.<' in answer.html
 
 
-async def test_details_name_the_other_end(desk: AdminDesk, shared: Service) -> None:
+async def test_details_show_the_related_rows(desk: AdminDesk, shared: Service) -> None:
     with desk.record_statements() as statements:
         service = await desk.mara.get("/admin/service/details/1")
     resource = await desk.mara.get("/admin/resource/details/2")
@@ -327,7 +325,7 @@ async def test_details_name_the_other_end(desk: AdminDesk, shared: Service) -> N
     assert len(statements) <= 6
 
 
-async def test_the_api_counts_a_change_of_resources_too(ada: Person, shared: Service) -> None:
+async def test_a_change_of_resources_in_the_api_adds_a_version(ada: Person, shared: Service) -> None:
     seen = {"If-Match": '"1"'}
     first = await ada.request("PATCH", "/services/1", json={"resource_ids": [2]}, headers=seen)
     late = await ada.request("PATCH", "/services/1", json={"resource_ids": [1]}, headers=seen)
@@ -338,7 +336,7 @@ async def test_the_api_counts_a_change_of_resources_too(ada: Person, shared: Ser
     assert same.json()["version"] == 2
 
 
-async def test_the_api_gives_a_service_without_resources_one_of_its_own(
+async def test_a_service_without_resources_in_the_api_gets_its_own(
     ada: Person, shared: Service, database: Database
 ) -> None:
     answer = await ada.request("PATCH", "/services/1", json={"resource_ids": []})
@@ -352,9 +350,7 @@ async def test_the_api_gives_a_service_without_resources_one_of_its_own(
 # When the clocks change
 
 
-async def test_a_time_that_the_clocks_skip_is_refused_on_its_field(
-    desk: AdminDesk, tom: Person, haircut: Service
-) -> None:
+async def test_a_skipped_time_is_refused_on_its_field(desk: AdminDesk, tom: Person, haircut: Service) -> None:
     answer = await post_form(desk.mara, "/admin/booking/create", {"user": tom.id, "service": 1, "start_time": GAP})
 
     assert answer.is_refused
@@ -362,7 +358,7 @@ async def test_a_time_that_the_clocks_skip_is_refused_on_its_field(
     assert await desk.fetch_row("bookings", 1) is None
 
 
-async def test_a_time_that_comes_twice_is_the_first_and_says_so(desk: AdminDesk, tom: Person, haircut: Service) -> None:
+async def test_a_repeated_time_is_the_first_and_labelled(desk: AdminDesk, tom: Person, haircut: Service) -> None:
     made = await post_form(desk.mara, "/admin/booking/create", {"user": tom.id, "service": 1, "start_time": FOLD})
 
     assert made.status == 302, made.text
@@ -370,14 +366,14 @@ async def test_a_time_that_comes_twice_is_the_first_and_says_so(desk: AdminDesk,
     assert row is not None
     assert row["start_time"] == FIRST
     for page in ("list?start_time=all", "details/1"):
-        told = get_page_text((await desk.mara.get(f"/admin/booking/{page}")).text)
-        assert "Sun 27 Oct 2030, 02:30 CEST" in told, page
+        text_shown = get_page_text((await desk.mara.get(f"/admin/booking/{page}")).text)
+        assert "Sun 27 Oct 2030, 02:30 CEST" in text_shown, page
 
 
-async def test_a_second_half_past_two_stays_the_second(
+async def test_an_unchanged_repeated_time_stays_the_second(
     desk: AdminDesk, database: Database, tom: Person, shared: Service
 ) -> None:
-    """The form shows both alike; saved as it was, the visit does not move by an hour."""
+    """The form shows both alike; saved unchanged, the visit does not move by an hour."""
     await booked(database, tom, SECOND)
     assert "Sun 27 Oct 2030, 02:30 CET" in get_page_text((await desk.mara.get("/admin/booking/details/1")).text)
 
@@ -389,7 +385,7 @@ async def test_a_second_half_past_two_stays_the_second(
     assert (row["start_time"], row["resource_id"]) == (SECOND, 2)
 
 
-async def test_a_date_is_kept_as_it_was_chosen(desk: AdminDesk, haircut: Service) -> None:
+async def test_a_date_is_stored_as_chosen(desk: AdminDesk, haircut: Service) -> None:
     fields = {"resource": "1", "weekday": "1", "opens": "22:00", "closes": "02:00", "valid_from": "2030-10-27"}
 
     made = await post_form(desk.ada, "/admin/opening-hours/create", fields)

@@ -1,4 +1,4 @@
-"""History as people read it: who, when, through which door and what changed, on each details page and on its own."""
+"""The history of the admin panel: who changed what, when and through which door, on details pages and its own page."""
 
 import json
 import re
@@ -23,7 +23,7 @@ MOST_STATEMENTS = 6
 
 @pytest.fixture
 async def visit(database: Database, tom: Person, shared: Service) -> Booking:
-    """Tom's visit tomorrow at ten, booked by himself, of a service that Lea or Max can serve."""
+    """Create a booking of Tom's tomorrow at ten, by himself, of a service that Lea or Max can serve."""
     answer = await tom.request(
         "POST", "/bookings", json={"service_id": shared.id, "start_time": "2030-01-08T10:00:00Z"}
     )
@@ -32,7 +32,7 @@ async def visit(database: Database, tom: Person, shared: Service) -> Booking:
 
 
 def story(html: str) -> list[str]:
-    """Give each thing that happened, as a details page says it, without when that was."""
+    """Return the history entries of a details page, without their times."""
     part = html.partition('id="bk-history"')[2].partition("</section>")[0]
     assert '<time datetime="' in part
     items = re.split(r"<li><span class=\"bk-when\">", part)[1:]
@@ -40,7 +40,7 @@ def story(html: str) -> list[str]:
 
 
 async def happened(desk: AdminDesk, path: str) -> list[str]:
-    """Give what a details page says has happened."""
+    """Return the entries of a details page."""
     with desk.record_statements() as statements:
         page = await desk.mara.get(f"/admin/{path}")
     assert page.status_code == 200
@@ -49,8 +49,8 @@ async def happened(desk: AdminDesk, path: str) -> list[str]:
     return story(page.text)
 
 
-async def test_a_visits_life_is_told(desk: AdminDesk, visit: Booking, tom: Person) -> None:
-    """Moved by Tom, moved to Max by Mara, confirmed, and marked by somebody at a console."""
+async def test_the_history_of_a_booking_is_shown(desk: AdminDesk, visit: Booking, tom: Person) -> None:
+    """Moved by Tom, moved to Max by Mara, confirmed, and marked from a console."""
     await tom.request("PATCH", "/bookings/1", json={"start_time": "2030-01-08T11:30:00Z"})
     assert (await submit_form(desk.mara, "/admin/booking/edit/1", resource=2)).status == 302
     await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1", "reason": "They called"})
@@ -66,7 +66,7 @@ async def test_a_visits_life_is_told(desk: AdminDesk, visit: Booking, tom: Perso
     ]
 
 
-async def test_who_did_it_can_be_looked_up(
+async def test_the_actor_links_to_their_page(
     desk: AdminDesk, visit: Booking, tom: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = f'<a href="http://bookit.test/admin/user/details/{tom.id}">Tom</a> (customer)'
@@ -81,7 +81,7 @@ async def test_who_did_it_can_be_looked_up(
 
 
 @pytest.mark.parametrize(
-    ("by", "told"),
+    ("by", "entry"),
     [
         (Actor("cli", role=Role.ADMIN), "An admin created it on the command line."),
         (Actor("seed", role=Role.ADMIN), "An admin created it from the seed script."),
@@ -91,17 +91,15 @@ async def test_who_did_it_can_be_looked_up(
     ],
     ids=lambda case: case if isinstance(case, str) else case.door,
 )
-async def test_whoever_did_it_has_a_name(desk: AdminDesk, database: Database, by: Actor, told: str) -> None:
+async def test_every_actor_has_a_label(desk: AdminDesk, database: Database, by: Actor, entry: str) -> None:
     async with database.transaction(by=by) as session:
         facts: dict[str, Any] = {"name": "Lea", "timezone": "UTC", "capacity": 1}
         await records.create(session, Resource, by=OWNER, now=NOW, **facts)
 
-    assert await happened(desk, "resource/details/1") == [told]
+    assert await happened(desk, "resource/details/1") == [entry]
 
 
-async def test_every_kind_of_value_is_read_as_people_write_it(
-    desk: AdminDesk, database: Database, shared: Service
-) -> None:
+async def test_values_are_formatted_for_readers(desk: AdminDesk, database: Database, shared: Service) -> None:
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"start_time": NOW, "end_time": TOMORROW_AT_TEN, "resource_id": 1}
         row = await records.create(session, CalendarException, by=OWNER, now=NOW, **facts)
@@ -125,17 +123,17 @@ async def test_every_kind_of_value_is_read_as_people_write_it(
     )
 
 
-async def test_of_a_password_history_says_only_that_it_changed(desk: AdminDesk, tom: Person) -> None:
+async def test_history_only_says_that_a_password_changed(desk: AdminDesk, tom: Person) -> None:
     assert (
         await submit_form(desk.ada, f"/admin/user/edit/{tom.id}", password="another one", role="staff")
     ).status == 302
 
-    told = await happened(desk, f"user/details/{tom.id}")
+    entries = await happened(desk, f"user/details/{tom.id}")
     listed = (await desk.ada.get("/admin/event/list")).text
     number = (await desk.database.fetch(text("SELECT max(id) AS id FROM events")))[0]["id"]
     single = (await desk.ada.get(f"/admin/event/details/{number}")).text
 
-    assert told[0] == "Ada (admin) changed it at the desk. Password: changed Role: Customer → Staff"
+    assert entries[0] == "Ada (admin) changed it at the desk. Password: changed Role: Customer → Staff"
     for html in (listed, single):
         assert "Password: changed" in get_page_text(html)
         assert "$2b$" not in html
@@ -146,13 +144,13 @@ async def test_a_long_history_takes_no_more_statements(desk: AdminDesk, visit: B
     async with desk.database.transaction(by=OWNER) as session:
         for _ in range(60):
             await session.fetch(text("UPDATE bookings SET price = price + 1"))
-    told = await happened(desk, "booking/details/1")
+    entries = await happened(desk, "booking/details/1")
 
-    assert len(told) == 50
-    assert told[0] == "An admin changed it from the seed script. Price: 119.00 → 120.00"
+    assert len(entries) == 50
+    assert entries[0] == "An admin changed it from the seed script. Price: 119.00 → 120.00"
 
 
-async def test_html_in_history_is_shown_as_it_is(desk: AdminDesk, visit: Booking, tom: Person) -> None:
+async def test_html_in_history_is_escaped(desk: AdminDesk, visit: Booking, tom: Person) -> None:
     bad = "<script>alert(1)</script>'\"><img src=x>"
     async with desk.database.transaction(by=OWNER) as session:
         await session.fetch(text("UPDATE users SET name = :bad WHERE id = :id"), bad=bad, id=tom.id)
@@ -171,16 +169,16 @@ async def test_html_in_history_is_shown_as_it_is(desk: AdminDesk, visit: Booking
 
 
 async def event_of(desk: AdminDesk, table: str, action: str) -> tuple[int, str]:
-    """Give the number and the page of the last event of this kind."""
-    found = text("SELECT max(id) AS id FROM events WHERE table_name = :table AND action = :action")
-    number: int = (await desk.database.fetch(found, table=table, action=action))[0]["id"]
+    """Return the id and the page of the last event of this kind."""
+    query = text("SELECT max(id) AS id FROM events WHERE table_name = :table AND action = :action")
+    number: int = (await desk.database.fetch(query, table=table, action=action))[0]["id"]
     with desk.record_statements() as statements:
         html = (await desk.ada.get(f"/admin/event/details/{number}")).text
     assert len(statements) <= MOST_STATEMENTS, statements
     return number, html
 
 
-async def test_events_lead_to_their_rows(desk: AdminDesk, visit: Booking) -> None:
+async def test_events_link_to_their_rows(desk: AdminDesk, visit: Booking) -> None:
     await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1", "reason": "They called"})
     with desk.record_statements() as statements:
         listed = (await desk.ada.get("/admin/event/list")).text
@@ -199,7 +197,7 @@ async def test_events_lead_to_their_rows(desk: AdminDesk, visit: Booking) -> Non
     assert "History Nothing is known" not in get_page_text(html)
 
 
-async def test_a_new_row_is_told_whole_on_the_page_of_its_event_alone(desk: AdminDesk, visit: Booking) -> None:
+async def test_a_new_row_is_shown_in_full_only_on_its_event_page(desk: AdminDesk, visit: Booking) -> None:
     _, html = await event_of(desk, "bookings", "created")
 
     whole = "Customer: Tom Service: Colour Resource: Lea Seat: 1 Start: Tue 08 Jan 2030, 11:00"
@@ -208,7 +206,7 @@ async def test_a_new_row_is_told_whole_on_the_page_of_its_event_alone(desk: Admi
     assert not AS_KEPT.search(get_page_text(html)), AS_KEPT.findall(get_page_text(html))
 
 
-async def test_a_deleted_row_leads_nowhere(desk: AdminDesk, visit: Booking) -> None:
+async def test_a_deleted_row_has_no_link(desk: AdminDesk, visit: Booking) -> None:
     answer = await desk.ada.delete("/admin/booking/delete", params={"pks": "1"})
     assert answer.status_code == 200
 
@@ -221,8 +219,8 @@ async def test_a_deleted_row_leads_nowhere(desk: AdminDesk, visit: Booking) -> N
     assert "Status: Pending" in get_page_text(html)
 
 
-async def test_an_event_of_a_table_without_a_page_is_told(desk: AdminDesk) -> None:
-    """A table may be new, or gone, or be written to history by hand; its event is told as far as it is known."""
+async def test_an_event_of_an_unknown_table_is_shown(desk: AdminDesk) -> None:
+    """A table may be new or dropped, or the event written by hand; what is known is shown."""
     values = json.dumps({"size": 3, "made_at": "2030-01-01", "none": None, "nested": {"a": [1]}})
     await desk.database.fetch(
         text(
@@ -234,17 +232,17 @@ async def test_an_event_of_a_table_without_a_page_is_told(desk: AdminDesk) -> No
 
     _, html = await event_of(desk, "wheels", "created")
 
-    told = get_page_text(html)
-    assert "Someone" in told
-    assert "pigeon" in told
-    assert "wheels 7" in told
-    assert "size: 3" in told
+    page_text = get_page_text(html)
+    assert "Someone" in page_text
+    assert "pigeon" in page_text
+    assert "wheels 7" in page_text
+    assert "size: 3" in page_text
 
 
 @pytest.mark.parametrize(
     "value", ["infinity", "nonsense", 7, None, "294276-01-01T00:00:00+00:00", "9999-12-31T23:30:00+00:00"]
 )
-async def test_a_value_that_cannot_be_read_is_told_as_it_is(desk: AdminDesk, visit: Booking, value: object) -> None:
+async def test_an_unreadable_value_is_shown_as_it_is(desk: AdminDesk, visit: Booking, value: object) -> None:
     changed = json.dumps({"start_time": value, "status": "odd", "price": "NaN", "user_id": 999, "resource_id": 10**30})
     await desk.database.fetch(
         text(
@@ -256,16 +254,16 @@ async def test_a_value_that_cannot_be_read_is_told_as_it_is(desk: AdminDesk, vis
 
     _, html = await event_of(desk, "bookings", "changed")
 
-    told = get_page_text(html)
-    assert f"Start: – → {'–' if value is None else value}" in told
-    assert "Status: – → Odd" in told
-    assert "Customer: – → #999" in told
-    assert f"Resource: – → #{10**30}" in told
+    page_text = get_page_text(html)
+    assert f"Start: – → {'–' if value is None else value}" in page_text
+    assert "Status: – → Odd" in page_text
+    assert "Customer: – → #999" in page_text
+    assert f"Resource: – → #{10**30}" in page_text
 
 
-async def test_history_is_exported_as_it_is_kept(desk: AdminDesk, visit: Booking) -> None:
+async def test_history_is_exported_in_full(desk: AdminDesk, visit: Booking) -> None:
     rows = (await desk.ada.get("/admin/event/export/csv")).text.splitlines()
-    kept = (await desk.database.fetch(text("SELECT count(*) AS kept FROM events")))[0]["kept"]
+    event_count = (await desk.database.fetch(text("SELECT count(*) AS kept FROM events")))[0]["kept"]
 
-    assert len(rows) == kept + 1
+    assert len(rows) == event_count + 1
     assert ",user 3,api,bookings,1,created," in rows[1]

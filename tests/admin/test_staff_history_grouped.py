@@ -22,14 +22,14 @@ MOST_STATEMENTS = 6
 
 
 @pytest.fixture
-async def house(database: Database, tom: Person, desk: AdminDesk) -> Database:
-    """The business, with Mara and Ada at the desk, and Tom."""
+async def business(database: Database, tom: Person, desk: AdminDesk) -> Database:
+    """Create the business, with Mara and Ada at the desk, and Tom."""
     await bulk_scenario.create_business(database)
     return database
 
 
 async def change_price(database: Database, request: str | None, numbers: str = "1 = 1", by: int = 1) -> None:
-    """Change bookings at a console, as one request or another."""
+    """Change bookings at a console, with one request id or several."""
     await database.fetch(text(
         f"WITH said AS MATERIALIZED (SELECT set_config('bookit.request_id', :request, true)),"
         f" who AS MATERIALIZED (SELECT set_config('bookit.actor_id', '{by}', true) FROM said)"
@@ -37,10 +37,10 @@ async def change_price(database: Database, request: str | None, numbers: str = "
     ), request=request or "")  # fmt: skip
 
 
-async def entries(desk: AdminDesk, **asked: Any) -> list[str]:
-    """Give each entry of the list in words, without number and time."""
+async def entries(desk: AdminDesk, **query: Any) -> list[str]:
+    """Return the text of each entry of the list, without id and time."""
     with desk.record_statements() as statements:
-        page = await desk.ada.get(LIST, params=asked)
+        page = await desk.ada.get(LIST, params=query)
     assert page.status_code == 200
     assert len(statements) <= MOST_STATEMENTS, statements
     rows = page.text.partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]
@@ -56,27 +56,29 @@ DONE: list[tuple[BulkAction, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("what", "more", "told"), DONE, ids=[f"{what}{[*more.values()]}" for what, more, _ in DONE])
-async def test_an_act_over_many_is_one_entry(
-    desk: AdminDesk, house: Database, what: BulkAction, more: dict[str, Any], told: str
+@pytest.mark.parametrize(
+    ("what", "more", "expected"), DONE, ids=[f"{what}{[*more.values()]}" for what, more, _ in DONE]
+)
+async def test_a_bulk_change_is_one_entry(
+    desk: AdminDesk, business: Database, what: BulkAction, more: dict[str, Any], expected: str
 ) -> None:
-    numbers = await bulk_scenario.fill_afternoon(house, 3)
+    numbers = await bulk_scenario.fill_afternoon(business, 3)
     before = await entries(desk)
-    await bulk_scenario.run_bulk(house, numbers, what, reason="The train is late", **more)
+    await bulk_scenario.run_bulk(business, numbers, what, reason="The train is late", **more)
 
     entry, *rest = await entries(desk)
 
     assert rest == before
-    said = told[0].upper() + told[1:]
+    said = expected[0].upper() + expected[1:]
     assert entry.startswith(f"Tom (staff) at the desk changed 3 bookings {said} The train is late Booking ")
     assert entry.endswith("Show all 3 changes")
     for number in numbers:
         assert f"Booking {number} changed" in entry
 
 
-async def test_an_entry_unfolds_without_script_and_leads_to_its_act(desk: AdminDesk, house: Database) -> None:
-    numbers = await bulk_scenario.fill_afternoon(house, 3)
-    await bulk_scenario.run_bulk(house, numbers, BulkAction.CONFIRM)
+async def test_an_entry_expands_without_script_and_links_to_its_act(desk: AdminDesk, business: Database) -> None:
+    numbers = await bulk_scenario.fill_afternoon(business, 3)
+    await bulk_scenario.run_bulk(business, numbers, BulkAction.CONFIRM)
 
     html = (await desk.ada.get(LIST)).text
 
@@ -88,13 +90,13 @@ async def test_an_entry_unfolds_without_script_and_leads_to_its_act(desk: AdminD
     assert "2 other changes made together" not in get_page_text(html)
 
 
-async def test_a_page_is_not_filled_by_one_act(
-    desk: AdminDesk, house: Database, monkeypatch: pytest.MonkeyPatch
+async def test_one_act_does_not_fill_a_page(
+    desk: AdminDesk, business: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grouping, "MAX_LISTED_EVENTS", 5)
-    numbers = await bulk_scenario.fill_afternoon(house, 40)
+    numbers = await bulk_scenario.fill_afternoon(business, 40)
     before = await entries(desk, pageSize=100)
-    await bulk_scenario.run_bulk(house, numbers, BulkAction.CONFIRM)
+    await bulk_scenario.run_bulk(business, numbers, BulkAction.CONFIRM)
 
     first, *rest = await entries(desk, pageSize=100)
 
@@ -103,12 +105,12 @@ async def test_a_page_is_not_filled_by_one_act(
     assert "Show all 40 changes" in first
 
 
-async def test_every_row_is_in_one_entry_of_one_page_whichever_way(desk: AdminDesk, house: Database) -> None:
+async def test_every_row_is_in_one_entry_in_either_order(desk: AdminDesk, business: Database) -> None:
     """Also where an act ends one page and another begins the next."""
-    await bulk_scenario.fill_afternoon(house, 9)
+    await bulk_scenario.fill_afternoon(business, 9)
     for at, some in enumerate(([1, 2, 3], [4], [5, 6], [7, 8, 9], [1], [2, 3])):
         await bulk_scenario.run_bulk(
-            house, some, BulkAction.CONFIRM if at < 4 else BulkAction.COMPLETE, request_id=f"act-{at}"
+            business, some, BulkAction.CONFIRM if at < 4 else BulkAction.COMPLETE, request_id=f"act-{at}"
         )
     for way in ("asc", "desc"):
         whole = await entries(desk, sortBy="id", sort=way, pageSize=100)
@@ -123,9 +125,9 @@ async def test_every_row_is_in_one_entry_of_one_page_whichever_way(desk: AdminDe
         assert f"of {len(whole)} items" in get_page_text((await desk.ada.get(LIST)).text)
 
 
-async def test_only_what_follows_one_another_is_folded(desk: AdminDesk, house: Database) -> None:
-    """Two requests at once may take turns; a console says no request, and a clock's deed is nobody's."""
-    await bulk_scenario.fill_afternoon(house, 2)
+async def test_only_consecutive_changes_are_grouped(desk: AdminDesk, business: Database) -> None:
+    """Two requests may interleave; a console has no request id, and background jobs have no actor."""
+    await bulk_scenario.fill_afternoon(business, 2)
     for request, number, by in (
         ("a", 1, 1),
         ("b", 1, 1),
@@ -135,7 +137,7 @@ async def test_only_what_follows_one_another_is_folded(desk: AdminDesk, house: D
         (None, 1, 1),
         (None, 2, 1),
     ):
-        await change_price(house, request, f"id = {number}", by)
+        await change_price(business, request, f"id = {number}", by)
 
     found = await entries(desk)
 
@@ -143,9 +145,9 @@ async def test_only_what_follows_one_another_is_folded(desk: AdminDesk, house: D
     assert sum("1 other change made together" in entry for entry in found[:7]) == 5
 
 
-async def test_an_act_over_several_kinds_of_rows_says_each(desk: AdminDesk, house: Database) -> None:
-    await create_booking(house, TEN)
-    await house.fetch(text(
+async def test_an_act_on_several_tables_names_each(desk: AdminDesk, business: Database) -> None:
+    await create_booking(business, TEN)
+    await business.fetch(text(
         "WITH said AS MATERIALIZED (SELECT set_config('bookit.request_id', 'an-act', true)),"
         " one AS (UPDATE bookings SET price = 1 FROM said RETURNING bookings.id),"
         " two AS (UPDATE services SET price = 1 FROM said WHERE services.id < 3 RETURNING services.id)"
@@ -158,7 +160,7 @@ async def test_an_act_over_several_kinds_of_rows_says_each(desk: AdminDesk, hous
 
 
 @pytest.mark.parametrize(
-    ("was", "became", "told"),
+    ("was", "became", "expected"),
     [
         ("2030-01-08T10:00:00+00:00", "infinity", "Moved 2 bookings <"),
         ("nonsense", "2030-01-08T10:00:00+00:00", "Moved 2 bookings <"),
@@ -166,12 +168,12 @@ async def test_an_act_over_several_kinds_of_rows_says_each(desk: AdminDesk, hous
         ("2030-01-08T10:00:00+00:00", "2030-01-09T10:00:00+00:00", "Moved 2 bookings 1 day later <"),
     ],
 )
-async def test_what_nobody_can_read_is_told_as_far_as_it_can(
-    desk: AdminDesk, house: Database, was: str, became: str, told: str
+async def test_unreadable_events_are_shown_as_far_as_possible(
+    desk: AdminDesk, business: Database, was: str, became: str, expected: str
 ) -> None:
-    """A request, too, may be called by a console what no address can be."""
+    """A console may also set a request id that no URL can contain."""
     for number in (1, 2):
-        await house.fetch(
+        await business.fetch(
             text(
                 "INSERT INTO events (actor, door, table_name, row_id, action, old, new, request_id)"
                 " VALUES ('staff', 'sql', 'bookings', :number, 'changed',"
@@ -183,15 +185,15 @@ async def test_what_nobody_can_read_is_told_as_far_as_it_can(
 
     html = (await desk.ada.get(LIST)).text
 
-    assert f"<summary>{told}"[:-2] in html
+    assert f"<summary>{expected}"[:-2] in html
     assert "on one page" not in html
     assert "<b>/é" not in html
 
 
-async def test_a_walk_that_was_not_finished_says_so(
-    desk: AdminDesk, house: Database, monkeypatch: pytest.MonkeyPatch
+async def test_an_incomplete_count_is_labelled(
+    desk: AdminDesk, business: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await bulk_scenario.run_bulk(house, await bulk_scenario.fill_afternoon(house, 5), BulkAction.CONFIRM)
+    await bulk_scenario.run_bulk(business, await bulk_scenario.fill_afternoon(business, 5), BulkAction.CONFIRM)
     count = len(await entries(desk, pageSize=100))
     assert f"Showing 1 to {count} of {count} items" in get_page_text((await desk.ada.get(LIST)).text)
 
@@ -201,19 +203,19 @@ async def test_a_walk_that_was_not_finished_says_so(
     assert (await desk.ada.get(LIST, params={"page": 9})).headers["location"].endswith("page=1")
 
 
-async def test_an_export_folds_nothing(desk: AdminDesk, house: Database) -> None:
-    await bulk_scenario.run_bulk(house, await bulk_scenario.fill_afternoon(house, 3), BulkAction.CONFIRM)
-    kept = (await house.fetch(text("SELECT count(*) AS kept FROM events")))[0]["kept"]
+async def test_an_export_groups_nothing(desk: AdminDesk, business: Database) -> None:
+    await bulk_scenario.run_bulk(business, await bulk_scenario.fill_afternoon(business, 3), BulkAction.CONFIRM)
+    kept = (await business.fetch(text("SELECT count(*) AS kept FROM events")))[0]["kept"]
 
     assert len((await desk.ada.get("/admin/event/export/csv")).text.splitlines()) == kept + 1
 
 
-async def test_a_hold_that_runs_out_on_the_way_is_an_entry_of_its_own(desk: AdminDesk, house: Database) -> None:
-    await create_booking(house, TOMORROW_AT_TEN)
-    await house.fetch(text("UPDATE bookings SET expires_at = :at WHERE id = 1"), at=NOW)
-    await create_booking(house, TEN + HALF_HOUR)
-    await bulk_scenario.set_status(house, 2, Status.CONFIRMED)
-    await bulk_scenario.run_bulk(house, [2], BulkAction.SHIFT, minutes=-30)
+async def test_an_expired_hold_is_a_separate_entry(desk: AdminDesk, business: Database) -> None:
+    await create_booking(business, TOMORROW_AT_TEN)
+    await business.fetch(text("UPDATE bookings SET expires_at = :at WHERE id = 1"), at=NOW)
+    await create_booking(business, TEN + HALF_HOUR)
+    await bulk_scenario.set_status(business, 2, Status.CONFIRMED)
+    await bulk_scenario.run_bulk(business, [2], BulkAction.SHIFT, minutes=-30)
 
     first, second, *_ = await entries(desk)
 

@@ -1,4 +1,4 @@
-"""Lists of the staff door: what they begin with, what they can be narrowed to, and what they say they leave out."""
+"""The lists of the admin panel: their default range, their filters, and the notice of hidden rows."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -21,17 +21,17 @@ HIDDEN = "Earlier bookings are hidden."
 
 
 def at(days: int, hour: int = 12) -> datetime:
-    """Give a time some days from today, by the clock of Berlin."""
+    """Return a time some days from today, by the clock of Berlin."""
     day = NOW.astimezone(BERLIN).replace(hour=hour, minute=0, second=0, microsecond=0, tzinfo=None)
     return (day + timedelta(days=days)).replace(tzinfo=BERLIN).astimezone(UTC)
 
 
 @pytest.fixture
 async def visits(database: Database, tom: Person, eve: Person, shared: Service) -> list[int]:
-    """Tom a week ago (1, Lea), today at midnight (2, Lea) and next week (3, Max); Eve tomorrow (4, Lea)."""
-    wanted = [(tom, at(-7), 1), (tom, at(0, 0), 1), (tom, at(7), 2), (eve, at(1), 1)]
+    """Create visits of Tom a week ago (1, Lea), today (2, Lea) and next week (3, Max), and of Eve tomorrow (4, Lea)."""
+    bookings = [(tom, at(-7), 1), (tom, at(0, 0), 1), (tom, at(7), 2), (eve, at(1), 1)]
     async with database.transaction(by=OWNER) as session:
-        for who, start, resource in wanted:
+        for who, start, resource in bookings:
             facts: dict[str, Any] = {"user_id": who.id, "service_id": 1, "resource_id": resource, "start_time": start}
             await records.create(session, Booking, by=OWNER, now=NOW, **facts)
         facts = {"title": "Wash", "price": 10, "duration_minutes": 15, "resource_ids": [2]}
@@ -40,8 +40,8 @@ async def visits(database: Database, tom: Person, eve: Person, shared: Service) 
 
 
 def numbers(html: str) -> list[int]:
-    """Give the numbers of the bookings that a list shows, in its order."""
-    return [int(found) for found in dict.fromkeys(re.findall(r"/admin/booking/details/(\d+)", html))]
+    """Return the ids of the bookings that a list shows, in its order."""
+    return [int(number) for number in dict.fromkeys(re.findall(r"/admin/booking/details/(\d+)", html))]
 
 
 async def listed(client: httpx2.AsyncClient, query: str = "") -> list[int]:
@@ -50,7 +50,7 @@ async def listed(client: httpx2.AsyncClient, query: str = "") -> list[int]:
     return numbers(answer.text)
 
 
-async def test_the_bookings_begin_with_the_next_ones_and_say_so(desk: AdminDesk, visits: list[int]) -> None:
+async def test_the_list_of_bookings_starts_today_and_says_so(desk: AdminDesk, visits: list[int]) -> None:
     page = (await desk.mara.get("/admin/booking/list")).text
 
     assert numbers(page) == [2, 4, 3]
@@ -64,15 +64,15 @@ async def test_the_bookings_begin_with_the_next_ones_and_say_so(desk: AdminDesk,
     assert re.search(r'list\?start_time=all" aria-current="true">All</a>', all_of_them)
 
 
-async def test_an_empty_day_ahead_still_says_what_is_hidden(desk: AdminDesk) -> None:
-    told = await desk.fetch_list_text(desk.mara)
+async def test_an_empty_list_still_mentions_hidden_rows(desk: AdminDesk) -> None:
+    page_text = await desk.fetch_list_text(desk.mara)
 
-    assert HIDDEN in told
-    assert "No bookings to show." in told
+    assert HIDDEN in page_text
+    assert "No bookings to show." in page_text
 
 
 @pytest.mark.parametrize("query", ["search=1", "search=%231", "search=tom", "search=tom%40example.com"])
-async def test_a_search_looks_in_all_days(desk: AdminDesk, visits: list[int], query: str) -> None:
+async def test_a_search_covers_all_days(desk: AdminDesk, visits: list[int], query: str) -> None:
     page = (await desk.mara.get(f"/admin/booking/list?{query}")).text
 
     assert 1 in numbers(page)
@@ -99,7 +99,7 @@ async def test_a_search_looks_in_all_days(desk: AdminDesk, visits: list[int], qu
         ("search=tom&resource_id=2", [3]),
     ],
 )
-async def test_a_list_is_narrowed_and_sorted(
+async def test_a_list_is_filtered_and_sorted(
     desk: AdminDesk, visits: list[int], query: str, expected: list[int]
 ) -> None:
     assert await listed(desk.mara, query) == expected
@@ -108,13 +108,13 @@ async def test_a_list_is_narrowed_and_sorted(
 
 
 @pytest.mark.parametrize("column", ["id", "price", "user", "nonsense"])
-async def test_a_list_is_not_sorted_as_no_index_is(desk: AdminDesk, visits: list[int], column: str) -> None:
+async def test_a_list_is_sorted_only_by_an_index(desk: AdminDesk, visits: list[int], column: str) -> None:
     for page in ("list", "export/csv"):
         answer = await desk.mara.get(f"/admin/booking/{page}?sortBy={column}&sort=asc")
         assert (answer.status_code, "This list cannot be sorted so." in get_page_text(answer.text)) == (400, True), page
 
 
-async def test_leas_day(desk: AdminDesk, visits: list[int]) -> None:
+async def test_the_bookings_of_one_resource_on_one_day(desk: AdminDesk, visits: list[int]) -> None:
     page = (await desk.mara.get("/admin/booking/list")).text
     leas = re.search(r'<a href="([^"]*resource_id=1)">Lea</a>', page)
     assert leas
@@ -122,14 +122,14 @@ async def test_leas_day(desk: AdminDesk, visits: list[int]) -> None:
     today = re.search(r'<a href="([^"]*)">Today</a>', chosen)
     assert today
 
-    shown = (await desk.mara.get(today[1].replace("&amp;", "&"))).text
+    html = (await desk.mara.get(today[1].replace("&amp;", "&"))).text
 
-    assert numbers(shown) == [2]
-    assert "<summary>Lea</summary>" in shown
-    assert re.search(r'aria-current="true">Today</a>', shown)
+    assert numbers(html) == [2]
+    assert "<summary>Lea</summary>" in html
+    assert re.search(r'aria-current="true">Today</a>', html)
 
 
-async def test_names_in_a_filter_are_read_at_most_two_hundred(
+async def test_a_filter_lists_at_most_two_hundred_names(
     desk: AdminDesk, visits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "Only some are listed" not in await desk.fetch_list_text(desk.mara)
@@ -138,24 +138,26 @@ async def test_names_in_a_filter_are_read_at_most_two_hundred(
     assert "Only some are listed" in await desk.fetch_list_text(desk.mara)
 
 
-async def test_today_begins_at_the_midnight_of_the_business(desk: AdminDesk, clock: Clock) -> None:
-    """At half past eleven in the evening in London it is tomorrow in Berlin."""
+async def test_today_begins_at_midnight_of_the_business(desk: AdminDesk, clock: Clock) -> None:
+    """At 23:30 in London it is already tomorrow in Berlin."""
     for time, today in ((datetime(2030, 1, 7, 22, 59, tzinfo=UTC), 7), (datetime(2030, 1, 7, 23, 30, tzinfo=UTC), 8)):
         clock.now = time
         assert str(desk.site.context.today) == f"2030-01-0{today}"
         assert f'value="2030-01-0{today}"' in (await desk.mara.get("/admin/booking/list")).text
 
 
-async def test_exceptions_are_all_shown(desk: AdminDesk, visits: list[int]) -> None:
-    told = (await desk.mara.get("/admin/calendar-exception/list")).text
+async def test_the_list_of_exceptions_shows_all_days(desk: AdminDesk, visits: list[int]) -> None:
+    page_text = (await desk.mara.get("/admin/calendar-exception/list")).text
 
-    assert HIDDEN not in get_page_text(told)
-    assert re.search(r'aria-current="true">All</a>', told)
+    assert HIDDEN not in get_page_text(page_text)
+    assert re.search(r'aria-current="true">All</a>', page_text)
 
 
 async def test_a_list_of_bookings_is_read_in_few_statements(desk: AdminDesk, visits: list[int]) -> None:
     with desk.record_statements() as statements:
         assert await listed(desk.mara) == [2, 4, 3]
 
-    told = ["SELECT count", "SELECT bookings.id", "SELECT bookings.id", "SELECT services.id", "SELECT resources.id"]
-    assert [statement.partition(",")[0].partition("(")[0].split("\n")[0].strip() for statement in statements] == told
+    expected = ["SELECT count", "SELECT bookings.id", "SELECT bookings.id", "SELECT services.id", "SELECT resources.id"]
+    assert [
+        statement.partition(",")[0].partition("(")[0].split("\n")[0].strip() for statement in statements
+    ] == expected

@@ -1,4 +1,4 @@
-"""A resource's week at the desk: read at a glance, written at once, and refused when somebody else was quicker."""
+"""The weekly opening hours of a resource in the admin panel: shown, saved together, and protected from stale edits."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ HALVES: dict[str, Any] = {"opens-0-1": ["09:00", "14:00", ""], "closes-0-1": ["1
 
 
 async def hours(database: Database) -> list[tuple[Any, ...]]:
-    """Give the weekly hours there are, as people write them."""
+    """Return the weekly hours in a readable form."""
     rows = await database.fetch(text("SELECT * FROM opening_hours ORDER BY valid_from NULLS FIRST, weekday, opens"))
     return [
         (row["weekday"], f"{row['opens']:%H:%M}", f"{row['closes']:%H:%M}", row["valid_from"], row["valid_until"])
@@ -28,31 +28,31 @@ async def hours(database: Database) -> list[tuple[Any, ...]]:
 
 
 async def keep(desk: AdminDesk, **fields: Any) -> FormResult:
-    """Open the week as Mara, type this and nothing else, and save."""
+    """Open the week as Mara, fill in exactly these hours, and save."""
     opened = await desk.mara.get(WEEK)
     return await post_form(desk.mara, WEEK, {"version_tag": ParsedPage(opened.text).fields["version_tag"], **fields})
 
 
-async def test_a_resource_without_hours_is_always_open_and_the_page_says_so(desk: AdminDesk, haircut: Service) -> None:
+async def test_a_resource_without_hours_is_shown_as_always_open(desk: AdminDesk, haircut: Service) -> None:
     page = await desk.mara.get(WEEK)
 
     assert page.status_code == 200
     assert "No hours set: always open." in get_page_text(page.text)
 
 
-async def test_a_week_is_typed_at_once(desk: AdminDesk, haircut: Service, database: Database) -> None:
+async def test_a_week_is_saved_at_once(desk: AdminDesk, haircut: Service, database: Database) -> None:
     answer = await keep(desk, **HALVES, **NIGHT)
 
     assert (answer.status, answer.location) == (303, WEEK)
     assert await hours(database) == [
         (1, "09:00", "13:00", None, None), (1, "14:00", "18:00", None, None), (5, "22:00", "06:00", None, None),
     ]  # fmt: skip
-    told = get_page_text((await desk.mara.get(WEEK)).text)
-    assert "Opening hours of Haircut saved." in told
-    assert "closes the next day" in told
+    page_text = get_page_text((await desk.mara.get(WEEK)).text)
+    assert "Opening hours of Haircut saved." in page_text
+    assert "closes the next day" in page_text
 
 
-async def test_a_season_stands_beside_the_rest_of_the_year(
+async def test_a_season_is_shown_beside_the_rest_of_the_year(
     desk: AdminDesk, haircut: Service, database: Database
 ) -> None:
     summer = {"from-1": "2030-06-01", "until-1": "2030-08-31", "opens-1-1": "07:00", "closes-1-1": "12:00"}
@@ -63,15 +63,15 @@ async def test_a_season_stands_beside_the_rest_of_the_year(
     assert "2030-06-01 – 2030-08-31" in get_page_text((await desk.mara.get(WEEK)).text)
 
 
-async def test_what_stays_is_not_touched(desk: AdminDesk, haircut: Service, database: Database) -> None:
+async def test_unchanged_hours_are_not_written(desk: AdminDesk, haircut: Service, database: Database) -> None:
     await keep(desk, **HALVES)
 
     await keep(desk, **HALVES, **NIGHT)
     again = await keep(desk, **HALVES, **NIGHT)
 
-    told = await database.fetch(text("SELECT action FROM events WHERE table_name = 'opening_hours' ORDER BY id"))
+    events = await database.fetch(text("SELECT action FROM events WHERE table_name = 'opening_hours' ORDER BY id"))
     assert again.status == 303
-    assert [row["action"] for row in told] == ["created"] * 3
+    assert [row["action"] for row in events] == ["created"] * 3
 
 
 async def test_an_empty_week_is_always_open_again(desk: AdminDesk, haircut: Service, database: Database) -> None:
@@ -82,7 +82,7 @@ async def test_an_empty_week_is_always_open_again(desk: AdminDesk, haircut: Serv
     assert await hours(database) == []
 
 
-async def test_the_hours_somebody_else_just_changed_are_not_overwritten(
+async def test_concurrently_changed_hours_are_not_overwritten(
     desk: AdminDesk, haircut: Service, database: Database
 ) -> None:
     seen = ParsedPage((await desk.mara.get(WEEK)).text).fields["version_tag"]
@@ -110,7 +110,7 @@ async def test_the_hours_somebody_else_just_changed_are_not_overwritten(
         ({"from-0": "999999-01-01", **NIGHT}, "First day of the season: "),
     ],
 )
-async def test_what_makes_no_hours_is_refused_in_words(
+async def test_invalid_hours_are_refused_in_a_sentence(
     typed: dict[str, Any], sentence: str, desk: AdminDesk, haircut: Service, database: Database
 ) -> None:
     answer = await keep(desk, **typed)
@@ -121,11 +121,11 @@ async def test_what_makes_no_hours_is_refused_in_words(
 
 
 @pytest.mark.parametrize("number", ["0", "99", "-1", "x", "9" * 30, "1%00"])
-async def test_a_resource_that_there_is_not_has_no_week(number: str, desk: AdminDesk) -> None:
+async def test_an_unknown_resource_has_no_week(number: str, desk: AdminDesk) -> None:
     assert (await desk.mara.get(f"/admin/resource/{number}/week")).status_code == 404
 
 
-async def test_nobody_else_reads_or_writes_a_week(desk: AdminDesk, haircut: Service, database: Database) -> None:
+async def test_only_staff_read_or_write_a_week(desk: AdminDesk, haircut: Service, database: Database) -> None:
     seen = await desk.visitor.get(WEEK)
     typed = await desk.visitor.post(WEEK, data={"version_tag": "", **NIGHT})
 
@@ -140,13 +140,13 @@ async def test_a_week_from_another_site_is_refused(desk: AdminDesk, haircut: Ser
     assert await hours(database) == []
 
 
-async def test_the_page_of_a_resource_leads_to_its_week(desk: AdminDesk, haircut: Service) -> None:
+async def test_the_page_of_a_resource_links_to_its_week(desk: AdminDesk, haircut: Service) -> None:
     page = await desk.mara.get("/admin/resource/details/1")
 
     assert f'href="http://bookit.test{WEEK}"' in page.text
 
 
-async def test_the_week_shows_what_is_different_once(desk: AdminDesk, haircut: Service, database: Database) -> None:
+async def test_the_week_shows_its_exceptions(desk: AdminDesk, haircut: Service, database: Database) -> None:
     async with database.transaction(by=OWNER) as session:
         for resource, days, reason in ((None, 3, "Holiday"), (1, 5, "Ill <b>"), (None, -3, "Long ago")):
             start = NOW + timedelta(days=days)

@@ -1,4 +1,4 @@
-"""Only pages of BookIt may ask the staff door to write, and its pages load nothing from elsewhere."""
+"""Only BookIt's own pages may write to the admin panel, and they load nothing from other sites."""
 
 import pytest
 
@@ -19,7 +19,7 @@ FOREIGN: list[tuple[str, dict[str, str]]] = [
 
 
 @pytest.mark.parametrize("headers", [headers for _, headers in FOREIGN], ids=[name for name, _ in FOREIGN])
-async def test_what_another_site_asks_for_is_refused(desk: AdminDesk, visit: Booking, headers: dict[str, str]) -> None:
+async def test_requests_of_another_site_are_refused(desk: AdminDesk, visit: Booking, headers: dict[str, str]) -> None:
     """D3: on every unsafe address, signing in and out among them."""
     unsafe = [(method, path) for method, path in list_admin_routes(desk) if method not in {"GET", "OPTIONS"}]
     assert {method for method, _ in unsafe} == {"POST", "DELETE"}
@@ -38,7 +38,7 @@ async def test_what_another_site_asks_for_is_refused(desk: AdminDesk, visit: Boo
 
 
 @pytest.mark.parametrize("headers", [{"origin": "http://bookit.test"}, {"sec-fetch-site": "same-origin"}])
-async def test_what_our_own_page_asks_for_is_done(desk: AdminDesk, visit: Booking, headers: dict[str, str]) -> None:
+async def test_requests_of_our_own_pages_are_accepted(desk: AdminDesk, visit: Booking, headers: dict[str, str]) -> None:
     """D3."""
     del desk.ada.headers["origin"]
 
@@ -50,7 +50,7 @@ async def test_what_our_own_page_asks_for_is_done(desk: AdminDesk, visit: Bookin
     assert row["status"] == "confirmed"
 
 
-async def test_every_page_has_its_headers(desk: AdminDesk, visit: Booking) -> None:
+async def test_every_page_has_security_headers(desk: AdminDesk, visit: Booking) -> None:
     paths = [
         "/admin/login",
         *(f"/admin/{identity}/list" for identity in ALL_VIEWS),

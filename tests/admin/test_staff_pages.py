@@ -1,4 +1,4 @@
-"""What a desk does with the staff door: every page, who sees what, and a booking from its first day to its last."""
+"""The pages of the admin panel: who sees what, and a booking from creation to cancellation."""
 
 import re
 from typing import Any
@@ -24,7 +24,7 @@ EDITABLE = ("booking", "service", "resource", "opening-hours", "calendar-excepti
 
 @pytest.fixture
 async def busy(database: Database, tom: Person, haircut: Service) -> Booking:
-    """A row of every table: Tom's completed visit, what he said of it, hours and a holiday."""
+    """Create a row of every table: Tom's completed visit, his review, hours and a holiday."""
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"user_id": tom.id, "service_id": 1, "start_time": TOMORROW_AT_TEN}
         booking = await records.create(session, Booking, by=OWNER, now=NOW, **facts)
@@ -38,14 +38,14 @@ async def busy(database: Database, tom: Person, haircut: Service) -> Booking:
 
 
 async def first(desk: AdminDesk, identity: str) -> int:
-    """Give the number of some row of a page's table."""
+    """Return the id of a row of a page's table."""
     view = next(view for view in VIEWS if view.identity == identity)
     rows = await desk.database.fetch(text(f"SELECT min(id) AS id FROM {table_of(view.model).name}"))
     number: int = rows[0]["id"]
     return number
 
 
-def test_every_table_has_a_page_of_the_one_kind() -> None:
+def test_every_table_has_a_record_view() -> None:
     assert all(issubclass(view, RecordView) for view in VIEWS)
     assert {view.model.__name__ for view in VIEWS} | WITHOUT_A_PAGE == {
         table.__name__ for table in list_tables() if table.__module__.startswith("bookit")
@@ -72,8 +72,8 @@ async def test_every_page_answers(desk: AdminDesk, busy: Booking, identity: str)
 
 @pytest.mark.parametrize("identity", ALL_VIEWS)
 @pytest.mark.parametrize("who", ["mara", "ada"])
-async def test_people_see_what_they_may(desk: AdminDesk, busy: Booking, who: str, identity: str) -> None:
-    """What policy.may says is what each page does, and what its buttons offer."""
+async def test_pages_follow_the_permissions(desk: AdminDesk, busy: Booking, who: str, identity: str) -> None:
+    """Every page and its buttons follow policy.may."""
     client = getattr(desk, who)
     actor = Actor("admin", role=Role.STAFF if who == "mara" else Role.ADMIN)
     view = next(view for view in VIEWS if view.identity == identity)
@@ -94,14 +94,14 @@ async def test_people_see_what_they_may(desk: AdminDesk, busy: Booking, who: str
     assert offered == (expected("create", view.can_create) == 200)
 
 
-async def test_staff_are_not_shown_history_of_everything(desk: AdminDesk, busy: Booking) -> None:
+async def test_staff_do_not_see_the_full_history(desk: AdminDesk, busy: Booking) -> None:
     assert (await desk.mara.get("/admin/event/list")).status_code in {403, 404}
     menu = (await desk.mara.get("/admin/booking/list")).text
     assert "/admin/event/list" not in menu
     assert "/admin/event/list" in (await desk.ada.get("/admin/booking/list")).text
 
 
-async def test_an_admin_gives_out_roles(desk: AdminDesk, tom: Person) -> None:
+async def test_an_admin_assigns_roles_in_the_panel(desk: AdminDesk, tom: Person) -> None:
     answer = await submit_form(desk.ada, f"/admin/user/edit/{tom.id}", role="staff")
 
     assert answer.status == 302, answer
@@ -120,19 +120,19 @@ async def test_staff_change_a_customers_name(desk: AdminDesk, tom: Person) -> No
 
 
 @pytest.mark.parametrize("identity", EDITABLE)
-async def test_labels_come_from_the_tables(desk: AdminDesk, busy: Booking, identity: str) -> None:
+async def test_labels_are_those_of_the_tables(desk: AdminDesk, busy: Booking, identity: str) -> None:
     view = next(view for view in VIEWS if view.identity == identity)
     number = await first(desk, identity)
     fields: dict[str, Any] = vars(view)["model"].model_fields
-    shown = [name for name in view.form_edit_rules if name != "version"]
+    visible = [name for name in view.form_edit_rules if name != "version"]
 
     page = get_page_text((await desk.ada.get(f"/admin/{identity}/edit/{number}")).text)
     listed = get_page_text((await desk.ada.get(f"/admin/{identity}/list")).text)
 
     for name, (label, helping) in view.many_relations.items():
-        assert label in page or name not in shown, name
+        assert label in page or name not in visible, name
         assert helping in page, name
-    for name in (name for name in shown if name not in view.many_relations):
+    for name in (name for name in visible if name not in view.many_relations):
         declared = fields.get(name) or fields[f"{name}_id"]
         assert declared.title in page, name
         assert (declared.description or "") in page, name
@@ -142,22 +142,22 @@ async def test_labels_come_from_the_tables(desk: AdminDesk, busy: Booking, ident
         assert declared.title in listed, name
 
 
-async def test_times_are_the_business_own(desk: AdminDesk, busy: Booking) -> None:
-    """Ten in UTC is eleven in Berlin."""
+async def test_times_are_shown_in_local_business_time(desk: AdminDesk, busy: Booking) -> None:
+    """10:00 in UTC is 11:00 in Berlin."""
     for page in ("list", "details/1"):
-        told = get_page_text((await desk.mara.get(f"/admin/booking/{page}")).text)
-        assert "Tue 08 Jan 2030, 11:00" in told
-        assert "Tue 08 Jan 2030, 10:00" not in told
+        page_text = get_page_text((await desk.mara.get(f"/admin/booking/{page}")).text)
+        assert "Tue 08 Jan 2030, 11:00" in page_text
+        assert "Tue 08 Jan 2030, 10:00" not in page_text
     form = (await desk.mara.get("/admin/booking/edit/1")).text
     assert re.search(r'type="datetime-local"[^>]*value="2030-01-08[T ]11:00', form)
     assert "Europe/Berlin" in form
 
 
-async def test_a_list_tells_who_and_what(desk: AdminDesk, busy: Booking) -> None:
-    told = get_page_text((await desk.mara.get("/admin/booking/list")).text)
+async def test_a_list_shows_customer_and_service(desk: AdminDesk, busy: Booking) -> None:
+    page_text = get_page_text((await desk.mara.get("/admin/booking/list")).text)
 
     for found in ("Tom", "Haircut", "Pending", "35.00"):
-        assert found in told
+        assert found in page_text
 
 
 @pytest.mark.parametrize(
@@ -177,14 +177,16 @@ async def test_a_list_tells_who_and_what(desk: AdminDesk, busy: Booking) -> None
         ("start_time=2030-01-09..", False),
     ],
 )
-async def test_a_booking_is_found(desk: AdminDesk, busy: Booking, eve: Person, query: str, is_found: bool) -> None:
+async def test_a_booking_is_found_by_searching(
+    desk: AdminDesk, busy: Booking, eve: Person, query: str, is_found: bool
+) -> None:
     for page, sign in (("list", "/admin/booking/details/1"), ("export/csv", "2030-01-08")):
         html = (await desk.mara.get(f"/admin/booking/{page}?{query}")).text
         assert (sign in (html if page == "list" else html.partition("\r\n")[2])) == is_found, page
 
 
-async def test_a_booking_lives_its_life(desk: AdminDesk, tom: Person, haircut: Service) -> None:
-    """Made, moved, confirmed and cancelled with a reason; history tells it all."""
+async def test_a_booking_goes_through_its_statuses(desk: AdminDesk, tom: Person, haircut: Service) -> None:
+    """Created, moved, confirmed and cancelled with a reason; history shows all of it."""
     fields = {"user": tom.id, "service": 1, "resource": 1, "start_time": "2030-01-08T11:00"}
     made = await post_form(desk.mara, "/admin/booking/create", fields)
     assert made.status == 302, made
@@ -206,11 +208,11 @@ async def test_a_booking_lives_its_life(desk: AdminDesk, tom: Person, haircut: S
     assert row is not None
     assert row["status"] == Status.CANCELLED
     page = await desk.mara.get("/admin/booking/details/1")
-    told = get_page_text(page.text)
-    assert "Cancelled" in told
+    page_text = get_page_text(page.text)
+    assert "Cancelled" in page_text
     assert "<b>ill" not in page.text
-    assert "Tom is <b>ill</b>" in told
-    assert told.count("Mara (staff)") == 4
+    assert "Tom is <b>ill</b>" in page_text
+    assert page_text.count("Mara (staff)") == 4
     events = await desk.database.fetch(
         text("SELECT action, actor_id, door, reason, new FROM events WHERE table_name = 'bookings' ORDER BY id")
     )
@@ -221,7 +223,7 @@ async def test_a_booking_lives_its_life(desk: AdminDesk, tom: Person, haircut: S
 
 
 async def test_each_row_has_its_own_outcome(desk: AdminDesk, busy: Booking, database: Database, eve: Person) -> None:
-    """A cancelled visit whose slot was given away cannot be reopened; the others can."""
+    """A cancelled visit whose slot was taken cannot be reopened; the others can."""
     await desk.mara.post("/admin/booking/action/cancel", data={"pks": "1"})
     async with database.transaction(by=OWNER) as session:
         for start in (TOMORROW_AT_TEN, TOMORROW_AT_TEN.replace(hour=14)):
@@ -233,14 +235,14 @@ async def test_each_row_has_its_own_outcome(desk: AdminDesk, busy: Booking, data
 
     await desk.mara.post("/admin/booking/action/reopen", data={"pks": "1,3"})
 
-    told = await desk.fetch_list_text(desk.mara)
-    assert "Booking #3 is reopened." in told
-    assert "#1: Booking conflict: time slot is not available" in told
+    page_text = await desk.fetch_list_text(desk.mara)
+    assert "Booking #3 is reopened." in page_text
+    assert "#1: Booking conflict: time slot is not available" in page_text
     rows = [await desk.fetch_row("bookings", number) for number in (1, 3)]
     assert [row and row["status"] for row in rows] == ["cancelled", "pending"]
 
 
-async def test_a_refusal_is_on_its_field_and_above_the_form(desk: AdminDesk, busy: Booking, eve: Person) -> None:
+async def test_a_refusal_is_shown_on_its_field_and_above_the_form(desk: AdminDesk, busy: Booking, eve: Person) -> None:
     fields = {"user": eve.id, "service": 1, "resource": 1, "start_time": "2030-01-08T11:15", "override_reason": "Ok"}
 
     answer = await post_form(desk.mara, "/admin/booking/create", fields)
@@ -251,10 +253,10 @@ async def test_a_refusal_is_on_its_field_and_above_the_form(desk: AdminDesk, bus
     assert 'role="alert"' in answer.html[banner - 60 : banner]
     start = answer.html.index('name="start_time"')
     assert start < field < start + 600
-    assert 'value="2030-01-08' in answer.html  # What was typed is still there.
+    assert 'value="2030-01-08' in answer.html  # The input is still there.
 
 
-async def test_two_refusals_one_after_the_other_do_not_mix(desk: AdminDesk, busy: Booking, eve: Person) -> None:
+async def test_consecutive_refusals_do_not_mix(desk: AdminDesk, busy: Booking, eve: Person) -> None:
     fields = {"user": eve.id, "service": 1, "resource": 1, "start_time": "2030-01-08T11:15", "override_reason": "Ok"}
     assert (await post_form(desk.mara, "/admin/booking/create", fields)).is_refused
 

@@ -1,4 +1,4 @@
-"""What staff may not do at the staff door, they cannot: not by a button, not by a form, not by an address."""
+"""Staff cannot exceed their permissions in the admin panel: not by a button, a form or a URL."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.support.admin_client import AdminDesk, ParsedPage, post_form
 from tests.support.people import Person
 
 
-async def test_staff_cannot_give_out_roles(desk: AdminDesk, tom: Person, mara: Person) -> None:
+async def test_staff_cannot_assign_roles(desk: AdminDesk, tom: Person, mara: Person) -> None:
     """D18."""
     for number in (tom.id, mara.id):
         before = await desk.fetch_row("users", number)
@@ -44,7 +44,7 @@ async def test_staff_cannot_change_a_colleague(desk: AdminDesk, ada: Person) -> 
 
 @pytest.mark.parametrize("identity", ["service", "resource"])
 async def test_staff_cannot_change_the_catalogue(desk: AdminDesk, haircut: Service, identity: str) -> None:
-    """D18, D20: not by its buttons, and not by an address they know."""
+    """D18, D20: neither by its buttons nor by a known URL."""
     before = await desk.fetch_row(f"{identity}s", 1)
     fields = {
         "title": "Mine",
@@ -65,7 +65,7 @@ async def test_staff_cannot_change_the_catalogue(desk: AdminDesk, haircut: Servi
 
 
 @pytest.mark.parametrize("verb", ["create", "edit/1", "delete"])
-async def test_nobody_changes_history(desk: AdminDesk, verb: str) -> None:
+async def test_history_cannot_be_changed(desk: AdminDesk, verb: str) -> None:
     """D19."""
     for client in (desk.ada, desk.mara):
         method = "DELETE" if verb == "delete" else "POST"

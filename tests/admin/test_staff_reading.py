@@ -1,4 +1,4 @@
-"""What pages of the staff door read: no whole table, no statement for each row, no file of a thousand forms."""
+"""What pages of the admin panel read: no whole table, no statement for each row, and no ever-growing form."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -18,9 +18,7 @@ from tests.support.clock import NOW
 from tests.support.people import OWNER, Person
 
 
-async def test_relations_are_looked_up_and_never_loaded_whole(
-    desk: AdminDesk, database: Database, visit: Booking
-) -> None:
+async def test_relations_are_never_loaded_whole(desk: AdminDesk, database: Database, visit: Booking) -> None:
     """D6."""
     async with database.transaction(by=OWNER) as session:
         await session.fetch(
@@ -51,7 +49,7 @@ async def test_relations_are_looked_up_and_never_loaded_whole(
         assert "Stranger" not in page.text, path
         assert all(len(choices) <= 7 for choices in ParsedPage(page.text).selects.values()), path
         assert len(statements) <= 6, (path, statements)
-        assert not [found for found in statements if "FROM users" in found and "WHERE" not in found], path
+        assert not [item for item in statements if "FROM users" in item and "WHERE" not in item], path
 
 
 @pytest.mark.parametrize("identity", ALL_VIEWS)
@@ -97,10 +95,10 @@ def test_a_page_must_name_its_columns() -> None:
         Careless()
 
 
-async def test_the_door_reads_through_sessions_of_its_own(
+async def test_the_panel_reads_through_its_own_sessions(
     open_door: BuildApp, staff_settings: Settings, database: Database
 ) -> None:
-    """D12: SQLAdmin changes the session maker it is given, so it is given one that nobody else has."""
+    """D12: SQLAdmin changes its session maker, so it gets a separate one."""
     app = open_door(staff_settings)
 
     site = app.state.staff_site
@@ -115,7 +113,7 @@ async def test_the_door_reads_through_sessions_of_its_own(
     "statement",
     ["DELETE FROM services", "UPDATE services SET price = 1", "INSERT INTO resources (name) VALUES ('Chair')"],
 )
-async def test_what_lists_are_read_through_cannot_write(desk: AdminDesk, haircut: Service, statement: str) -> None:
+async def test_the_sessions_of_lists_cannot_write(desk: AdminDesk, haircut: Service, statement: str) -> None:
     context = desk.site.context
 
     for read in (context.fetch_rows, context.fetch_scalars):
@@ -132,7 +130,7 @@ async def test_forms_do_not_grow_with_each_page(desk: AdminDesk, haircut: Servic
 
     async def how_many() -> dict[str, int]:
         form = (await view.scaffold_form(view._form_edit_rules))()
-        return {found.name: len(found.validators) for found in form}
+        return {item.name: len(item.validators) for item in form}
 
     before = await how_many()
     for _ in range(20):
@@ -142,7 +140,7 @@ async def test_forms_do_not_grow_with_each_page(desk: AdminDesk, haircut: Servic
     assert max(before.values()) < 6
 
 
-def test_no_column_has_a_name_that_forms_use_themselves() -> None:
+def test_no_column_has_a_reserved_form_name() -> None:
     """D22."""
     for view in VIEWS:
         assert (

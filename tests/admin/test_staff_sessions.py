@@ -1,4 +1,4 @@
-"""Who is at the staff door: signing in, staying, being put out, signing out."""
+"""Sessions of the admin panel: signing in, staying signed in, losing access, signing out."""
 
 import httpx2
 import pytest
@@ -12,17 +12,17 @@ from tests.support.people import OWNER, PASSWORD, Person
 
 
 def is_shut(answer: httpx2.Response, path: str) -> bool:
-    """Whether a page leads to the sign-in, and what a page's script asks for is refused."""
+    """Return whether a page redirects to sign-in and its script's requests are refused."""
     if path.startswith(("/admin/calendar/", "/admin/today")):
         return answer.status_code == 401
     return (answer.status_code, answer.headers["location"]) == (302, "http://bookit.test/admin/login")
 
 
-async def test_no_page_is_without_a_sign_in(desk: AdminDesk, visit: Booking, tom: Person) -> None:
-    """D14: to a visitor, and to a customer who tried to sign in."""
+async def test_every_page_needs_a_sign_in(desk: AdminDesk, visit: Booking, tom: Person) -> None:
+    """D14: for a visitor, and for a customer who tried to sign in."""
     customer = make_browser(desk.app)
-    tried = await sign_in(customer, "tom@example.com")
-    assert tried.status_code == 400
+    answer = await sign_in(customer, "tom@example.com")
+    assert answer.status_code == 400
     routes = list_admin_routes(desk)
     assert len(routes) >= 14
 
@@ -36,16 +36,16 @@ async def test_no_page_is_without_a_sign_in(desk: AdminDesk, visit: Booking, tom
     await customer.aclose()
 
 
-async def test_a_door_without_its_guards_does_not_open(desk: AdminDesk) -> None:
+async def test_a_panel_without_authentication_does_not_start(desk: AdminDesk) -> None:
     """D14."""
     assert isinstance(desk.site, Admin)
     assert desk.site.authentication_backend is not None
     assert type(desk.site.authorization_backend).__name__ == "Permissions"
 
 
-async def test_a_wrong_sign_in_says_the_same_whoever_it_is(desk: AdminDesk, tom: Person) -> None:
+async def test_every_wrong_sign_in_is_answered_alike(desk: AdminDesk, tom: Person) -> None:
     """D14, D16."""
-    told = {
+    answers = {
         (answer.status_code, get_page_text(answer.text))
         for answer in [
             await sign_in(desk.visitor, "tom@example.com"),
@@ -56,12 +56,12 @@ async def test_a_wrong_sign_in_says_the_same_whoever_it_is(desk: AdminDesk, tom:
             await sign_in(desk.visitor, "mara@example.com", "x" * 1000),
         ]
     }
-    assert len(told) == 1
-    assert next(iter(told))[0] == 400
+    assert len(answers) == 1
+    assert next(iter(answers))[0] == 400
 
 
 @pytest.mark.parametrize("is_demo", [True, False])
-async def test_the_cookie_is_for_this_door_alone(
+async def test_the_cookie_is_restricted_to_the_panel(
     open_door: BuildApp, settings: Settings, mara: Person, is_demo: bool
 ) -> None:
     """D15."""
@@ -75,7 +75,7 @@ async def test_the_cookie_is_for_this_door_alone(
     assert ("secure" in parts) is not is_demo
 
 
-async def test_a_cookie_of_another_key_is_none(desk: AdminDesk, open_door: BuildApp, settings: Settings) -> None:
+async def test_a_cookie_of_another_key_is_refused(desk: AdminDesk, open_door: BuildApp, settings: Settings) -> None:
     """D15."""
     secret = type(settings.secret_key)("another secret that is long enough too")
     other = open_door(settings.model_copy(update={"secret_key": secret, "bookit_demo": True}))
@@ -91,7 +91,7 @@ async def test_a_cookie_of_another_key_is_none(desk: AdminDesk, open_door: Build
     ["is_active = false", "role = 'user'", "password_hash = '$2b$04$changed'"],
     ids=["deactivated", "demoted", "password changed"],
 )
-async def test_who_may_no_longer_be_here_is_out_at_once(desk: AdminDesk, change: str) -> None:
+async def test_a_user_without_access_is_signed_out_at_once(desk: AdminDesk, change: str) -> None:
     """D15."""
     assert (await desk.mara.get("/admin/booking/list")).status_code == 200
     async with desk.database.transaction(by=OWNER) as session:
@@ -102,7 +102,7 @@ async def test_who_may_no_longer_be_here_is_out_at_once(desk: AdminDesk, change:
         assert is_shut(answer, path), (method, path)
 
 
-async def test_signing_out_is_by_post_and_ends_it(desk: AdminDesk) -> None:
+async def test_signing_out_needs_post_and_ends_the_session(desk: AdminDesk) -> None:
     """D15, D2."""
     answer = await desk.mara.post("/admin/logout")
 
@@ -110,7 +110,7 @@ async def test_signing_out_is_by_post_and_ends_it(desk: AdminDesk) -> None:
     assert (await desk.mara.get("/admin/booking/list")).status_code == 302
 
 
-async def test_the_page_one_wanted_comes_after_signing_in(desk: AdminDesk) -> None:
+async def test_signing_in_leads_to_the_requested_page(desk: AdminDesk) -> None:
     """D16."""
     assert (await desk.visitor.get("/admin/user/list?search=tom&page=1")).status_code == 302
 
@@ -120,7 +120,7 @@ async def test_the_page_one_wanted_comes_after_signing_in(desk: AdminDesk) -> No
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "target",
     [
         "https://evil.test/",
         "//evil.test/",
@@ -131,23 +131,23 @@ async def test_the_page_one_wanted_comes_after_signing_in(desk: AdminDesk) -> No
         "javascript:alert(1)",
     ],
 )
-async def test_signing_in_leads_nowhere_else(desk: AdminDesk, visit: Booking, wanted: str) -> None:
-    """D16: neither through the address nor through the form, nor does an act's way back."""
+async def test_signing_in_leads_to_no_other_site(desk: AdminDesk, visit: Booking, target: str) -> None:
+    """D16: neither the URL, the form nor the return path of an action leads to another site."""
     answer = await desk.visitor.post(
         "/admin/login",
-        params={"next": wanted},
-        data={"username": "mara@example.com", "password": PASSWORD, "next": wanted},
+        params={"next": target},
+        data={"username": "mara@example.com", "password": PASSWORD, "next": target},
     )
     assert answer.status_code == 303
     assert answer.headers["location"] == "http://bookit.test/admin/"
 
-    back = await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1", "back": wanted})
+    back = await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1", "back": target})
     assert back.status_code == 303
     assert httpx2.URL("http://bookit.test").join(back.headers["location"]).host == "bookit.test"
 
 
-async def test_guessing_passwords_is_slowed_down(desk: AdminDesk, mara: Person) -> None:
-    """D16: after so many wrong passwords even the right one waits."""
+async def test_password_guesses_in_the_panel_are_rate_limited(desk: AdminDesk, mara: Person) -> None:
+    """D16: after too many wrong passwords even the right one has to wait."""
     for _ in range(20):
         await sign_in(desk.visitor, "mara@example.com", "wrong")
 

@@ -1,4 +1,4 @@
-"""Signing in at the staff door, who one is there, and one's own password."""
+"""Signing in to the admin panel, the signed-in user, and the change of their password."""
 
 import re
 from typing import Any
@@ -28,34 +28,34 @@ NEW = "a new secret"
 FORM = {"current_password": PASSWORD, "password": NEW}
 
 
-async def change(client: httpx2.AsyncClient, **given: str) -> FormResult:
-    return await post_form(client, "/admin/password", {**FORM, **given})
+async def change(client: httpx2.AsyncClient, **fields: str) -> FormResult:
+    return await post_form(client, "/admin/password", {**FORM, **fields})
 
 
 async def is_signed_in(client: httpx2.AsyncClient) -> bool:
     return (await client.get("/admin/booking/list")).status_code == 200
 
 
-@pytest.mark.parametrize(("who", "told"), [("mara", "Mara Staff"), ("ada", "Ada Admin")])
-async def test_the_menu_says_who_is_signed_in(desk: AdminDesk, who: str, told: str) -> None:
+@pytest.mark.parametrize(("who", "label"), [("mara", "Mara Staff"), ("ada", "Ada Admin")])
+async def test_the_menu_names_the_signed_in_user(desk: AdminDesk, who: str, label: str) -> None:
     page = await getattr(desk, who).get("/admin/booking/list")
 
-    assert told in get_page_text(page.text)
+    assert label in get_page_text(page.text)
     assert 'href="http://bookit.test/admin/password"' in page.text
 
 
-async def test_a_name_in_the_menu_is_no_html(desk: AdminDesk, ada: Person) -> None:
+async def test_html_in_the_menu_is_escaped(desk: AdminDesk, ada: Person) -> None:
     await ada.request("PATCH", "/me", json={"name": "<b>Ada"})
 
     assert "&lt;b&gt;Ada" in (await desk.ada.get("/admin/booking/list")).text
 
 
-# One's own password
+# The user's own password
 
 
 @pytest.mark.parametrize("who", ["mara", "ada"])
-async def test_a_new_password_ends_every_other_sign_in(desk: AdminDesk, who: str) -> None:
-    """Staff may do this too, who may change no roles."""
+async def test_a_new_password_ends_every_other_session(desk: AdminDesk, who: str) -> None:
+    """Staff may do this too, although they may not change roles."""
     here, email = getattr(desk, who), f"{who}@example.com"
     async with make_browser(desk.app) as elsewhere:
         await sign_in(elsewhere, email)
@@ -72,7 +72,7 @@ async def test_a_new_password_ends_every_other_sign_in(desk: AdminDesk, who: str
     assert (await sign_in(desk.visitor, email, NEW)).status_code == 303
 
 
-async def test_a_new_password_ends_the_sign_ins_of_the_api(desk: AdminDesk, mara: Person) -> None:
+async def test_a_new_password_revokes_tokens_of_the_api(desk: AdminDesk, mara: Person) -> None:
     sent = {"email": "mara@example.com", "password": PASSWORD}
     tokens = (await mara.client.post("/auth/login", json=sent)).json()
 
@@ -84,7 +84,7 @@ async def test_a_new_password_ends_the_sign_ins_of_the_api(desk: AdminDesk, mara
 
 
 @pytest.mark.parametrize(
-    ("given", "field", "sentence"),
+    ("fields", "field", "sentence"),
     [
         ({"current_password": "guess"}, "current_password", "The current password is wrong."),
         ({"current_password": "gu\0ess"}, "current_password", "The current password is wrong."),
@@ -95,10 +95,10 @@ async def test_a_new_password_ends_the_sign_ins_of_the_api(desk: AdminDesk, mara
         ({"password": "new\0 secret"}, "password", "Use at least 8 characters."),
     ],
 )
-async def test_a_refused_password_is_refused_on_its_field(
-    desk: AdminDesk, given: dict[str, str], field: str, sentence: str
+async def test_an_invalid_password_is_refused_on_its_field(
+    desk: AdminDesk, fields: dict[str, str], field: str, sentence: str
 ) -> None:
-    answer = await change(desk.mara, **given)
+    answer = await change(desk.mara, **fields)
 
     assert answer.is_refused
     assert f'id="{field}-error">{sentence}<' in answer.html
@@ -107,7 +107,7 @@ async def test_a_refused_password_is_refused_on_its_field(
     assert (await sign_in(desk.visitor, "mara@example.com")).status_code == 303
 
 
-async def test_guesses_of_the_current_password_count_as_sign_ins_do(desk: AdminDesk) -> None:
+async def test_guesses_of_the_current_password_count_as_attempts(desk: AdminDesk) -> None:
     for _ in range(limits.MAX_ATTEMPTS_PER_ACCOUNT):
         assert (await change(desk.mara, current_password="guess")).status == 400
 
@@ -118,7 +118,7 @@ async def test_guesses_of_the_current_password_count_as_sign_ins_do(desk: AdminD
     assert (await sign_in(desk.visitor, "mara@example.com")).status_code == 429
 
 
-async def test_guesses_at_the_api_count_too(mara: Person) -> None:
+async def test_attempts_at_the_api_count_too(mara: Person) -> None:
     wrong = {"current_password": "guess", "password": NEW}
     for _ in range(limits.MAX_ATTEMPTS_PER_ACCOUNT):
         assert status_and_code(await mara.request("PATCH", "/me", json=wrong)) == (400, "wrong-current-password")
@@ -130,31 +130,31 @@ async def test_guesses_at_the_api_count_too(mara: Person) -> None:
 
 
 @pytest.mark.parametrize("headers", [{"origin": "http://evil.test"}, {"sec-fetch-site": "same-site"}])
-async def test_another_site_changes_no_password(desk: AdminDesk, headers: dict[str, str]) -> None:
+async def test_another_site_cannot_change_the_password(desk: AdminDesk, headers: dict[str, str]) -> None:
     answer = await desk.mara.post("/admin/password", data=FORM, headers=headers)
 
     assert answer.status_code == 403
     assert (await sign_in(desk.visitor, "mara@example.com")).status_code == 303
 
 
-async def test_nobody_else_has_a_page_for_a_password(desk: AdminDesk, tom: Person) -> None:
+async def test_other_users_have_no_password_page(desk: AdminDesk, tom: Person) -> None:
     for method in ("GET", "POST"):
         answer = await desk.visitor.request(method, "/admin/password", data=FORM if method == "POST" else None)
         assert (answer.status_code, answer.headers["location"]) == (302, "http://bookit.test/admin/login")
 
 
-async def test_history_tells_of_a_new_password_and_not_which(desk: AdminDesk, mara: Person) -> None:
+async def test_history_records_a_password_change_without_the_value(desk: AdminDesk, mara: Person) -> None:
     await change(desk.mara)
 
-    told = get_page_text((await desk.ada.get(f"/admin/user/details/{mara.id}")).text)
-    assert "Password" in told
-    assert NEW not in told
+    page_text = get_page_text((await desk.ada.get(f"/admin/user/details/{mara.id}")).text)
+    assert "Password" in page_text
+    assert NEW not in page_text
 
 
 # Signing in
 
 
-async def test_whoever_must_wait_is_told_so_on_the_page(desk: AdminDesk) -> None:
+async def test_a_rate_limit_is_shown_on_the_page(desk: AdminDesk) -> None:
     for _ in range(limits.MAX_ATTEMPTS_PER_ACCOUNT):
         await sign_in(desk.visitor, "mara@example.com", "wrong")
 
@@ -167,7 +167,7 @@ async def test_whoever_must_wait_is_told_so_on_the_page(desk: AdminDesk) -> None
     assert "Sign in" in get_page_text(answer.text)
 
 
-async def test_a_busy_house_says_so_on_the_page(desk: AdminDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_busy_server_is_reported_on_the_page(desk: AdminDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "MAX_WAITING", 0)
 
     answer = await sign_in(desk.visitor, "mara@example.com")
@@ -177,7 +177,7 @@ async def test_a_busy_house_says_so_on_the_page(desk: AdminDesk, monkeypatch: py
 
 
 @pytest.mark.parametrize("typed", ["tom@example.com", 'x"><script>alert(1)</script>@example.com', ""])
-async def test_a_wrong_sign_in_keeps_what_was_typed(desk: AdminDesk, typed: str) -> None:
+async def test_a_wrong_sign_in_keeps_the_email(desk: AdminDesk, typed: str) -> None:
     answer = await sign_in(desk.visitor, typed, "wrong")
 
     assert answer.status_code == 400
@@ -189,7 +189,7 @@ async def test_a_wrong_sign_in_keeps_what_was_typed(desk: AdminDesk, typed: str)
     assert focused == ["password" if typed else "username"]
 
 
-async def test_the_page_one_wanted_outlives_a_wrong_password(desk: AdminDesk) -> None:
+async def test_the_requested_page_survives_a_wrong_password(desk: AdminDesk) -> None:
     await desk.visitor.get("/admin/user/list?role=staff")
     await sign_in(desk.visitor, "mara@example.com", "wrong")
 
@@ -198,7 +198,7 @@ async def test_the_page_one_wanted_outlives_a_wrong_password(desk: AdminDesk) ->
     assert answer.headers["location"] == "/admin/user/list?role=staff"
 
 
-# The bare address
+# The URL without a path
 
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -206,7 +206,9 @@ HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 @pytest.mark.parametrize(
     ("only", "expected"), [(None, "/admin/"), ("admin", "/admin/"), ("api", "/docs")], ids=["both", "admin", "api"]
 )
-async def test_a_browser_is_led_in(settings: Settings, database: Database, only: Any, expected: str) -> None:
+async def test_the_root_redirects_browsers_to_the_panel(
+    settings: Settings, database: Database, only: Any, expected: str
+) -> None:
     app = build(settings.model_copy(update={"bookit_only": only}))
     async with make_browser(app) as client:
         answers = [

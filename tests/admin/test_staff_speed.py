@@ -1,4 +1,4 @@
-"""The staff door over tables that grow: what a page asks of the database, and how an export leaves it.
+"""The admin panel on growing tables: the statements of a page, their plans, and how an export ends.
 
 Times are measured by ``benchmarks/admin_pages.py``.
 """
@@ -21,10 +21,10 @@ from admin.views import VIEWS
 from bookit.schema.tables import Booking, Event, Review, User, table_of
 from tests.support.admin_client import AdminDesk, get_page_text
 
-PATIENCE_SECONDS = 60  # A machine may be busy.
+PATIENCE_SECONDS = 60  # The machine may be busy.
 
 MOST_STATEMENTS = 6
-SIGN_IN = 1  # of them: it is read through BookIt's own pool, and not among those counted here
+SIGN_IN = 1  # of them, read through BookIt's own pool and not counted here
 A_YEAR = "2031-01-01..2031-12-31"
 ROWS = """
   INSERT INTO users (name, email, password_hash)
@@ -77,7 +77,7 @@ Fill = Callable[[int], None]
 
 @pytest.fixture
 def fill(console: psycopg.Connection) -> Fill:
-    """Add so many rows to each table, each of a customer, a service and a resource of its own."""
+    """Add so many rows to each table, each with its own customer, service and resource."""
 
     def add(count: int) -> None:
         console.execute(ROWS.format(count=count))
@@ -105,7 +105,7 @@ def reading(desk: AdminDesk) -> Iterator[list[tuple[str, Any]]]:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_a_page_takes_few_statements_however_many_rows(desk: AdminDesk, fill: Fill, path: str) -> None:
+async def test_a_page_takes_few_statements_for_any_number_of_rows(desk: AdminDesk, fill: Fill, path: str) -> None:
     taken = []
     for more in (3, 57):
         fill(more)
@@ -117,27 +117,27 @@ async def test_a_page_takes_few_statements_however_many_rows(desk: AdminDesk, fi
     assert taken[0] == taken[1] <= MOST_STATEMENTS - SIGN_IN
 
 
-async def test_a_request_asks_once_who_it_is(
+async def test_a_request_loads_its_user_once(
     desk: AdminDesk, console: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list is a page of ours made from one of SQLAdmin's; both want to know."""
-    asked: list[int] = []
+    """A list combines a page of ours and one of SQLAdmin's; both need the user."""
+    users: list[int] = []
     load_session_user = sign_in.load_session_user
 
     async def noted(request: Request) -> Any:
-        asked.append(request.session["user"])
+        users.append(request.session["user"])
         return await load_session_user(request)
 
     monkeypatch.setattr(sign_in, "load_session_user", noted)
 
     assert (await desk.mara.get("/admin/booking/list")).status_code == 200
-    assert len(asked) == 1
+    assert len(users) == 1
     console.execute("UPDATE users SET is_active = false WHERE email = 'mara@example.com'")
     assert (await desk.mara.get("/admin/booking/list")).status_code == 302
 
 
 @pytest.mark.parametrize("view", [view for view in VIEWS if view.model in GROWING], ids=lambda view: view.identity)
-def test_a_list_that_grows_is_sorted_only_as_an_index_is(view: Any) -> None:
+def test_a_growing_list_is_sorted_only_by_an_index(view: Any) -> None:
     table = table_of(view.model)
     led_by = {index.columns[0].name for index in table.indexes if index.columns} | {table.primary_key.columns[0].name}
 
@@ -148,7 +148,7 @@ def test_a_list_that_grows_is_sorted_only_as_an_index_is(view: Any) -> None:
 
 A_PAGE = "Limit\n  ->  Index Only Scan"
 PLANS = {
-    # From today on, or over a span of days, as they come; all of them with the latest first.
+    # From today on or over a range of days in order of time; all of them with the latest first.
     "booking/list": f"{A_PAGE} using bookings_by_start",
     "booking/list?start_time=all": f"{A_PAGE} Backward using bookings_by_start",
     "booking/list?status=pending": f"{A_PAGE} using bookings_by_status",
@@ -170,8 +170,8 @@ PLANS = {
 
 
 @pytest.mark.parametrize("path", PLANS)
-async def test_a_list_reads_an_index(desk: AdminDesk, fill: Fill, console: psycopg.Connection, path: str) -> None:
-    """What a page asks can be answered by the index that was made for it, without sorting what it walks along."""
+async def test_a_list_uses_an_index(desk: AdminDesk, fill: Fill, console: psycopg.Connection, path: str) -> None:
+    """The statement of a page can use its index, without sorting."""
     fill(300)
     console.execute("UPDATE bookings SET status = 'completed' WHERE id % 3 > 0")
     console.execute("VACUUM ANALYZE bookings, users, reviews, events")
@@ -191,7 +191,7 @@ async def test_a_list_reads_an_index(desk: AdminDesk, fill: Fill, console: psyco
 
 
 async def found(desk: AdminDesk, query: str) -> list[str]:
-    """Give the numbers of the rows of a list, by its export and by its pages, which agree."""
+    """Return the ids of the rows of a list, by its export and by its pages, which must agree."""
     exported = (await desk.mara.get(f"/admin/{query.replace('?', '/export/csv?', 1)}")).text.splitlines()[1:]
     page = (await desk.mara.get(f"/admin/{query.replace('?', '/list?', 1)}&pageSize=100")).text
     numbers = [line.split(",")[0] for line in exported]
@@ -201,7 +201,7 @@ async def found(desk: AdminDesk, query: str) -> list[str]:
     return numbers
 
 
-async def test_a_search_finds_the_same_however_many_people_it_means(
+async def test_a_search_finds_the_same_for_many_customers(
     desk: AdminDesk, fill: Fill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(40)
@@ -246,10 +246,10 @@ async def found_up_to(desk: AdminDesk, query: str) -> list[str]:
         ("nina.h", ["Hanna 100%"]),
     ],
 )
-async def test_what_an_index_cannot_find_within_begins_something(
+async def test_short_terms_match_the_start_of_a_word(
     desk: AdminDesk, console: psycopg.Connection, term: str, names: list[str]
 ) -> None:
-    """One letter or two begin a word, a sign alone an e-mail; in lists and in look-ups alike. Signs mean themselves."""
+    """One or two letters match the start of a word, a sign alone the start of an e-mail. Wildcards are literal."""
     console.execute(
         "INSERT INTO users (name, email, password_hash) VALUES"
         " ('Anna Ås', '1@x.example', 'x'), ('Bo Quist', '2@x.example', 'x'), ('Hanna 100%', 'nina.h@x.example', 'x'),"
@@ -265,13 +265,11 @@ async def test_what_an_index_cannot_find_within_begins_something(
 
 
 @pytest.mark.parametrize("term", ["%", "_", "@", "--", "%%%", "1%"])
-async def test_signs_are_looked_for_in_order_and_not_row_by_row(
-    desk: AdminDesk, console: psycopg.Connection, term: str
-) -> None:
+async def test_signs_are_searched_in_index_order(desk: AdminDesk, console: psycopg.Connection, term: str) -> None:
     console.execute("SET enable_seqscan = off")
-    wanted = select(table_of(User).c.id).where(matches(term, table_of(User).c.name, table_of(User).c.email))
+    statement = select(table_of(User).c.id).where(matches(term, table_of(User).c.name, table_of(User).c.email))
     dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's
-    query = str(wanted.compile(dialect=dialect, compile_kwargs={"literal_binds": True})).replace("%%", "%")
+    query = str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})).replace("%%", "%")
 
     plan = "".join(str(line) for line in console.execute(f"EXPLAIN {query}".encode()))
 
@@ -280,7 +278,7 @@ async def test_signs_are_looked_for_in_order_and_not_row_by_row(
 
 
 @pytest.mark.parametrize(("term", "count"), [(":)", 1), ("!", 2), ("%", 0)])
-async def test_signs_in_what_customers_say_are_found_anywhere(
+async def test_signs_in_reviews_are_found_anywhere(
     desk: AdminDesk, fill: Fill, console: psycopg.Connection, term: str, count: int
 ) -> None:
     fill(3)
@@ -295,7 +293,7 @@ async def test_signs_in_what_customers_say_are_found_anywhere(
 # Counting.
 
 
-async def test_a_count_that_was_not_finished_says_so(
+async def test_an_incomplete_count_of_rows_is_labelled(
     desk: AdminDesk, fill: Fill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(60)
@@ -313,24 +311,24 @@ async def test_a_count_that_was_not_finished_says_so(
 
 
 async def test_every_row_is_on_one_page(desk: AdminDesk, fill: Fill, console: psycopg.Connection) -> None:
-    """Also where rows share what they are sorted by, and whichever way."""
+    """Also where rows have equal sort keys, in either order."""
     fill(60)
     console.execute("UPDATE bookings SET start_time = '2031-01-01 12:00Z', end_time = '2031-01-01 12:30Z',"
                     " blocks_from = '2031-01-01 12:00Z', blocks_until = '2031-01-01 12:30Z'")  # fmt: skip
     for way in ("asc", "desc"):
-        shown: list[str] = []
+        listed: list[str] = []
         for page in (1, 2, 3):
             html = (await desk.ada.get(f"/admin/booking/list?sortBy=start_time&sort={way}&page={page}")).text
             links = html.split('href="http://bookit.test/admin/booking/details/')[1:]
-            shown += dict.fromkeys(link.partition('"')[0] for link in links)
-        assert sorted(map(int, shown)) == list(range(1, 61))
+            listed += dict.fromkeys(link.partition('"')[0] for link in links)
+        assert sorted(map(int, listed)) == list(range(1, 61))
 
 
 # Exports.
 
 
 class Reader:
-    """A browser that takes an export as it likes: it may wait, and it may leave."""
+    """A browser that reads an export at its own pace: it may pause, and it may disconnect."""
 
     def __init__(self, desk: AdminDesk, client: Any) -> None:
         self.desk, self.parts = desk, list[bytes]()
@@ -352,7 +350,7 @@ class Reader:
             assert message["status"] == 200
         elif message.get("body"):
             self.parts.append(message["body"])
-            if len(self.parts) > 1:  # The first names the columns.
+            if len(self.parts) > 1:  # The first chunk has the column names.
                 self.has_some.set()
                 await self.goes_on.wait()
 
@@ -361,13 +359,13 @@ class Reader:
 
     @property
     def rows(self) -> int:
-        """How many it got."""
+        """Return the number of rows received."""
         return b"".join(self.parts).count(b"\r\n") - 1
 
 
 @pytest.fixture
 async def reader(desk: AdminDesk, console: psycopg.Connection) -> AsyncIterator[tuple[Reader, "asyncio.Task[None]"]]:
-    """A browser that got the first of a thousand rows, and waits."""
+    """Open a browser that has received the first of a thousand rows, and pauses."""
     console.execute(ROWS.partition(";")[0].format(count=1000))
     reader = Reader(desk, desk.mara)
     task = asyncio.create_task(reader.read())
@@ -378,7 +376,7 @@ async def reader(desk: AdminDesk, console: psycopg.Connection) -> AsyncIterator[
 
 
 def open_cursors(console: psycopg.Connection) -> list[str]:
-    """Give what exports wait with: the state of each connection that fetches from a cursor."""
+    """Return the state of each connection that an export fetches through."""
     rows = console.execute(
         "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'FETCH%'"
         " AND state LIKE '%transaction%'"
@@ -386,12 +384,12 @@ def open_cursors(console: psycopg.Connection) -> list[str]:
     return [state for (state,) in rows]
 
 
-async def test_an_export_leaves_before_it_is_read_to_its_end(
+async def test_an_export_is_sent_before_it_is_fully_read(
     reader: tuple[Reader, "asyncio.Task[None]"], console: psycopg.Connection
 ) -> None:
     browsing, task = reader
     assert browsing.rows <= csv_export.BATCH_ROWS < 1000
-    assert open_cursors(console) == ["idle in transaction"]  # The rest is still in PostgreSQL.
+    assert open_cursors(console) == ["idle in transaction"]  # PostgreSQL still has the rest.
 
     browsing.goes_on.set()
     await task
@@ -401,7 +399,7 @@ async def test_an_export_leaves_before_it_is_read_to_its_end(
     assert open_cursors(console) == []
 
 
-async def test_an_export_ends_when_nobody_waits_for_it(
+async def test_an_export_ends_when_the_browser_disconnects(
     reader: tuple[Reader, "asyncio.Task[None]"], console: psycopg.Connection
 ) -> None:
     browsing, task = reader
@@ -413,9 +411,7 @@ async def test_an_export_ends_when_nobody_waits_for_it(
     assert csv_export.EXPORT_SLOTS.value == 3
 
 
-async def test_exports_that_nobody_reads_leave_connections_for_pages(
-    desk: AdminDesk, console: psycopg.Connection
-) -> None:
+async def test_stalled_exports_leave_connections_for_pages(desk: AdminDesk, console: psycopg.Connection) -> None:
     console.execute(ROWS.partition(";")[0].format(count=1000))
     readers = [Reader(desk, desk.mara) for _ in range(12)]
     tasks = [asyncio.create_task(reader.read()) for reader in readers]
@@ -431,8 +427,8 @@ async def test_exports_that_nobody_reads_leave_connections_for_pages(
     assert {reader.rows for reader in readers} == {1002}
 
 
-async def test_a_page_of_a_stuck_table_is_given_up(desk: AdminDesk) -> None:
-    """Pages are read with the same bounds as everything else."""
+async def test_a_page_of_a_locked_table_times_out(desk: AdminDesk) -> None:
+    """Pages have the same timeouts as everything else."""
     async with desk.site.session_maker() as session:
         connection = await session.connection()
         bounds = [(await connection.exec_driver_sql(f"SHOW {name}")).scalar() for name in ("statement_timeout", "jit")]

@@ -1,4 +1,4 @@
-"""What the desk is told of times: when it would be free, why not, and whom a closure concerns."""
+"""Times in the admin panel: the next free slots, refusals, and the bookings in a closure."""
 
 from typing import Any
 
@@ -20,16 +20,14 @@ async def book(desk: AdminDesk, who: Person, start: str, **more: Any) -> FormRes
 
 @pytest.fixture
 async def massage(database: Database) -> Service:
-    """An hour's massage by Lea, who works 9 to 12 by Berlin's clock, booked a day ahead at every full hour."""
+    """Create a massage of an hour by Lea, who works 9 to 12 Berlin time, booked a day ahead on the hour."""
     berlin = {"name": "Lea", "timezone": "Europe/Berlin"}
     service = await create_service(database, berlin, min_notice_minutes=1440, slot_step_minutes=60)
     await add_opening_hours(database, 1, "09:00-12:00")
     return service
 
 
-async def test_a_taken_time_is_refused_with_the_next_that_are_free(
-    desk: AdminDesk, tom: Person, massage: Service
-) -> None:
+async def test_a_taken_time_is_refused_with_the_next_free_times(desk: AdminDesk, tom: Person, massage: Service) -> None:
     await create_booking(tom, "2030-01-09T10:00:00+01:00")
 
     answer = await book(desk, tom, "2030-01-09T10:00")
@@ -48,7 +46,7 @@ async def test_a_taken_time_is_refused_with_the_next_that_are_free(
         ("2030-01-10T09:00", "It is closed at this time.", "Fri 11 Jan, 09:00"),
     ],
 )
-async def test_a_rule_is_set_aside_with_a_reason(
+async def test_a_rule_is_overridden_with_a_reason(
     start: str, sentence: str, next_free: str, desk: AdminDesk, tom: Person, massage: Service
 ) -> None:
     await add_exception(desk.database, "2030-01-10T00:00+01:00", "2030-01-11T00:00+01:00")
@@ -58,12 +56,12 @@ async def test_a_rule_is_set_aside_with_a_reason(
 
     assert (refused.status, anyway.status) == (400, 302)
     assert f"{sentence} Next free: {next_free};" in refused.text
-    told = await desk.database.fetch(text("SELECT reason FROM events WHERE table_name = 'bookings'"))
-    assert [row["reason"] for row in told] == ["Her wedding day"]
+    events = await desk.database.fetch(text("SELECT reason FROM events WHERE table_name = 'bookings'"))
+    assert [row["reason"] for row in events] == ["Her wedding day"]
 
 
 @pytest.mark.parametrize("reason", ["a\0b", "x" * 201])
-async def test_a_reason_that_cannot_be_kept_is_refused_on_its_field(
+async def test_an_invalid_reason_is_refused_on_its_field(
     desk: AdminDesk, tom: Person, massage: Service, reason: str
 ) -> None:
     answer = await book(desk, tom, "2030-01-09T13:00", override_reason=reason)
@@ -74,7 +72,9 @@ async def test_a_reason_that_cannot_be_kept_is_refused_on_its_field(
     assert await desk.database.fetch(text("SELECT id FROM bookings")) == []
 
 
-async def test_nobody_sets_an_overlap_aside(desk: AdminDesk, tom: Person, massage: Service, database: Database) -> None:
+async def test_an_overlap_cannot_be_overridden_in_the_panel(
+    desk: AdminDesk, tom: Person, massage: Service, database: Database
+) -> None:
     await create_booking(tom, "2030-01-09T10:00:00+01:00")
 
     answer = await book(desk, tom, "2030-01-09T10:30", override_reason="Please")
@@ -83,7 +83,7 @@ async def test_nobody_sets_an_overlap_aside(desk: AdminDesk, tom: Person, massag
     assert len(await database.fetch(text("SELECT id FROM bookings"))) == 1
 
 
-async def test_moving_is_refused_and_set_aside_alike(
+async def test_moving_is_refused_and_overridden_alike(
     desk: AdminDesk, tom: Person, massage: Service, database: Database
 ) -> None:
     mine = await create_booking(tom, "2030-01-09T10:00:00+01:00")
@@ -99,7 +99,7 @@ async def test_moving_is_refused_and_set_aside_alike(
     assert row["start_time"].isoformat() == "2030-01-09T19:00:00+00:00"
 
 
-async def test_a_closure_says_whom_it_concerns_and_its_page_lists_them(
+async def test_a_closure_lists_the_bookings_in_it(
     desk: AdminDesk, tom: Person, eve: Person, massage: Service, database: Database
 ) -> None:
     for who, start in ((tom, "2030-01-09T10:00:00+01:00"), (eve, "2030-01-09T11:00:00+01:00")):
@@ -110,18 +110,18 @@ async def test_a_closure_says_whom_it_concerns_and_its_page_lists_them(
     answer = await submit_form(desk.mara, "/admin/calendar-exception/create", "is_open", resource=1, **span)
 
     assert answer.status == 302
-    told = await desk.fetch_list_text(desk.mara, "calendar-exception")
-    assert "2 bookings fall in this closure: #1, #2. See the page of the closure." in told
+    list_text = await desk.fetch_list_text(desk.mara, "calendar-exception")
+    assert "2 bookings fall in this closure: #1, #2. See the page of the closure." in list_text
     page = await desk.mara.get("/admin/calendar-exception/details/1")
-    said = get_page_text(page.text)
-    assert "Bookings in this closure" in said
-    assert "Wed 09 Jan 2030, 10:00 : Tom, Massage, Lea" in said
-    assert "Wed 09 Jan 2030, 11:00 : Eve, Massage, Lea" in said
-    assert "12 Jan" not in said
+    page_text = get_page_text(page.text)
+    assert "Bookings in this closure" in page_text
+    assert "Wed 09 Jan 2030, 10:00 : Tom, Massage, Lea" in page_text
+    assert "Wed 09 Jan 2030, 11:00 : Eve, Massage, Lea" in page_text
+    assert "12 Jan" not in page_text
     assert page.text.count("/admin/booking/details/") == 2
 
 
-async def test_an_opening_and_what_is_over_concern_nobody(
+async def test_openings_and_past_closures_list_no_bookings(
     desk: AdminDesk, tom: Person, massage: Service, database: Database
 ) -> None:
     await create_booking(tom, "2030-01-09T10:00:00+01:00")

@@ -1,4 +1,4 @@
-"""Every write of the staff door goes through the rules, and history knows of it."""
+"""Every write of the admin panel goes through the rules, and is recorded in history."""
 
 import inspect
 from typing import Any
@@ -28,7 +28,7 @@ def test_every_write_goes_through_the_rules() -> None:
         assert "records." in inspect.getsource(getattr(RecordView, writer))
 
 
-async def test_no_page_imports(desk: AdminDesk) -> None:
+async def test_no_page_imports_rows(desk: AdminDesk) -> None:
     """D11."""
     for identity in ALL_VIEWS:
         sent = {"file": ("rows.csv", b"name,email\nA,a@example.com\n", "text/csv")}
@@ -36,29 +36,29 @@ async def test_no_page_imports(desk: AdminDesk) -> None:
         assert answer.status_code in {403, 404, 405}
 
 
-async def test_what_the_door_writes_the_rules_know_of(
+async def test_the_panel_writes_through_the_rules(
     desk: AdminDesk, haircut: Service, tom: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """D10: create, change and remove are asked of bookit.records."""
-    asked: list[str] = []
+    """D10: the panel calls bookit.records to create, change and remove."""
+    calls: list[str] = []
     for act in ("create", "change", "remove"):
         real = getattr(records, act)
 
-        async def noting(session: Session, *given: Any, act: str = act, real: Any = real, **named: Any) -> Any:
-            asked.append(f"{act} by {named['by'].door} {named['by']}")
-            return await real(session, *given, **named)
+        async def noting(session: Session, *args: Any, act: str = act, real: Any = real, **named: Any) -> Any:
+            calls.append(f"{act} by {named['by'].door} {named['by']}")
+            return await real(session, *args, **named)
 
         monkeypatch.setattr(records, act, noting)
     await post_form(desk.ada, "/admin/resource/create", {"name": "Lea", "capacity": "1", "timezone": "UTC"})
     await submit_form(desk.ada, "/admin/resource/edit/2", name="Max")
     await desk.ada.delete("/admin/resource/delete", params={"pks": "2"})
 
-    assert [line.split()[0] for line in asked] == ["create", "change", "remove"]
-    assert all("by admin admin" in line for line in asked)
-    told = await desk.database.fetch(
+    assert [line.split()[0] for line in calls] == ["create", "change", "remove"]
+    assert all("by admin admin" in line for line in calls)
+    events = await desk.database.fetch(
         text("SELECT action, door, new FROM events WHERE table_name = 'resources' AND row_id = 2 ORDER BY id")
     )
-    assert [(row["action"], row["door"]) for row in told] == [
+    assert [(row["action"], row["door"]) for row in events] == [
         ("created", "admin"),
         ("changed", "admin"),
         ("deleted", "admin"),
@@ -66,8 +66,8 @@ async def test_what_the_door_writes_the_rules_know_of(
 
 
 @pytest.mark.parametrize(("identity", "number"), [("service", 1), ("resource", 1), ("user", 0)])
-async def test_what_is_in_use_is_not_deleted(desk: AdminDesk, visit: Booking, identity: str, number: int) -> None:
-    """D17: nothing is orphaned, and it is said in words."""
+async def test_a_row_in_use_is_not_deleted(desk: AdminDesk, visit: Booking, identity: str, number: int) -> None:
+    """D17: nothing is orphaned, and a sentence says why."""
     number = number or visit.user_id
 
     answer = await desk.ada.delete(f"/admin/{identity}/delete", params={"pks": str(number)})
@@ -80,15 +80,15 @@ async def test_what_is_in_use_is_not_deleted(desk: AdminDesk, visit: Booking, id
     assert (row["user_id"], row["service_id"], row["resource_id"]) == (visit.user_id, 1, 1)
 
 
-async def test_deleting_several_tells_of_each(desk: AdminDesk, visit: Booking, join: JoinUser) -> None:
+async def test_deleting_several_rows_reports_each(desk: AdminDesk, visit: Booking, join: JoinUser) -> None:
     """D17."""
     ann = await join("Ann")
 
     await desk.ada.delete("/admin/user/delete", params={"pks": f"{ann.id},{visit.user_id}"})
 
     assert await desk.fetch_row("users", visit.user_id) is not None
-    told = await desk.fetch_list_text(desk.ada, "user")
-    assert "still" in told.lower()
+    list_text = await desk.fetch_list_text(desk.ada, "user")
+    assert "still" in list_text.lower()
 
 
 async def test_deleting_a_row_twice_is_answered(desk: AdminDesk, visit: Booking) -> None:
@@ -99,8 +99,8 @@ async def test_deleting_a_row_twice_is_answered(desk: AdminDesk, visit: Booking)
         assert "error=" not in answer.text
 
 
-async def test_history_is_kept_in_the_transaction(desk: AdminDesk, haircut: Service) -> None:
-    """D19: what changed, by whom, through which door; nothing of what was refused."""
+async def test_history_is_written_in_the_same_transaction(desk: AdminDesk, haircut: Service) -> None:
+    """D19: what changed, by whom and through which door; nothing of refused changes."""
     await submit_form(desk.ada, "/admin/service/edit/1", price="36")
     await submit_form(desk.ada, "/admin/service/edit/1", price="-1")
 

@@ -84,8 +84,8 @@ async def test_a_page_looks_up_no_route_a_second_time(
         names.clear()
 
 
-async def test_the_log_says_who_asked_for_a_page(desk: AdminDesk, mara: Person) -> None:
-    """A middleware that passes on a copy of the request would keep that from it."""
+async def test_the_log_names_the_user_of_a_request(desk: AdminDesk, mara: Person) -> None:
+    """A middleware that passes on a copy of the request would hide the user from the log."""
     with capture_logs() as lines:
         await desk.mara.get("/admin/booking/list")
 

@@ -1,4 +1,4 @@
-"""Two doors to the same tables: BookIt's own, and SQLAdmin as somebody new to it sets it up from its documentation."""
+"""Two admin panels on the same tables: BookIt's own, and SQLAdmin set up by its documentation."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -30,48 +30,48 @@ BASE_URL = "https://bookit.test"
 
 @dataclass
 class ProbedAdmin:
-    """A staff door, with Mara and Ada signed in, and a visitor who is not."""
+    """An admin panel, with Mara and Ada signed in, and a visitor who is not."""
 
     app: Starlette
     site: Admin
     database: Database
-    minimal_app: Starlette  # the same kind of door, opened with no more than it takes
-    app_resources: Sequence[object]  # what the rest of the application reads and writes through
+    minimal_app: Starlette  # the same kind of panel, with the fewest settings it needs
+    app_resources: Sequence[object]  # the connections of the rest of the application
     history: Callable[[], Awaitable[list[str]]]
-    forbid_bookings: Callable[[], None]  # forbids Mara every booking
+    forbid_bookings: Callable[[], None]  # removes Mara's right to every booking
     mara: httpx2.AsyncClient
     ada: httpx2.AsyncClient
     visitor: httpx2.AsyncClient
 
     def view(self, identity: str) -> Any:
-        """Give the page of a table."""
+        """Return the view of a table."""
         return next(view for view in self.site.views if view.identity == identity)
 
     async def fetch_row(self, table: str, number: int) -> Row:
-        """Give a row as the database has it."""
+        """Return a row from the database."""
         rows = await self.database.fetch(text(f"SELECT * FROM {table} WHERE id = :id"), id=number)
         return rows[0]
 
     async def fetch_names(self, table: str = "resources") -> list[str]:
-        """Give the names of a table's rows."""
+        """Return the names of a table's rows."""
         return [row["name"] for row in await self.database.fetch(text(f"SELECT name FROM {table} ORDER BY id"))]
 
     async def run_action(self, client: httpx2.AsyncClient, action_name: str, number: int = 1) -> httpx2.Response:
-        """Act on a booking as the door's own button does."""
+        """Run an action on a booking as the panel's own button does."""
         path = f"/admin/booking/action/{action_name}"
         answer = await client.post(path, data={"pks": str(number)})
         return await client.get(path, params={"pks": str(number)}) if answer.status_code == 405 else answer
 
 
 def make_browser(app: Starlette) -> httpx2.AsyncClient:
-    """Make a browser with cookies of its own, to which a bug is a page with status 500."""
+    """Create a browser with its own cookies, which shows an exception as a page with status 500."""
     transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
     return httpx2.AsyncClient(transport=transport, base_url=BASE_URL, headers={"origin": BASE_URL})
 
 
 @asynccontextmanager
 async def open_browsers(app: Starlette) -> AsyncIterator[dict[str, httpx2.AsyncClient]]:
-    """Have Mara and Ada sign in, and a visitor look in."""
+    """Sign in Mara and Ada, and open a browser for a visitor."""
     async with make_browser(app) as mara, make_browser(app) as ada, make_browser(app) as visitor:
         for client, email in ((mara, "mara@example.com"), (ada, "ada@example.com")):
             answer = await sign_in(client, email)
@@ -80,14 +80,14 @@ async def open_browsers(app: Starlette) -> AsyncIterator[dict[str, httpx2.AsyncC
 
 
 class StockAuthentication(AuthenticationBackend):
-    """What SQLAdmin's documentation has under "Authentication", with a password looked up."""
+    """The example of SQLAdmin's chapter "Authentication", with a password check."""
 
     def __init__(self, secret_key: str, database: Database) -> None:
         super().__init__(secret_key=secret_key)
         self.database = database
 
     async def login(self, request: Request) -> bool:
-        """Keep in the session who it is."""
+        """Store the user in the session."""
         form = await request.form()
         statement = text("SELECT id, password_hash FROM users WHERE email = :email")
         for user in await self.database.fetch(statement, email=str(form["username"])):
@@ -97,7 +97,7 @@ class StockAuthentication(AuthenticationBackend):
         return False
 
     async def logout(self, request: Request) -> bool:
-        """Forget the session."""
+        """Clear the session."""
         request.session.clear()
         return True
 
@@ -107,39 +107,39 @@ class StockAuthentication(AuthenticationBackend):
 
 
 class MemoryAudit(AuditBackend):
-    """Keeps what SQLAdmin hands to the history that its documentation offers."""
+    """Stores what SQLAdmin passes to the audit hook that its documentation describes."""
 
     def __init__(self) -> None:
         self.entries: list[str] = []
 
     async def log(self, entry: AuditEntry, request: Request) -> None:
-        """Keep an entry."""
+        """Store an entry."""
         del request
         self.entries.append(str(entry))
 
 
 class StockUser(ModelView, model=User):
-    """People."""
+    """The view of users."""
 
     column_list = ["id", "name", "email"]
     column_searchable_list = ["name"]
 
 
 class StockService(ModelView, model=Service):
-    """Services."""
+    """The view of services."""
 
     column_list = ["id", "title", "price"]
 
 
 class StockResource(ModelView, model=Resource):
-    """Resources, of which a new one has a name of its own length."""
+    """The view of resources, whose create form sets a length for the name."""
 
     column_list = ["id", "name", "capacity", "timezone"]
     form_args = {"name": {"validators": [Length(max=200)]}}
 
 
 class StockBooking(ModelView, model=Booking):
-    """Bookings, with an act, a page of their own, and a price that is read-only as issue 178 advises."""
+    """The view of bookings, with an action, its own page, and a price that is read-only as issue 178 advises."""
 
     column_list = ["id", "start_time", "status"]
     column_searchable_list = ["status"]
@@ -148,7 +148,7 @@ class StockBooking(ModelView, model=Booking):
 
     @action(name="cancel", label="Cancel", confirmation_message="Are you sure?")
     async def cancel(self, request: Request) -> Response:
-        """Cancel what is selected."""
+        """Cancel the selected bookings."""
         async with self.session_maker() as session:
             for number in request.query_params.get("pks", "").split(","):
                 booking = await session.get(Booking, int(number))
@@ -159,17 +159,17 @@ class StockBooking(ModelView, model=Booking):
 
     @expose("/takings", methods=["GET"])
     async def takings(self, request: Request) -> Response:
-        """Tell what bookings brought in."""
+        """Return the revenue of the bookings."""
         del request
         return PlainTextResponse("35.00")
 
 
 class Base(DeclarativeBase):
-    """Of tables that BookIt does not have."""
+    """The base of tables that BookIt does not have."""
 
 
 class Remark(Base):
-    """A table with a column that WTForms has another meaning for; SQLAdmin fails before it asks the database."""
+    """A table with a column name that WTForms uses itself; SQLAdmin fails before it queries the database."""
 
     __tablename__ = "remarks"
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -177,7 +177,7 @@ class Remark(Base):
 
 
 class StockRemark(ModelView, model=Remark):
-    """Remarks."""
+    """The view of remarks."""
 
 
 STOCK_VIEWS: tuple[type[ModelView | BaseView], ...] = (
@@ -191,7 +191,7 @@ STOCK_VIEWS: tuple[type[ModelView | BaseView], ...] = (
 
 @asynccontextmanager
 async def open_stock_admin(database: Database) -> AsyncIterator[ProbedAdmin]:
-    """Open SQLAdmin as it comes."""
+    """Open SQLAdmin with its documented setup."""
     engine = create_async_engine(sqlalchemy_url(database.url))
     maker, audit, app, least = async_sessionmaker(engine), MemoryAudit(), Starlette(), Starlette()
     sign_in = StockAuthentication("a secret that is long enough", database)

@@ -1,4 +1,4 @@
-"""Whom a door may let in, and let do, that it should not."""
+"""Dangers of authentication and permissions."""
 
 import json
 from base64 import b64decode
@@ -14,7 +14,7 @@ Findings = dict[str, bool]
 
 
 async def d14(door: ProbedAdmin) -> Findings:
-    """A door that was given no guards stands open, and whoever is in may do everything."""
+    """A panel without authentication is open, and every user may do everything."""
     async with make_browser(door.minimal_app) as stranger:
         listed = await stranger.get("/admin/user/list")
     form = ParsedPage((await door.ada.get("/admin/service/edit/1")).text).fields
@@ -28,13 +28,13 @@ async def d14(door: ProbedAdmin) -> Findings:
 
 
 async def d15(door: ProbedAdmin) -> Findings:
-    """The cookie goes everywhere, and holds whatever becomes of its bearer."""
+    """The cookie is sent everywhere, and stays valid whatever happens to its user."""
     cookie = (await sign_in(door.visitor, "mara@example.com")).headers["set-cookie"].lower()
     parts = set(cookie.split("; "))
-    for _ in range(2):  # No page in between: somebody presses twice, or in two windows.
+    for _ in range(2):  # No page in between: a double click, or two windows.
         await door.run_action(door.mara, "cancel")
-    kept = door.mara.cookies.jar
-    waiting = [messages for cookie in kept if (messages := decode_session(str(cookie.value)).get("_messages"))]
+    cookies = door.mara.cookies.jar
+    waiting = [messages for cookie in cookies if (messages := decode_session(str(cookie.value)).get("_messages"))]
     async with door.database.transaction(by=OWNER) as session:
         await session.fetch(text("UPDATE users SET is_active = false WHERE email = 'mara@example.com'"))
 
@@ -48,13 +48,13 @@ async def d15(door: ProbedAdmin) -> Findings:
 
 
 def decode_session(cookie: str) -> dict[str, Any]:
-    """Read what a session keeps: it is signed, and not secret."""
-    found: dict[str, Any] = json.loads(b64decode(cookie.split(".", maxsplit=1)[0] + "=="))
-    return found
+    """Return the content of a session cookie, which is signed but not encrypted."""
+    session: dict[str, Any] = json.loads(b64decode(cookie.split(".", maxsplit=1)[0] + "=="))
+    return session
 
 
 async def d16(door: ProbedAdmin) -> Findings:
-    """Passwords can be guessed as fast as one likes; and one lands elsewhere than one wanted."""
+    """Passwords can be guessed without a limit, and sign-in redirects to other sites."""
     await door.visitor.get("/admin/user/list?search=tom")
     landed = (await sign_in(door.visitor, "mara@example.com")).headers["location"]
     async with make_browser(door.app) as guesser:
@@ -66,7 +66,7 @@ async def d16(door: ProbedAdmin) -> Findings:
 
 
 async def d20(door: ProbedAdmin) -> Findings:
-    """Acts and pages of one's own ask for no permission on the row."""
+    """Actions and custom pages check no permission on the row."""
     door.forbid_bookings()
     assert (await door.mara.get("/admin/booking/details/1")).status_code == 403
 

@@ -1,4 +1,4 @@
-"""What a door may show or load that it should not."""
+"""Dangers of showing or loading too much."""
 
 import asyncio
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ Findings = dict[str, bool]
 
 
 async def d1(door: ProbedAdmin) -> Findings:
-    """Files of the working directory are served, if a text column names them."""
+    """Files of the working directory are served if a text column names them."""
     await asyncio.to_thread(Path(".env").write_text, "SECRET_KEY=topsecret")
     async with door.database.transaction(by=OWNER) as session:
         await session.fetch(text("UPDATE resources SET name = '.env' WHERE id = 1"))
@@ -28,7 +28,7 @@ async def d1(door: ProbedAdmin) -> Findings:
 
 
 async def d5(door: ProbedAdmin) -> Findings:
-    """A sentence in the address is shown as the door's own."""
+    """A sentence in the URL is shown as the panel's own message."""
     answer = await door.ada.get("/admin/resource/list", params={"error": "Call 0190 666"}, follow_redirects=True)
     assert answer.status_code == 200
 
@@ -36,7 +36,7 @@ async def d5(door: ProbedAdmin) -> Findings:
 
 
 async def d6(door: ProbedAdmin) -> Findings:
-    """A form offers every row of the tables it refers to."""
+    """A form lists every row of the tables it references."""
     async with door.database.transaction(by=OWNER) as session:
         await session.fetch(
             text(
@@ -55,7 +55,7 @@ async def d6(door: ProbedAdmin) -> Findings:
 
 @contextmanager
 def record_full_fetches(door: ProbedAdmin) -> Iterator[list[bool]]:
-    """Note of each statement whether the driver gives all of its rows at once."""
+    """Record for each statement whether the driver fetches all of its rows at once."""
     engine = door.view("user").session_maker.kw["bind"].sync_engine
     seen: list[bool] = []
 
@@ -69,7 +69,7 @@ def record_full_fetches(door: ProbedAdmin) -> Iterator[list[bool]]:
 
 
 async def d9(door: ProbedAdmin) -> Findings:
-    """An export is the whole table, loaded at once, whatever the list shows; formulas stay formulas."""
+    """An export loads the whole table at once, whatever the list shows; formulas stay formulas."""
     async with door.database.transaction(by=OWNER) as session:
         await session.fetch(text("UPDATE users SET name = '=1+1' WHERE name = 'Eve'"))
     with record_full_fetches(door) as is_whole:
@@ -93,7 +93,7 @@ async def d12(door: ProbedAdmin) -> Findings:
 
 
 async def d13(door: ProbedAdmin) -> Findings:
-    """Each page adds to a form's validators, which the next page has then, too."""
+    """Each page adds to the validators of a form, and the next page inherits them."""
     view = door.view("resource")
 
     async def how_many() -> int:
@@ -108,7 +108,7 @@ async def d13(door: ProbedAdmin) -> Findings:
 
 
 async def d21(door: ProbedAdmin) -> Findings:
-    """An address that makes no sense is a bug."""
+    """An invalid URL raises an exception."""
     paths = {
         "a word for a number": "booking/details/abc",
         "a word for the number of an edit": "booking/edit/abc",

@@ -1,4 +1,4 @@
-"""What a door may write that it should not, and what it says of it."""
+"""Dangers of writing, and of its messages."""
 
 from typing import Any, cast
 from urllib.parse import unquote_plus
@@ -10,7 +10,7 @@ from tests.support.admin_client import INTERNALS_PATTERN, ParsedPage, get_page_t
 from tests.support.people import OWNER, PASSWORD
 
 Findings = dict[str, bool]
-# A new row, with everything that SQLAdmin's form asks for, too.
+# A new row, with every field of SQLAdmin's form.
 REQUIRED_FIELDS = {"created_at": "2030-01-07 09:00:00", "version": "1", "is_active": "y"}
 NEW_RESOURCE = {"name": "Lea", "capacity": "1", "timezone": "UTC", **REQUIRED_FIELDS}
 SECRET = "hunter2 hunter2"
@@ -20,7 +20,7 @@ WTFORMS_ATTRIBUTES = {"meta", "data", "errors", "process", "validate", "populate
 
 
 async def d2(door: ProbedAdmin) -> Findings:
-    """A link does what a button should."""
+    """A link does what only a button should."""
     await door.ada.get("/admin/booking/action/cancel", params={"pks": "1"})
     booking = await door.fetch_row("bookings", 1)
     await door.ada.get("/admin/logout")
@@ -30,7 +30,7 @@ async def d2(door: ProbedAdmin) -> Findings:
 
 
 async def d3(door: ProbedAdmin) -> Findings:
-    """A form of another site is filled in, in one's own name."""
+    """A form of another site is submitted in the user's name."""
     assert (await post_form(door.ada, "/admin/resource/create", NEW_RESOURCE)).status == 302
     foreign = {"origin": "https://shop.bookit.test", "sec-fetch-site": "same-site"}
     who = {"username": "mara@example.com", "password": PASSWORD}
@@ -44,7 +44,7 @@ async def d3(door: ProbedAdmin) -> Findings:
 
 
 async def d4(door: ProbedAdmin) -> Findings:
-    """What the database says is told as it is, with what it was given."""
+    """Database errors are shown in full, with the values that were sent."""
     assert (await post_form(door.ada, "/admin/user/create", {**NEW_USER, "email": "twin@example.com"})).status == 302
     twice = await post_form(door.ada, "/admin/user/create", {**NEW_USER, "email": "twin@example.com"})
     assert twice.is_refused
@@ -59,7 +59,7 @@ async def d4(door: ProbedAdmin) -> Findings:
 
 
 async def d7(door: ProbedAdmin) -> Findings:
-    """An edit takes back what somebody else wrote meanwhile."""
+    """An edit overwrites a concurrent change."""
     opened = ParsedPage((await door.ada.get("/admin/resource/edit/1")).text).fields
     assert (await submit_form(door.ada, "/admin/resource/edit/1", name="Max")).status == 302
 
@@ -69,7 +69,7 @@ async def d7(door: ProbedAdmin) -> Findings:
 
 
 async def d8(door: ProbedAdmin) -> Findings:
-    """The bounds that a SQLModel class declares do not hold in its form."""
+    """The bounds that a SQLModel class declares do not apply in its form."""
     await submit_form(door.ada, "/admin/service/edit/1", price="1.005")
     await submit_form(door.ada, "/admin/service/edit/1", title="   ")
     service = await door.fetch_row("services", 1)
@@ -84,7 +84,7 @@ async def d8(door: ProbedAdmin) -> Findings:
 
 
 async def d10(door: ProbedAdmin) -> Findings:
-    """A hook that fails after the commit has the page say that nothing was saved."""
+    """A hook that fails after the commit makes the page report that nothing was saved."""
 
     async def fail(*_: Any) -> None:
         raise RuntimeError("The mail server is down.")
@@ -97,11 +97,11 @@ async def d10(door: ProbedAdmin) -> Findings:
 
 
 async def d11(door: ProbedAdmin) -> Findings:
-    """Rows of a file come in past the hooks that a form goes through."""
+    """Imported rows bypass the hooks of a form."""
     view, hooked = door.view("resource"), []
 
-    async def note(*given: Any) -> None:
-        hooked.append(given)
+    async def note(*args: Any) -> None:
+        hooked.append(args)
 
     view.can_import, view.on_model_change = True, note
     view._import_prop_names = ["name", "capacity", "timezone"]
@@ -112,7 +112,7 @@ async def d11(door: ProbedAdmin) -> Findings:
 
 
 async def d17(door: ProbedAdmin) -> Findings:
-    """Of several rows, one is gone and one is not, and nobody says so."""
+    """Of several rows, one is deleted and one is not, and no message says so."""
     assert (await post_form(door.ada, "/admin/user/create", {**NEW_USER, "email": "twin@example.com"})).status == 302
     ids = await door.database.fetch(text("SELECT id FROM users WHERE name IN ('Twin', 'Tom') ORDER BY id DESC"))
 
@@ -128,7 +128,7 @@ async def d17(door: ProbedAdmin) -> Findings:
 
 
 async def d18(door: ProbedAdmin) -> Findings:
-    """What a form does not offer to change is changed, and what was not sent is emptied."""
+    """Fields that a form does not offer can be changed, and fields that were not sent are emptied."""
     async with door.database.transaction(by=OWNER) as session:
         await session.fetch(text("UPDATE services SET horizon_days = 30 WHERE id = 1"))
     await submit_form(door.ada, "/admin/booking/edit/1", price="1")
@@ -143,24 +143,24 @@ async def d18(door: ProbedAdmin) -> Findings:
 
 
 async def d19(door: ProbedAdmin) -> Findings:
-    """History has what was typed, and neither what was before nor what acts did."""
+    """History has the typed values, and neither the former values nor the actions."""
     await submit_form(door.ada, "/admin/resource/edit/1", name="Max")
     await post_form(door.ada, "/admin/user/create", {**NEW_USER, "email": "twin@example.com"})
-    told = await door.history()
-    assert any("Max" in entry for entry in told)
-    assert any("Twin" in entry for entry in told)
+    entries = await door.history()
+    assert any("Max" in entry for entry in entries)
+    assert any("Twin" in entry for entry in entries)
     await door.run_action(door.ada, "cancel")
     assert (await door.fetch_row("bookings", 1))["status"] == "cancelled"
 
     return {
-        "a password": any(SECRET in entry for entry in told),
-        "not what it was": not any("Max" in entry and "Haircut" in entry for entry in told),
-        "no act": len(await door.history()) == len(told),
+        "a password": any(SECRET in entry for entry in entries),
+        "not what it was": not any("Max" in entry and "Haircut" in entry for entry in entries),
+        "no act": len(await door.history()) == len(entries),
     }
 
 
 async def d22(door: ProbedAdmin) -> Findings:
-    """A column with a name that WTForms uses itself makes every form a bug."""
+    """A column with a name that WTForms uses itself breaks every form."""
     tables = {
         view.identity: set(cast("Any", view)._mapper.columns.keys())
         for view in door.site.views

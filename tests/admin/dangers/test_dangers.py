@@ -1,8 +1,7 @@
-"""Each danger of SQLAdmin as it comes is shown there, and shown to be none at BookIt's door: the same probe, twice.
+"""Each known danger of SQLAdmin is demonstrated there and absent from BookIt's panel, by the same probe.
 
-A probe names what it looks for, and says of each whether it saw it. At BookIt's door it must see nothing of it, and at
-SQLAdmin's everything: so no probe passes because it cannot fail, and a version of SQLAdmin that closes a danger is
-noticed.
+A probe names its symptoms and reports which of them it saw. In BookIt's panel it must see none of them, and in
+SQLAdmin's all: so no probe passes because it cannot fail, and a version of SQLAdmin that closes a danger is noticed.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,7 +28,7 @@ PROBES: dict[str, Probe] = {
     if name[0] == "d" and name[1:].isdigit()
 }
 NO_VERBS: frozenset[permissions.Verb] = frozenset()
-# Parts of dangers that these tables cannot show, since they are built so that they cannot happen.
+# Parts of dangers that these tables rule out by construction.
 UNTESTABLE_PARTS = {
     "D6: one-to-many relations on details and edit pages": "no table here declares its children",
     "D9: seconds without an answer to anybody": "it needs a million rows; that rows are all fetched at once is shown",
@@ -41,7 +40,7 @@ UNTESTABLE_PARTS = {
 
 @pytest.fixture
 def everything(cast: dict[str, Person], visit: Booking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a visit and the cast, in a folder of the test's own, whose files may be served."""
+    """Create a booking and the cast, in a folder of the test's own, whose files may be served."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -49,7 +48,7 @@ def everything(cast: dict[str, Person], visit: Booking, tmp_path: Path, monkeypa
 async def ours(
     settings: Settings, clock: Clock, database: Database, monkeypatch: pytest.MonkeyPatch, everything: None
 ) -> AsyncIterator[ProbedAdmin]:
-    """BookIt's own staff door, as it is in production; of this test alone, since a probe may change it."""
+    """Open BookIt's own admin panel, as in production, for this test alone, since a probe may change it."""
     app = build(settings, clock=clock)
     app.state.database = database
 
@@ -66,34 +65,34 @@ async def ours(
             },
         )
 
-    house = [*app.state._state.values(), *vars(database).values()]
+    connections = [*app.state._state.values(), *vars(database).values()]
     async with open_browsers(app) as people:
-        yield ProbedAdmin(app, app.state.staff_site, database, app, house, history, forbid, **people)
+        yield ProbedAdmin(app, app.state.staff_site, database, app, connections, history, forbid, **people)
     await app.state.staff_site.close()
 
 
 @pytest.fixture
 async def stock(database: Database, everything: None) -> AsyncIterator[ProbedAdmin]:
-    """SQLAdmin as it comes, on the same rows."""
+    """Open plain SQLAdmin on the same rows."""
     async with open_stock_admin(database) as door:
         yield door
 
 
 @pytest.mark.parametrize("danger", PROBES)
-async def test_our_door_is_safe_from(ours: ProbedAdmin, danger: str) -> None:
+async def test_our_panel_is_safe_from(ours: ProbedAdmin, danger: str) -> None:
     seen = await PROBES[danger](ours)
 
     assert [harm for harm, is_seen in seen.items() if is_seen] == []
 
 
 @pytest.mark.parametrize("danger", PROBES)
-async def test_sqladmin_as_it_comes_is_not_safe_from(stock: ProbedAdmin, danger: str) -> None:
+async def test_plain_sqladmin_is_not_safe_from(stock: ProbedAdmin, danger: str) -> None:
     seen = await PROBES[danger](stock)
 
     assert seen
     assert [harm for harm, is_seen in seen.items() if not is_seen] == []
 
 
-def test_every_danger_has_its_probe() -> None:
+def test_every_danger_has_a_probe() -> None:
     assert set(PROBES) == {f"D{number}" for number in range(1, 23)}
     assert {part.split(":")[0] for part in UNTESTABLE_PARTS} <= set(PROBES)
