@@ -27,7 +27,7 @@ OF_BOOKING = (
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Let access tokens outlast these tests, during which a day passes."""
+    """Return settings whose access tokens outlast these tests, during which a day passes."""
     return settings.model_copy(update={"access_token_expire_minutes": 3 * 24 * 60})
 
 

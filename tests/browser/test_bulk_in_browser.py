@@ -1,4 +1,4 @@
-"""Many bookings at once, as staff see it: in a real browser, on a wide screen and on a phone."""
+"""Bulk changes in a real browser, on a wide screen and on a phone."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from tests.support.bulk_scenario import HALF_HOUR, MAX
 from tests.support.people import OWNER, PASSWORD
 from tests.support.server import RunningServer
 
-NOW = datetime.now(UTC)  # The server's clock goes.
+NOW = datetime.now(UTC)  # The server's clock runs.
 NEXT_WEEK = (NOW + timedelta(days=7)).replace(hour=10, minute=0, second=0, microsecond=0)
 
 
@@ -50,13 +50,13 @@ async def fill(database: Database, start: datetime, count: int) -> list[int]:
 
 
 async def require_fit(page: Page) -> None:
-    """Refuse a page that is wider than its window, or that somebody cannot use."""
+    """Check that a page fits its window and is accessible."""
     assert await fits_viewport(page)
     assert await find_accessibility_violations(page) == []
 
 
 @pytest.mark.parametrize("width", [1400, 390])
-async def test_ticked_bookings_run_late_and_are_put_back(
+async def test_selected_bookings_are_shifted_and_undone(
     browser: Browser, served: RunningServer, served_database: Database, width: int
 ) -> None:
     first = NEXT_WEEK + timedelta(days=width // 100)
@@ -101,7 +101,7 @@ async def test_ticked_bookings_run_late_and_are_put_back(
 
 
 @pytest.mark.parametrize("width", [1400, 390])
-async def test_a_sick_colleagues_day_is_freed(
+async def test_a_sick_colleagues_day_is_reassigned(
     browser: Browser, served: RunningServer, served_database: Database, width: int
 ) -> None:
     day = NEXT_WEEK + timedelta(days=30 + width // 100)
@@ -128,7 +128,9 @@ async def test_a_sick_colleagues_day_is_freed(
     await page.close()
 
 
-async def test_it_works_without_a_script(browser: Browser, served: RunningServer, served_database: Database) -> None:
+async def test_bulk_changes_work_without_javascript(
+    browser: Browser, served: RunningServer, served_database: Database
+) -> None:
     start = NEXT_WEEK + timedelta(days=100)
     numbers = await fill(served_database, start, 2)
     watched = await open_admin(browser, served.url)

@@ -1,4 +1,4 @@
-"""The calendar in a real browser, whose clock is in Los Angeles while the business keeps Berlin's."""
+"""The calendar in a real browser, whose clock is in Los Angeles while the business is in Berlin."""
 
 import re
 from datetime import timedelta
@@ -28,7 +28,7 @@ from tests.support.people import OWNER
 from tests.support.server import RunningServer
 
 
-async def test_a_visit_s_length_is_reached_by_keyboard(
+async def test_the_length_of_a_visit_is_changed_by_keyboard(
     browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
     booking = await create_booking(berlin_database, berlin_time(11, 10))
@@ -45,7 +45,7 @@ async def test_a_visit_s_length_is_reached_by_keyboard(
     assert (await fetch_duration(berlin_database, booking), errors) == (timedelta(hours=1), [])
 
 
-async def test_a_click_on_an_empty_slot_books_somebody_new(
+async def test_a_click_on_an_empty_slot_books_a_new_customer(
     browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
     await create_booking(berlin_database, berlin_time(2, 10))
@@ -60,7 +60,7 @@ async def test_a_click_on_an_empty_slot_books_somebody_new(
     await dialog.get_by_label("New customer").check()
     await dialog.get_by_label("Name", exact=True).fill("Nora New")
     await dialog.get_by_label("E-mail", exact=True).fill("nora@example.com")
-    found = await find_accessibility_violations(page)
+    violations = await find_accessibility_violations(page)
     await dialog.get_by_role("button", name="Book").click()
 
     await expect(page.locator(".cal-visit", has_text="Nora New")).to_contain_text("12:00")
@@ -71,10 +71,12 @@ async def test_a_click_on_an_empty_slot_books_somebody_new(
         name="Nora New",
     )
     assert rows == [{"start_time": berlin_time(2, 12), "resource_id": 2}]
-    assert (found, errors, elsewhere) == ([], [], [])
+    assert (violations, errors, elsewhere) == ([], [], [])
 
 
-async def test_all_of_it_goes_by_keyboard(browser: Browser, berlin: RunningServer, berlin_database: Database) -> None:
+async def test_the_calendar_works_by_keyboard(
+    browser: Browser, berlin: RunningServer, berlin_database: Database
+) -> None:
     booking = await create_booking(berlin_database, berlin_time(3, 10))
     page, errors, _ = await open_calendar(browser, berlin, berlin_time(3, 10))
 
@@ -82,7 +84,7 @@ async def test_all_of_it_goes_by_keyboard(browser: Browser, berlin: RunningServe
     await page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
     await expect(dialog).to_contain_text("10:00 – 10:30")
-    found = await find_accessibility_violations(page)
+    violations = await find_accessibility_violations(page)
     await dialog.get_by_role("button", name="Confirm").focus()
     await page.keyboard.press("Enter")
     await expect(page.locator(".cal-visit")).to_contain_text("Confirmed")
@@ -98,7 +100,7 @@ async def test_all_of_it_goes_by_keyboard(browser: Browser, berlin: RunningServe
 
     row = await berlin_database.get(Booking, booking.id)
     assert row is not None
-    assert (row.status, found, errors) == ("confirmed", [], [])
+    assert (row.status, violations, errors) == ("confirmed", [], [])
 
 
 async def test_a_phone_shows_one_resource_at_a_time(
@@ -113,7 +115,7 @@ async def test_a_phone_shows_one_resource_at_a_time(
 
     await page.get_by_label("Resource").first.select_option("Max")
     await expect(visits).to_contain_text(["11:00"])
-    found = await find_accessibility_violations(page)
+    violations = await find_accessibility_violations(page)
     await visits.click()
     await expect(page.get_by_role("dialog")).to_contain_text("Max")
     fitted.append(await page.evaluate(FITS_VIEWPORT_JS))
@@ -122,9 +124,9 @@ async def test_a_phone_shows_one_resource_at_a_time(
     await page.get_by_role("button", name="List").click()
     await expect(visits.first).to_be_visible()
     fitted.append(await page.evaluate(FITS_VIEWPORT_JS))
-    found += await find_accessibility_violations(page)
+    violations += await find_accessibility_violations(page)
 
-    assert (fitted, found, errors, elsewhere) == ([True, True, True], [], [], [])
+    assert (fitted, violations, errors, elsewhere) == ([True, True, True], [], [], [])
 
 
 NAMES = ["Charlotte Fischer", "Björn Ostermann", "Frank Dietrich", "Selin Korkmaz", "Luca Moretti", "Katharina Busch",
@@ -137,7 +139,7 @@ CUT = """
 """
 
 
-async def test_a_class_is_read_name_by_name(browser: Browser, berlin: RunningServer, berlin_database: Database) -> None:
+async def test_a_class_lists_its_customers(browser: Browser, berlin: RunningServer, berlin_database: Database) -> None:
     how: dict[str, Any] = {"by": OWNER, "now": NOW}
     async with berlin_database.transaction(by=OWNER) as session:
         studio = await records.create(session, Resource, **how, name="Studio", capacity=12, timezone="Europe/Berlin")
@@ -148,7 +150,7 @@ async def test_a_class_is_read_name_by_name(browser: Browser, berlin: RunningSer
             yogi = await records.create(session, User, **how, **known)
             visit: dict[str, Any] = {"user_id": yogi.id, "service_id": yoga.id, "start_time": berlin_time(20, 10)}
             await records.create(session, Booking, **how, **visit)
-    found = []
+    violations = []
     looks = [(WIDE, "day", "light"), (WIDE, "week", "dark"), (PHONE, "day", "dark"), (PHONE, "week", "light")]
     for width, view, scheme in looks:
         where = f"&view={view}&resource={studio.id if width == PHONE else ''}"
@@ -157,7 +159,7 @@ async def test_a_class_is_read_name_by_name(browser: Browser, berlin: RunningSer
         await page.reload()
         await expect(page.locator(".cal-visit")).to_have_count(len(NAMES))
         await wait_for_box(page.locator(".cal-visit").last)
-        found.append(
+        violations.append(
             (
                 await page.evaluate(CUT),
                 await page.evaluate(FITS_VIEWPORT_JS),
@@ -167,10 +169,10 @@ async def test_a_class_is_read_name_by_name(browser: Browser, berlin: RunningSer
         )
         await page.close()
 
-    assert found == [([], True, [], [])] * 4
+    assert violations == [([], True, [], [])] * 4
 
 
-async def test_two_at_the_desk_see_each_other_s_changes(
+async def test_two_users_see_each_others_changes(
     browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
     (one, _, _), (other, _, _) = [await open_calendar(browser, berlin, berlin_time(5, 10)) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Today follows what happens, in a real browser: nobody loads it again, and nobody at it is disturbed."""
+"""The dashboard in a real browser: it updates itself without disturbing the user."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -16,10 +16,10 @@ from tests.support.browser import WatchedPage, open_page
 from tests.support.people import OWNER, PASSWORD
 from tests.support.server import RunningServer
 
-NOW = datetime.now(UTC)  # The server's clock goes.
+NOW = datetime.now(UTC)  # The server's clock runs.
 DAYS_AHEAD = timedelta(days=3)
 HOW: dict[str, Any] = {"by": OWNER, "now": NOW}
-SOON = 3_000  # milliseconds: about a second, on a machine that does other things too
+SOON = 3_000  # milliseconds: about a second, on a busy machine
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def today(browser: Browser, served: RunningServer, served_database: Database) -> AsyncIterator[WatchedPage]:
-    """Today as Mara has it open."""
-    del served_database  # It is there.
+    """Open the dashboard as Mara."""
+    del served_database  # It exists.
     watched = await open_page(browser, f"{served.url}/admin/login")
     await watched.page.get_by_label("E-mail").fill("mara@example.com")
     await watched.page.get_by_label("Password").fill(PASSWORD)
@@ -55,7 +55,7 @@ async def today(browser: Browser, served: RunningServer, served_database: Databa
 
 
 async def follows(page: Page) -> None:
-    """Wait until the page follows what happens, and mark it, so that a page that was loaded again is known."""
+    """Wait until the page is connected to the stream, and mark it, so that a reload would be noticed."""
     await expect(page.locator("[data-bk-live]")).to_have_text("Live")
     await page.wait_for_load_state("networkidle")
     await page.evaluate("window.isAsItWas = true")
@@ -66,7 +66,7 @@ def card(page: Page, name: str) -> Locator:
 
 
 async def book(database: Database, hours: int = 0) -> Booking:
-    """Have Tom ask for a visit in three days."""
+    """Create a booking of Tom's in three days."""
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"user_id": 2, "service_id": 1, "start_time": NOW + DAYS_AHEAD + timedelta(hours=hours)}
         return await records.create(session, Booking, **facts, **HOW)
@@ -79,7 +79,7 @@ async def become(database: Database, booking: Booking, status: Status) -> None:
         await records.change(session, row, **HOW, status=status)
 
 
-async def test_what_is_booked_through_the_api_appears(today: WatchedPage, served: RunningServer) -> None:
+async def test_a_booking_from_the_api_appears(today: WatchedPage, served: RunningServer) -> None:
     page, errors, elsewhere = today
     await expect(card(page, "To confirm")).to_contain_text("Nothing to confirm.")
 
@@ -95,7 +95,7 @@ async def test_what_is_booked_through_the_api_appears(today: WatchedPage, served
     assert (errors, elsewhere) == ([], [])
 
 
-async def test_whoever_is_at_the_page_is_not_disturbed(today: WatchedPage, served_database: Database) -> None:
+async def test_updates_keep_focus_and_scroll_position(today: WatchedPage, served_database: Database) -> None:
     page, errors, _ = today
     await book(served_database, hours=2)
     row = card(page, "To confirm 1").get_by_role("link", name="Tom")
@@ -114,9 +114,7 @@ async def test_whoever_is_at_the_page_is_not_disturbed(today: WatchedPage, serve
     assert errors == []
 
 
-async def test_whoever_stood_on_a_row_that_goes_stays_at_its_list(
-    today: WatchedPage, served_database: Database
-) -> None:
+async def test_focus_stays_in_the_list_when_its_row_disappears(today: WatchedPage, served_database: Database) -> None:
     page, errors, _ = today
     booking = await book(served_database)
     await card(page, "To confirm 1").get_by_role("link", name="Tom").focus(timeout=SOON)
@@ -129,7 +127,7 @@ async def test_whoever_stood_on_a_row_that_goes_stays_at_its_list(
     assert errors == []
 
 
-async def test_nothing_changes_under_a_finger_that_is_down(today: WatchedPage, served_database: Database) -> None:
+async def test_nothing_changes_while_a_finger_is_down(today: WatchedPage, served_database: Database) -> None:
     page, errors, _ = today
     box = await card(page, "To confirm").bounding_box()
     assert box
@@ -146,9 +144,7 @@ async def test_nothing_changes_under_a_finger_that_is_down(today: WatchedPage, s
     assert errors == []
 
 
-async def test_what_is_missed_while_the_server_is_away_comes_with_it(
-    today: WatchedPage, served_database: Database
-) -> None:
+async def test_changes_missed_during_an_outage_arrive_afterwards(today: WatchedPage, served_database: Database) -> None:
     page = today.page
     await page.route("**/admin/calendar/stream", lambda route: route.abort())
     await page.reload()
@@ -161,20 +157,20 @@ async def test_what_is_missed_while_the_server_is_away_comes_with_it(
     await expect(page.locator("[data-bk-live]")).to_have_text("Live")
 
 
-async def test_time_passes_on_the_page_too(today: WatchedPage) -> None:
+async def test_the_page_updates_as_time_passes(today: WatchedPage) -> None:
     page, errors, _ = today
     await page.clock.install()
     await page.reload()
     await follows(page)
 
-    async with page.expect_response("**/admin/today") as asked:
+    async with page.expect_response("**/admin/today") as refresh:
         await page.clock.run_for(62_000)
 
-    assert (await asked.value).status == 200
+    assert (await refresh.value).status == 200
     assert errors == []
 
 
-async def test_whoever_is_signed_out_is_told(today: WatchedPage, served_database: Database) -> None:
+async def test_the_page_says_when_the_session_has_ended(today: WatchedPage, served_database: Database) -> None:
     page = today.page
     await page.context.clear_cookies()
 

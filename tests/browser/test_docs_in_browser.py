@@ -1,4 +1,4 @@
-"""The pages that describe the API, as people see them: in a real browser, from a real server, offline."""
+"""The API documentation pages in a real browser, from a real server, offline."""
 
 import re
 from html.parser import HTMLParser
@@ -30,7 +30,7 @@ SUMMARIES = sorted(
 
 @pytest.fixture
 async def massage(served: RunningServer) -> Service:
-    """A service of the BookIt that is served."""
+    """Create a service in the served BookIt."""
     database = Database(served.database_url)
     await database.open()
     async with database.transaction(by=OWNER) as session:
@@ -44,12 +44,12 @@ async def test_docs_show_every_operation(browser: Browser, served: RunningServer
     page, errors, elsewhere = await open_page(browser, f"{served.url}/docs")
 
     await expect(page.get_by_role("heading", name="BookIt", level=1)).to_be_visible()
-    shown = await page.locator(".opblock-summary-description").all_inner_texts()
+    summaries = await page.locator(".opblock-summary-description").all_inner_texts()
 
-    assert (sorted(shown), errors, elsewhere) == (SUMMARIES, [], [])
+    assert (sorted(summaries), errors, elsewhere) == (SUMMARIES, [], [])
 
 
-async def test_docs_try_it_out(browser: Browser, served: RunningServer, massage: Service) -> None:
+async def test_docs_can_send_a_request(browser: Browser, served: RunningServer, massage: Service) -> None:
     page, errors, elsewhere = await open_page(browser, f"{served.url}/docs#/services/listServices")
     operation = page.locator("#operations-services-listServices")
 
@@ -66,9 +66,9 @@ async def test_redoc_shows_every_operation(browser: Browser, served: RunningServ
     page, errors, elsewhere = await open_page(browser, f"{served.url}/redoc")
 
     await expect(page.get_by_role("heading", name="BookIt", level=1)).to_be_visible()
-    shown = await page.locator("[id^='tag/'] h2").all_inner_texts()
+    summaries = await page.locator("[id^='tag/'] h2").all_inner_texts()
 
-    assert ({text.strip() for text in shown} >= set(SUMMARIES), errors, elsewhere) == (True, [], [])
+    assert ({text.strip() for text in summaries} >= set(SUMMARIES), errors, elsewhere) == (True, [], [])
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
@@ -81,7 +81,7 @@ async def test_the_pages_fit_a_phone(path: str, browser: Browser, served: Runnin
 
 
 class Page(HTMLParser):
-    """What an HTML page loads, and what it holds that a strict policy forbids."""
+    """The resources that an HTML page loads, and its content that a strict policy forbids."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what a tag refers to."""
+        """Record what a tag refers to."""
         named = dict(attrs)
         self.loads += [str(named[name]) for name in ("src", "href", "action") if name in named]
         if tag == "style" or (tag == "script" and "src" not in named):
@@ -99,7 +99,7 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("path", POLICIES)
-async def test_a_page_of_documentation_refers_to_this_origin_alone(path: str, visitor: httpx2.AsyncClient) -> None:
+async def test_documentation_pages_refer_only_to_this_origin(path: str, visitor: httpx2.AsyncClient) -> None:
     answer = await visitor.get(path)
     page = Page(answer.text)
 

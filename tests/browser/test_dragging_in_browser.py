@@ -1,4 +1,4 @@
-"""Visits dragged on the calendar: to another time, to somebody else, to another length; and what is refused."""
+"""Dragging visits on the calendar: to another time, resource or length, and refusals."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -32,17 +32,17 @@ async def test_a_booking_is_dragged_to_another_time_and_resource(
     page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(0, 10))
     visit = page.locator(".cal-visit")
     await expect(visit).to_contain_text(re.compile("10:00 Tom Pending.*Colour"))
-    found = await find_accessibility_violations(page)
+    violations = await find_accessibility_violations(page)
 
     await drag_visit(page, visit, minutes=75, columns=1)
 
     await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 11:15 – 11:45, Max.")
     await expect(visit).to_contain_text("11:15")
     assert await fetch_start_and_resource(berlin_database, booking) == (berlin_time(0, 11, 15), 2)
-    assert (found, errors, elsewhere, await page.evaluate(FITS_VIEWPORT_JS)) == ([], [], [], True)
+    assert (violations, errors, elsewhere, await page.evaluate(FITS_VIEWPORT_JS)) == ([], [], [], True)
 
 
-async def test_a_drag_that_is_refused_goes_back_and_says_why(
+async def test_a_refused_drag_returns_and_shows_the_reason(
     browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
     booking = await create_booking(berlin_database, berlin_time(1, 11), 2)
@@ -56,7 +56,7 @@ async def test_a_drag_that_is_refused_goes_back_and_says_why(
     await expect(dialog.get_by_role("alert")).to_have_text("Booking conflict: time slot is not available")
     await expect(dialog.get_by_label("Override reason")).to_be_hidden()
     await expect(dialog.locator(".cal-free button").first).to_contain_text("12:30, Max")
-    found = await find_accessibility_violations(page)
+    violations = await find_accessibility_violations(page)
     await dialog.get_by_role("button", name="OK").click()
     assert await wait_for_box(visit) == before
     assert await fetch_start_and_resource(berlin_database, booking) == (berlin_time(1, 11), 2)
@@ -70,10 +70,10 @@ async def test_a_drag_that_is_refused_goes_back_and_says_why(
     assert await fetch_start_and_resource(berlin_database, booking) == (berlin_time(1, 13, 30), 2)
     kept_reason = await berlin_database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
     unexpected = [error for error in errors if not re.search("400|409", error)]
-    assert (kept_reason, found, unexpected, elsewhere) == ([{"reason": "She stays late"}], [], [], [])
+    assert (kept_reason, violations, unexpected, elsewhere) == ([{"reason": "She stays late"}], [], [], [])
 
 
-async def test_a_visit_is_lengthened_by_its_lower_edge_and_keeps_that_length(
+async def test_dragging_the_lower_edge_lengthens_a_visit(
     browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
     booking = await create_booking(berlin_database, berlin_time(8, 10))
@@ -98,7 +98,7 @@ async def test_a_visit_is_lengthened_by_its_lower_edge_and_keeps_that_length(
     assert (errors, elsewhere) == ([], [])
 
 
-async def test_a_lengthening_that_is_refused_goes_back_and_says_why_and_when(
+async def test_a_refused_lengthening_returns_and_suggests_slots(
     browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
     booking = await create_booking(berlin_database, berlin_time(9, 11), 2)
@@ -113,7 +113,7 @@ async def test_a_lengthening_that_is_refused_goes_back_and_says_why_and_when(
     await expect(dialog.get_by_label("Override reason")).to_be_hidden()
     free = dialog.locator(".cal-free button").first
     await expect(free).to_contain_text("08:00, Max")
-    found = await find_accessibility_violations(page)
+    violations = await find_accessibility_violations(page)
     await dialog.get_by_role("button", name="OK").click()
     assert await wait_for_box(visit) == before
     assert await fetch_duration(berlin_database, booking) == timedelta(minutes=30)
@@ -122,10 +122,10 @@ async def test_a_lengthening_that_is_refused_goes_back_and_says_why_and_when(
     await free.click()
     await expect(page.locator("#cal-message")).to_contain_text("08:00 – 09:15, Max.")
     assert await fetch_duration(berlin_database, booking) == timedelta(minutes=75)
-    assert ([error for error in errors if not re.search("409", error)], found, elsewhere) == ([], [], [])
+    assert ([error for error in errors if not re.search("409", error)], violations, elsewhere) == ([], [], [])
 
 
-async def test_a_length_against_the_hours_asks_why(
+async def test_a_length_beyond_the_hours_asks_for_a_reason(
     browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
     booking = await create_booking(berlin_database, berlin_time(15, 12, 30), 2)
@@ -143,10 +143,10 @@ async def test_a_length_against_the_hours_asks_why(
     assert [error for error in errors if "400" not in error] == []
 
 
-async def test_a_finger_moves_a_visit_wherever_it_takes_hold(
+async def test_a_finger_moves_a_visit_from_any_point(
     browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
-    """On a phone nobody tells the edge of a visit from the visit."""
+    """On a phone the edge of a visit is too small to hit on purpose."""
     booking = await create_booking(berlin_database, berlin_time(12, 10))
     page, errors, _ = await open_calendar(browser, berlin, berlin_time(12, 10), PHONE, has_touch=True)
     visit = page.locator(".cal-visit")
@@ -167,7 +167,7 @@ async def test_a_finger_moves_a_visit_wherever_it_takes_hold(
     assert (await fetch_start_and_resource(berlin_database, booking), errors) == ((berlin_time(12, 11), 1), [])
 
 
-async def test_the_day_on_which_berlin_s_clocks_go_back(
+async def test_dragging_on_the_day_of_a_repeated_hour(
     browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
     for hour in (0, 1):
@@ -185,7 +185,7 @@ async def test_the_day_on_which_berlin_s_clocks_go_back(
 
 
 @pytest.mark.parametrize("day", [10, 31], ids=["Los Angeles skips an hour", "Berlin skips an hour"])
-async def test_an_hour_that_is_skipped(
+async def test_dragging_on_the_day_of_a_skipped_hour(
     day: int, browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
     """Berlin has a half past two on the day on which Los Angeles has none, and the other way round."""

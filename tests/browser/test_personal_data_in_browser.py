@@ -1,4 +1,4 @@
-"""The box for everything, and erasing a customer, in a real browser: with the keyboard, wide and on a phone."""
+"""Search and the erasure of a customer in a real browser: by keyboard, on a wide screen and on a phone."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from tests.support.people import OWNER, PASSWORD
 from tests.support.server import RunningServer
 
 WIDE, PHONE = 1400, 390
-NOW = datetime.now(UTC)  # The server's clock goes.
+NOW = datetime.now(UTC)  # The server's clock runs.
 PERSON = {WIDE: "Wanda", PHONE: "Phoebe"}
 
 
@@ -71,7 +71,7 @@ async def test_a_customer_is_found_and_erased_with_the_keyboard(
     await page.close()
 
 
-async def test_a_slash_that_is_typed_stays_where_it_is(
+async def test_a_slash_typed_in_a_field_stays_there(
     browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     del served_database
@@ -86,7 +86,9 @@ async def test_a_slash_that_is_typed_stays_where_it_is(
     await page.close()
 
 
-async def test_the_box_needs_no_script(browser: Browser, served: RunningServer, served_database: Database) -> None:
+async def test_the_search_works_without_javascript(
+    browser: Browser, served: RunningServer, served_database: Database
+) -> None:
     del served_database
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
@@ -102,7 +104,7 @@ async def test_the_box_needs_no_script(browser: Browser, served: RunningServer, 
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-async def test_everybody_can_use_these_pages(
+async def test_these_pages_are_accessible(
     width: int, theme: str, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     async with served_database.transaction(by=OWNER) as session:
@@ -110,11 +112,11 @@ async def test_everybody_can_use_these_pages(
         otto = await records.create(session, User, by=OWNER, now=NOW, **facts)
     page, errors, elsewhere = await open_admin(browser, served.url, "ada@example.com", width=width, theme=theme)
 
-    found = {}
+    results = {}
     for path in ("search?q=a", "search?q=zzz", f"user/{otto.id}/erase", f"user/details/{otto.id}", "search?q=%231"):
         await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
-        found[path] = (await find_accessibility_violations(page), await fits_viewport(page))
+        results[path] = (await find_accessibility_violations(page), await fits_viewport(page))
 
-    assert found == dict.fromkeys(found, ([], True))
+    assert results == dict.fromkeys(results, ([], True))
     assert (errors, elsewhere) == ([], [])
     await page.close()

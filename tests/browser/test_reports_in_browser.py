@@ -1,4 +1,4 @@
-"""Today and the reports, as staff see them: drawn, in words too, on a wide screen and on a phone, light and dark."""
+"""The dashboard and the reports in a real browser: charts and tables, wide and narrow, light and dark."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from tests.support.browser import find_accessibility_violations, fits_viewport, 
 from tests.support.people import OWNER, PASSWORD
 from tests.support.server import RunningServer
 
-NOW = datetime.now(UTC)  # The server's clock goes, so visits are around now.
+NOW = datetime.now(UTC)  # The server's clock runs, so visits are around now.
 IS_DRAWN = """(canvas) => {
   const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   return canvas.width > 100 && pixels.some((value) => value > 0);
@@ -28,23 +28,23 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served, with Mara at the desk and three weeks of Tom's visits."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER, now=NOW) as session:
-            asked: dict[str, Any] = {"by": OWNER, "now": NOW}
-            who = {**asked, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
+            audit: dict[str, Any] = {"by": OWNER, "now": NOW}
+            who = {**audit, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
             await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
             await records.create(session, User, name="Tom Featherstonehaugh", email="tom@example.com", **who)
             for title, price in (("Haircut", 35), ("Colour and a very long head massage", 60)):
                 facts: dict[str, Any] = {"title": title, "price": price, "duration_minutes": 45}
-                await records.create(session, Service, **asked, **facts)
+                await records.create(session, Service, **audit, **facts)
             for days in range(-20, 3):
                 for service in (1, 2):
                     visit: dict[str, Any] = {"user_id": 2, "service_id": service}
                     start = NOW + timedelta(days=days, hours=1 if days else service - 2, minutes=5)
-                    booking = await records.create(session, Booking, **asked, **visit, start_time=start)
+                    booking = await records.create(session, Booking, **audit, **visit, start_time=start)
                     status = Status.NO_SHOW if days % 7 == 0 else Status.COMPLETED
                     if start < NOW - timedelta(hours=5):
-                        await records.change(session, booking, **asked, status=status)
+                        await records.change(session, booking, **audit, status=status)
                     elif start < NOW:
-                        await records.change(session, booking, **asked, status=Status.CONFIRMED)
+                        await records.change(session, booking, **audit, status=Status.CONFIRMED)
         yield database
 
 
@@ -55,7 +55,9 @@ async def drawn(page: Page) -> list[bool]:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.usefixtures("served_database")
-async def test_today_is_drawn_and_can_be_read(width: int, theme: str, browser: Browser, served: RunningServer) -> None:
+async def test_the_dashboard_has_charts_and_tables(
+    width: int, theme: str, browser: Browser, served: RunningServer
+) -> None:
     page, errors, elsewhere = await open_admin(browser, served.url, width=width, theme=theme)
 
     assert await page.evaluate("document.documentElement.dataset.bsTheme") == theme
@@ -75,7 +77,7 @@ async def test_today_is_drawn_and_can_be_read(width: int, theme: str, browser: B
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.usefixtures("served_database")
-async def test_each_report_is_drawn_beside_its_table(
+async def test_each_report_has_a_chart_beside_its_table(
     width: int, theme: str, browser: Browser, served: RunningServer
 ) -> None:
     page, errors, elsewhere = await open_admin(browser, served.url, width=width, theme=theme)
@@ -91,7 +93,7 @@ async def test_each_report_is_drawn_beside_its_table(
 
 
 @pytest.mark.usefixtures("served_database")
-async def test_a_chart_takes_the_colours_of_the_other_theme(browser: Browser, served: RunningServer) -> None:
+async def test_a_chart_follows_a_change_of_theme(browser: Browser, served: RunningServer) -> None:
     page, errors, _ = await open_admin(browser, served.url)
     canvas = page.locator("canvas").first
     light = await canvas.evaluate("(canvas) => canvas.toDataURL()")

@@ -1,4 +1,4 @@
-"""Forms, filters and one's own password in a real browser, with the keyboard, on a wide screen and on a phone."""
+"""Forms, filters and the password page in a real browser, by keyboard, on a wide screen and on a phone."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from tests.support.people import OWNER, PASSWORD
 from tests.support.server import RunningServer
 
 WIDE, PHONE = 1400, 390
-NOW = datetime.now(UTC)  # The server's clock goes.
+NOW = datetime.now(UTC)  # The server's clock runs.
 PAGES = (
     "booking/list", "booking/create", "booking/edit/1", "service/create", "service/edit/1", "service/details/1",
     "resource/create", "opening-hours/create", "user/create", "password",
@@ -44,7 +44,7 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
 
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
-async def test_who_serves_a_service_is_chosen_with_the_keyboard(
+async def test_the_resources_of_a_service_are_chosen_by_keyboard(
     width: int, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     page, errors, elsewhere = await open_admin(browser, served.url, "ada@example.com", width=width)
@@ -69,7 +69,7 @@ async def test_who_serves_a_service_is_chosen_with_the_keyboard(
     assert (sorted(row["resource_id"] for row in rows), errors, elsewhere) == ([1, 2], [], [])
 
 
-async def test_a_form_saved_as_it_is_changes_nothing(
+async def test_an_unchanged_form_changes_nothing(
     browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     page, errors, _ = await open_admin(browser, served.url, "ada@example.com")
@@ -86,7 +86,7 @@ async def test_a_form_saved_as_it_is_changes_nothing(
 
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
-async def test_a_list_is_narrowed_to_a_name_with_the_keyboard(
+async def test_a_list_is_filtered_by_name_with_the_keyboard(
     width: int, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     page, errors, _ = await open_admin(browser, served.url, "ada@example.com", width=width)
@@ -109,7 +109,7 @@ async def test_a_list_is_narrowed_to_a_name_with_the_keyboard(
     assert (errors, await fits_viewport(page)) == ([], True)
 
 
-async def test_days_that_are_emptied_are_all_days(
+async def test_an_emptied_range_shows_all_days(
     browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     page, errors, _ = await open_admin(browser, served.url, "ada@example.com")
@@ -140,15 +140,15 @@ async def test_a_new_password_keeps_this_browser_signed_in(
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, PHONE])
-async def test_forms_leave_nobody_out(
+async def test_forms_are_accessible(
     width: int, theme: str, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     page, errors, elsewhere = await open_admin(browser, served.url, "ada@example.com", width=width, theme=theme)
-    found: dict[str, tuple[list[str], bool]] = {}
+    results: dict[str, tuple[list[str], bool]] = {}
 
     for path in PAGES:
         await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
-        found[path] = (await find_accessibility_violations(page), await fits_viewport(page))
+        results[path] = (await find_accessibility_violations(page), await fits_viewport(page))
 
-    assert found == dict.fromkeys(PAGES, ([], True))
+    assert results == dict.fromkeys(PAGES, ([], True))
     assert (errors, elsewhere) == ([], [])

@@ -1,4 +1,4 @@
-"""One change to many rows as people see it: folded in the history, whole on its page, on a wide screen and a phone."""
+"""The history of one act in a real browser: collapsed in the list, complete on its page, on wide and narrow screens."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from tests.support.people import OWNER, PASSWORD
 from tests.support.server import RunningServer
 
 ADA = "ada@example.com"
-NOW = datetime.now(UTC)  # The server's clock goes.
+NOW = datetime.now(UTC)  # The server's clock runs.
 NEXT_WEEK = (NOW + timedelta(days=7)).replace(hour=10, minute=0, second=0, microsecond=0)
 MOVED = "Moved 12 bookings 30 minutes later"
 
@@ -49,12 +49,12 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.usefixtures("served_database")
-async def test_an_act_is_unfolded_with_the_keyboard_and_leads_to_its_page(
+async def test_an_act_is_expanded_by_keyboard_and_links_to_its_page(
     width: int, theme: str, browser: Browser, served: RunningServer
 ) -> None:
     page, errors, elsewhere = await open_admin(browser, served.url, ADA, width=width, theme=theme)
     await page.goto(f"{served.url}/admin/event/list", wait_until="networkidle")
-    found = {"folded": (await find_accessibility_violations(page), await fits_viewport(page))}
+    results = {"folded": (await find_accessibility_violations(page), await fits_viewport(page))}
     fold = page.locator("details", has_text=MOVED)
     moved = fold.get_by_role("link", name="Booking 1", exact=True)
     await expect(moved).to_have_count(0)
@@ -63,19 +63,19 @@ async def test_an_act_is_unfolded_with_the_keyboard_and_leads_to_its_page(
     await page.keyboard.press("Enter")
 
     await expect(moved).to_be_visible()
-    found["unfolded"] = (await find_accessibility_violations(page), await fits_viewport(page))
+    results["unfolded"] = (await find_accessibility_violations(page), await fits_viewport(page))
     await page.get_by_role("link", name="Show all 12 changes").press("Enter")
     await expect(page).to_have_title("Changes made together – BookIt")
     await expect(page.get_by_text("The train is late")).to_have_count(1)
     await expect(page.get_by_label("Notify the customers (upcoming visits only)")).to_be_checked()
-    found["act"] = (await find_accessibility_violations(page), await fits_viewport(page))
-    assert found == dict.fromkeys(found, ([], True))
+    results["act"] = (await find_accessibility_violations(page), await fits_viewport(page))
+    assert results == dict.fromkeys(results, ([], True))
     assert (errors, elsewhere) == ([], [])
     await page.close()
 
 
 @pytest.mark.usefixtures("served_database")
-async def test_an_act_is_unfolded_without_script(browser: Browser, served: RunningServer) -> None:
+async def test_an_act_is_expanded_without_javascript(browser: Browser, served: RunningServer) -> None:
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
     await page.goto(f"{served.url}/admin/event/list")
@@ -94,37 +94,37 @@ async def test_an_act_is_unfolded_without_script(browser: Browser, served: Runni
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.usefixtures("served_database")
-async def test_what_is_refused_and_what_is_shown_first_leave_nobody_out(
+async def test_refusals_and_previews_are_accessible(
     width: int, theme: str, browser: Browser, served: RunningServer
 ) -> None:
     page, errors, elsewhere = await open_admin(browser, served.url, ADA, width=width, theme=theme)
-    found = {}
+    results = {}
     await page.goto(f"{served.url}/admin/booking/bulk?pks=1,2", wait_until="networkidle")
     await page.get_by_role("button", name="Preview").click()
     await expect(page.get_by_role("button", name="Apply")).to_be_visible()
-    found["preview"] = (await find_accessibility_violations(page), await fits_viewport(page))
+    results["preview"] = (await find_accessibility_violations(page), await fits_viewport(page))
     await page.get_by_role("button", name="Back").click()
     await page.locator("#reason").evaluate(
         "(box) => { box.removeAttribute('maxlength'); box.value = 'x'.repeat(201); }"
     )
     await page.get_by_role("button", name="Preview").click()
     await expect(page.get_by_label("Reason (shown")).to_be_focused()
-    found["bulk"] = (await find_accessibility_violations(page), await fits_viewport(page))
+    results["bulk"] = (await find_accessibility_violations(page), await fits_viewport(page))
     await page.goto(f"{served.url}/admin/booking/details/1", wait_until="networkidle")
     await page.get_by_role("button", name="Cancel…").click()
-    asked = page.get_by_role("dialog").filter(visible=True)
-    await asked.get_by_label("Reason").evaluate(
+    dialog = page.get_by_role("dialog").filter(visible=True)
+    await dialog.get_by_label("Reason").evaluate(
         "(box) => { box.removeAttribute('maxlength'); box.value = 'x'.repeat(201); }"
     )
-    await asked.get_by_role("button", name="Yes").click()
+    await dialog.get_by_role("button", name="Yes").click()
     await expect(page.get_by_label("Reason (shown")).to_have_value("x" * 201)
-    found["act"] = (await find_accessibility_violations(page), await fits_viewport(page))
+    results["act"] = (await find_accessibility_violations(page), await fits_viewport(page))
     await page.goto(f"{served.url}/admin/booking/create", wait_until="networkidle")
     await page.evaluate("document.querySelectorAll('form').forEach((form) => { form.noValidate = true; })")
     await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.get_by_text("Choose one.").first).to_be_visible()
-    found["form"] = (await find_accessibility_violations(page), await fits_viewport(page))
+    results["form"] = (await find_accessibility_violations(page), await fits_viewport(page))
 
-    assert found == dict.fromkeys(found, ([], True))
+    assert results == dict.fromkeys(results, ([], True))
     assert ([error for error in errors if "422" not in error and "400" not in error], elsewhere) == ([], [])
     await page.close()

@@ -1,4 +1,4 @@
-"""A day at the desk, as staff see it: in a real browser, from a real server, on a wide screen and on a phone."""
+"""A day at the desk in a real browser, from a real server, on a wide screen and on a phone."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ from tests.support.people import OWNER, PASSWORD
 from tests.support.server import RunningServer
 
 WIDE, PHONE = 1400, 390
-NOW = datetime.now(UTC)  # The server's clock goes, so these tests' visits are next week.
+NOW = datetime.now(UTC)  # The server's clock runs, so the visits of these tests are next week.
 NEXT_WEEK = (NOW + timedelta(days=7)).replace(hour=10, minute=0, second=0, microsecond=0)
 
 
@@ -40,17 +40,17 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
 
 
 async def book(database: Database, start: datetime) -> Booking:
-    """Have Tom book a haircut."""
+    """Create a haircut of Tom's."""
     async with database.transaction(by=OWNER) as session:
         facts: dict[str, Any] = {"user_id": 2, "service_id": 1, "start_time": start}
         return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
 
 
-async def look_up(page: Page, field: str, typed: str, wanted: str) -> None:
-    """Choose a row of another table by a part of its name, with the keyboard."""
+async def look_up(page: Page, field: str, typed: str, expected: str) -> None:
+    """Choose a row of another table by a part of its name, by keyboard."""
     await page.locator(f"#{field} + .select2 .select2-selection").click()
     await page.keyboard.type(typed)
-    await expect(page.locator(".select2-results__option--highlighted")).to_have_text(re.compile(wanted))
+    await expect(page.locator(".select2-results__option--highlighted")).to_have_text(re.compile(expected))
     await page.keyboard.press("Enter")
 
 
@@ -59,19 +59,19 @@ async def status_of(booking: Booking, database: Database) -> object:
 
 
 async def act(page: Page, label: str, reason: str, done: str) -> None:
-    """Press the button of an act, give a reason, say yes and be told."""
+    """Press the button of an action, enter a reason, confirm, and check the message."""
     await page.get_by_role("link", name=f"{label}…").or_(page.get_by_role("button", name=f"{label}…")).click()
-    asked = page.get_by_role("dialog").filter(visible=True)
-    await asked.get_by_label("Reason").fill(reason)
-    await asked.get_by_role("button", name="Yes").click()
+    dialog = page.get_by_role("dialog").filter(visible=True)
+    await dialog.get_by_label("Reason").fill(reason)
+    await dialog.get_by_role("button", name="Yes").click()
     await expect(page.get_by_text(re.compile(rf"^Booking #\d+ is {done}\.$"))).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
-async def test_a_visit_from_booking_to_cancelling(
+async def test_a_visit_is_booked_changed_and_cancelled(
     width: int, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
-    start = NEXT_WEEK + timedelta(days=width == PHONE)  # Each width has a day of its own.
+    start = NEXT_WEEK + timedelta(days=width == PHONE)  # Each width uses its own day.
     await book(served_database, start)
     page, errors, elsewhere = await open_admin(browser, served.url, width=width)
     fitted = [await fits_viewport(page)]
@@ -117,18 +117,18 @@ async def test_a_visit_from_booking_to_cancelling(
 
     if width == PHONE:
         await page.get_by_role("button", name="Toggle navigation").click()
-        # While the menu unfolds its buttons move, and a click may fall beside them.
+        # The buttons move while the menu opens, and a click may miss them.
         await expect(page.locator("#navbarSupportedContent.collapse.show")).to_be_visible()
     await page.get_by_role("button", name="Sign out").click()
     await expect(page).to_have_title("Sign in – BookIt")
     await page.goto(f"{served.url}/admin/booking/list")
     await expect(page).to_have_title("Sign in – BookIt")
 
-    unexpected = [error for error in errors if "409" not in error]  # The conflict, which the browser mentions too.
+    unexpected = [error for error in errors if "409" not in error]  # The conflict, which the browser logs too.
     assert (unexpected, elsewhere, fitted) == ([], [], [True] * 5)
 
 
-async def test_acts_on_the_rows_that_are_ticked(
+async def test_actions_run_on_the_selected_rows(
     browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     booked = await book(served_database, NEXT_WEEK + timedelta(hours=4))
@@ -144,22 +144,22 @@ async def test_acts_on_the_rows_that_are_ticked(
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, PHONE])
-async def test_pages_leave_nobody_out(
+async def test_pages_are_accessible(
     width: int, theme: str, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     booked = await book(served_database, NEXT_WEEK + timedelta(days=5 + (width == PHONE), hours=2 * (theme == "dark")))
     page, errors, elsewhere = await open_admin(browser, served.url, width=width, theme=theme)
-    found: dict[str, list[str]] = {}
+    violations: dict[str, list[str]] = {}
 
     for path in ("booking/list", f"booking/details/{booked.id}", "booking/create", "user/list", "login"):
         await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
-        found[path] = await find_accessibility_violations(page)
+        violations[path] = await find_accessibility_violations(page)
 
-    assert {path: wrong for path, wrong in found.items() if wrong} == {}
+    assert {path: wrong for path, wrong in violations.items() if wrong} == {}
     assert (errors, elsewhere) == ([], [])
 
 
-async def test_an_act_that_cannot_be_says_why_to_the_keyboard(
+async def test_a_disabled_action_explains_itself_to_the_keyboard(
     browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     booked = await book(served_database, NEXT_WEEK + timedelta(days=8))
@@ -180,7 +180,7 @@ async def test_an_act_that_cannot_be_says_why_to_the_keyboard(
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, PHONE])
-async def test_an_edit_that_comes_too_late_shows_both_versions(
+async def test_a_stale_edit_shows_both_versions(
     width: int, theme: str, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     start = NEXT_WEEK + timedelta(days=9 + (width == PHONE), hours=6 * (theme == "dark"))
@@ -213,13 +213,13 @@ async def test_an_edit_that_comes_too_late_shows_both_versions(
 
 
 class Lure(BaseHTTPRequestHandler):
-    """A page of somebody else, with a form that posts to the staff door."""
+    """A page of another site, with a form that posts to the admin panel."""
 
     target = ""
     number = 0
 
     def do_GET(self) -> None:
-        """Show it."""
+        """Respond with the page."""
         self.send_response(200)
         self.send_header("content-type", "text/html")
         self.end_headers()
@@ -227,12 +227,12 @@ class Lure(BaseHTTPRequestHandler):
         self.wfile.write(f'<form method="post" action="{self.target}">{fields}<button>Win</button></form>'.encode())
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- its name in the standard library
-        """Say nothing."""
+        """Write no log."""
 
 
 @pytest.fixture
 def lure() -> Iterator[ThreadingHTTPServer]:
-    """A server of somebody else."""
+    """Serve a page of another site."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Lure) as other:
         Thread(target=other.serve_forever, daemon=True).start()
         yield other
@@ -240,7 +240,7 @@ def lure() -> Iterator[ThreadingHTTPServer]:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["a sibling, which gets the cookie", "another site"])
-async def test_a_form_elsewhere_changes_nothing(
+async def test_a_form_of_another_site_changes_nothing(
     host: str, lure: ThreadingHTTPServer, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     booked = await book(served_database, NEXT_WEEK + timedelta(days=3 if host == "localhost" else 4))

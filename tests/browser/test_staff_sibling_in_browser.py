@@ -1,6 +1,6 @@
-"""Pages of a sibling, which the cookie of the desk goes to, and of strangers, in a real browser: they change nothing.
+"""Pages of a sibling domain, which receives the desk's cookie, and of other sites, in a real browser: none can write.
 
-Over plain HTTP a browser sends no Sec-Fetch-Site to such names, so that what is asked here is whether Origin suffices.
+Over plain HTTP a browser sends no Sec-Fetch-Site to such names, so these tests check that Origin is enough.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -43,18 +43,18 @@ HIDDEN = ("script", "picture")
 
 
 class Lure(BaseHTTPRequestHandler):
-    """Pages of somebody else: each has one form, or asks by script, as its address says."""
+    """Pages of another site: each has one form or one script request, chosen by its path."""
 
     desk = ""
 
     def do_GET(self) -> None:
-        """Show it."""
+        """Respond with the page."""
         kind = self.path.strip("/")
         method, path, fields, more = LURES.get(kind, ("GET", "/", "", ""))
         page = FORM.format(method, self.desk, path, more, fields)
         if kind == "script":
-            asked = f"fetch('{self.desk}{ACT}', {{method: 'POST', mode: 'no-cors', credentials: 'include', body}})"
-            page = f"<button onclick=\"const body = new URLSearchParams('pks=1'); {asked}\">Win</button>"
+            send = f"fetch('{self.desk}{ACT}', {{method: 'POST', mode: 'no-cors', credentials: 'include', body}})"
+            page = f"<button onclick=\"const body = new URLSearchParams('pks=1'); {send}\">Win</button>"
         if kind == "picture":
             page = f"<button onclick=\"new Image().src = '{self.desk}{ACT}?pks=1'\">Win</button>"
         self.send_response(200)
@@ -63,11 +63,11 @@ class Lure(BaseHTTPRequestHandler):
         self.wfile.write(page.encode())
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- its name in the standard library
-        """Say nothing."""
+        """Write no log."""
 
 
-class Street(NamedTuple):
-    """The desk, its database, and the port of everybody else on the street."""
+class Sites(NamedTuple):
+    """The desk, its database, and the port of all other sites."""
 
     desk: str
     database: Database
@@ -76,7 +76,7 @@ class Street(NamedTuple):
 
 @pytest.fixture(scope="module")
 def others() -> Iterator[int]:
-    """A server of somebody else, by whatever name one calls it."""
+    """Serve the pages of another site, under any name."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Lure) as other:
         Thread(target=other.serve_forever, daemon=True).start()
         yield other.server_port
@@ -84,9 +84,9 @@ def others() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-async def street(
+async def sites(
     server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory, others: int
-) -> AsyncIterator[Street]:
+) -> AsyncIterator[Sites]:
     """Serve the desk at desk.bookit.test, where Ada (1) is signed in later and Eve (2) wants in."""
     url = create_database(server, f"street_{worker_id}", TEMPLATE_DATABASE)
     async with Database(url) as database:
@@ -100,39 +100,39 @@ async def street(
             await records.create(session, Service, by=OWNER, now=NOW, **facts)
             visit: dict[str, Any] = {"user_id": 2, "service_id": 1, "start_time": NOW + timedelta(days=7)}
             await records.create(session, Booking, by=OWNER, now=NOW, **visit)
-        # DEBUG lets the cookie go over plain HTTP, as a browser takes none with Secure from such a name.
+        # DEBUG allows the cookie over plain HTTP; a browser accepts no Secure cookie from such a name.
         with run_server(tmp_path_factory.mktemp("street"), url, DEBUG="true") as address:
             Lure.desk = f"http://desk.bookit.test:{urlsplit(address).port}"
-            yield Street(Lure.desk, database, others)
+            yield Sites(Lure.desk, database, others)
 
 
 @pytest.fixture(scope="module")
-async def page(browser: Browser, street: Street) -> AsyncIterator[Page]:
-    """A browser in which Ada has signed in."""
+async def page(browser: Browser, sites: Sites) -> AsyncIterator[Page]:
+    """Open a browser in which Ada has signed in."""
     context = await browser.new_context()
     page = await context.new_page()
-    await page.goto(f"{street.desk}/admin/login")
+    await page.goto(f"{sites.desk}/admin/login")
     await sign_in(page, "ada@example.com")
     await expect(page).to_have_title("Today – BookIt")
     yield page
     await context.close()
 
 
-async def state(street: Street) -> list[str]:
-    """Give everything that a lure could have changed."""
-    told = text("SELECT status, version FROM bookings UNION ALL SELECT name, version FROM resources ORDER BY 1")
-    return [str(row) for row in await street.database.fetch(told)]
+async def state(sites: Sites) -> list[str]:
+    """Return everything that an attack could have changed."""
+    rows = text("SELECT status, version FROM bookings UNION ALL SELECT name, version FROM resources ORDER BY 1")
+    return [str(row) for row in await sites.database.fetch(rows)]
 
 
-async def lured(street: Street, page: Page, name: str, kind: str) -> Request:
-    """Go to somebody else's page, do what it wants, and give what it had the browser ask."""
-    await page.goto(f"http://{name}:{street.port}/{kind}")
-    # What a page elsewhere asks for by script is kept from it by the desk's headers: to the browser, it failed.
+async def lured(sites: Sites, page: Page, name: str, kind: str) -> Request:
+    """Open a page of another site, trigger its request, and return that request."""
+    await page.goto(f"http://{name}:{sites.port}/{kind}")
+    # The desk's headers hide the response from scripts of other sites, so the browser reports a failure.
     over = "requestfailed" if kind in HIDDEN else "requestfinished"
-    wanted = street.desk + (ACT if kind in HIDDEN else LURES[kind][1])
-    async with page.expect_event(over, lambda request: request.url.startswith(wanted)) as asked:
+    url = sites.desk + (ACT if kind in HIDDEN else LURES[kind][1])
+    async with page.expect_event(over, lambda request: request.url.startswith(url)) as request_info:
         await page.get_by_role("button", name="Win").click()
-    request: Request = await asked.value
+    request: Request = await request_info.value
     return request
 
 
@@ -140,10 +140,10 @@ async def lured(street: Street, page: Page, name: str, kind: str) -> Request:
     ("name", "kind"),
     [*(("evil.bookit.test", kind) for kind in [*LURES, *HIDDEN]), ("stranger.test", "form"), ("stranger.test", "link")],
 )
-async def test_a_page_elsewhere_changes_nothing(street: Street, page: Page, name: str, kind: str) -> None:
-    before = await state(street)
+async def test_a_page_of_another_site_changes_nothing(sites: Sites, page: Page, name: str, kind: str) -> None:
+    before = await state(sites)
 
-    request = await lured(street, page, name, kind)
+    request = await lured(sites, page, name, kind)
 
     if kind not in HIDDEN:
         answer = await request.response()
@@ -151,14 +151,14 @@ async def test_a_page_elsewhere_changes_nothing(street: Street, page: Page, name
         assert answer.status == (405 if kind == "link" else 403)
         cookie = (await request.all_headers()).get("cookie", "")
         assert ("bookit_staff" in cookie) == (name == "evil.bookit.test" or kind == "link")
-    assert await state(street) == before
-    await page.goto(f"{street.desk}/admin/")
-    await expect(page).to_have_title("Today – BookIt")  # Signed in, as before.
+    assert await state(sites) == before
+    await page.goto(f"{sites.desk}/admin/")
+    await expect(page).to_have_title("Today – BookIt")  # Still signed in.
 
 
-async def test_a_form_of_the_desk_itself_does_what_it_says(street: Street, page: Page) -> None:
-    """Over the same plain HTTP, by the same name: it is the others that are refused."""
-    await page.goto(f"{street.desk}/admin/booking/details/1")
+async def test_a_form_of_the_desk_itself_is_accepted(sites: Sites, page: Page) -> None:
+    """Over the same plain HTTP, by the same name: only other origins are refused."""
+    await page.goto(f"{sites.desk}/admin/booking/details/1")
     await page.get_by_role("link", name="Confirm…").or_(page.get_by_role("button", name="Confirm…")).click()
     await page.get_by_role("dialog").filter(visible=True).get_by_role("button", name="Yes").click()
 
