@@ -182,7 +182,7 @@ class RecordView(ListView):
             raise
 
     async def update_model(self, request: Request, pk: str, data: Values) -> Any:
-        """Change a row by the table's rule, unless somebody changed it since the form was opened."""
+        """Change a row by the table's rule, unless it was changed since the form was opened."""
         values, row_id = self.prepare_values(form_values(request, data).submitted()), int(pk)
         base_version = parse_id(values.pop("version", None) or "0")
 

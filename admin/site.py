@@ -82,7 +82,7 @@ class StaffSite(Admin):
     def _handle_action_decorated_func(
         self, func: MethodType, view: type[BaseView | ModelView], view_instance: BaseView | ModelView
     ) -> None:
-        """Have actions by POST: SQLAdmin's are links, which a page of another site can follow."""
+        """Add the route of an action, by POST alone: SQLAdmin's are links, which a page of another site can follow."""
         if not hasattr(func, "_action"):
             return
         super()._handle_action_decorated_func(func, view, view_instance)

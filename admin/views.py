@@ -41,7 +41,7 @@ BOOKINGS, SERVICES, RESOURCES, EXCEPTIONS, USERS = (
 )
 LENGTH_HELP = "Use at least 8 characters."
 KEEP_EMPTY_HELP = "Leave empty to keep the password. A new one signs the person out everywhere."
-MAX_MATCHED_PEOPLE = 5_000  # whose bookings are found before they are sorted
+MAX_MATCHED_PEOPLE = 5_000  # whose bookings are found first and then sorted
 
 
 class BookingView(BookingActions, SuggestsSlots, model=Booking):

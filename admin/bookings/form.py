@@ -56,7 +56,7 @@ class SuggestsSlots(RecordView):
         }
 
     def prepare_values(self, values: FormValues) -> FormValues:
-        """Return the values without an end that nobody touched: the visit keeps its length, even if it has changed."""
+        """Return the values without an end that was not touched: the booking keeps its length, even a new one."""
         end, end_seen = values.get("end_time"), values.pop("end_seen", None)
         if end and form_time(end, self.context.zone) == end_seen:
             del values["end_time"]

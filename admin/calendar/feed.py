@@ -16,7 +16,7 @@ from admin.bookings.actions import ACTION_TEXTS, slug
 from admin.calendar import event_stream, wall_clock
 from admin.framework.context import context_of
 from admin.framework.custom_page import Client, CustomPage
-from admin.framework.formatting import humanize
+from admin.framework.formatting import humanize, is_repeated
 from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
 from admin.framework.permissions import require_permission
@@ -91,11 +91,7 @@ def wall_times(row: Row, zone: ZoneInfo) -> dict[str, str]:
 def visit_as_dict(visit: Row, zone: ZoneInfo) -> dict[str, object]:
     """Return a booking as the calendar takes it: by the clock on the wall, with the exact times beside."""
     start, end = (visit[name].astimezone(zone) for name in ("start_time", "end_time"))
-    is_odd = (
-        wall_clock.is_ambiguous(start, zone)
-        or wall_clock.is_ambiguous(end, zone)
-        or start.utcoffset() != end.utcoffset()
-    )
+    is_odd = is_repeated(start, zone) or is_repeated(end, zone) or start.utcoffset() != end.utcoffset()
     time_format = "%H:%M %Z" if is_odd else "%H:%M"
     is_hold = visit["status"] == Status.PENDING and visit["expires_at"] is not None
     return {

@@ -11,11 +11,11 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Client(Enum):
-    """What sends the requests of a page. It decides what a visitor is answered, and whether the session goes on."""
+    """What sends the requests of a page. It decides what a visitor gets, and whether the session is renewed."""
 
     BROWSER = auto()  # A visitor is sent to the page to sign in.
     SCRIPT = auto()  # A visitor is answered 401 and a sentence.
-    POLLING_SCRIPT = auto()  # As SCRIPT; and since nobody need be at the desk, the session does not go on.
+    POLLING_SCRIPT = auto()  # As SCRIPT. It asks by itself, so its requests do not renew the session.
 
 
 @dataclass(frozen=True)

@@ -34,16 +34,16 @@ class FormValues(dict[str, Any]):
     def submitted(self) -> "FormValues":
         """Return the values of the fields that were sent: a missing field was not emptied.
 
-        A box without its tick is never sent.
+        A checkbox without its tick is never sent.
         """
-        missing = {parse_field(field)[0] for field in self.form if not (field.raw_data or is_box(field))}
+        missing = {parse_field(field)[0] for field in self.form if not (field.raw_data or is_checkbox(field))}
         return FormValues(self.form, {name: value for name, value in self.items() if name not in missing})
 
     def touched(self, row: SQLModel, zone: ZoneInfo) -> dict[str, Any]:
         """Return the values without those times that the form sends back as it showed them.
 
-        A form shows minutes, and shows the hour that the clocks repeat like the first: a time that nobody touched would
-        pass for a change otherwise.
+        A form shows minutes, and the hour that the clocks repeat like the first one. Without this, a time that was not
+        touched would count as a change.
         """
 
         def is_untouched(name: str, value: object) -> bool:
@@ -55,7 +55,7 @@ class FormValues(dict[str, Any]):
         return {name: value for name, value in self.items() if not is_untouched(name, value)}
 
 
-def is_box(field: object) -> bool:
+def is_checkbox(field: object) -> bool:
     return isinstance(field, BooleanField)
 
 

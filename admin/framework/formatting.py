@@ -24,59 +24,64 @@ STATUS_COLOURS = {
 
 
 def humanize(value: str) -> str:
-    """Write a word of the database as a page says it: no_show is "No-show", the role user is "Customer"."""
+    """Return a word of the database as pages show it: no_show is "No-show", the role user is "Customer"."""
     return "Customer" if value == Role.USER else lifecycle.format_status(value).capitalize()
 
 
 def format_enum(row: object, column: str) -> str:
-    """Show a word of a row."""
+    """Return a word of a row as pages show it."""
     return humanize(getattr(row, column))
 
 
 def format_weekday(row: object, column: str) -> str:
-    """Show a weekday, 1 to 7, by its name."""
+    """Return the name of a weekday, which a row has as 1 to 7."""
     return WEEKDAYS[getattr(row, column)]
 
 
 def format_status(row: object, column: str) -> Markup:
-    """Show a row's status."""
+    """Return a row's status as a badge."""
     return status_badge(getattr(row, column))
 
 
 def status_badge(status: str) -> Markup:
-    """Show a status in its colour, and in words for whoever sees no colour."""
+    """Return a status in its colour, and in words."""
     return Markup('<span class="badge bg-{}-lt">{}</span>').format(STATUS_COLOURS[Status(status)], humanize(status))
 
 
 def full_label(row: SQLModel) -> str:
-    """Name a row so that it cannot be taken for another: people by their e-mail too, services by their length."""
-    said = [str(row)]
+    """Return a label that fits one row only: people with their e-mail, services with their length."""
+    parts = [str(row)]
     if isinstance(row, User):
-        said.append(row.email)
+        parts.append(row.email)
     if isinstance(row, Service):
-        said.append(f"{row.duration_minutes} min")
+        parts.append(f"{row.duration_minutes} min")
     if not getattr(row, "is_active", True):
-        said.append("inactive")
-    return " · ".join(said)
+        parts.append("inactive")
+    return " · ".join(parts)
+
+
+def is_repeated(moment: datetime, zone: ZoneInfo) -> bool:
+    """Return whether clocks in this zone show this time twice that day."""
+    local = moment.astimezone(zone)
+    return local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
 
 
 def format_local_time(zone: ZoneInfo, value: datetime) -> Markup:
-    """Show a time by the business's clock; where the clocks say it twice, with the name of the zone: CET or CEST."""
+    """Return a time by the business's clock; a repeated one with the name of the offset: CET or CEST."""
     local = value.astimezone(zone)
-    is_twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
-    shown = f"{local:%a %d %b %Y, %H:%M %Z}" if is_twice else f"{local:%a %d %b %Y, %H:%M}"
-    return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), shown)
+    text = f"{local:%a %d %b %Y, %H:%M %Z}" if is_repeated(value, zone) else f"{local:%a %d %b %Y, %H:%M}"
+    return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), text)
 
 
 def format_minutes(count: int) -> str:
-    """Say minutes as hours and minutes: 3 h 30 min."""
+    """Return minutes as hours and minutes: 3 h 30 min."""
     hours, rest = divmod(count, 60)
-    said = [f"{hours:,} h"] * bool(hours) + [f"{rest} min"] * bool(rest)
-    return " ".join(said) or "none"
+    parts = [f"{hours:,} h"] * bool(hours) + [f"{rest} min"] * bool(rest)
+    return " ".join(parts) or "none"
 
 
 def format_short_time(zone: ZoneInfo, year: int, value: datetime) -> Markup:
-    """Show a time by the business's clock, and of another year than this with that."""
+    """Return a time by the business's clock, with its year where that is not this one."""
     local = value.astimezone(zone)
     if local.year != year:
         return format_local_time(zone, value)

@@ -71,10 +71,10 @@ def select_count_and_page_ids(
 ) -> Statement:
     """Find one row more than the limit at most; read how many these are, then the ids of a page, in one array."""
     names = dict.fromkeys(["id", *(name for name, _ in sorting)])
-    hits = statement.order_by(None).with_only_columns(*(columns[name] for name in names), maintain_column_froms=True)
-    found = hits.limit(limit + 1).cte("found").prefix_with("MATERIALIZED")
-    count = select(func.count()).select_from(found).scalar_subquery()
-    page = select(found.c.id).order_by(*build_order_by(found.c, sorting)).limit(size).offset(offset)
+    rows = statement.order_by(None).with_only_columns(*(columns[name] for name in names), maintain_column_froms=True)
+    hits = rows.limit(limit + 1).cte("hits").prefix_with("MATERIALIZED")
+    count = select(func.count()).select_from(hits).scalar_subquery()
+    page = select(hits.c.id).order_by(*build_order_by(hits.c, sorting)).limit(size).offset(offset)
     return select(func.array_prepend(count, func.array(page.scalar_subquery()), type_=ARRAY(BigInteger, as_tuple=True)))
 
 

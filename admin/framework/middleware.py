@@ -1,4 +1,4 @@
-"""What stands before every page: only this site may write, and a page may load nothing from elsewhere."""
+"""The middleware of the staff door: same-origin writes, limited bodies, security headers."""
 
 from urllib.parse import urlsplit
 
@@ -15,17 +15,17 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
 class SameOriginMiddleware:
-    """Refuses writes that another site asked a browser for.
+    """Refuses writes that a page of another site sends.
 
-    Browsers say by ``Sec-Fetch-Site`` who asks, and over plain HTTP, where some do not, by ``Origin``; scripts can
-    forge neither. A request with neither comes from no browser, and this door is for browsers.
+    Browsers name the sender in ``Sec-Fetch-Site``, or over plain HTTP, where some do not, in ``Origin``. Scripts can
+    set neither. A request with neither comes from no browser, and is refused.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what is safe or our own."""
+        """Pass on requests that only read, and those of our own pages."""
         if scope["type"] == "http" and scope["method"] not in SAFE_METHODS and not is_same_origin(Headers(scope=scope)):
             refusal = PlainTextResponse("Refused: this request did not come from a BookIt page.", 403)
             await refusal(scope, receive, send)
@@ -42,29 +42,29 @@ def is_same_origin(headers: Headers) -> bool:
 
 
 class BodyLimitMiddleware:
-    """Reads no more than a form can hold, and answers HEAD as GET: SQLAdmin takes whatever is not GET for a form."""
+    """Limits the body of a request, and turns HEAD into GET: SQLAdmin takes every other method for a form."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on a request, and count what is read of it."""
-        read = 0
+        """Pass on a request, and count the bytes of its body."""
+        size = 0
 
-        async def counted() -> Message:
-            nonlocal read
+        async def receive_counted() -> Message:
+            nonlocal size
             message = await receive()
-            read += len(message.get("body", b""))
-            if read > limits.MAX_BODY_BYTES:
+            size += len(message.get("body", b""))
+            if size > limits.MAX_BODY_BYTES:
                 raise HTTPException(413, "This form is too large.")
             return message
 
         is_head = scope["type"] == "http" and scope["method"] == "HEAD"
-        await self.app({**scope, "method": "GET"} if is_head else scope, counted, send)
+        await self.app({**scope, "method": "GET"} if is_head else scope, receive_counted, send)
 
 
 async def read_form(request: Request) -> FormData:
-    """Read a form. Refuses one that brings a file: no field takes one."""
+    """Return the form that was sent. Raise 400 for one with a file: no field takes one."""
     try:
         return await request.form(max_files=0)
     except HTTPException as refusal:
@@ -74,15 +74,15 @@ async def read_form(request: Request) -> FormData:
 
 
 class SecurityHeadersMiddleware:
-    """Gives every page of this door its policy."""
+    """Gives every response of this door its Content-Security-Policy."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add the policy on the way out."""
+        """Pass on a request, and add the policy to its response."""
 
-        async def answer(message: Message) -> None:
+        async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["Content-Security-Policy"] = ADMIN_POLICY
@@ -90,4 +90,4 @@ class SecurityHeadersMiddleware:
                     headers["Cache-Control"] = "no-cache"
             await send(message)
 
-        await self.app(scope, receive, answer)
+        await self.app(scope, receive, send_with_policy)

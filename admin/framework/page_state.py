@@ -30,7 +30,7 @@ class PageState:
 
     @property
     def actor(self) -> Actor:
-        """Who acts; a visitor where nobody has signed in."""
+        """The user as the one who acts, or a visitor."""
         return actor_of(self.user) if self.user else Actor("admin")
 
     def part(self, kind: type[T]) -> T:

@@ -1,4 +1,4 @@
-"""What somebody typed or sent, read with care."""
+"""Parsing of what a request holds: search terms and ids."""
 
 import re
 from collections.abc import Iterable
@@ -7,21 +7,22 @@ from bookit.policy.limits import MAX_BIGINT
 
 
 def escape_like(term: str) -> str:
-    """Give what somebody typed as a pattern in which it means itself."""
+    """Return a term as a LIKE pattern in which each character means itself."""
     return term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("\0", "")
 
 
 def unescape_like(pattern: str) -> str:
-    """Give back what was escaped."""
+    """Return the term of an escaped pattern."""
     return re.sub(r"\\(.)", r"\1", pattern, flags=re.DOTALL)
 
 
 def parse_id(value: object) -> int:
-    """Read the number of a row as somebody sent it; what is none is the number of no row."""
-    sent = str(value)
-    return int(sent) if sent.isascii() and sent.isdigit() and len(sent) < len(str(MAX_BIGINT)) else -1
+    """Return the id of a row; -1, which no row has, where the value is no id."""
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < len(str(MAX_BIGINT)) else -1
 
 
 def parse_ids(texts: Iterable[str]) -> list[int]:
-    """Give each number once, in the order they were sent."""
-    return [*dict.fromkeys(found for part in texts if (found := parse_id(part.strip())) > 0)]
+    """Return the ids among these texts, each once and in their order."""
+    ids = (parse_id(text.strip()) for text in texts)
+    return [*dict.fromkeys(row_id for row_id in ids if row_id > 0)]

@@ -1,4 +1,4 @@
-"""Reasons typed beside an act: taken or refused in the very words of a form."""
+"""Checks the reason of an act as the form of a table would."""
 
 from pydantic import TypeAdapter
 from pydantic import ValidationError as PydanticError
@@ -10,7 +10,7 @@ REASON_ADAPTER: TypeAdapter[str] = TypeAdapter(ReasonText)
 
 
 def reason_error(reason: str) -> str:
-    """Say what is wrong with a reason; nothing of one that can be kept, and of none at all."""
+    """Return what is wrong with a reason, or nothing. An act needs no reason."""
     if reason:
         try:
             REASON_ADAPTER.validate_python(reason)

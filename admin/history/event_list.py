@@ -154,7 +154,7 @@ class EventListView(ListView):
     async def store_event_texts(
         self, request: Request, events: Iterable[Event], grouped_events: Iterable[Event] = ()
     ) -> None:
-        """Put events into words for the formatters of the page, and each group into a sentence."""
+        """Store the text of each event and group for the formatters of the page."""
         page, formatter = event_texts(request), EventFormatter(request)
         first_events = [*events]
         distinct = {event.id: event for event in (*first_events, *grouped_events)}.values()

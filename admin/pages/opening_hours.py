@@ -45,12 +45,12 @@ UPCOMING_EXCEPTIONS = (
 
 
 class InvalidHours(Exception):
-    """What was typed makes no hours; the text says where."""
+    """A text that is no opening; the message names its field."""
 
 
 @dataclass
 class SeasonHours:
-    """A week that holds for a part of the year, or for good, as it is typed."""
+    """The opening hours of a week, valid for part of the year or all of it, as they were typed."""
 
     since: str = ""
     until: str = ""
@@ -58,64 +58,64 @@ class SeasonHours:
 
     @property
     def title(self) -> str:
-        """How people speak of it."""
+        """The name of the season on the page."""
         if self.since and self.until:
             return f"{self.since} – {self.until}"
         return f"From {self.since}" if self.since else f"Until {self.until}" if self.until else "All year"
 
     def bars(self, weekday: int) -> list[tuple[float, float]]:
-        """Give what of a day is open, as shares of it: where each stretch begins, and how long it is."""
-        before = self.days[(weekday + 5) % 7 + 1]
+        """Return the bars that show when a day is open: the start and the length of each, as fractions of the day."""
+        yesterday = self.days[(weekday + 5) % 7 + 1]
         today = [(day_fraction(o), day_fraction(c) if c > o else 1.0) for o, c in self.days[weekday] if o and c]
-        night = [(0.0, day_fraction(c)) for o, c in before if o and c and c <= o]
-        return [(since, until - since) for since, until in sorted(night + today) if since < until]
+        night = [(0.0, day_fraction(c)) for o, c in yesterday if o and c and c <= o]
+        return [(start, end - start) for start, end in sorted(night + today) if start < end]
 
     def parse_openings(self) -> Iterator[Opening]:
-        """Read the openings. Refuses a time or a day that is none, and half an opening."""
+        """Yield the openings. Raise InvalidHours for what is no time or day, and for half an opening."""
         since = parse_day_or_time(date, self.since, "First day of the season")
         until = parse_day_or_time(date, self.until, "Last day of the season")
         if since and until and until < since:
             raise no.SeasonEndsBeforeStart
         for weekday, name in WEEKDAYS.items():
-            for typed in self.days[weekday]:
-                opens, closes = (parse_day_or_time(time, part, name) for part in typed)
+            for pair in self.days[weekday]:
+                opens, closes = (parse_day_or_time(time, text, name) for text in pair)
                 if opens is None or closes is None:
                     raise InvalidHours(f"{name}: enter both an opening and a closing time.")
                 yield Opening(weekday, opens, closes, since, until)
 
 
 def day_fraction(time_text: str) -> float:
-    """Give how much of a day is over at this time; none at what is no time."""
+    """Return how much of a day is over at this time; 0 for what is no time."""
     hours, _, minutes = time_text.partition(":")
     return (int(hours) * 60 + int(minutes[:2])) / MINUTES_PER_DAY if hours.isdigit() and minutes[:2].isdigit() else 0.0
 
 
 def group_openings(openings: Iterable[Opening]) -> list[SeasonHours]:
-    """Sort the openings there are into seasons and days."""
-    found: dict[tuple[str, str], SeasonHours] = {}
-    for one in openings:
-        since, until = (day.isoformat() if day else "" for day in (one.valid_from, one.valid_until))
-        season = found.setdefault((since, until), SeasonHours(since, until))
-        season.days[one.weekday].append((f"{one.opens:%H:%M}", f"{one.closes:%H:%M}"))
-    return sorted(found.values(), key=lambda season: (season.since, season.until))
+    """Return openings by season and day."""
+    seasons: dict[tuple[str, str], SeasonHours] = {}
+    for opening in openings:
+        since, until = (day.isoformat() if day else "" for day in (opening.valid_from, opening.valid_until))
+        season = seasons.setdefault((since, until), SeasonHours(since, until))
+        season.days[opening.weekday].append((f"{opening.opens:%H:%M}", f"{opening.closes:%H:%M}"))
+    return sorted(seasons.values(), key=lambda season: (season.since, season.until))
 
 
 def parse_seasons(form: FormData) -> list[SeasonHours]:
-    """Sort what was typed into seasons and days; a season of no openings is none."""
-    found = []
-    for at in range(MAX_SEASONS):
-        season = SeasonHours(str(form.get(f"from-{at}", "")), str(form.get(f"until-{at}", "")))
+    """Return what was typed by season and day, without seasons that have no openings."""
+    seasons = []
+    for index in range(MAX_SEASONS):
+        season = SeasonHours(str(form.get(f"from-{index}", "")), str(form.get(f"until-{index}", "")))
         for weekday in season.days:
-            opens, closes = (form.getlist(f"{name}-{at}-{weekday}") for name in ("opens", "closes"))
+            opens, closes = (form.getlist(f"{name}-{index}-{weekday}") for name in ("opens", "closes"))
             pairs = zip_longest(map(str, opens), map(str, closes), fillvalue="")
             season.days[weekday] = [pair for pair in pairs if any(pair)]
         if any(season.days.values()):
-            found.append(season)
-    return found
+            seasons.append(season)
+    return seasons
 
 
 def parse_day_or_time(kind: type[Moment], text: str, field_label: str) -> Moment | None:
-    """Read a day or a time of day as browsers send it; nothing typed is none."""
+    """Return a day or a time of day as browsers send it; None for an empty text."""
     try:
         return kind.fromisoformat(text) if text else None
     except ValueError:

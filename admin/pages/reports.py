@@ -97,7 +97,7 @@ REPORTS = {
     ),
     "repeat-customers": ReportDefinition(
         "Repeat customers",
-        lambda database, days, now: figures.repeat_customers(database, days),  # noqa: ARG005 -- as the others are asked
+        lambda database, days, now: figures.repeat_customers(database, days),  # noqa: ARG005 -- called as the others are
         (
             ReportColumn("customers", "Customers", "count"),
             ReportColumn("new_customers", "New", "count", is_charted=True),

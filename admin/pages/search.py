@@ -187,7 +187,7 @@ def select_people(query: SearchQuery) -> Statement:
     rows = (
         people.where(query.build_condition(USERS, "name", "email"))
         .limit(MAX_CANDIDATES)
-        .cte("found")
+        .cte("people")
         .prefix_with("MATERIALIZED")
     )
     is_exact = (rows.c.id == query.row_id) | (func.lower(rows.c.email) == query.term.lower())
