@@ -1,4 +1,4 @@
-"""Accounts: joining, signing in and out, one's own profile."""
+"""Accounts: registration, signing in and out, the profile of the signed-in user."""
 
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -30,21 +30,21 @@ PASSWORD_SCHEMA = {
     "format": "password",
     "minLength": limits.MIN_PASSWORD_LENGTH,
     "maxLength": limits.MAX_PASSWORD_BYTES,
-    "description": "8 characters or more; 72 bytes at most, as bcrypt reads no further.",
+    "description": "At least 8 characters and at most 72 bytes, because bcrypt ignores the rest.",
 }
 NewPassword = Annotated[
     str,
     Field(min_length=limits.MIN_PASSWORD_LENGTH, max_length=limits.MAX_PASSWORD_BYTES, pattern=OPTIONAL_TEXT_PATTERN),
     WithJsonSchema(PASSWORD_SCHEMA),
 ]
-# What somebody types to sign in is looked up as it is: only what is kept has to have a shape.
+# Text that is compared and not stored, so it needs no format.
 PlainText = Annotated[str, Field(max_length=1000, pattern=OPTIONAL_TEXT_PATTERN)]
 Name: Any = field_from_table(User, "name", is_request=True)[0]
 Email: Any = field_from_table(User, "email", is_request=True)[0]
 
 
 class NewUser(RequestModel):
-    """Somebody who joins."""
+    """A new customer."""
 
     name: Name
     email: Email
@@ -52,20 +52,20 @@ class NewUser(RequestModel):
 
 
 class SignIn(RequestModel):
-    """Who somebody says they are."""
+    """The credentials of a user."""
 
     email: PlainText
     password: PlainText
 
 
-class RefreshTokenSent(RequestModel):
-    """The refresh token of a sign-in."""
+class RefreshTokenRequest(RequestModel):
+    """A refresh token."""
 
     refresh_token: PlainText
 
 
 class Tokens(ResponseModel):
-    """A sign-in: a token for the next minutes, and one to get the next pair with."""
+    """A pair of tokens: one for requests, valid for minutes, and one for the next pair."""
 
     access_token: str
     refresh_token: str
@@ -73,23 +73,23 @@ class Tokens(ResponseModel):
 
 
 class SignedOut(ResponseModel):
-    """The sign-in is over."""
+    """The sign-in has ended."""
 
     detail: str = "Signed out."
 
 
 class ChangedUser(PatchModel):
-    """What may change of one's own profile."""
+    """A change of the user's own profile."""
 
     name: Name = None
     email: Email = None
     password: NewPassword = ""
-    current_password: Annotated[PlainText, Field(description="Needed with a new password.")] = ""
+    current_password: Annotated[PlainText, Field(description="Required with a new password.")] = ""
 
 
 @api("POST", "/auth/register", tag=TAG, status=201, refusals=(no.EmailTaken, Unreadable))
 async def register(context: RequestContext, body: NewUser) -> UserResponse:
-    """Join as a customer."""
+    """Register as a customer."""
     password_hash = await passwords.hash_password(body.password)
     async with context.transaction() as session:
         return await records.create(
@@ -111,8 +111,8 @@ async def login(context: RequestContext, body: SignIn) -> Tokens:
 
 
 @api("POST", "/auth/refresh", tag=TAG, refusals=(no.SignInEnded, Unreadable))
-async def refresh(context: RequestContext, body: RefreshTokenSent) -> Tokens:
-    """Carry on a sign-in with its next pair of tokens. A refresh token works once; used again, the sign-in ends."""
+async def refresh(context: RequestContext, body: RefreshTokenRequest) -> Tokens:
+    """Get the next pair of tokens. A refresh token works once; if it is used again, the sign-in ends."""
     async with context.transaction() as session:
         renewed = await sign_in.rotate_refresh_token(
             session, body.refresh_token, now=context.now, lifetime=get_refresh_token_lifetime(context)
@@ -123,8 +123,8 @@ async def refresh(context: RequestContext, body: RefreshTokenSent) -> Tokens:
 
 
 @api("POST", "/auth/logout", tag=TAG, refusals=(Unreadable,))
-async def logout(context: RequestContext, body: RefreshTokenSent) -> SignedOut:
-    """Sign out: end the sign-in this refresh token belongs to, if it still lives."""
+async def logout(context: RequestContext, body: RefreshTokenRequest) -> SignedOut:
+    """Sign out: end the sign-in of this refresh token, if it is still valid."""
     async with context.transaction() as session:
         await sign_in.sign_out(session, body.refresh_token)
     return SignedOut()
@@ -132,19 +132,15 @@ async def logout(context: RequestContext, body: RefreshTokenSent) -> SignedOut:
 
 @api("GET", "/me", tag=TAG, access=AUTH_REQUIRED)
 async def get_me(context: RequestContext) -> UserResponse:
-    """Get one's own profile."""
-    return context.user
+    """Get your own profile."""
+    return context.require_user()
 
 
 @api("GET", "/me/export", tag=TAG, access=AUTH_REQUIRED)
 async def export_me(context: RequestContext) -> ExportResponse:
-    """Get everything BookIt holds of oneself, as one document: account, bookings, reviews, sign-ins and history."""
-    if context.user is None:
-        raise no.SignInEnded
-    return Result(
-        await data_export.export(context.database, context.user, now=context.now),
-        {"Content-Disposition": EXPORT_DISPOSITION},
-    )
+    """Get all your data as one document: account, bookings, reviews, sign-ins and history."""
+    document = await data_export.export(context.database, context.require_user(), now=context.now)
+    return Result(document, {"Content-Disposition": EXPORT_DISPOSITION})
 
 
 CHANGE_REFUSALS = (no.EmailTaken, no.CurrentPasswordNeeded, no.WrongCurrentPassword, no.TooManyGuesses, Unreadable)
@@ -152,17 +148,18 @@ CHANGE_REFUSALS = (no.EmailTaken, no.CurrentPasswordNeeded, no.WrongCurrentPassw
 
 @api("PATCH", "/me", tag=TAG, access=AUTH_REQUIRED, refusals=CHANGE_REFUSALS)
 async def change_me(context: RequestContext, body: ChangedUser) -> UserResponse:
-    """Change one's own profile. A new password needs the current one, and ends every other sign-in."""
+    """Change your own profile. A new password needs the current one, and ends every other sign-in."""
+    user = context.require_user()
     changes = get_provided_fields(body)
     current = changes.pop("current_password", None)
     password = changes.pop("password", None)
-    if password and context.user:
+    if password:
         changes["password_hash"] = await sign_in.hash_own_password(
-            context.database, context.user, password, current=current, client_address=context.client_ip
+            context.database, user, password, current=current, client_address=context.client_ip
         )
     async with context.transaction() as session:
-        me = await records.lock(session, User, context.by.id or 0)
-        return await records.change(session, me, **context.actor_and_time, **changes)
+        locked = await records.lock(session, User, user.id)
+        return await records.change(session, locked, **context.actor_and_time, **changes)
 
 
 def get_refresh_token_lifetime(context: RequestContext) -> timedelta:

@@ -1,4 +1,4 @@
-"""Access tokens: signed JSON Web Tokens (RFC 7519) that live for minutes."""
+"""Access tokens: signed JSON Web Tokens (RFC 7519) that are valid for minutes."""
 
 import re
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ ISSUER = "bookit"
 
 
 def create_access_token(user: User, settings: Settings, *, now: datetime) -> str:
-    """Sign who this is, until when, and with which password they signed in."""
+    """Return a token with the user's id, its expiry, and a fingerprint of the user's password."""
     claims = {
         "iss": ISSUER,
         "sub": str(user.id),
@@ -31,7 +31,7 @@ def create_access_token(user: User, settings: Settings, *, now: datetime) -> str
 
 
 def verify_token(token: str, settings: Settings, *, now: datetime) -> Mapping[str, Any]:
-    """Give the claims of a token of ours that still lives. Refuses every other."""
+    """Return the claims of a token. Raise ``SignInEnded`` if it is not valid or has expired."""
     try:
         claims = decode_token(token, settings.secret_key.get_secret_value(), settings.algorithm)
     except (jwt.InvalidTokenError, ValueError):
@@ -43,29 +43,34 @@ def verify_token(token: str, settings: Settings, *, now: datetime) -> Mapping[st
 
 @lru_cache(maxsize=1024)
 def decode_token(token: str, secret: str, algorithm: str) -> Mapping[str, Any]:
-    """Give what a token of ours says. A signature that held once holds: whoever comes again is not checked anew.
+    """Return the claims of a token, whatever its expiry. Raise ``InvalidTokenError`` if its signature is not valid.
 
-    Whether it still lives, and whose it is by now, is asked each time; a token that is not ours is never kept.
+    The cache saves the check of a signature that was valid before; errors are not cached. The callers check expiry and
+    user at each request.
     """
     return jwt.decode(
         token,
         secret,
         algorithms=[algorithm],
         issuer=ISSUER,
-        # The time is the door's own, so that there is one clock.
+        # ``verify_token`` checks the expiry by the clock of the application.
         options={"require": ["iss", "sub", "exp", "pwd"], "verify_exp": False, "verify_iat": False},
     )
 
 
 def is_valid_id(sub: str) -> bool:
-    """Whether this could be somebody's number."""
+    """Return whether this could be the id of a row."""
     return re.fullmatch(r"[0-9]{1,19}", sub) is not None and int(sub) <= MAX_BIGINT
 
 
 async def get_current_user(request: Request, *, now: datetime) -> User:
-    """Give the person who sent this, as they are at this moment and not as they were when the token was made."""
-    given = request.headers.getlist("authorization")
-    scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    """Return the user whose token the request has, as the database has them now.
+
+    Raise ``Unauthenticated`` without a token, and ``SignInEnded`` if the token is not valid, the user is not active, or
+    the password has changed since.
+    """
+    values = request.headers.getlist("authorization")
+    scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
     if scheme.lower() != "bearer" or not token.strip():
         raise no.Unauthenticated
     claims = verify_token(token.strip(), request.app.state.settings, now=now)

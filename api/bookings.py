@@ -1,4 +1,4 @@
-"""Bookings: what a customer does with their own, and staff with everybody's."""
+"""Bookings: customers manage their own, staff manage all of them."""
 
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Annotated, Any, Literal
@@ -56,38 +56,38 @@ Bookings: Any = list[BookingResponse]
 
 OverrideReason = Annotated[
     ReasonText,
-    Field(description="Staff: why notice, horizon and opening hours do not count this time. History keeps it."),
+    Field(description="Staff: why notice, horizon and opening hours are ignored this time. History stores it."),
 ]
 
 
 class NewBooking(RequestModel):
-    """A visit somebody wants."""
+    """A booking to create."""
 
     service_id: BodyId
-    start_time: Annotated[Timestamp, Field(description="Without an offset: by the business's own clock.")]
-    resource_id: Annotated[BodyId | None, Field(description="Who or what should serve it; none: whoever is free.")] = (
-        None
-    )
-    hold: Annotated[bool, Field(description="Keep the slot for some minutes only, until `hold` is set to false.")] = (
+    start_time: Annotated[Timestamp, Field(description="Without an offset: in the time zone of the business.")]
+    resource_id: Annotated[BodyId | None, Field(description="The resource; without it, the first that is free.")] = None
+    hold: Annotated[bool, Field(description="Block the slot for some minutes only, until `hold` is set to false.")] = (
         False
     )
     override_reason: OverrideReason | None = None
 
 
 class ChangedBooking(PatchModel):
-    """Another time, another length, another resource, another status, or a hold decided on."""
+    """Another time, length, resource or status, or an accepted hold."""
 
-    start_time: Annotated[
-        Timestamp | None, Field(description="It keeps its length, unless `end_time` is sent too.")
-    ] = None
+    start_time: Annotated[Timestamp | None, Field(description="The length stays, unless `end_time` is sent too.")] = (
+        None
+    )
     end_time: Annotated[
         Timestamp | None,
-        Field(description="Staff: another length, of a minute to a day. The price stays what was agreed."),
+        Field(description="Staff: another length, from a minute to a day. The price stays."),
     ] = None
     resource_id: BodyId | None = None
-    hold: Annotated[Literal[False] | None, Field(description="false: turn a hold that lives into a booking.")] = None
+    hold: Annotated[
+        Literal[False] | None, Field(description="false: turn a hold that has not expired into a booking.")
+    ] = None
     override_reason: OverrideReason | None = None
-    status: Annotated[Status | None, Field(description="A customer may send cancelled; staff any.")] = None
+    status: Annotated[Status | None, Field(description="Customers may send cancelled, staff any status.")] = None
 
 
 CREATE_REFUSALS = (no.UnknownService, no.ServiceInactive, *availability.TIME_REFUSALS, Unreadable)
@@ -147,7 +147,7 @@ async def sharing_refusals(
 
 @api("GET", "/bookings", tag="bookings", access=AUTH_REQUIRED, refusals=(no.OutsideTheCalendar, no.NoSuchTime))
 async def list_bookings(context: RequestContext, query: BookingQuery) -> Bookings:
-    """List one's own bookings, or as staff everybody's, by start."""
+    """List your own bookings, or as staff all bookings, by start."""
     if context.by.is_staff:
         return await ALL_BOOKINGS.fetch_page(context, query)
     return await OWN_BOOKINGS.fetch_page(context, query, user_id=context.by.id)
@@ -155,7 +155,7 @@ async def list_bookings(context: RequestContext, query: BookingQuery) -> Booking
 
 @api("GET", "/bookings/{id}", tag="bookings", access=AUTH_REQUIRED, refusals=(no.Missing, no.NotYourBooking))
 async def get_booking(context: RequestContext, id: PathId) -> BookingResponse:
-    """Get one booking, one's own or as staff anybody's."""
+    """Get one of your own bookings, or as staff any booking."""
     booking = await context.database.get(Booking, id)
     if booking is None:
         raise no.Missing(what="booking")
@@ -171,10 +171,10 @@ CHANGE_REFUSALS = (no.Missing, no.NotYourBooking, no.NoLongerOpen, no.TooLateToC
 
 @api("PATCH", "/bookings/{id}", tag="bookings", access=CHANGE_ACCESS, refusals=CHANGE_REFUSALS, headers=("If-Match",))
 async def change_booking(context: RequestContext, id: PathId, body: ChangedBooking) -> BookingResponse:
-    """Reschedule or cancel a booking while it is pending or confirmed; staff may do anything, any time.
+    """Move or cancel a booking while it is pending or confirmed. Staff may change it at any time.
 
-    Staff also give it another length, by its `end_time`; its price stays what was agreed. A time that cannot be had is
-    refused with `next_free`, the next three slots.
+    Staff may also change its length with `end_time`; the price stays. If the time cannot be booked, `next_free` of the
+    problem has the next three slots.
     """
     visit, since = None, context.now
     try:
@@ -205,7 +205,7 @@ REMOVE_REFUSALS = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.TooLateT
     headers=("If-Match",),
 )
 async def delete_booking(context: RequestContext, id: PathId) -> None:
-    """Delete a booking before it starts; staff any time."""
+    """Delete a booking before it starts. Staff may delete it at any time."""
     async with context.transaction() as session:
         booking = await records.lock(session, Booking, id, version=context.expected_version)
         await records.remove(session, booking, **context.actor_and_time)

@@ -20,7 +20,10 @@ SERVICE_COLUMNS = table_of(Service).c
 
 RESOURCE_IDS_FIELD = (
     Annotated[list[BodyId] | None, Field(max_length=100, title="Served by")],
-    Field(default=None, description="Numbers of the resources that serve it; none: one of its own."),
+    Field(
+        default=None,
+        description="The ids of the resources that can serve it; without them, it gets a resource of its own.",
+    ),
 )
 services = generate_endpoints(
     api,
@@ -48,7 +51,7 @@ reviews = generate_endpoints(
     },
 )
 
-Reviews: Any = list[reviews.response_model]  # type: ignore[name-defined]  # a value: the shape is made from the table
+Reviews: Any = list[reviews.response_model]  # type: ignore[name-defined]  # made from the table
 SERVICE_REVIEWS = Listing(
     select(Review)
     .join(Booking, col(Booking.id) == col(Review.booking_id))
@@ -60,7 +63,7 @@ SERVICE_EXISTS = select(Service.id).where(col(Service.id) == bindparam("id"))
 
 @api("GET", "/services/{id}/reviews", tag="reviews", refusals=(no.Missing,))
 async def list_service_reviews(context: RequestContext, id: PathId, query: PageQuery) -> Reviews:
-    """List what customers say of a service."""
+    """List the reviews of a service."""
     page: Any = await SERVICE_REVIEWS.fetch_page(context, query, service_id=id)
     if not page.value and not await context.database.fetch(SERVICE_EXISTS, id=id):
         raise no.Missing(what="service")

@@ -1,9 +1,9 @@
-"""Reports: what the business did, in figures, for who works there. The same as on the staff door's page."""
+"""Reports for staff: revenue, utilisation, no-shows and repeat customers. The staff panel shows the same figures."""
 
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -18,12 +18,13 @@ from bookit.reports.figures import DEFINITIONS, PeriodReport
 from bookit.reports.ranges import ReportRange
 
 api = Api()
+ModelType = TypeVar("ModelType", bound=ResponseModel)
 
 
 def parse_date(value: object) -> object:
-    """Read a day as RFC 3339 writes it, and nothing else."""
+    """Return a date as it is if RFC 3339 defines it so, else raise ValueError."""
     if not isinstance(value, str) or not DATE_PATTERN.fullmatch(value):
-        message = "This is not a day, such as 2026-05-04"
+        message = "This is not a date such as 2026-05-04"
         raise ValueError(message)
     return value
 
@@ -31,30 +32,30 @@ def parse_date(value: object) -> object:
 Day = Annotated[date, BeforeValidator(parse_date), WithJsonSchema({"type": "string", "format": "date"})]
 Money = Annotated[Decimal, PlainSerializer(float), WithJsonSchema({"type": "number", "minimum": 0})]
 Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[float | None, Field(ge=0, description="A part of 1; null where there is nothing to be a part of.")]
+Rate = Annotated[float | None, Field(ge=0, description="From 0 to 1; null if there is nothing to divide by.")]
 
 
 class ReportQuery(RequestModel):
-    """Which days, and by what they are told."""
+    """Which days, by week or by month."""
 
     model_config = ConfigDict(strict=False)  # A query has only text.
 
-    from_date: Annotated[Day | None, Field(description="The first day; none: 29 days before the last.")] = None
-    to_date: Annotated[Day | None, Field(description="The last day; none: today. At most 366 days.")] = None
-    by: Annotated[Literal["week", "month"], Field(description="By the business's clock; weeks begin on Monday.")] = (
-        "week"
-    )
+    from_date: Annotated[Day | None, Field(description="The first day; without it, 29 days before the last.")] = None
+    to_date: Annotated[Day | None, Field(description="The last day; without it, today. At most 366 days.")] = None
+    by: Annotated[
+        Literal["week", "month"], Field(description="In the time zone of the business; weeks begin on Monday.")
+    ] = "week"
 
 
 class Period(ResponseModel):
-    """A week or a month, as far as the report reaches."""
+    """A week or a month, or the part of it within the report."""
 
     from_date: date
     to_date: date
 
 
 class ReportResponse(ResponseModel):
-    """Which days a report is of, and what its figures mean."""
+    """The days of a report, and what its figures mean."""
 
     from_date: date
     to_date: date
@@ -63,49 +64,49 @@ class ReportResponse(ResponseModel):
     meaning: str
 
 
-class Earned(ResponseModel):
-    """Money, and from how many visits."""
+class RevenueFigures(ResponseModel):
+    """Revenue, and the number of visits."""
 
     completed: Count
     revenue: Annotated[Money, Field(description="Of completed visits.")]
     coming: Count
-    to_come: Annotated[Money, Field(description="Of visits that are booked and still to come.")]
+    to_come: Annotated[Money, Field(description="Of booked visits that are still to come.")]
 
 
-class PeriodEarned(Earned, Period):
-    """What a period earned."""
+class PeriodRevenue(RevenueFigures, Period):
+    """The revenue of a period."""
 
 
-class ServiceEarned(Earned):
-    """What a service earned."""
+class ServiceRevenue(RevenueFigures):
+    """The revenue of a service."""
 
     service_id: int
     title: str
 
 
 class Revenue(ReportResponse):
-    """What was earned."""
+    """Revenue by period and by service."""
 
-    periods: list[PeriodEarned]
-    services: list[ServiceEarned]
-    total: Earned
+    periods: list[PeriodRevenue]
+    services: list[ServiceRevenue]
+    total: RevenueFigures
 
 
-class Used(ResponseModel):
-    """Time, and what became of it."""
+class UtilisationFigures(ResponseModel):
+    """Open time, and how much of it was booked."""
 
-    open_minutes: Annotated[int, Field(ge=0, description="Times places.")]
+    open_minutes: Annotated[int, Field(ge=0, description="Multiplied by the number of seats.")]
     booked_minutes: Count
     unsellable_minutes: Annotated[int, Field(ge=0, description="Free, but too short for any service.")]
     utilisation: Rate
 
 
-class PeriodUsed(Used, Period):
-    """How a period was used."""
+class PeriodUtilisation(UtilisationFigures, Period):
+    """The utilisation of a period."""
 
 
-class ResourceUsed(Used):
-    """How a resource was used."""
+class ResourceUtilisation(UtilisationFigures):
+    """The utilisation of a resource."""
 
     id: int
     name: str
@@ -113,42 +114,42 @@ class ResourceUsed(Used):
 
 
 class Utilisation(ReportResponse):
-    """How open time was used."""
+    """Utilisation by period and by resource."""
 
-    periods: list[PeriodUsed]
-    resources: list[ResourceUsed]
-    total: Used
+    periods: list[PeriodUtilisation]
+    resources: list[ResourceUtilisation]
+    total: UtilisationFigures
 
 
-class Missed(ResponseModel):
-    """Who came, and who did not."""
+class NoShowFigures(ResponseModel):
+    """Completed visits and no-shows."""
 
     completed: Count
     no_shows: Count
     no_show_rate: Rate
 
 
-class PeriodMissed(Missed, Period):
-    """Who did not come in a period."""
+class PeriodNoShows(NoShowFigures, Period):
+    """The no-shows of a period."""
 
 
-class ServiceMissed(Missed):
-    """Who did not come for a service."""
+class ServiceNoShows(NoShowFigures):
+    """The no-shows of a service."""
 
     service_id: int
     title: str
 
 
 class NoShows(ReportResponse):
-    """Who did not come."""
+    """No-shows by period and by service."""
 
-    periods: list[PeriodMissed]
-    services: list[ServiceMissed]
-    total: Missed
+    periods: list[PeriodNoShows]
+    services: list[ServiceNoShows]
+    total: NoShowFigures
 
 
-class Returned(ResponseModel):
-    """Who came, and who of them not for the first time."""
+class RepeatCustomerFigures(ResponseModel):
+    """Customers, and how many of them came again."""
 
     customers: Count
     repeat_customers: Count
@@ -156,15 +157,15 @@ class Returned(ResponseModel):
     repeat_rate: Rate
 
 
-class PeriodReturned(Returned, Period):
-    """Who came again in a period."""
+class PeriodRepeatCustomers(RepeatCustomerFigures, Period):
+    """The repeat customers of a period."""
 
 
 class RepeatCustomers(ReportResponse):
-    """Who came again."""
+    """Repeat customers by period."""
 
-    periods: list[PeriodReturned]
-    total: Returned
+    periods: list[PeriodRepeatCustomers]
+    total: RepeatCustomerFigures
 
 
 REFUSALS = (no.OutsideTheCalendar, no.RangeReversed, no.RangeTooLong)
@@ -172,46 +173,54 @@ REFUSALS = (no.OutsideTheCalendar, no.RangeReversed, no.RangeTooLong)
 
 @api("GET", "/reports/revenue", tag="reports", access=STAFF_ONLY, refusals=REFUSALS)
 async def report_revenue(context: RequestContext, query: ReportQuery) -> Revenue:
-    """Report the price of completed visits, and apart from it what is still to come."""
-    found = await figures.visits(context.database, get_report_range(context, query), now=context.now)
-    return Revenue(**build_report_fields("revenue", found), services=to_models(ServiceEarned, found.groups))
+    """Report the revenue of completed visits, and separately of visits that are still to come."""
+    report = await figures.visits(context.database, get_report_range(context, query), now=context.now)
+    return Revenue(**build_report_fields("revenue", report), services=to_models(ServiceRevenue, report.groups))
 
 
 @api("GET", "/reports/utilisation", tag="reports", access=STAFF_ONLY, refusals=REFUSALS)
 async def report_utilisation(context: RequestContext, query: ReportQuery) -> Utilisation:
-    """Report how much of the open time was booked, and how much of the rest is too short to sell."""
-    found = await figures.utilisation(context.database, get_report_range(context, query), now=context.now)
-    return Utilisation(**build_report_fields("utilisation", found), resources=to_models(ResourceUsed, found.groups))
+    """Report how much of the open time was booked, and how much of the rest is too short for any service."""
+    report = await figures.utilisation(context.database, get_report_range(context, query), now=context.now)
+    return Utilisation(
+        **build_report_fields("utilisation", report), resources=to_models(ResourceUtilisation, report.groups)
+    )
 
 
 @api("GET", "/reports/no-shows", tag="reports", access=STAFF_ONLY, refusals=REFUSALS)
 async def report_no_shows(context: RequestContext, query: ReportQuery) -> NoShows:
-    """Report how many of those who were to come did not."""
-    found = await figures.visits(context.database, get_report_range(context, query), now=context.now)
-    return NoShows(**build_report_fields("no-shows", found), services=to_models(ServiceMissed, found.groups))
+    """Report how many customers did not come to their visits."""
+    report = await figures.visits(context.database, get_report_range(context, query), now=context.now)
+    return NoShows(**build_report_fields("no-shows", report), services=to_models(ServiceNoShows, report.groups))
 
 
 @api("GET", "/reports/repeat-customers", tag="reports", access=STAFF_ONLY, refusals=REFUSALS)
 async def report_repeat_customers(context: RequestContext, query: ReportQuery) -> RepeatCustomers:
-    """Report how many of those who came had been here before."""
-    found = await figures.repeat_customers(context.database, get_report_range(context, query))
-    return RepeatCustomers(**build_report_fields("repeat-customers", found))
+    """Report how many customers had visited before."""
+    report = await figures.repeat_customers(context.database, get_report_range(context, query))
+    return RepeatCustomers(**build_report_fields("repeat-customers", report))
 
 
 def get_report_range(context: RequestContext, query: ReportQuery) -> ReportRange:
-    """Give the days that are asked for."""
+    """Return the range of days, with its defaults."""
     last = query.to_date or context.now.astimezone(context.settings.zone).date()
     first = query.from_date or times.days_before(last, limits.DEFAULT_REPORT_DAYS - 1)
     return ReportRange(first, last, context.settings.zone, query.by)
 
 
-def build_report_fields(report_name: str, figures: PeriodReport) -> dict[str, Any]:
-    """Give what all reports have."""
-    days = figures.days
-    about = {"from_date": days.first, "to_date": days.last, "by": days.granularity, "timezone": days.zone.key}
-    return {**about, "meaning": DEFINITIONS[report_name], "periods": figures.periods, "total": figures.total}
+def build_report_fields(report_name: str, report: PeriodReport) -> dict[str, Any]:
+    """Return the fields that all reports have."""
+    days = report.days
+    return {
+        "from_date": days.first,
+        "to_date": days.last,
+        "by": days.granularity,
+        "timezone": days.zone.key,
+        "meaning": DEFINITIONS[report_name],
+        "periods": report.periods,
+        "total": report.total,
+    }
 
 
-def to_models(model: type[ResponseModel], rows: Sequence[Any]) -> list[Any]:
-    """Give the rows of a report in their shape."""
+def to_models(model: type[ModelType], rows: Sequence[object]) -> list[ModelType]:
     return [model.model_validate(row) for row in rows]

@@ -1,11 +1,12 @@
-"""The shapes requests and answers may have: made from the tables' own fields wherever a table has the field."""
+"""Request and response models. Fields that a table has are made from the table's own."""
 
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Self, cast
+from typing import Annotated, Any, ClassVar, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -29,6 +30,7 @@ from bookit.policy import times
 from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.fields import MAX_AMOUNT
 
+ModelField = tuple[Any, Any]  # a type and a ``Field``, as ``create_model`` takes them
 DATE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 RFC3339_PATTERN = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?\d*)?)([Zz]|[+\- ]\d\d:\d\d)?", re.ASCII
@@ -36,63 +38,71 @@ RFC3339_PATTERN = re.compile(
 
 
 class RequestModel(BaseModel):
-    """Something a client sends: exactly these keys, exactly these types."""
+    """A request model: no other keys, no conversion of types."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class ResponseModel(BaseModel):
-    """Something a client is sent."""
+    """A response model. ``row_type`` is the type of a row that is encoded without the model, if there is one."""
 
     model_config = ConfigDict(from_attributes=True)
     row_type: ClassVar[Any] = None
 
 
-def parse_rfc3339(value: object) -> object:
-    """Read a time as RFC 3339 writes it. A plus sign that a query turned into a space counts as the plus it was."""
-    found = RFC3339_PATTERN.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
-        message = "This is not a time as RFC 3339 writes it, such as 2026-05-04T10:30:00+02:00"
+def parse_rfc3339(value: object) -> datetime:
+    """Parse a time as RFC 3339 defines it. A space in place of the plus sign, as queries decode it, is accepted."""
+    match = RFC3339_PATTERN.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        message = "This is not a time as RFC 3339 defines it, such as 2026-05-04T10:30:00+02:00"
         raise ValueError(message)
-    day, clock, offset = found.groups(default="")
+    day, clock, offset = match.groups(default="")
     return datetime.fromisoformat(f"{day}T{clock}{offset.replace(' ', '+').upper().replace('Z', '+00:00')}")
 
 
 def assume_business_zone(value: datetime, info: ValidationInfo) -> datetime:
-    """Read a time without offset in the business's zone."""
-    return parse_for_field(info, times.to_utc, value, (info.context or {})["zone"])
-
-
-def parse_for_field(info: ValidationInfo, parse: Callable[..., datetime], *given: Any, **more: Any) -> datetime:
-    """Read a time; what is refused of it is told of the field it was sent in, be it a filter."""
-    try:
-        return parse(*given, **more)
-    except no.Invalid as refusal:
-        refusal.field = info.field_name  # type: ignore[misc]  # known only now, as for ``Required``
-        raise
+    """Return a time in UTC. A time without an offset is read in the zone of the business."""
+    with naming_field(info):
+        return times.to_utc(value, get_zone(info))
 
 
 def parse_range_start(value: object, info: ValidationInfo) -> datetime:
-    """Read a date as the moment it begins in the business's zone, and a time as it is."""
+    """Return when a date begins in the zone of the business, or a time as it is."""
     if isinstance(value, str) and DATE_PATTERN.fullmatch(value):
-        return parse_for_field(info, times.start_of_day, date.fromisoformat(value), (info.context or {})["zone"])
-    return assume_business_zone(cast("datetime", parse_rfc3339(value)), info)
+        with naming_field(info):
+            return times.start_of_day(date.fromisoformat(value), get_zone(info))
+    return assume_business_zone(parse_rfc3339(value), info)
 
 
 def parse_range_end(value: object, info: ValidationInfo) -> datetime:
-    """Read a date as the moment it is over in the business's zone, and a time as it is."""
+    """Return when a date ends in the zone of the business, or a time as it is."""
     if isinstance(value, str) and DATE_PATTERN.fullmatch(value):
-        return parse_for_field(
-            info, times.start_of_day, date.fromisoformat(value), (info.context or {})["zone"], offset_days=1
-        )
-    return assume_business_zone(cast("datetime", parse_rfc3339(value)), info)
+        with naming_field(info):
+            return times.start_of_day(date.fromisoformat(value), get_zone(info), offset_days=1)
+    return assume_business_zone(parse_rfc3339(value), info)
 
 
-def parse_amount(value: object) -> object:
-    """Read a number as money: what a float cannot hold exactly (35 * 0.01) is put right, a third decimal is kept."""
+@contextmanager
+def naming_field(info: ValidationInfo) -> Iterator[None]:
+    """Set the field of a refusal that is raised in this block to the field that is validated."""
+    try:
+        yield
+    except no.Invalid as refusal:
+        refusal.field = info.field_name  # type: ignore[misc]  # which field it is depends on the request
+        raise
+
+
+def get_zone(info: ValidationInfo) -> ZoneInfo:
+    """Return the time zone of the business from the validation context."""
+    zone: ZoneInfo = (info.context or {})["zone"]
+    return zone
+
+
+def parse_amount(value: object) -> Decimal:
+    """Return a number as an amount. A float that is not exact (35 * 0.01) is rounded; a third decimal is kept."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         message = "An amount is a number"
-        raise ValueError(message)  # noqa: TRY004 -- Pydantic turns a ValueError into an answer
+        raise ValueError(message)  # noqa: TRY004 -- Pydantic turns a ValueError into an error of the field
     exact = Decimal(str(value))
     if exact.is_finite() and abs(exact) <= MAX_AMOUNT:
         cents = exact.quantize(Decimal("0.01"))
@@ -101,12 +111,12 @@ def parse_amount(value: object) -> object:
 
 
 def accept_integral_float(value: object) -> object:
-    """Read 5.0 as the whole number it is, as JSON Schema does."""
+    """Return 5.0 as 5, as JSON Schema accepts it for an integer."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def parse_digits(value: object) -> object:
-    """Read a number from an address: ASCII digits and nothing else."""
+def parse_digits(value: object) -> int:
+    """Parse a number in an address, which has ASCII digits only."""
     if not re.fullmatch(r"[0-9]{1,19}", str(value)):
         message = "This is not a number"
         raise ValueError(message)
@@ -131,79 +141,84 @@ PathId = Annotated[int, BeforeValidator(parse_digits), Field(ge=1, le=MAX_BIGINT
 
 
 class FreeResource(ResponseModel):
-    """A resource that could serve a visit."""
+    """A resource that is free."""
 
     id: int
     name: str
-    free_seats: int
+    free_places: int
 
 
 class Slot(ResponseModel):
-    """A time at which a service can be had."""
+    """A time at which a service can be booked."""
 
     start_time: datetime
     end_time: datetime
-    local_start_time: Annotated[datetime, Field(description="The start by the clock on the wall there.")]
+    local_start_time: Annotated[datetime, Field(description="The start on the wall clock of the resources.")]
     local_end_time: datetime
-    timezone: Annotated[str, Field(description="The IANA zone of that clock.")]
-    free_seats: int
-    resources: Annotated[list[FreeResource], Field(description="Those that are free then, by number.")]
+    timezone: Annotated[str, Field(description="The IANA time zone of that clock.")]
+    free_places: Annotated[int, Field(description="How many bookings fit, on all resources together.")]
+    resources: Annotated[list[FreeResource], Field(description="The free resources, by id.")]
 
 
 def slot_from_row(row: Mapping[str, Any]) -> Slot:
-    """Give a slot as the database found it, with its local times."""
+    """Return a row of ``availability.slots`` as a slot, with its local times."""
     zone = ZoneInfo(row["timezone"])
-    local = {f"local_{name}": row[name].astimezone(zone) for name in ("start_time", "end_time")}
-    free = zip(row["ids"], row["names"], row["seats"], strict=True)
-    resources = [FreeResource(id=number, name=name, free_seats=seats) for number, name, seats in free]
-    slot_times = {name: row[name] for name in ("start_time", "end_time", "timezone")}
-    return Slot(**slot_times, **local, free_seats=sum(row["seats"]), resources=resources)
+    return Slot(
+        start_time=row["start_time"],
+        end_time=row["end_time"],
+        local_start_time=row["start_time"].astimezone(zone),
+        local_end_time=row["end_time"].astimezone(zone),
+        timezone=row["timezone"],
+        free_places=sum(row["seats"]),
+        resources=[
+            FreeResource(id=resource_id, name=name, free_places=seats)
+            for resource_id, name, seats in zip(row["ids"], row["names"], row["seats"], strict=True)
+        ],
+    )
 
 
-def field_from_table(table: type[SQLModel], name: str, *, is_request: bool) -> tuple[Any, Any]:
-    """Give a table's field as a shape's: type, title and help, and of what a client sends also the bounds."""
-    declared = table.model_fields[name]
-    kind: Any = declared.annotation
-    metadata: tuple[Any, ...] = tuple(declared.metadata)
-    if kind is Decimal:
-        kind, metadata = Amount, ()
-    elif kind is int and name.endswith("id"):
-        kind, metadata = BodyId, ()
-    elif is_request and kind in {datetime, datetime | None}:
-        kind = Timestamp if kind is datetime else Timestamp | None
-    elif is_request and kind in {int, int | None}:
+def field_from_table(table: type[SQLModel], name: str, *, is_request: bool) -> ModelField:
+    """Return a field of a table as a field of a model: type, title, description, and for requests the bounds."""
+    column_field = table.model_fields[name]
+    field_type: Any = column_field.annotation
+    metadata: tuple[Any, ...] = tuple(column_field.metadata)
+    if field_type is Decimal:
+        field_type, metadata = Amount, ()
+    elif field_type is int and name.endswith("id"):
+        field_type, metadata = BodyId, ()
+    elif is_request and field_type in {datetime, datetime | None}:
+        field_type = Timestamp if field_type is datetime else Timestamp | None
+    elif is_request and field_type in {int, int | None}:
         metadata = (*metadata, BeforeValidator(accept_integral_float))
     if metadata and is_request:
-        kind = Annotated[(kind, *metadata)]
-    default: Any = ... if declared.is_required() or not is_request else declared.default
-    return kind, Field(default, title=declared.title, description=declared.description)
+        field_type = Annotated[(field_type, *metadata)]
+    default: Any = ... if column_field.is_required() or not is_request else column_field.default
+    return field_type, Field(default, title=column_field.title, description=column_field.description)
 
 
-def make_create_model(table: type[SQLModel], *columns: str, **more: tuple[Any, Any]) -> type[RequestModel]:
-    """Make the shape of a new row: these columns, and what else its rule takes."""
+def make_create_model(table: type[SQLModel], *columns: str, **extra_fields: ModelField) -> type[RequestModel]:
+    """Return the model of a new row: these columns, and the extra fields that its rule takes."""
     fields: dict[str, Any] = {name: field_from_table(table, name, is_request=True) for name in columns}
-    fields |= more
-    return create_model(f"New{table.__name__}", __base__=RequestModel, **fields)
+    return create_model(f"New{table.__name__}", __base__=RequestModel, **fields | extra_fields)
 
 
-def make_change_model(table: type[SQLModel], *columns: str, **more: tuple[Any, Any]) -> type[RequestModel]:
-    """Make the shape of a change: any of these columns, at least one; what is left out stays as it is."""
-    fields: dict[str, Any] = {
-        name: (kind, Field(default=None, title=about.title, description=about.description))
-        for name, (kind, about) in ((name, field_from_table(table, name, is_request=True)) for name in columns)
-    }
-    fields |= more
-    return create_model(f"Changed{table.__name__}", __base__=PatchModel, **fields)
+def make_change_model(table: type[SQLModel], *columns: str, **extra_fields: ModelField) -> type[RequestModel]:
+    """Return the model of a change: at least one of these columns. A column that is not sent keeps its value."""
+    fields: dict[str, Any] = {}
+    for name in columns:
+        field_type, info = field_from_table(table, name, is_request=True)
+        fields[name] = (field_type, Field(default=None, title=info.title, description=info.description))
+    return create_model(f"Changed{table.__name__}", __base__=PatchModel, **fields | extra_fields)
 
 
 class PatchModel(RequestModel):
-    """Some of a row's columns: only what is sent changes."""
+    """Some of the columns of a row. A column that is not sent keeps its value."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     @model_validator(mode="after")
     def require_any_field(self) -> Self:
-        """Refuse a change of nothing."""
+        """Raise ValueError if nothing is sent."""
         if not self.model_fields_set:
             message = "Send at least one field to change"
             raise ValueError(message)
@@ -211,26 +226,28 @@ class PatchModel(RequestModel):
 
 
 def make_row_model(table: type[SQLModel], *columns: str) -> type[ResponseModel]:
-    """Make the shape of a row as clients see it: these columns and no other."""
+    """Return the model of a row in a response: these columns and no others."""
     fields: dict[str, Any] = {name: field_from_table(table, name, is_request=False) for name in columns}
-    answer = create_model(table.__name__, __base__=ResponseModel, __doc__=table.__doc__, **fields)
-    kinds: Any = {name: kind for name, (kind, _) in fields.items()}
-    answer.row_type = TypedDict(table.__name__, kinds)  # type: ignore[misc]  # made from the table
-    return answer
+    model = create_model(table.__name__, __base__=ResponseModel, __doc__=table.__doc__, **fields)
+    field_types: Any = {name: field_type for name, (field_type, _) in fields.items()}
+    model.row_type = TypedDict(table.__name__, field_types)  # type: ignore[misc]  # made from the table
+    return model
 
 
-def make_row_adapter(response_model: Any) -> TypeAdapter[Any] | None:
-    """Give what writes rows as this answer or a list of it, as they are: the database has checked them already.
+def make_row_adapter(response_type: Any) -> TypeAdapter[object] | None:
+    """Return an adapter that encodes rows as this response model, or as a list of it, without building the models.
 
-    A page of 20 takes a quarter of the time of making 20 answers first. None where an answer is more than a row.
+    The database has checked the rows, and a page of 20 takes a quarter of the time. Return None if the response is
+    more than a row.
     """
-    is_list = typing.get_origin(response_model) is list
-    row_type: Any = getattr(typing.get_args(response_model)[0] if is_list else response_model, "row_type", None)
+    is_list = typing.get_origin(response_type) is list
+    model = typing.get_args(response_type)[0] if is_list else response_type
+    row_type: Any = getattr(model, "row_type", None)
     if row_type is None:
         return None
     return TypeAdapter(list[row_type] if is_list else row_type)
 
 
 def get_provided_fields(model: RequestModel) -> dict[str, Any]:
-    """Give what the client really sent."""
+    """Return the fields that the client sent."""
     return {name: getattr(model, name) for name in model.model_fields_set}

@@ -1,6 +1,6 @@
 "use strict";
 
-// Everything comes from this origin: no validator elsewhere is asked about the document.
+// Load everything from this origin: no external validator reads the document.
 window.SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#docs",

@@ -1,6 +1,6 @@
 "use strict";
 
-// No search worker and no fonts: both would be fetched from somewhere else.
+// No search worker and no fonts: Redoc would load both from other origins.
 window.Redoc.init(
   "/openapi.json",
   { disableSearch: true, hideDownloadButton: false, theme: { typography: { fontFamily: "sans-serif", headings: { fontFamily: "sans-serif" } } } },

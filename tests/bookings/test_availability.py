@@ -50,8 +50,8 @@ def slot(start: str, end: str, *resources: tuple[int, str, int]) -> dict[str, An
         **times,
         **{f"local_{name}": time for name, time in times.items()},
         "timezone": "UTC",
-        "free_seats": sum(places for *_, places in resources),
-        "resources": [{"id": number, "name": name, "free_seats": places} for number, name, places in resources],
+        "free_places": sum(places for *_, places in resources),
+        "resources": [{"id": number, "name": name, "free_places": places} for number, name, places in resources],
     }
 
 
@@ -380,8 +380,8 @@ async def test_all_obstacles_of_a_start_are_listed(
         "end_time": f"{start[:11]}{int(start[11:13]) + 1}{start[13:]}".replace("T9", "T09"),
         "can_be_booked": not (lea and max_),
         "resources": [
-            {"id": 1, "name": "Lea", "timezone": "UTC", "free_seats": places[0], "in_the_way": lea},
-            {"id": 2, "name": "Max", "timezone": "UTC", "free_seats": places[1], "in_the_way": max_},
+            {"id": 1, "name": "Lea", "timezone": "UTC", "free_places": places[0], "in_the_way": lea},
+            {"id": 2, "name": "Max", "timezone": "UTC", "free_places": places[1], "in_the_way": max_},
         ],
     }
 
@@ -393,7 +393,7 @@ async def test_obstacles_are_listed_for_a_moved_booking(tom: Person, massage: Se
         await tom.request("GET", WHY, params={"start_time": TEN, "booking_id": mine["id"], "resource_id": 1})
     ).json()
 
-    assert [(one["id"], one["free_seats"], one["in_the_way"]) for one in explained["resources"]] == [(1, 1, [])]
+    assert [(one["id"], one["free_places"], one["in_the_way"]) for one in explained["resources"]] == [(1, 1, [])]
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,8 @@ async def try_and_roll_back(session: Session, act: Callable[[], Awaitable[Bookin
 def to_offered_slots(rows: list[Any]) -> list[oracle.OfferedSlot]:
     """Return slots as clients receive them, in the oracle's format."""
     return [
-        (sent.start_time, sent.end_time, sent.timezone, sent.free_seats,
-         [(one.id, one.free_seats) for one in sent.resources])
+        (sent.start_time, sent.end_time, sent.timezone, sent.free_places,
+         [(one.id, one.free_places) for one in sent.resources])
         for sent in map(slot_from_row, rows)
     ]  # fmt: skip
 
