@@ -1,1 +1,1 @@
-"""The customer door: a JSON API. It reads a request, calls one rule of ``bookit``, and answers."""
+"""The customer door: a JSON API. It parses a request, calls one rule of ``bookit`` and encodes the result."""

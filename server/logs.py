@@ -44,7 +44,7 @@ def build_library_handler(processors: list[Any]) -> logging.Handler:
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder(["request_id"])],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors, decode_line],
         )
     )
