@@ -40,7 +40,7 @@ def test_every_route_with_a_body_is_tested() -> None:
     assert set(VALID_BODIES) == taking
 
 
-UNREADABLE = [
+INVALID_JSON = [
     b"", b" ", b"{", b'{"a": 1,}', b"{'a': 1}", b'{"a": 1} {"b": 2}', b"nul", b"\x00", b'{"name": "a\x00b"}',
     b'{"name": "\xff"}', b'{"name": "\xed\xa0\x80"}', b'{"name": "\\ud800"}', b'{"\\udc00": 1}',
     b"\xff\xfe{\x00}\x00", b"name=Ada&email=ada",
@@ -48,7 +48,7 @@ UNREADABLE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("body", UNREADABLE, ids=lambda body: repr(body[:20]))
+@pytest.mark.parametrize("body", INVALID_JSON, ids=lambda body: repr(body[:20]))
 async def test_invalid_json_is_refused(body: bytes, ada: Person, database: Database) -> None:
     answers = await send_to_all(database, ada, content=body, headers=JSON_HEADERS)
 
@@ -142,10 +142,14 @@ async def test_an_empty_change_is_refused(ada: Person, database: Database) -> No
 
 
 TEXT = ("name", "email", "password", "current_password", "refresh_token", "title", "description", "comment")
-WORDS = [*routes_with_field("name", "title", "comment"), ("POST /auth/register", "email"), ("PATCH /me", "email")]
-WHOLE = routes_with_field("service_id", "booking_id", "rating", "duration_minutes")
-NO_NUMBERS = ["true", '"1"', '"abc"', '"\\u0661"', "null", "[]", "[1]", "{}", "NaN", "-Infinity", "1e400"]
-NO_PRICES = [
+REQUIRED_TEXT = [
+    *routes_with_field("name", "title", "comment"),
+    ("POST /auth/register", "email"),
+    ("PATCH /me", "email"),
+]
+INTEGERS = routes_with_field("service_id", "booking_id", "rating", "duration_minutes")
+INVALID_NUMBERS = ["true", '"1"', '"abc"', '"\\u0661"', "null", "[]", "[1]", "{}", "NaN", "-Infinity", "1e400"]
+INVALID_PRICES = [
     "NaN",
     "Infinity",
     "1e400",
@@ -160,7 +164,7 @@ NO_PRICES = [
     "null",
     "[]",
 ]
-NO_EMAILS = [
+INVALID_EMAILS = [
     "a",
     "a@b",
     "@example.com",
@@ -177,9 +181,9 @@ NO_EMAILS = [
     ("fields", "values"),
     [
         pytest.param(routes_with_field(*TEXT), ["\0", "a\0b", 1, True, [], {}, "x" * 1001], id="text without NUL"),
-        pytest.param(WORDS, ["", " ", "\t\n"], id="words"),
+        pytest.param(REQUIRED_TEXT, ["", " ", "\t\n"], id="words"),
         pytest.param(routes_with_field("status"), ["", "open", "PENDING", 1, True, [], "pending\0"], id="a status"),
-        pytest.param(WORDS[-2:], NO_EMAILS, id="an e-mail"),
+        pytest.param(REQUIRED_TEXT[-2:], INVALID_EMAILS, id="an e-mail"),
     ],
 )  # fmt: skip
 async def test_a_field_refuses_values_of_another_type(
@@ -197,14 +201,14 @@ async def test_a_field_refuses_values_of_another_type(
 @pytest.mark.parametrize(
     ("fields", "values"),
     [
-        pytest.param([*WHOLE, ("POST /services", "resource_ids")], NO_NUMBERS, id="a number"),
+        pytest.param([*INTEGERS, ("POST /services", "resource_ids")], INVALID_NUMBERS, id="a number"),
         pytest.param(
-            WHOLE, ["0", "-0", "-1", str(2**63), str(2**64), "1" + "0" * 30, "1.5", "1e-400"], id="within bounds"
+            INTEGERS, ["0", "-0", "-1", str(2**63), str(2**64), "1" + "0" * 30, "1.5", "1e-400"], id="within bounds"
         ),
         pytest.param(
             [("POST /services", "resource_ids")], ["[0]", f"[{2**63}]", '["1"]', "[1.5]", "[[1]]"], id="numbers"
         ),
-        pytest.param(routes_with_field("price"), NO_PRICES, id="an amount to the cent"),
+        pytest.param(routes_with_field("price"), INVALID_PRICES, id="an amount to the cent"),
     ],
 )
 async def test_a_numeric_field_refuses_other_numbers(

@@ -14,7 +14,7 @@ from bookit.schema.tables import Service
 from tests.support.people import Person
 from tests.support.request_helpers import read_refusal, request_refusal
 
-NUMBERED: list[tuple[str, str, Any]] = [
+WITH_ID: list[tuple[str, str, Any]] = [
     ("GET", "/bookings/{}", None),
     ("PATCH", "/bookings/{}", {"status": "cancelled"}),
     ("DELETE", "/bookings/{}", None),
@@ -32,40 +32,40 @@ LISTS = ["/services", "/bookings", "/services/1/reviews"]
 
 
 def test_every_route_with_an_id_is_tested() -> None:
-    numbered = {
+    with_id = {
         (endpoint.method, endpoint.path.replace("{id}", "{}")) for endpoint in ENDPOINTS if "id" in endpoint.inputs
     }
 
-    assert {(method, path.partition("?")[0]) for method, path, _ in NUMBERED} == numbered
+    assert {(method, path.partition("?")[0]) for method, path, _ in WITH_ID} == with_id
 
 
-NO_NUMBERS = [
+INVALID_IDS = [
     "0", "-1", str(2**63), str(2**64), "1" + "0" * 30, "9" * 60_000, "abc", "1.0", "1e3", "+1", "1_0", "%201", "0x1",
     "null", "%00", "1%00", "%D9%A1", "%EF%BC%91", "%FF", "%ED%A0%80", "1;2", "1,2", "*", "'", "%25",
 ]  # fmt: skip
 
 
 async def test_an_id_must_be_ascii_digits(ada: Person, database: Database) -> None:
-    for number in NO_NUMBERS:
+    for number in INVALID_IDS:
         answers = [
             await request_refusal(database, ada.client, method, path.format(number), json=body)
-            for method, path, body in NUMBERED
+            for method, path, body in WITH_ID
         ]
 
-        assert (number, answers) == (number, [(422, "wrong-shape", "id")] * len(NUMBERED))
+        assert (number, answers) == (number, [(422, "wrong-shape", "id")] * len(WITH_ID))
 
 
 async def test_an_unknown_id_is_missing(ada: Person, database: Database) -> None:
     for number in ("1", "007", "9223372036854775807"):
         answers = [
             await request_refusal(database, ada.client, method, path.format(number), json=body)
-            for method, path, body in NUMBERED
+            for method, path, body in WITH_ID
         ]
 
-        assert answers == [(404, "missing", None)] * len(NUMBERED)
+        assert answers == [(404, "missing", None)] * len(WITH_ID)
 
 
-NO_LIMITS = [
+INVALID_LIMITS = [
     "0",
     "-1",
     "101",
@@ -87,13 +87,13 @@ async def test_a_limit_outside_1_to_100_is_refused(ada: Person, database: Databa
     answers = {
         (path, limit): await request_refusal(database, ada.client, "GET", f"{path}?limit={limit}")
         for path in LISTS
-        for limit in NO_LIMITS
+        for limit in INVALID_LIMITS
     }
 
     assert answers == dict.fromkeys(answers, (422, "wrong-shape", "limit"))
 
 
-NO_FILTERS = {
+INVALID_FILTERS = {
     "/services": [
         ("q", "a" * 201), ("q", "%00"), ("q", "a%00b"), ("price_min", "abc"), ("price_min", "-1"),
         ("price_min", "NaN"), ("price_max", "Infinity"), ("price_max", "1e400"), ("price_max", "0.001"),
@@ -112,23 +112,23 @@ NO_FILTERS = {
 async def test_an_invalid_filter_is_refused(ada: Person, database: Database) -> None:
     answers = {
         (path, name, value): await request_refusal(database, ada.client, "GET", f"{path}?{name}={value}")
-        for path, filters in NO_FILTERS.items()
+        for path, filters in INVALID_FILTERS.items()
         for name, value in filters
     }
 
     assert answers == {sent: (422, "wrong-shape", sent[1]) for sent in answers}
 
 
-NO_DAYS = [
+INVALID_DATES = [
     "", "today", "2030", "1893492000", "2030-02-30", "2030-1-1", "2030-W02-2", "0000-01-01", "10000-01-01",
     "2030-01-08T24:00:00Z", "2030-01-08%00", "%D9%A2%D9%A0%D9%A3%D9%A0-01-08", "2030-06-30T23:59:60Z",
 ]  # fmt: skip
-FAR_DAYS = ["0001-01-01", "1999-12-30", "9999-12-31", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59"]
+DATES_OUT_OF_RANGE = ["0001-01-01", "1999-12-30", "9999-12-31", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59"]
 
 
 @pytest.mark.parametrize(
     ("days", "status", "code"),
-    [(NO_DAYS, 422, "wrong-shape"), (FAR_DAYS, 400, "outside-the-calendar")],
+    [(INVALID_DATES, 422, "wrong-shape"), (DATES_OUT_OF_RANGE, 400, "outside-the-calendar")],
     ids=["written as RFC 3339 has it", "in the calendar"],
 )
 async def test_an_invalid_day_is_refused(
@@ -143,13 +143,13 @@ async def test_an_invalid_day_is_refused(
     assert answers == {sent: (status, code, sent[0]) for sent in answers}
 
 
-def forged(place: Any) -> str:
+def forge_cursor(values: Any) -> str:
     """Return an encoded cursor that BookIt never issued."""
-    text = place if isinstance(place, str) else json.dumps(place)
+    text = values if isinstance(values, str) else json.dumps(values)
     return base64.urlsafe_b64encode(text.encode("utf-8", "surrogatepass")).decode().rstrip("=")
 
 
-NO_PLACES: list[Any] = [
+INVALID_CURSOR_VALUES: list[Any] = [
     "null", "{", "[NaN]", "[1e400]", "[" * 140, "[" + "9" * 130 + "]", '["\\ud800", 1]', "\ud800", [], {}, [None],
     [0], [-1], [1.5], [True], ["1"], [2**63], [10**30], [1, 1], [[1]], {"id": 1}, ["2030-01-01T00:00:00Z"],
     [1, "2030-01-01T00:00:00Z"], ["2030-01-01", "1"], ["2030-01-01", True], ["soon", 1], ["0000-01-01T00:00:00Z", 1],
@@ -159,7 +159,7 @@ NO_PLACES: list[Any] = [
 
 
 async def test_an_invalid_cursor_is_refused(ada: Person, database: Database) -> None:
-    cursors = ["x", "=", "====", "%00", "%FF", "!!!!", "AAAA", "é", *map(forged, NO_PLACES)]
+    cursors = ["x", "=", "====", "%00", "%FF", "!!!!", "AAAA", "é", *map(forge_cursor, INVALID_CURSOR_VALUES)]
 
     answers = {
         (path, cursor): await request_refusal(database, ada.client, "GET", f"{path}?cursor={cursor}")
@@ -172,12 +172,12 @@ async def test_an_invalid_cursor_is_refused(ada: Person, database: Database) -> 
 
 async def test_a_cursor_with_an_extreme_date_is_harmless(ada: Person) -> None:
     for start in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2030-01-01T00:00:00"):
-        answer = await ada.request("GET", f"/bookings?cursor={forged([start, 1])}")
+        answer = await ada.request("GET", f"/bookings?cursor={forge_cursor([start, 1])}")
 
         assert answer.status_code == 200 or read_refusal(answer) == (422, "wrong-shape", "cursor")
 
 
-NO_ETAGS = [
+INVALID_ETAGS = [
     [""], ["1"], ["abc"], ['"abc"'], ['"1'], ['1"'], ['""'], ['"-1"'], ['"1.0"'], ['"1" "1"'], ['"1", "2"'], ["W/"],
     ["w/1"], ['W/"a"'], ["**"], ["\xb2"], ['"\xb2"'], ['"1\0"'], ['"' + "9" * 5000 + '"'], ['"1"', '"1"'],
     ["*", '"7"'], ['"7"', "*"],
@@ -186,7 +186,7 @@ NO_ETAGS = [
 
 @pytest.mark.parametrize(
     ("tags", "refused"),
-    [(NO_ETAGS, (422, "wrong-shape", "If-Match")), ([['"2"'], ['W/"2"'], ['"0"'], ['"999999999"']], (412, "stale",
+    [(INVALID_ETAGS, (422, "wrong-shape", "If-Match")), ([['"2"'], ['W/"2"'], ['"0"'], ['"999999999"']], (412, "stale",
     None))],
     ids=["one ETag of ours", "the newest"],
 )  # fmt: skip
@@ -208,11 +208,11 @@ async def test_a_returned_etag_is_accepted_in_if_match(tag: str, ada: Person, ha
     assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
 
 
-NO_KEYS = [[""], [" "], ["a b"], ["k" * 256], ["é"], ["\xff"], ["a\0b"], ["\t"], ["a\x7f"], ["a", "a"], ["a", "b"]]
+INVALID_KEYS = [[""], [" "], ["a b"], ["k" * 256], ["é"], ["\xff"], ["a\0b"], ["\t"], ["a\x7f"], ["a", "a"], ["a", "b"]]
 
 
 async def test_an_invalid_idempotency_key_is_refused(ada: Person, haircut: Service, database: Database) -> None:
-    for keys in NO_KEYS:
+    for keys in INVALID_KEYS:
         headers = [(b"idempotency-key", key.encode("latin-1")) for key in keys]
         body = {"service_id": haircut.id, "start_time": "2030-01-08T10:00:00Z"}
 
@@ -246,7 +246,7 @@ async def test_head_is_answered_like_get(ada: Person, haircut: Service) -> None:
     assert statuses == {path: (await ada.request("GET", path)).status_code for path in paths}
 
 
-NOWHERE = [
+UNKNOWN_PATHS = [
     "/static/../endpoint.py", "/static/%2e%2e/endpoint.py", "/static/..%2fendpoint.py",
     "/static/%2e%2e%2fendpoint.py", "/static/..%5cendpoint.py", "/static/%2fetc/passwd", "/static//etc/passwd",
     "/static/vendor/../../endpoint.py", "/static/....//endpoint.py", "/static/", "/static/vendor", "/static/%00",
@@ -258,9 +258,9 @@ NOWHERE = [
 
 
 async def test_unknown_paths_are_not_found(visitor: httpx2.AsyncClient, database: Database) -> None:
-    answers = {path: await request_refusal(database, visitor, "GET", path) for path in NOWHERE}
+    answers = {path: await request_refusal(database, visitor, "GET", path) for path in UNKNOWN_PATHS}
 
-    assert answers == dict.fromkeys(NOWHERE, (404, "not-found", None))
+    assert answers == dict.fromkeys(UNKNOWN_PATHS, (404, "not-found", None))
 
 
 async def test_very_long_input_is_handled_like_any_other(visitor: httpx2.AsyncClient, database: Database) -> None:

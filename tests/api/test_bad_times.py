@@ -16,15 +16,15 @@ from tests.support.clock import Clock
 from tests.support.people import Person
 from tests.support.request_helpers import request_refusal, request_with_field
 
-START = ["POST /bookings", "PATCH /bookings/1"]
-NO_TIMES: list[Any] = [
+ENDPOINTS = ["POST /bookings", "PATCH /bookings/1"]
+INVALID_TIMES: list[Any] = [
     1, 1.5, 1893492000, True, [], {}, "", "1893492000", "tomorrow", "2030-01-08", "2030-01-08T10", "20300108T100000Z",
     "2030-02-30T10:00:00Z", "2030-13-01T10:00:00Z", "2030-01-08T24:00:00Z", "2030-01-08T10:60:00Z",
     "2030-W02-2T10:00:00Z", "2030-06-30T23:59:60Z", "0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z",
     "-2030-01-08T10:00:00Z", "2030-01-08T10:00:001", "2030-01-08T10:00:00+24:00", "2030-01-08T10:00:00+02",
     "2030-01-08T10:00:00 UTC", "2030-01-08T10:00:00Z\n", "\uff12030-01-08T10:00:00Z", "2030-01-08T10:00:00Z\0",
 ]  # fmt: skip
-FAR_TIMES = [
+TIMES_OUT_OF_RANGE = [
     "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00", "1999-12-31T23:59:59Z",
     "3000-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59",
 ]  # fmt: skip
@@ -33,8 +33,8 @@ FAR_TIMES = [
 async def test_a_time_must_follow_rfc_3339(ada: Person, database: Database) -> None:
     answers = {
         (where, repr(time)): await request_with_field(database, ada, where, "start_time", json.dumps(time))
-        for where in START
-        for time in NO_TIMES
+        for where in ENDPOINTS
+        for time in INVALID_TIMES
     }
 
     assert answers == dict.fromkeys(answers, (422, "wrong-shape", "start_time"))
@@ -49,8 +49,8 @@ async def test_a_booking_requires_a_start(ada: Person, database: Database) -> No
 async def test_a_time_must_lie_within_the_calendar(ada: Person, database: Database) -> None:
     answers = {
         (where, time): await request_with_field(database, ada, where, "start_time", json.dumps(time))
-        for where in START
-        for time in FAR_TIMES
+        for where in ENDPOINTS
+        for time in TIMES_OUT_OF_RANGE
     }
 
     assert answers == dict.fromkeys(answers, (400, "outside-the-calendar", "start_time"))

@@ -30,13 +30,15 @@ def claims(ada: Person, settings: Settings) -> dict[str, Any]:
     return dict(verify_token(create_access_token(ada.user, settings, now=NOW), settings, now=NOW))
 
 
-def unsigned(claims: dict[str, Any], **header: Any) -> str:
+def make_unsigned_token(claims: dict[str, Any], **header: Any) -> str:
     """Return a token without a signature."""
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (header, claims)]
     return ".".join([*parts, ""])
 
 
-async def request_with(database: Database, visitor: httpx2.AsyncClient, *tokens: str | bytes) -> set[RefusalFacts]:
+async def request_with_tokens(
+    database: Database, visitor: httpx2.AsyncClient, *tokens: str | bytes
+) -> set[RefusalFacts]:
     """Send each of these tokens to /me and to a route for admins."""
     answers = set()
     for token in tokens:
@@ -50,11 +52,11 @@ async def test_an_unsigned_token_is_refused(
     claims: dict[str, Any], visitor: httpx2.AsyncClient, database: Database
 ) -> None:
     algorithms: list[Any] = ["none", "None", "NONE", "nOnE", "", None, "HS256", "RS256", 5, [], {}, "x" * 1000]
-    tokens = [unsigned(claims, alg=algorithm, typ="JWT") for algorithm in algorithms]
+    tokens = [make_unsigned_token(claims, alg=algorithm, typ="JWT") for algorithm in algorithms]
 
-    assert await request_with(database, visitor, *tokens) == SIGN_IN_ENDED
-    assert await request_with(database, visitor, *(f"{token}AAAA" for token in tokens)) == SIGN_IN_ENDED
-    assert await request_with(database, visitor, *(token.rstrip(".") for token in tokens)) == SIGN_IN_ENDED
+    assert await request_with_tokens(database, visitor, *tokens) == SIGN_IN_ENDED
+    assert await request_with_tokens(database, visitor, *(f"{token}AAAA" for token in tokens)) == SIGN_IN_ENDED
+    assert await request_with_tokens(database, visitor, *(token.rstrip(".") for token in tokens)) == SIGN_IN_ENDED
 
 
 async def test_a_token_with_another_signature_is_refused(
@@ -67,11 +69,11 @@ async def test_a_token_with_another_signature_is_refused(
     altered = ".".join([*good.split(".")[:2], other_key.split(".")[2]])
     tokens = (other_key, other_algorithm, own_key_and_other_algorithm, altered, good[:-2], f"{good}AA", f"{good}.")
 
-    assert await request_with(database, visitor, *tokens) == SIGN_IN_ENDED
+    assert await request_with_tokens(database, visitor, *tokens) == SIGN_IN_ENDED
 
 
 # Claims that are signed with the right key.
-WRONG: list[dict[str, Any]] = [
+WRONG_CLAIMS: list[dict[str, Any]] = [
     {"exp": None}, {"exp": SECONDS}, {"exp": 0}, {"exp": -1}, {"exp": "soon"}, {"exp": []}, {"exp": "9" * 20},
     {"exp": True}, {"sub": None}, {"sub": 1}, {"sub": "999"}, {"sub": "-1"}, {"sub": "1.0"}, {"sub": "0"},
     {"sub": "1" + "0" * 30}, {"sub": "9" * 5000}, {"sub": ""}, {"sub": "\u0661"}, {"sub": "²"}, {"sub": "1\0"},
@@ -83,10 +85,10 @@ WRONG: list[dict[str, Any]] = [
 async def test_a_token_with_a_wrong_claim_is_refused(
     claims: dict[str, Any], key: str, visitor: httpx2.AsyncClient, database: Database
 ) -> None:
-    for wrong in WRONG:
+    for wrong in WRONG_CLAIMS:
         changed = {name: value for name, value in {**claims, **wrong}.items() if value is not None}
 
-        answers = await request_with(database, visitor, jwt.encode(changed, key, algorithm="HS256"))
+        answers = await request_with_tokens(database, visitor, jwt.encode(changed, key, algorithm="HS256"))
 
         assert (wrong, answers) == (wrong, SIGN_IN_ENDED)
 
@@ -118,7 +120,9 @@ async def test_text_that_is_not_a_token_is_refused(visitor: httpx2.AsyncClient, 
         "[" * 1000,
     ]
 
-    assert await request_with(database, visitor, *tokens, b"\xff\xfe", b"a.\xff.c", b"x" * 60_000) == SIGN_IN_ENDED
+    assert (
+        await request_with_tokens(database, visitor, *tokens, b"\xff\xfe", b"a.\xff.c", b"x" * 60_000) == SIGN_IN_ENDED
+    )
 
 
 async def test_a_request_without_a_bearer_token_is_unauthorized(
@@ -166,7 +170,7 @@ async def test_access_and_refresh_tokens_are_not_interchangeable(
     tokens = (await visitor.post("/auth/login", json={"email": "tom@example.com", "password": PASSWORD})).json()
     swapped = {"refresh_token": tokens["access_token"]}
 
-    assert await request_with(database, visitor, tokens["refresh_token"]) == SIGN_IN_ENDED
+    assert await request_with_tokens(database, visitor, tokens["refresh_token"]) == SIGN_IN_ENDED
     assert await request_refusal(database, visitor, "POST", "/auth/refresh", json=swapped) == (
         401,
         "sign-in-ended",

@@ -14,33 +14,35 @@ TEN = "2030-01-08T10:00:00Z"
 ELEVEN = "2030-01-08T11:00:00Z"
 
 
-async def books(person: Person, service: Service, start: str = TEN, key: str = "first", **more: Any) -> httpx2.Response:
+async def post_booking(
+    person: Person, service: Service, start: str = TEN, key: str = "first", **more: Any
+) -> httpx2.Response:
     body = {"service_id": service.id, "start_time": start, **more}
     return await person.request("POST", "/bookings", json=body, headers={"Idempotency-Key": key})
 
 
-async def count(person: Person) -> int:
+async def count_bookings(person: Person) -> int:
     return len((await person.request("GET", "/bookings")).json())
 
 
 async def test_a_repeated_request_gets_the_first_response(tom: Person, haircut: Service) -> None:
-    first = await books(tom, haircut)
-    again = await books(tom, haircut)
+    first = await post_booking(tom, haircut)
+    again = await post_booking(tom, haircut)
 
     assert (first.status_code, again.status_code) == (201, 201)
     assert again.content == first.content
     assert [again.headers[name] == first.headers[name] for name in ("location", "etag", "content-type")] == [True] * 3
     assert ("idempotency-replayed" in first.headers, again.headers["idempotency-replayed"]) == (False, "true")
-    assert await count(tom) == 1
+    assert await count_bookings(tom) == 1
 
 
 async def test_a_refusal_is_repeated_too(tom: Person, eve: Person, haircut: Service) -> None:
-    taken = await books(eve, haircut)
-    first = await books(tom, haircut)
+    taken = await post_booking(eve, haircut)
+    first = await post_booking(tom, haircut)
     await eve.request("DELETE", f"/bookings/{taken.json()['id']}")
 
-    again = await books(tom, haircut)
-    with_another_key = await books(tom, haircut, key="second")
+    again = await post_booking(tom, haircut)
+    with_another_key = await post_booking(tom, haircut, key="second")
 
     assert status_and_code(first) == status_and_code(again) == (409, "slot-taken")
     assert again.content == first.content
@@ -48,16 +50,16 @@ async def test_a_refusal_is_repeated_too(tom: Person, eve: Person, haircut: Serv
 
 
 async def test_the_same_key_with_another_request_is_refused(tom: Person, haircut: Service) -> None:
-    await books(tom, haircut)
+    await post_booking(tom, haircut)
 
-    other = await books(tom, haircut, ELEVEN)
+    other = await post_booking(tom, haircut, ELEVEN)
 
     assert status_and_code(other) == (422, "key-reused")
-    assert await count(tom) == 1
+    assert await count_bookings(tom) == 1
 
 
 async def test_whitespace_does_not_change_a_request(tom: Person, haircut: Service) -> None:
-    first = await books(tom, haircut)
+    first = await post_booking(tom, haircut)
     body = f'{{ "start_time" : "{TEN}",\n "service_id": {haircut.id} }}'
     headers = {"Idempotency-Key": "first", "Content-Type": "application/json"}
 
@@ -67,8 +69,8 @@ async def test_whitespace_does_not_change_a_request(tom: Person, haircut: Servic
 
 
 async def test_a_key_belongs_to_its_user(tom: Person, eve: Person, haircut: Service) -> None:
-    mine = await books(tom, haircut)
-    eves = await books(eve, haircut, ELEVEN)
+    mine = await post_booking(tom, haircut)
+    eves = await post_booking(eve, haircut, ELEVEN)
 
     assert (mine.status_code, eves.status_code) == (201, 201)
     assert mine.json()["user_id"] != eves.json()["user_id"]
@@ -79,17 +81,17 @@ async def test_a_key_expires_after_a_day(
     tom: Person, haircut: Service, clock: Clock, client_of: Any, *, hours: float, replayed: bool
 ) -> None:
     start = "2030-01-10T10:00:00Z"
-    await books(tom, haircut, start)
+    await post_booking(tom, haircut, start)
     clock.advance(hours=hours)
 
     later = Person(tom.user, client_of(tom.user))
-    again = await books(later, haircut, start)
+    again = await post_booking(later, haircut, start)
 
     assert ("idempotency-replayed" in again.headers, again.status_code) == (replayed, 201 if replayed else 409)
 
 
 async def test_an_invalid_request_claims_no_key(tom: Person, haircut: Service) -> None:
-    garbled = await books(tom, haircut, "tomorrow")
-    right = await books(tom, haircut)
+    garbled = await post_booking(tom, haircut, "tomorrow")
+    right = await post_booking(tom, haircut)
 
     assert (garbled.status_code, right.status_code) == (422, 201)

@@ -22,8 +22,8 @@ from tests.support.people import PASSWORD, Person
 from tests.support.processes import wait_until
 from tests.support.server import RunningServer
 
-NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-SECURE = {
+API_CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
@@ -35,7 +35,7 @@ SHOP = "https://shop.example"
 
 
 @asynccontextmanager
-async def asking(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
+async def open_client(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
     """Open an application with its database, and yield a client of it."""
     async with (
         app.router.lifespan_context(app),
@@ -44,24 +44,26 @@ async def asking(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-Open = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
+OpenApp = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
 
 
 @pytest.fixture
-def opened(settings: Settings, clock: Clock) -> Open:
+def open_app(settings: Settings, clock: Clock) -> OpenApp:
     """Open BookIt with other settings."""
-    return lambda **other: asking(build(settings.model_copy(update=other), clock=clock))
+    return lambda **other: open_client(build(settings.model_copy(update=other), clock=clock))
 
 
 @pytest.fixture
-def without_tables(server: str, worker_id: str) -> str:
+def empty_database_url(server: str, worker_id: str) -> str:
     """Create an empty database."""
     return create_database(server, f"nothing_{worker_id}", "template0")
 
 
-def secured(answer: httpx2.Response) -> dict[str, str]:
+def get_security_headers(answer: httpx2.Response) -> dict[str, str]:
     """Return the security headers of a response."""
-    return {name: answer.headers[name] for name in answer.headers if name in {*SECURE, "content-security-policy"}}
+    return {
+        name: answer.headers[name] for name in answer.headers if name in {*SECURITY_HEADERS, "content-security-policy"}
+    }
 
 
 async def test_every_response_has_security_headers(
@@ -96,18 +98,20 @@ async def test_every_response_has_security_headers(
     assert [answer.status_code for answer in answers] == statuses
     static = ("/static/icon.svg", "/static/docs.js")
     expected = [
-        SECURE
-        | {"content-security-policy": NOTHING}
+        SECURITY_HEADERS
+        | {"content-security-policy": API_CSP}
         | ({"cache-control": "no-cache"} if answer.url.path in static else {})
         for answer in answers
     ]
-    assert [secured(answer) for answer in answers] == expected
+    assert [get_security_headers(answer) for answer in answers] == expected
     assert not any("server" in answer.headers or "x-powered-by" in answer.headers for answer in answers)
 
 
-async def test_an_internal_error_has_security_headers_and_no_details(opened: Open, without_tables: str) -> None:
+async def test_an_internal_error_has_security_headers_and_no_details(
+    open_app: OpenApp, empty_database_url: str
+) -> None:
     with capture_logs() as lines:
-        async with opened(database_url=without_tables) as client:
+        async with open_app(database_url=empty_database_url) as client:
             answer = await client.get("/services?q=confidential", headers={"X-Request-Id": "req-1"})
 
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
@@ -118,7 +122,7 @@ async def test_an_internal_error_has_security_headers_and_no_details(opened: Ope
         "detail": "Something went wrong on our side. The error has been logged.",
         "code": "internal-server-error",
     }
-    assert secured(answer) == SECURE | {"content-security-policy": NOTHING}
+    assert get_security_headers(answer) == SECURITY_HEADERS | {"content-security-policy": API_CSP}
     assert answer.headers["x-request-id"] == "req-1"
     ours = [(line["event"], line["request_id"]) for line in lines if line.get("request_id")]
     assert ours == [("unhandled error", "req-1"), ("request", "req-1")]
@@ -206,15 +210,15 @@ def test_a_server_logs_json_without_secrets(served: RunningServer) -> None:
     assert "nobody@example.com" not in log
 
 
-def shared(answer: httpx2.Response) -> dict[str, str]:
+def get_cors_headers(answer: httpx2.Response) -> dict[str, str]:
     """Return the CORS headers of a response."""
     return {name: value for name, value in answer.headers.items() if name.startswith("access-control")}
 
 
-async def test_only_allowed_origins_may_read(opened: Open, database: Any) -> None:
+async def test_only_allowed_origins_may_read(open_app: OpenApp, database: Any) -> None:
     exposed = "ETag, Link, Location, Retry-After, X-Request-Id, Idempotency-Replayed"
 
-    async with opened(allowed_origins=[SHOP]) as client:
+    async with open_app(allowed_origins=[SHOP]) as client:
         answers = [
             await client.get(path, headers={"Origin": origin})
             for path in ("/services", "/nowhere")
@@ -223,7 +227,7 @@ async def test_only_allowed_origins_may_read(opened: Open, database: Any) -> Non
 
     for_shop = {"access-control-allow-origin": SHOP, "access-control-expose-headers": exposed}
     for_others = {"access-control-expose-headers": exposed}
-    assert [shared(answer) for answer in answers] == [for_shop, *[for_others] * 4] * 2
+    assert [get_cors_headers(answer) for answer in answers] == [for_shop, *[for_others] * 4] * 2
     assert all(
         answer.headers["vary"] == "Origin" for answer in answers if answer.headers.get("access-control-allow-origin")
     )
@@ -235,18 +239,18 @@ async def test_no_other_origin_may_read_by_default(visitor: httpx2.AsyncClient) 
         await visitor.options("/services", headers={"Origin": SHOP, "Access-Control-Request-Method": "GET"}),
     ]
 
-    assert [(answer.status_code, shared(answer)) for answer in answers] == [(200, {}), (405, {})]
+    assert [(answer.status_code, get_cors_headers(answer)) for answer in answers] == [(200, {}), (405, {})]
 
 
-async def test_an_allowed_origin_gets_a_preflight_response(opened: Open, database: Any) -> None:
+async def test_an_allowed_origin_gets_a_preflight_response(open_app: OpenApp, database: Any) -> None:
     preflight = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "authorization,if-match"}
 
-    async with opened(allowed_origins=[SHOP]) as client:
+    async with open_app(allowed_origins=[SHOP]) as client:
         allowed = await client.options("/bookings/1", headers={"Origin": SHOP, **preflight})
         other = await client.options("/bookings/1", headers={"Origin": "https://evil.example", **preflight})
 
     assert allowed.status_code == 200
-    requests = shared(allowed)
+    requests = get_cors_headers(allowed)
     headers = set(requests.pop("access-control-allow-headers").split(", "))
     assert headers >= {"Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id"}
     assert requests == {
@@ -255,7 +259,11 @@ async def test_an_allowed_origin_gets_a_preflight_response(opened: Open, databas
         "access-control-max-age": "600",
     }
     assert (other.status_code, "access-control-allow-origin" in other.headers) == (400, False)
-    assert secured(allowed) == secured(other) == SECURE | {"content-security-policy": NOTHING}
+    assert (
+        get_security_headers(allowed)
+        == get_security_headers(other)
+        == SECURITY_HEADERS | {"content-security-policy": API_CSP}
+    )
 
 
 async def test_a_healthy_application_reports_so(visitor: httpx2.AsyncClient) -> None:
@@ -264,7 +272,7 @@ async def test_a_healthy_application_reports_so(visitor: httpx2.AsyncClient) -> 
     assert [(answer.status_code, answer.json()) for answer in answers] == [(200, {"status": "ok"})] * 2
 
 
-async def wellness(client: httpx2.AsyncClient) -> list[tuple[int, Any]]:
+async def probe(client: httpx2.AsyncClient) -> list[tuple[int, Any]]:
     """Return the responses of liveness and readiness; a probe waits five seconds at most."""
     with anyio.fail_after(5):
         answers = [await client.get(path) for path in ("/healthz", "/readyz")]
@@ -272,26 +280,26 @@ async def wellness(client: httpx2.AsyncClient) -> list[tuple[int, Any]]:
     return [(answer.status_code, answer.json()) for answer in answers]
 
 
-ALIVE = (200, {"status": "ok"})
-OLD = (503, {"status": "unavailable", "detail": "The database needs `bookit migrate`."})
+HEALTHY = (200, {"status": "ok"})
+WRONG_SCHEMA = (503, {"status": "unavailable", "detail": "The database needs `bookit migrate`."})
 
 
-async def test_without_its_database_bookit_is_alive_but_not_ready(opened: Open) -> None:
-    async with opened(database_url="postgresql://nobody@127.0.0.1:1/none") as client:
+async def test_without_its_database_bookit_is_alive_but_not_ready(open_app: OpenApp) -> None:
+    async with open_app(database_url="postgresql://nobody@127.0.0.1:1/none") as client:
         gone = (503, {"status": "unavailable", "detail": "The database does not answer."})
 
-        assert await wellness(client) == [ALIVE, gone]
+        assert await probe(client) == [HEALTHY, gone]
 
 
-async def test_on_an_old_schema_bookit_is_not_ready(opened: Open, server: str, worker_id: str) -> None:
+async def test_on_an_old_schema_bookit_is_not_ready(open_app: OpenApp, server: str, worker_id: str) -> None:
     url = create_database(server, f"old_{worker_id}", TEMPLATE_DATABASE)
     with psycopg.connect(url) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0000'")
 
-    async with opened(database_url=url) as client:
-        assert await wellness(client) == [ALIVE, OLD]
+    async with open_app(database_url=url) as client:
+        assert await probe(client) == [HEALTHY, WRONG_SCHEMA]
 
 
-async def test_on_an_empty_database_bookit_is_not_ready(opened: Open, without_tables: str) -> None:
-    async with opened(database_url=without_tables) as client:
-        assert await wellness(client) == [ALIVE, OLD]
+async def test_on_an_empty_database_bookit_is_not_ready(open_app: OpenApp, empty_database_url: str) -> None:
+    async with open_app(database_url=empty_database_url) as client:
+        assert await probe(client) == [HEALTHY, WRONG_SCHEMA]

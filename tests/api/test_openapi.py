@@ -138,18 +138,18 @@ NEW_KEYS = itertools.count()
 def before_call(context: Any, case: Any, **more: Any) -> None:
     """Make generated requests valid where they should be: an issued cursor, a new key, a quoted ETag."""
 
-    def is_good(name: str, place: Any, location: ParameterLocation) -> bool:
-        meant = case.meta
-        return name in (place or ()) and not (
-            meant and meant.generation.mode.is_negative and meant.is_negative_at(location)
+    def is_meant_valid(name: str, parameters: Any, location: ParameterLocation) -> bool:
+        meta = case.meta
+        return name in (parameters or ()) and not (
+            meta and meta.generation.mode.is_negative and meta.is_negative_at(location)
         )
 
-    if is_good("cursor", case.query, ParameterLocation.QUERY):
+    if is_meant_valid("cursor", case.query, ParameterLocation.QUERY):
         key = BY_START if case.operation.path == "/bookings" else BY_ID
         case.query["cursor"] = encode_cursor({"start_time": NOW, "id": 1}, key)
-    if is_good("Idempotency-Key", case.headers, ParameterLocation.HEADER):
+    if is_meant_valid("Idempotency-Key", case.headers, ParameterLocation.HEADER):
         case.headers["Idempotency-Key"] = f"key-{next(NEW_KEYS)}"
-    if is_good("If-Match", case.headers, ParameterLocation.HEADER) and case.headers["If-Match"] == "0":
+    if is_meant_valid("If-Match", case.headers, ParameterLocation.HEADER) and case.headers["If-Match"] == "0":
         case.headers["If-Match"] = "*"
 
 
@@ -160,7 +160,7 @@ class SampleApp(NamedTuple):
     tokens: dict[str, str]
 
 
-async def fill(url: str) -> dict[str, User]:
+async def seed_rows(url: str) -> dict[str, User]:
     """Create a service, a booking in each status and a review for two customers; return the users."""
     database = Database(url)
     await database.open()
@@ -192,7 +192,7 @@ def sample_app(server: str, worker_id: str, settings: Settings) -> Iterator[Samp
     """Build BookIt with data on its own database; schemathesis runs it on its own event loop."""
     url = create_database(server, f"openapi_{worker_id}", TEMPLATE_DATABASE)
     own = settings.model_copy(update={"database_url": url})
-    tokens = {name: create_access_token(user, own, now=NOW) for name, user in anyio.run(fill, url).items()}
+    tokens = {name: create_access_token(user, own, now=NOW) for name, user in anyio.run(seed_rows, url).items()}
     yield SampleApp(build(own, clock=Clock()), tokens)
     shutdown_lifespans()
 
@@ -216,11 +216,11 @@ def fuzz(app: Starlette, auth: AuthConfig, *, examples: int) -> tuple[int, list[
             wrong.append(str(event.info if isinstance(event, events.NonFatalError) else event.exception))
         if isinstance(event, events.ScenarioFinished):
             request_count += len(event.recorder.interactions)
-            wrong += list(failures(event.recorder))
+            wrong += list(iter_failures(event.recorder))
     return request_count, wrong
 
 
-def failures(recorder: Any) -> Iterator[str]:
+def iter_failures(recorder: Any) -> Iterator[str]:
     for case_id, checks in recorder.checks.items():
         for check in checks:
             if check.failure_info:

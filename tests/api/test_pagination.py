@@ -20,7 +20,7 @@ BY: dict[str, Any] = {"by": OWNER, "now": NOW}
 Book = Callable[..., Awaitable[Booking]]
 
 
-def next_of(answer: httpx2.Response) -> str | None:
+def next_page(answer: httpx2.Response) -> str | None:
     """Return the URL of the next page, or None."""
     assert answer.status_code == 200, answer.text
     if "link" not in answer.headers:
@@ -30,14 +30,14 @@ def next_of(answer: httpx2.Response) -> str | None:
     return match[1]
 
 
-async def pages_of(who: httpx2.AsyncClient, path: str) -> list[list[int]]:
+async def fetch_pages(who: httpx2.AsyncClient, path: str) -> list[list[int]]:
     """Follow the links from the first page to the last; return the ids of the rows on each."""
     pages = []
     following: str | None = path
     while following:
         answer = await who.get(following)
         pages.append([row["id"] for row in answer.json()])
-        following = next_of(answer)
+        following = next_page(answer)
     return pages
 
 
@@ -76,17 +76,17 @@ async def book(database: Database) -> Book:
 
 
 async def test_services_are_paginated(visitor: httpx2.AsyncClient, catalogue: list[Service]) -> None:
-    assert await pages_of(visitor, "/services?limit=3") == [[1, 2, 3], [4, 5, 6], [7]]
+    assert await fetch_pages(visitor, "/services?limit=3") == [[1, 2, 3], [4, 5, 6], [7]]
 
 
 async def test_a_full_last_page_has_no_link(visitor: httpx2.AsyncClient, catalogue: list[Service]) -> None:
-    assert await pages_of(visitor, "/services?limit=7") == [[1, 2, 3, 4, 5, 6, 7]]
-    assert await pages_of(visitor, "/services?limit=1") == [[1], [2], [3], [4], [5], [6], [7]]
+    assert await fetch_pages(visitor, "/services?limit=7") == [[1, 2, 3, 4, 5, 6, 7]]
+    assert await fetch_pages(visitor, "/services?limit=1") == [[1], [2], [3], [4], [5], [6], [7]]
 
 
 async def test_an_empty_list_is_one_empty_page(visitor: httpx2.AsyncClient, tom: Person) -> None:
-    assert await pages_of(visitor, "/services") == [[]]
-    assert await pages_of(tom.client, "/bookings") == [[]]
+    assert await fetch_pages(visitor, "/services") == [[]]
+    assert await fetch_pages(tom.client, "/bookings") == [[]]
 
 
 async def test_a_page_has_20_rows_by_default_and_at_most_100(tom: Person, book: Book) -> None:
@@ -94,15 +94,15 @@ async def test_a_page_has_20_rows_by_default_and_at_most_100(tom: Person, book: 
         await book(tom)
     await book(tom, hours=1)
 
-    assert [len(page) for page in await pages_of(tom.client, "/bookings")] == [20, 20, 20, 20, 20, 1]
-    assert [len(page) for page in await pages_of(tom.client, "/bookings?limit=100")] == [100, 1]
+    assert [len(page) for page in await fetch_pages(tom.client, "/bookings")] == [20, 20, 20, 20, 20, 1]
+    assert [len(page) for page in await fetch_pages(tom.client, "/bookings?limit=100")] == [100, 1]
 
 
 async def test_bookings_with_equal_starts_are_each_listed_once(tom: Person, book: Book) -> None:
     later = [(await book(tom, hours=1 / 3600e6)).id for _ in range(3)]
     first = [(await book(tom)).id for _ in range(4)]
 
-    assert await pages_of(tom.client, "/bookings?limit=2") == [first[:2], first[2:], later[:2], later[2:]]
+    assert await fetch_pages(tom.client, "/bookings?limit=2") == [first[:2], first[2:], later[:2], later[2:]]
 
 
 async def test_reviews_are_paginated(visitor: httpx2.AsyncClient, tom: Person, book: Book, database: Database) -> None:
@@ -113,8 +113,8 @@ async def test_reviews_are_paginated(visitor: httpx2.AsyncClient, tom: Person, b
             review: dict[str, Any] = {"booking_id": visit.id, "rating": rating, "comment": "So it was."}
             await records.create(session, Review, by=by, now=NOW, **review)
 
-    assert await pages_of(visitor, "/services/1/reviews?limit=2") == [[1, 2], [3, 4], [5]]
-    assert await pages_of(visitor, "/v1/services/1/reviews?limit=4") == [[1, 2, 3, 4], [5]]
+    assert await fetch_pages(visitor, "/services/1/reviews?limit=2") == [[1, 2], [3, 4], [5]]
+    assert await fetch_pages(visitor, "/v1/services/1/reviews?limit=4") == [[1, 2, 3, 4], [5]]
 
 
 async def test_every_remaining_row_is_listed_once_despite_changes(tom: Person, mara: Person, book: Book) -> None:
@@ -129,7 +129,7 @@ async def test_every_remaining_row_is_listed_once_despite_changes(tom: Person, m
     last = (await book(tom, hours=9)).id
 
     assert [row["id"] for row in first.json()] == there[:2]
-    assert await pages_of(tom.client, next_of(first) or "") == [[there[2], new], [there[3], there[5]], [last]]
+    assert await fetch_pages(tom.client, next_page(first) or "") == [[there[2], new], [there[3], there[5]], [last]]
 
 
 async def test_a_booking_moved_ahead_is_listed_again(tom: Person, mara: Person, book: Book) -> None:
@@ -139,7 +139,7 @@ async def test_a_booking_moved_ahead_is_listed_again(tom: Person, mara: Person, 
     answer = await mara.request("PATCH", f"/bookings/{moved}", json={"start_time": "2030-01-09T10:00:00Z"})
 
     assert answer.status_code == 200
-    assert await pages_of(tom.client, next_of(first) or "") == [[other], [moved]]
+    assert await fetch_pages(tom.client, next_page(first) or "") == [[other], [moved]]
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
@@ -148,15 +148,15 @@ async def test_a_link_keeps_path_and_filters(
 ) -> None:
     query = "q=caf%C3%A9%20%26%20b&price_min=15&price_max=70&active=true&limit=1"
 
-    first = next_of(await visitor.get(f"{prefix}/services?{query}")) or ""
-    second = next_of(await visitor.get(first)) or ""
+    first = next_page(await visitor.get(f"{prefix}/services?{query}")) or ""
+    second = next_page(await visitor.get(first)) or ""
 
     filters = {"q": ["café & b"], "price_min": ["15"], "price_max": ["70"], "active": ["true"], "limit": ["1"]}
     for link in (first, second):
         parameters = parse_qs(urlsplit(link).query, strict_parsing=True)
         cursor = parameters.pop("cursor")
         assert (urlsplit(link).path, parameters, len(cursor)) == (f"{prefix}/services", filters, 1)
-    assert await pages_of(visitor, first) == [[5], [7]]
+    assert await fetch_pages(visitor, first) == [[5], [7]]
 
 
 async def test_filters_apply_to_every_page(mara: Person, tom: Person, eve: Person, book: Book) -> None:
@@ -166,15 +166,15 @@ async def test_filters_apply_to_every_page(mara: Person, tom: Person, eve: Perso
 
     query = "status=cancelled&from_date=2030-01-09&to_date=2030-01-10T23:00:00%2B02:00&service_id=1&limit=1"
 
-    assert await pages_of(mara.client, f"/bookings?{query}") == [[number] for number in cancelled[2:]]
+    assert await fetch_pages(mara.client, f"/bookings?{query}") == [[number] for number in cancelled[2:]]
 
 
 async def test_another_users_cursor_shows_only_own_bookings(tom: Person, eve: Person, mara: Person, book: Book) -> None:
     of_both = [await book(who, hours=hours) for hours in range(3) for who in (tom, eve)]
     toms = [booking.id for booking in of_both if booking.user_id == tom.id]
 
-    of_staff = next_of(await mara.request("GET", "/bookings?limit=2")) or ""
-    of_eve = next_of(await eve.request("GET", "/bookings?limit=1")) or ""
+    of_staff = next_page(await mara.request("GET", "/bookings?limit=2")) or ""
+    of_eve = next_page(await eve.request("GET", "/bookings?limit=1")) or ""
 
-    assert await pages_of(tom.client, of_staff) == [toms[1:]]
-    assert await pages_of(tom.client, of_eve) == [[toms[1]], [toms[2]]]
+    assert await fetch_pages(tom.client, of_staff) == [toms[1:]]
+    assert await fetch_pages(tom.client, of_eve) == [[toms[1]], [toms[2]]]

@@ -12,7 +12,7 @@ from tests.support.databases import list_tables
 from tests.support.people import PASSWORD, Person
 from tests.support.refusal_assertions import PageMessages
 
-RIGHT: dict[str, tuple[str, dict[str, str]]] = {  # by page: the route of the API, and a body that both accept
+VALID_VALUES: dict[str, tuple[str, dict[str, str]]] = {  # by page: the route of the API, and a body that both accept
     "service": ("/services", {"title": "Massage", "price": "60", "duration_minutes": "50"}),
     "user": ("/auth/register", {"name": "Kim", "email": "kim@example.com", "password": PASSWORD}),
 }
@@ -67,7 +67,7 @@ def test_an_amount_is_formatted_as_a_decimal() -> None:
 async def test_api_and_desk_show_the_same_message(
     desk: AdminDesk, ada: Person, page: str, wrong: dict[str, str], expected: str
 ) -> None:
-    path, right = RIGHT[page]
+    path, right = VALID_VALUES[page]
     facts = right | wrong
     numbers = {name: float(facts[name]) for name in ("price", "duration_minutes") if name in facts}
 
