@@ -205,20 +205,25 @@ def configure_connection(connection: Any, _record: object) -> None:
     connection.set_read_only(True)
 
 
-def mount_admin(app: Starlette) -> StaffSite:
-    """Mount the staff door at /admin, on the database, the settings and the clock of ``app.state``.
-
-    Its lists are read through an engine of their own, whose transactions are READ ONLY.
-    """
+def create_read_engine(url: str) -> AsyncEngine:
+    """Return an engine whose transactions are READ ONLY."""
     engine = create_async_engine(
-        sqlalchemy_url(app.state.database.url),
+        sqlalchemy_url(url),
         pool_size=5,
         max_overflow=5,
         hide_parameters=True,
         connect_args={"prepare_threshold": None},
     )
     event.listen(engine.sync_engine, "connect", configure_connection)
-    permissions = Permissions()
+    return engine
+
+
+def mount_admin(app: Starlette) -> StaffSite:
+    """Mount the staff door at /admin, on the database, the settings and the clock of ``app.state``.
+
+    Its lists are read through an engine of their own, whose transactions are READ ONLY.
+    """
+    engine, permissions = create_read_engine(app.state.database.url), Permissions()
     site = StaffSite(
         app,
         session_maker=async_sessionmaker(engine, class_=AsyncSession),

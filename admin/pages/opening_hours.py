@@ -143,16 +143,20 @@ async def edit_week(request: Request) -> Response:
         else:
             Flash.success(request, f"Opening hours of {resource.name} saved.")
             return RedirectResponse(request.url.path, 303)
-    values = {
+    return await render_week(request, resource, {"seasons": seasons, "version_tag": tag, "error": error})
+
+
+async def render_week(request: Request, resource: Resource, values: dict[str, object]) -> Response:
+    """Return the page, with the upcoming exceptions."""
+    context = context_of(request)
+    upcoming = await context.database.fetch(UPCOMING_EXCEPTIONS, resource_id=resource.id, now=context.now())
+    values |= {
         "resource": resource,
         "weekdays": WEEKDAYS,
-        "seasons": seasons,
         "blank": SeasonHours(),
         "max_seasons": MAX_SEASONS,
-        "version_tag": tag,
-        "error": error,
         "may_change": permissions.has_permission(page_state(request).actor, "change", OpeningHours),
-        "upcoming": await context.database.fetch(UPCOMING_EXCEPTIONS, resource_id=resource.id, now=context.now()),
+        "upcoming": upcoming,
         "local_time": partial(format_local_time, context.zone),
     }
     return await context.render(request, "week.html", values)
