@@ -26,12 +26,12 @@ async def business(database: Database, tom: Person, eve: Person, desk: AdminDesk
     return database
 
 
-async def send(client: httpx2.AsyncClient, step: str, **fields: Any) -> httpx2.Response:
+async def send_form(client: httpx2.AsyncClient, step: str, **fields: Any) -> httpx2.Response:
     """Send the form with these fields, as its button does."""
     return await client.post(BULK, data={"mode": "all", "notify_customers": "y", **fields, "step": step})
 
 
-def seen_on(page: httpx2.Response) -> dict[str, Any]:
+def button_fields(page: httpx2.Response) -> dict[str, Any]:
     """Return what the button of a preview would send."""
     fields = ParsedPage(page.text.partition('class="bk-bulk-buttons"')[2].partition("</form>")[0]).fields
     assert "versions" in fields, get_page_text(page.text)
@@ -56,14 +56,14 @@ async def test_a_preview_changes_nothing_and_the_run_matches_it(desk: AdminDesk,
     before = await fetch_snapshot(business)
 
     shift = {"booking": numbers, "bulk_action": "shift", "minutes": "15", "reason": "The train is late"}
-    preview = await send(desk.mara, "preview", **shift)
+    preview = await send_form(desk.mara, "preview", **shift)
 
     assert preview.status_code == 200
     assert "3 of 3 bookings will change. Nothing is saved yet." in get_page_text(preview.text)
     assert "Tue 08 Jan 2030, 11:00 → Tue 08 Jan 2030, 11:15" in get_page_text(preview.text)
     assert await fetch_snapshot(business) == before
 
-    done = await send(desk.mara, "apply", **seen_on(preview))
+    done = await send_form(desk.mara, "apply", **button_fields(preview))
 
     assert done.status_code == 200
     assert "3 of 3 bookings changed." in get_page_text(done.text)
@@ -75,7 +75,7 @@ async def test_a_preview_changes_nothing_and_the_run_matches_it(desk: AdminDesk,
 async def test_history_records_the_reason_and_the_override_reason(desk: AdminDesk, business: Database) -> None:
     await create_booking(business, TEN)
 
-    await send(
+    await send_form(
         desk.mara,
         "apply",
         bulk_action="shift",
@@ -91,11 +91,11 @@ async def test_history_records_the_reason_and_the_override_reason(desk: AdminDes
 
 async def test_a_preview_is_run_only_once(desk: AdminDesk, business: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(business, 2)
-    preview = await send(desk.mara, "preview", booking=numbers, bulk_action="shift", minutes="15")
+    preview = await send_form(desk.mara, "preview", booking=numbers, bulk_action="shift", minutes="15")
 
-    await send(desk.mara, "apply", **seen_on(preview))
+    await send_form(desk.mara, "apply", **button_fields(preview))
     after = await fetch_snapshot(business)
-    again = await send(desk.mara, "apply", **seen_on(preview))
+    again = await send_form(desk.mara, "apply", **button_fields(preview))
 
     assert again.status_code == 409
     assert "Nothing was changed: 2 of 2 bookings could not be changed." in get_page_text(again.text)
@@ -107,14 +107,14 @@ async def test_all_or_nothing_offers_no_button_if_one_is_refused(desk: AdminDesk
     numbers = await bulk_scenario.fill_afternoon(business, 2)
     await bulk_scenario.set_status(business, 2, Status.CONFIRMED)
 
-    torn = await send(desk.mara, "preview", booking=numbers, bulk_action="confirm")
+    torn = await send_form(desk.mara, "preview", booking=numbers, bulk_action="confirm")
     assert torn.status_code == 200
     assert "1 of 2 bookings could change. Nothing was saved." in get_page_text(torn.text)
     assert "This booking is already confirmed." in get_page_text(torn.text)
     assert 'value="apply"' not in torn.text
 
-    works = await send(desk.mara, "preview", booking=numbers, bulk_action="confirm", mode="works")
-    done = await send(desk.mara, "apply", **seen_on(works))
+    works = await send_form(desk.mara, "preview", booking=numbers, bulk_action="confirm", mode="works")
+    done = await send_form(desk.mara, "apply", **button_fields(works))
     assert "1 of 2 bookings changed." in get_page_text(done.text)
     assert (await bulk_scenario.fetch_bookings(business))[1]["status"] == "confirmed"
 
@@ -126,12 +126,12 @@ async def test_a_sick_colleagues_day_is_reassigned_from_her_page(desk: AdminDesk
 
     page = await desk.mara.get(BULK, params={"of": "1", **DAY})
     assert "Clear a day for Lea" in get_page_text(page.text)
-    preview = await send(
+    preview = await send_form(
         desk.mara, "preview", booking=numbers, bulk_action="elsewhere", mode="works", if_none_free="cancel"
     )
     assert "Lea → Max" in get_page_text(preview.text)
     assert "Pending → Cancelled" in get_page_text(preview.text)
-    await send(desk.mara, "apply", **seen_on(preview))
+    await send_form(desk.mara, "apply", **button_fields(preview))
 
     assert {
         number: (row["status"], row["resource_id"])
@@ -189,7 +189,7 @@ async def test_invalid_bulk_input_is_refused_in_a_sentence(
     await create_booking(business, TEN)
     before = await fetch_snapshot(business)
 
-    answer = await send(desk.mara, "preview", **fields)
+    answer = await send_form(desk.mara, "preview", **fields)
 
     assert (answer.status_code, sentence in get_page_text(answer.text)) == (status, True), get_page_text(answer.text)
     assert await fetch_snapshot(business) == before
@@ -200,7 +200,7 @@ async def test_a_crafted_preview_changes_nothing(desk: AdminDesk, business: Data
     await create_booking(business, TEN)
     before = await fetch_snapshot(business)
 
-    answer = await send(desk.mara, "apply", bulk_action="cancel", versions=seen)
+    answer = await send_form(desk.mara, "apply", bulk_action="cancel", versions=seen)
 
     assert answer.status_code in {400, 409}
     assert await fetch_snapshot(business) == before
@@ -229,7 +229,7 @@ async def test_bulk_changes_need_the_right_to_change_bookings(
     )
 
     assert (await desk.mara.get(BULK)).status_code == 403
-    assert (await send(desk.mara, "apply", bulk_action="cancel", versions="1:1")).status_code == 403
+    assert (await send_form(desk.mara, "apply", bulk_action="cancel", versions="1:1")).status_code == 403
     assert (await desk.mara.post("/admin/booking/1/undo", data={"event": "1"})).status_code == 403
     assert (await desk.mara.post("/admin/act/an-act")).status_code == 403
     assert BULK not in (await desk.mara.get("/admin/booking/list")).text
@@ -254,7 +254,7 @@ async def test_an_invalid_reason_is_refused_and_stays_in_the_form(
     before = await fetch_snapshot(business)
 
     fields = {"bulk_action": "shift", "minutes": "15", name: typed, "booking": ["1"], "versions": "1:1"}
-    answer = await send(desk.mara, step, **fields)
+    answer = await send_form(desk.mara, step, **fields)
 
     assert (answer.status_code, sentence in get_page_text(answer.text)) == (422, True), get_page_text(answer.text)
     field = answer.text.partition(f'id="{name}"')[2].partition(">")[0]
@@ -263,7 +263,7 @@ async def test_an_invalid_reason_is_refused_and_stays_in_the_form(
     assert f"{name}-error" in field
     assert 'value="1" checked' in answer.text
     assert await fetch_snapshot(business) == before
-    kept = await send(desk.mara, "preview", **{**fields, name: "x" * 200})
+    kept = await send_form(desk.mara, "preview", **{**fields, name: "x" * 200})
     assert (kept.status_code, "1 of 1 bookings will change." in get_page_text(kept.text)) == (200, True)
 
 
@@ -271,7 +271,7 @@ async def test_choosing_another_action_keeps_the_input(desk: AdminDesk, business
     numbers = await bulk_scenario.fill_afternoon(business, 2)
     typed = {"bulk_action": "shift", "minutes": "20", "direction": "earlier", "reason": "Early bird", "mode": "works"}
 
-    page = await send(desk.mara, "choose", booking=numbers, **typed)
+    page = await send_form(desk.mara, "choose", booking=numbers, **typed)
 
     fields = ParsedPage(page.text).fields
     assert (fields["minutes"], fields["reason"]) == ("20", "Early bird")
@@ -286,8 +286,8 @@ async def test_choosing_another_action_keeps_the_input(desk: AdminDesk, business
 async def test_a_bulk_change_is_one_history_entry_and_undone_as_one(desk: AdminDesk, business: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(business, 3)
     before = await fetch_starts(business)
-    preview = await send(desk.mara, "preview", booking=numbers, bulk_action="shift", minutes="15")
-    done = await send(desk.mara, "apply", **seen_on(preview))
+    preview = await send_form(desk.mara, "preview", booking=numbers, bulk_action="shift", minutes="15")
+    done = await send_form(desk.mara, "apply", **button_fields(preview))
     act = (await bulk_scenario.fetch_events(business, 1))[0]["request_id"]
     assert f"/admin/act/{act}" in done.text
 

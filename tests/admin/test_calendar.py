@@ -41,7 +41,7 @@ FED = {
 
 
 @pytest.fixture
-async def standing(desk: AdminDesk, clock: Clock) -> AdminDesk:
+async def panel(desk: AdminDesk, clock: Clock) -> AdminDesk:
     """Open the admin panel with a fixed clock: Monday, ten in the morning in Berlin."""
     return desk
 
@@ -71,8 +71,8 @@ async def starts(desk: AdminDesk, number: int = 1) -> datetime | None:
 # The feed.
 
 
-async def test_the_feed_contains_the_whole_day(standing: AdminDesk, visit: Booking) -> None:
-    answer = await standing.mara.get("/admin/calendar/feed", params=DAY)
+async def test_the_feed_contains_the_whole_day(panel: AdminDesk, visit: Booking) -> None:
+    answer = await panel.mara.get("/admin/calendar/feed", params=DAY)
 
     assert answer.json() == {
         "visits": [FED],
@@ -85,14 +85,14 @@ async def test_the_feed_contains_the_whole_day(standing: AdminDesk, visit: Booki
     }
 
 
-async def test_opening_hours_are_shaded_and_closures_are_named(standing: AdminDesk, visit: Booking) -> None:
+async def test_opening_hours_are_shaded_and_closures_are_named(panel: AdminDesk, visit: Booking) -> None:
     for opens, closes in ((9, 12), (13, 18)):
-        await create(standing.database, OpeningHours, resource_id=1, weekday=2, opens=time(opens), closes=time(closes))
-    await standing.database.fetch(text("UPDATE resources SET timezone = 'Europe/Berlin'"))
+        await create(panel.database, OpeningHours, resource_id=1, weekday=2, opens=time(opens), closes=time(closes))
+    await panel.database.fetch(text("UPDATE resources SET timezone = 'Europe/Berlin'"))
     begins, ends = (datetime(2030, 1, 8, hour, tzinfo=UTC) for hour in (15, 16))
-    await create(standing.database, CalendarException, start_time=begins, end_time=ends, reason="Staff party")
+    await create(panel.database, CalendarException, start_time=begins, end_time=ends, reason="Staff party")
 
-    fed = (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()
+    fed = (await panel.mara.get("/admin/calendar/feed", params=DAY)).json()
 
     gaps = [("00:00", "09:00"), ("12:00", "13:00"), ("16:00", "17:00"), ("18:00", "24:00")]
     shown = [(f"2030-01-08T{since}:00", f"2030-01-08T{until}:00") for since, until in gaps]
@@ -126,29 +126,29 @@ async def test_opening_hours_in_the_feed_match_availability(database: Database, 
 
 
 async def test_a_hold_shows_its_expiry_and_disappears(
-    standing: AdminDesk, clock: Clock, tom: Person, haircut: Service
+    panel: AdminDesk, clock: Clock, tom: Person, haircut: Service
 ) -> None:
-    await book(standing.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), hold=True)
-    (shown,) = (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()["visits"]
+    await book(panel.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), hold=True)
+    (shown,) = (await panel.mara.get("/admin/calendar/feed", params=DAY)).json()["visits"]
     assert (shown["is_hold"], shown["status_text"], shown["expires_at"]) == (
         True, "Hold until 10:10", "2030-01-07T09:10:00+00:00",
     )  # fmt: skip
 
     clock.advance(minutes=11)
 
-    assert (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()["visits"] == []
-    over = (await standing.mara.get("/admin/calendar/feed", params={**DAY, "cancelled": "1"})).json()["visits"]
+    assert (await panel.mara.get("/admin/calendar/feed", params=DAY)).json()["visits"] == []
+    over = (await panel.mara.get("/admin/calendar/feed", params={**DAY, "cancelled": "1"})).json()["visits"]
     assert [one["id"] for one in over] == [1]
 
 
-async def test_the_feed_is_filtered_by_resource_and_service(standing: AdminDesk, tom: Person, shared: Service) -> None:
+async def test_the_feed_is_filtered_by_resource_and_service(panel: AdminDesk, tom: Person, shared: Service) -> None:
     for resource in (1, 2):
-        await book(standing.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), resource_id=resource)
+        await book(panel.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), resource_id=resource)
 
     shown = {
         filters: [
             one["resource_id"]
-            for one in (await standing.mara.get(f"/admin/calendar/feed?{filters}", params=None)).json()["visits"]
+            for one in (await panel.mara.get(f"/admin/calendar/feed?{filters}", params=None)).json()["visits"]
         ]
         for filters in (
             "start=2030-01-08&end=2030-01-09",
@@ -162,12 +162,12 @@ async def test_the_feed_is_filtered_by_resource_and_service(standing: AdminDesk,
 
 
 async def test_too_many_bookings_are_refused_and_not_cut_off(
-    standing: AdminDesk, visit: Booking, tom: Person, monkeypatch: pytest.MonkeyPatch
+    panel: AdminDesk, visit: Booking, tom: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await book(standing.database, tom.id, datetime(2030, 1, 8, 12, tzinfo=UTC))
+    await book(panel.database, tom.id, datetime(2030, 1, 8, 12, tzinfo=UTC))
     monkeypatch.setattr(calendar, "MAX_BOOKINGS", 1)
 
-    fed = (await standing.mara.get("/admin/calendar/feed", params=DAY)).json()
+    fed = (await panel.mara.get("/admin/calendar/feed", params=DAY)).json()
 
     assert fed["visits"] == []
     assert "Choose fewer days, a resource or a service." in fed["message"]
@@ -183,12 +183,12 @@ async def test_too_many_bookings_are_refused_and_not_cut_off(
         {**DAY, "end": "9999-12-31"},
     ],
 )
-async def test_an_invalid_range_of_the_feed_is_refused(standing: AdminDesk, query: dict[str, str]) -> None:
-    assert (await standing.mara.get("/admin/calendar/feed", params=query)).status_code == 400
+async def test_an_invalid_range_of_the_feed_is_refused(panel: AdminDesk, query: dict[str, str]) -> None:
+    assert (await panel.mara.get("/admin/calendar/feed", params=query)).status_code == 400
 
 
-async def test_a_click_on_a_visit_shows_its_actions(standing: AdminDesk, visit: Booking) -> None:
-    answer = (await standing.mara.get("/admin/calendar/visit/1")).json()
+async def test_a_click_on_a_visit_shows_its_actions(panel: AdminDesk, visit: Booking) -> None:
+    answer = (await panel.mara.get("/admin/calendar/visit/1")).json()
 
     assert answer["visit"] == FED
     assert answer["when"] == "Tue 08 Jan 2030, 11:00"
@@ -200,7 +200,7 @@ async def test_a_click_on_a_visit_shows_its_actions(standing: AdminDesk, visit: 
         ("mark-no-show", ""),
     ]
     for number in ("99", "x"):
-        assert (await standing.mara.get(f"/admin/calendar/visit/{number}")).status_code == 404
+        assert (await panel.mara.get(f"/admin/calendar/visit/{number}")).status_code == 404
 
 
 # Permissions.
@@ -212,139 +212,135 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize(("method", "path"), ADDRESSES)
-async def test_the_calendar_needs_a_sign_in(standing: AdminDesk, visit: Booking, method: str, path: str) -> None:
-    answer = await standing.visitor.request(method, f"/admin/calendar/{path}", json={} if method == "POST" else None)
+async def test_the_calendar_needs_a_sign_in(panel: AdminDesk, visit: Booking, method: str, path: str) -> None:
+    answer = await panel.visitor.request(method, f"/admin/calendar/{path}", json={} if method == "POST" else None)
     assert (answer.status_code, answer.json()) == (401, {"message": "Your session has ended. Please sign in again."})
 
-    await standing.database.fetch(text("UPDATE users SET role = 'user'"))
-    answer = await standing.mara.request(method, f"/admin/calendar/{path}", json={} if method == "POST" else None)
+    await panel.database.fetch(text("UPDATE users SET role = 'user'"))
+    answer = await panel.mara.request(method, f"/admin/calendar/{path}", json={} if method == "POST" else None)
     assert answer.status_code == 401
 
 
-async def test_signing_in_leads_to_the_page_and_not_to_its_feed(standing: AdminDesk, mara: Person) -> None:
-    await standing.visitor.get("/admin/calendar/feed", params=DAY)
-    answer = await standing.visitor.post(
-        "/admin/login", data={"username": mara.user.email, "password": "correct horse"}
-    )
+async def test_signing_in_leads_to_the_page_and_not_to_its_feed(panel: AdminDesk, mara: Person) -> None:
+    await panel.visitor.get("/admin/calendar/feed", params=DAY)
+    answer = await panel.visitor.post("/admin/login", data={"username": mara.user.email, "password": "correct horse"})
 
     assert answer.headers["location"].endswith("/admin/")
 
 
-async def test_requests_of_another_site_are_refused(standing: AdminDesk, visit: Booking) -> None:
+async def test_requests_of_another_site_are_refused(panel: AdminDesk, visit: Booking) -> None:
     sent = {"version": 1, "start": "2030-01-08T15:00:00"}
-    answer = await standing.mara.post(
+    answer = await panel.mara.post(
         "/admin/calendar/move/1", json=sent, headers={"origin": "http://evil.test", "sec-fetch-site": "cross-site"}
     )
 
-    assert (answer.status_code, await starts(standing)) == (403, visit.start_time)
+    assert (answer.status_code, await starts(panel)) == (403, visit.start_time)
 
 
 @pytest.mark.parametrize("sent", [b"", b"{", b"[]", b'{"version": "x"}', b'{"version": 1, "evil": 1}', b"[" * 20_000])
 @pytest.mark.parametrize("path", ["move/1", "act/1", "book"])
-async def test_invalid_calendar_input_is_refused(standing: AdminDesk, visit: Booking, path: str, sent: bytes) -> None:
-    answer = await standing.mara.post(f"/admin/calendar/{path}", content=sent)
+async def test_invalid_calendar_input_is_refused(panel: AdminDesk, visit: Booking, path: str, sent: bytes) -> None:
+    answer = await panel.mara.post(f"/admin/calendar/{path}", content=sent)
 
-    assert (answer.status_code, await standing.fetch_row("bookings", 2)) == (422, None)
+    assert (answer.status_code, await panel.fetch_row("bookings", 2)) == (422, None)
 
 
 # Moving.
 
 
 async def test_a_visit_is_moved_to_another_time_and_resource(
-    standing: AdminDesk, mara: Person, tom: Person, shared: Service
+    panel: AdminDesk, mara: Person, tom: Person, shared: Service
 ) -> None:
-    await book(standing.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC))
+    await book(panel.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC))
 
-    status, answer = await move(standing, start="2030-01-08T14:30:00", resource_id=2)
+    status, answer = await move(panel, start="2030-01-08T14:30:00", resource_id=2)
 
     assert (status, answer["warning"]) == (200, "")
     assert (answer["visit"]["start"], answer["visit"]["resource_id"], answer["visit"]["version"]) == (
         "2030-01-08T14:30:00", 2, 2,
     )  # fmt: skip
-    assert await starts(standing) == datetime(2030, 1, 8, 13, 30, tzinfo=UTC)
-    events = await standing.database.fetch(text("SELECT actor, door FROM events ORDER BY id DESC LIMIT 1"))
+    assert await starts(panel) == datetime(2030, 1, 8, 13, 30, tzinfo=UTC)
+    events = await panel.database.fetch(text("SELECT actor, door FROM events ORDER BY id DESC LIMIT 1"))
     assert events == [{"actor": f"staff {mara.id}", "door": "admin"}]
 
 
-async def test_a_taken_time_is_refused_with_the_next_free_slots(
-    standing: AdminDesk, visit: Booking, tom: Person
-) -> None:
-    await book(standing.database, tom.id, datetime(2030, 1, 8, 12, tzinfo=UTC))
+async def test_a_taken_time_is_refused_with_the_next_free_slots(panel: AdminDesk, visit: Booking, tom: Person) -> None:
+    await book(panel.database, tom.id, datetime(2030, 1, 8, 12, tzinfo=UTC))
 
-    status, answer = await move(standing, start="2030-01-08T13:15:00")
+    status, answer = await move(panel, start="2030-01-08T13:15:00")
 
     assert (status, answer["message"], answer["may_override"]) == (409, no.SlotTaken.__doc__, False)
     assert answer["next_free"][0] == {
         "start": "2030-01-08T13:45:00", "text": "Tue 08 Jan 2030, 13:45",
         "ends_at": "2030-01-08T13:30:00+00:00", "resource_id": 1, "resource": "Haircut",
     }  # fmt: skip
-    assert await starts(standing) == visit.start_time
+    assert await starts(panel) == visit.start_time
 
 
-async def test_an_overridable_refusal_asks_for_a_reason(standing: AdminDesk, visit: Booking) -> None:
-    await standing.database.fetch(text("UPDATE services SET min_notice_minutes = 600"))
-    status, answer = await move(standing, start="2030-01-07T12:00:00")
+async def test_an_overridable_refusal_asks_for_a_reason(panel: AdminDesk, visit: Booking) -> None:
+    await panel.database.fetch(text("UPDATE services SET min_notice_minutes = 600"))
+    status, answer = await move(panel, start="2030-01-07T12:00:00")
     assert (status, answer["may_override"]) == (400, True)
 
-    status, answer = await move(standing, start="2030-01-07T12:00:00", override_reason="He waits at the door")
+    status, answer = await move(panel, start="2030-01-07T12:00:00", override_reason="He waits at the door")
 
-    assert (status, await starts(standing)) == (200, datetime(2030, 1, 7, 11, tzinfo=UTC))
-    reasons = await standing.database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
+    assert (status, await starts(panel)) == (200, datetime(2030, 1, 7, 11, tzinfo=UTC))
+    reasons = await panel.database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
     assert reasons == [{"reason": "He waits at the door"}]
 
 
-async def test_dragging_an_edge_changes_the_end(standing: AdminDesk, visit: Booking) -> None:
-    status, answer = await move(standing, end="2030-01-08T12:30:00")
+async def test_dragging_an_edge_changes_the_end(panel: AdminDesk, visit: Booking) -> None:
+    status, answer = await move(panel, end="2030-01-08T12:30:00")
 
     assert (status, answer["warning"]) == (200, "")
     assert (answer["visit"]["times"], answer["visit"]["version"]) == ("11:00 – 12:30", 2)
-    status, answer = await move(standing, version=2, start="2030-01-08T15:00:00")
+    status, answer = await move(panel, version=2, start="2030-01-08T15:00:00")
     assert answer["visit"]["times"] == "15:00 – 16:30"
 
 
 async def test_an_impossible_end_is_refused_with_slots_of_that_length(
-    standing: AdminDesk, visit: Booking, tom: Person
+    panel: AdminDesk, visit: Booking, tom: Person
 ) -> None:
-    await book(standing.database, tom.id, datetime(2030, 1, 8, 11, tzinfo=UTC))
+    await book(panel.database, tom.id, datetime(2030, 1, 8, 11, tzinfo=UTC))
 
-    status, answer = await move(standing, end="2030-01-08T13:30:00")
+    status, answer = await move(panel, end="2030-01-08T13:30:00")
 
     assert (status, answer["message"]) == (409, no.SlotTaken.__doc__)
     slot = answer["next_free"][0]
     assert (slot["start"], slot["ends_at"]) == ("2030-01-08T13:00:00", "2030-01-08T14:30:00+00:00")
-    status, answer = await move(standing, start=slot["start"], end=slot["ends_at"], resource_id=slot["resource_id"])
+    status, answer = await move(panel, start=slot["start"], end=slot["ends_at"], resource_id=slot["resource_id"])
     assert answer["visit"]["times"] == "13:00 – 15:30"
-    status, answer = await move(standing, version=2, end="2030-01-08T13:00:00")
+    status, answer = await move(panel, version=2, end="2030-01-08T13:00:00")
     assert (status, answer["message"], answer["may_override"]) == (400, "The end must be after the start.", False)
 
 
 async def test_moving_the_end_of_a_running_visit_gives_no_warning(
-    standing: AdminDesk, tom: Person, haircut: Service
+    panel: AdminDesk, tom: Person, haircut: Service
 ) -> None:
-    await book(standing.database, tom.id, NOW - timedelta(minutes=30))
+    await book(panel.database, tom.id, NOW - timedelta(minutes=30))
 
-    status, answer = await move(standing, end="2030-01-07T11:00:00")
+    status, answer = await move(panel, end="2030-01-07T11:00:00")
 
     assert (status, answer["warning"], answer["visit"]["times"]) == (200, "", "09:30 – 11:00")
 
 
-async def test_a_move_into_the_past_gives_a_warning(standing: AdminDesk, visit: Booking) -> None:
-    status, answer = await move(standing, start="2030-01-07T08:00:00")
+async def test_a_move_into_the_past_gives_a_warning(panel: AdminDesk, visit: Booking) -> None:
+    status, answer = await move(panel, start="2030-01-07T08:00:00")
 
     assert (status, answer["warning"]) == (200, "This visit is in the past.")
 
 
-async def test_a_move_of_a_stale_version_is_refused(standing: AdminDesk, visit: Booking) -> None:
-    await move(standing, start="2030-01-08T14:00:00")
+async def test_a_move_of_a_stale_version_is_refused(panel: AdminDesk, visit: Booking) -> None:
+    await move(panel, start="2030-01-08T14:00:00")
 
-    status, answer = await move(standing, start="2030-01-08T15:00:00")
+    status, answer = await move(panel, start="2030-01-08T15:00:00")
 
     assert (status, answer["message"]) == (412, "Someone changed this while you were editing.")
-    assert await starts(standing) == datetime(2030, 1, 8, 13, tzinfo=UTC)
+    assert await starts(panel) == datetime(2030, 1, 8, 13, tzinfo=UTC)
 
 
-async def test_a_deleted_booking_is_not_moved(standing: AdminDesk) -> None:
-    status, answer = await move(standing, 99, start="2030-01-08T14:00:00")
+async def test_a_deleted_booking_is_not_moved(panel: AdminDesk) -> None:
+    status, answer = await move(panel, 99, start="2030-01-08T14:00:00")
 
     assert (status, answer["message"]) == (404, "There is no such booking.")
 
@@ -352,13 +348,13 @@ async def test_a_deleted_booking_is_not_moved(standing: AdminDesk) -> None:
 # Clock changes.
 
 
-async def test_a_drop_into_a_skipped_hour_is_refused(standing: AdminDesk, visit: Booking) -> None:
-    status, answer = await move(standing, start="2030-03-31T02:30:00")
+async def test_a_drop_into_a_skipped_hour_is_refused(panel: AdminDesk, visit: Booking) -> None:
+    status, answer = await move(panel, start="2030-03-31T02:30:00")
 
     assert (status, answer["message"]) == (
         400, "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forward then.",
     )  # fmt: skip
-    assert await starts(standing) == visit.start_time
+    assert await starts(panel) == visit.start_time
 
 
 @pytest.mark.parametrize(
@@ -372,13 +368,13 @@ async def test_a_drop_into_a_skipped_hour_is_refused(standing: AdminDesk, visit:
     ids=["in the first hour", "in the second hour", "from winter", "from summer"],
 )
 async def test_a_drop_into_a_repeated_hour_keeps_its_side(
-    standing: AdminDesk, tom: Person, haircut: Service, before: datetime, after: datetime
+    panel: AdminDesk, tom: Person, haircut: Service, before: datetime, after: datetime
 ) -> None:
-    await book(standing.database, tom.id, before)
+    await book(panel.database, tom.id, before)
 
-    status, _ = await move(standing, start="2030-10-27T02:30:00")
+    status, _ = await move(panel, start="2030-10-27T02:30:00")
 
-    assert (status, await starts(standing)) == (200, after)
+    assert (status, await starts(panel)) == (200, after)
 
 
 @pytest.mark.parametrize(
@@ -394,35 +390,33 @@ async def test_a_drop_into_a_repeated_hour_keeps_its_side(
     ids=["over a gap", "over the hour twice", "into the first", "in the second", "as shown, less", "as shown, more"],
 )
 async def test_an_edge_is_dragged_across_a_clock_change(
-    standing: AdminDesk, tom: Person, haircut: Service, start: datetime, dragged_to: str, lasts: int
+    panel: AdminDesk, tom: Person, haircut: Service, start: datetime, dragged_to: str, lasts: int
 ) -> None:
     """In local time; where a visit is drawn with its duration (02:30 to 02:15), by the distance dragged."""
-    await book(standing.database, tom.id, start)
+    await book(panel.database, tom.id, start)
 
-    status, answer = await move(standing, end=dragged_to)
+    status, answer = await move(panel, end=dragged_to)
 
     ends = datetime.fromisoformat(answer["visit"]["ends_at"])
     assert (status, ends - start) == (200, timedelta(minutes=lasts))
 
 
-async def test_an_edge_in_a_skipped_hour_is_refused(standing: AdminDesk, tom: Person, haircut: Service) -> None:
-    await book(standing.database, tom.id, datetime(2030, 3, 31, 0, 0, tzinfo=UTC))
+async def test_an_edge_in_a_skipped_hour_is_refused(panel: AdminDesk, tom: Person, haircut: Service) -> None:
+    await book(panel.database, tom.id, datetime(2030, 3, 31, 0, 0, tzinfo=UTC))
 
-    status, answer = await move(standing, end="2030-03-31T02:30:00")
+    status, answer = await move(panel, end="2030-03-31T02:30:00")
 
     assert (status, answer["message"]) == (
         400, "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forward then.",
     )  # fmt: skip
 
 
-async def test_a_day_with_a_repeated_hour_is_shown_correctly(
-    standing: AdminDesk, tom: Person, haircut: Service
-) -> None:
+async def test_a_day_with_a_repeated_hour_is_shown_correctly(panel: AdminDesk, tom: Person, haircut: Service) -> None:
     for hour, minute in ((0, 30), (1, 30), (8, 0)):
-        await book(standing.database, tom.id, datetime(2030, 10, 27, hour, minute, tzinfo=UTC))
+        await book(panel.database, tom.id, datetime(2030, 10, 27, hour, minute, tzinfo=UTC))
 
     query = {"start": "2030-10-27T00:00:00", "end": "2030-10-28T00:00:00"}
-    fed = (await standing.mara.get("/admin/calendar/feed", params=query)).json()["visits"]
+    fed = (await panel.mara.get("/admin/calendar/feed", params=query)).json()["visits"]
 
     assert [(one["start"][11:16], one["end"][11:16], one["times"]) for one in fed] == [
         ("02:30", "03:15", "02:30 CEST – 02:15 CET"),
@@ -431,12 +425,12 @@ async def test_a_day_with_a_repeated_hour_is_shown_correctly(
     ]
 
 
-async def test_a_day_with_a_skipped_hour_is_shown_correctly(standing: AdminDesk, tom: Person, haircut: Service) -> None:
-    await book(standing.database, tom.id, datetime(2030, 3, 31, 0, 30, tzinfo=UTC))
-    await book(standing.database, tom.id, datetime(2030, 3, 31, 21, 30, tzinfo=UTC))
+async def test_a_day_with_a_skipped_hour_is_shown_correctly(panel: AdminDesk, tom: Person, haircut: Service) -> None:
+    await book(panel.database, tom.id, datetime(2030, 3, 31, 0, 30, tzinfo=UTC))
+    await book(panel.database, tom.id, datetime(2030, 3, 31, 21, 30, tzinfo=UTC))
 
     query = {"start": "2030-03-31T00:00:00", "end": "2030-04-01T00:00:00"}
-    fed = (await standing.mara.get("/admin/calendar/feed", params=query)).json()["visits"]
+    fed = (await panel.mara.get("/admin/calendar/feed", params=query)).json()["visits"]
 
     assert [(one["start"][11:16], one["end"][11:16], one["times"]) for one in fed] == [
         ("01:30", "03:15", "01:30 CET – 03:15 CEST"),
@@ -454,45 +448,43 @@ def test_utc_offsets_are_written_with_their_sign() -> None:
 # Actions and new bookings.
 
 
-async def test_an_action_changes_the_status_and_records_its_reason(standing: AdminDesk, visit: Booking) -> None:
-    answer = await standing.mara.post(
-        "/admin/calendar/act/1", json={"version": 1, "act": "cancel", "reason": "He rang"}
-    )
+async def test_an_action_changes_the_status_and_records_its_reason(panel: AdminDesk, visit: Booking) -> None:
+    answer = await panel.mara.post("/admin/calendar/act/1", json={"version": 1, "act": "cancel", "reason": "He rang"})
 
     assert (answer.status_code, answer.json()["visit"]["status_text"]) == (200, "Cancelled")
-    reasons = await standing.database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
+    reasons = await panel.database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
     assert reasons == [{"reason": "He rang"}]
 
-    again = await standing.mara.post("/admin/calendar/act/1", json={"version": 1, "act": "confirm"})
+    again = await panel.mara.post("/admin/calendar/act/1", json={"version": 1, "act": "confirm"})
     assert (again.status_code, again.json()["message"]) == (412, "Someone changed this while you were editing.")
-    never = await standing.mara.post("/admin/calendar/act/1", json={"version": 2, "act": "delete"})
+    never = await panel.mara.post("/admin/calendar/act/1", json={"version": 2, "act": "delete"})
     assert never.status_code == 422
 
 
-async def test_an_existing_customer_is_booked(standing: AdminDesk, tom: Person, haircut: Service) -> None:
+async def test_an_existing_customer_is_booked(panel: AdminDesk, tom: Person, haircut: Service) -> None:
     sent = {"service_id": 1, "start": "2030-01-08T11:00", "user_id": tom.id}
-    answer = await standing.mara.post("/admin/calendar/book", json=sent)
+    answer = await panel.mara.post("/admin/calendar/book", json=sent)
 
     assert (answer.status_code, answer.json()["visit"]) == (200, FED)
 
 
-async def test_a_new_customer_is_created_with_the_booking(standing: AdminDesk, haircut: Service) -> None:
+async def test_a_new_customer_is_created_with_the_booking(panel: AdminDesk, haircut: Service) -> None:
     new_customer = {"name": "Nora New", "email": "nora@example.com"}
     sent = {"service_id": 1, "start": "2030-01-08T11:00", "new_customer": new_customer}
-    answer = await standing.mara.post("/admin/calendar/book", json=sent)
+    answer = await panel.mara.post("/admin/calendar/book", json=sent)
 
     assert (answer.status_code, answer.json()["visit"]["customer"]) == (200, "Nora New")
-    (row,) = await standing.database.fetch(text("SELECT * FROM users WHERE email = 'nora@example.com'"))
+    (row,) = await panel.database.fetch(text("SELECT * FROM users WHERE email = 'nora@example.com'"))
     assert (row["role"], row["is_active"], row["password_hash"][:4]) == ("user", True, "$2b$")
 
 
-async def test_no_customer_is_created_when_the_time_is_taken(standing: AdminDesk, visit: Booking) -> None:
+async def test_no_customer_is_created_when_the_time_is_taken(panel: AdminDesk, visit: Booking) -> None:
     new_customer = {"name": "Nora New", "email": "nora@example.com"}
     sent = {"service_id": 1, "start": "2030-01-08T11:15", "new_customer": new_customer}
-    answer = await standing.mara.post("/admin/calendar/book", json=sent)
+    answer = await panel.mara.post("/admin/calendar/book", json=sent)
 
     assert (answer.status_code, answer.json()["message"]) == (409, no.SlotTaken.__doc__)
-    assert await standing.database.fetch(text("SELECT FROM users WHERE email = 'nora@example.com'")) == []
+    assert await panel.database.fetch(text("SELECT FROM users WHERE email = 'nora@example.com'")) == []
 
 
 SKIPPED = "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forward then."
@@ -511,27 +503,27 @@ SKIPPED = "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forwa
     ],
 )  # fmt: skip
 async def test_an_impossible_booking_is_refused_with_the_reason(
-    standing: AdminDesk, tom: Person, haircut: Service, changed: dict[str, Any], refusal: tuple[int, str]
+    panel: AdminDesk, tom: Person, haircut: Service, changed: dict[str, Any], refusal: tuple[int, str]
 ) -> None:
     sent = {"service_id": 1, "start": "2030-01-08T11:00", "user_id": tom.id, **changed}
-    answer = await standing.mara.post("/admin/calendar/book", json=sent)
+    answer = await panel.mara.post("/admin/calendar/book", json=sent)
 
     assert (answer.status_code, answer.json()["message"]) == refusal
-    assert await standing.fetch_row("bookings", 1) is None
+    assert await panel.fetch_row("bookings", 1) is None
 
 
-async def test_a_hold_can_be_created(standing: AdminDesk, tom: Person, haircut: Service) -> None:
+async def test_a_hold_can_be_created(panel: AdminDesk, tom: Person, haircut: Service) -> None:
     sent = {"service_id": 1, "start": "2030-01-08T11:00", "user_id": tom.id, "is_hold": True}
-    answer = await standing.mara.post("/admin/calendar/book", json=sent)
+    answer = await panel.mara.post("/admin/calendar/book", json=sent)
 
-    row = await standing.fetch_row("bookings", 1)
+    row = await panel.fetch_row("bookings", 1)
     assert (answer.json()["visit"]["status_text"], row and row["expires_at"]) == (
         "Hold until 10:10", NOW + timedelta(minutes=10),
     )  # fmt: skip
 
 
-async def test_the_calendar_precedes_the_bookings_in_the_menu(standing: AdminDesk, haircut: Service) -> None:
-    page = (await standing.mara.get("/admin/calendar")).text
+async def test_the_calendar_precedes_the_bookings_in_the_menu(panel: AdminDesk, haircut: Service) -> None:
+    page = (await panel.mara.get("/admin/calendar")).text
 
     assert page.index('href="http://bookit.test/admin/calendar"') < page.index("/admin/booking/list")
     assert 'aria-current="page"' in page[page.index("/admin/calendar") :][:120]
@@ -557,12 +549,12 @@ async def test_the_calendar_precedes_the_bookings_in_the_menu(standing: AdminDes
     ],
 )
 async def test_invalid_text_is_refused(
-    path: str, sent: dict[str, Any], standing: AdminDesk, tom: Person, haircut: Service
+    path: str, sent: dict[str, Any], panel: AdminDesk, tom: Person, haircut: Service
 ) -> None:
-    booking = await book(standing.database, tom.id, TOMORROW_AT_TEN)
-    before = await standing.fetch_row("bookings", booking.id)
+    booking = await book(panel.database, tom.id, TOMORROW_AT_TEN)
+    before = await panel.fetch_row("bookings", booking.id)
 
-    answer = await standing.mara.post(f"/admin/calendar/{path}", json=sent)
+    answer = await panel.mara.post(f"/admin/calendar/{path}", json=sent)
 
     assert answer.status_code in {404, 412, 422}
-    assert await standing.fetch_row("bookings", booking.id) == before
+    assert await panel.fetch_row("bookings", booking.id) == before

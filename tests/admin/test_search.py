@@ -26,7 +26,7 @@ async def find(desk: AdminDesk, term: str, status: int = 200) -> str:
     return get_page_text(answer.text[answer.text.index("bk-results") :])
 
 
-async def booked(database: Database, user: int, start: datetime) -> Booking:
+async def create_booking(database: Database, user: int, start: datetime) -> Booking:
     async with database.transaction(by=OWNER, now=NOW) as session:
         facts: dict[str, Any] = {"user_id": user, "service_id": 1, "start_time": start}
         return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
@@ -34,8 +34,8 @@ async def booked(database: Database, user: int, start: datetime) -> Booking:
 
 async def test_a_customer_is_found_with_the_next_and_last_visit(desk: AdminDesk, tom: Person, visit: Booking) -> None:
     for days in (-2, -1, 5):
-        await booked(desk.database, tom.id, NOW + timedelta(days=days))
-    cancelled = [await booked(desk.database, tom.id, NOW + timedelta(hours=hours)) for hours in (-3, 3)]
+        await create_booking(desk.database, tom.id, NOW + timedelta(days=days))
+    cancelled = [await create_booking(desk.database, tom.id, NOW + timedelta(hours=hours)) for hours in (-3, 3)]
     async with desk.database.transaction(by=OWNER, now=NOW) as session:
         for booking in cancelled:
             await acts.cancel(session, booking, by=OWNER, now=NOW)
@@ -198,7 +198,7 @@ async def test_a_search_takes_few_statements(
 ) -> None:
     for name in ("Anna", "Alma", "Tomas"):
         person = await join(name)
-        await booked(desk.database, person.id, NOW + timedelta(days=person.id))
+        await create_booking(desk.database, person.id, NOW + timedelta(days=person.id))
 
     with desk.record_statements() as statements:
         await desk.mara.get("/admin/search", params={"q": term})

@@ -42,7 +42,7 @@ async def visit(database: Database, tom: Person, haircut: Service) -> Booking:
     return await book(database, tom)
 
 
-async def lead(database: Database, booking: Booking, status: Status) -> None:
+async def set_status(database: Database, booking: Booking, status: Status) -> None:
     """Set the status of a booking, unless it has it."""
     async with database.transaction(by=OWNER) as session:
         row = await records.lock(session, Booking, booking.id)
@@ -57,7 +57,7 @@ async def press(client: httpx2.AsyncClient, act: str, *numbers: int, **more: str
     return get_page_text((await client.get(DETAILS)).text)
 
 
-def offered(html: str) -> dict[str, str | None]:
+def read_buttons(html: str) -> dict[str, str | None]:
     """Return the action buttons of a page, each with its explanation if it is disabled."""
     part = html.partition('class="bk-acts"')[2].partition("</div>")[0]
     buttons: dict[str, str | None] = {}
@@ -71,7 +71,7 @@ def offered(html: str) -> dict[str, str | None]:
     return buttons
 
 
-def standing(status: Status) -> Booking:
+def make_booking(status: Status) -> Booking:
     """Return a booking of user 1 with a status."""
     times: dict[str, Any] = {"start_time": NOW, "end_time": NOW, "blocks_from": NOW, "blocks_until": NOW}
     return Booking(user_id=1, service_id=1, resource_id=1, price=Decimal(35), status=status, **times)
@@ -83,7 +83,7 @@ def standing(status: Status) -> Booking:
 @pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("target", Status)
 def test_staff_may_set_any_status_but_the_current_one(status: Status, target: Status) -> None:
-    refusal = lifecycle.refusal_for_status(standing(status), target, by=Actor("admin", 2, Role.STAFF))
+    refusal = lifecycle.refusal_for_status(make_booking(status), target, by=Actor("admin", 2, Role.STAFF))
 
     expected = f"This booking is already {SO[status]}." if status == target else "None"
     assert str(refusal) == expected
@@ -92,7 +92,7 @@ def test_staff_may_set_any_status_but_the_current_one(status: Status, target: St
 @pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("target", Status)
 def test_a_customer_may_only_cancel(status: Status, target: Status) -> None:
-    booking = standing(status)
+    booking = make_booking(status)
     by = Actor("api", 1, Role.USER)
     expected = (
         no.OnlyCancel
@@ -110,8 +110,8 @@ def test_a_customer_may_only_cancel(status: Status, target: Status) -> None:
 async def test_a_disabled_button_shows_the_refusal_of_its_action(
     desk: AdminDesk, visit: Booking, status: Status
 ) -> None:
-    await lead(desk.database, visit, status)
-    buttons = offered((await desk.mara.get(DETAILS)).text)
+    await set_status(desk.database, visit, status)
+    buttons = read_buttons((await desk.mara.get(DETAILS)).text)
 
     refusal = f"This booking is already {SO[status]}."
     assert buttons == {
@@ -127,7 +127,7 @@ async def test_a_disabled_button_shows_the_refusal_of_its_action(
 
 @pytest.mark.parametrize("status", Status)
 async def test_an_action_refuses_the_current_status(database: Database, visit: Booking, status: Status) -> None:
-    await lead(database, visit, status)
+    await set_status(database, visit, status)
 
     async with database.transaction(by=OWNER) as session:
         row = await records.lock(session, Booking, visit.id)
@@ -156,7 +156,7 @@ async def test_users_who_may_not_change_bookings_see_no_buttons(
         assert page.status_code == 200
         assert "/action/" not in page.text
         assert "modal-confirmation" not in page.text
-        assert offered(page.text) == {}
+        assert read_buttons(page.text) == {}
 
 
 # Messages.

@@ -32,7 +32,7 @@ MARK = "<script>alert(1)</script>'\"><img src=x onerror=alert(1)>"
 GOOD = {"name": "Lea", "capacity": "1", "timezone": "UTC", "is_active": "y", "save": "Save"}
 
 
-async def refused(database: Database, answer: httpx2.Response, before: dict[str, int], *statuses: int) -> str:
+async def read_refusal(database: Database, answer: httpx2.Response, before: dict[str, int], *statuses: int) -> str:
     """Return the text of a refusal; check that it is a sentence and that nothing was written."""
     assert answer.status_code in statuses, (answer.status_code, answer.text[:300])
     assert await count_rows(database) == before
@@ -48,7 +48,7 @@ async def test_only_post_runs_an_action(desk: AdminDesk, visit: Booking, path: s
 
     answer = await desk.ada.request(method, f"/admin/{path}", params={"pks": "1"})
 
-    await refused(desk.database, answer, before, 404 if "nope" in path else 405)
+    await read_refusal(desk.database, answer, before, 404 if "nope" in path else 405)
     assert (await desk.ada.get("/admin/booking/list")).status_code == 200
 
 
@@ -59,7 +59,7 @@ async def test_a_page_refuses_other_methods(desk: AdminDesk, visit: Booking, pat
 
     answer = await desk.ada.request(method, f"/admin/{path}", data=GOOD)
 
-    assert "Method Not Allowed" in await refused(desk.database, answer, before, 405)
+    assert "Method Not Allowed" in await read_refusal(desk.database, answer, before, 405)
 
 
 @pytest.mark.parametrize("path", ["resource/create", "resource/edit/1", "login", "resource/list", "resource/delete"])
@@ -84,7 +84,7 @@ async def test_an_unknown_action_is_not_found(desk: AdminDesk, visit: Booking, p
 
     answer = await desk.ada.post(f"/admin/{path}", data={"pks": "1"})
 
-    assert "Not Found" in await refused(desk.database, answer, before, 404)
+    assert "Not Found" in await read_refusal(desk.database, answer, before, 404)
 
 
 @pytest.mark.parametrize("path", [*FORMS, "login"])
@@ -110,7 +110,7 @@ async def test_a_body_other_than_a_form_is_refused(
 
     answer = await desk.ada.post(f"/admin/{path}", content=content, headers={"content-type": kind})
 
-    assert await refused(desk.database, answer, before, 400, 412, 422)
+    assert await read_refusal(desk.database, answer, before, 400, 412, 422)
 
 
 @pytest.mark.parametrize("path", [*FORMS, ACT, "login"])
@@ -120,7 +120,7 @@ async def test_a_file_is_refused(desk: AdminDesk, visit: Booking, path: str) -> 
 
     answer = await desk.ada.post(f"/admin/{path}", files={name: (f"{name}.txt", b"1") for name in fields})
 
-    assert "Files are not accepted." in await refused(desk.database, answer, before, 400)
+    assert "Files are not accepted." in await read_refusal(desk.database, answer, before, 400)
 
 
 @pytest.mark.parametrize("path", [*FORMS, ACT, "login"])
@@ -141,7 +141,7 @@ async def test_a_body_of_ten_megabytes_is_not_read(
     content = b"name=" + b"x" * 10_000_000 if is_counted else parts()
     answer = await desk.ada.post(f"/admin/{path}", content=content, headers=headers)
 
-    assert "This form is too large." in await refused(desk.database, answer, before, 413)
+    assert "This form is too large." in await read_refusal(desk.database, answer, before, 413)
 
 
 @pytest.mark.parametrize("cookie", ["abc", "", '"', "A" * 5000, "e30=.x.y", "%00", "é".encode().decode("latin-1")])
@@ -196,7 +196,7 @@ async def test_a_page_without_a_form_refuses_one(desk: AdminDesk, visit: Booking
 
     for path in ("create", "edit/1"):
         answer = await desk.ada.post(f"/admin/{identity}/{path}", data=fields)
-        await refused(desk.database, answer, before, 403, 404)
+        await read_refusal(desk.database, answer, before, 403, 404)
 
 
 @pytest.mark.parametrize(("identity", "table"), [("service", "services"), ("resource", "resources"), ("user", "users")])

@@ -33,13 +33,13 @@ async def everything(database: Database, tom: Person, shared: Service) -> None:
         )
 
 
-async def opened(desk: AdminDesk, path: str) -> dict[str, str]:
+async def open_fields(desk: AdminDesk, path: str) -> dict[str, str]:
     """Open a form, and return its fields; a browser fills in the look-up of a resource."""
     fields = ParsedPage((await desk.ada.get(path)).text).fields
     return fields | {"resource": "1"} if "resource" in fields else fields
 
 
-def versions(answer: FormResult) -> dict[str, tuple[str, str]]:
+def read_versions(answer: FormResult) -> dict[str, tuple[str, str]]:
     """Return for each differing field the typed value, and the current value with its author, without the time."""
     differences = {}
     for row in re.findall(r'<tr><th scope="row">(.*?)</tr>', answer.html, re.DOTALL):
@@ -49,7 +49,7 @@ def versions(answer: FormResult) -> dict[str, tuple[str, str]]:
 
 
 async def test_both_versions_are_shown(desk: AdminDesk, everything: None) -> None:
-    mine = await opened(desk, "/admin/service/edit/1")
+    mine = await open_fields(desk, "/admin/service/edit/1")
     assert (await submit_form(desk.ada, "/admin/service/edit/1", price="66.50", cleanup_minutes="5")).status == 302
 
     with desk.record_statements() as statements:
@@ -57,7 +57,7 @@ async def test_both_versions_are_shown(desk: AdminDesk, everything: None) -> Non
 
     assert answer.status == 412
     assert BANNER in answer.text
-    assert versions(answer) == {
+    assert read_versions(answer) == {
         "Title": ("Tint", "Colour"),
         "Price": ("70.00", "66.50 Ada (admin)"),
         "Cleanup": ("0", "5 Ada (admin)"),
@@ -74,7 +74,7 @@ async def test_both_versions_are_shown(desk: AdminDesk, everything: None) -> Non
 
 
 async def test_saving_again_overwrites_deliberately(desk: AdminDesk, everything: None) -> None:
-    mine = await opened(desk, "/admin/service/edit/1")
+    mine = await open_fields(desk, "/admin/service/edit/1")
     assert (await submit_form(desk.ada, "/admin/service/edit/1", price="66.50")).status == 302
     refused = await post_form(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
 
@@ -87,7 +87,7 @@ async def test_saving_again_overwrites_deliberately(desk: AdminDesk, everything:
 
 
 async def test_another_change_meanwhile_is_refused_again(desk: AdminDesk, everything: None) -> None:
-    mine = await opened(desk, "/admin/service/edit/1")
+    mine = await open_fields(desk, "/admin/service/edit/1")
     assert (await submit_form(desk.ada, "/admin/service/edit/1", price="66.50")).status == 302
     refused = await post_form(desk.ada, "/admin/service/edit/1", {**mine, "title": "Tint"})
     assert (await submit_form(desk.ada, "/admin/service/edit/1", duration_minutes="35")).status == 302
@@ -95,7 +95,7 @@ async def test_another_change_meanwhile_is_refused_again(desk: AdminDesk, everyt
     again = await post_form(desk.ada, "/admin/service/edit/1", ParsedPage(refused.html).fields)
 
     assert again.status == 412
-    assert versions(again) == {
+    assert read_versions(again) == {
         "Title": ("Tint", "Colour"),
         "Price": ("60.00", "66.50"),  # Already shown the first time, with its author.
         "Duration": ("30", "35 Ada (admin)"),
@@ -103,7 +103,7 @@ async def test_another_change_meanwhile_is_refused_again(desk: AdminDesk, everyt
 
 
 async def test_related_rows_are_shown_by_name(desk: AdminDesk, everything: None) -> None:
-    mine = await opened(desk, "/admin/booking/edit/1")
+    mine = await open_fields(desk, "/admin/booking/edit/1")
     assert (
         await submit_form(desk.mara, "/admin/booking/edit/1", resource=2, start_time="2030-01-08T14:00")
     ).status == 302
@@ -111,31 +111,31 @@ async def test_related_rows_are_shown_by_name(desk: AdminDesk, everything: None)
     answer = await post_form(desk.ada, "/admin/booking/edit/1", mine)
 
     assert answer.status == 412
-    assert versions(answer) == {
+    assert read_versions(answer) == {
         "Resource": ("Lea", "Max Mara (staff)"),
         "Start": ("Tue 08 Jan 2030, 11:00", "Tue 08 Jan 2030, 14:00 Mara (staff)"),
     }
 
 
 async def test_changes_outside_the_form_are_shown_too(desk: AdminDesk, everything: None) -> None:
-    mine = await opened(desk, "/admin/booking/edit/1")
+    mine = await open_fields(desk, "/admin/booking/edit/1")
     await desk.mara.post("/admin/booking/action/cancel", data={"pks": "1", "reason": "They are ill"})
 
     answer = await post_form(desk.ada, "/admin/booking/edit/1", mine)
 
     assert answer.status == 412
-    assert versions(answer) == {}
+    assert read_versions(answer) == {}
     assert "Your values match the current ones. Something else was changed." in answer.text
     assert "Mara (staff) changed it at the desk. They are ill Status: Pending → Cancelled" in answer.text
 
 
 async def test_changes_of_a_console_are_shown(desk: AdminDesk, everything: None) -> None:
-    mine = await opened(desk, "/admin/service/edit/1")
+    mine = await open_fields(desk, "/admin/service/edit/1")
     await desk.database.fetch(text("UPDATE services SET is_active = false"))
 
     answer = await post_form(desk.ada, "/admin/service/edit/1", mine)
 
-    assert versions(answer) == {"Active": ("Yes", "No Someone")}
+    assert read_versions(answer) == {"Active": ("Yes", "No Someone")}
 
 
 EDITS: dict[str, tuple[str, dict[str, str]]] = {
@@ -151,14 +151,16 @@ EDITS: dict[str, tuple[str, dict[str, str]]] = {
 @pytest.mark.parametrize("identity", EDITS)
 async def test_every_form_shows_both_versions(desk: AdminDesk, everything: None, identity: str) -> None:
     statement, typed = EDITS[identity]
-    mine = await opened(desk, f"/admin/{identity}/edit/1")
+    mine = await open_fields(desk, f"/admin/{identity}/edit/1")
     await desk.database.fetch(text(statement))
 
     answer = await post_form(desk.ada, f"/admin/{identity}/edit/1", {**mine, **typed})
 
     assert (answer.status, BANNER in answer.text) == (412, True), answer
     table: Any = next(view.model for view in VIEWS if view.identity == identity)
-    assert {table.model_fields[name].title for name in typed if name in table.model_fields} <= versions(answer).keys()
+    assert {table.model_fields[name].title for name in typed if name in table.model_fields} <= read_versions(
+        answer
+    ).keys()
     assert ParsedPage(answer.html).fields["version"] == "2"
     saved = await post_form(desk.ada, f"/admin/{identity}/edit/1", {**mine, **typed, "version": "2"})
     assert saved.status == 302, saved.text
@@ -170,13 +172,13 @@ def test_every_form_is_tested() -> None:
 
 async def test_a_password_is_not_shown_again(desk: AdminDesk, everything: None, tom: Person) -> None:
     path = f"/admin/user/edit/{tom.id}"
-    mine = await opened(desk, path)
+    mine = await open_fields(desk, path)
     await desk.database.fetch(text("UPDATE users SET name = 'Thomas' WHERE id = :id"), id=tom.id)
 
     with_one = await post_form(desk.ada, path, {**mine, "password": "a secret of Tom's"})
     without = await post_form(desk.ada, path, mine)
 
-    assert versions(with_one) == versions(without) == {"Name": ("Tom", "Thomas Someone")}
+    assert read_versions(with_one) == read_versions(without) == {"Name": ("Tom", "Thomas Someone")}
     assert "a secret of Tom" not in with_one.html
     assert "$2b$" not in with_one.html
     assert "Please type the password again." in with_one.text
@@ -191,7 +193,7 @@ async def test_an_error_while_comparing_is_not_shown(
     async def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("[SQL: SELECT password_hash]")
 
-    mine = await opened(desk, "/admin/service/edit/1")
+    mine = await open_fields(desk, "/admin/service/edit/1")
     await desk.database.fetch(text("UPDATE services SET price = 1"))
     monkeypatch.setattr(edit_conflicts, "compare_versions", fail)
 
@@ -205,13 +207,13 @@ async def test_an_error_while_comparing_is_not_shown(
 
 async def test_html_in_either_version_is_escaped(desk: AdminDesk, everything: None) -> None:
     bad = "<script>alert(1)</script>"
-    mine = await opened(desk, "/admin/service/edit/1")
+    mine = await open_fields(desk, "/admin/service/edit/1")
     await desk.database.fetch(text("UPDATE services SET title = :bad"), bad=bad)
 
     answer = await post_form(desk.ada, "/admin/service/edit/1", {**mine, "title": bad + "!"})
 
     assert "<script>alert" not in answer.html
-    assert versions(answer) == {"Title": (bad + "!", f"{bad} Someone")}
+    assert read_versions(answer) == {"Title": (bad + "!", f"{bad} Someone")}
 
 
 async def test_an_edit_without_conflict_shows_no_versions(desk: AdminDesk, everything: None) -> None:

@@ -21,14 +21,14 @@ GAP, FOLD = "2030-03-31T02:30", "2030-10-27T02:30"
 FIRST, SECOND = datetime(2030, 10, 27, 0, 30, tzinfo=UTC), datetime(2030, 10, 27, 1, 30, tzinfo=UTC)
 
 
-def drawn(html: str, name: str) -> str:
+def find_tag(html: str, name: str) -> str:
     """Return the tag of a field."""
     tag = re.search(rf'<(?:input|select|textarea)[^>]* name="{name}"[^>]*>', html)
     assert tag, name
     return tag[0]
 
 
-def needed(html: str) -> dict[str, bool]:
+def read_required(html: str) -> dict[str, bool]:
     """Return for each label of a form whether it is marked as required."""
     labels = re.findall(r'<label class="([^"]*col-form-label[^"]*)"[^>]*>([^<]*)<', html)
     return {words: "required-label" in classes for classes, words in labels}
@@ -58,16 +58,16 @@ ASKED = {"Override reason": False, "Notify the customer": False}
 async def test_required_fields_are_marked(
     desk: AdminDesk, visit: Booking, path: str, expected: dict[str, bool]
 ) -> None:
-    assert needed((await desk.ada.get(f"/admin/{path}")).text) == expected
+    assert read_required((await desk.ada.get(f"/admin/{path}")).text) == expected
 
 
 @pytest.fixture
 async def visit(database: Database, tom: Person, haircut: Service) -> Booking:
     """Create a haircut of Tom's tomorrow at ten."""
-    return await booked(database, tom, TOMORROW_AT_TEN)
+    return await book(database, tom, TOMORROW_AT_TEN)
 
 
-async def booked(database: Database, who: Person, start: datetime) -> Booking:
+async def book(database: Database, who: Person, start: datetime) -> Booking:
     facts: dict[str, Any] = {"user_id": who.id, "service_id": 1, "start_time": start}
     async with database.transaction(by=OWNER) as session:
         return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
@@ -91,7 +91,7 @@ async def booked(database: Database, who: Person, start: datetime) -> Booking:
     ],
 )
 async def test_input_types_match_the_columns(desk: AdminDesk, identity: str, name: str, expected: list[str]) -> None:
-    field = drawn((await desk.ada.get(f"/admin/{identity}/create")).text, name)
+    field = find_tag((await desk.ada.get(f"/admin/{identity}/create")).text, name)
 
     assert [part for part in expected if part not in field] == [], field
 
@@ -100,7 +100,7 @@ async def test_an_optional_field_is_not_required(desk: AdminDesk) -> None:
     page = (await desk.ada.get("/admin/service/create")).text
 
     for name in ("description", "slot_step_minutes", "horizon_days", "is_active"):
-        assert "required" not in drawn(page, name)
+        assert "required" not in find_tag(page, name)
 
 
 async def test_time_zones_are_offered(desk: AdminDesk) -> None:
@@ -157,7 +157,7 @@ async def test_enum_values_are_labelled_as_in_forms(desk: AdminDesk, tom: Person
 # Look-ups
 
 
-async def looked_up(desk: AdminDesk, identity: str, name: str, term: str) -> list[str]:
+async def look_up(desk: AdminDesk, identity: str, name: str, term: str) -> list[str]:
     answer = await desk.ada.get(f"/admin/{identity}/ajax/lookup", params={"name": name, "term": term})
     assert answer.status_code == 200, answer.text
     return [choice["text"] for choice in json.loads(answer.text)["results"]]
@@ -173,25 +173,25 @@ async def test_look_ups_distinguish_namesakes(
         )
         await session.fetch(text("UPDATE resources SET is_active = false WHERE name = 'Max'"))
 
-    assert sorted(await looked_up(desk, "booking", "user", "tom")) == [
+    assert sorted(await look_up(desk, "booking", "user", "tom")) == [
         "Tom · thomas@work.example",
         "Tom · tom@example.com",
     ]
-    assert await looked_up(desk, "booking", "user", "@work") == ["Tom · thomas@work.example"]
-    assert await looked_up(desk, "booking", "service", "col") == ["Colour · 30 min"]
-    assert await looked_up(desk, "booking", "resource", "") == ["Lea", "Max · inactive"]
-    assert await looked_up(desk, "service", "resources", "le") == ["Lea"]
+    assert await look_up(desk, "booking", "user", "@work") == ["Tom · thomas@work.example"]
+    assert await look_up(desk, "booking", "service", "col") == ["Colour · 30 min"]
+    assert await look_up(desk, "booking", "resource", "") == ["Lea", "Max · inactive"]
+    assert await look_up(desk, "service", "resources", "le") == ["Lea"]
 
 
 async def test_an_empty_look_up_does_not_list_all_users(desk: AdminDesk) -> None:
-    assert await looked_up(desk, "booking", "user", "") == []
-    assert await looked_up(desk, "booking", "user", "%") == []
+    assert await look_up(desk, "booking", "user", "") == []
+    assert await look_up(desk, "booking", "user", "%") == []
 
 
 async def test_a_look_up_of_users_uses_an_index(desk: AdminDesk, database: Database) -> None:
     """The statement of the look-up can use the trigram indexes."""
     with desk.record_statements() as statements:
-        assert await looked_up(desk, "booking", "user", "mara@exam") == ["Mara · mara@example.com"]
+        assert await look_up(desk, "booking", "user", "mara@exam") == ["Mara · mara@example.com"]
     statement = re.sub(r"%\(\w+\)s::VARCHAR", "'%mara@exam%'", statements[-1])
     statement = re.sub(r"%\(\w+\)s::INTEGER", "10", statement)
     async with database.transaction(by=OWNER) as session:
@@ -237,12 +237,12 @@ async def test_a_booking_requires_customer_and_service(
 # The resources of a service
 
 
-async def serving(desk: AdminDesk, service: int = 1) -> list[int]:
+async def fetch_resources(desk: AdminDesk, service: int = 1) -> list[int]:
     statement = text("SELECT resource_id FROM service_resources WHERE service_id = :service ORDER BY 1")
     return [row["resource_id"] for row in await desk.database.fetch(statement, service=service)]
 
 
-async def version(desk: AdminDesk, service: int = 1) -> int:
+async def fetch_version(desk: AdminDesk, service: int = 1) -> int:
     row = await desk.fetch_row("services", service)
     assert row is not None
     return int(row["version"])
@@ -256,7 +256,7 @@ async def test_the_resources_of_a_service_are_chosen_on_its_form(desk: AdminDesk
     answer = await submit_form(desk.ada, "/admin/service/edit/1", resources="2")
 
     assert answer.status == 302, answer.text
-    assert (await serving(desk), await version(desk)) == ([2], 2)
+    assert (await fetch_resources(desk), await fetch_version(desk)) == ([2], 2)
 
 
 async def test_unchanged_resources_leave_the_service_unchanged(desk: AdminDesk, shared: Service) -> None:
@@ -265,7 +265,7 @@ async def test_unchanged_resources_leave_the_service_unchanged(desk: AdminDesk, 
     answer = await desk.ada.post("/admin/service/edit/1", data={**opened, "resources": ["2", "1"]})
 
     assert answer.status_code == 302
-    assert (await serving(desk), await version(desk)) == ([1, 2], 1)
+    assert (await fetch_resources(desk), await fetch_version(desk)) == ([1, 2], 1)
 
 
 async def test_concurrent_choices_of_resources_conflict(desk: AdminDesk, shared: Service) -> None:
@@ -276,7 +276,7 @@ async def test_concurrent_choices_of_resources_conflict(desk: AdminDesk, shared:
 
     assert late.is_refused
     assert "Someone changed this while you were editing." in late.text
-    assert await serving(desk) == [2]
+    assert await fetch_resources(desk) == [2]
 
 
 async def test_a_new_service_gets_the_chosen_resources_or_its_own(desk: AdminDesk, shared: Service) -> None:
@@ -292,7 +292,7 @@ async def test_a_new_service_gets_the_chosen_resources_or_its_own(desk: AdminDes
     assert [answer.status for answer in answers] == [302, 302], answers
     own = await desk.fetch_row("resources", 3)
     assert own is not None
-    assert (await serving(desk, 2), await serving(desk, 3), own["name"]) == ([1], [3], "Dry")
+    assert (await fetch_resources(desk, 2), await fetch_resources(desk, 3), own["name"]) == ([1], [3], "Dry")
 
 
 async def test_removing_all_resources_creates_its_own(desk: AdminDesk, shared: Service) -> None:
@@ -302,14 +302,14 @@ async def test_removing_all_resources_creates_its_own(desk: AdminDesk, shared: S
 
     own = await desk.fetch_row("resources", 3)
     assert own is not None
-    assert (own["name"], await serving(desk), await version(desk)) == ("Colour", [3], 2)
+    assert (own["name"], await fetch_resources(desk), await fetch_version(desk)) == ("Colour", [3], 2)
 
 
 @pytest.mark.parametrize("unknown", ["99", "abc", "9" * 40, "1\0"], ids=["99", "abc", "large", "nul"])
 async def test_an_unknown_resource_is_refused_on_its_field(desk: AdminDesk, shared: Service, unknown: str) -> None:
     answer = await submit_form(desk.ada, "/admin/service/edit/1", resources=unknown)
 
-    assert (answer.status, await serving(desk)) == (404, [1, 2])
+    assert (answer.status, await fetch_resources(desk)) == (404, [1, 2])
     assert 'id="resources-error">There is no such resource.<' in answer.html
 
 
@@ -374,7 +374,7 @@ async def test_an_unchanged_repeated_time_stays_the_second(
     desk: AdminDesk, database: Database, tom: Person, shared: Service
 ) -> None:
     """The form shows both alike; saved unchanged, the visit does not move by an hour."""
-    await booked(database, tom, SECOND)
+    await book(database, tom, SECOND)
     assert "Sun 27 Oct 2030, 02:30 CET" in get_page_text((await desk.mara.get("/admin/booking/details/1")).text)
 
     answer = await submit_form(desk.mara, "/admin/booking/edit/1", resource="2")

@@ -31,7 +31,7 @@ async def visit(database: Database, tom: Person, shared: Service) -> Booking:
     return Booking(**(await database.fetch(text("SELECT * FROM bookings WHERE id = 1")))[0])
 
 
-def story(html: str) -> list[str]:
+def read_story(html: str) -> list[str]:
     """Return the history entries of a details page, without their times."""
     part = html.partition('id="bk-history"')[2].partition("</section>")[0]
     assert '<time datetime="' in part
@@ -39,14 +39,14 @@ def story(html: str) -> list[str]:
     return [get_page_text(f"<p>{item}").partition(", ")[2].partition(" ")[2] for item in items]
 
 
-async def happened(desk: AdminDesk, path: str) -> list[str]:
+async def read_entries(desk: AdminDesk, path: str) -> list[str]:
     """Return the entries of a details page."""
     with desk.record_statements() as statements:
         page = await desk.mara.get(f"/admin/{path}")
     assert page.status_code == 200
     assert len(statements) <= MOST_STATEMENTS, statements
     assert not AS_KEPT.search(get_page_text(page.text)), AS_KEPT.findall(get_page_text(page.text))
-    return story(page.text)
+    return read_story(page.text)
 
 
 async def test_the_history_of_a_booking_is_shown(desk: AdminDesk, visit: Booking, tom: Person) -> None:
@@ -57,7 +57,7 @@ async def test_the_history_of_a_booking_is_shown(desk: AdminDesk, visit: Booking
     async with await psycopg.AsyncConnection.connect(desk.database.url, autocommit=True) as console:
         await console.execute("UPDATE bookings SET status = 'no_show', price = 12.5 WHERE id = 1")
 
-    assert await happened(desk, "booking/details/1") == [
+    assert await read_entries(desk, "booking/details/1") == [
         "Someone changed it in the database console. Status: Confirmed → No-show Price: 60.00 → 12.50",
         "Mara (staff) changed it at the desk. They called Status: Pending → Confirmed Customer not notified.",
         "Mara (staff) changed it at the desk. Resource: Lea → Max Customer to be notified.",
@@ -96,7 +96,7 @@ async def test_every_actor_has_a_label(desk: AdminDesk, database: Database, by: 
         facts: dict[str, Any] = {"name": "Lea", "timezone": "UTC", "capacity": 1}
         await records.create(session, Resource, by=OWNER, now=NOW, **facts)
 
-    assert await happened(desk, "resource/details/1") == [entry]
+    assert await read_entries(desk, "resource/details/1") == [entry]
 
 
 async def test_values_are_formatted_for_readers(desk: AdminDesk, database: Database, shared: Service) -> None:
@@ -112,13 +112,13 @@ async def test_values_are_formatted_for_readers(desk: AdminDesk, database: Datab
         await session.fetch(text("UPDATE opening_hours SET opens = '08:30', valid_from = '2030-02-01'"))
         await session.fetch(text("UPDATE services SET is_active = false, price = 1234.5 WHERE id = 1"))
 
-    assert (await happened(desk, "calendar-exception/details/1"))[0] == (
+    assert (await read_entries(desk, "calendar-exception/details/1"))[0] == (
         "An admin changed it from the seed script. Resource: Lea → – Open: No → Yes Reason: – → Fair"
     )
-    assert (await happened(desk, "opening-hours/details/1"))[0] == (
+    assert (await read_entries(desk, "opening-hours/details/1"))[0] == (
         "An admin changed it from the seed script. Opens: 09:00 → 08:30 From: – → 01 Feb 2030"
     )
-    assert (await happened(desk, "service/details/1"))[0] == (
+    assert (await read_entries(desk, "service/details/1"))[0] == (
         "An admin changed it from the seed script. Price: 60.00 → 1,234.50 Active: Yes → No"
     )
 
@@ -128,7 +128,7 @@ async def test_history_only_says_that_a_password_changed(desk: AdminDesk, tom: P
         await submit_form(desk.ada, f"/admin/user/edit/{tom.id}", password="another one", role="staff")
     ).status == 302
 
-    entries = await happened(desk, f"user/details/{tom.id}")
+    entries = await read_entries(desk, f"user/details/{tom.id}")
     listed = (await desk.ada.get("/admin/event/list")).text
     number = (await desk.database.fetch(text("SELECT max(id) AS id FROM events")))[0]["id"]
     single = (await desk.ada.get(f"/admin/event/details/{number}")).text
@@ -144,7 +144,7 @@ async def test_a_long_history_takes_no_more_statements(desk: AdminDesk, visit: B
     async with desk.database.transaction(by=OWNER) as session:
         for _ in range(60):
             await session.fetch(text("UPDATE bookings SET price = price + 1"))
-    entries = await happened(desk, "booking/details/1")
+    entries = await read_entries(desk, "booking/details/1")
 
     assert len(entries) == 50
     assert entries[0] == "An admin changed it from the seed script. Price: 119.00 → 120.00"
@@ -168,7 +168,7 @@ async def test_html_in_history_is_escaped(desk: AdminDesk, visit: Booking, tom: 
 # The page of events.
 
 
-async def event_of(desk: AdminDesk, table: str, action: str) -> tuple[int, str]:
+async def fetch_last_event(desk: AdminDesk, table: str, action: str) -> tuple[int, str]:
     """Return the id and the page of the last event of this kind."""
     query = text("SELECT max(id) AS id FROM events WHERE table_name = :table AND action = :action")
     number: int = (await desk.database.fetch(query, table=table, action=action))[0]["id"]
@@ -184,7 +184,7 @@ async def test_events_link_to_their_rows(desk: AdminDesk, visit: Booking) -> Non
         listed = (await desk.ada.get("/admin/event/list")).text
     assert len(statements) <= MOST_STATEMENTS, statements
 
-    _, html = await event_of(desk, "bookings", "changed")
+    _, html = await fetch_last_event(desk, "bookings", "changed")
 
     link = '<a href="http://bookit.test/admin/booking/details/1">Booking 1</a>'
     for page in (listed, html):
@@ -198,7 +198,7 @@ async def test_events_link_to_their_rows(desk: AdminDesk, visit: Booking) -> Non
 
 
 async def test_a_new_row_is_shown_in_full_only_on_its_event_page(desk: AdminDesk, visit: Booking) -> None:
-    _, html = await event_of(desk, "bookings", "created")
+    _, html = await fetch_last_event(desk, "bookings", "created")
 
     whole = "Customer: Tom Service: Colour Resource: Lea Seat: 1 Start: Tue 08 Jan 2030, 11:00"
     assert whole in get_page_text(html)
@@ -210,7 +210,7 @@ async def test_a_deleted_row_has_no_link(desk: AdminDesk, visit: Booking) -> Non
     answer = await desk.ada.delete("/admin/booking/delete", params={"pks": "1"})
     assert answer.status_code == 200
 
-    _, html = await event_of(desk, "bookings", "deleted")
+    _, html = await fetch_last_event(desk, "bookings", "deleted")
 
     listed = (await desk.ada.get("/admin/event/list")).text
     for page in (html, listed):
@@ -230,7 +230,7 @@ async def test_an_event_of_an_unknown_table_is_shown(desk: AdminDesk) -> None:
         values=values,
     )
 
-    _, html = await event_of(desk, "wheels", "created")
+    _, html = await fetch_last_event(desk, "wheels", "created")
 
     page_text = get_page_text(html)
     assert "Someone" in page_text
@@ -252,7 +252,7 @@ async def test_an_unreadable_value_is_shown_as_it_is(desk: AdminDesk, visit: Boo
         changed=changed,
     )
 
-    _, html = await event_of(desk, "bookings", "changed")
+    _, html = await fetch_last_event(desk, "bookings", "changed")
 
     page_text = get_page_text(html)
     assert f"Start: – → {'–' if value is None else value}" in page_text

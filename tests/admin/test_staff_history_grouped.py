@@ -37,7 +37,7 @@ async def change_price(database: Database, request: str | None, numbers: str = "
     ), request=request or "")  # fmt: skip
 
 
-async def entries(desk: AdminDesk, **query: Any) -> list[str]:
+async def read_entries(desk: AdminDesk, **query: Any) -> list[str]:
     """Return the text of each entry of the list, without id and time."""
     with desk.record_statements() as statements:
         page = await desk.ada.get(LIST, params=query)
@@ -63,10 +63,10 @@ async def test_a_bulk_change_is_one_entry(
     desk: AdminDesk, business: Database, what: BulkAction, more: dict[str, Any], expected: str
 ) -> None:
     numbers = await bulk_scenario.fill_afternoon(business, 3)
-    before = await entries(desk)
+    before = await read_entries(desk)
     await bulk_scenario.run_bulk(business, numbers, what, reason="The train is late", **more)
 
-    entry, *rest = await entries(desk)
+    entry, *rest = await read_entries(desk)
 
     assert rest == before
     said = expected[0].upper() + expected[1:]
@@ -95,10 +95,10 @@ async def test_one_act_does_not_fill_a_page(
 ) -> None:
     monkeypatch.setattr(grouping, "MAX_LISTED_EVENTS", 5)
     numbers = await bulk_scenario.fill_afternoon(business, 40)
-    before = await entries(desk, pageSize=100)
+    before = await read_entries(desk, pageSize=100)
     await bulk_scenario.run_bulk(business, numbers, BulkAction.CONFIRM)
 
-    first, *rest = await entries(desk, pageSize=100)
+    first, *rest = await read_entries(desk, pageSize=100)
 
     assert rest == before
     assert first.count("Status: Pending → Confirmed") == 5
@@ -113,10 +113,10 @@ async def test_every_row_is_in_one_entry_in_either_order(desk: AdminDesk, busine
             business, some, BulkAction.CONFIRM if at < 4 else BulkAction.COMPLETE, request_id=f"act-{at}"
         )
     for way in ("asc", "desc"):
-        whole = await entries(desk, sortBy="id", sort=way, pageSize=100)
+        whole = await read_entries(desk, sortBy="id", sort=way, pageSize=100)
         paged = []
         for page in range(1, len(whole) // 4 + 2):
-            paged += await entries(desk, sortBy="id", sort=way, pageSize=4, page=page)
+            paged += await read_entries(desk, sortBy="id", sort=way, pageSize=4, page=page)
         assert len(whole) % 4 > 0
         assert paged == whole
         assert sum("Confirmed 3 bookings" in entry for entry in whole) == 2
@@ -139,7 +139,7 @@ async def test_only_consecutive_changes_are_grouped(desk: AdminDesk, business: D
     ):
         await change_price(business, request, f"id = {number}", by)
 
-    found = await entries(desk)
+    found = await read_entries(desk)
 
     assert not any("on one page" in entry for entry in found[:7])
     assert sum("1 other change made together" in entry for entry in found[:7]) == 5
@@ -154,7 +154,7 @@ async def test_an_act_on_several_tables_names_each(desk: AdminDesk, business: Da
         " SELECT count(*) FROM one, two"
     ))  # fmt: skip
 
-    (entry, *_) = await entries(desk)
+    (entry, *_) = await read_entries(desk)
 
     assert "Changed 1 booking; changed 2 services" in entry or "Changed 2 services; changed 1 booking" in entry
 
@@ -194,7 +194,7 @@ async def test_an_incomplete_count_is_labelled(
     desk: AdminDesk, business: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bulk_scenario.run_bulk(business, await bulk_scenario.fill_afternoon(business, 5), BulkAction.CONFIRM)
-    count = len(await entries(desk, pageSize=100))
+    count = len(await read_entries(desk, pageSize=100))
     assert f"Showing 1 to {count} of {count} items" in get_page_text((await desk.ada.get(LIST)).text)
 
     monkeypatch.setattr(list_pages, "MAX_COUNTED", 6)
@@ -217,7 +217,7 @@ async def test_an_expired_hold_is_a_separate_entry(desk: AdminDesk, business: Da
     await bulk_scenario.set_status(business, 2, Status.CONFIRMED)
     await bulk_scenario.run_bulk(business, [2], BulkAction.SHIFT, minutes=-30)
 
-    first, second, *_ = await entries(desk)
+    first, second, *_ = await read_entries(desk)
 
     said = f"{first} / {second}"
     assert "The hold ran out." in said

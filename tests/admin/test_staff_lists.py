@@ -39,7 +39,7 @@ async def visits(database: Database, tom: Person, eve: Person, shared: Service) 
     return [1, 2, 3, 4]
 
 
-def numbers(html: str) -> list[int]:
+def read_ids(html: str) -> list[int]:
     """Return the ids of the bookings that a list shows, in its order."""
     return [int(number) for number in dict.fromkeys(re.findall(r"/admin/booking/details/(\d+)", html))]
 
@@ -47,19 +47,19 @@ def numbers(html: str) -> list[int]:
 async def listed(client: httpx2.AsyncClient, query: str = "") -> list[int]:
     answer = await client.get(f"/admin/booking/list?{query}", follow_redirects=True)
     assert answer.status_code == 200
-    return numbers(answer.text)
+    return read_ids(answer.text)
 
 
 async def test_the_list_of_bookings_starts_today_and_says_so(desk: AdminDesk, visits: list[int]) -> None:
     page = (await desk.mara.get("/admin/booking/list")).text
 
-    assert numbers(page) == [2, 4, 3]
+    assert read_ids(page) == [2, 4, 3]
     assert HIDDEN in get_page_text(page)
     assert re.search(r'aria-current="true">From today</a>', page)
     everything = re.search(r'<a href="([^"]*)">Show all days</a>', page)
     assert everything
     all_of_them = (await desk.mara.get(everything[1])).text
-    assert numbers(all_of_them) == [3, 4, 2, 1]
+    assert read_ids(all_of_them) == [3, 4, 2, 1]
     assert HIDDEN not in get_page_text(all_of_them)
     assert re.search(r'list\?start_time=all" aria-current="true">All</a>', all_of_them)
 
@@ -75,7 +75,7 @@ async def test_an_empty_list_still_mentions_hidden_rows(desk: AdminDesk) -> None
 async def test_a_search_covers_all_days(desk: AdminDesk, visits: list[int], query: str) -> None:
     page = (await desk.mara.get(f"/admin/booking/list?{query}")).text
 
-    assert 1 in numbers(page)
+    assert 1 in read_ids(page)
     assert HIDDEN not in get_page_text(page)
     assert not re.search(r'aria-current="true">From today</a>', page)
 
@@ -124,7 +124,7 @@ async def test_the_bookings_of_one_resource_on_one_day(desk: AdminDesk, visits: 
 
     html = (await desk.mara.get(today[1].replace("&amp;", "&"))).text
 
-    assert numbers(html) == [2]
+    assert read_ids(html) == [2]
     assert "<summary>Lea</summary>" in html
     assert re.search(r'aria-current="true">Today</a>', html)
 

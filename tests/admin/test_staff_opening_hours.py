@@ -18,7 +18,7 @@ NIGHT = {"opens-0-5": "22:00", "closes-0-5": "06:00"}
 HALVES: dict[str, Any] = {"opens-0-1": ["09:00", "14:00", ""], "closes-0-1": ["13:00", "18:00", ""]}
 
 
-async def hours(database: Database) -> list[tuple[Any, ...]]:
+async def fetch_hours(database: Database) -> list[tuple[Any, ...]]:
     """Return the weekly hours in a readable form."""
     rows = await database.fetch(text("SELECT * FROM opening_hours ORDER BY valid_from NULLS FIRST, weekday, opens"))
     return [
@@ -27,7 +27,7 @@ async def hours(database: Database) -> list[tuple[Any, ...]]:
     ]
 
 
-async def keep(desk: AdminDesk, **fields: Any) -> FormResult:
+async def save_week(desk: AdminDesk, **fields: Any) -> FormResult:
     """Open the week as Mara, fill in exactly these hours, and save."""
     opened = await desk.mara.get(WEEK)
     return await post_form(desk.mara, WEEK, {"version_tag": ParsedPage(opened.text).fields["version_tag"], **fields})
@@ -41,10 +41,10 @@ async def test_a_resource_without_hours_is_shown_as_always_open(desk: AdminDesk,
 
 
 async def test_a_week_is_saved_at_once(desk: AdminDesk, haircut: Service, database: Database) -> None:
-    answer = await keep(desk, **HALVES, **NIGHT)
+    answer = await save_week(desk, **HALVES, **NIGHT)
 
     assert (answer.status, answer.location) == (303, WEEK)
-    assert await hours(database) == [
+    assert await fetch_hours(database) == [
         (1, "09:00", "13:00", None, None), (1, "14:00", "18:00", None, None), (5, "22:00", "06:00", None, None),
     ]  # fmt: skip
     page_text = get_page_text((await desk.mara.get(WEEK)).text)
@@ -57,17 +57,23 @@ async def test_a_season_is_shown_beside_the_rest_of_the_year(
 ) -> None:
     summer = {"from-1": "2030-06-01", "until-1": "2030-08-31", "opens-1-1": "07:00", "closes-1-1": "12:00"}
 
-    await keep(desk, **HALVES, **summer)
+    await save_week(desk, **HALVES, **summer)
 
-    assert [str(part) for part in (await hours(database))[-1]] == ["1", "07:00", "12:00", "2030-06-01", "2030-08-31"]
+    assert [str(part) for part in (await fetch_hours(database))[-1]] == [
+        "1",
+        "07:00",
+        "12:00",
+        "2030-06-01",
+        "2030-08-31",
+    ]
     assert "2030-06-01 – 2030-08-31" in get_page_text((await desk.mara.get(WEEK)).text)
 
 
 async def test_unchanged_hours_are_not_written(desk: AdminDesk, haircut: Service, database: Database) -> None:
-    await keep(desk, **HALVES)
+    await save_week(desk, **HALVES)
 
-    await keep(desk, **HALVES, **NIGHT)
-    again = await keep(desk, **HALVES, **NIGHT)
+    await save_week(desk, **HALVES, **NIGHT)
+    again = await save_week(desk, **HALVES, **NIGHT)
 
     events = await database.fetch(text("SELECT action FROM events WHERE table_name = 'opening_hours' ORDER BY id"))
     assert again.status == 303
@@ -75,25 +81,25 @@ async def test_unchanged_hours_are_not_written(desk: AdminDesk, haircut: Service
 
 
 async def test_an_empty_week_is_always_open_again(desk: AdminDesk, haircut: Service, database: Database) -> None:
-    await keep(desk, **HALVES)
+    await save_week(desk, **HALVES)
 
-    await keep(desk)
+    await save_week(desk)
 
-    assert await hours(database) == []
+    assert await fetch_hours(database) == []
 
 
 async def test_concurrently_changed_hours_are_not_overwritten(
     desk: AdminDesk, haircut: Service, database: Database
 ) -> None:
     seen = ParsedPage((await desk.mara.get(WEEK)).text).fields["version_tag"]
-    await keep(desk, **NIGHT)
+    await save_week(desk, **NIGHT)
 
     answer = await post_form(desk.ada, WEEK, {"version_tag": seen, **HALVES})
 
     assert answer.status == 412
     assert "Someone changed this while you were editing." in answer.text
     assert 'value="09:00"' in answer.html
-    assert await hours(database) == [(5, "22:00", "06:00", None, None)]
+    assert await fetch_hours(database) == [(5, "22:00", "06:00", None, None)]
 
 
 @pytest.mark.parametrize(
@@ -113,11 +119,11 @@ async def test_concurrently_changed_hours_are_not_overwritten(
 async def test_invalid_hours_are_refused_in_a_sentence(
     typed: dict[str, Any], sentence: str, desk: AdminDesk, haircut: Service, database: Database
 ) -> None:
-    answer = await keep(desk, **typed)
+    answer = await save_week(desk, **typed)
 
     assert answer.status == 422
     assert sentence in answer.text
-    assert await hours(database) == []
+    assert await fetch_hours(database) == []
 
 
 @pytest.mark.parametrize("number", ["0", "99", "-1", "x", "9" * 30, "1%00"])
@@ -130,14 +136,14 @@ async def test_only_staff_read_or_write_a_week(desk: AdminDesk, haircut: Service
     typed = await desk.visitor.post(WEEK, data={"version_tag": "", **NIGHT})
 
     assert [answer.headers["location"] for answer in (seen, typed)] == ["http://bookit.test/admin/login"] * 2
-    assert await hours(database) == []
+    assert await fetch_hours(database) == []
 
 
 async def test_a_week_from_another_site_is_refused(desk: AdminDesk, haircut: Service, database: Database) -> None:
     answer = await desk.mara.post(WEEK, data={"version_tag": "", **NIGHT}, headers={"origin": "http://evil.test"})
 
     assert answer.status_code == 403
-    assert await hours(database) == []
+    assert await fetch_hours(database) == []
 
 
 async def test_the_page_of_a_resource_links_to_its_week(desk: AdminDesk, haircut: Service) -> None:

@@ -11,7 +11,7 @@ from tests.support.admin_client import AdminDesk, BuildApp, get_page_text, list_
 from tests.support.people import OWNER, PASSWORD, Person
 
 
-def is_shut(answer: httpx2.Response, path: str) -> bool:
+def is_refused(answer: httpx2.Response, path: str) -> bool:
     """Return whether a page redirects to sign-in and its script's requests are refused."""
     if path.startswith(("/admin/calendar/", "/admin/today")):
         return answer.status_code == 401
@@ -29,7 +29,7 @@ async def test_every_page_needs_a_sign_in(desk: AdminDesk, visit: Booking, tom: 
     for client in (desk.visitor, customer):
         for method, path in routes:
             answer = await client.request(method, path, params={"pks": "1", "name": "user", "term": "tom"})
-            assert is_shut(answer, path), (method, path)
+            assert is_refused(answer, path), (method, path)
     row = await desk.fetch_row("bookings", 1)
     assert row is not None
     assert (row["status"], row["version"]) == ("pending", 1)
@@ -99,7 +99,7 @@ async def test_a_user_without_access_is_signed_out_at_once(desk: AdminDesk, chan
 
     for method, path in list_admin_routes(desk):
         answer = await desk.mara.request(method, path, params={"pks": "1"})
-        assert is_shut(answer, path), (method, path)
+        assert is_refused(answer, path), (method, path)
 
 
 async def test_signing_out_needs_post_and_ends_the_session(desk: AdminDesk) -> None:

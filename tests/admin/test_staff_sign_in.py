@@ -28,7 +28,7 @@ NEW = "a new secret"
 FORM = {"current_password": PASSWORD, "password": NEW}
 
 
-async def change(client: httpx2.AsyncClient, **fields: str) -> FormResult:
+async def change_password(client: httpx2.AsyncClient, **fields: str) -> FormResult:
     return await post_form(client, "/admin/password", {**FORM, **fields})
 
 
@@ -62,7 +62,7 @@ async def test_a_new_password_ends_every_other_session(desk: AdminDesk, who: str
         form = ParsedPage((await here.get("/admin/password")).text)
         assert {"current_password", "password"} <= form.fields.keys()
 
-        answer = await change(here)
+        answer = await change_password(here)
 
         assert (answer.status, answer.location) == (303, "http://bookit.test/admin/")
         assert "Password changed." in await desk.fetch_list_text(here)
@@ -76,7 +76,7 @@ async def test_a_new_password_revokes_tokens_of_the_api(desk: AdminDesk, mara: P
     sent = {"email": "mara@example.com", "password": PASSWORD}
     tokens = (await mara.client.post("/auth/login", json=sent)).json()
 
-    await change(desk.mara)
+    await change_password(desk.mara)
 
     assert status_and_code(await mara.request("GET", "/me")) == (401, "sign-in-ended")
     again = await mara.client.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
@@ -98,7 +98,7 @@ async def test_a_new_password_revokes_tokens_of_the_api(desk: AdminDesk, mara: P
 async def test_an_invalid_password_is_refused_on_its_field(
     desk: AdminDesk, fields: dict[str, str], field: str, sentence: str
 ) -> None:
-    answer = await change(desk.mara, **fields)
+    answer = await change_password(desk.mara, **fields)
 
     assert answer.is_refused
     assert f'id="{field}-error">{sentence}<' in answer.html
@@ -109,9 +109,9 @@ async def test_an_invalid_password_is_refused_on_its_field(
 
 async def test_guesses_of_the_current_password_count_as_attempts(desk: AdminDesk) -> None:
     for _ in range(limits.MAX_ATTEMPTS_PER_ACCOUNT):
-        assert (await change(desk.mara, current_password="guess")).status == 400
+        assert (await change_password(desk.mara, current_password="guess")).status == 400
 
-    answer = await change(desk.mara)
+    answer = await change_password(desk.mara)
 
     assert answer.status == 429
     assert "Too many wrong sign-ins. Please try again in" in answer.text
@@ -144,7 +144,7 @@ async def test_other_users_have_no_password_page(desk: AdminDesk, tom: Person) -
 
 
 async def test_history_records_a_password_change_without_the_value(desk: AdminDesk, mara: Person) -> None:
-    await change(desk.mara)
+    await change_password(desk.mara)
 
     page_text = get_page_text((await desk.ada.get(f"/admin/user/details/{mara.id}")).text)
     assert "Password" in page_text

@@ -86,7 +86,7 @@ def fill(console: psycopg.Connection) -> Fill:
 
 
 @contextmanager
-def reading(desk: AdminDesk) -> Iterator[list[tuple[str, Any]]]:
+def record_statements(desk: AdminDesk) -> Iterator[list[tuple[str, Any]]]:
     """Collect the statements that pages read with, and their values."""
     seen: list[tuple[str, Any]] = []
     engine = desk.site.session_maker.kw["bind"].sync_engine
@@ -109,7 +109,7 @@ async def test_a_page_takes_few_statements_for_any_number_of_rows(desk: AdminDes
     taken = []
     for more in (3, 57):
         fill(more)
-        with reading(desk) as statements:
+        with record_statements(desk) as statements:
             answer = await desk.ada.get(f"/admin/{path}")
         assert answer.status_code == 200, answer.text
         taken.append(len(statements))
@@ -176,7 +176,7 @@ async def test_a_list_uses_an_index(desk: AdminDesk, fill: Fill, console: psycop
     console.execute("UPDATE bookings SET status = 'completed' WHERE id % 3 > 0")
     console.execute("VACUUM ANALYZE bookings, users, reviews, events")
     console.execute("SET enable_seqscan = off; SET enable_sort = off")
-    with reading(desk) as statements:
+    with record_statements(desk) as statements:
         assert (await desk.ada.get(f"/admin/{path}")).status_code == 200
 
     plans = [
@@ -190,7 +190,7 @@ async def test_a_list_uses_an_index(desk: AdminDesk, fill: Fill, console: psycop
 # Searching.
 
 
-async def found(desk: AdminDesk, query: str) -> list[str]:
+async def find_rows(desk: AdminDesk, query: str) -> list[str]:
     """Return the ids of the rows of a list, by its export and by its pages, which must agree."""
     exported = (await desk.mara.get(f"/admin/{query.replace('?', '/export/csv?', 1)}")).text.splitlines()[1:]
     page = (await desk.mara.get(f"/admin/{query.replace('?', '/list?', 1)}&pageSize=100")).text
@@ -206,17 +206,17 @@ async def test_a_search_finds_the_same_for_many_customers(
 ) -> None:
     fill(40)
     for query in ("search=nobody", "search=nobody&sortBy=start_time&sort=asc", "search=of40&start_time=2031-01-01"):
-        expected = await found(desk, f"booking?{query}")
+        expected = await find_rows(desk, f"booking?{query}")
         assert len(expected) > 5
         for bound in (300, 3):  # Too many people; too many bookings.
             with monkeypatch.context() as changed:
                 changed.setattr(views, "MAX_MATCHED_PEOPLE", 3)
                 changed.setattr(list_pages, "MAX_SCANNED", bound)
-                assert await found_up_to(desk, query) == expected[: len(await found_up_to(desk, query))]
-        assert await found(desk, f"booking?{query}") == expected
+                assert await find_rows_up_to(desk, query) == expected[: len(await find_rows_up_to(desk, query))]
+        assert await find_rows(desk, f"booking?{query}") == expected
 
 
-async def found_up_to(desk: AdminDesk, query: str) -> list[str]:
+async def find_rows_up_to(desk: AdminDesk, query: str) -> list[str]:
     page = (await desk.mara.get(f"/admin/booking/list?{query}&pageSize=100")).text
     links = [at.partition('"')[0] for at in page.split('href="http://bookit.test/admin/booking/details/')[1:]]
     assert links
@@ -260,8 +260,8 @@ async def test_short_terms_match_the_start_of_a_word(
 
     assert [line.split(",")[1] for line in exported.splitlines()[1:]] == names
     assert len(looked_up.json()["results"]) == len(names)
-    found = (await desk.mara.get("/admin/search", params={"q": term})).text
-    assert [name for name in ("Anna Ås", "Bo Quist", "Hanna 100%", "Per Cent") if name in found] == names
+    html = (await desk.mara.get("/admin/search", params={"q": term})).text
+    assert [name for name in ("Anna Ås", "Bo Quist", "Hanna 100%", "Per Cent") if name in html] == names
 
 
 @pytest.mark.parametrize("term", ["%", "_", "@", "--", "%%%", "1%"])

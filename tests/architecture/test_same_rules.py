@@ -83,7 +83,7 @@ def columns(table: type[SQLModel]) -> set[str]:
     return {column.name for column in table_of(table).columns} - BY_ITSELF
 
 
-def taken_by(act: Callable[..., Any], table: type[SQLModel]) -> set[str]:
+def inputs_of(act: Callable[..., Any], table: type[SQLModel]) -> set[str]:
     """Return the keyword arguments of a rule; with ``**facts``, also the columns of the table."""
     parameters = inspect.signature(act).parameters.values()
     named = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY} - {"by", "now"}
@@ -132,7 +132,7 @@ def as_fact(view: RecordView, field: str) -> str:
 
 @pytest.mark.parametrize(("table", "verb"), offered_at("admin"))
 async def test_forms_offer_exactly_what_the_rule_takes(desk: AdminDesk, table: type[SQLModel], verb: str) -> None:
-    view, taken = view_of(desk, table), external_names(taken_by(rule(table, verb), table))
+    view, taken = view_of(desk, table), external_names(inputs_of(rule(table, verb), table))
     form = await view.scaffold_form(view._form_create_rules if verb == "create" else view._form_edit_rules)
 
     offered = {as_fact(view, name) for name in form()._fields} - {"version", "end_seen"}
@@ -144,7 +144,7 @@ async def test_forms_offer_exactly_what_the_rule_takes(desk: AdminDesk, table: t
 
 @pytest.mark.parametrize(("table", "verb"), offered_at("api"))
 def test_bodies_offer_exactly_what_the_rule_takes(table: type[SQLModel], verb: str) -> None:
-    taken, where = external_names(taken_by(rule(table, verb), table)), address(table, verb)
+    taken, where = external_names(inputs_of(rule(table, verb), table)), address(table, verb)
     endpoint = next(endpoint for endpoint in ENDPOINTS if (endpoint.method, endpoint.path) == where)
 
     offered = set(endpoint.inputs["body"].model_fields)

@@ -43,7 +43,7 @@ NOT_THEIRS = {"_id", "_ids"}  # suffixes of our own names
 Test = Callable[..., Any]
 
 
-def leans_on(*names: str) -> Callable[[Test], Test]:
+def covers(*names: str) -> Callable[[Test], Test]:
     """Mark which of SQLAdmin's private names a test covers."""
 
     def note(test: Test) -> Test:
@@ -101,7 +101,7 @@ def test_every_private_name_that_we_use_has_a_test() -> None:
     assert {name for name in used if re.fullmatch(r"_[a-z][a-z_]*", name)} - NOT_THEIRS == TESTED.keys()
 
 
-@leans_on("_handle_action_decorated_func", "_action", "_slug")
+@covers("_handle_action_decorated_func", "_action", "_slug")
 def test_each_action_becomes_a_route_under_this_name() -> None:
     seen = []
 
@@ -121,7 +121,7 @@ def test_each_action_becomes_a_route_under_this_name() -> None:
     assert route.methods == {"GET", "HEAD"}  # type: ignore[attr-defined]  # a Route, which only_post replaces
 
 
-@leans_on("_stmt_by_identifier")
+@covers("_stmt_by_identifier")
 async def test_single_rows_are_loaded_by_this_statement(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(plain._stmt_by_identifier("1"), Select)
 
@@ -137,7 +137,7 @@ async def test_single_rows_are_loaded_by_this_statement(plain: Plain, monkeypatc
             await find("abc")
 
 
-@leans_on("_menu")
+@covers("_menu")
 async def test_the_menu_shows_our_own_entries(desk: AdminDesk) -> None:
     first, second, *_ = desk.site._menu.items
 
@@ -147,7 +147,7 @@ async def test_the_menu_shows_our_own_entries(desk: AdminDesk) -> None:
     assert re.findall(r'class="nav-link-title">([^<]+)', page)[:4] == ["Today", "Reports", "Calendar", "Bookings"]
 
 
-@leans_on("_mapper", "_column_labels", "_export_prop_names", "_form_create_rules")
+@covers("_mapper", "_column_labels", "_export_prop_names", "_form_create_rules")
 async def test_a_view_stores_its_settings_under_these_names(plain: Plain) -> None:
     assert plain._mapper.relationships["user"].mapper.class_.__name__ == "User"
     assert plain._column_labels == {"start_time": "Begins"}
@@ -156,7 +156,7 @@ async def test_a_view_stores_its_settings_under_these_names(plain: Plain) -> Non
     assert tuple(plain._form_create_rules) == ("status",)
 
 
-@leans_on("_search_fields", "_sort_fields", "_get_default_sort", "_get_prop_name")
+@covers("_search_fields", "_sort_fields", "_get_default_sort", "_get_prop_name")
 async def test_a_view_stores_search_and_sort_columns_by_name(plain: Plain) -> None:
     assert plain._search_fields == ["status"]
     assert plain._sort_fields == ["start_time"]
@@ -164,7 +164,7 @@ async def test_a_view_stores_search_and_sort_columns_by_name(plain: Plain) -> No
     assert plain._get_prop_name("id") == "id"
 
 
-@leans_on("_list_relations", "_details_relations")
+@covers("_list_relations", "_details_relations")
 async def test_a_view_stores_the_relations_of_its_pages(
     plain: Plain, visit: Booking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +176,7 @@ async def test_a_view_stores_the_relations_of_its_pages(
     assert (await plain.get_object_for_details(make_request(pk="1"))).user.name == "Tom"
 
 
-@leans_on("_form_ajax_refs")
+@covers("_form_ajax_refs")
 async def test_look_ups_are_stored_by_relation(
     desk: AdminDesk, visit: Booking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,14 +196,14 @@ async def test_look_ups_are_stored_by_relation(
     assert (answer.json(), seen) == ({"results": []}, ["tom"])
 
 
-@leans_on("_admin_ref")
+@covers("_admin_ref")
 async def test_view_and_site_reference_each_other(desk: AdminDesk) -> None:
     for view in desk.site.views:
         assert view._admin_ref is desk.site
     assert [view for view in map(type, desk.site.views) if view is not CalendarPage] == views.VIEWS
 
 
-@leans_on("_build_url_for", "_url_for_delete", "_identity_for_object")
+@covers("_build_url_for", "_url_for_delete", "_identity_for_object")
 async def test_pages_build_row_urls_with_these_methods(desk: AdminDesk, visit: Booking) -> None:
     """A list calls this for each row, and for each row that it references."""
     theirs, ours = Plain(), desk.site._find_model_view("booking")
@@ -221,14 +221,14 @@ async def test_pages_build_row_urls_with_these_methods(desk: AdminDesk, visit: B
         assert "model_view._url_for_delete(request, " in page
 
 
-@leans_on("_find_model_view")
+@covers("_find_model_view")
 async def test_a_site_looks_up_a_view_by_identity(desk: AdminDesk) -> None:
     assert desk.site._find_model_view("opening-hours").identity == "opening-hours"
     with pytest.raises(HTTPException):
         desk.site._find_model_view("nope")
 
 
-@leans_on("_delete")
+@covers("_delete")
 async def test_the_right_to_delete_is_checked_for_each_row_first(desk: AdminDesk, visit: Booking) -> None:
     seen = []
 
@@ -244,7 +244,7 @@ async def test_the_right_to_delete_is_checked_for_each_row_first(desk: AdminDesk
     assert await desk.fetch_row("bookings", 1) is not None
 
 
-@leans_on("_localize")
+@covers("_localize")
 def test_times_are_localized_here_and_errors_belong_to_the_field() -> None:
     class Skipped(TimezoneAwareDateTimeField):
         def _localize(self, value: Any) -> Any:
@@ -259,7 +259,7 @@ def test_times_are_localized_here_and_errors_belong_to_the_field() -> None:
     assert form.at.errors == ["The clocks skip 02:30."]
 
 
-@leans_on("_messages")
+@covers("_messages")
 def test_messages_are_stored_in_the_session_under_this_name() -> None:
     request = make_request()
 
@@ -337,7 +337,7 @@ async def test_a_form_is_created_with_the_rules_of_its_page(
     assert view._form_create_rules != view._form_edit_rules
 
 
-def overridden() -> list[tuple[type, type, str]]:
+def overriding_methods() -> list[tuple[type, type, str]]:
     """Yield every method of ours that overrides one of SQLAdmin's."""
     modules = (
         actions, closures, edit_conflicts, event_list, filters, form, form_values, forms, formatter, lookups,
@@ -358,7 +358,9 @@ def overridden() -> list[tuple[type, type, str]]:
     )
 
 
-@pytest.mark.parametrize(("ours", "theirs", "name"), overridden(), ids=lambda part: getattr(part, "__name__", part))
+@pytest.mark.parametrize(
+    ("ours", "theirs", "name"), overriding_methods(), ids=lambda part: getattr(part, "__name__", part)
+)
 def test_overriding_methods_keep_sqladmins_signature(ours: type, theirs: type, name: str) -> None:
     took, takes = (list(inspect.signature(getattr(owner, name)).parameters) for owner in (theirs, ours))
 

@@ -25,7 +25,7 @@ TUESDAY = {"from_date": "2030-01-08", "to_date": "2030-01-08"}
 TEN = "2030-01-08T10:00:00Z"
 
 
-async def free(who: Person | httpx2.AsyncClient, path: str = FREE, **query: Any) -> list[dict[str, Any]]:
+async def fetch_slots(who: Person | httpx2.AsyncClient, path: str = FREE, **query: Any) -> list[dict[str, Any]]:
     client = who.client if isinstance(who, Person) else who
     answer = await client.get(path, params=query)
     assert answer.status_code == 200, answer.text
@@ -58,7 +58,7 @@ def slot(start: str, end: str, *resources: tuple[int, str, int]) -> dict[str, An
 async def test_a_visitor_sees_free_slots(visitor: httpx2.AsyncClient, tom: Person, massage: Service) -> None:
     await create_booking(tom, TEN)
 
-    slots = await free(visitor, **TUESDAY)
+    slots = await fetch_slots(visitor, **TUESDAY)
 
     assert slots == [
         slot("09:00", "10:00", (1, "Lea", 1), (2, "Max", 2)),
@@ -67,7 +67,7 @@ async def test_a_visitor_sees_free_slots(visitor: httpx2.AsyncClient, tom: Perso
 
 
 async def test_slots_can_be_filtered_by_resource(visitor: httpx2.AsyncClient, massage: Service) -> None:
-    slots = await free(visitor, **TUESDAY, resource_id=1)
+    slots = await fetch_slots(visitor, **TUESDAY, resource_id=1)
 
     assert slots == [slot("09:00", "10:00", (1, "Lea", 1)), slot("10:00", "11:00", (1, "Lea", 1))]
 
@@ -78,7 +78,7 @@ async def test_each_resource_has_its_own_time_zone(visitor: httpx2.AsyncClient, 
     for resource, hours in ((1, "09:00-10:00"), (2, "13:30-14:30"), (3, "03:00-04:00")):
         await add_opening_hours(database, resource, hours)
 
-    slots = await free(visitor, **TUESDAY)
+    slots = await fetch_slots(visitor, **TUESDAY)
 
     assert [(one["start_time"], one["local_start_time"], one["local_end_time"], one["timezone"]) for one in slots] == [
         ("2030-01-08T08:00:00Z", "2030-01-08T03:00:00-05:00", "2030-01-08T04:00:00-05:00", "America/New_York"),
@@ -91,7 +91,7 @@ async def test_the_default_range_is_one_week_from_now(visitor: httpx2.AsyncClien
     await create_service(database)
     await add_opening_hours(database, 1, "08:00-11:00")
 
-    slots = format_starts(await free(visitor))
+    slots = format_starts(await fetch_slots(visitor))
 
     assert (slots[:2], slots[-1], len(slots)) == (["2030-01-07 10:00", "2030-01-08 08:00"], "2030-01-14 08:00", 20)
 
@@ -114,7 +114,7 @@ async def test_a_range_of_days_includes_the_last_and_one_of_times_does_not(
     await create_service(database)
     await add_opening_hours(database, 1, "08:00-11:00")
 
-    slots = format_starts(await free(visitor, **query))
+    slots = format_starts(await fetch_slots(visitor, **query))
 
     assert (slots[0], slots[-1]) == (first, last)
 
@@ -122,8 +122,8 @@ async def test_a_range_of_days_includes_the_last_and_one_of_times_does_not(
 async def test_past_times_are_not_free(visitor: httpx2.AsyncClient, database: Database) -> None:
     await create_service(database)
 
-    assert await free(visitor, from_date="2029-12-01", to_date="2030-01-06") == []
-    assert format_starts(await free(visitor, to_date="2030-01-07"))[0] == "2030-01-07 10:00"
+    assert await fetch_slots(visitor, from_date="2029-12-01", to_date="2030-01-06") == []
+    assert format_starts(await fetch_slots(visitor, to_date="2030-01-07"))[0] == "2030-01-07 10:00"
 
 
 async def test_overlapping_hours_merge_and_keep_the_starts_of_both(
@@ -133,7 +133,7 @@ async def test_overlapping_hours_merge_and_keep_the_starts_of_both(
     for hours in ("09:00-11:00", "10:30-12:30", "09:00-11:00"):
         await add_opening_hours(database, 1, hours)
 
-    slots = format_starts(await free(visitor, **TUESDAY))
+    slots = format_starts(await fetch_slots(visitor, **TUESDAY))
 
     assert slots == [f"2030-01-08 {clock}" for clock in ("09:00", "10:00", "10:30", "11:30")]
 
@@ -146,7 +146,9 @@ async def test_closures_remove_slots_and_openings_add_them(visitor: httpx2.Async
     await add_exception(database, "2030-01-08T11:00Z", "2030-01-08T12:00Z", resource=2)
     await add_exception(database, "2030-01-08T20:00Z", "2030-01-08T21:00Z", resource=1, is_open=True)
 
-    slots = {one["start_time"]: [by["name"] for by in one["resources"]] for one in await free(visitor, **TUESDAY)}
+    slots = {
+        one["start_time"]: [by["name"] for by in one["resources"]] for one in await fetch_slots(visitor, **TUESDAY)
+    }
 
     assert slots == {
         "2030-01-08T10:00:00Z": ["Lea", "Max"],
@@ -163,8 +165,8 @@ async def test_bookings_of_another_service_block_slots(
     await create_booking(tom, "2030-01-08T10:45:00Z", talk)
     await create_booking(tom, "2030-01-08T09:00:00Z", resource_id=1)
 
-    massages = format_starts(await free(visitor, **TUESDAY, resource_id=1))
-    talks = format_starts(await free(visitor, f"/services/{talk}/availability", **TUESDAY))
+    massages = format_starts(await fetch_slots(visitor, **TUESDAY, resource_id=1))
+    talks = format_starts(await fetch_slots(visitor, f"/services/{talk}/availability", **TUESDAY))
 
     assert massages == []
     assert talks == ["2030-01-08 10:00", "2030-01-08 10:15"]
@@ -273,14 +275,14 @@ async def test_an_invalid_range_is_refused(
 async def test_62_days_and_the_ends_of_the_calendar_are_accepted(
     query: dict[str, str], count: int, visitor: httpx2.AsyncClient, massage: Service
 ) -> None:
-    assert len(await free(visitor, **query)) == count
+    assert len(await fetch_slots(visitor, **query)) == count
 
 
 async def test_too_many_slots_are_refused(visitor: httpx2.AsyncClient, database: Database) -> None:
     await create_service(database, duration_minutes=1)
 
     week = await request_refusal(database, visitor, "GET", FREE)
-    days = await free(visitor, from_date="2030-01-08", to_date="2030-01-13")
+    days = await fetch_slots(visitor, from_date="2030-01-08", to_date="2030-01-13")
 
     assert week == (400, "too-many-slots", "to_date")
     assert len(days) == 6 * 24 * 60
@@ -307,9 +309,9 @@ async def test_without_a_resource_there_are_no_slots(
     for resource in (1, 2):
         await change_row(database, Resource, resource, is_active=False)
 
-    assert await free(visitor, **TUESDAY) == []
-    assert await free(visitor, **TUESDAY, resource_id=1) == []
-    assert await free(visitor, **TUESDAY, resource_id=99) == []
+    assert await fetch_slots(visitor, **TUESDAY) == []
+    assert await fetch_slots(visitor, **TUESDAY, resource_id=1) == []
+    assert await fetch_slots(visitor, **TUESDAY, resource_id=99) == []
     explained = (await visitor.get(WHY, params={"start_time": TEN})).json()
     assert explained == {"start_time": TEN, "end_time": None, "can_be_booked": False, "resources": []}
     answer = await tom.request("POST", "/bookings", json={"service_id": 1, "start_time": TEN})
@@ -326,7 +328,7 @@ async def test_a_booking_of_an_inactive_resource_is_moved_or_cancelled(
     nine = "2030-01-08T09:00:00Z"
 
     there = await tom.request("PATCH", path, json={"start_time": nine})
-    slots = await free(tom, **TUESDAY, booking_id=mine["id"])
+    slots = await fetch_slots(tom, **TUESDAY, booking_id=mine["id"])
     elsewhere = await tom.request("PATCH", path, json={"start_time": nine, "resource_id": 2})
     gone = await tom.request("PATCH", path, json={"status": "cancelled"})
 
@@ -418,9 +420,9 @@ async def test_a_hold_blocks_its_slot_until_it_expires(
 ) -> None:
     await create_booking(tom, TEN, resource_id=1, hold=True)
 
-    held = await free(visitor, **TUESDAY, resource_id=1)
+    held = await fetch_slots(visitor, **TUESDAY, resource_id=1)
     clock.advance(minutes=10)
-    let_go = await free(visitor, **TUESDAY, resource_id=1)
+    let_go = await fetch_slots(visitor, **TUESDAY, resource_id=1)
 
     assert (format_starts(held), format_starts(let_go)) == (
         ["2030-01-08 09:00"],

@@ -74,7 +74,7 @@ def to_offered_slots(rows: list[Any]) -> list[oracle.OfferedSlot]:
     ]  # fmt: skip
 
 
-def edges(case: Scenario, rest: random.Random) -> list[datetime]:
+def draw_edges(case: Scenario, rest: random.Random) -> list[datetime]:
     """Return starts where something begins, ends or changes, some shortly before or after, and some random ones."""
     business, now = case.business, case.now
     at = [case.clock_change, now, now + business.notice, now + (business.horizon or 9 * DAY)]
@@ -185,7 +185,7 @@ async def compare_lengths(session: Session, case: Scenario, moves: BookedVisit, 
     booking = await session.get(Booking, moves.id)
     assert booking
     has = booking.end_time - booking.start_time
-    for at in (booking.start_time, *edges(case, rest)[:3]):
+    for at in (booking.start_time, *draw_edges(case, rest)[:3]):
         lasts = rest.choice([minutes for minutes in (5, 20, 45, 60, 75, 240, 1440) if minutes * MINUTE != has]) * MINUTE
         facts = {"start_time": at, "end_time": at + lasts}
 
@@ -194,12 +194,12 @@ async def compare_lengths(session: Session, case: Scenario, moves: BookedVisit, 
         )
 
         business = replace(case.business, moved_booking=moves, new_duration=lasts)
-        expected = length_verdict(business, booking, case.now, at, gives_back=lasts < has)
+        expected = predict_length(business, booking, case.now, at, gives_back=lasts < has)
         assert (booking.id, at, lasts, outcome) == (booking.id, at, lasts, expected)
         SEEN["another length" if isinstance(expected, int) else "not another length"] += 1
 
 
-def length_verdict(
+def predict_length(
     business: oracle.Business, booking: Booking, now: datetime, at: datetime, *, gives_back: bool
 ) -> int | str:
     """Return the expected outcome of another length. A shorter visit only needs a free seat; no other rule applies."""
@@ -221,14 +221,14 @@ def movable_bookings(case: Scenario) -> list[BookedVisit]:
     ]  # fmt: skip
 
 
-async def play(database: Database, case: Scenario) -> None:
+async def run_case(database: Database, case: Scenario) -> None:
     rest = random.Random(str(case))
     with suppress(RolledBack):
         async with database.transaction(by=TOM, now=case.now) as session:
             await load_business(session, case)
             offers = await compare_slots(session, case, None, None)
             offered = [offer[0] for offer in rest.sample(offers, min(len(offers), 6))]
-            starts = [*offered, *edges(case, rest)]
+            starts = [*offered, *draw_edges(case, rest)]
             assert all(isinstance(oracle.predict_outcome(case.business, case.now, at), int) for at in offered)
             await compare_bookings(session, case, starts, rest)
             await compare_explanations(session, case, starts[::4])
@@ -238,7 +238,7 @@ async def play(database: Database, case: Scenario) -> None:
                 moves = rest.choice(movable)
                 offers = await compare_slots(session, case, None, moves)
                 offered = [offer[0] for offer in rest.sample(offers, min(len(offers), 3))]
-                await compare_moves(session, case, moves, [*offered, *edges(case, rest)[:5]], rest)
+                await compare_moves(session, case, moves, [*offered, *draw_edges(case, rest)[:5]], rest)
                 await compare_lengths(session, case, moves, rest)
             SEEN["cases"] += 1
             raise RolledBack
@@ -258,4 +258,4 @@ def tally(request: pytest.FixtureRequest) -> Iterator[None]:
 @AT_RANDOM
 @given(case=draw_scenarios())
 async def test_offered_slots_are_bookable_and_no_others(tally: None, database: Database, case: Scenario) -> None:
-    await play(database, case)
+    await run_case(database, case)

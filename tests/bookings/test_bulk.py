@@ -308,7 +308,7 @@ async def test_a_preview_changes_nothing_and_matches_the_run(
 
     seen = {one.booking_id: one.before.version if one.before else None for one in preview}
     done = await run_bulk(business, numbers, what, seen_versions=seen, **facts)
-    assert [whole(one) for one in done] == [whole(one) for one in preview]
+    assert [comparable(one) for one in done] == [comparable(one) for one in preview]
     assert (await fetch_snapshot(business) != before) == any(one.after for one in preview)
     assert any(one.after for one in done)
 
@@ -321,10 +321,12 @@ async def test_a_preview_of_a_swap_matches_the_swap(business: Database) -> None:
     preview = await run_bulk(business, [1, 2], BulkAction.SWAP, dry_run=True)
 
     assert await fetch_snapshot(business) == before
-    assert [whole(one) for one in await run_bulk(business, [1, 2], BulkAction.SWAP)] == [whole(one) for one in preview]
+    assert [comparable(one) for one in await run_bulk(business, [1, 2], BulkAction.SWAP)] == [
+        comparable(one) for one in preview
+    ]
 
 
-def whole(one: bulk.Outcome) -> tuple[object, ...]:
+def comparable(one: bulk.Outcome) -> tuple[object, ...]:
     """Return all of an outcome in a comparable form."""
     before, after = (
         {name: getattr(row, name) for name in type(row).model_fields} if row else None

@@ -14,7 +14,7 @@ TEN = "2030-01-08T10:00:00Z"
 ELEVEN = "2030-01-08T11:00:00Z"
 
 
-async def booked(person: Person, service: Service, start: str = TEN) -> dict[str, Any]:
+async def create_booking(person: Person, service: Service, start: str = TEN) -> dict[str, Any]:
     answer = await person.request("POST", "/bookings", json={"service_id": service.id, "start_time": start})
     assert answer.status_code == 201, answer.text
     booking: dict[str, Any] = answer.json()
@@ -61,7 +61,7 @@ async def test_a_reviewed_booking_is_not_deleted(door: DoorClient, tom: Person, 
 
 async def test_an_owner_deletes_before_the_start_and_not_after(tom: Person, haircut: Service, clock: Clock) -> None:
     first, second, third = [
-        await booked(tom, haircut, start) for start in ("2030-01-07T09:01:00Z", "2030-01-07T10:00:00Z", TEN)
+        await create_booking(tom, haircut, start) for start in ("2030-01-07T09:01:00Z", "2030-01-07T10:00:00Z", TEN)
     ]
     clock.advance(minutes=1)
 
@@ -76,7 +76,7 @@ async def test_an_owner_deletes_before_the_start_and_not_after(tom: Person, hair
 async def test_another_customers_booking_is_403_and_a_missing_one_404(
     tom: Person, eve: Person, mara: Person, haircut: Service
 ) -> None:
-    booking = await booked(tom, haircut)
+    booking = await create_booking(tom, haircut)
     path = f"/bookings/{booking['id']}"
 
     answers = {
@@ -98,8 +98,8 @@ async def test_another_customers_booking_is_403_and_a_missing_one_404(
 async def test_customers_see_their_own_bookings_and_staff_all(
     tom: Person, eve: Person, mara: Person, haircut: Service
 ) -> None:
-    first = await booked(tom, haircut)
-    second = await booked(eve, haircut, ELEVEN)
+    first = await create_booking(tom, haircut)
+    second = await create_booking(eve, haircut, ELEVEN)
 
     seen = [(await person.request("GET", "/bookings")).json() for person in (tom, eve, mara)]
 
@@ -110,9 +110,9 @@ async def test_customers_see_their_own_bookings_and_staff_all(
 
 
 async def test_lists_can_be_filtered(tom: Person, mara: Person, haircut: Service, shared: Service) -> None:
-    first = await booked(tom, haircut)
-    second = await booked(tom, haircut, "2030-01-09T10:00:00Z")
-    third = await booked(tom, shared, "2030-01-10T10:00:00Z")
+    first = await create_booking(tom, haircut)
+    second = await create_booking(tom, haircut, "2030-01-09T10:00:00Z")
+    third = await create_booking(tom, shared, "2030-01-10T10:00:00Z")
     await mara.request("PATCH", f"/bookings/{second['id']}", json={"status": "confirmed"})
 
     async def numbers(**query: Any) -> list[int]:
@@ -127,7 +127,7 @@ async def test_lists_can_be_filtered(tom: Person, mara: Person, haircut: Service
 
 
 async def test_a_stale_deletion_is_refused(tom: Person, mara: Person, haircut: Service) -> None:
-    booking = await booked(tom, haircut)
+    booking = await create_booking(tom, haircut)
     path = f"/bookings/{booking['id']}"
     seen = (await tom.request("GET", path)).headers["etag"]
     await mara.request("PATCH", path, json={"status": "confirmed"})
@@ -139,7 +139,7 @@ async def test_a_stale_deletion_is_refused(tom: Person, mara: Person, haircut: S
 
 
 async def test_a_change_is_answered_with_its_version(tom: Person, haircut: Service) -> None:
-    await booked(tom, haircut)
+    await create_booking(tom, haircut)
 
     answer = await tom.request("PATCH", "/bookings/1", json={"start_time": ELEVEN})
 

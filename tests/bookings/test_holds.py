@@ -39,7 +39,7 @@ async def massage(database: Database) -> Service:
     return service
 
 
-async def held(person: Person, start: str = TEN, **more: Any) -> dict[str, Any]:
+async def hold_slot(person: Person, start: str = TEN, **more: Any) -> dict[str, Any]:
     return await create_booking(person, start, hold=True, **more)
 
 
@@ -54,13 +54,13 @@ async def try_to_book(person: Person, start: str = TEN, **more: Any) -> tuple[in
     return status_and_code(answer)
 
 
-async def history(database: Database, booking: dict[str, Any]) -> list[tuple[Any, ...]]:
+async def fetch_history(database: Database, booking: dict[str, Any]) -> list[tuple[Any, ...]]:
     rows = await database.fetch(OF_BOOKING, id=booking["id"])
     return [tuple(row[name] for name in ("actor", "door", "action", "new", "reason")) for row in rows[1:]]
 
 
 async def test_a_hold_is_a_pending_booking_that_expires(tom: Person, massage: Service) -> None:
-    mine = await held(tom)
+    mine = await hold_slot(tom)
 
     assert (mine["status"], mine["start_time"], mine["expires_at"]) == ("pending", TEN, SOON)
     assert (await tom.request("GET", "/bookings")).json() == [mine]
@@ -76,7 +76,7 @@ async def test_the_business_sets_how_long_a_hold_lasts(settings: Settings, tom: 
 async def test_a_live_hold_blocks_its_slot(
     tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service
 ) -> None:
-    await held(tom)
+    await hold_slot(tom)
     clock.advance(minutes=9, seconds=59)
 
     answers = [
@@ -92,7 +92,7 @@ async def test_a_live_hold_blocks_its_slot(
 async def test_its_owner_turns_a_live_hold_into_a_booking(
     tom: Person, eve: Person, clock: Clock, massage: Service
 ) -> None:
-    mine = await held(tom)
+    mine = await hold_slot(tom)
     clock.advance(minutes=9, seconds=59)
 
     decided = await patch(tom, mine, hold=False)
@@ -118,7 +118,7 @@ async def test_a_booking_does_not_become_a_hold(tom: Person, massage: Service) -
 async def test_an_expired_hold_can_only_be_cancelled(
     minutes: int, tom: Person, mara: Person, clock: Clock, massage: Service
 ) -> None:
-    mine = await held(tom)
+    mine = await hold_slot(tom)
     clock.advance(minutes=minutes)
 
     decided = await patch(tom, mine, hold=False)
@@ -133,7 +133,7 @@ async def test_an_expired_hold_can_only_be_cancelled(
 async def test_an_expired_hold_blocks_nothing_without_a_job(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
-    mine = await held(tom)
+    mine = await hold_slot(tom)
     clock.advance(minutes=10)
 
     eves = await create_booking(eve, TEN)
@@ -142,24 +142,24 @@ async def test_an_expired_hold_blocks_nothing_without_a_job(
     assert await patch(tom, mine, hold=False) == (400, "no-longer-open")
     gone = (await tom.request("GET", f"/bookings/{mine['id']}")).json()
     assert gone == mine | {"status": "cancelled", "version": 2}
-    assert await history(database, mine) == [
+    assert await fetch_history(database, mine) == [
         ("nobody", "clock", "changed", {"status": "cancelled"}, "The hold ran out.")
     ]
-    assert await history(database, eves) == []
+    assert await fetch_history(database, eves) == []
 
 
 async def test_a_moved_booking_takes_the_slot_of_an_expired_hold(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
-    mine = await held(tom)
+    mine = await hold_slot(tom)
     eves = await create_booking(eve, NINE)
     clock.advance(minutes=10)
 
     moved = await patch(eve, eves, start_time="2030-01-08T10:30:00Z")
 
     assert (moved[0], moved[1]["start_time"]) == (200, "2030-01-08T10:30:00Z")
-    assert [event[:2] for event in await history(database, eves)] == [(f"user {eve.id}", "api")]
-    assert await history(database, mine) == [
+    assert [event[:2] for event in await fetch_history(database, eves)] == [(f"user {eve.id}", "api")]
+    assert await fetch_history(database, mine) == [
         ("nobody", "clock", "changed", {"status": "cancelled"}, "The hold ran out.")
     ]
 
@@ -169,7 +169,7 @@ async def test_a_booking_reopens_over_an_expired_hold_and_not_a_live_one(
 ) -> None:
     eves = await create_booking(eve, TEN)
     await patch(eve, eves, status="cancelled")
-    await held(tom)
+    await hold_slot(tom)
 
     while_it_lives = await patch(mara, eves, status="confirmed")
     clock.advance(minutes=10)
@@ -183,7 +183,7 @@ async def test_one_booking_replaces_several_expired_holds(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
     await change_row(database, Service, 1, duration_minutes=30)
-    holds = [await held(tom, start) for start in (TEN, "2030-01-08T10:30:00Z")]
+    holds = [await hold_slot(tom, start) for start in (TEN, "2030-01-08T10:30:00Z")]
     await change_row(database, Service, 1, duration_minutes=60)
     clock.advance(minutes=10)
 
@@ -197,9 +197,9 @@ async def test_a_hold_that_expires_later_is_unchanged(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
     await change_row(database, Resource, 1, capacity=2)
-    first = await held(tom)
+    first = await hold_slot(tom)
     clock.advance(minutes=5)
-    second = await held(tom)
+    second = await hold_slot(tom)
     clock.advance(minutes=5)
 
     await create_booking(eve, TEN)
@@ -210,10 +210,10 @@ async def test_a_hold_that_expires_later_is_unchanged(
 
 
 async def test_a_customer_holds_an_expired_slot_again(tom: Person, clock: Clock, massage: Service) -> None:
-    first = await held(tom)
+    first = await hold_slot(tom)
     clock.advance(minutes=10)
 
-    second = await held(tom)
+    second = await hold_slot(tom)
 
     assert (second["id"] != first["id"], second["expires_at"]) == (True, "2030-01-07T09:20:00Z")
 
@@ -221,7 +221,7 @@ async def test_a_customer_holds_an_expired_slot_again(tom: Person, clock: Clock,
 async def test_a_hold_confirmed_by_staff_no_longer_expires(
     tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service
 ) -> None:
-    mine = await held(tom)
+    mine = await hold_slot(tom)
 
     confirmed = await patch(mara, mine, status="confirmed")
     clock.advance(hours=1)
@@ -233,7 +233,7 @@ async def test_a_hold_confirmed_by_staff_no_longer_expires(
 async def test_staff_confirm_an_expired_hold_whose_time_is_free(
     tom: Person, eve: Person, mara: Person, clock: Clock, massage: Service
 ) -> None:
-    mine = await held(tom)
+    mine = await hold_slot(tom)
     clock.advance(minutes=10)
 
     confirmed = await patch(mara, mine, status="confirmed")
@@ -246,7 +246,7 @@ async def test_its_owner_cancels_a_hold_at_any_time(
     tom: Person, eve: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
     await change_row(database, Service, 1, cancel_notice_minutes=7 * 24 * 60)
-    first, second = await held(tom), await held(tom, NINE)
+    first, second = await hold_slot(tom), await hold_slot(tom, NINE)
 
     cancelled = await patch(tom, first, status="cancelled")
     deleted = await tom.request("DELETE", f"/bookings/{second['id']}")
@@ -256,7 +256,7 @@ async def test_its_owner_cancels_a_hold_at_any_time(
 
 
 async def test_a_moved_hold_stays_a_hold(tom: Person, eve: Person, clock: Clock, massage: Service) -> None:
-    mine = await held(tom)
+    mine = await hold_slot(tom)
 
     moved = await patch(tom, mine, start_time=NINE)
     clock.advance(minutes=10)
@@ -271,7 +271,7 @@ async def test_a_moved_hold_stays_a_hold(tom: Person, eve: Person, clock: Clock,
 async def test_a_hold_is_moved_and_accepted_in_one_request(
     tom: Person, eve: Person, clock: Clock, massage: Service
 ) -> None:
-    mine = await held(tom)
+    mine = await hold_slot(tom)
 
     moved = await patch(tom, mine, start_time=NINE, hold=False)
     clock.advance(minutes=10)
@@ -284,7 +284,7 @@ async def test_a_hold_is_moved_and_accepted_in_one_request(
 async def test_another_customers_hold_is_forbidden(
     change: dict[str, Any], tom: Person, eve: Person, massage: Service
 ) -> None:
-    mine = await held(tom)
+    mine = await hold_slot(tom)
 
     assert await patch(eve, mine, **change) == (403, "not-your-booking")
     assert (await tom.request("GET", f"/bookings/{mine['id']}")).json() == mine
@@ -294,7 +294,7 @@ async def test_another_customers_hold_is_forbidden(
 async def test_a_closed_booking_cannot_be_accepted(
     status: Status, tom: Person, database: Database, massage: Service
 ) -> None:
-    mine = await held(tom)
+    mine = await hold_slot(tom)
     await change_row(database, Booking, mine["id"], status=status)
 
     assert await patch(tom, mine, hold=False) == (400, "no-longer-open")
@@ -303,9 +303,9 @@ async def test_a_closed_booking_cannot_be_accepted(
 async def test_cleanup_cancels_expired_holds_and_records_it(
     tom: Person, clock: Clock, database: Database, massage: Service
 ) -> None:
-    over = await held(tom)
+    over = await hold_slot(tom)
     clock.advance(minutes=5)
-    living, ordinary = await held(tom, NINE), await create_booking(tom, "2030-01-08T11:00:00Z")
+    living, ordinary = await hold_slot(tom, NINE), await create_booking(tom, "2030-01-08T11:00:00Z")
     clock.advance(minutes=5)
 
     for _ in range(2):
@@ -314,7 +314,7 @@ async def test_cleanup_cancels_expired_holds_and_records_it(
     bookings = (await tom.request("GET", "/bookings")).json()
     assert bookings == [living, over | {"status": "cancelled", "version": 2}, ordinary]
     cancelled = ("nobody", "worker", "changed", {"status": "cancelled"}, "The hold ran out.")
-    assert await history(database, over) == [cancelled]
+    assert await fetch_history(database, over) == [cancelled]
 
 
 @pytest.mark.parametrize("hold", ["true", 1, "yes", None])

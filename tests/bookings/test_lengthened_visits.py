@@ -37,7 +37,7 @@ async def change(database: Database, number: int, *, request_id: str = "a-change
         await records.change(session, row, by=MARA, now=NOW, **facts)
 
 
-async def take_back(database: Database, number: int) -> None:
+async def undo_last(database: Database, number: int) -> None:
     event = (await bulk_scenario.fetch_events(database, number))[0]["id"]
     async with database.transaction(by=MARA, request_id="an-undo") as session:
         await undo.undo(session, number, by=MARA, now=NOW, event_id=event)
@@ -59,21 +59,21 @@ async def test_a_lengthening_is_undone_and_redone(
 ) -> None:
     await bulk_scenario.create_business(database)
     await bulk_scenario.create_booking(database, TEN)
-    before = times_of((await bulk_scenario.fetch_bookings(database))[1])
+    before = fetch_times((await bulk_scenario.fetch_bookings(database))[1])
     await change(database, 1, **facts)
-    after = times_of((await bulk_scenario.fetch_bookings(database))[1])
+    after = fetch_times((await bulk_scenario.fetch_bookings(database))[1])
     last = await undo.last_change(database, 1)
     assert last is not None
     assert (last.description, last.is_move) == (description, True)
 
-    await take_back(database, 1)
-    assert times_of((await bulk_scenario.fetch_bookings(database))[1]) == before
+    await undo_last(database, 1)
+    assert fetch_times((await bulk_scenario.fetch_bookings(database))[1]) == before
     assert (await bulk_scenario.fetch_events(database, 1))[0]["reason"] == f"Undid: {description}"
-    await take_back(database, 1)
-    assert times_of((await bulk_scenario.fetch_bookings(database))[1]) == after
+    await undo_last(database, 1)
+    assert fetch_times((await bulk_scenario.fetch_bookings(database))[1]) == after
 
 
-def times_of(row: dict[str, Any]) -> dict[str, Any]:
+def fetch_times(row: dict[str, Any]) -> dict[str, Any]:
     names = ("start_time", "end_time", "blocks_from", "blocks_until", "resource_id", "status", "price")
     return {name: row[name] for name in names}
 

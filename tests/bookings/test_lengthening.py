@@ -216,67 +216,67 @@ async def test_a_visit_is_lengthened_across_a_clock_change(door: DoorClient, tom
 # At the API only: customers, and an end that is left out, which a form cannot send.
 
 
-async def ask(person: Person, number: int, **times: datetime) -> httpx2.Response:
+async def patch(person: Person, booking_id: int, **times: datetime) -> httpx2.Response:
     sent = {name: moment.isoformat() for name, moment in times.items()}
-    return await person.request("PATCH", f"/bookings/{number}", json=sent)
+    return await person.request("PATCH", f"/bookings/{booking_id}", json=sent)
 
 
 @pytest.fixture
-async def number(tom: Person, haircut: Service) -> int:
+async def booking_id(tom: Person, haircut: Service) -> int:
     """Create Tom's haircut at ten and return its id."""
     body = {"service_id": haircut.id, "start_time": TEN.isoformat()}
     return int((await tom.request("POST", "/bookings", json=body)).json()["id"])
 
 
 @pytest.mark.parametrize("end", [END + HALF_HOUR, END - HALF_HOUR, TEN, TEN + 9 * DAY])
-async def test_a_customer_may_not_change_the_length(tom: Person, number: int, end: datetime) -> None:
-    answer = await ask(tom, number, end_time=end)
+async def test_a_customer_may_not_change_the_length(tom: Person, booking_id: int, end: datetime) -> None:
+    answer = await patch(tom, booking_id, end_time=end)
 
     assert status_and_code(answer) == (403, "only-staff-lengthen")
     assert (answer.json()["field"], answer.json()["detail"]) == ("end_time", no.OnlyStaffLengthen.__doc__)
-    assert status_and_code(await ask(tom, number, start_time=TEN + HALF_HOUR, end_time=END)) == (
+    assert status_and_code(await patch(tom, booking_id, start_time=TEN + HALF_HOUR, end_time=END)) == (
         403,
         "only-staff-lengthen",
     )
-    assert (await tom.request("GET", f"/bookings/{number}")).json()["version"] == 1
+    assert (await tom.request("GET", f"/bookings/{booking_id}")).json()["version"] == 1
 
 
-async def test_a_customer_may_send_the_end_that_a_move_implies(tom: Person, number: int) -> None:
-    answer = await ask(tom, number, start_time=TEN + HALF_HOUR, end_time=END + HALF_HOUR)
+async def test_a_customer_may_send_the_end_that_a_move_implies(tom: Person, booking_id: int) -> None:
+    answer = await patch(tom, booking_id, start_time=TEN + HALF_HOUR, end_time=END + HALF_HOUR)
 
     assert (answer.status_code, answer.json()["end_time"]) == (200, "2030-01-08T11:15:00Z")
 
 
-async def test_another_customers_booking_is_not_lengthened(eve: Person, number: int) -> None:
-    assert status_and_code(await ask(eve, number, end_time=END + HALF_HOUR)) == (403, "not-your-booking")
+async def test_another_customers_booking_is_not_lengthened(eve: Person, booking_id: int) -> None:
+    assert status_and_code(await patch(eve, booking_id, end_time=END + HALF_HOUR)) == (403, "not-your-booking")
 
 
-async def test_an_end_sent_with_a_new_start_is_used_even_if_unchanged(mara: Person, number: int) -> None:
-    answer = await ask(mara, number, start_time=TEN + HALF_HOUR, end_time=END)
+async def test_an_end_sent_with_a_new_start_is_used_even_if_unchanged(mara: Person, booking_id: int) -> None:
+    answer = await patch(mara, booking_id, start_time=TEN + HALF_HOUR, end_time=END)
 
     assert (answer.json()["start_time"], answer.json()["end_time"]) == ("2030-01-08T10:30:00Z", "2030-01-08T10:45:00Z")
 
 
 async def test_the_returned_version_is_the_current_one(
-    mara: Person, tom: Person, number: int, database: Database
+    mara: Person, tom: Person, booking_id: int, database: Database
 ) -> None:
     """A visit that had to take another seat was changed twice."""
     await database.fetch(text("UPDATE resources SET capacity = 2"))
     behind = {"service_id": 1, "start_time": END.isoformat()}
     await tom.request("POST", "/bookings", json=behind)
 
-    answer = await ask(mara, number, end_time=END + HALF_HOUR)
+    answer = await patch(mara, booking_id, end_time=END + HALF_HOUR)
 
     rows = await bulk_scenario.fetch_bookings(database)
-    assert (rows[number]["seat"], rows[number]["version"]) == (2, 3)
+    assert (rows[booking_id]["seat"], rows[booking_id]["version"]) == (2, 3)
     assert (answer.json()["version"], answer.headers["ETag"]) == (3, '"3"')
 
 
-async def test_a_refused_lengthening_offers_slots_of_the_new_length(mara: Person, eve: Person, number: int) -> None:
+async def test_a_refused_lengthening_offers_slots_of_the_new_length(mara: Person, eve: Person, booking_id: int) -> None:
     later = {"service_id": 1, "start_time": (TEN + 2 * HALF_HOUR).isoformat()}
     await eve.request("POST", "/bookings", json=later)
 
-    answer = await ask(mara, number, end_time=TEN + 3 * HALF_HOUR)
+    answer = await patch(mara, booking_id, end_time=TEN + 3 * HALF_HOUR)
 
     assert status_and_code(answer) == (409, "slot-taken")
     first = answer.json()["next_free"][0]
@@ -286,7 +286,7 @@ async def test_a_refused_lengthening_offers_slots_of_the_new_length(mara: Person
 # At the desk.
 
 
-async def test_the_form_suggests_slots_of_the_new_length(desk: AdminDesk, eve: Person, number: int) -> None:
+async def test_the_form_suggests_slots_of_the_new_length(desk: AdminDesk, eve: Person, booking_id: int) -> None:
     later = {"service_id": 1, "start_time": (TEN + 2 * HALF_HOUR).isoformat()}
     await eve.request("POST", "/bookings", json=later)
     form = {"resource": "1", "start_time": "2030-01-08T11:00", "end_time": "2030-01-08T12:30", "version": "1"}
@@ -297,13 +297,15 @@ async def test_the_form_suggests_slots_of_the_new_length(desk: AdminDesk, eve: P
     assert "Next free: Tue 08 Jan, 13:00; " in get_page_text(answer.text)
 
 
-async def test_history_shows_a_new_end_and_of_a_move_only_the_start(desk: AdminDesk, mara: Person, number: int) -> None:
-    await ask(mara, number, end_time=END + HALF_HOUR)
+async def test_history_shows_a_new_end_and_of_a_move_only_the_start(
+    desk: AdminDesk, mara: Person, booking_id: int
+) -> None:
+    await patch(mara, booking_id, end_time=END + HALF_HOUR)
     page = get_page_text((await desk.mara.get("/admin/booking/details/1")).text)
     assert "End: Tue 08 Jan 2030, 11:45 → Tue 08 Jan 2030, 12:15" in page
     assert "Blocked until" not in page.split("History")[-1].split("created it")[0]
 
-    await ask(mara, number, start_time=TEN + DAY)
+    await patch(mara, booking_id, start_time=TEN + DAY)
     page = get_page_text((await desk.mara.get("/admin/booking/details/1")).text)
     assert "Start: Tue 08 Jan 2030, 11:00 → Wed 09 Jan 2030, 11:00" in page
     assert page.count(" → Wed 09 Jan") == 1

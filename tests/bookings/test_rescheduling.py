@@ -20,7 +20,7 @@ ELEVEN = TEN + timedelta(hours=1)
 HALF = timedelta(minutes=30)
 
 
-async def booked(person: Person, service: Service) -> dict[str, Any]:
+async def create_booking(person: Person, service: Service) -> dict[str, Any]:
     answer = await person.request("POST", "/bookings", json={"service_id": service.id, "start_time": TEN.isoformat()})
     assert answer.status_code == 201, answer.text
     booking: dict[str, Any] = answer.json()
@@ -106,9 +106,9 @@ async def test_an_unchanged_time_stays_to_the_second(
 ) -> None:
     """A form shows minutes, and not which of the two equal hours of Berlin's autumn it means."""
     body = {"service_id": shared.id, "start_time": start.isoformat(), "resource_id": 1}
-    booked = (await tom.request("POST", "/bookings", json=body)).json()
+    booking = (await tom.request("POST", "/bookings", json=body)).json()
 
-    moved = await door.reschedule(booked, resource_id=2)
+    moved = await door.reschedule(booking, resource_id=2)
 
     assert (moved["start_time"], moved["resource_id"], moved["version"]) == (start, 2, 2)
 
@@ -124,7 +124,7 @@ async def test_moving_to_a_taken_resource_is_refused(
 
 
 @AT_BOTH_DOORS
-async def test_what_somebody_changed_meanwhile_is_not_moved(door: DoorClient, tom: Person, haircut: Service) -> None:
+async def test_a_booking_changed_meanwhile_is_not_moved(door: DoorClient, tom: Person, haircut: Service) -> None:
     seen = await door.book(tom, haircut, TEN)
     changed = await door.set_status(seen, Status.CONFIRMED)
 
@@ -152,7 +152,7 @@ async def test_staff_correct_a_past_visit(door: DoorClient, tom: Person, haircut
 
 
 async def test_an_owner_moves_their_own_booking(tom: Person, haircut: Service) -> None:
-    booking = await booked(tom, haircut)
+    booking = await create_booking(tom, haircut)
 
     answer = await tom.request("PATCH", f"/bookings/{booking['id']}", json={"start_time": ELEVEN.isoformat()})
 
@@ -161,7 +161,7 @@ async def test_an_owner_moves_their_own_booking(tom: Person, haircut: Service) -
 
 
 async def test_moving_into_the_past_is_refused(tom: Person, haircut: Service) -> None:
-    booking = await booked(tom, haircut)
+    booking = await create_booking(tom, haircut)
 
     answer = await tom.request("PATCH", f"/bookings/{booking['id']}", json={"start_time": "2030-01-06T10:00:00Z"})
 
@@ -172,7 +172,7 @@ async def test_moving_into_the_past_is_refused(tom: Person, haircut: Service) ->
 async def test_a_customer_may_not_move_a_past_visit(
     tom: Person, haircut: Service, database: Database, status: Status
 ) -> None:
-    booking = await booked(tom, haircut)
+    booking = await create_booking(tom, haircut)
     async with database.transaction(by=OWNER) as session:
         row = await records.lock(session, Booking, booking["id"])
         await records.change(session, row, by=OWNER, now=NOW, status=status)

@@ -21,7 +21,7 @@ BOOKING = {"service_id": 1, "start_time": TEN.isoformat()}
 # At the API and at the desk.
 
 
-async def led_to(door: DoorClient, tom: Person, haircut: Service, status: Status) -> Any:
+async def book_with_status(door: DoorClient, tom: Person, haircut: Service, status: Status) -> Any:
     """Book, and set the status if the booking does not begin with it."""
     booking = await door.book(tom, haircut, TEN)
     return booking if status == Status.PENDING else await door.set_status(booking, status)
@@ -33,7 +33,7 @@ async def test_staff_change_any_status_to_any_other(
     door: DoorClient, tom: Person, haircut: Service, first: Status, then: Status
 ) -> None:
     """Each step adds one version."""
-    there = await led_to(door, tom, haircut, first)
+    there = await book_with_status(door, tom, haircut, first)
     led = await door.set_status(there, then)
 
     steps = (first != Status.PENDING) + 1
@@ -47,7 +47,7 @@ async def test_setting_the_current_status_changes_nothing(
     door: DoorClient, tom: Person, haircut: Service, status: Status
 ) -> None:
     """The API answers a repeated patch with the row; the desk explains that nothing changed."""
-    there = await led_to(door, tom, haircut, status)
+    there = await book_with_status(door, tom, haircut, status)
 
     again = await door.set_status(there, status)
 

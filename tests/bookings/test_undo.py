@@ -46,20 +46,20 @@ async def change(database: Database, number: int, request_id: str = "a-change", 
         await records.change(session, row, by=MARA, now=NOW, **facts)
 
 
-async def take_back(database: Database, number: int, *, by: Actor = MARA, event_id: int | None = None) -> None:
+async def undo_last(database: Database, number: int, *, by: Actor = MARA, event_id: int | None = None) -> None:
     """Undo the last act on a booking, or the one of this event."""
     last_event = (await bulk_scenario.fetch_events(database, number))[0]["id"]
     async with database.transaction(by=by, request_id="an-undo") as session:
         await undo.undo(session, number, by=by, now=NOW, event_id=event_id or last_event)
 
 
-async def take_all_back(database: Database, act: str, *, by: Actor = MARA) -> Sequence[Booking]:
+async def undo_request(database: Database, act: str, *, by: Actor = MARA) -> Sequence[Booking]:
     """Undo everything one request did."""
     async with database.transaction(by=by, request_id="an-undo") as session:
         return await undo.undo_request(session, act, by=by, now=NOW)
 
 
-def placed(row: dict[str, Any]) -> dict[str, Any]:
+def undoable_fields(row: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a booking that an act can change, and so restore."""
     return {name: value for name, value in row.items() if name not in {"version", "expires_at"}}
 
@@ -87,9 +87,9 @@ async def test_undo_reverses_the_last_act_and_is_recorded(
     assert last is not None
     assert (last.description, last.is_move) == (description, description in {"moved", "reassigned"})
 
-    await take_back(business, 1)
+    await undo_last(business, 1)
 
-    assert placed((await fetch_bookings(business))[1]) == placed(before)
+    assert undoable_fields((await fetch_bookings(business))[1]) == undoable_fields(before)
     (event, *_) = await bulk_scenario.fetch_events(business, 1)
     assert (event["reason"], event["actor_id"], event["request_id"]) == (f"Undid: {description}", 3, "an-undo")
 
@@ -98,9 +98,9 @@ async def test_undoing_twice_redoes_the_act(business: Database) -> None:
     await create_booking(business, TEN)
     await change(business, 1, start_time=TEN + HALF_HOUR)
 
-    await take_back(business, 1)
+    await undo_last(business, 1)
     assert (await fetch_starts(business))[1] == (TEN, LEA)
-    await take_back(business, 1)
+    await undo_last(business, 1)
 
     assert (await fetch_starts(business))[1] == (TEN + HALF_HOUR, LEA)
 
@@ -110,7 +110,7 @@ async def test_undoing_a_reopening_closes_the_booking(business: Database) -> Non
     await set_status(business, 1, Status.CANCELLED)
     await change(business, 1, status=Status.PENDING)
 
-    await take_back(business, 1)
+    await undo_last(business, 1)
 
     assert (await fetch_bookings(business))[1]["status"] == "cancelled"
 
@@ -120,7 +120,7 @@ async def test_only_the_last_act_can_be_undone(business: Database) -> None:
     await change(business, 1, request_id="first", start_time=TEN + HALF_HOUR)
     await change(business, 1, request_id="second", status=Status.CONFIRMED)
 
-    await take_back(business, 1)
+    await undo_last(business, 1)
 
     row = (await fetch_bookings(business))[1]
     assert (row["status"], row["start_time"]) == ("pending", TEN + HALF_HOUR)
@@ -131,7 +131,7 @@ async def test_undo_restores_a_time_outside_opening_hours(business: Database) ->
     await bulk_scenario.add_tuesday_hours(business, LEA, "14:00", "18:00")
     await change(business, 1, start_time=TEN + timedelta(hours=4))
 
-    await take_back(business, 1)
+    await undo_last(business, 1)
 
     assert (await fetch_starts(business))[1] == (TEN, LEA)
 
@@ -144,7 +144,7 @@ async def test_undo_is_refused_when_the_slot_is_taken(business: Database, facts:
     before = await fetch_snapshot(business)
 
     with pytest.raises(no.SlotTaken):
-        await take_back(business, 1)
+        await undo_last(business, 1)
 
     assert await fetch_snapshot(business) == before
 
@@ -157,7 +157,7 @@ async def test_a_booking_changed_since_is_not_undone(business: Database) -> None
     before = await fetch_snapshot(business)
 
     with pytest.raises(no.ChangedSince):
-        await take_back(business, 1, event_id=seen)
+        await undo_last(business, 1, event_id=seen)
 
     assert await fetch_snapshot(business) == before
 
@@ -167,7 +167,7 @@ async def test_a_new_booking_has_nothing_to_undo(business: Database) -> None:
 
     assert await undo.last_change(business, 1) is None
     with pytest.raises(no.NothingToUndo):
-        await take_back(business, 1)
+        await undo_last(business, 1)
 
 
 @pytest.mark.parametrize("changed", ["price = 5", "user_id = 2", "expires_at = now() + interval '1 day'"])
@@ -186,7 +186,7 @@ async def test_a_deleted_booking_cannot_be_undone(business: Database) -> None:
         await records.remove(session, await records.lock(session, Booking, 1), by=OWNER, now=NOW)
 
     with pytest.raises(no.Missing):
-        await take_back(business, 1, event_id=last)
+        await undo_last(business, 1, event_id=last)
 
 
 async def test_changes_without_a_request_id_are_undone_one_by_one(business: Database) -> None:
@@ -194,7 +194,7 @@ async def test_changes_without_a_request_id_are_undone_one_by_one(business: Data
     for status in ("confirmed", "completed"):
         await business.fetch(text(f"UPDATE bookings SET status = '{status}' WHERE id = 1"))
 
-    await take_back(business, 1)
+    await undo_last(business, 1)
 
     assert (await fetch_bookings(business))[1]["status"] == "confirmed"
 
@@ -205,7 +205,7 @@ async def test_only_staff_may_undo(business: Database, by: Actor) -> None:
     await change(business, 1, status=Status.CANCELLED)
 
     with pytest.raises(no.Forbidden):
-        await take_back(business, 1, by=by)
+        await undo_last(business, 1, by=by)
 
 
 # Bulk changes.
@@ -228,10 +228,10 @@ async def test_a_bulk_change_is_undone_as_a_whole(business: Database, what: Bulk
     await bulk_scenario.run_bulk(business, numbers, what, **more)
     assert await fetch_bookings(business) != before
 
-    rows = await take_all_back(business, "an-act")
+    rows = await undo_request(business, "an-act")
 
-    assert {number: placed(row) for number, row in (await fetch_bookings(business)).items()} == {
-        number: placed(row) for number, row in before.items()
+    assert {number: undoable_fields(row) for number, row in (await fetch_bookings(business)).items()} == {
+        number: undoable_fields(row) for number, row in before.items()
     }
     assert [row.id for row in rows] == numbers
 
@@ -242,7 +242,7 @@ async def test_a_swap_is_undone(business: Database) -> None:
     before = await fetch_starts(business)
     await bulk_scenario.run_bulk(business, [1, 2], BulkAction.SWAP)
 
-    await take_all_back(business, "an-act")
+    await undo_request(business, "an-act")
 
     assert await fetch_starts(business) == before
 
@@ -254,11 +254,11 @@ async def test_a_bulk_undo_is_all_or_nothing_and_then_one_by_one(business: Datab
     before = await fetch_snapshot(business)
 
     with pytest.raises(no.SlotTaken):
-        await take_all_back(business, "an-act")
+        await undo_request(business, "an-act")
     assert await fetch_snapshot(business) == before
 
     for number in (1, 3):
-        await take_back(business, number)
+        await undo_last(business, number)
     assert [row["status"] for row in (await fetch_bookings(business)).values()] == [
         "pending",
         "cancelled",
@@ -273,12 +273,12 @@ async def test_a_bulk_change_with_a_later_change_is_not_undone(business: Databas
     await change(business, 2, status=Status.COMPLETED)
 
     with pytest.raises(no.ChangedSince):
-        await take_all_back(business, "an-act")
+        await undo_request(business, "an-act")
 
 
 async def test_undoing_an_unknown_act_is_refused(business: Database) -> None:
     with pytest.raises(no.NothingToUndo):
-        await take_all_back(business, "nothing")
+        await undo_request(business, "nothing")
 
 
 async def test_a_bulk_change_over_the_limit_is_not_undone(business: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +286,7 @@ async def test_a_bulk_change_over_the_limit_is_not_undone(business: Database, mo
     await bulk_scenario.run_bulk(business, await bulk_scenario.fill_afternoon(business, 3), BulkAction.CONFIRM)
 
     with pytest.raises(no.TooManyAtOnce):
-        await take_all_back(business, "an-act")
+        await undo_request(business, "an-act")
 
 
 # At the desk.

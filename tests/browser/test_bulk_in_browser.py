@@ -34,7 +34,7 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
         yield database
 
 
-async def fill(database: Database, start: datetime, count: int) -> list[int]:
+async def book_afternoon(database: Database, start: datetime, count: int) -> list[int]:
     """Book Lea's half hours back to back."""
     numbers = []
     async with database.transaction(by=OWNER) as session:
@@ -49,7 +49,7 @@ async def fill(database: Database, start: datetime, count: int) -> list[int]:
     return numbers
 
 
-async def require_fit(page: Page) -> None:
+async def assert_accessible(page: Page) -> None:
     """Check that a page fits its window and is accessible."""
     assert await fits_viewport(page)
     assert await find_accessibility_violations(page) == []
@@ -60,7 +60,7 @@ async def test_selected_bookings_are_shifted_and_undone(
     browser: Browser, served: RunningServer, served_database: Database, width: int
 ) -> None:
     first = NEXT_WEEK + timedelta(days=width // 100)
-    numbers = await fill(served_database, first, 3)
+    numbers = await book_afternoon(served_database, first, 3)
     watched = await open_admin(browser, served.url, width=width)
     page = watched.page
     await page.goto(f"{served.url}/admin/booking/list")
@@ -71,7 +71,7 @@ async def test_selected_bookings_are_shifted_and_undone(
     await expect(page).to_have_title("Change several bookings – BookIt")
     await expect(page.locator("input[name=booking]")).to_have_count(2)
     await expect(page.get_by_label("Minutes")).to_be_hidden()
-    await require_fit(page)
+    await assert_accessible(page)
     await page.get_by_label("Action").select_option("Move by minutes")
     await page.get_by_label("Minutes").fill("15")
     await page.get_by_label("Direction").select_option("earlier")
@@ -79,13 +79,13 @@ async def test_selected_bookings_are_shifted_and_undone(
     await page.get_by_role("button", name="Preview").click()
 
     await expect(page.get_by_role("status").first).to_contain_text("2 of 2 bookings will change. Nothing is saved yet.")
-    await require_fit(page)
+    await assert_accessible(page)
     await page.get_by_role("button", name="Apply").click()
     await expect(page.get_by_role("status").first).to_contain_text("2 of 2 bookings changed.")
-    await require_fit(page)
+    await assert_accessible(page)
     await page.get_by_role("link", name="View in the history or undo").click()
     await expect(page).to_have_title("Changes made together – BookIt")
-    await require_fit(page)
+    await assert_accessible(page)
     await page.get_by_role("button", name="Undo all").click()
     await expect(page.get_by_text("2 bookings are as they were before.")).to_be_visible()
 
@@ -95,7 +95,7 @@ async def test_selected_bookings_are_shifted_and_undone(
     assert [row["start_time"] for row in rows] == [first, first + HALF_HOUR, first + 2 * HALF_HOUR]
     await page.goto(f"{served.url}/admin/booking/details/{numbers[0]}")
     await expect(page.get_by_role("button", name="Undo: moved")).to_be_visible()
-    await require_fit(page)
+    await assert_accessible(page)
     assert (watched.errors, watched.foreign_requests) == ([], [])
     await page.close()
 
@@ -105,7 +105,7 @@ async def test_a_sick_colleagues_day_is_reassigned(
     browser: Browser, served: RunningServer, served_database: Database, width: int
 ) -> None:
     day = NEXT_WEEK + timedelta(days=30 + width // 100)
-    numbers = await fill(served_database, day, 2)
+    numbers = await book_afternoon(served_database, day, 2)
     watched = await open_admin(browser, served.url, width=width)
     page = watched.page
     await page.goto(f"{served.url}/admin/resource/details/1")
@@ -116,7 +116,7 @@ async def test_a_sick_colleagues_day_is_reassigned(
     await page.get_by_label("Last day").fill(f"{day.date()}")
     await page.get_by_role("button", name="Show these days").click()
     await expect(page.locator("input[name=booking]")).to_have_count(2)
-    await require_fit(page)
+    await assert_accessible(page)
     await page.get_by_role("button", name="Preview").press("Enter")
     await expect(page.get_by_text("Lea → Max")).to_have_count(2)
     await page.get_by_role("button", name="Apply").press("Enter")
@@ -132,7 +132,7 @@ async def test_bulk_changes_work_without_javascript(
     browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     start = NEXT_WEEK + timedelta(days=100)
-    numbers = await fill(served_database, start, 2)
+    numbers = await book_afternoon(served_database, start, 2)
     watched = await open_admin(browser, served.url)
     kept_cookies = await watched.page.context.storage_state()
     context = await browser.new_context(java_script_enabled=False, storage_state=kept_cookies)

@@ -49,12 +49,12 @@ async def today(browser: Browser, served: RunningServer, served_database: Databa
     await watched.page.get_by_label("E-mail").fill("mara@example.com")
     await watched.page.get_by_label("Password").fill(PASSWORD)
     await watched.page.get_by_role("button", name="Sign in").click()
-    await follows(watched.page)
+    await wait_until_connected(watched.page)
     yield watched
     await watched.page.close()
 
 
-async def follows(page: Page) -> None:
+async def wait_until_connected(page: Page) -> None:
     """Wait until the page is connected to the stream, and mark it, so that a reload would be noticed."""
     await expect(page.locator("[data-bk-live]")).to_have_text("Live")
     await page.wait_for_load_state("networkidle")
@@ -72,7 +72,7 @@ async def book(database: Database, hours: int = 0) -> Booking:
         return await records.create(session, Booking, **facts, **HOW)
 
 
-async def become(database: Database, booking: Booking, status: Status) -> None:
+async def set_status(database: Database, booking: Booking, status: Status) -> None:
     async with database.transaction(by=OWNER) as session:
         row = await session.get(Booking, booking.id)
         assert row
@@ -119,7 +119,7 @@ async def test_focus_stays_in_the_list_when_its_row_disappears(today: WatchedPag
     booking = await book(served_database)
     await card(page, "To confirm 1").get_by_role("link", name="Tom").focus(timeout=SOON)
 
-    await become(served_database, booking, Status.CONFIRMED)
+    await set_status(served_database, booking, Status.CONFIRMED)
 
     await expect(card(page, "To confirm")).to_contain_text("Nothing to confirm.", timeout=SOON)
     assert await page.evaluate("document.activeElement.id") == "pending"
@@ -161,7 +161,7 @@ async def test_the_page_updates_as_time_passes(today: WatchedPage) -> None:
     page, errors, _ = today
     await page.clock.install()
     await page.reload()
-    await follows(page)
+    await wait_until_connected(page)
 
     async with page.expect_response("**/admin/today") as refresh:
         await page.clock.run_for(62_000)

@@ -58,7 +58,7 @@ async def status_of(booking: Booking, database: Database) -> object:
     return (await database.fetch(text("SELECT status FROM bookings WHERE id = :id"), id=booking.id))[0]["status"]
 
 
-async def act(page: Page, label: str, reason: str, done: str) -> None:
+async def run_action(page: Page, label: str, reason: str, done: str) -> None:
     """Press the button of an action, enter a reason, confirm, and check the message."""
     await page.get_by_role("link", name=f"{label}…").or_(page.get_by_role("button", name=f"{label}…")).click()
     dialog = page.get_by_role("dialog").filter(visible=True)
@@ -99,8 +99,8 @@ async def test_a_visit_is_booked_changed_and_cancelled(
     await expect(page).to_have_title(re.compile(r"^Booking \d+ – BookIt$"))
     await expect(page.locator("tr", has_text="Tom")).to_be_visible()
     fitted.append(await fits_viewport(page))
-    await act(page, "Confirm", "They called", "confirmed")
-    await act(page, "Cancel", "They are ill", "cancelled")
+    await run_action(page, "Confirm", "They called", "confirmed")
+    await run_action(page, "Cancel", "They are ill", "cancelled")
     history = page.locator(".bk-history")
     await expect(history.locator("ins", has_text="Confirmed")).to_have_count(1)
     await expect(history.locator("ins", has_text="Cancelled")).to_have_count(1)
@@ -137,7 +137,7 @@ async def test_actions_run_on_the_selected_rows(
     await page.goto(f"{served.url}/admin/booking/list?search={booked.id}")
     await page.get_by_role("checkbox", name="Select item").check()
     await page.get_by_role("button", name="Actions").click()
-    await act(page, "Confirm", "", "confirmed")
+    await run_action(page, "Confirm", "", "confirmed")
 
     assert (await status_of(booked, served_database), errors) == (Status.CONFIRMED, [])
 

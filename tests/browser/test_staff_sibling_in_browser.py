@@ -118,13 +118,13 @@ async def page(browser: Browser, sites: Sites) -> AsyncIterator[Page]:
     await context.close()
 
 
-async def state(sites: Sites) -> list[str]:
+async def fetch_state(sites: Sites) -> list[str]:
     """Return everything that an attack could have changed."""
     rows = text("SELECT status, version FROM bookings UNION ALL SELECT name, version FROM resources ORDER BY 1")
     return [str(row) for row in await sites.database.fetch(rows)]
 
 
-async def lured(sites: Sites, page: Page, name: str, kind: str) -> Request:
+async def trigger(sites: Sites, page: Page, name: str, kind: str) -> Request:
     """Open a page of another site, trigger its request, and return that request."""
     await page.goto(f"http://{name}:{sites.port}/{kind}")
     # The desk's headers hide the response from scripts of other sites, so the browser reports a failure.
@@ -141,9 +141,9 @@ async def lured(sites: Sites, page: Page, name: str, kind: str) -> Request:
     [*(("evil.bookit.test", kind) for kind in [*LURES, *HIDDEN]), ("stranger.test", "form"), ("stranger.test", "link")],
 )
 async def test_a_page_of_another_site_changes_nothing(sites: Sites, page: Page, name: str, kind: str) -> None:
-    before = await state(sites)
+    before = await fetch_state(sites)
 
-    request = await lured(sites, page, name, kind)
+    request = await trigger(sites, page, name, kind)
 
     if kind not in HIDDEN:
         answer = await request.response()
@@ -151,7 +151,7 @@ async def test_a_page_of_another_site_changes_nothing(sites: Sites, page: Page, 
         assert answer.status == (405 if kind == "link" else 403)
         cookie = (await request.all_headers()).get("cookie", "")
         assert ("bookit_staff" in cookie) == (name == "evil.bookit.test" or kind == "link")
-    assert await state(sites) == before
+    assert await fetch_state(sites) == before
     await page.goto(f"{sites.desk}/admin/")
     await expect(page).to_have_title("Today – BookIt")  # Still signed in.
 

@@ -57,7 +57,7 @@ def test_cursors_intersect() -> None:
 
 
 @pytest.mark.parametrize("spelled", ["", "1", "-", "5", "3-1,4-", "1-2", "x-", "4-,1-2", "9" * 40 + "-", "²-"])
-def test_an_invalid_cursor_is_none(spelled: str) -> None:
+def test_parsing_an_invalid_cursor_returns_none(spelled: str) -> None:
     assert Cursor.parse(spelled) is None
 
 

@@ -113,13 +113,13 @@ async def single(console: Console, database_url: str) -> AsyncIterator[Database]
     await database.close()
 
 
-async def last(database: Database, most: int, *columns: str) -> list[tuple[Any, ...]]:
+async def fetch_last_events(database: Database, most: int, *columns: str) -> list[tuple[Any, ...]]:
     """Return these columns of the last events, oldest first."""
     rows = await database.fetch(LAST, most=most)
     return [tuple(row[name] for name in columns) for row in reversed(rows)]
 
 
-def as_recorded(table: SQLModel) -> Any:
+def recorded_form(table: SQLModel) -> Any:
     """Return the query for a row in the format of history."""
     name = table_of(type(table)).name
     return text(f"SELECT to_jsonb(t) - 'password_hash' AS row FROM {name} t ORDER BY id DESC LIMIT 1")
@@ -135,19 +135,19 @@ async def test_every_change_of_a_row_is_recorded(
     async with business.transaction(by=ADA, request_id="r-1") as session:
         await session.set_reason("As agreed")
         row = await session.insert(row)
-        [first] = await session.fetch(as_recorded(row))
+        [first] = await session.fetch(recorded_form(row))
         await session.update(row, **change)
-        [final] = await session.fetch(as_recorded(row))
+        [final] = await session.fetch(recorded_form(row))
         await session.delete(row)
 
-    events = await last(business, 3, "table_name", "row_id", "action", "old", "new")
+    events = await fetch_last_events(business, 3, "table_name", "row_id", "action", "old", "new")
     about = (table_of(type(row)).name, id_of(row))
     assert events == [
         (*about, "created", None, first["row"]),
         (*about, "changed", old, new),
         (*about, "deleted", final["row"], None),
     ]
-    who = await last(business, 3, "actor_id", "actor", "door", "request_id", "reason")
+    who = await fetch_last_events(business, 3, "actor_id", "actor", "door", "request_id", "reason")
     assert who == [(3, "admin 3", "admin", "r-1", "As agreed")] * 3
 
 
@@ -162,14 +162,16 @@ async def test_every_change_of_a_row_is_recorded(
 async def test_a_console_is_recorded_as_unknown(console: Console, database: Database, statement: LiteralString) -> None:
     console.execute(statement)
 
-    who = await last(database, 1, "actor_id", "actor", "door", "request_id", "reason")
+    who = await fetch_last_events(database, 1, "actor_id", "actor", "door", "request_id", "reason")
     assert who == [(None, "unknown", "sql", None, None)]
 
 
 async def test_a_request_is_recorded_with_its_actor_and_id(tom: Person, database: Database) -> None:
     await tom.request("PATCH", "/me", json={"name": "Thomas"}, headers={"X-Request-Id": "r-42"})
 
-    events = await last(database, 1, "actor_id", "actor", "door", "request_id", "table_name", "row_id", "old", "new")
+    events = await fetch_last_events(
+        database, 1, "actor_id", "actor", "door", "request_id", "table_name", "row_id", "old", "new"
+    )
     assert events == [(tom.id, f"user {tom.id}", "api", "r-42", "users", tom.id, {"name": "Tom"}, {"name": "Thomas"})]
 
 
@@ -180,14 +182,17 @@ async def test_one_transaction_may_have_several_actors(business: Database) -> No
         await session.set_actor(OWNER)
         await session.insert(Resource(name="Hall", timezone="UTC"))
 
-    assert await last(business, 2, "actor_id", "actor", "door") == [(3, "admin 3", "admin"), (None, "admin", "seed")]
+    assert await fetch_last_events(business, 2, "actor_id", "actor", "door") == [
+        (3, "admin 3", "admin"),
+        (None, "admin", "seed"),
+    ]
 
 
 async def test_rows_of_a_bulk_insert_are_recorded_one_by_one(business: Database) -> None:
     async with business.transaction(by=ADA) as session:
         await session.copy_rows(Resource, ["name", "timezone"], [("Room", "UTC"), ("Hall", "UTC")])
 
-    assert await last(business, 2, "action", "row_id", "actor") == [
+    assert await fetch_last_events(business, 2, "action", "row_id", "actor") == [
         ("created", 2, "admin 3"),
         ("created", 3, "admin 3"),
     ]
@@ -197,22 +202,22 @@ async def test_rows_of_a_bulk_insert_are_recorded_one_by_one(business: Database)
 
 
 async def test_an_update_without_changes_is_not_recorded(console: Console, database: Database) -> None:
-    before = await last(database, 100, "id")
+    before = await fetch_last_events(database, 100, "id")
 
     console.execute("UPDATE users SET name = name; UPDATE bookings SET status = 'pending', seat = 1")
 
-    assert await last(database, 100, "id") == before
+    assert await fetch_last_events(database, 100, "id") == before
 
 
 async def test_rolled_back_changes_are_not_recorded(business: Database) -> None:
-    before = await last(business, 100, "id")
+    before = await fetch_last_events(business, 100, "id")
 
     with suppress(no.Forbidden):
         async with business.transaction(by=ADA) as session:
             await session.insert(Resource(name="Room", timezone="UTC"))
             raise no.Forbidden
 
-    assert await last(business, 100, "id") == before
+    assert await fetch_last_events(business, 100, "id") == before
 
 
 async def test_a_refused_savepoint_is_not_recorded_and_the_rest_is(business: Database) -> None:
@@ -224,7 +229,7 @@ async def test_a_refused_savepoint_is_not_recorded_and_the_rest_is(business: Dat
                 raise no.Forbidden
         await session.insert(Resource(name="Yard", timezone="UTC"))
 
-    events = await last(business, 2, "action", "new")
+    events = await fetch_last_events(business, 2, "action", "new")
     assert [(action, new["name"]) for action, new in events] == [("created", "Room"), ("created", "Yard")]
 
 
@@ -245,7 +250,7 @@ async def test_passwords_and_tokens_are_not_recorded(
     )
 
     second = console.execute("DELETE FROM users WHERE id = 2 RETURNING password_hash").fetchall()[0][0]
-    events = await last(database, 3, "action", "old", "new")
+    events = await fetch_last_events(database, 3, "action", "old", "new")
     everything = "\n".join(row[0] for row in console.execute("SELECT events::text FROM events"))
     secrets = [PASSWORD, "battery staple", first, second, *hashes, *tokens.values(), *again.values()]
     assert answer.status_code == 200
@@ -272,7 +277,7 @@ async def test_a_reason_applies_until_the_end_of_its_transaction(single: Databas
     async with single.transaction(by=OWNER) as session:
         await session.insert(Resource(name="Yard", timezone="UTC"))
 
-    events = await last(single, 3, "actor", "reason")
+    events = await fetch_last_events(single, 3, "actor", "reason")
     assert events == [("admin 3", None), ("admin 3", 'The flood; it\'s "wet"'), ("admin", None)]
 
 
@@ -281,7 +286,7 @@ async def test_the_actor_is_reset_with_the_transaction(single: Database) -> None
         await session.insert(Resource(name="Room", timezone="UTC"))
     await single.fetch(text("INSERT INTO resources (name, timezone) VALUES ('Hall', 'UTC')"))
 
-    events = await last(single, 2, "actor_id", "actor", "door", "request_id")
+    events = await fetch_last_events(single, 2, "actor_id", "actor", "door", "request_id")
     assert events == [(3, "admin 3", "admin", "r-1"), (None, "unknown", "sql", None)]
 
 

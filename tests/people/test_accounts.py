@@ -18,7 +18,7 @@ from tests.support.request_helpers import status_and_code
 from tests.support.server import ROOT
 
 
-async def changed(database: Database, person: Person, **facts: Any) -> None:
+async def change_user(database: Database, person: Person, **facts: Any) -> None:
     """Change an account as the admin."""
     async with database.transaction(by=OWNER) as session:
         user = await records.lock(session, User, person.id)
@@ -59,7 +59,7 @@ async def test_wrong_email_and_wrong_password_are_answered_alike(
 
 
 async def test_an_inactive_user_cannot_sign_in(tom: Person, visitor: httpx2.AsyncClient, database: Database) -> None:
-    await changed(database, tom, is_active=False)
+    await change_user(database, tom, is_active=False)
 
     answer = await visitor.post("/auth/login", json={"email": "tom@example.com", "password": PASSWORD})
 
@@ -136,7 +136,7 @@ async def test_a_deactivated_user_is_signed_out_at_once(
     tom: Person, visitor: httpx2.AsyncClient, database: Database
 ) -> None:
     tokens = await signed_in(visitor)
-    await changed(database, tom, is_active=False)
+    await change_user(database, tom, is_active=False)
 
     answers = [
         await me(visitor, tokens["access_token"]),
@@ -148,7 +148,7 @@ async def test_a_deactivated_user_is_signed_out_at_once(
 
 async def test_a_demoted_user_loses_their_rights_at_once(mara: Person, database: Database) -> None:
     before = await mara.request("GET", "/bookings")
-    await changed(database, mara, role=Role.USER)
+    await change_user(database, mara, role=Role.USER)
 
     after = await mara.request("POST", "/services", json={"title": "Mine", "price": 1, "duration_minutes": 1})
 

@@ -31,7 +31,7 @@ WRONG = [
 ]
 
 
-async def signs_in(client: httpx2.AsyncClient, email: str, password: str) -> int:
+async def can_sign_in(client: httpx2.AsyncClient, email: str, password: str) -> int:
     return (await client.post("/auth/login", json={"email": email, "password": password})).status_code
 
 
@@ -51,7 +51,7 @@ async def test_a_new_account_is_a_customer(door: DoorClient, visitor: httpx2.Asy
         "created_at": NOW,
         "version": 1,
     }
-    assert await signs_in(visitor, "nia@example.com", PASSWORD) == 200
+    assert await can_sign_in(visitor, "nia@example.com", PASSWORD) == 200
 
 
 @AT_BOTH_DOORS
@@ -82,8 +82,8 @@ async def test_a_password_has_8_characters_and_at_most_72_bytes(
 ) -> None:
     await door.register(**NIA | {"password": password})
 
-    assert await signs_in(visitor, "nia@example.com", password) == 200
-    assert await signs_in(visitor, "nia@example.com", password[:-1]) == 401
+    assert await can_sign_in(visitor, "nia@example.com", password) == 200
+    assert await can_sign_in(visitor, "nia@example.com", password[:-1]) == 401
 
 
 @AT_BOTH_DOORS
@@ -119,8 +119,8 @@ async def test_a_new_password_revokes_all_tokens(door: DoorClient, tom: Person, 
         await visitor.get("/me", headers={"Authorization": f"Bearer {sign_in['access_token']}"}),
     ]
     assert [status_and_code(answer) for answer in ended] == [(401, "sign-in-ended")] * 2
-    assert await signs_in(visitor, "tom@example.com", PASSWORD) == 401
-    assert await signs_in(visitor, "tom@example.com", "a new secret") == 200
+    assert await can_sign_in(visitor, "tom@example.com", PASSWORD) == 401
+    assert await can_sign_in(visitor, "tom@example.com", "a new secret") == 200
 
 
 # At the API only: a user's own account.

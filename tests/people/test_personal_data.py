@@ -87,16 +87,16 @@ def console(database: Database) -> Iterator[Console]:
         yield connection
 
 
-def everything(console: Console) -> str:
+def fetch_all_text(console: Console) -> str:
     """Return every value of every row of every table as one text."""
     tables = console.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").fetchall()
     every_row = sql.SQL("SELECT t::text FROM {} t ORDER BY 1")
     return "\n".join(row for (name,) in tables for (row,) in console.execute(every_row.format(sql.Identifier(name))))
 
 
-def traces_in(console: Console, *traces: str) -> list[str]:
+def find_traces(console: Console, *traces: str) -> list[str]:
     """Return which of these texts are anywhere in the database, ignoring case."""
-    stored = everything(console).lower()
+    stored = fetch_all_text(console).lower()
     return [trace for trace in traces if trace.lower() in stored]
 
 
@@ -112,12 +112,12 @@ async def test_erasing_leaves_no_trace_of_a_person(
     desk: AdminDesk, tamsin: Person, tom: Person, console: Console
 ) -> None:
     others = [tom.user.name, tom.user.email, "Mara", "mara@example.com"]
-    assert traces_in(console, *TRACES, *others) == [*TRACES, *others]
+    assert find_traces(console, *TRACES, *others) == [*TRACES, *others]
 
     answer = await press_erase(desk.ada, tamsin.id)
 
     assert (answer.status, answer.location.endswith(f"/admin/user/details/{tamsin.id}")) == (303, True)
-    assert traces_in(console, *TRACES, *others) == others
+    assert find_traces(console, *TRACES, *others) == others
     page_text = get_page_text((await desk.ada.get(answer.location)).text)
     assert f"Customer {tamsin.id} is erased. 2 bookings were cancelled." in page_text
     assert "Erased customer" in page_text
@@ -274,7 +274,7 @@ class Killed(BaseException):
 async def test_an_interrupted_erasure_changes_nothing(
     database: Database, tamsin: Person, console: Console, at: int
 ) -> None:
-    ada, before = Actor("admin", 99, Role.ADMIN), everything(console)
+    ada, before = Actor("admin", 99, Role.ADMIN), fetch_all_text(console)
     left = iter(range(at + 1))
 
     async def erase_until_killed() -> None:
@@ -293,7 +293,7 @@ async def test_an_interrupted_erasure_changes_nothing(
     with pytest.raises(Killed):
         await erase_until_killed()
 
-    assert everything(console) == before
+    assert fetch_all_text(console) == before
 
 
 # No other way changes history.
@@ -438,15 +438,15 @@ async def test_a_customer_gets_the_same_document_from_the_api(desk: AdminDesk, t
 
     assert own.status_code == 200
     assert own.headers["content-disposition"] == 'attachment; filename="bookit-export.json"'
-    assert alike(own.json()) == alike(handed.json())
+    assert normalized(own.json()) == normalized(handed.json())
 
 
-def alike(value: Any) -> Any:
+def normalized(value: Any) -> Any:
     """Return a document with each time as a moment, whatever its format."""
     if isinstance(value, dict):
-        return {name: alike(part) for name, part in value.items()}
+        return {name: normalized(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [alike(part) for part in value]
+        return [normalized(part) for part in value]
     try:
         return datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:

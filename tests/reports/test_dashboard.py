@@ -43,7 +43,7 @@ async def book(database: Database, person: Person, start: datetime, status: Stat
         return booking if status == Status.PENDING else await records.change(session, booking, **here, status=status)
 
 
-def part(html: str, name: str) -> str:
+def section_text(html: str, name: str) -> str:
     """Return the text of one section of the page."""
     return get_page_text(html[html.index(f'aria-labelledby="{name}"') :].split("</section>", 1)[0])
 
@@ -72,16 +72,16 @@ async def test_the_dashboard_lists_next_pending_and_overdue_bookings(
 
     html = (await desk.mara.get("/admin/")).text
 
-    nexts = part(html, "next")
+    nexts = section_text(html, "next")
     assert "Next today 3" in nexts
     assert [time for time in ("10:00", "12:00", "13:00", "14:00") if time in nexts] == ["10:00", "12:00", "14:00"]
     assert "Tom Haircut · Lea" in nexts
     assert "Eve Pending Haircut · Lea" in nexts
     assert get_page_text(html).count("Pending") == 1
-    pending = part(html, "pending")
+    pending = section_text(html, "pending")
     assert "To confirm 2" in pending
     assert pending.index("14:00") < pending.index("Mon 14 Jan, 11:00")
-    late = part(html, "late")
+    late = section_text(html, "late")
     assert "Did they come? 1" in late
     assert "more than 15 minutes ago" in late
     assert "09:10" in late
@@ -108,7 +108,7 @@ async def test_free_time_is_open_time_without_bookings(
 ) -> None:
     await book(database, tom, NOW + timedelta(hours=2), Status.CONFIRMED)
 
-    free = part((await desk.mara.get("/admin/")).text, "free")
+    free = section_text((await desk.mara.get("/admin/")).text, "free")
 
     assert chair.name in free
     assert "6 h 15 min of 7 h" in free  # From ten to five, but for 45 minutes.
@@ -119,15 +119,15 @@ async def test_a_hold_is_shown_until_it_expires(desk: AdminDesk, database: Datab
     await book(database, tom, NOW + timedelta(hours=2), Status.PENDING, hold=True)
 
     html = (await desk.mara.get("/admin/")).text
-    held = part(html, "holds")
+    held = section_text(html, "holds")
     clock.advance(minutes=11)
     after = (await desk.mara.get("/admin/")).text
 
     assert "Holds 1" in held
     assert "held until 10:10" in held
-    assert "Nothing to confirm." in part(html, "pending")
+    assert "Nothing to confirm." in section_text(html, "pending")
     assert 'aria-labelledby="holds"' not in after
-    assert "No more bookings today." in part(after, "next")
+    assert "No more bookings today." in section_text(after, "next")
 
 
 @pytest.mark.usefixtures("chair")
@@ -135,7 +135,7 @@ async def test_long_lists_are_truncated_and_counted(desk: AdminDesk, database: D
     for day in range(limits.MAX_DASHBOARD_ROWS + 2):
         await book(database, tom, NOW + timedelta(days=7 * (day + 1), hours=1), Status.PENDING)
 
-    pending = part((await desk.mara.get("/admin/")).text, "pending")
+    pending = section_text((await desk.mara.get("/admin/")).text, "pending")
 
     assert f"To confirm {limits.MAX_DASHBOARD_ROWS + 2}" in pending
     assert pending.count("Haircut") == limits.MAX_DASHBOARD_ROWS
@@ -195,7 +195,7 @@ async def test_an_invalid_range_is_refused_in_a_sentence(
 
 
 @contextmanager
-def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ClauseElement]]:
+def count_statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ClauseElement]]:
     """Collect the statements that are read through BookIt's own pool."""
     seen: list[ClauseElement] = []
     read = Database._read
@@ -216,7 +216,7 @@ async def test_the_number_of_queries_does_not_grow_with_the_data(
     counts = []
     for day in (0, 7, 14):
         await book(database, tom, NOW + timedelta(days=day, hours=1), Status.PENDING)
-        with counted(monkeypatch) as seen, desk.record_statements() as others:
+        with count_statements(monkeypatch) as seen, desk.record_statements() as others:
             assert (await desk.mara.get("/admin/?days=90")).status_code == 200
         counts.append(len(seen) + len(others))
 
@@ -231,12 +231,12 @@ async def test_polling_the_lists_does_not_extend_the_session(
     page = (await desk.mara.get("/admin/")).text
     clock.advance(minutes=6)
 
-    with counted(monkeypatch) as seen, desk.record_statements() as others:
+    with count_statements(monkeypatch) as seen, desk.record_statements() as others:
         answer = await desk.mara.get("/admin/today")
 
     assert (answer.status_code, "set-cookie" in answer.headers) == (200, False)
     assert answer.headers["cache-control"] == "no-store"
-    assert part(answer.text, "next") == part(page, "next")
+    assert section_text(answer.text, "next") == section_text(page, "next")
     assert "<html" not in answer.text
     assert "Monday, 07 January 2030, 10:06" in get_page_text(answer.text)
     assert len(seen) + len(others) == STATEMENTS - 2  # without the figures

@@ -41,7 +41,7 @@ RANGES = [
 REPORTS = ("revenue", "utilisation", "no-shows", "repeat-customers")
 
 
-async def open_business(database: Database) -> None:
+async def create_business(database: Database) -> None:
     """Create a chair, a room with three seats in another zone, a night shift and a resource that is always open."""
     async with database.transaction(by=OWNER) as session:
         for name, capacity, zone in (("Lea", 1, "Europe/Berlin"), ("Room", 3, "America/New_York"),
@@ -66,7 +66,7 @@ async def open_business(database: Database) -> None:
             await records.create(session, Service, **HERE, **about)
 
 
-async def close_and_open(database: Database, first: date, chance: Random) -> None:
+async def create_exceptions(database: Database, first: date, chance: Random) -> None:
     """Close everything for an afternoon, and open and close single resources."""
     noon = datetime.combine(first, time(12), tzinfo=BERLIN)
     async with database.transaction(by=OWNER) as session:
@@ -77,7 +77,7 @@ async def close_and_open(database: Database, first: date, chance: Random) -> Non
             await records.create(session, CalendarException, **HERE, **facts, end_time=end)
 
 
-async def book_much(database: Database, customers: list[int], first: date, last: date, chance: Random) -> None:
+async def create_bookings(database: Database, customers: list[int], first: date, last: date, chance: Random) -> None:
     """Create bookings at any time, also before the range; skip those whose slot is taken."""
     begin = datetime.combine(first - 8 * A_DAY, time(), tzinfo=UTC)
     served = {1: [1], 2: [1, 2], 3: [2, 4], 4: [3]}
@@ -239,9 +239,9 @@ async def test_the_figures_match_an_independent_count(
     desk: AdminDesk, api: httpx2.AsyncClient, customers: list[int], days: tuple[date, date], by: str
 ) -> None:
     (first, last), chance = days, Random(f"{days}")
-    await open_business(desk.database)
-    await close_and_open(desk.database, first, chance)
-    await book_much(desk.database, customers, first, last, chance)
+    await create_business(desk.database)
+    await create_exceptions(desk.database, first, chance)
+    await create_bookings(desk.database, customers, first, last, chance)
     counted = Counted(await all_rows(desk.database), first, last, by)
 
     query = {"from_date": str(first), "to_date": str(last), "by": by}
@@ -274,8 +274,8 @@ async def test_api_and_desk_report_the_same_figures(
     desk: AdminDesk, api: httpx2.AsyncClient, customers: list[int], name: str
 ) -> None:
     chance, (first, last) = Random(7), RANGES[2]
-    await open_business(desk.database)
-    await book_much(desk.database, customers, first, last, chance)
+    await create_business(desk.database)
+    await create_bookings(desk.database, customers, first, last, chance)
     query = f"from_date={first}&to_date={last}&by=week"
 
     reports = (await api.get(f"/reports/{name}?{query}")).json()
@@ -412,9 +412,9 @@ async def test_the_total_of_a_range_is_the_sum_of_its_periods(
     desk: AdminDesk, customers: list[int], days: tuple[date, date]
 ) -> None:
     (first, last), chance = days, Random(f"{days}")
-    await open_business(desk.database)
-    await close_and_open(desk.database, first, chance)
-    await book_much(desk.database, customers, first, last, chance)
+    await create_business(desk.database)
+    await create_exceptions(desk.database, first, chance)
+    await create_bookings(desk.database, customers, first, last, chance)
 
     weekly = await figures.utilisation(desk.database, ReportRange(first, last, BERLIN, "week"), now=NOW)
     whole = await figures.utilisation(desk.database, ReportRange(first, last, BERLIN, "whole"), now=NOW)

@@ -11,7 +11,7 @@ import pytest
 
 from bookit.db.embedded import postgres
 from bookit.schema import revisions
-from tests.schema.test_schema import described
+from tests.schema.test_schema import describe
 from tests.schema.test_triggers import HAS_HISTORY
 from tests.support.databases import TEMPLATE_DATABASE, create_database
 from tests.support.embedded import is_running
@@ -112,10 +112,10 @@ def test_the_printed_sql_builds_the_same_schema(project: ScratchProject, server:
 
     assert status == 0
     with psycopg.connect(project.environment["DATABASE_URL"]) as console:
-        migrated = described(console)
+        migrated = describe(console)
     with psycopg.connect(create_database(server, f"printed_{worker_id}", "template0"), autocommit=True) as console:
         console.execute(script.encode())
-        assert described(console) == migrated
+        assert describe(console) == migrated
 
 
 def test_errors_are_one_sentence(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ WRITTEN = {
 def test_autogenerate_writes_changes_that_alembic_does_not_see(project: ScratchProject) -> None:
     url = project.environment["DATABASE_URL"]
     with psycopg.connect(url) as console:
-        before = described(console)
+        before = describe(console)
     for change in CHANGES.values():
         project.replace(*change)
 
@@ -192,7 +192,7 @@ def test_autogenerate_writes_changes_that_alembic_does_not_see(project: ScratchP
     assert project.alembic("check") == NOTHING_TO_DO
     assert project.alembic("downgrade", "-1") == DONE
     with psycopg.connect(url) as console:
-        assert described(console) == before
+        assert describe(console) == before
 
 
 def test_check_lists_what_is_missing(project: ScratchProject) -> None:

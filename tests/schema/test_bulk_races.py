@@ -40,7 +40,7 @@ async def write(person: Person, at: int) -> list[tuple[int, str]]:
     return met
 
 
-async def move_about(database: Database, numbers: list[int]) -> Counter[str]:
+async def shift_and_reassign(database: Database, numbers: list[int]) -> Counter[str]:
     """Shift an afternoon back and forth, and reassign it from one colleague to the other."""
     met: Counter[str] = Counter()
     for turn in range(6):
@@ -63,8 +63,8 @@ async def test_bulk_moves_race_with_twenty_customers(database: Database, join: J
 
     *met, first, second = await asyncio.gather(
         *(write(person, at) for at, person in enumerate(people)),
-        move_about(database, leas),
-        move_about(database, [*reversed(maxs), *leas]),
+        shift_and_reassign(database, leas),
+        shift_and_reassign(database, [*reversed(maxs), *leas]),
     )
 
     answers = [answer for one in met for answer in one]

@@ -54,13 +54,13 @@ EVERYTHING = f"""
 """
 
 
-def described(console: Console) -> Schema:
+def describe(console: Console) -> Schema:
     """Return everything that BookIt made in a database, by kind and names."""
     rows = console.execute(EVERYTHING).fetchall()
     return {row[:3]: row[3] for row in rows if not row[1].startswith(ALEMBICS_OWN)}
 
 
-def differing(one: Schema, other: Schema) -> set[tuple[str, ...]]:
+def diff_names(one: Schema, other: Schema) -> set[tuple[str, ...]]:
     """Return the names of what differs."""
     return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
 
@@ -93,7 +93,7 @@ def declared(scratch: MakeScratch) -> Schema:
     engine = create_engine(revisions.sqlalchemy_url(url), poolclass=NullPool)
     SQLModel.metadata.create_all(engine)
     with psycopg.connect(url) as console:
-        return described(console)
+        return describe(console)
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def impatient() -> Iterator[list[str]]:
 
 
 def test_the_migrations_build_the_declared_schema(migrated: Console, declared: Schema) -> None:
-    schema = described(migrated)
+    schema = describe(migrated)
 
     assert schema == declared
     assert {name[0] for name in schema} == {"constraint", "function", "trigger", "index", "column", "relation"}
@@ -182,7 +182,7 @@ def test_drift_is_detected(migrated: Console, declared: Schema, change: str) -> 
     with migrated.transaction(force_rollback=True):
         migrated.execute(statements)
 
-        changed = differing(described(migrated), declared)
+        changed = diff_names(describe(migrated), declared)
 
     assert changed == seen
 
@@ -194,11 +194,11 @@ def test_up_down_and_up_again_leaves_nothing_behind(scratch: MakeScratch) -> Non
     url = scratch("template0")
     with psycopg.connect(url, autocommit=True) as console:
         revisions.migrate(url)
-        first, number = described(console), revisions.current_revision(url)
+        first, number = describe(console), revisions.current_revision(url)
         revisions.migrate(url, "base")
-        base, no_number = described(console), revisions.current_revision(url)
+        base, no_number = describe(console), revisions.current_revision(url)
         revisions.migrate(url)
-        again = described(console)
+        again = describe(console)
 
     assert (number, no_number) == (revisions.latest_revision(), None)
     assert base == {}
@@ -211,7 +211,7 @@ def test_an_unneeded_migration_changes_nothing(scratch: MakeScratch, declared: S
     revisions.migrate(url)
 
     with psycopg.connect(url) as console:
-        assert described(console) == declared
+        assert describe(console) == declared
 
 
 # One at a time, with a timeout.
@@ -235,14 +235,14 @@ def test_two_migrations_at_once_take_turns(scratch: MakeScratch) -> None:
 def test_a_migration_without_its_lock_changes_nothing(scratch: MakeScratch, lock: str) -> None:
     url = scratch(TEMPLATE_DATABASE)
     with psycopg.connect(url) as console, impatient() as waits:
-        before = described(console)
+        before = describe(console)
         console.execute(lock)
 
         with pytest.raises(psycopg.errors.LockNotAvailable):
             revisions.migrate(url, "base")
 
         assert waits == ["10s"]
-        assert described(console) == before
+        assert describe(console) == before
 
 
 # The files.

@@ -130,7 +130,7 @@ async def test_each_reads_and_writes_its_own_database(businesses: Businesses) ->
         assert [choice["text"].partition(" ")[0] for choice in found.json()["results"]] in ([owner], [])
 
 
-async def test_a_session_of_one_is_none_of_the_other(businesses: Businesses) -> None:
+async def test_a_session_of_one_is_not_valid_at_the_other(businesses: Businesses) -> None:
     berlin, tokyo = businesses
     cookie = next(cookie.value for cookie in tokyo.owner.cookies.jar if cookie.name == "bookit_staff")
     assert (await tokyo.owner.get("/admin/booking/list")).status_code == 200

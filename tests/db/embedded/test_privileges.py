@@ -65,7 +65,7 @@ def test_it_listens_only_on_its_socket_which_only_its_user_reaches(home: Path) -
         assert mode(folder / "socket/.s.PGSQL.5432") == "srwx------"
 
 
-def test_bookit_is_no_superuser_but_can_create_databases_and_its_extensions(home: Path) -> None:
+def test_bookit_can_create_databases_and_extensions_as_no_superuser(home: Path) -> None:
     with postgres(home, NO_FSYNC) as url, psycopg.connect(url) as connection:
         role = "SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user"
         assert connection.execute(role).fetchone() == (False, True)
