@@ -4,6 +4,7 @@ Mara works at the desk, Ada is the admin, Tom books, and Eve tries what she may 
 """
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,17 @@ from bookit.settings import Settings
 from tests.support.admin_client import AdminDesk, BuildApp, open_desk
 from tests.support.applications import SharedApplications
 from tests.support.clock import NOW, TOMORROW_AT_TEN, Clock
-from tests.support.databases import DELETE_ALL_ROWS, TEMPLATE_DATABASE, create_database, run_postgres, superuser_url
+from tests.support.databases import (
+    DELETE_ALL_ROWS,
+    TEMPLATE_DATABASE,
+    connect_as_superuser,
+    create_database,
+    delete_all_rows,
+    run_postgres,
+)
 from tests.support.doors import AdminDoor, ApiDoor, DoorClient
 from tests.support.people import OWNER, PASSWORD_HASH, JoinUser, MakeClient, Person
-from tests.support.server import RunningServer, run_server
+from tests.support.server import OpenServer, RunningServer, run_server
 
 MARKER_OF_FIXTURE = {"browser": "browser", "served": "process"}
 
@@ -68,8 +76,7 @@ async def pool(database_url: str) -> AsyncIterator[Database]:
 @pytest.fixture(scope="session")
 def superuser(database_url: str) -> Iterator[psycopg.Connection]:
     """Open a superuser's connection, which can disable triggers."""
-    url = superuser_url(database_url)
-    with psycopg.connect(url, autocommit=True, options="-c session_replication_role=replica") as connection:
+    with connect_as_superuser(database_url) as connection:
         yield connection
 
 
@@ -246,10 +253,27 @@ def door(request: pytest.FixtureRequest, desk: AdminDesk, mara: Person, ada: Per
     return kinds[request.param](desk, mara, ada)
 
 
+@pytest.fixture(scope="session")
+def open_server(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenServer]:
+    """Open a BookIt in a process of its own, on an empty database; it runs until the last test has ended."""
+    running: dict[str, RunningServer] = {}
+    with ExitStack() as on_leaving:
+
+        def make(name: str, **environment: str) -> RunningServer:
+            if name not in running:
+                url, home = (
+                    create_database(server, f"{name}_{worker_id}", TEMPLATE_DATABASE),
+                    tmp_path_factory.mktemp(name),
+                )
+                address = on_leaving.enter_context(run_server(home, url, **environment))
+                running[name] = RunningServer(address, url, home / "log")
+            delete_all_rows(running[name].database_url)
+            return running[name]
+
+        yield make
+
+
 @pytest.fixture(scope="module")
-def served(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """Run `bookit serve` on any free port and its own database, and stop it as Ctrl-C does."""
-    url = create_database(server, f"served_{worker_id}", TEMPLATE_DATABASE)
-    home = tmp_path_factory.mktemp("served")
-    with run_server(home, url) as address:
-        yield RunningServer(address, url, home / "log")
+def served(open_server: OpenServer) -> RunningServer:
+    """A BookIt that is served, whose database is empty when the first test of a module begins."""
+    return open_server("served")

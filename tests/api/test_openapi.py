@@ -35,14 +35,13 @@ from api.pagination import BY_ID, BY_START, encode_cursor
 from api.routes import ENDPOINTS, build_routes
 from bookit import records
 from bookit.db.pool import Database
-from bookit.people import passwords
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Review, Role, Service, Status, User
 from bookit.settings import Settings
 from server.app import build
 from tests.support.clock import NOW, Clock
 from tests.support.databases import TEMPLATE_DATABASE, create_database
-from tests.support.people import OWNER, PASSWORD
+from tests.support.people import OWNER, PASSWORD_HASH
 
 DOCUMENT = build_document(ENDPOINTS)
 OPERATIONS = {
@@ -164,7 +163,7 @@ async def seed_rows(url: str) -> dict[str, User]:
     """Create a service, a booking in each status and a review for two customers; return the users."""
     database = Database(url)
     await database.open()
-    here: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
+    here: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": PASSWORD_HASH}
     cast = {}
     async with database.transaction(by=OWNER) as session:
         for name, role in (("Tom", Role.USER), ("Eve", Role.USER), ("Ada", Role.ADMIN)):

@@ -1,15 +1,14 @@
 """Chromium, and the business in Berlin that is served to it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Browser
 
 from bookit.db.pool import Database
-from tests.support.browser import run_chromium
+from tests.support.browser import SHARED_CONTEXTS, close_shared_contexts, run_chromium
 from tests.support.calendar_scenario import create_business
-from tests.support.databases import TEMPLATE_DATABASE, create_database
-from tests.support.server import RunningServer, run_server
+from tests.support.server import OpenServer, RunningServer
 
 
 @pytest.fixture(scope="session")
@@ -19,13 +18,35 @@ async def browser() -> AsyncIterator[Browser]:
         yield chromium
 
 
+@pytest.fixture(scope="module", autouse=True)
+async def _contexts() -> AsyncIterator[None]:
+    """Close what the tests of a module shared."""
+    yield
+    await close_shared_contexts()
+
+
+@pytest.fixture(autouse=True)
+async def _pages(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """Close the pages and contexts that a test opened: a page follows its server as long as it is open."""
+    if "browser" not in request.fixturenames:
+        yield
+        return
+    chromium: Browser = request.getfixturevalue("browser")
+    pages = {page for context in chromium.contexts for page in context.pages}
+    contexts = set(chromium.contexts)
+    yield
+    for context in chromium.contexts:
+        for page in context.pages:
+            if page not in pages:
+                await page.close()
+        if context not in contexts and context not in SHARED_CONTEXTS.values():
+            await context.close()
+
+
 @pytest.fixture(scope="module")
-def berlin(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def berlin(open_server: OpenServer) -> RunningServer:
     """A BookIt of a business in Berlin, which is served."""
-    url = create_database(server, f"berlin_{worker_id}", TEMPLATE_DATABASE)
-    home = tmp_path_factory.mktemp("berlin")
-    with run_server(home, url, TIMEZONE="Europe/Berlin") as address:
-        yield RunningServer(address, url, home / "log")
+    return open_server("berlin", TIMEZONE="Europe/Berlin")
 
 
 @pytest.fixture(scope="module")

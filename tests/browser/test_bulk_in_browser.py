@@ -10,12 +10,11 @@ from sqlalchemy import text
 
 from bookit import records
 from bookit.db.pool import Database
-from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, User
 from tests.support import bulk_scenario
 from tests.support.browser import find_accessibility_violations, fits_viewport, open_admin
 from tests.support.bulk_scenario import HALF_HOUR, MAX
-from tests.support.people import OWNER, PASSWORD
+from tests.support.people import OWNER, PASSWORD_HASH
 from tests.support.server import RunningServer
 
 NOW = datetime.now(UTC)  # The server's clock runs.
@@ -27,7 +26,7 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served, with Mara (1) at the desk and Tom (2) who books."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
-            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
+            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": PASSWORD_HASH}
             await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
             await records.create(session, User, name="Tom", email="tom@example.com", **who)
         await bulk_scenario.create_business(database)

@@ -10,8 +10,8 @@ from sqlalchemy import text
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Resource, Service, User
+from tests.support.browser import find_accessibility_violations, fits_viewport
 from tests.support.calendar_scenario import (
-    FITS_VIEWPORT_JS,
     NOW,
     PHONE,
     PIXELS_PER_MINUTE,
@@ -20,7 +20,6 @@ from tests.support.calendar_scenario import (
     create_booking,
     drag_visit,
     fetch_duration,
-    find_accessibility_violations,
     open_calendar,
     wait_for_box,
 )
@@ -111,19 +110,19 @@ async def test_a_phone_shows_one_resource_at_a_time(
     page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(4, 10), PHONE)
     visits = page.locator(".cal-visit")
     await expect(visits).to_contain_text(["10:00"])
-    fitted = [await page.evaluate(FITS_VIEWPORT_JS)]
+    fitted = [await fits_viewport(page)]
 
     await page.get_by_label("Resource").first.select_option("Max")
     await expect(visits).to_contain_text(["11:00"])
     violations = await find_accessibility_violations(page)
     await visits.click()
     await expect(page.get_by_role("dialog")).to_contain_text("Max")
-    fitted.append(await page.evaluate(FITS_VIEWPORT_JS))
+    fitted.append(await fits_viewport(page))
     await page.keyboard.press("Escape")
     await page.get_by_label("Resource").first.select_option("All")
     await page.get_by_role("button", name="List").click()
     await expect(visits.first).to_be_visible()
-    fitted.append(await page.evaluate(FITS_VIEWPORT_JS))
+    fitted.append(await fits_viewport(page))
     violations += await find_accessibility_violations(page)
 
     assert (fitted, violations, errors, elsewhere) == ([True, True, True], [], [], [])
@@ -162,7 +161,7 @@ async def test_a_class_lists_its_customers(browser: Browser, berlin: RunningServ
         violations.append(
             (
                 await page.evaluate(CUT),
-                await page.evaluate(FITS_VIEWPORT_JS),
+                await fits_viewport(page),
                 await find_accessibility_violations(page),
                 errors,
             )

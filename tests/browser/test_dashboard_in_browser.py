@@ -10,10 +10,9 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from bookit import records
 from bookit.db.pool import Database
-from bookit.people import passwords
 from bookit.schema.tables import Booking, Resource, Role, Service, Status, User
-from tests.support.browser import WatchedPage, open_page
-from tests.support.people import OWNER, PASSWORD
+from tests.support.browser import WatchedPage, open_admin
+from tests.support.people import OWNER, PASSWORD, PASSWORD_HASH
 from tests.support.server import RunningServer
 
 NOW = datetime.now(UTC)  # The server's clock runs.
@@ -27,7 +26,7 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served: Mara at the desk, Tom (2), and twelve chairs that are always open. No bookings."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
-            who: dict[str, Any] = {**HOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
+            who: dict[str, Any] = {**HOW, "password_hash": PASSWORD_HASH}
             if await session.get(User, 1) is None:
                 await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
                 await records.create(session, User, name="Tom", email="tom@example.com", **who)
@@ -42,16 +41,12 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def today(browser: Browser, served: RunningServer, served_database: Database) -> AsyncIterator[WatchedPage]:
+async def today(browser: Browser, served: RunningServer, served_database: Database) -> WatchedPage:
     """Open the dashboard as Mara."""
     del served_database  # It exists.
-    watched = await open_page(browser, f"{served.url}/admin/login")
-    await watched.page.get_by_label("E-mail").fill("mara@example.com")
-    await watched.page.get_by_label("Password").fill(PASSWORD)
-    await watched.page.get_by_role("button", name="Sign in").click()
+    watched = await open_admin(browser, served.url)
     await wait_until_connected(watched.page)
-    yield watched
-    await watched.page.close()
+    return watched
 
 
 async def wait_until_connected(page: Page) -> None:
@@ -157,8 +152,10 @@ async def test_changes_missed_during_an_outage_arrive_afterwards(today: WatchedP
     await expect(page.locator("[data-bk-live]")).to_have_text("Live")
 
 
-async def test_the_page_updates_as_time_passes(today: WatchedPage) -> None:
-    page, errors, _ = today
+@pytest.mark.usefixtures("served_database")
+async def test_the_page_updates_as_time_passes(browser: Browser, served: RunningServer) -> None:
+    """In a context of its own, whose clock stands from then on."""
+    page, errors, _ = await open_admin(browser, served.url, is_shared=False)
     await page.clock.install()
     await page.reload()
     await wait_until_connected(page)

@@ -8,16 +8,15 @@ from playwright.async_api import Browser, expect
 from sqlalchemy import text
 
 from bookit.db.pool import Database
+from tests.support.browser import find_accessibility_violations, fits_viewport
 from tests.support.calendar_scenario import (
     BERLIN,
-    FITS_VIEWPORT_JS,
     PHONE,
     berlin_time,
     create_booking,
     drag_visit,
     fetch_duration,
     fetch_start_and_resource,
-    find_accessibility_violations,
     open_calendar,
     resize_visit,
     wait_for_box,
@@ -39,7 +38,7 @@ async def test_a_booking_is_dragged_to_another_time_and_resource(
     await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 11:15 – 11:45, Max.")
     await expect(visit).to_contain_text("11:15")
     assert await fetch_start_and_resource(berlin_database, booking) == (berlin_time(0, 11, 15), 2)
-    assert (violations, errors, elsewhere, await page.evaluate(FITS_VIEWPORT_JS)) == ([], [], [], True)
+    assert (violations, errors, elsewhere, await fits_viewport(page)) == ([], [], [], True)
 
 
 async def test_a_refused_drag_returns_and_shows_the_reason(

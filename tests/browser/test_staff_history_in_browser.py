@@ -10,13 +10,12 @@ from playwright.async_api import Browser, expect
 from bookit import records
 from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
-from bookit.people import passwords
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, User
 from tests.support import bulk_scenario
-from tests.support.browser import find_accessibility_violations, fits_viewport, open_admin, sign_in
+from tests.support.browser import find_violations_in_both_themes, fits_viewport, open_admin, sign_in
 from tests.support.bulk_scenario import HALF_HOUR
-from tests.support.people import OWNER, PASSWORD
+from tests.support.people import OWNER, PASSWORD_HASH
 from tests.support.server import RunningServer
 
 ADA = "ada@example.com"
@@ -30,7 +29,7 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
     """The database that is served: Ada (1) moved twelve of Tom's (2) visits at once."""
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
-            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
+            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": PASSWORD_HASH}
             await records.create(session, User, name="Ada", email=ADA, role=Role.ADMIN, **who)
             await records.create(session, User, name="Tom Featherstonehaugh", email="tom@example.com", **who)
         await bulk_scenario.create_business(database)
@@ -46,15 +45,14 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
         yield database
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.usefixtures("served_database")
 async def test_an_act_is_expanded_by_keyboard_and_links_to_its_page(
-    width: int, theme: str, browser: Browser, served: RunningServer
+    width: int, browser: Browser, served: RunningServer
 ) -> None:
-    page, errors, elsewhere = await open_admin(browser, served.url, ADA, width=width, theme=theme)
+    page, errors, elsewhere = await open_admin(browser, served.url, ADA, width=width)
     await page.goto(f"{served.url}/admin/event/list", wait_until="networkidle")
-    results = {"folded": (await find_accessibility_violations(page), await fits_viewport(page))}
+    results = {"folded": (await find_violations_in_both_themes(page), await fits_viewport(page))}
     fold = page.locator("details", has_text=MOVED)
     moved = fold.get_by_role("link", name="Booking 1", exact=True)
     await expect(moved).to_have_count(0)
@@ -63,12 +61,12 @@ async def test_an_act_is_expanded_by_keyboard_and_links_to_its_page(
     await page.keyboard.press("Enter")
 
     await expect(moved).to_be_visible()
-    results["unfolded"] = (await find_accessibility_violations(page), await fits_viewport(page))
+    results["unfolded"] = (await find_violations_in_both_themes(page), await fits_viewport(page))
     await page.get_by_role("link", name="Show all 12 changes").press("Enter")
     await expect(page).to_have_title("Changes made together – BookIt")
     await expect(page.get_by_text("The train is late")).to_have_count(1)
     await expect(page.get_by_label("Notify the customers (upcoming visits only)")).to_be_checked()
-    results["act"] = (await find_accessibility_violations(page), await fits_viewport(page))
+    results["act"] = (await find_violations_in_both_themes(page), await fits_viewport(page))
     assert results == dict.fromkeys(results, ([], True))
     assert (errors, elsewhere) == ([], [])
     await page.close()
@@ -91,25 +89,22 @@ async def test_an_act_is_expanded_without_javascript(browser: Browser, served: R
     await context.close()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.usefixtures("served_database")
-async def test_refusals_and_previews_are_accessible(
-    width: int, theme: str, browser: Browser, served: RunningServer
-) -> None:
-    page, errors, elsewhere = await open_admin(browser, served.url, ADA, width=width, theme=theme)
+async def test_refusals_and_previews_are_accessible(width: int, browser: Browser, served: RunningServer) -> None:
+    page, errors, elsewhere = await open_admin(browser, served.url, ADA, width=width)
     results = {}
     await page.goto(f"{served.url}/admin/booking/bulk?pks=1,2", wait_until="networkidle")
     await page.get_by_role("button", name="Preview").click()
     await expect(page.get_by_role("button", name="Apply")).to_be_visible()
-    results["preview"] = (await find_accessibility_violations(page), await fits_viewport(page))
+    results["preview"] = (await find_violations_in_both_themes(page), await fits_viewport(page))
     await page.get_by_role("button", name="Back").click()
     await page.locator("#reason").evaluate(
         "(box) => { box.removeAttribute('maxlength'); box.value = 'x'.repeat(201); }"
     )
     await page.get_by_role("button", name="Preview").click()
     await expect(page.get_by_label("Reason (shown")).to_be_focused()
-    results["bulk"] = (await find_accessibility_violations(page), await fits_viewport(page))
+    results["bulk"] = (await find_violations_in_both_themes(page), await fits_viewport(page))
     await page.goto(f"{served.url}/admin/booking/details/1", wait_until="networkidle")
     await page.get_by_role("button", name="Cancel…").click()
     dialog = page.get_by_role("dialog").filter(visible=True)
@@ -118,12 +113,12 @@ async def test_refusals_and_previews_are_accessible(
     )
     await dialog.get_by_role("button", name="Yes").click()
     await expect(page.get_by_label("Reason (shown")).to_have_value("x" * 201)
-    results["act"] = (await find_accessibility_violations(page), await fits_viewport(page))
+    results["act"] = (await find_violations_in_both_themes(page), await fits_viewport(page))
     await page.goto(f"{served.url}/admin/booking/create", wait_until="networkidle")
     await page.evaluate("document.querySelectorAll('form').forEach((form) => { form.noValidate = true; })")
     await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.get_by_text("Choose one.").first).to_be_visible()
-    results["form"] = (await find_accessibility_violations(page), await fits_viewport(page))
+    results["form"] = (await find_violations_in_both_themes(page), await fits_viewport(page))
 
     assert results == dict.fromkeys(results, ([], True))
     assert ([error for error in errors if "422" not in error and "400" not in error], elsewhere) == ([], [])

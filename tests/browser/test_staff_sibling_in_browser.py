@@ -16,11 +16,10 @@ from sqlalchemy import text
 
 from bookit import records
 from bookit.db.pool import Database
-from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, Service, User
 from tests.support.browser import sign_in
 from tests.support.databases import TEMPLATE_DATABASE, create_database
-from tests.support.people import OWNER, PASSWORD
+from tests.support.people import OWNER, PASSWORD, PASSWORD_HASH
 from tests.support.server import run_server
 
 NOW = datetime.now(UTC)
@@ -91,7 +90,7 @@ async def sites(
     url = create_database(server, f"street_{worker_id}", TEMPLATE_DATABASE)
     async with Database(url) as database:
         async with database.transaction(by=OWNER) as session:
-            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
+            who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": PASSWORD_HASH}
             for name in ("Ada", "Eve"):
                 await records.create(
                     session, User, name=name, email=f"{name}@example.com".lower(), role=Role.ADMIN, **who

@@ -18,12 +18,11 @@ from bookit import change_feed, records
 from bookit import refusals as no
 from bookit.change_feed import OPEN_END, ChangeFeed, Cursor, IdRange, Subscriber
 from bookit.db.pool import Database
-from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, Service, User
 from tests.support.admin_client import AdminDesk
 from tests.support.clock import NOW, TOMORROW_AT_TEN
 from tests.support.databases import TEMPLATE_DATABASE, create_database
-from tests.support.people import OWNER, PASSWORD, Person
+from tests.support.people import OWNER, PASSWORD, PASSWORD_HASH, Person
 from tests.support.server import run_server
 
 # The cursor.
@@ -330,7 +329,7 @@ async def test_a_stream_is_limited_and_does_not_extend_the_session(
 async def create_staff(database: Database) -> None:
     """Create Mara's staff account."""
     async with database.transaction(by=OWNER) as session:
-        who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": passwords.CRYPT_CONTEXT.hash(PASSWORD)}
+        who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": PASSWORD_HASH}
         await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
 
 

@@ -9,10 +9,9 @@ import httpx2
 import psycopg
 import pytest
 
-from bookit.people import passwords
 from tests.support.admin_client import get_page_text
 from tests.support.databases import TEMPLATE_DATABASE, create_database
-from tests.support.people import PASSWORD
+from tests.support.people import PASSWORD, PASSWORD_HASH
 from tests.support.server import run_server
 
 pytestmark = pytest.mark.process
@@ -37,7 +36,7 @@ def apart(server: str, worker_id: str, tmp_path_factory: pytest.TempPathFactory)
     with psycopg.connect(url) as connection:
         connection.execute(
             "INSERT INTO users (name, email, role, password_hash) VALUES ('Ada', 'ada@example.com', 'admin', %s)",
-            (passwords.CRYPT_CONTEXT.hash(PASSWORD),),
+            (PASSWORD_HASH,),
         )
     with ExitStack() as stack:
 

@@ -13,14 +13,13 @@ from sqlalchemy import text
 
 from bookit import records
 from bookit.db.pool import Database
-from bookit.people import passwords
 from bookit.schema.tables import Booking, Role, Service, User
 from bookit.settings import Settings
 from server.app import build
 from tests.support.admin_client import get_page_text, make_browser, sign_in, submit_form
 from tests.support.clock import NOW, TOMORROW_AT_TEN, Clock
 from tests.support.databases import TEMPLATE_DATABASE, create_database
-from tests.support.people import OWNER, PASSWORD
+from tests.support.people import OWNER, PASSWORD_HASH
 
 EVENING = datetime(2030, 1, 7, 22, 30, tzinfo=UTC)  # still the 7th in Berlin, and the 8th in Tokyo
 
@@ -47,7 +46,7 @@ async def open_business(url: str, stack: AsyncExitStack, settings: Settings, clo
     database = await stack.enter_async_context(Database(url, timezone=settings.timezone, size=2))
     facts: dict[str, Any] = {"by": OWNER, "now": NOW}
     async with database.transaction(by=OWNER) as session:
-        hashed = passwords.CRYPT_CONTEXT.hash(PASSWORD)
+        hashed = PASSWORD_HASH
         email = f"{owner.lower()}@example.com"
         user = await records.create(
             session, User, **facts, name=owner, email=email, role=Role.ADMIN, password_hash=hashed

@@ -1,4 +1,8 @@
-"""A real browser, for tests of what users see."""
+"""A real browser, for tests of what users see.
+
+A module's tests share the context of each person who signs in, and with it the cookie and the cache: to sign in takes
+longer than most of what they then do. Each test has pages of its own, which are closed when it ends.
+"""
 
 import os
 import shutil
@@ -8,11 +12,21 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, async_playwright, expect
+from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]  # it has no types
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    Response,
+    async_playwright,
+    expect,
+)
 
 from tests.support.people import PASSWORD
 
+PATIENCE_MS = 20_000  # longer than a page takes on a busy machine; only a test that fails waits so long
 CHROMIUM_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = [
     "--disable-gpu",
@@ -23,7 +37,20 @@ CHROMIUM_FLAGS = [
     "--host-resolver-rules=MAP *.test 127.0.0.1",  # Names for sites on this machine; the domain is reserved for tests.
 ]
 AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+RUN_AXE = "(options) => axe.run(options).then(({ violations }) => violations)"
 FITS_VIEWPORT_JS = "document.documentElement.scrollWidth <= window.innerWidth"
+THEMES = ("light", "dark")
+CHOOSE_THEME = """
+if (!sessionStorage.getItem("has-theme")) {{
+  localStorage.clear();
+  localStorage.setItem("bookit-theme", "{theme}");
+  sessionStorage.setItem("has-theme", "yes");
+}}
+"""
+SET_THEME = """(theme) => {
+  document.documentElement.dataset.bsTheme = theme;
+  document.getAnimations().forEach((animation) => animation.finish());
+}"""
 LOG_CSP_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
   console.error(`violates ${event.effectiveDirective}: ${event.blockedURI} ${event.sourceFile}`));
@@ -38,6 +65,7 @@ async def run_chromium() -> AsyncIterator[Browser]:
         refuse = pytest.fail if os.environ.get("BOOKIT_REQUIRE_BROWSER") == "1" else pytest.skip
         refuse("No Chromium is installed; on Debian and Ubuntu: apt install chromium")
     flags = [*CHROMIUM_FLAGS, "--no-sandbox"] if os.geteuid() == 0 else CHROMIUM_FLAGS
+    expect.set_options(timeout=PATIENCE_MS)
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=program, args=flags)
         yield chromium
@@ -53,11 +81,11 @@ class WatchedPage(NamedTuple):
 
 
 async def open_page(
-    browser: Browser, url: str, *, width: int = 1400, timezone: str | None = None, has_touch: bool = False
+    where: Browser | BrowserContext, url: str, *, width: int = 1400, theme: str | None = None
 ) -> WatchedPage:
-    """Open a URL in a fresh window; record errors, policy violations, failed requests and requests to other sites."""
-    held: dict[str, Any] = {"has_touch": True, "is_mobile": True} if has_touch else {}
-    page = await browser.new_page(viewport={"width": width, "height": 900}, timezone_id=timezone, **held)
+    """Open a URL in a new page; record errors, policy violations, failed requests and requests to other sites."""
+    page = await where.new_page()
+    await page.set_viewport_size({"width": width, "height": 900})
     watched = WatchedPage(page, [], [])
 
     def on_console(message: ConsoleMessage) -> None:
@@ -78,6 +106,8 @@ async def open_page(
     page.on("response", on_response)
     page.on("request", on_request)
     await page.add_init_script(LOG_CSP_VIOLATIONS)
+    if theme:
+        await page.add_init_script(CHOOSE_THEME.format(theme=theme))
     await page.goto(url, wait_until="networkidle")
     return watched
 
@@ -90,15 +120,37 @@ async def sign_in(page: Page, email: str) -> None:
 
 
 async def open_admin(
-    browser: Browser, url: str, email: str = "mara@example.com", *, width: int = 1400, theme: str = "light"
+    browser: Browser,
+    url: str,
+    email: str = "mara@example.com",
+    *,
+    width: int = 1400,
+    theme: str = "light",
+    is_shared: bool = True,
 ) -> WatchedPage:
-    """Open the admin panel of this server in a fresh window, and sign in."""
-    watched = await open_page(browser, f"{url}/admin/login", width=width)
-    await watched.page.evaluate(f'localStorage.setItem("bookit-theme", "{theme}")')
-    await sign_in(watched.page, email)
+    """Open the admin panel of this server in a new page, signed in as this person, in the context that they share."""
+    context = await context_of(browser, url, email) if is_shared else await browser.new_context()
+    watched = await open_page(context, f"{url}/admin/", width=width, theme=theme)
+    if await watched.page.title() == "Sign in – BookIt":
+        await sign_in(watched.page, email)
+        await watched.page.wait_for_load_state("networkidle")
     await expect(watched.page).to_have_title("Today – BookIt")
-    await watched.page.wait_for_load_state("networkidle")
     return watched
+
+
+SHARED_CONTEXTS: dict[tuple[object, ...], BrowserContext] = {}
+
+
+async def context_of(browser: Browser, *key: str, **options: Any) -> BrowserContext:
+    """Return the context that this module's tests share under this key, and make it with these options."""
+    if key not in SHARED_CONTEXTS:
+        SHARED_CONTEXTS[key] = await browser.new_context(**options)
+    return SHARED_CONTEXTS[key]
+
+
+async def close_shared_contexts() -> None:
+    while SHARED_CONTEXTS:
+        await SHARED_CONTEXTS.popitem()[1].close()
 
 
 async def fits_viewport(page: Page) -> bool:
@@ -108,5 +160,21 @@ async def fits_viewport(page: Page) -> bool:
 
 async def find_accessibility_violations(page: Page) -> list[str]:
     """Return the accessibility violations of a page, each with its element."""
-    violations = (await Axe().run(page, options=AXE_OPTIONS)).response["violations"]
-    return [f"{fault['id']}: {node['html'][:200]}" for fault in violations for node in fault["nodes"][:3]]
+    if not await page.evaluate("typeof axe === 'object'"):
+        await page.evaluate(AXE_SCRIPT)
+    found = await page.evaluate(RUN_AXE, AXE_OPTIONS)
+    return [f"{fault['id']}: {node['html'][:200]}" for fault in found for node in fault["nodes"][:3]]
+
+
+async def find_violations_in_both_themes(page: Page) -> list[str]:
+    """Return the accessibility violations of a page in light and in dark."""
+    found = []
+    for theme in THEMES:
+        await set_theme(page, theme)
+        found += [f"{theme}: {violation}" for violation in await find_accessibility_violations(page)]
+    return found
+
+
+async def set_theme(page: Page, theme: str) -> None:
+    """Have a page change to light or dark, as its button does."""
+    await page.evaluate(SET_THEME, theme)

@@ -5,14 +5,13 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 from playwright.async_api import Browser, FloatRect, Locator, Page, expect
 
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service, User
-from tests.support.browser import WatchedPage, open_page
-from tests.support.people import OWNER, PASSWORD, PASSWORD_HASH
+from tests.support.browser import WatchedPage, context_of, open_page, sign_in
+from tests.support.people import OWNER, PASSWORD_HASH
 from tests.support.server import TIMEOUT_SECONDS, RunningServer
 
 WIDE, PHONE = 1400, 390
@@ -20,8 +19,6 @@ BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime.now(UTC)  # The server's clock runs.
 NEXT_WEEK = NOW.astimezone(BERLIN).date() + timedelta(days=7)
 PIXELS_PER_MINUTE = 1  # A minute is a pixel high.
-AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
-FITS_VIEWPORT_JS = "document.documentElement.scrollWidth <= window.innerWidth"
 
 
 async def create_business(database: Database) -> None:
@@ -76,10 +73,12 @@ async def open_calendar(
 ) -> WatchedPage:
     """Open the calendar at a day, as Mara, in Los Angeles."""
     address = f"{berlin.url}/admin/calendar?date={day:%Y-%m-%d}{query}"
-    watched = await open_page(browser, address, width=width, timezone="America/Los_Angeles", has_touch=has_touch)
-    await watched.page.get_by_label("E-mail").fill("mara@example.com")
-    await watched.page.get_by_label("Password").fill(PASSWORD)
-    await watched.page.get_by_role("button", name="Sign in").click()
+    touch: dict[str, Any] = {"has_touch": True, "is_mobile": True} if has_touch else {}
+    zone = "America/Los_Angeles"
+    context = await context_of(browser, berlin.url, "calendar", str(has_touch), timezone_id=zone, **touch)
+    watched = await open_page(context, address, width=width)
+    if await watched.page.title() == "Sign in – BookIt":
+        await sign_in(watched.page, "mara@example.com")
     await expect(watched.page).to_have_title("Calendar – BookIt")
     await expect(watched.page.locator("#cal-live")).to_have_text("Live")
     return watched
@@ -116,13 +115,3 @@ async def resize_visit(page: Page, visit: Locator, *, minutes: int) -> None:
     await page.mouse.move(x, y + 8, steps=2)
     await page.mouse.move(x, y + minutes * PIXELS_PER_MINUTE, steps=8)
     await page.mouse.up()
-
-
-async def find_accessibility_violations(page: Page) -> list[Any]:
-    """Return the accessibility violations of the page."""
-    result = await Axe().run(page, options=AXE_OPTIONS)
-    return [
-        (fault["id"], [node["html"][:200] for node in fault["nodes"]][:3])
-        for fault in result.response["violations"]
-        if fault["impact"] in {"serious", "critical"}
-    ]

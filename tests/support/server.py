@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,9 @@ class RunningServer(NamedTuple):
     url: str
     database_url: str
     log: Path
+
+
+OpenServer = Callable[..., RunningServer]
 
 
 @contextmanager
