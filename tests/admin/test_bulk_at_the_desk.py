@@ -263,8 +263,8 @@ async def test_an_invalid_reason_is_refused_and_stays_in_the_form(
     assert f"{name}-error" in field
     assert 'value="1" checked' in answer.text
     assert await fetch_snapshot(business) == before
-    kept = await send_form(desk.mara, "preview", **{**fields, name: "x" * 200})
-    assert (kept.status_code, "1 of 1 bookings will change." in get_page_text(kept.text)) == (200, True)
+    preview = await send_form(desk.mara, "preview", **{**fields, name: "x" * 200})
+    assert (preview.status_code, "1 of 1 bookings will change." in get_page_text(preview.text)) == (200, True)
 
 
 async def test_choosing_another_action_keeps_the_input(desk: AdminDesk, business: Database) -> None:

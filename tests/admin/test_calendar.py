@@ -95,10 +95,10 @@ async def test_opening_hours_are_shaded_and_closures_are_named(panel: AdminDesk,
     fed = (await panel.mara.get("/admin/calendar/feed", params=DAY)).json()
 
     gaps = [("00:00", "09:00"), ("12:00", "13:00"), ("16:00", "17:00"), ("18:00", "24:00")]
-    shown = [(f"2030-01-08T{since}:00", f"2030-01-08T{until}:00") for since, until in gaps]
-    shown[-1] = (shown[-1][0], "2030-01-09T00:00:00")
-    assert [(gap["start"], gap["end"]) for gap in fed["closed"]] == shown
-    assert [(gap["start"], gap["end"]) for gap in fed["closed_everywhere"]] == shown
+    expected = [(f"2030-01-08T{since}:00", f"2030-01-08T{until}:00") for since, until in gaps]
+    expected[-1] = (expected[-1][0], "2030-01-09T00:00:00")
+    assert [(gap["start"], gap["end"]) for gap in fed["closed"]] == expected
+    assert [(gap["start"], gap["end"]) for gap in fed["closed_everywhere"]] == expected
     assert {gap["resource_id"] for gap in fed["closed"]} == {1}
     assert fed["closures"] == [
         {
@@ -129,8 +129,8 @@ async def test_a_hold_shows_its_expiry_and_disappears(
     panel: AdminDesk, clock: Clock, tom: Person, haircut: Service
 ) -> None:
     await book(panel.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), hold=True)
-    (shown,) = (await panel.mara.get("/admin/calendar/feed", params=DAY)).json()["visits"]
-    assert (shown["is_hold"], shown["status_text"], shown["expires_at"]) == (
+    (visit,) = (await panel.mara.get("/admin/calendar/feed", params=DAY)).json()["visits"]
+    assert (visit["is_hold"], visit["status_text"], visit["expires_at"]) == (
         True, "Hold until 10:10", "2030-01-07T09:10:00+00:00",
     )  # fmt: skip
 
@@ -145,7 +145,7 @@ async def test_the_feed_is_filtered_by_resource_and_service(panel: AdminDesk, to
     for resource in (1, 2):
         await book(panel.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), resource_id=resource)
 
-    shown = {
+    ids = {
         filters: [
             one["resource_id"]
             for one in (await panel.mara.get(f"/admin/calendar/feed?{filters}", params=None)).json()["visits"]
@@ -158,7 +158,7 @@ async def test_the_feed_is_filtered_by_resource_and_service(panel: AdminDesk, to
         )
     }
 
-    assert [*shown.values()] == [[1, 2], [2], [1, 2], []]
+    assert [*ids.values()] == [[1, 2], [2], [1, 2], []]
 
 
 async def test_too_many_bookings_are_refused_and_not_cut_off(

@@ -263,7 +263,7 @@ async def test_an_unreadable_value_is_shown_as_it_is(desk: AdminDesk, visit: Boo
 
 async def test_history_is_exported_in_full(desk: AdminDesk, visit: Booking) -> None:
     rows = (await desk.ada.get("/admin/event/export/csv")).text.splitlines()
-    event_count = (await desk.database.fetch(text("SELECT count(*) AS kept FROM events")))[0]["kept"]
+    event_count = (await desk.database.fetch(text("SELECT count(*) AS count FROM events")))[0]["count"]
 
     assert len(rows) == event_count + 1
     assert ",user 3,api,bookings,1,created," in rows[1]

@@ -31,8 +31,8 @@ async def business(database: Database, tom: Person, desk: AdminDesk) -> Database
 async def change_price(database: Database, request: str | None, numbers: str = "1 = 1", by: int = 1) -> None:
     """Change bookings at a console, with one request id or several."""
     await database.fetch(text(
-        f"WITH said AS MATERIALIZED (SELECT set_config('bookit.request_id', :request, true)),"
-        f" who AS MATERIALIZED (SELECT set_config('bookit.actor_id', '{by}', true) FROM said)"
+        f"WITH setting AS MATERIALIZED (SELECT set_config('bookit.request_id', :request, true)),"
+        f" who AS MATERIALIZED (SELECT set_config('bookit.actor_id', '{by}', true) FROM setting)"
         f" UPDATE bookings SET price = price + 1 FROM who WHERE {numbers}"
     ), request=request or "")  # fmt: skip
 
@@ -69,8 +69,8 @@ async def test_a_bulk_change_is_one_entry(
     entry, *rest = await read_entries(desk)
 
     assert rest == before
-    said = expected[0].upper() + expected[1:]
-    assert entry.startswith(f"Tom (staff) at the desk changed 3 bookings {said} The train is late Booking ")
+    sentence = expected[0].upper() + expected[1:]
+    assert entry.startswith(f"Tom (staff) at the desk changed 3 bookings {sentence} The train is late Booking ")
     assert entry.endswith("Show all 3 changes")
     for number in numbers:
         assert f"Booking {number} changed" in entry
@@ -139,18 +139,18 @@ async def test_only_consecutive_changes_are_grouped(desk: AdminDesk, business: D
     ):
         await change_price(business, request, f"id = {number}", by)
 
-    found = await read_entries(desk)
+    listed = await read_entries(desk)
 
-    assert not any("on one page" in entry for entry in found[:7])
-    assert sum("1 other change made together" in entry for entry in found[:7]) == 5
+    assert not any("on one page" in entry for entry in listed[:7])
+    assert sum("1 other change made together" in entry for entry in listed[:7]) == 5
 
 
 async def test_an_act_on_several_tables_names_each(desk: AdminDesk, business: Database) -> None:
     await create_booking(business, TEN)
     await business.fetch(text(
-        "WITH said AS MATERIALIZED (SELECT set_config('bookit.request_id', 'an-act', true)),"
-        " one AS (UPDATE bookings SET price = 1 FROM said RETURNING bookings.id),"
-        " two AS (UPDATE services SET price = 1 FROM said WHERE services.id < 3 RETURNING services.id)"
+        "WITH setting AS MATERIALIZED (SELECT set_config('bookit.request_id', 'an-act', true)),"
+        " one AS (UPDATE bookings SET price = 1 FROM setting RETURNING bookings.id),"
+        " two AS (UPDATE services SET price = 1 FROM setting WHERE services.id < 3 RETURNING services.id)"
         " SELECT count(*) FROM one, two"
     ))  # fmt: skip
 
@@ -205,9 +205,9 @@ async def test_an_incomplete_count_is_labelled(
 
 async def test_an_export_groups_nothing(desk: AdminDesk, business: Database) -> None:
     await bulk_scenario.run_bulk(business, await bulk_scenario.fill_afternoon(business, 3), BulkAction.CONFIRM)
-    kept = (await business.fetch(text("SELECT count(*) AS kept FROM events")))[0]["kept"]
+    event_count = (await business.fetch(text("SELECT count(*) AS count FROM events")))[0]["count"]
 
-    assert len((await desk.ada.get("/admin/event/export/csv")).text.splitlines()) == kept + 1
+    assert len((await desk.ada.get("/admin/event/export/csv")).text.splitlines()) == event_count + 1
 
 
 async def test_an_expired_hold_is_a_separate_entry(desk: AdminDesk, business: Database) -> None:
@@ -219,6 +219,6 @@ async def test_an_expired_hold_is_a_separate_entry(desk: AdminDesk, business: Da
 
     first, second, *_ = await read_entries(desk)
 
-    said = f"{first} / {second}"
-    assert "The hold ran out." in said
-    assert said.count("1 other change made together") == 2
+    entries = f"{first} / {second}"
+    assert "The hold ran out." in entries
+    assert entries.count("1 other change made together") == 2

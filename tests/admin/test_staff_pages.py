@@ -156,8 +156,8 @@ async def test_times_are_shown_in_local_business_time(desk: AdminDesk, busy: Boo
 async def test_a_list_shows_customer_and_service(desk: AdminDesk, busy: Booking) -> None:
     page_text = get_page_text((await desk.mara.get("/admin/booking/list")).text)
 
-    for found in ("Tom", "Haircut", "Pending", "35.00"):
-        assert found in page_text
+    for cell in ("Tom", "Haircut", "Pending", "35.00"):
+        assert cell in page_text
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ async def test_a_refusal_is_shown_on_its_field_and_above_the_form(desk: AdminDes
 
     sentence = "Booking conflict: time slot is not available"
     assert answer.is_refused
-    banner, field = (found.start() for found in re.finditer(sentence, answer.html))
+    banner, field = (match.start() for match in re.finditer(sentence, answer.html))
     assert 'role="alert"' in answer.html[banner - 60 : banner]
     start = answer.html.index('name="start_time"')
     assert start < field < start + 600

@@ -91,7 +91,7 @@ async def receive(reader: Subscriber, count: int, seconds: float = 5) -> list[in
 async def test_an_event_committed_out_of_order_is_delivered(database: Database) -> None:
     feed = ChangeFeed(database)
     async with feed.subscribe() as reader, open_two_consoles(database.url) as (slow, quick):
-        await add_resource(slow, "First number, last to be kept")
+        await add_resource(slow, "First id, committed last")
         await add_resource(quick, "Second number")
         await quick.commit()
         assert await receive(reader, 1) == [2]
@@ -107,7 +107,7 @@ async def test_an_event_committed_out_of_order_is_delivered(database: Database) 
 async def test_a_rolled_back_event_id_closes_its_gap(database: Database) -> None:
     feed = ChangeFeed(database)
     async with feed.subscribe() as reader, open_two_consoles(database.url) as (slow, quick):
-        await add_resource(slow, "Never kept")
+        await add_resource(slow, "Rolled back")
         await add_resource(quick, "Kept")
         await quick.commit()
         assert await receive(reader, 1) == [2]

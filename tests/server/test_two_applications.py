@@ -125,8 +125,8 @@ async def test_each_reads_and_writes_its_own_database(businesses: Businesses) ->
         assert name in await business.page("resource/list")
         assert f"{owner} (admin) changed it at the desk." in get_page_text(await business.page("resource/details/1"))
         assert re.findall(r"^\d+,(\w+)", await business.page("user/export/csv"), re.MULTILINE) == [owner]
-        found = await business.owner.get("/admin/booking/ajax/lookup", params={"name": "user", "term": "o"})
-        assert [choice["text"].partition(" ")[0] for choice in found.json()["results"]] in ([owner], [])
+        lookup = await business.owner.get("/admin/booking/ajax/lookup", params={"name": "user", "term": "o"})
+        assert [choice["text"].partition(" ")[0] for choice in lookup.json()["results"]] in ([owner], [])
 
 
 async def test_a_session_of_one_is_not_valid_at_the_other(businesses: Businesses) -> None:

@@ -43,7 +43,7 @@ async def d15(door: ProbedAdmin) -> Findings:
         "to every page of this host": "path=/" in parts,
         "for days": "max-age=1209600" in parts,
         "with one message at most": [len(messages) for messages in waiting] == [1],
-        "for somebody deactivated": (await door.mara.get("/admin/booking/list")).status_code == 200,
+        "for a deactivated user": (await door.mara.get("/admin/booking/list")).status_code == 200,
     }
 
 

@@ -53,7 +53,7 @@ async def d4(door: ProbedAdmin) -> Findings:
 
     return {
         "its statement": "[SQL" in twice.text,
-        "what it was given": SECRET in twice.text,
+        "the values that were sent": SECRET in twice.text,
         "in the address, too": "SQL" in gone.text,
     }
 
@@ -93,7 +93,7 @@ async def d10(door: ProbedAdmin) -> Findings:
 
     answer = await post_form(door.ada, "/admin/resource/create", NEW_RESOURCE)
 
-    return {"saved, and told that not": answer.status != 302 and "Lea" in await door.fetch_names()}
+    return {"saved, but reported as not saved": answer.status != 302 and "Lea" in await door.fetch_names()}
 
 
 async def d11(door: ProbedAdmin) -> Findings:

@@ -31,7 +31,7 @@ NO_VERBS: frozenset[permissions.Verb] = frozenset()
 # Parts of dangers that these tables rule out by construction.
 UNTESTABLE_PARTS = {
     "D6: one-to-many relations on details and edit pages": "no table here declares its children",
-    "D9: seconds without an answer to anybody": "it needs a million rows; that rows are all fetched at once is shown",
+    "D9: seconds without a response to anyone": "it needs a million rows; that rows are all fetched at once is shown",
     "D15: no sliding expiry": "it needs hours to pass for SQLAdmin's own signer",
     "D17: children whose parent becomes NULL": "no table here declares its children, and every link is a constraint",
     "D19: an audit that fails is only logged": "history is written by triggers here, in the transaction itself",
