@@ -176,5 +176,5 @@ async def find_violations_in_both_themes(page: Page) -> list[str]:
 
 
 async def set_theme(page: Page, theme: str) -> None:
-    """Have a page change to light or dark, as its button does."""
+    """Switch a page to light or dark, as its button does."""
     await page.evaluate(SET_THEME, theme)
