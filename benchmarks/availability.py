@@ -1,13 +1,13 @@
-"""What free slots cost over a big table, next to a small one and next to a plain sweep in Python.
+"""Measure the query of free slots on a big and on a small database, beside a plain search in Python.
 
 Run it from the project's folder, with the project's Python:
 
     .venv/bin/python benchmarks/availability.py [--bookings 1000000] [--small 10000] [--home FOLDER] [--rounds 15]
 
-Both databases are filled as for ``admin_pages.py``, and share its folder. In each, the same five resources get the same
-hours and the same visits, in a transaction that is taken back: so the answers are equal, and only the tables around
-them differ. The sweep reads these hours and visits and tries every start. Rounds are interleaved; a figure is a
-median. CPU is PostgreSQL's own, and for the sweep Python's too. The report is a Markdown table on standard output.
+The databases are filled as for ``admin_pages.py`` and can share its folder. In each, the same five resources get the
+same opening hours and visits, in a transaction that is rolled back. So the results are equal, and only the size of the
+tables differs. The search reads these hours and visits and tries every start time. Rounds are interleaved; a figure is
+a median. CPU is that of PostgreSQL and of this process. The report is a Markdown table on standard output.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ from seed.studio import parse_weekly_hours
 
 OWNER = Actor("seed", role=Role.ADMIN)
 BERLIN = ZoneInfo("Europe/Berlin")
-NOW = datetime(2031, 3, 1, 8, tzinfo=UTC)  # No seed reaches so far, so the days are empty but for our visits.
+NOW = datetime(2031, 3, 1, 8, tzinfo=UTC)  # the demo business has no bookings there
 OPENING_WINDOWS = parse_weekly_hours("Mon Tue Wed Thu Fri Sat 09:00-12:45 13:30-18:30")
 STEP, DURATION, CLEANUP = (timedelta(minutes=minutes) for minutes in (15, 45, 10))
 WARM_UP_ROUNDS = 6  # by then the statement is prepared
@@ -60,12 +60,12 @@ SELECT_VISITS = text("""
 
 
 class Rollback(Exception):
-    """Nothing of this is kept."""
+    """Rolls the transaction back."""
 
 
 @dataclass
 class SlotScenario:
-    """Five resources, what they serve, and the connection that sees them."""
+    """Five resources, their service, and the session that can see them."""
 
     session: Session
     service_id: int
@@ -77,14 +77,15 @@ class SlotScenario:
         until = NOW + timedelta(days=days)
         return len(await availability.slots(self.session, visit, since=NOW, until=until, now=NOW))
 
-    async def count_by_sweep(self, days: int, *, is_single_resource: bool) -> int:
-        """Try every start of every opening of every day against every visit of that resource, in order."""
-        some = self.resource_ids[:1] if is_single_resource else self.resource_ids
-        until, found = NOW + timedelta(days=days), set()
-        hours = await self.session.fetch(SELECT_OPENINGS, resources=some)
-        taken: dict[int, list[tuple[datetime, datetime]]] = {number: [] for number in some}
-        for row in await self.session.fetch(SELECT_VISITS, resources=some, since=NOW, until=until + timedelta(days=1)):
-            taken[row["resource_id"]].append((row["blocks_from"], row["blocks_until"]))
+    async def count_by_search(self, days: int, *, is_single_resource: bool) -> int:
+        """Try each start time in the opening hours of each day against each visit of the resource."""
+        resource_ids = self.resource_ids[:1] if is_single_resource else self.resource_ids
+        until, starts = NOW + timedelta(days=days), set()
+        hours = await self.session.fetch(SELECT_OPENINGS, resources=resource_ids)
+        visits: dict[int, list[tuple[datetime, datetime]]] = {resource_id: [] for resource_id in resource_ids}
+        last = until + timedelta(days=1)
+        for row in await self.session.fetch(SELECT_VISITS, resources=resource_ids, since=NOW, until=last):
+            visits[row["resource_id"]].append((row["blocks_from"], row["blocks_until"]))
         for number in range(days + 1):
             day = NOW.date() + timedelta(days=number)
             for row in hours:
@@ -95,21 +96,21 @@ class SlotScenario:
                 )
                 start = opens
                 while start + DURATION <= closes:
-                    ends = start + DURATION + CLEANUP
-                    if NOW < start < until and not any(a < ends and start < b for a, b in taken[row["resource_id"]]):
-                        found.add(start)
+                    end = start + DURATION + CLEANUP
+                    if NOW < start < until and not any(a < end and start < b for a, b in visits[row["resource_id"]]):
+                        starts.add(start)
                     start += STEP
-        return len(found)
+        return len(starts)
 
     def read_cpu_ms(self) -> float:
-        """Give the CPU milliseconds that this connection's PostgreSQL process and this program have used."""
-        spent = Path(f"/proc/{self.backend_pid}/schedstat").read_text(encoding="ascii").split()[0]
-        return int(spent) / 1e6 + time.process_time() * 1000
+        """Return the CPU milliseconds of this connection's PostgreSQL process and of this process so far."""
+        nanoseconds = Path(f"/proc/{self.backend_pid}/schedstat").read_text(encoding="ascii").split()[0]
+        return int(nanoseconds) / 1e6 + time.process_time() * 1000
 
 
 @dataclass
 class Variant:
-    """One way to find slots in one database, what it took each time, and how many it found."""
+    """One way to find slots in one database, what it took each time, and how many slots it found."""
 
     name: str
     size: str
@@ -121,46 +122,49 @@ class Variant:
 
 
 async def create_scenario(session: Session) -> SlotScenario:
-    """Make the five resources, their hours and their visits: two or so a day, some weeks long."""
-    about: dict[str, Any] = {"by": OWNER, "now": NOW}
-    rooms = [
-        await records.create(session, Resource, name=f"Room {n}", timezone="Europe/Berlin", **about) for n in range(5)
-    ]
-    numbers = [room.id for room in rooms]
-    facts: dict[str, Any] = {
+    """Create the resources, their opening hours, and two visits a day on 40 days."""
+    context: dict[str, Any] = {"by": OWNER, "now": NOW}
+    resource_ids = []
+    for number in range(5):
+        room = await records.create(session, Resource, name=f"Room {number}", timezone="Europe/Berlin", **context)
+        resource_ids.append(room.id)
+    values: dict[str, Any] = {
         "title": "Measured",
         "price": 50,
         "duration_minutes": 45,
         "cleanup_minutes": 10,
         "slot_step_minutes": 15,
     }
-    service = await records.create(session, Service, resource_ids=numbers, **facts, **about)
-    person = await records.create(
-        session, User, name="Measured", email="measured@example.com", password_hash="", **about
+    service = await records.create(session, Service, resource_ids=resource_ids, **values, **context)
+    user = await records.create(
+        session, User, name="Measured", email="measured@example.com", password_hash="", **context
     )
-    opening = ((room, w.weekday, w.opens, w.closes) for room in numbers for w in OPENING_WINDOWS)
-    await session.copy_rows(OpeningHours, ("resource_id", "weekday", "opens", "closes"), opening)
+    hours = ((resource_id, w.weekday, w.opens, w.closes) for resource_id in resource_ids for w in OPENING_WINDOWS)
+    await session.copy_rows(OpeningHours, ("resource_id", "weekday", "opens", "closes"), hours)
     columns = ("user_id", "service_id", "resource_id", "start_time", "end_time", "blocks_from", "blocks_until", "price")
     starts = [
         (
-            room,
+            resource_id,
             datetime.combine(NOW.date() + timedelta(days=day), OPENING_WINDOWS[0].opens, BERLIN)
-            + timedelta(minutes=15 * late),
+            + timedelta(minutes=15 * steps),
         )
-        for at, room in enumerate(numbers)
+        for index, resource_id in enumerate(resource_ids)
         for day in range(40)
-        for late in ((at * 7 + day * 3) % 11, 20 + (at * 5 + day) % 12)
+        for steps in ((index * 7 + day * 3) % 11, 20 + (index * 5 + day) % 12)
     ]
-    visits = ((person.id, service.id, room, at, at + DURATION, at, at + DURATION + CLEANUP, 50) for room, at in starts)
+    visits = (
+        (user.id, service.id, resource_id, start, start + DURATION, start, start + DURATION + CLEANUP, 50)
+        for resource_id, start in starts
+    )
     await session.copy_rows(Booking, columns, visits)
     await session.fetch(text("ANALYZE bookings, opening_hours, services, service_resources, resources"))
-    backend = (await session.fetch(text("SELECT pg_backend_pid() AS pid")))[0]["pid"]
-    return SlotScenario(session, service.id, numbers, backend)
+    backend_pid = (await session.fetch(text("SELECT pg_backend_pid() AS pid")))[0]["pid"]
+    return SlotScenario(session, service.id, resource_ids, backend_pid)
 
 
 @asynccontextmanager
 async def open_scenario(url: str) -> AsyncIterator[SlotScenario]:
-    """Have the diary in this database for as long as the block runs."""
+    """Create the scenario in this database; roll it back when the block ends."""
     with suppress(Rollback):
         async with (
             Database(url, timezone="Europe/Berlin", size=1) as database,
@@ -171,28 +175,27 @@ async def open_scenario(url: str) -> AsyncIterator[SlotScenario]:
 
 
 async def measure(urls: dict[str, str], rounds: int) -> tuple[list[Variant], list[str]]:
-    """Ask each way over each database in turn, ``rounds`` times; give too how the query was planned."""
+    """Run each variant on each database in turn, ``rounds`` times. Return the variants and the query plans."""
     async with AsyncExitStack() as stack:
-        diaries = {size: await stack.enter_async_context(open_scenario(url)) for size, url in urls.items()}
-        ways = [
-            Variant(f"{name}, {how}", size, diary, partial(find, days, is_single_resource=is_one))
-            for name, (days, is_one) in QUERIES.items()
-            for how, of in (("query", SlotScenario.count_by_query), ("sweep", SlotScenario.count_by_sweep))
-            for size, diary in diaries.items()
-            for find in [partial(of, diary)]
+        scenarios = {size: await stack.enter_async_context(open_scenario(url)) for size, url in urls.items()}
+        variants = [
+            Variant(f"{name}, {method}", size, scenario, partial(count, scenario, days, is_single_resource=is_single))
+            for name, (days, is_single) in QUERIES.items()
+            for method, count in (("query", SlotScenario.count_by_query), ("search", SlotScenario.count_by_search))
+            for size, scenario in scenarios.items()
         ]
         for turn in range(rounds + WARM_UP_ROUNDS):
-            for way in ways:
-                began, spent = time.perf_counter(), way.scenario.read_cpu_ms()
-                way.slot_count = await way.count_slots()
+            for variant in variants:
+                start, cpu_ms = time.perf_counter(), variant.scenario.read_cpu_ms()
+                variant.slot_count = await variant.count_slots()
                 if turn >= WARM_UP_ROUNDS:
-                    way.cpu_ms.append(way.scenario.read_cpu_ms() - spent)
-                    way.wall_ms.append((time.perf_counter() - began) * 1000)
-        return ways, [f"{size}: {await explain_plan(diary)}" for size, diary in diaries.items()]
+                    variant.cpu_ms.append(variant.scenario.read_cpu_ms() - cpu_ms)
+                    variant.wall_ms.append((time.perf_counter() - start) * 1000)
+        return variants, [f"{size}: {await explain_plan(scenario)}" for size, scenario in scenarios.items()]
 
 
 async def explain_plan(scenario: SlotScenario) -> str:
-    """Tell how PostgreSQL reads the bookings for five resources and 31 days: by which index, and how many pages."""
+    """Return how PostgreSQL reads the bookings of five resources and 31 days: the index and the number of pages."""
     values = {
         **vars(Visit(scenario.service_id)),
         "since": NOW,
@@ -202,32 +205,32 @@ async def explain_plan(scenario: SlotScenario) -> str:
     }
     rows = await scenario.session.fetch(text(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {SLOTS}"), **values)
     lines = [row["QUERY PLAN"] for row in rows]
-    at = next(number for number, line in enumerate(lines) if "on bookings" in line)
-    pages = next(line for line in lines[at:] if "Buffers" in line)
-    return f"{re.sub(r'[ ]*->[ ]*|  .cost.*', '', lines[at]).strip()}; {pages.strip()}"
+    index = next(number for number, line in enumerate(lines) if "on bookings" in line)
+    pages = next(line for line in lines[index:] if "Buffers" in line)
+    return f"{re.sub(r'[ ]*->[ ]*|  .cost.*', '', lines[index]).strip()}; {pages.strip()}"
 
 
 @click.command()
 @click.option("--bookings", default=1_000_000, show_default=True)
 @click.option("--small", default=10_000, show_default=True)
-@click.option("--home", type=click.Path(path_type=Path), help="Where the databases are kept, or are already.")
+@click.option("--home", type=click.Path(path_type=Path), help="The folder of the databases; temporary without it.")
 @click.option("--rounds", default=15, show_default=True)
 def main(bookings: int, small: int, home: Path | None, rounds: int) -> None:
-    """Measure, and print the table."""
+    """Measure and print the table."""
     with tempfile.TemporaryDirectory(prefix="bookit-availability-") as temporary, ExitStack() as servers:
         urls = {}
-        where = home or Path(temporary)
-        for size, folder in ((small, where / "small"), (bookings, where)):
+        databases = home or Path(temporary)
+        for size, folder in ((small, databases / "small"), (bookings, databases)):
             urls[f"{size:,}"] = url = servers.enter_context(postgres(folder))
             fill_database(folder, url, size)
         print_progress("Measuring")
-        ways, plans = asyncio.run(measure(urls, rounds))
-    click.echo("| free slots | bookings | found | median ms | CPU ms | of the small table |\n|---|---|---|---|---|---|")
-    for little, big in zip(ways[::2], ways[1::2], strict=True):
-        for way in (little, big):
-            ratio = median(way.cpu_ms) / median(little.cpu_ms)
-            figures = f"{median(way.wall_ms):.1f} | {median(way.cpu_ms):.1f} | {ratio:.2f}"
-            click.echo(f"| {way.name} | {way.size} | {way.slot_count} | {figures} |")
+        variants, plans = asyncio.run(measure(urls, rounds))
+    click.echo("| free slots | bookings | slots | median ms | CPU ms | ratio to small |\n|---|---|---|---|---|---|")
+    for small_variant, big_variant in zip(variants[::2], variants[1::2], strict=True):
+        for variant in (small_variant, big_variant):
+            ratio = median(variant.cpu_ms) / median(small_variant.cpu_ms)
+            figures = f"{median(variant.wall_ms):.1f} | {median(variant.cpu_ms):.1f} | {ratio:.2f}"
+            click.echo(f"| {variant.name} | {variant.size} | {variant.slot_count} | {figures} |")
     click.echo("\n" + "\n".join(plans))
 
 

@@ -1,9 +1,9 @@
-"""BookIt beside what limits it and beside the way most would build it: one run, one machine, one report.
+"""Measure BookIt beside reference servers and a typical implementation, and write a report.
 
     make bench [ARGS="--quick"]
 
-Writes ``RESULTS.md`` and ``RESULTS.svg`` beside this file. Everything is measured in turn, round after round, so that
-whatever else the machine does falls on all alike. Progress is on standard error.
+The report is ``RESULTS.md`` and ``RESULTS.svg`` beside this file. The systems take turns in each round, so that other
+load on the machine affects all of them alike. Progress is on standard error.
 """
 
 import logging
@@ -28,7 +28,7 @@ from side_by_side.test_data import BenchmarkData, open_data
 from server.process import install_signal_handlers
 
 BOOKINGS = 10_000
-PARTS = (*SCENARIOS, "crowds", "waits", "memory", "start", "growth")
+PARTS = (*SCENARIOS, "contention", "sign-ins", "memory", "start", "scaling")
 COMMANDS = {
     EMPTY: servers.build_uvicorn_command("side_by_side.reference_servers:empty"),
     PLAIN: servers.build_uvicorn_command("side_by_side.reference_servers:app"),
@@ -40,7 +40,7 @@ NO_SCALING_REASON = "Not measured in a quick run."
 
 
 def start_servers(data: BenchmarkData, stack: ExitStack) -> dict[str, servers.Server]:
-    """Start every server."""
+    """Start every server and return them by name."""
     print_progress("Starting the servers")
     return {
         name: stack.enter_context(
@@ -51,18 +51,19 @@ def start_servers(data: BenchmarkData, stack: ExitStack) -> dict[str, servers.Se
 
 
 def measure_servers(results: BenchmarkResults, data: BenchmarkData, parts: set[str], *, is_quick: bool) -> None:
-    """Measure whatever needs the servers."""
+    """Measure the parts that need the servers."""
     rounds, seconds = results.rounds, results.seconds
-    rows = [row for row in SCENARIOS if row in parts]
-    scripts = comparison.record_scenarios(data, rows)
+    scenarios = [scenario for scenario in SCENARIOS if scenario in parts]
+    scripts = comparison.record_scenarios(data, scenarios)
     with ExitStack() as stack:
         running = start_servers(data, stack)
-        if rows:
-            results.medians = comparison.run_rounds(comparison.build_cases(data, running, scripts), rounds, seconds)
-        if "crowds" in parts:
-            times = 10 if is_quick else 100
-            results.contention = contention.measure_contention(data, running[BOOKIT], running[BASELINE], rounds=times)
-        if "waits" in parts:
+        if scenarios:
+            cases = comparison.build_cases(data, running, scripts)
+            results.medians = comparison.run_rounds(cases, rounds, seconds)
+        if "contention" in parts:
+            slots = 10 if is_quick else 100
+            results.contention = contention.measure_contention(data, running[BOOKIT], running[BASELINE], rounds=slots)
+        if "sign-ins" in parts:
             results.sign_in_impact = long_run.measure_sign_in_impact(
                 data, running[BOOKIT], rounds=rounds, seconds=min(2, seconds)
             )
@@ -71,42 +72,48 @@ def measure_servers(results: BenchmarkResults, data: BenchmarkData, parts: set[s
 
 
 def measure_parts(results: BenchmarkResults, parts: set[str], million: Path | None, *, is_quick: bool) -> None:
-    """Measure these parts."""
-    with tempfile.TemporaryDirectory(prefix="bookit-bench-") as place:
-        folder = Path(place)
-        if parts - {"start", "growth"}:
-            with open_data(folder / "stage", BOOKINGS // 10 if is_quick else BOOKINGS) as stage:
-                measure_servers(results, stage, parts, is_quick=is_quick)
+    """Measure these parts. ``million`` is the folder of the databases for "scaling", if they are kept."""
+    with tempfile.TemporaryDirectory(prefix="bookit-bench-") as temporary:
+        folder = Path(temporary)
+        if parts - {"start", "scaling"}:
+            with open_data(folder / "data", BOOKINGS // 10 if is_quick else BOOKINGS) as data:
+                measure_servers(results, data, parts, is_quick=is_quick)
         if "start" in parts:
-            print_progress("Starting BookIt anew")
+            print_progress("Measuring cold starts")
             results.cold_starts = long_run.measure_cold_starts(folder, 1 if is_quick else 5)
             results.import_times = long_run.measure_imports()
-        if "growth" in parts and is_quick and not million:
+        if "scaling" in parts and is_quick and not million:
             results.no_scaling_reason = NO_SCALING_REASON
-        elif "growth" in parts:
-            print_progress("Growing to a million bookings")
+        elif "scaling" in parts:
+            print_progress("Measuring ten thousand and a million bookings")
             results.scaling = measure_scaling(million or folder / "million", rounds=results.rounds * 2)
 
 
 @click.command(help=__doc__.partition("\n")[0])
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 100))
-@click.option("--seconds", default=2.0, show_default=True, help="Of load to a measurement.")
-@click.option("--only", multiple=True, type=click.Choice(PARTS), help="Measure this part; may be given more than once.")
-@click.option("--quick", is_flag=True, help="One short round of everything, to see whether it works.")
-@click.option("--million", type=click.Path(path_type=Path), help="Where there is a million bookings, or is to be.")
-@click.option("--into", type=click.Path(path_type=Path), default=Path(__file__).parent, help="Where the report goes.")
+@click.option("--seconds", default=2.0, show_default=True, help="Seconds of load per measurement.")
+@click.option("--only", multiple=True, type=click.Choice(PARTS), help="Measure only this part. Can be repeated.")
+@click.option("--quick", is_flag=True, help="Run one short round, to test the benchmark itself.")
+@click.option(
+    "--million",
+    type=click.Path(path_type=Path),
+    help="The folder of the databases with ten thousand and a million bookings. Created if it does not exist.",
+)
+@click.option(
+    "--into", type=click.Path(path_type=Path), default=Path(__file__).parent, help="The folder of the report."
+)
 def main(rounds: int, seconds: float, only: tuple[str, ...], million: Path | None, into: Path, *, quick: bool) -> None:
     install_signal_handlers(1)
     require_wrk()
     into.mkdir(parents=True, exist_ok=True)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    found = BenchmarkResults(1 if quick else rounds, 1 if quick else seconds)
-    measure_parts(found, set(only or PARTS), million, is_quick=quick)
-    words = build_report(found, "RESULTS.svg")
-    if found.medians:
-        (into / "RESULTS.svg").write_text(draw_chart(found.medians), encoding="utf-8")
-    (into / "RESULTS.md").write_text(words, encoding="utf-8")
-    click.echo(words.partition("\n## How")[0])
+    results = BenchmarkResults(1 if quick else rounds, 1 if quick else seconds)
+    measure_parts(results, set(only or PARTS), million, is_quick=quick)
+    report = build_report(results, "RESULTS.svg")
+    if results.medians:
+        (into / "RESULTS.svg").write_text(draw_chart(results.medians), encoding="utf-8")
+    (into / "RESULTS.md").write_text(report, encoding="utf-8")
+    click.echo(report.partition("\n## How")[0])
     print_progress(f"Written to {into / 'RESULTS.md'}")
 
 

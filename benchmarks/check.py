@@ -1,9 +1,9 @@
-"""Says which of the main paths cost a fifth more CPU a request than was kept in ``baseline.json``, and then fails.
+"""Fail if a request of a main path costs a fifth more CPU than in ``baseline.json``.
 
-    make bench-check [ARGS="--rounds 7"]     compares
-    make bench-check ARGS=--keep             keeps what is measured now, to be committed with what made it so
+    make bench-check [ARGS="--rounds 7"]     compares with the baseline
+    make bench-check ARGS=--save             saves a new baseline; commit it with the change that caused it
 
-What other machines measured is brought to this one by a yardstick of the same run; see ``side_by_side/guard.py``.
+A reference request in the same run scales the baseline to this machine; see ``side_by_side/regression.py``.
 """
 
 import json
@@ -29,11 +29,11 @@ from server.process import install_signal_handlers
 
 BASELINE_FILE = Path(__file__).with_name("baseline.json")
 BOOKINGS = 1_000
-REFERENCE = "yardstick"
+REFERENCE = "reference request"
 
 
 def measure_costs(data: BenchmarkData, rounds: int, seconds: float) -> Costs:
-    """Measure BookIt's main paths and the yardstick in turn."""
+    """Measure BookIt's main paths and the reference request in turn."""
     scripts = comparison.record_scenarios(data, SCENARIOS)
     commands = {
         REFERENCE: servers.build_uvicorn_command("side_by_side.reference_app:app"),
@@ -46,51 +46,53 @@ def measure_costs(data: BenchmarkData, rounds: int, seconds: float) -> Costs:
             )
             for name, command in commands.items()
         }
-        fixed = running.pop(REFERENCE)
-        found = [BenchmarkCase("one", REFERENCE, comparison.make_get_load(fixed.url, [], ["/"]), fixed.meter)]
-        found += [entry for entry in comparison.build_cases(data, running, scripts) if entry.system == BOOKIT]
-        comparison.run_rounds(found, rounds, seconds)
-    return take_least_costs(found)
+        reference = running.pop(REFERENCE)
+        load = comparison.make_get_load(reference.url, [], ["/"])
+        cases = [BenchmarkCase("one", REFERENCE, load, reference.meter)]
+        cases += [case for case in comparison.build_cases(data, running, scripts) if case.system == BOOKIT]
+        comparison.run_rounds(cases, rounds, seconds)
+    return take_minimum_costs(cases)
 
 
-def take_least_costs(cases: Iterable[BenchmarkCase]) -> Costs:
-    """Give the least that each cost in any round: what else the machine did in the others only adds to it."""
-    least = {
-        (entry.scenario, entry.system): {
-            part: min(getattr(figure, part) for figure in entry.measurements) for part in PARTS
+def take_minimum_costs(cases: Iterable[BenchmarkCase]) -> Costs:
+    """Return the minimum of each cost over the rounds: other load on the machine can only add to it."""
+    minimum = {
+        (case.scenario, case.system): {
+            part: min(getattr(measurement, part) for measurement in case.measurements) for part in PARTS
         }
-        for entry in cases
+        for case in cases
     }
-    return Costs(least.pop(("one", REFERENCE)), {row: cost for (row, _), cost in least.items()})
+    return Costs(minimum.pop(("one", REFERENCE)), {scenario: cost for (scenario, _), cost in minimum.items()})
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """Say it in a line."""
-    word = "  GREW" if comparison.has_grown else ""
+    """Return a line of the report."""
+    mark = "  GREW" if comparison.has_grown else ""
     name = f"{SCENARIOS[comparison.path]}, {comparison.part}"
-    return f"{name:<55}{comparison.now:8.0f} µs {comparison.expected:8.0f} expected {comparison.growth:+8.0%}{word}"
+    return f"{name:<55}{comparison.now:8.0f} µs {comparison.expected:8.0f} expected {comparison.growth:+8.0%}{mark}"
 
 
 @click.command(help=__doc__.partition("\n")[0])
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(1, 100))
-@click.option("--seconds", default=1.0, show_default=True, help="Of load to a measurement.")
-@click.option("--keep", is_flag=True, help="Keep what is measured as what later runs are compared with.")
-def main(rounds: int, seconds: float, *, keep: bool) -> None:
+@click.option("--seconds", default=1.0, show_default=True, help="Seconds of load per measurement.")
+@click.option("--save", is_flag=True, help="Save the results as the new baseline.")
+def main(rounds: int, seconds: float, *, save: bool) -> None:
     install_signal_handlers(1)
     require_wrk()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    with tempfile.TemporaryDirectory(prefix="bookit-bench-") as place, open_data(Path(place), BOOKINGS) as stage:
-        now = measure_costs(stage, rounds, seconds)
-    if keep:
+    with tempfile.TemporaryDirectory(prefix="bookit-bench-") as folder, open_data(Path(folder), BOOKINGS) as data:
+        now = measure_costs(data, rounds, seconds)
+    if save:
         BASELINE_FILE.write_text(json.dumps(now.as_dict, indent=2) + "\n", encoding="utf-8")
-        print_progress(f"Kept in {BASELINE_FILE}")
+        print_progress(f"Saved to {BASELINE_FILE}")
         return
-    found = list(compare(now, Costs.from_dict(json.loads(BASELINE_FILE.read_text("utf-8")))))
-    click.echo("\n".join(map(format_comparison, found)))
-    grown = sorted({SCENARIOS[each.path] for each in found if each.has_grown})
+    baseline = Costs.from_dict(json.loads(BASELINE_FILE.read_text("utf-8")))
+    comparisons = list(compare(now, baseline))
+    click.echo("\n".join(map(format_comparison, comparisons)))
+    grown = sorted({SCENARIOS[comparison.path] for comparison in comparisons if comparison.has_grown})
     if grown:
-        raise click.ClickException(f"More than a fifth dearer than {BASELINE_FILE.name} has it: {'; '.join(grown)}.")
-    click.echo("No path costs a fifth more than was kept.")
+        raise click.ClickException(f"These cost over a fifth more than in {BASELINE_FILE.name}: {'; '.join(grown)}.")
+    click.echo(f"No path costs over a fifth more than in {BASELINE_FILE.name}.")
 
 
 if __name__ == "__main__":

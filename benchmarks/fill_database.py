@@ -1,4 +1,4 @@
-"""Databases full of bookings, for the programs beside this one to measure on."""
+"""Fills a database with bookings, for the benchmarks beside this module."""
 
 import os
 import subprocess
@@ -17,17 +17,19 @@ def print_progress(text: str) -> None:
 
 
 def fill_database(home: Path, url: str, bookings: int) -> None:
-    """Bring the database up to date and have it hold so many bookings, unless it does."""
+    """Migrate the database and seed this many bookings if it is empty. Raise ClickException if it has fewer."""
     revisions.migrate(url)
     with psycopg.connect(url, autocommit=True) as console:
-        had = fetch_count(console, "SELECT count(*) FROM bookings")
-        if not had:
+        count = fetch_count(console, "SELECT count(*) FROM bookings")
+        if not count:
             print_progress(f"Filling {home} with {bookings:,} bookings")
             command = [sys.executable, "-m", "seed", "--bookings", str(bookings)]
-            here = {**os.environ, "DATABASE_URL": "", "BOOKIT_HOME": str(home)}
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=here, cwd=Path(__file__).parent.parent)
-        elif had < bookings * 0.99:
-            raise click.ClickException(f"{home} holds {had:,} bookings. Name another folder, or --bookings {had}.")
+            env_vars = {**os.environ, "DATABASE_URL": "", "BOOKIT_HOME": str(home)}
+            subprocess.run(
+                command, check=True, stdout=subprocess.DEVNULL, env=env_vars, cwd=Path(__file__).parent.parent
+            )
+        elif count < bookings * 0.99:
+            raise click.ClickException(f"{home} has {count:,} bookings. Choose another folder, or --bookings {count}.")
         console.execute("VACUUM (ANALYZE)")  # as autovacuum does soon after
 
 

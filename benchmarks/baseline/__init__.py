@@ -1,1 +1,1 @@
-"""The way most would build it: FastAPI, the SQLAlchemy ORM in the thread pool, and a look before each booking."""
+"""A typical implementation: FastAPI, the SQLAlchemy ORM in the thread pool, and a query before each booking."""

@@ -1,6 +1,6 @@
-"""The application: a session and its transaction to each request, endpoints in the thread pool, rows through the ORM.
+"""The application: one session and transaction per request, endpoints in the thread pool, rows through the ORM.
 
-Its pool has as many connections as its thread pool has threads, so that neither waits for the other.
+The connection pool is as large as the thread pool, so that no thread waits for a connection.
 """
 
 import os
@@ -15,15 +15,15 @@ from passlib.context import CryptContext
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from baseline import shapes
+from baseline import schemas
 from baseline.models import Booking, Review, Service, User
 
 SECRET = os.environ["SECRET_KEY"]
-THREADS = 40  # anyio's own
+THREADS = 40  # anyio's default
 PASSWORDS = CryptContext(schemes=["bcrypt"])
 engine = create_engine(os.environ["BASELINE_URL"], pool_size=THREADS, max_overflow=0)
 make_session = sessionmaker(engine)
-app = FastAPI(title="The way most would build it")
+app = FastAPI(title="A typical implementation")
 
 
 def get_session() -> Iterator[Session]:
@@ -61,8 +61,8 @@ def require_admin(me: CurrentUser) -> User:
     return me
 
 
-@app.post("/auth/register", status_code=201, response_model=shapes.UserResponse)
-def register(body: shapes.NewUser, database: Database) -> User:
+@app.post("/auth/register", status_code=201, response_model=schemas.UserResponse)
+def register(body: schemas.NewUser, database: Database) -> User:
     if database.scalar(select(User).where(User.email == body.email)):
         raise HTTPException(409, "Email already registered")
     user = User(name=body.name, email=body.email, password_hash=PASSWORDS.hash(body.password))
@@ -72,26 +72,26 @@ def register(body: shapes.NewUser, database: Database) -> User:
     return user
 
 
-@app.post("/auth/login", response_model=shapes.Token)
-def login(body: shapes.SignIn, database: Database) -> shapes.Token:
+@app.post("/auth/login", response_model=schemas.Token)
+def login(body: schemas.SignIn, database: Database) -> schemas.Token:
     user = database.scalar(select(User).where(User.email == body.email))
     if user is None or not PASSWORDS.verify(body.password, user.password_hash):
         raise HTTPException(401, "Incorrect email or password")
-    return shapes.Token(access_token=create_access_token(user.id))
+    return schemas.Token(access_token=create_access_token(user.id))
 
 
-@app.get("/me", response_model=shapes.UserResponse)
+@app.get("/me", response_model=schemas.UserResponse)
 def get_me(me: CurrentUser) -> User:
     return me
 
 
-@app.get("/services", response_model=list[shapes.ServiceResponse])
+@app.get("/services", response_model=list[schemas.ServiceResponse])
 def list_services(database: Database, q: str | None = None, skip: int = 0, limit: int = 20) -> Sequence[Service]:
-    found = select(Service).where(Service.is_active).order_by(Service.id).offset(skip).limit(limit)
-    return database.scalars(found.where(Service.title.ilike(f"%{q}%")) if q else found).all()
+    query = select(Service).where(Service.is_active).order_by(Service.id).offset(skip).limit(limit)
+    return database.scalars(query.where(Service.title.ilike(f"%{q}%")) if q else query).all()
 
 
-@app.get("/services/{service_id}", response_model=shapes.ServiceResponse)
+@app.get("/services/{service_id}", response_model=schemas.ServiceResponse)
 def get_service(service_id: int, database: Database) -> Service:
     service = database.get(Service, service_id)
     if service is None:
@@ -99,8 +99,8 @@ def get_service(service_id: int, database: Database) -> Service:
     return service
 
 
-@app.post("/services", status_code=201, response_model=shapes.ServiceResponse, dependencies=[Depends(require_admin)])
-def create_service(body: shapes.NewService, database: Database) -> Service:
+@app.post("/services", status_code=201, response_model=schemas.ServiceResponse, dependencies=[Depends(require_admin)])
+def create_service(body: schemas.NewService, database: Database) -> Service:
     service = Service(**body.model_dump())
     database.add(service)
     database.commit()
@@ -108,8 +108,8 @@ def create_service(body: shapes.NewService, database: Database) -> Service:
     return service
 
 
-@app.post("/bookings", status_code=201, response_model=shapes.BookingResponse)
-def create_booking(body: shapes.NewBooking, database: Database, me: CurrentUser) -> Booking:
+@app.post("/bookings", status_code=201, response_model=schemas.BookingResponse)
+def create_booking(body: schemas.NewBooking, database: Database, me: CurrentUser) -> Booking:
     service = database.get(Service, body.service_id)
     if service is None or not service.is_active:
         raise HTTPException(404, "Service not found")
@@ -129,10 +129,10 @@ def create_booking(body: shapes.NewBooking, database: Database, me: CurrentUser)
     return booking
 
 
-@app.get("/bookings", response_model=list[shapes.BookingResponse])
+@app.get("/bookings", response_model=list[schemas.BookingResponse])
 def list_bookings(database: Database, me: CurrentUser, skip: int = 0, limit: int = 20) -> Sequence[Booking]:
-    own = select(Booking).where(Booking.user_id == me.id).order_by(Booking.start_time).offset(skip).limit(limit)
-    return database.scalars(own).all()
+    query = select(Booking).where(Booking.user_id == me.id).order_by(Booking.start_time).offset(skip).limit(limit)
+    return database.scalars(query).all()
 
 
 def get_own_booking(booking_id: int, database: Database, me: CurrentUser) -> Booking:
@@ -147,13 +147,13 @@ def get_own_booking(booking_id: int, database: Database, me: CurrentUser) -> Boo
 OwnBooking = Annotated[Booking, Depends(get_own_booking)]
 
 
-@app.get("/bookings/{booking_id}", response_model=shapes.BookingResponse)
+@app.get("/bookings/{booking_id}", response_model=schemas.BookingResponse)
 def get_booking(booking: OwnBooking) -> Booking:
     return booking
 
 
-@app.patch("/bookings/{booking_id}", response_model=shapes.BookingResponse)
-def change_booking(body: shapes.ChangedBooking, booking: OwnBooking, database: Database) -> Booking:
+@app.patch("/bookings/{booking_id}", response_model=schemas.BookingResponse)
+def change_booking(body: schemas.ChangedBooking, booking: OwnBooking, database: Database) -> Booking:
     booking.status = body.status
     database.commit()
     database.refresh(booking)
@@ -166,8 +166,8 @@ def delete_booking(booking: OwnBooking, database: Database) -> None:
     database.commit()
 
 
-@app.post("/reviews", status_code=201, response_model=shapes.ReviewResponse)
-def create_review(body: shapes.NewReview, database: Database, me: CurrentUser) -> Review:
+@app.post("/reviews", status_code=201, response_model=schemas.ReviewResponse)
+def create_review(body: schemas.NewReview, database: Database, me: CurrentUser) -> Review:
     booking = get_own_booking(body.booking_id, database, me)
     if booking.status != "completed":
         raise HTTPException(400, "Only a completed booking can be reviewed")
@@ -180,7 +180,7 @@ def create_review(body: shapes.NewReview, database: Database, me: CurrentUser) -
     return review
 
 
-@app.get("/services/{service_id}/reviews", response_model=list[shapes.ReviewResponse])
+@app.get("/services/{service_id}/reviews", response_model=list[schemas.ReviewResponse])
 def list_reviews(service_id: int, database: Database, skip: int = 0, limit: int = 20) -> Sequence[Review]:
-    of_service = select(Review).join(Review.booking).where(Booking.service_id == service_id).order_by(Review.id)
-    return database.scalars(of_service.offset(skip).limit(limit)).all()
+    query = select(Review).join(Review.booking).where(Booking.service_id == service_id).order_by(Review.id)
+    return database.scalars(query.offset(skip).limit(limit)).all()

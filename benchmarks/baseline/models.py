@@ -8,14 +8,14 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class Base(DeclarativeBase):
-    """What every table has."""
+    """The columns that every table has."""
 
     id: Mapped[int] = mapped_column(primary_key=True)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
 class User(Base):
-    """Somebody with an account."""
+    """An account."""
 
     __tablename__ = "users"
     name: Mapped[str] = mapped_column(String(100))
@@ -25,7 +25,7 @@ class User(Base):
 
 
 class Service(Base):
-    """Something to book."""
+    """A service that can be booked."""
 
     __tablename__ = "services"
     title: Mapped[str] = mapped_column(String(200))
@@ -36,7 +36,7 @@ class Service(Base):
 
 
 class Booking(Base):
-    """A visit."""
+    """A booking."""
 
     __tablename__ = "bookings"
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
@@ -49,7 +49,7 @@ class Booking(Base):
 
 
 class Review(Base):
-    """What somebody says of a visit."""
+    """A customer's review of a booking."""
 
     __tablename__ = "reviews"
     booking_id: Mapped[int] = mapped_column(ForeignKey("bookings.id"), unique=True)

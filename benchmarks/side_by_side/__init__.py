@@ -1,1 +1,1 @@
-"""BookIt beside what limits it and beside the way most would build it, on one server and in one run."""
+"""BookIt beside reference servers and a typical implementation, measured in one run on one machine."""

@@ -1,4 +1,4 @@
-"""Clients by the hundred, each a connection of its own that asks one thing at a time: as many as meet on one slot."""
+"""Hundreds of clients in this process, each with its own connection and one request at a time."""
 
 import asyncio
 import json
@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-TIMEOUT_SECONDS = 120  # seconds
+TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True)
 class TimedResponse:
-    """A status, and how long it took in milliseconds."""
+    """The status of a response, and how many milliseconds it took."""
 
     status: int
     ms: float
@@ -22,36 +22,36 @@ class TimedResponse:
 
 @dataclass
 class Client:
-    """One connection that is kept."""
+    """One connection, kept open between requests."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     async def send(self, content: bytes) -> TimedResponse:
-        """Send a request and wait for the whole answer."""
-        began = time.perf_counter()
+        """Send a request and wait for the whole response."""
+        start = time.perf_counter()
         self.writer.write(content)
         head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), TIMEOUT_SECONDS)).lower()
         length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
         await self.reader.readexactly(int(length or 0))
-        return TimedResponse(int(head[9:12]), (time.perf_counter() - began) * 1000)
+        return TimedResponse(int(head[9:12]), (time.perf_counter() - start) * 1000)
 
 
 @asynccontextmanager
 async def open_clients(port: int, count: int) -> AsyncIterator[list[Client]]:
-    """Have so many connections open for as long as the block runs."""
-    opened: list[Client] = []
+    """Open this many connections; close them when the block ends."""
+    clients: list[Client] = []
     try:
-        while len(opened) < count:
-            opened.append(Client(*await asyncio.open_connection("127.0.0.1", port)))
-        yield opened
+        while len(clients) < count:
+            clients.append(Client(*await asyncio.open_connection("127.0.0.1", port)))
+        yield clients
     finally:
-        for client in opened:
+        for client in clients:
             client.writer.close()
 
 
 def build_request(method: str, path: str, *, token: str = "", body: Any = None) -> bytes:
-    """Give a request as it is sent."""
+    """Return the bytes of a request."""
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", "Host: bookit.test"]
     lines += [f"Authorization: Bearer {token}"] if token else []
@@ -60,6 +60,6 @@ def build_request(method: str, path: str, *, token: str = "", body: Any = None) 
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Give the smallest value that so many percent do not exceed."""
+    """Return the smallest value that this percentage of the values does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

@@ -1,4 +1,4 @@
-"""Crowds: 64 clients on one slot, again and again, and a whole day of a service that opens at once."""
+"""Contention: 64 clients want one slot at the same moment; 500 clients want the seats of one day."""
 
 import asyncio
 from collections import Counter
@@ -27,7 +27,7 @@ DAY_CAPACITY = STARTS_PER_DAY * RESOURCES_PER_SERVICE
 
 @dataclass
 class ContentionResult:
-    """What came of everybody coming at once, once or more often."""
+    """The results of one or more rounds of simultaneous requests."""
 
     booked_counts: list[int] = field(default_factory=list)
     responses: list[TimedResponse] = field(default_factory=list)
@@ -35,53 +35,53 @@ class ContentionResult:
 
     @property
     def status_counts(self) -> Counter[int]:
-        """How many answers there were of each status."""
-        return Counter(answer.status for answer in self.responses)
+        """How many responses had each status."""
+        return Counter(response.status for response in self.responses)
 
     @property
     def server_error_count(self) -> int:
-        """How many were answered by a failure of the server."""
+        """How many responses were server errors."""
         return sum(count for status, count in self.status_counts.items() if status >= 500)
 
     def wait_percentile(self, percent: float) -> float:
-        """Give the milliseconds that so many percent did not wait longer than."""
-        return percentile([answer.ms for answer in self.responses], percent)
+        """Return this percentile of the response times, in milliseconds."""
+        return percentile([response.ms for response in self.responses], percent)
 
 
 async def count_deadlocks(url: str) -> int:
-    """Count the deadlocks this database ever had; its processes tell of theirs within a second."""
-    await asyncio.sleep(1.5)
+    """Return how many deadlocks this database has had."""
+    await asyncio.sleep(1.5)  # PostgreSQL's processes report their statistics within a second
     async with await psycopg.AsyncConnection.connect(url) as console:
-        found = await console.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-        row = await found.fetchone()
+        cursor = await console.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        row = await cursor.fetchone()
     return int(row[0]) if row else 0
 
 
 async def send_concurrently(server: Server, requests: list[bytes]) -> list[TimedResponse]:
-    """Have everybody connect, and then ask at the same moment."""
-    async with open_clients(server.port, len(requests)) as crowd:
-        return await asyncio.gather(*starmap(Client.send, zip(crowd, requests, strict=True)))
+    """Connect every client first, then send all requests at the same moment."""
+    async with open_clients(server.port, len(requests)) as clients:
+        return await asyncio.gather(*starmap(Client.send, zip(clients, requests, strict=True)))
 
 
 async def contend_for_slot(
     data: BenchmarkData, server: Server, *, rounds: int, is_baseline: bool = False
 ) -> ContentionResult:
-    """Have 64 clients want one slot, and then the next, so many times."""
+    """Let 64 clients book one slot, then the next one, for this many rounds."""
     url = data.baseline_url if is_baseline else data.url
-    found, before, had = ContentionResult(), fetch_latest_booking_id(url), await count_deadlocks(url)
+    result, latest_id, deadlocks = ContentionResult(), fetch_latest_booking_id(url), await count_deadlocks(url)
     tokens = [data.create_baseline_token(n) if is_baseline else data.create_token(n) for n in range(CLIENT_COUNT)]
-    what = {"service_id": data.baseline_service_ids[0]} if is_baseline else {
-        "service_id": data.service_ids[0], "resource_id": data.resource_ids[0]}  # fmt: skip
+    visit = {"service_id": data.service_ids[0], "resource_id": data.resource_ids[0]}
+    if is_baseline:
+        visit = {"service_id": data.baseline_service_ids[0]}
     for turn in range(rounds):
-        body = {**what, "start_time": nth_start(data.get_first_start(0), turn).isoformat()}
-        answers = await send_concurrently(
-            server, [build_request("POST", "/bookings", token=token, body=body) for token in tokens]
-        )
-        found.booked_counts.append(sum(answer.status == 201 for answer in answers))
-        found.responses += answers
-    found.deadlock_count = await count_deadlocks(url) - had
-    delete_bookings(url, before)
-    return found
+        body = {**visit, "start_time": nth_start(data.get_first_start(0), turn).isoformat()}
+        requests = [build_request("POST", "/bookings", token=token, body=body) for token in tokens]
+        responses = await send_concurrently(server, requests)
+        result.booked_counts.append(sum(response.status == 201 for response in responses))
+        result.responses += responses
+    result.deadlock_count = await count_deadlocks(url) - deadlocks
+    delete_bookings(url, latest_id)
+    return result
 
 
 def nth_start(first: datetime, number: int) -> datetime:
@@ -89,23 +89,24 @@ def nth_start(first: datetime, number: int) -> datetime:
 
 
 async def contend_for_day(data: BenchmarkData, server: Server, *, rounds: int) -> ContentionResult:
-    """Have 500 people come for the 320 places of a day at once, each for a start of their own liking."""
-    found, before, had = ContentionResult(), fetch_latest_booking_id(data.url), await count_deadlocks(data.url)
+    """Let 500 clients book the 320 seats of a day at once, spread over its start times."""
+    result, latest_id = ContentionResult(), fetch_latest_booking_id(data.url)
+    deadlocks = await count_deadlocks(data.url)
     tokens = [data.create_token(number) for number in range(CUSTOMER_COUNT)]
     for turn in range(rounds):
         first = data.get_first_start(0) + timedelta(days=turn)
-        wanted = (nth_start(first, number % STARTS_PER_DAY).isoformat() for number in range(CUSTOMER_COUNT))
-        bodies = ({"service_id": data.day_service_id, "start_time": start} for start in wanted)
-        sent = [build_request("POST", "/bookings", token=t, body=b) for t, b in zip(tokens, bodies, strict=True)]
-        found.responses += await send_concurrently(server, sent)
-        found.booked_counts.append(count_distinct_seats(data, first))
-    found.deadlock_count = await count_deadlocks(data.url) - had
-    delete_bookings(data.url, before)
-    return found
+        starts = (nth_start(first, number % STARTS_PER_DAY).isoformat() for number in range(CUSTOMER_COUNT))
+        bodies = ({"service_id": data.day_service_id, "start_time": start} for start in starts)
+        requests = [build_request("POST", "/bookings", token=t, body=b) for t, b in zip(tokens, bodies, strict=True)]
+        result.responses += await send_concurrently(server, requests)
+        result.booked_counts.append(count_distinct_seats(data, first))
+    result.deadlock_count = await count_deadlocks(data.url) - deadlocks
+    delete_bookings(data.url, latest_id)
+    return result
 
 
 def count_distinct_seats(data: BenchmarkData, first: datetime) -> int:
-    """Count the places of this day that are sold, each once; those sold twice, had there been any, count less."""
+    """Return how many seats of this day are booked. A seat that is booked twice counts negatively."""
     with psycopg.connect(data.url) as console:
         row = console.execute(
             "SELECT 2 * count(DISTINCT (resource_id, seat, start_time)) - count(*) FROM bookings"
@@ -117,7 +118,7 @@ def count_distinct_seats(data: BenchmarkData, first: datetime) -> int:
 
 @dataclass(frozen=True)
 class ContentionResults:
-    """All of them."""
+    """The results of BookIt and the baseline on one slot, and of BookIt on a whole day."""
 
     bookit: ContentionResult
     baseline: ContentionResult
@@ -125,11 +126,12 @@ class ContentionResults:
 
 
 def measure_contention(data: BenchmarkData, bookit: Server, baseline: Server, *, rounds: int) -> ContentionResults:
-    """Have every crowd come."""
+    """Measure contention for one slot on both systems, and for a day on BookIt."""
     print_progress(f"  {CLIENT_COUNT} clients on one slot, {rounds} times, at BookIt")
-    ours = asyncio.run(contend_for_slot(data, bookit, rounds=rounds))
+    bookit_result = asyncio.run(contend_for_slot(data, bookit, rounds=rounds))
     print_progress(f"  {CLIENT_COUNT} clients on one slot, {rounds} times, at the baseline")
-    theirs = asyncio.run(contend_for_slot(data, baseline, rounds=rounds, is_baseline=True))
+    baseline_result = asyncio.run(contend_for_slot(data, baseline, rounds=rounds, is_baseline=True))
     days = max(1, min(5, rounds))
-    print_progress(f"  {CUSTOMER_COUNT} people for {DAY_CAPACITY} places, {days} times")
-    return ContentionResults(ours, theirs, asyncio.run(contend_for_day(data, bookit, rounds=days)))
+    print_progress(f"  {CUSTOMER_COUNT} clients for {DAY_CAPACITY} seats, {days} times")
+    day_result = asyncio.run(contend_for_day(data, bookit, rounds=days))
+    return ContentionResults(bookit_result, baseline_result, day_result)

@@ -1,4 +1,4 @@
-"""A server over time: how long others wait while people sign in, what its memory does, how long it takes to start."""
+"""A server over time: response times during sign-ins, memory after many requests, and the time to start."""
 
 import asyncio
 import re
@@ -21,15 +21,15 @@ from side_by_side.load import run_wrk
 from side_by_side.servers import ROOT, Server, build_bookit_command, build_environment, find_free_port, is_responding
 from side_by_side.test_data import PASSWORD, BenchmarkData
 
-REQUEST_INTERVAL = 0.005  # seconds between two that ask
-SIGN_INS_PER_SECOND = 20  # a second
+REQUEST_INTERVAL = 0.005  # seconds between two requests
+SIGN_INS_PER_SECOND = 20
 MEMORY_STEPS = (1_000, 20_000, 40_000, 60_000, 80_000, 100_000)
 COLD_START_COUNT = 5
 
 
 @dataclass(frozen=True)
 class SignInImpact:
-    """What others waited, in milliseconds, while nobody signed in and while many did, and how these were answered."""
+    """The p50 and p99 in milliseconds, without and with sign-ins, and the statuses of the sign-ins."""
 
     idle: tuple[float, float]
     busy: tuple[float, float]
@@ -37,58 +37,58 @@ class SignInImpact:
 
 
 async def measure_latencies(server: Server, path: str, seconds: float) -> list[float]:
-    """Ask every few milliseconds, one after another, and give how long each answer took."""
-    sent, found, until = build_request("GET", path), list[float](), time.perf_counter() + seconds
+    """Send a request every few milliseconds, one after another, and return how long each response took."""
+    request, latencies, until = build_request("GET", path), list[float](), time.perf_counter() + seconds
     async with open_clients(server.port, 1) as (client,):
         while time.perf_counter() < until:
-            found.append((await client.send(sent)).ms)
+            latencies.append((await client.send(request)).ms)
             await asyncio.sleep(REQUEST_INTERVAL)
-    return found
+    return latencies
 
 
-async def send_once(server: Server, content: bytes) -> TimedResponse:
+async def send_once(server: Server, request: bytes) -> TimedResponse:
     async with open_clients(server.port, 1) as (client,):
-        return await client.send(content)
+        return await client.send(request)
 
 
 async def run_sign_ins(data: BenchmarkData, server: Server, seconds: float) -> Counter[int]:
-    """Have somebody sign in every twentieth of a second, whether or not those before were answered."""
+    """Start a sign-in every twentieth of a second, without waiting for the ones before."""
     tasks = []
     for number in range(int(seconds * SIGN_INS_PER_SECOND)):
         body = {"email": data.users[number].email, "password": PASSWORD}
         tasks.append(asyncio.create_task(send_once(server, build_request("POST", "/auth/login", body=body))))
         await asyncio.sleep(1 / SIGN_INS_PER_SECOND)
-    return Counter(answer.status for answer in await asyncio.gather(*tasks))
+    return Counter(response.status for response in await asyncio.gather(*tasks))
 
 
 async def measure_rounds(data: BenchmarkData, server: Server, *, rounds: int, seconds: float) -> SignInImpact:
-    """Measure what others wait, in turn without and with sign-ins; each round lets the last sign-in end."""
+    """Measure response times, in turn without and with sign-ins. Each round waits for its last sign-in."""
     idle, busy, statuses = list[list[float]](), list[list[float]](), Counter[int]()
     path = f"/services/{data.service_ids[0]}"
     for _ in range(rounds):
         idle.append(await measure_latencies(server, path, seconds))
-        signing_in = asyncio.create_task(run_sign_ins(data, server, seconds))
+        sign_ins = asyncio.create_task(run_sign_ins(data, server, seconds))
         busy.append(await measure_latencies(server, path, seconds))
-        statuses += await signing_in
+        statuses += await sign_ins
     return SignInImpact(take_median_percentiles(idle), take_median_percentiles(busy), statuses)
 
 
 def take_median_percentiles(rounds: list[list[float]]) -> tuple[float, float]:
-    """Give the median over the rounds of the p50 and of the p99."""
+    """Return the medians over the rounds of the p50 and of the p99."""
     return median(percentile(r, 50) for r in rounds), median(percentile(r, 99) for r in rounds)
 
 
 def measure_sign_in_impact(data: BenchmarkData, server: Server, *, rounds: int, seconds: float) -> SignInImpact:
-    print_progress(f"  others while {SIGN_INS_PER_SECOND} a second sign in, {rounds} rounds")
+    print_progress(f"  response times during {SIGN_INS_PER_SECOND} sign-ins a second, {rounds} rounds")
     return asyncio.run(measure_rounds(data, server, rounds=rounds, seconds=seconds))
 
 
 def measure_memory(data: BenchmarkData, *, max_requests: int) -> list[tuple[int, float, float]]:
-    """Have a server of its own answer more and more requests, and give its RSS and PSS in MB after so many."""
+    """Send more and more requests to a new server, and return its RSS and PSS in MB after each step."""
     sizes, done = [], 0
     paths = ("/services", f"/services/{data.service_ids[0]}", "/bookings")
     with servers.run_server(
-        "BookIt, its memory", build_bookit_command(), data.folder, data.env_vars, postmaster=data.postmaster
+        "BookIt, memory", build_bookit_command(), data.folder, data.env_vars, postmaster=data.postmaster
     ) as server:
         sizes.append((0, *read_memory(server.pid)))
         for step in (step for step in MEMORY_STEPS if step <= max_requests):
@@ -100,16 +100,16 @@ def measure_memory(data: BenchmarkData, *, max_requests: int) -> list[tuple[int,
 
 
 def measure_cold_starts(folder: Path, start_count: int = COLD_START_COUNT) -> list[float]:
-    """Give the seconds from ``bookit serve`` to a ready answer, the database being there but not running."""
+    """Return the seconds from ``bookit serve`` until it is ready. The embedded database exists but is not running."""
     home = folder / "cold"
     with postgres(home):
         pass
-    told = {"BOOKIT_HOME": str(home)}
-    return [measure_cold_start(folder, told) for _ in range(start_count + 1)][1:]
+    env_vars = {"BOOKIT_HOME": str(home)}
+    return [measure_cold_start(folder, env_vars) for _ in range(start_count + 1)][1:]
 
 
 def measure_cold_start(folder: Path, env_vars: Mapping[str, str]) -> float:
-    port, began = find_free_port(), time.perf_counter()
+    port, start = find_free_port(), time.perf_counter()
     command = [*servers.BOOKIT_COMMAND, "--port", str(port)]
     with subprocess.Popen(
         command,
@@ -120,17 +120,17 @@ def measure_cold_start(folder: Path, env_vars: Mapping[str, str]) -> float:
     ) as process:
         while not is_responding(f"http://127.0.0.1:{port}/readyz"):
             time.sleep(0.005)
-        took = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         process.terminate()
-    print_progress(f"  ready after {took:.2f} s")
-    return took
+    print_progress(f"  ready after {seconds:.2f} s")
+    return seconds
 
 
 def measure_imports() -> tuple[float, list[tuple[str, float]]]:
-    """Give the milliseconds it takes to import BookIt's doors, and the ten packages that most of it goes to."""
+    """Return the milliseconds that importing the application takes, in total and of the ten slowest packages."""
     command = [sys.executable, "-X", "importtime", "-c", "import server.app"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    own = defaultdict[str, float](float)
-    for microseconds, name in re.findall(r"^import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$", ran.stderr, re.MULTILINE):
-        own[name.partition(".")[0]] += int(microseconds) / 1000
-    return sum(own.values()), sorted(own.items(), key=lambda item: -item[1])[:10]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    by_package = defaultdict[str, float](float)
+    for microseconds, name in re.findall(r"^import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$", result.stderr, re.MULTILINE):
+        by_package[name.partition(".")[0]] += int(microseconds) / 1000
+    return sum(by_package.values()), sorted(by_package.items(), key=lambda item: -item[1])[:10]

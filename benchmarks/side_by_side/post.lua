@@ -1,27 +1,28 @@
--- Books another free slot with each request: first through the resources, then the day's starts, then the days.
--- Arguments: tokens as for report.lua, first service, resources to a service, first resource (0: none is sent), resources in all,
--- starts in a day, minutes between them, and the first start in seconds since 1970.
+-- Books another free slot with each request: first on each resource, then at each start time of the day, then on the
+-- next day. Arguments: the tokens as in report.lua, the first service, the number of resources per service, the first
+-- resource (0 sends none), the number of resources, the start times per day, the minutes between them, and the first
+-- start time in seconds since 1970.
 require("report")
 
 local sent = 0
-local given = {}
+local numbers = {}
 
 function init(args)
-  for at = 2, #args do
-    given[at] = tonumber(args[at])
+  for index = 2, #args do
+    numbers[index] = tonumber(args[index])
   end
-  signed_in(args[1])
+  read_tokens(args[1])
   wrk.headers["Content-Type"] = "application/json"
 end
 
 function request()
-  local service, each, resource, all, starts, step, first = unpack(given, 2, 8)
-  local place = sent % all
-  local turn = math.floor(sent / all)
-  local start = first + math.floor(turn / starts) * 86400 + turn % starts * step * 60
+  local first_service, per_service, first_resource, resources, starts, step, first_start = unpack(numbers, 2, 8)
+  local index = sent % resources
+  local turn = math.floor(sent / resources)
+  local start = first_start + math.floor(turn / starts) * 86400 + turn % starts * step * 60
   sent = sent + 1
-  wrk.headers["Authorization"] = somebody()
-  local named = resource > 0 and string.format('"resource_id":%d,', resource + place) or ""
+  wrk.headers["Authorization"] = next_token()
+  local resource = first_resource > 0 and string.format('"resource_id":%d,', first_resource + index) or ""
   return wrk.format("POST", nil, nil, string.format('{"service_id":%d,%s"start_time":"%s"}',
-    service + math.floor(place / each), named, os.date("!%Y-%m-%dT%H:%M:%SZ", start)))
+    first_service + math.floor(index / per_service), resource, os.date("!%Y-%m-%dT%H:%M:%SZ", start)))
 end

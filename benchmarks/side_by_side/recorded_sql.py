@@ -1,7 +1,7 @@
-"""The SQL that BookIt runs for a request, heard while it answers one, and turned into a script for pgbench.
+"""Records the SQL that BookIt runs for a request and turns it into a script for pgbench.
 
-So pgbench runs the very same statements in the same transactions: what PostgreSQL takes for them when nothing stands
-before it. What varies between requests is a variable of pgbench's; all else is written into the script.
+So pgbench runs the same statements in the same transactions without BookIt, which shows what PostgreSQL alone takes.
+Values that differ between requests become pgbench variables; all other values are constants in the script.
 """
 
 import re
@@ -20,7 +20,7 @@ from psycopg import sql
 from server.app import build
 from side_by_side.test_data import RESOURCE_COUNT, RESOURCES_PER_SERVICE, STARTS_PER_DAY, STEP_MINUTES, BenchmarkData
 
-# As in post.lua; each client of pgbench's counts for itself.
+# The same order as in post.lua; each client of pgbench has its own counter.
 PGBENCH_COUNTERS = f"""\
 \\set i :n * :clients + :client_id
 \\set n :n + 1
@@ -33,7 +33,7 @@ PGBENCH_COUNTERS = f"""\
 
 @dataclass(frozen=True)
 class RecordedStatement:
-    """A statement as psycopg was given it."""
+    """A statement as psycopg received it."""
 
     text: str
     values: tuple[Any, ...]
@@ -41,7 +41,7 @@ class RecordedStatement:
 
 @dataclass(frozen=True)
 class RecordedResponse:
-    """What a request was answered, and what was asked of the database meanwhile."""
+    """A response, and the statements that BookIt ran for it."""
 
     status: int
     body: bytes
@@ -50,15 +50,15 @@ class RecordedResponse:
 
 @contextmanager
 def record_statements(statements: list[RecordedStatement]) -> Iterator[None]:
-    """Note every statement that goes through psycopg."""
+    """Append every statement that psycopg executes to this list."""
     execute = psycopg.AsyncCursor.execute
 
-    async def noted(cursor: Any, query: Any, params: Any = None, **how: Any) -> Any:
+    async def record(cursor: Any, query: Any, params: Any = None, **options: Any) -> Any:
         text = query.as_string(cursor) if isinstance(query, sql.Composable) else str(query)
         statements.append(RecordedStatement(text, tuple(params or ())))
-        return await execute(cursor, query, params, **how)
+        return await execute(cursor, query, params, **options)
 
-    psycopg.AsyncCursor.execute = noted  # type: ignore[method-assign, assignment]  # for a few requests
+    psycopg.AsyncCursor.execute = record  # type: ignore[method-assign, assignment]  # for a few requests
     try:
         yield
     finally:
@@ -67,7 +67,7 @@ def record_statements(statements: list[RecordedStatement]) -> Iterator[None]:
 
 @asynccontextmanager
 async def open_client(data: BenchmarkData) -> AsyncIterator[httpx2.AsyncClient]:
-    """Open BookIt in this process, on one connection, with the first customer signed in."""
+    """Run BookIt in this process with one database connection; yield a client signed in as the first customer."""
     app = build(data.settings.model_copy(update={"database_pool_size": 1}))
     async with (
         app.router.lifespan_context(app),
@@ -77,20 +77,20 @@ async def open_client(data: BenchmarkData) -> AsyncIterator[httpx2.AsyncClient]:
             headers={"authorization": f"Bearer {data.create_token()}"},
         ) as client,
     ):
-        await anyio.sleep(0.5)  # until housekeeping has had its turn
+        await anyio.sleep(0.5)  # until the cleanup at the start is done
         yield client
 
 
 async def record_request(data: BenchmarkData, send_request: Callable[[httpx2.AsyncClient], Any]) -> RecordedResponse:
-    """Ask twice, as the first answer may warm something up, and hear the second."""
-    heard: list[RecordedStatement] = []
+    """Send the request twice and record the second one; the first may fill caches."""
+    statements: list[RecordedStatement] = []
     async with open_client(data) as client:
         await send_request(client)
-        with record_statements(heard):
-            answer: httpx2.Response = await send_request(client)
-    if not heard or answer.status_code >= 400:
-        raise click.ClickException(f"BookIt answered {answer.status_code} and asked {len(heard)} statements.")
-    return RecordedResponse(answer.status_code, answer.content, heard)
+        with record_statements(statements):
+            response: httpx2.Response = await send_request(client)
+    if not statements or response.status_code >= 400:
+        raise click.ClickException(f"BookIt responded {response.status_code} and ran {len(statements)} statements.")
+    return RecordedResponse(response.status_code, response.content, statements)
 
 
 def make_get(path: str) -> Callable[[httpx2.AsyncClient], Any]:
@@ -98,36 +98,36 @@ def make_get(path: str) -> Callable[[httpx2.AsyncClient], Any]:
 
 
 def make_booking_request(data: BenchmarkData, first: datetime) -> Callable[[httpx2.AsyncClient], Any]:
-    """Give what books the last slots of a day on the first resource, one after another."""
-    later = iter(first + timedelta(minutes=STEP_MINUTES * turn) for turn in range(STARTS_PER_DAY))
+    """Return a function that books the slots of a day on the first resource, one after another."""
+    starts = iter(first + timedelta(minutes=STEP_MINUTES * turn) for turn in range(STARTS_PER_DAY))
 
-    def ask(client: httpx2.AsyncClient) -> Any:
+    def send(client: httpx2.AsyncClient) -> Any:
         visit = {"service_id": data.service_ids[0], "resource_id": data.resource_ids[0]}
-        return client.post("/bookings", json={**visit, "start_time": next(later).isoformat()})
+        return client.post("/bookings", json={**visit, "start_time": next(starts).isoformat()})
 
-    return ask
+    return send
 
 
 def build_pgbench_script(
     statements: list[RecordedStatement], variables: Mapping[Any, str] | None = None, counters: str = ""
 ) -> str:
-    """Write for pgbench what was heard; a value that ``varying`` knows becomes that expression."""
+    """Return the pgbench script of these statements. A value in ``variables`` becomes that expression."""
     lines = [counters]
-    for heard in statements:
-        parts = [part.strip() for part in fill_parameters(heard, variables or {}).split(";") if part.strip()]
-        together = len(parts) > 1  # one message to PostgreSQL, and so one way there and back
-        lines += ["\\startpipeline"] * together + [f"{part};" for part in parts] + ["\\endpipeline"] * together
+    for statement in statements:
+        parts = [part.strip() for part in fill_parameters(statement, variables or {}).split(";") if part.strip()]
+        is_pipeline = len(parts) > 1  # BookIt sends these in one message, so pgbench must not wait in between
+        lines += ["\\startpipeline"] * is_pipeline + [f"{part};" for part in parts] + ["\\endpipeline"] * is_pipeline
     return "\n".join(lines) + "\n"
 
 
 def fill_parameters(statement: RecordedStatement, variables: Mapping[Any, str]) -> str:
     return re.sub(
-        r"\$([0-9]+)", lambda found: to_sql_literal(statement.values[int(found[1]) - 1], variables), statement.text
+        r"\$([0-9]+)", lambda match: to_sql_literal(statement.values[int(match[1]) - 1], variables), statement.text
     )
 
 
 def to_sql_literal(value: Any, variables: Mapping[Any, str]) -> str:
-    """Write a value as SQL; a colon before a digit begins no variable of pgbench's."""
+    """Return a value as SQL. pgbench takes a colon before a digit, as in a time, literally."""
     is_varying = not isinstance(value, bool | list | dict) and value in variables
     return variables[value] if is_varying else sql.Literal(value).as_string()
 

@@ -1,6 +1,6 @@
-"""A request that is none of BookIt's and works as its requests do: through a route and a pool to PostgreSQL and back.
+"""The reference request: an application that is not BookIt, with a route, a connection pool and a query.
 
-It is what costs are brought from one machine to another by, so it must not change.
+Its cost scales the costs of one machine to another, so it must not change.
 """
 
 import os
@@ -19,7 +19,7 @@ QUERY = "SELECT n AS id, 'Number ' || n AS name, now() AS at, sum(n) OVER () AS 
 
 
 class Line(BaseModel):
-    """A row of the answer."""
+    """A row of the response."""
 
     id: int
     name: str

@@ -1,7 +1,7 @@
-"""What no application on this stack can be faster than: an empty answer, and plain Starlette routes.
+"""The limits of this stack: an empty response, and plain Starlette routes without a database.
 
-A plain route sends the very bytes that BookIt answered, which lie in the folder BENCH_ANSWERS. The plain POST reads its
-body, checks the token's signature and validates the body, and then answers with the bytes of a booking.
+A plain route sends the bytes of BookIt's own response, from the folder BENCH_RESPONSES. The plain POST reads its body,
+verifies the token, validates the body and sends the bytes of a booking.
 """
 
 import os
@@ -16,12 +16,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-RESPONSES = {path.stem: path.read_bytes() for path in Path(os.environ["BENCH_ANSWERS"]).glob("*.json")}
+RESPONSES = {path.stem: path.read_bytes() for path in Path(os.environ["BENCH_RESPONSES"]).glob("*.json")}
 SECRET = os.environ["SECRET_KEY"]
 
 
 class NewBooking(BaseModel):
-    """A visit somebody wants."""
+    """The body of a booking."""
 
     service_id: int
     start_time: datetime
@@ -46,8 +46,8 @@ async def create_booking(request: Request) -> Response:
     body = await request.body()
     token = request.headers["authorization"].removeprefix("Bearer ")
     jwt.decode(token, SECRET, algorithms=["HS256"], issuer="bookit")
-    wanted = NewBooking.model_validate_json(body)
-    status = 201 if wanted.start_time > datetime.now(UTC) else 400
+    booking = NewBooking.model_validate_json(body)
+    status = 201 if booking.start_time > datetime.now(UTC) else 400
     return Response(RESPONSES["post"], status, media_type="application/json")
 
 
@@ -64,7 +64,7 @@ RESPONSE_BODY = {"type": "http.response.body", "body": b"{}"}
 
 
 async def empty(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer without looking."""
+    """Respond without reading the request."""
     if scope["type"] == "lifespan":
         await receive()
         await send({"type": "lifespan.startup.complete"})

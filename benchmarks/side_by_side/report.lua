@@ -1,29 +1,29 @@
--- Says what is asked for and by whom, and gives one line of JSON of what came back, for load.py to read. Times are in
--- microseconds. Arguments: tokens, one a person, and paths, each with spaces between; requests take them in turn.
+-- Chooses the paths and tokens of the requests, and prints the result as one line of JSON for load.py. Times are in
+-- microseconds. Arguments: the tokens, one a customer, and the paths, each separated by spaces; requests use them in turn.
 local tokens, paths = {}, {}
 local turn = 0
 
-local function all(words, into, before)
+local function append_words(list, words, prefix)
   for word in (words or ""):gmatch("%S+") do
-    into[#into + 1] = before .. word
+    list[#list + 1] = prefix .. word
   end
 end
 
-function signed_in(words)
-  all(words, tokens, "Bearer ")
+function read_tokens(words)
+  append_words(tokens, words, "Bearer ")
 end
 
-function somebody()
+function next_token()
   turn = turn + 1
   return tokens[turn % #tokens + 1]
 end
 
 function init(args)
-  signed_in(args[1])
-  all(args[2], paths, "")
+  read_tokens(args[1])
+  append_words(paths, args[2], "")
   function request()
     if #tokens > 0 then
-      wrk.headers["Authorization"] = somebody()
+      wrk.headers["Authorization"] = next_token()
     else
       turn = turn + 1
     end

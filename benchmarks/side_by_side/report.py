@@ -1,4 +1,4 @@
-"""What a run found, as Markdown."""
+"""The results of a run as Markdown."""
 
 import os
 import platform
@@ -21,31 +21,31 @@ VERSIONS = ("uvicorn", "starlette", "psycopg", "sqlmodel", "fastapi", "embedded-
 METHOD = """\
 ## How
 
-All servers stand on one machine and one PostgreSQL, the one that comes with BookIt, with fsync and its other settings
-as they come but for autovacuum: tables are swept and vacuumed between measurements instead, so that each finds as much.
-In each round every contestant has its turn, and a figure is the median over the rounds (in brackets the slowest and the
-fastest). `wrk` keeps 32 connections busy from the last core, one-worker servers have the first core, PostgreSQL and the
-two workers run where they like. Requests a second depend on what else the machine does; CPU a request, read from
-`/proc` for the server's processes and for PostgreSQL's connections, does so less, but caches that others empty double
-it: a load far above the number of cores spoils a run.
+All servers run on one machine and use one PostgreSQL, the embedded one. Its settings are the default ones, fsync
+included, except that autovacuum is off: between measurements the new rows are deleted and the tables vacuumed, so each
+measurement starts with the same tables. Each round measures every system once. A figure is the median over the rounds,
+with the slowest and the fastest in brackets. `wrk` keeps 32 connections busy from the last core. Servers with one
+worker have the first core. PostgreSQL and the two workers can use any core. The rate depends on what else the machine
+does. The CPU time of a request, read from `/proc` for the server's processes and PostgreSQL's connections, depends less
+on it, but cold caches can double it: a load far above the number of cores makes a run useless.
 
-- *empty loop*: an ASGI function that looks at nothing. *plain Starlette*: routes that send the very body BookIt sends;
-  its POST reads the body, checks a token of the same kind and validates with pydantic. No database in either.
-- *pgbench, the same SQL*: the statements and transactions that BookIt was heard to run for such a request, prepared, on
-  16 connections. *FastAPI + ORM*: `baseline/`, a usual build of the same API, on a database with the same rows.
-- Requests are for five services in turn, and by 20 customers in turn. Each POST books another free slot of 32 resources
-  (one `resource_id` each; the baseline, which knows no resources, of 32 services). BookIt writes its one log line a
-  request throughout, as it does by default, to a file.
-- The crowds are this program's own connections, all opened before the first of them asks, and their waits include its
-  turn on a core.
-- Nothing is rate-limited: BookIt counts only wrong sign-ins, a right one forgives what was counted, and those here are
-  all right and each another customer's.
+- *empty loop*: an ASGI function that does not read the request. *plain Starlette*: routes that send the same bodies as
+  BookIt; the POST reads its body, verifies a token of the same kind and validates with pydantic. Neither uses a
+  database.
+- *pgbench, the same SQL*: the statements and transactions that BookIt runs for such a request, prepared, on 16
+  connections. *FastAPI + ORM*: `baseline/`, a typical implementation of the same API, on a database with the same rows.
+- The requests are for five services in turn and by 20 customers in turn. Each POST books another free slot of 32
+  resources, with `resource_id`. The baseline has no resources, so it books 32 services. BookIt writes one log line per
+  request to a file, as it does by default.
+- The clients under contention are connections of the benchmark itself, all opened before the first request. Their
+  response times include the time until the benchmark reads the response.
+- No rate limit applies: BookIt counts only failed sign-ins, and here every sign-in succeeds.
 """
 
 
 @dataclass
 class BenchmarkResults:
-    """All that a run found; a part that was not asked for is not there."""
+    """The results of a run. A part that was not measured is empty."""
 
     rounds: int
     seconds: float
@@ -60,13 +60,13 @@ class BenchmarkResults:
     no_scaling_reason: str = ""
 
     def judge(self) -> list[Verdict]:
-        """Judge what was found."""
-        found = list(targets.judge_comparison(self.medians))
-        found += targets.judge_contention(self.contention) if self.contention else ()
-        found += targets.judge_sign_in_impact(self.sign_in_impact) if self.sign_in_impact else ()
-        found += targets.judge_memory(self.memory) if self.memory else ()
-        found += targets.judge_cold_starts(self.cold_starts) if self.cold_starts else ()
-        return found + list(targets.judge_scaling(self.scaling))
+        """Compare the results with the targets."""
+        verdicts = list(targets.judge_comparison(self.medians))
+        verdicts += targets.judge_contention(self.contention) if self.contention else ()
+        verdicts += targets.judge_sign_in_impact(self.sign_in_impact) if self.sign_in_impact else ()
+        verdicts += targets.judge_memory(self.memory) if self.memory else ()
+        verdicts += targets.judge_cold_starts(self.cold_starts) if self.cold_starts else ()
+        return verdicts + list(targets.judge_scaling(self.scaling))
 
 
 def format_table(header: str, rows: Iterable[Iterable[object]]) -> Iterator[str]:
@@ -79,7 +79,7 @@ def format_table(header: str, rows: Iterable[Iterable[object]]) -> Iterator[str]
 
 
 def build_report(results: BenchmarkResults, chart_path: str) -> str:
-    """Write it all down."""
+    """Return the whole report."""
     parts: list[Iterable[str]] = [format_header(results), format_verdicts(results.judge())]
     parts += (
         [format_comparison(results.medians), [f"![Requests a second]({chart_path})", ""]] if results.medians else []
@@ -104,8 +104,8 @@ def format_header(results: BenchmarkResults) -> Iterator[str]:
 
 
 def read_cpu_name() -> str:
-    told = Path("/proc/cpuinfo").read_text("utf-8") if Path("/proc/cpuinfo").exists() else ""
-    names = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
+    cpuinfo = Path("/proc/cpuinfo").read_text("utf-8") if Path("/proc/cpuinfo").exists() else ""
+    names = [line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
     return names[0] if names else platform.machine()
 
 
@@ -117,20 +117,20 @@ def format_verdicts(verdicts: Sequence[Verdict]) -> Iterator[str]:
 
 def format_comparison(medians: MedianResults) -> Iterator[str]:
     yield from ("## Side by side", "")
-    for row, title in SCENARIOS.items():
-        names = [name for name in SYSTEMS if (row, name) in medians]
+    for scenario, title in SCENARIOS.items():
+        names = [name for name in SYSTEMS if (scenario, name) in medians]
         if names:
             head = f"{title} | requests/s | CPU µs a request | in the server | in PostgreSQL | p50 ms | p99 ms"
-            yield from format_table(head, (format_row(name, medians[row, name]) for name in names))
+            yield from format_table(head, (format_row(name, medians[scenario, name]) for name in names))
 
 
 def format_row(name: str, median_result: MedianResult) -> tuple[str, ...]:
     rate = f"{median_result.rate:,.0f} ({median_result.slowest:,.0f}–{median_result.fastest:,.0f})"
     p99 = f"{median_result.p99:.1f}" if median_result.p99 else ""
-    kept = "" if median_result.success_rate > 0.9995 else f"; {median_result.success_rate:.1%} answered well"
+    share = "" if median_result.success_rate > 0.9995 else f"; {median_result.success_rate:.1%} succeeded"
     return (
         name,
-        rate + kept,
+        rate + share,
         f"{median_result.total:,.0f}",
         f"{median_result.server:,.0f}",
         f"{median_result.postgres:,.0f}",
@@ -140,8 +140,8 @@ def format_row(name: str, median_result: MedianResult) -> tuple[str, ...]:
 
 
 def format_contention(results: ContentionResults) -> Iterator[str]:
-    yield from ("## Crowds", "")
-    head = " | sold | too often | p50 ms | p99 ms | worst ms | 5xx | deadlocks"
+    yield from ("## Contention", "")
+    head = " | booked | overbooked | p50 ms | p99 ms | worst ms | 5xx | deadlocks"
     rounds = len(results.bookit.booked_counts)
     yield from format_table(head, [
         format_contention_row(f"BookIt, {CLIENT_COUNT} clients on one slot, {rounds} times", results.bookit, 1),
@@ -149,7 +149,7 @@ def format_contention(results: ContentionResults) -> Iterator[str]:
             f"FastAPI + ORM, {CLIENT_COUNT} clients on one slot, {rounds} times", results.baseline, 1
         ),
         format_contention_row(
-            f"BookIt, {CUSTOMER_COUNT} people for {DAY_CAPACITY} places, {len(results.day.booked_counts)} times",
+            f"BookIt, {CUSTOMER_COUNT} clients for {DAY_CAPACITY} seats, {len(results.day.booked_counts)} times",
             results.day,
             DAY_CAPACITY,
         ),
@@ -157,37 +157,38 @@ def format_contention(results: ContentionResults) -> Iterator[str]:
 
 
 def format_contention_row(name: str, result: ContentionResult, capacity: int) -> tuple[object, ...]:
-    too_often = sum(max(0, sold - capacity) for sold in result.booked_counts)
+    overbooked = sum(max(0, count - capacity) for count in result.booked_counts)
     times = (f"{result.wait_percentile(percent):,.0f}" for percent in (50, 99, 100))
-    return name, f"{sum(result.booked_counts):,}", too_often, *times, result.server_error_count, result.deadlock_count
+    return name, f"{sum(result.booked_counts):,}", overbooked, *times, result.server_error_count, result.deadlock_count
 
 
 def format_sign_in_impact(impact: SignInImpact) -> Iterator[str]:
-    yield from (f"## Others, while {SIGN_INS_PER_SECOND} a second sign in", "")
-    rows = [("idle", *impact.idle), (f"while {SIGN_INS_PER_SECOND} a second sign in", *impact.busy)]
+    yield from (f"## Response times during {SIGN_INS_PER_SECOND} sign-ins a second", "")
+    rows = [("idle", *impact.idle), (f"during {SIGN_INS_PER_SECOND} sign-ins a second", *impact.busy)]
     yield from format_table(
         "GET /services/{id}, 200 a second | p50 ms | p99 ms", ((n, f"{a:.1f}", f"{b:.1f}") for n, a, b in rows)
     )
-    told = ", ".join(f"{count} with {status}" for status, count in sorted(impact.sign_ins.items()))
-    yield from (f"The sign-ins were answered: {told}. Each takes a core a quarter of a second (bcrypt, cost 12).", "")
+    statuses = ", ".join(f"{count} with {status}" for status, count in sorted(impact.sign_ins.items()))
+    yield from (
+        f"Statuses of the sign-ins: {statuses}. Each sign-in uses a core for a quarter of a second (bcrypt, cost 12).",
+        "",
+    )
 
 
 def format_memory(sizes: Sequence[tuple[int, float, float]]) -> Iterator[str]:
     yield from ("## Memory of one worker", "")
-    yield from format_table(
-        "requests answered | RSS, MB | PSS, MB", ((f"{n:,}", f"{a:.0f}", f"{b:.0f}") for n, a, b in sizes)
-    )
+    yield from format_table("requests | RSS, MB | PSS, MB", ((f"{n:,}", f"{a:.0f}", f"{b:.0f}") for n, a, b in sizes))
 
 
 def format_cold_starts(results: BenchmarkResults) -> Iterator[str]:
-    whole, heaviest = results.import_times
+    total_ms, slowest = results.import_times
     yield from ("## Start", "")
-    times = ", ".join(f"{took:.2f}" for took in results.cold_starts)
-    yield "`bookit serve`, with its own database made but not running,"
+    times = ", ".join(f"{seconds:.2f}" for seconds in results.cold_starts)
+    yield "`bookit serve`, with an embedded database that exists but is not running,"
     yield f"was ready after {median(results.cold_starts):.2f} s"
-    yield f"(median of {times}). Of that, importing takes {whole:.0f} ms; the heaviest:"
+    yield f"(median of {times}). Of that, the imports take {total_ms:.0f} ms; the slowest:"
     yield ""
-    yield from format_table("package | ms by itself", ((name, f"{ms:.0f}") for name, ms in heaviest))
+    yield from format_table("package | ms without its imports", ((name, f"{ms:.0f}") for name, ms in slowest))
 
 
 def format_scaling(results: BenchmarkResults) -> Iterator[str]:

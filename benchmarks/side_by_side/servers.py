@@ -1,4 +1,4 @@
-"""The servers side by side, each a process of its own on a port of its own."""
+"""Starts the servers to compare, each as a process on its own port."""
 
 import os
 import socket
@@ -22,12 +22,12 @@ ROOT = BENCHMARKS.parent
 URL_OPENER = build_opener(ProxyHandler({}))
 BOOKIT_COMMAND = (sys.executable, "-c", "from server.cli import main; main(prog_name='bookit')", "serve")
 UVICORN_COMMAND = (sys.executable, "-m", "uvicorn", "--no-access-log", "--no-server-header", "--log-level", "warning")
-START_TIMEOUT_SECONDS = 60  # seconds
+START_TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers."""
+    """A running server."""
 
     name: str
     port: int
@@ -36,25 +36,25 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The address of the server."""
         return f"http://127.0.0.1:{self.port}"
 
 
 def find_free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def build_environment(folder: Path, **more: str) -> dict[str, str]:
-    """Give what a server is told: nothing of whoever runs this, so that all are told the same."""
+    """Return the environment of a server: nothing of the user's own, so that it is the same on each run."""
     path = os.pathsep.join([str(ROOT), str(BENCHMARKS)])
     return {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": path, **more}
 
 
-def is_responding(address: str) -> bool:
-    """Whether anything is answered there, even a refusal."""
+def is_responding(url: str) -> bool:
+    """Whether a server responds at this URL, even with a client error."""
     try:
-        with URL_OPENER.open(address, timeout=2):
+        with URL_OPENER.open(url, timeout=2):
             return True
     except HTTPError as error:
         return error.code < 500
@@ -66,7 +66,7 @@ def is_responding(address: str) -> bool:
 def run_server(
     name: str, command: tuple[str, ...], folder: Path, env_vars: Mapping[str, str], *, postmaster: int, ready: str = "/"
 ) -> Iterator[Server]:
-    """Have a server run for as long as the block does; ``command`` ends with what takes a port."""
+    """Run a server until the block ends. The port is appended to ``command``."""
     port = find_free_port()
     log = folder / f"{name}.log"
     with log.open("wb") as file:
@@ -78,7 +78,7 @@ def run_server(
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while not is_responding(f"http://127.0.0.1:{port}{ready}"):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise click.ClickException(f"{name} does not start:\n{log.read_text('utf-8')}")
+                raise click.ClickException(f"{name} did not start:\n{log.read_text('utf-8')}")
             time.sleep(0.02)
         yield Server(name, port, process.pid, CpuMeter(postmaster, process.pid))
     finally:
@@ -87,12 +87,12 @@ def run_server(
 
 
 def build_bookit_command(workers: int = 1) -> tuple[str, ...]:
-    """Give the command that serves BookIt; one worker has the first core to itself, more have them all."""
+    """Return the command that serves BookIt. One worker is pinned to the first core; more can use any core."""
     return (*pin_to_first_core(workers), *BOOKIT_COMMAND, "--workers", str(workers), "--port")
 
 
 def build_uvicorn_command(app: str) -> tuple[str, ...]:
-    """Give the command that serves another application as BookIt serves itself."""
+    """Return the command that serves another application with uvicorn, as BookIt serves itself."""
     return (*pin_to_first_core(1), *UVICORN_COMMAND, app, "--port")
 
 

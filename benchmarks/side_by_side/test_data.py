@@ -1,8 +1,8 @@
-"""The database everybody is measured on: the made-up business, and beside it what only measuring needs.
+"""The databases of the benchmarks: the demo business, and rows that only the benchmarks need.
 
-Four services of eight resources each take the bookings; another service of eight is the one whose whole day opens at
-once; five hundred customers, all of one password, come. The baseline has a database of its own on the same server,
-with the same people, services and bookings; where BookIt books a resource, it books a service.
+Four services with eight resources each take the bookings. A fifth service, also with eight, is the one that 500 clients
+book at once. 500 customers share one password. The baseline has its own database on the same PostgreSQL, with the same
+users, services and bookings. Where BookIt books a resource, the baseline books a service.
 """
 
 import asyncio
@@ -32,22 +32,25 @@ from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service,
 from bookit.settings import Settings
 
 OWNER = Actor("seed", role=Role.ADMIN)
-PASSWORD = "bookit-bench"  # noqa: S105 -- of people who do not exist
+PASSWORD = "bookit-bench"  # noqa: S105 -- of accounts that exist only here
 CUSTOMER_COUNT = 500
 SERVICE_COUNT, RESOURCES_PER_SERVICE = 4, 8
 RESOURCE_COUNT = SERVICE_COUNT * RESOURCES_PER_SERVICE
-OPENS, CLOSES, STEP_MINUTES = time(8), time(18), 15  # by UTC
-STARTS_PER_DAY = 40  # in a day
-LISTING_CUSTOMERS, BOOKINGS_PER_LISTING_CUSTOMER = 20, 40  # customers who list their bookings, and how many each has
-FIRST_IDS = {"services": 70_001, "resources": 50_001, "users": 900_001}  # none that a limit or a page could have
-DAYS_AHEAD = timedelta(days=400)  # no seed reaches so far
-# The server as it comes, but for autovacuum, which would clean up in one round and not in the other.
+OPENS, CLOSES, STEP_MINUTES = time(8), time(18), 15  # in UTC
+STARTS_PER_DAY = 40
+LISTING_CUSTOMERS, BOOKINGS_PER_LISTING_CUSTOMER = (
+    20,
+    40,
+)  # the customers who list their bookings, and how many each has
+FIRST_IDS = {"services": 70_001, "resources": 50_001, "users": 900_001}  # numbers that no limit and no page size has
+DAYS_AHEAD = timedelta(days=400)  # the demo business has no bookings there
+# The default settings, except for autovacuum, which would clean up in some rounds and not in others.
 POSTGRES_SETTINGS = {"autovacuum": "off"}
 
 
 @dataclass(frozen=True)
 class BenchmarkData:
-    """The databases, filled, and who is measured in them."""
+    """The filled databases, and the ids of the rows that the benchmarks use."""
 
     folder: Path
     url: str
@@ -62,7 +65,7 @@ class BenchmarkData:
 
     @property
     def settings(self) -> Settings:
-        """What BookIt is told here."""
+        """The settings of BookIt."""
         return Settings(
             database_url=self.url, secret_key=self.secret, bookit_home=self.folder, access_token_expire_minutes=1440,
             bookit_only="api", _env_file=None,
@@ -70,17 +73,17 @@ class BenchmarkData:
 
     @property
     def env_vars(self) -> dict[str, str]:
-        """The environment of every server here."""
+        """The environment of each server."""
         return {
             "DATABASE_URL": self.url,
             "SECRET_KEY": self.secret,
             "ACCESS_TOKEN_EXPIRE_MINUTES": "1440",
             "BASELINE_URL": f"postgresql+psycopg{self.baseline_url.removeprefix('postgresql')}",
-            "BENCH_ANSWERS": str(self.folder),
+            "BENCH_RESPONSES": str(self.folder),
         }
 
     def create_token(self, number: int = 0) -> str:
-        """Sign one of the customers in to BookIt, as its own door would."""
+        """Return an access token of one of the customers, as BookIt issues it."""
         return create_access_token(self.users[number], self.settings, now=datetime.now(UTC))
 
     def create_baseline_token(self, number: int = 0) -> str:
@@ -89,22 +92,22 @@ class BenchmarkData:
 
     @property
     def tokens(self) -> list[str]:
-        """Those of the customers who list their bookings."""
+        """The tokens of the customers who list their bookings."""
         return [self.create_token(number) for number in range(LISTING_CUSTOMERS)]
 
     @property
     def baseline_tokens(self) -> list[str]:
-        """The same for the baseline."""
+        """The same tokens for the baseline."""
         return [self.create_baseline_token(number) for number in range(LISTING_CUSTOMERS)]
 
     def get_first_start(self, turn: int) -> datetime:
-        """Give the first start of days that no other turn uses."""
+        """Return the first start time of this turn. No other turn uses its days."""
         return datetime.combine(datetime.now(UTC).date() + DAYS_AHEAD + timedelta(days=100 * turn), OPENS, UTC)
 
 
 @contextmanager
 def open_data(folder: Path, bookings: int) -> Iterator[BenchmarkData]:
-    """Have the databases for as long as the block runs."""
+    """Start PostgreSQL, fill the databases and yield their data; stop when the block ends."""
     with postgres(folder, POSTGRES_SETTINGS) as url:
         fill_database(folder, url, bookings)
         with psycopg.connect(url, autocommit=True) as console:
@@ -117,21 +120,21 @@ def open_data(folder: Path, bookings: int) -> Iterator[BenchmarkData]:
 def create_data(folder: Path, url: str) -> BenchmarkData:
     users, services, resources = asyncio.run(create_rows(url))
     baseline_url = url.replace("/bookit?", "/baseline?")
-    lanes = create_baseline(url, baseline_url)
+    baseline_service_ids = create_baseline(url, baseline_url)
     postmaster = int((folder / "postgres/data/postmaster.pid").read_text("ascii").split("\n")[0])
     return BenchmarkData(
         folder, url, baseline_url, postmaster, secrets.token_hex(32), users,
         services[:SERVICE_COUNT], resources[:RESOURCE_COUNT],
-        services[-1], lanes,
+        services[-1], baseline_service_ids,
     )  # fmt: skip
 
 
 async def create_rows(url: str) -> tuple[list[User], list[int], list[int]]:
-    """Make people, resources and services, and the bookings of the first customers."""
+    """Create the customers, resources and services, and the bookings of the first customers."""
     now = datetime.now(UTC)
     async with Database(url, size=1) as database, database.transaction(by=OWNER, now=now) as session:
-        hashed = await passwords.hash_password(PASSWORD)
-        names = [(f"Customer {n}", f"customer{n}@bench.example", hashed) for n in range(CUSTOMER_COUNT)]
+        password_hash = await passwords.hash_password(PASSWORD)
+        names = [(f"Customer {n}", f"customer{n}@bench.example", password_hash) for n in range(CUSTOMER_COUNT)]
         await session.copy_rows(User, ("name", "email", "password_hash"), names)
         users = [await session.get(User, FIRST_IDS["users"] + n) for n in range(CUSTOMER_COUNT)]
         resources = [
@@ -140,28 +143,28 @@ async def create_rows(url: str) -> tuple[list[User], list[int], list[int]]:
         hours = [(number, weekday, OPENS, CLOSES) for number in resources for weekday in range(1, 8)]
         await session.copy_rows(OpeningHours, ("resource_id", "weekday", "opens", "closes"), hours)
         services = [
-            await create_service(session, at // RESOURCES_PER_SERVICE, resources[at : at + RESOURCES_PER_SERVICE], now)
-            for at in range(0, len(resources), RESOURCES_PER_SERVICE)
+            await create_service(session, n // RESOURCES_PER_SERVICE, resources[n : n + RESOURCES_PER_SERVICE], now)
+            for n in range(0, len(resources), RESOURCES_PER_SERVICE)
         ]
-        found = [user for user in users if user]
-        for number, user in enumerate(found[:LISTING_CUSTOMERS]):
+        customers = [user for user in users if user]
+        for number, user in enumerate(customers[:LISTING_CUSTOMERS]):
             await create_bookings(session, user, services[-1], number // RESOURCES_PER_SERVICE * STEP_MINUTES, now)
-    return found, services, resources
+    return customers, services, resources
 
 
 async def create_resource(session: Session, number: int, now: datetime) -> int:
-    made = await records.create(session, Resource, by=OWNER, now=now, name=f"Measured {number}", timezone="UTC")
-    return made.id
+    resource = await records.create(session, Resource, by=OWNER, now=now, name=f"Measured {number}", timezone="UTC")
+    return resource.id
 
 
 async def create_service(session: Session, number: int, resources: list[int], now: datetime) -> int:
-    facts: dict[str, Any] = {"title": f"Measured {number}", "description": "A visit that is there to be measured."}
-    facts |= {"price": 50, "duration_minutes": STEP_MINUTES, "slot_step_minutes": STEP_MINUTES}
-    return (await records.create(session, Service, by=OWNER, now=now, resource_ids=resources, **facts)).id
+    values: dict[str, Any] = {"title": f"Measured {number}", "description": "A service that only the benchmarks book."}
+    values |= {"price": 50, "duration_minutes": STEP_MINUTES, "slot_step_minutes": STEP_MINUTES}
+    return (await records.create(session, Service, by=OWNER, now=now, resource_ids=resources, **values)).id
 
 
 async def create_bookings(session: Session, user: User, service_id: int, minutes: int, now: datetime) -> None:
-    """Have this customer book so many visits, one a day, so many minutes after the opening."""
+    """Book one visit a day for this customer, this many minutes after opening time."""
     first = datetime.combine(
         now.date() + DAYS_AHEAD - timedelta(days=BOOKINGS_PER_LISTING_CUSTOMER), OPENS, UTC
     ) + timedelta(minutes=minutes)
@@ -172,7 +175,7 @@ async def create_bookings(session: Session, user: User, service_id: int, minutes
 
 
 def create_baseline(url: str, baseline_url: str) -> list[int]:
-    """Make the baseline's database anew, with the same rows, and give the services it is booked by."""
+    """Recreate the baseline's database with the same rows. Return the ids of the services to book there."""
     with psycopg.connect(url, autocommit=True) as console:
         console.execute("DROP DATABASE IF EXISTS baseline WITH (FORCE)")
         console.execute("CREATE DATABASE baseline")
@@ -187,25 +190,27 @@ def create_baseline(url: str, baseline_url: str) -> list[int]:
     with psycopg.connect(url) as source, psycopg.connect(baseline_url, autocommit=True) as target:
         for table, names in columns.items():
             copy_table(source, target, table, names)
-        made = target.execute(
+        inserted = target.execute(
             "INSERT INTO services (title, description, price, duration_minutes, is_active)"
-            " SELECT 'Lane ' || n, '', 50, %s, true FROM generate_series(1, %s) AS n RETURNING id",
+            " SELECT 'Measured ' || n, '', 50, %s, true FROM generate_series(1, %s) AS n RETURNING id",
             (STEP_MINUTES, RESOURCE_COUNT + RESOURCES_PER_SERVICE),
         )
-        lanes = sorted(int(number) for (number,) in made.fetchall())
+        service_ids = sorted(int(service_id) for (service_id,) in inserted.fetchall())
         target.execute("VACUUM (ANALYZE)")
-    return lanes
+    return service_ids
 
 
 def copy_table(source: psycopg.Connection[Any], target: psycopg.Connection[Any], table: str, names: str) -> None:
     name, columns = sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, names.split(", ")))
-    out = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(columns, name)
-    into = sql.SQL("COPY {} ({}) FROM STDIN").format(name, columns)
-    with source.cursor().copy(out) as reading, target.cursor().copy(into) as writing:
-        for part in reading:
-            writing.write(part)
-    last = sql.SQL("SELECT setval(pg_get_serial_sequence({}, 'id'), (SELECT max(id) FROM {}))").format(table, name)
-    target.execute(last)
+    copy_out = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(columns, name)
+    copy_in = sql.SQL("COPY {} ({}) FROM STDIN").format(name, columns)
+    with source.cursor().copy(copy_out) as rows, target.cursor().copy(copy_in) as writer:
+        for row in rows:
+            writer.write(row)
+    set_sequence = sql.SQL("SELECT setval(pg_get_serial_sequence({}, 'id'), (SELECT max(id) FROM {}))").format(
+        table, name
+    )
+    target.execute(set_sequence)
 
 
 def fetch_int(url: str, query: LiteralString) -> int:
@@ -223,9 +228,9 @@ def count_bookings(url: str) -> int:
 
 
 def delete_bookings(url: str, after_id: int) -> None:
-    """Take away, as the owner of the tables, the bookings after this one and what history says of them.
+    """Delete the bookings after this one and their events, and vacuum the tables.
 
-    Before the next measurement the tables are as they were: vacuumed, and no larger.
+    The next measurement starts with the same tables. Only their owner can delete from history.
     """
     has_history = fetch_int(url, "SELECT count(to_regclass('events'))")
     tables = sql.SQL(", ").join(map(sql.Identifier, ("bookings", "events")[: 1 + has_history]))

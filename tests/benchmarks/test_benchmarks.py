@@ -11,7 +11,7 @@ from tests.support.server import ROOT
 sys.path.append(str(ROOT / "benchmarks"))
 
 from side_by_side import clients, recorded_sql, targets
-from side_by_side.comparison import BASELINE, BOOKIT, PGBENCH, PLAIN, Measurement, take_median
+from side_by_side.comparison import BASELINE, BOOKIT, PGBENCH, PLAIN, SCENARIOS, Measurement, take_median
 from side_by_side.load import LoadResult, parse_pgbench, parse_wrk
 from side_by_side.regression import Costs, compare
 from side_by_side.report import format_verdicts
@@ -43,7 +43,7 @@ latency average = 1.560 ms
 initial connection time = 23.951 ms
 tps = 10255.101330 (without initial connection time)
 """
-KEPT = Costs({"server": 30, "postgres": 50}, {"one": {"server": 90, "postgres": 10}})
+BASELINE_COSTS = Costs({"server": 30, "postgres": 50}, {"one": {"server": 90, "postgres": 10}})
 
 
 def test_the_output_of_wrk_is_parsed() -> None:
@@ -76,21 +76,21 @@ def test_the_median_is_taken_for_each_figure() -> None:
     assert (median.rate, median.slowest, median.fastest, median.total, median.success_rate) == (60, 30, 90, 9, 0.9)
 
 
-def of(rate: int, cost: float) -> Measurement:
+def measured(rate: int, cost: float) -> Measurement:
     return Measurement(LoadResult(rate, 1), cost, 0)
 
 
 def test_ratios_compare_requests_per_second_and_cpu() -> None:
-    middles = {
-        ("one", PLAIN): take_median([of(1000, 50)]),
-        ("one", PGBENCH): take_median([of(4000, 20)]),
-        ("one", BASELINE): take_median([of(45, 900)]),
-        ("one", BOOKIT): take_median([of(450, 100)]),
+    medians = {
+        ("one", PLAIN): take_median([measured(1000, 50)]),
+        ("one", PGBENCH): take_median([measured(4000, 20)]),
+        ("one", BASELINE): take_median([measured(45, 900)]),
+        ("one", BOOKIT): take_median([measured(450, 100)]),
     }
 
-    assert targets.compare_to(middles, "one", PLAIN) == (0.45, 0.5)
-    assert targets.compare_to(middles, "page", PLAIN) is None
-    assert [(v.measured, v.is_met) for v in targets.judge_comparison(middles)] == [
+    assert targets.compare_to(medians, "one", PLAIN) == (0.45, 0.5)
+    assert targets.compare_to(medians, "page", PLAIN) is None
+    assert [(v.measured, v.is_met) for v in targets.judge_comparison(medians)] == [
         ("0.45", True),
         ("0.50", True),
         ("10.00", True),
@@ -126,19 +126,25 @@ def test_the_report_counts_the_targets_met() -> None:
     ids=["as stored", "a little", "in Python", "in all", "a tenth of the whole", "in PostgreSQL", "less"],
 )
 def test_the_regression_check_names_what_grew(server: float, postgres: float, grown: set[str]) -> None:
-    now = Costs(KEPT.reference, {"one": {"server": server, "postgres": postgres}})
+    now = Costs(BASELINE_COSTS.reference, {"one": {"server": server, "postgres": postgres}})
 
-    assert {change.part for change in compare(now, KEPT) if change.has_grown} == grown
+    assert {change.part for change in compare(now, BASELINE_COSTS) if change.has_grown} == grown
 
 
 def test_the_regression_check_allows_for_a_slower_machine() -> None:
     now = Costs({"server": 60, "postgres": 50}, {"one": {"server": 180, "postgres": 10}})
 
-    assert not any(change.has_grown for change in compare(now, KEPT))
+    assert not any(change.has_grown for change in compare(now, BASELINE_COSTS))
 
 
 def test_a_stored_baseline_can_be_loaded() -> None:
-    assert Costs.from_dict(json.loads(json.dumps(KEPT.as_dict))) == KEPT
+    assert Costs.from_dict(json.loads(json.dumps(BASELINE_COSTS.as_dict))) == BASELINE_COSTS
+
+
+def test_the_committed_baseline_has_every_scenario() -> None:
+    committed = Costs.from_dict(json.loads((ROOT / "benchmarks/baseline.json").read_text("utf-8")))
+
+    assert committed.paths.keys() == SCENARIOS.keys()
 
 
 def test_recorded_sql_becomes_a_pgbench_script() -> None:

@@ -1,4 +1,4 @@
-"""What is sent and answered."""
+"""The bodies of requests and responses."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +10,7 @@ Status = Literal["pending", "confirmed", "cancelled", "completed"]
 
 
 class NewUser(BaseModel):
-    """Somebody who joins."""
+    """The body of a registration."""
 
     name: str = Field(min_length=1, max_length=100)
     email: str = Field(max_length=255, pattern="@")
@@ -18,21 +18,21 @@ class NewUser(BaseModel):
 
 
 class SignIn(BaseModel):
-    """Who somebody says they are."""
+    """The body of a sign-in."""
 
     email: str
     password: str
 
 
 class Token(BaseModel):
-    """A sign-in."""
+    """An access token."""
 
     access_token: str
-    token_type: str = "bearer"  # noqa: S105 -- a kind of token
+    token_type: str = "bearer"  # noqa: S105 -- the type of the token
 
 
 class NewService(BaseModel):
-    """Something to offer."""
+    """The body of a new service."""
 
     title: str = Field(min_length=1, max_length=200)
     description: str = Field(default="", max_length=1000)
@@ -42,20 +42,20 @@ class NewService(BaseModel):
 
 
 class NewBooking(BaseModel):
-    """A visit somebody wants."""
+    """The body of a new booking."""
 
     service_id: int
     start_time: datetime
 
 
 class ChangedBooking(BaseModel):
-    """Another status."""
+    """The body of a status change."""
 
     status: Status
 
 
 class NewReview(BaseModel):
-    """What somebody says of a visit."""
+    """The body of a review."""
 
     booking_id: int
     rating: int = Field(ge=1, le=5)
@@ -63,7 +63,7 @@ class NewReview(BaseModel):
 
 
 class RowResponse(BaseModel):
-    """What is read from a row."""
+    """The fields of every row."""
 
     model_config = ConfigDict(from_attributes=True)
     id: int
