@@ -173,7 +173,7 @@ class StaffSite(Admin):
 
 
 def apply_refusal_status(request: Request, response: Response) -> Response:
-    """Give a page that shows a refusal the status of its kind."""
+    """Set the status of a page that shows a refusal to that of its kind."""
     refusal = page_state(request).refusal
     if refusal is not None:
         response.status_code = status_of(type(refusal))
@@ -199,7 +199,7 @@ REFUSAL_LOG_FILTER = RefusalLogFilter()
 
 
 def configure_connection(connection: Any, _record: object) -> None:
-    """Give a new connection the settings that all connections of BookIt have, and make its transactions READ ONLY."""
+    """Apply the settings that all connections of BookIt have, and make the transactions READ ONLY."""
     connection.run_async(configure)
     connection.commit()
     connection.set_read_only(True)

@@ -167,7 +167,7 @@ def new_times(booking: Booking, body: MoveBooking, zone: ZoneInfo) -> tuple[date
 
 
 async def set_status(request: Request) -> Response:
-    """Give a booking another status."""
+    """Change the status of a booking."""
     require_permission(request, "change", Booking)
     body = await parse_body(StatusChange, request)
     status_acts = {slug(status_act): status_act for status_act in acts.STATUS_ACTS.values()}

@@ -82,7 +82,7 @@ def form_values(request: Request, data: Mapping[str, object]) -> FormValues:
 
 
 def show_refusal(request: Request, refusal: no.Refusal) -> None:
-    """Give the page the status of this refusal, and show its sentence on the field that it is about."""
+    """Set the status of the page to that of this refusal, and show its sentence on the field that it is about."""
     page_state(request).refusal = refusal
     if refusal.field:
         add_field_error(request, refusal.field, str(refusal))

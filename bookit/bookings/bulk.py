@@ -201,7 +201,7 @@ async def run_swap(
 
 
 async def set_notify_customer(session: Session, booking: Booking, change: BulkChange, *, now: datetime) -> None:
-    """Have history keep whether to notify this customer; never for a visit in the past."""
+    """Set whether history says to notify this customer; never for a visit in the past."""
     await session.set_notify_customer(notify=change.notify_customers and booking.start_time > now)
 
 
