@@ -1,4 +1,4 @@
-# BookIt's commands. They need make and Python 3.11 or later; everything else goes into .venv, and is put there once.
+# BookIt's commands. They need make and Python 3.11 or later; everything else is installed once, into .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,10 +25,10 @@ check: .venv/tools.done ## Check lint, format and types
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
 
-bench: .venv/bench.done ## Measure BookIt beside its limits, with wrk and pgbench (ARGS="--only post --rounds 3"; ARGS="--quick")
+bench: .venv/bench.done ## Measure BookIt beside reference servers, with wrk and pgbench (ARGS="--only post --rounds 3"; ARGS="--quick")
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
-bench-check: .venv/bench.done ## Fail if a request costs a fifth more CPU than benchmarks/baseline.json says
+bench-check: .venv/bench.done ## Fail if a request costs a fifth more CPU than in benchmarks/baseline.json
 	@$(BIN)/python benchmarks/check.py $(ARGS)
 
 setup: .venv/bookit.done ## Only set up: .venv and the front-end libraries
@@ -36,7 +36,7 @@ setup: .venv/bookit.done ## Only set up: .venv and the front-end libraries
 
 .venv/made.done:
 	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "BookIt needs Python 3.11 or later; $(PYTHON) is not. Name another: make PYTHON=python3.12" >&2; exit 1; }
+		|| { echo "BookIt needs Python 3.11 or later; $(PYTHON) is not. Choose another: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "BookIt needs Python's venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "Making .venv"
@@ -44,30 +44,30 @@ setup: .venv/bookit.done ## Only set up: .venv and the front-end libraries
 	@touch $@
 
 .venv/libraries.done: requirements.lock .venv/made.done
-	@echo "Installing the libraries that BookIt stands on"
+	@echo "Installing BookIt's dependencies"
 	@$(INSTALL) -r requirements.lock
 	@touch $@
 
 .venv/bookit.done: pyproject.toml hatch_build.py package.json package-lock.json .npmrc .venv/libraries.done
-	@echo "Installing BookIt itself, and what its pages load"
+	@echo "Installing BookIt and its front-end libraries"
 	@$(PIP) install --no-deps --editable .
 	@touch $@
 
 .venv/tools.done: requirements-dev.lock .venv/bookit.done
-	@echo "Installing the tools that check it"
+	@echo "Installing the development tools"
 	@$(INSTALL) -r requirements-dev.lock
 	@touch $@
 
 .venv/bench.done: requirements-bench.lock .venv/bookit.done
-	@echo "Installing what BookIt is measured with"
+	@echo "Installing the packages of the benchmarks"
 	@$(INSTALL) -r requirements-bench.lock
 	@touch $@
 
-# The locks hold names, versions and hashes, for every platform and every Python from 3.11 on, and no registry's address.
+# The lock files have names, versions and hashes for every platform and Python 3.11 or newer, and no registry address.
 COMPILE := uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) pyproject.toml
 
-lock: ## Renew the lock files from pyproject.toml and package.json (UPGRADE=1 takes the newest versions)
+lock: ## Update the lock files from pyproject.toml and package.json (UPGRADE=1 takes the newest versions)
 	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
 		$(PYTHON) -m venv "$$tools"; \
 		"$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv; \
@@ -76,6 +76,6 @@ lock: ## Renew the lock files from pyproject.toml and package.json (UPGRADE=1 ta
 		"$$tools/bin/"$(COMPILE) --group bench --constraints requirements-dev.lock --output-file requirements-bench.lock
 	@npm install --package-lock-only --no-audit --no-fund
 
-clean: ## Remove what these commands made; .bookit, your data, stays
+clean: ## Remove everything that these commands created, but not .bookit, your data
 	rm -rf .venv build dist api/static/vendor admin/static/vendor .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
