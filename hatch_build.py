@@ -86,7 +86,7 @@ class FrontEndLibraries(BuildHookInterface[Any]):
         result = run_npm(folder)
         if result.returncode:
             output = "\n".join(result.stderr.splitlines()[:4])
-            self.app.abort(f"npm could not install the front-end libraries. Check that it can reach its registry.\n{output}")
+            self.app.abort(f"npm could not install the front-end libraries. Can it reach its registry?\n{output}")
 
     def copy_library(self, library: Library, source: Path) -> None:
         """Copy the files of one library. Write its stamp last, because it marks them as complete."""
