@@ -124,7 +124,12 @@ async def test_focus_stays_in_the_list_when_its_row_disappears(today: WatchedPag
 
 async def test_nothing_changes_while_a_finger_is_down(today: WatchedPage, served_database: Database) -> None:
     page, errors, _ = today
-    box = await card(page, "To confirm").bounding_box()
+    box = None
+    for _attempt in range(20):  # The card may be replaced just now; then it has no box.
+        await expect(card(page, "To confirm")).to_be_visible()
+        box = await card(page, "To confirm").bounding_box()
+        if box:
+            break
     assert box
     await page.mouse.move(box["x"] + 20, box["y"] + 20)
     await page.mouse.down()
