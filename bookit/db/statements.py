@@ -28,7 +28,7 @@ Connection = AsyncConnection[tuple[Any, ...]]
 # By SQL text: the column names of the last result. psycopg would decode them again for each result.
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {}
 # PostgreSQL's own $1, $2: for %(names)s, psycopg searches a longer statement each time it runs.
-DIALECT = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+DIALECT = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # SQLAlchemy has no types there
 WRITE_KEYWORD = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|INTO)\b", re.IGNORECASE)
 
 
