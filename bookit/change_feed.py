@@ -157,7 +157,12 @@ async def poll(reader: Reader, cursor: Cursor) -> tuple[Changes, int]:
 
 
 class ChangeFeed:
-    """Polls history while there are subscribers, and delivers new events to each of them."""
+    """Polls history while there are subscribers, and delivers new events to each of them.
+
+    One task polls. It ends by itself and is cancelled only when the feed closes: ``asyncio.wait_for``, which psycopg
+    waits with, swallows a cancellation in Python 3.11 if its result is ready at that moment. The task would then go on
+    beside its successor.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -185,20 +190,14 @@ class ChangeFeed:
             yield subscriber
         finally:
             self.subscribers.discard(subscriber)
-            if not self.subscribers:
-                self._stop()
 
     def close(self) -> None:
         """Disconnect all subscribers and stop polling."""
         self._is_closed = True
         for subscriber in self.subscribers:
             subscriber.deliver(None)
-        self._stop()
-
-    def _stop(self) -> None:
         if self._task:
             self._task.cancel()
-        self._task = None
 
     async def _start(self) -> None:
         """Start at the current end of history. Ids missing among the latest may belong to running transactions."""
@@ -209,18 +208,24 @@ class ChangeFeed:
         self._gaps, self._gaps_recorded_before = [], 0
 
     async def _run(self) -> None:
+        try:
+            while self.subscribers and not self._is_closed:
+                await self._poll_and_wait()
+        finally:
+            self._task = None
+
+    async def _poll_and_wait(self) -> None:
         is_truncated = False
-        while True:
-            try:
-                is_truncated = await self._poll()
-            except no.Busy:
-                log.warning("The database is busy; the change feed retries.")
-                await asyncio.sleep(RETRY_DELAY_SECONDS)
-            except Exception:
-                # Subscribers wait. Nothing is lost: the cursor keeps what is unseen.
-                log.exception("The change feed cannot read history; it retries.")
-                await asyncio.sleep(RETRY_DELAY_SECONDS)
-            await asyncio.sleep(0 if is_truncated else POLL_INTERVAL_SECONDS)
+        try:
+            is_truncated = await self._poll()
+        except no.Busy:
+            log.warning("The database is busy; the change feed retries.")
+            await asyncio.sleep(RETRY_DELAY_SECONDS)
+        except Exception:
+            # Subscribers wait. Nothing is lost: the cursor keeps what is unseen.
+            log.exception("The change feed cannot read history; it retries.")
+            await asyncio.sleep(RETRY_DELAY_SECONDS)
+        await asyncio.sleep(0 if is_truncated else POLL_INTERVAL_SECONDS)
 
     async def _poll(self) -> bool:
         """Read and deliver new events. Return whether there are more."""
