@@ -99,9 +99,7 @@ async def test_every_event_is_delivered_exactly_once(
     assert [sorted(listener.event_ids) for listener in listeners] == [written_ids] * len(listeners)
 
 
-async def test_a_listener_too_far_behind_reloads_everything(
-    desk: AdminDesk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_listener_too_far_behind_reloads_everything(desk: AdminDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(change_feed, "MAX_EVENTS_PER_POLL", 3)
     listener = Listener(ChangeFeed(desk.database))
     listener.last_event_id = "1-"
