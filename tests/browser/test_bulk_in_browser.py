@@ -77,10 +77,10 @@ async def test_selected_bookings_are_shifted_and_undone(
     await page.get_by_label("Reason (shown").fill("Early bird")
     await page.get_by_role("button", name="Preview").click()
 
-    await expect(page.get_by_role("status").first).to_contain_text("2 of 2 bookings will change. Nothing is saved yet.")
+    await expect(page.get_by_role("status").first).to_contain_text("2 of 2 will change. Nothing is saved yet.")
     await assert_accessible(page)
     await page.get_by_role("button", name="Apply").click()
-    await expect(page.get_by_role("status").first).to_contain_text("2 of 2 bookings changed.")
+    await expect(page.get_by_role("status").first).to_contain_text("Changed 2 of 2.")
     await assert_accessible(page)
     await page.get_by_role("link", name="View in the history or undo").click()
     await expect(page).to_have_title("Changes made together – BookIt")
@@ -119,7 +119,7 @@ async def test_a_sick_colleagues_day_is_reassigned(
     await page.get_by_role("button", name="Preview").press("Enter")
     await expect(page.get_by_text("Lea → Max")).to_have_count(2)
     await page.get_by_role("button", name="Apply").press("Enter")
-    await expect(page.get_by_role("status").first).to_contain_text("2 of 2 bookings changed.")
+    await expect(page.get_by_role("status").first).to_contain_text("Changed 2 of 2.")
 
     rows = await served_database.fetch(text("SELECT resource_id FROM bookings WHERE id = ANY (:ids)"), ids=numbers)
     assert [row["resource_id"] for row in rows] == [MAX, MAX]
@@ -143,7 +143,7 @@ async def test_bulk_changes_work_without_javascript(
     await page.locator(f"input[name=booking][value='{numbers[1]}']").uncheck()
     await page.get_by_role("button", name="Preview").click()
     await page.get_by_role("button", name="Apply").click()
-    await expect(page.get_by_role("status").first).to_contain_text("1 of 1 bookings changed.")
+    await expect(page.get_by_role("status").first).to_contain_text("Changed 1 of 1.")
 
     rows = await served_database.fetch(
         text("SELECT status FROM bookings WHERE id = ANY (:ids) ORDER BY id"), ids=numbers

@@ -36,10 +36,9 @@ def console(empty: str) -> Iterator[Console]:
 async def open_database(empty: str) -> AsyncIterator[OpenDatabase]:
     """Open a pool that the test may break; it is closed after the test."""
     opened: list[Database] = []
+    named_url = psycopg.conninfo.make_conninfo(empty, application_name=APPLICATION_NAME)
 
-    async def open_database(
-        url: str = f"{empty}&application_name={APPLICATION_NAME}", *, pool_timeout: float = 5, **options: Any
-    ) -> Database:
+    async def open_database(url: str = named_url, *, pool_timeout: float = 5, **options: Any) -> Database:
         database = Database(url, **options)
         database._pool.timeout = pool_timeout
         await database.open()

@@ -74,8 +74,8 @@ async def test_a_cancelled_transaction_is_rolled_back_and_returns_its_connection
 ) -> None:
     database = await open_database(size=1)
 
-    with anyio.move_on_after(0.1):
-        async with database.transaction(by=OWNER) as session:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.1), database.transaction(by=OWNER) as session:
             await session.insert(resource("Room"))
             await (anyio.sleep(60) if statement is None else session.fetch(statement))
 
@@ -85,8 +85,9 @@ async def test_a_cancelled_transaction_is_rolled_back_and_returns_its_connection
 async def test_a_cancelled_read_returns_its_connection(open_database: OpenDatabase) -> None:
     database = await open_database(size=1)
 
-    with anyio.move_on_after(0.1):
-        await database.fetch(SLEEP)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await database.fetch(SLEEP)
 
     assert await resource_names(database) == []
 

@@ -125,6 +125,7 @@ def test_the_migrations_build_the_declared_schema(migrated: Console, declared: S
     assert {name[0] for name in schema} == {"constraint", "function", "trigger", "index", "column", "relation"}
 
 
+DRIFT_OF_A_NOT_NULL = ("constraint", "bookings", "bookings_expires_at_not_null")
 DRIFT: dict[str, tuple[LiteralString, set[tuple[str, ...]]]] = {
     "the text of a CHECK": (
         """
@@ -170,7 +171,7 @@ DRIFT: dict[str, tuple[LiteralString, set[tuple[str, ...]]]] = {
     "an identity": ("ALTER TABLE users ALTER id SET GENERATED ALWAYS", {("column", "users", "id")}),
     "a NOT NULL": (
         "ALTER TABLE bookings ALTER expires_at SET NOT NULL",
-        {("column", "bookings", "expires_at"), ("constraint", "bookings", "bookings_expires_at_not_null")},
+        {("column", "bookings", "expires_at"), DRIFT_OF_A_NOT_NULL},
     ),
     "a view": ("CREATE VIEW busy AS SELECT 1 AS a", {("relation", "busy", "v"), ("column", "busy", "a")}),
 }
@@ -184,7 +185,12 @@ def test_drift_is_detected(migrated: Console, declared: Schema, change: str) -> 
 
         changed = diff_names(describe(migrated), declared)
 
-    assert changed == seen
+    assert changed == seen - names_of_later_versions(migrated)
+
+
+def names_of_later_versions(console: Console) -> set[tuple[str, ...]]:
+    """Return what this server has no name for: PostgreSQL names a NOT NULL since version 18."""
+    return set() if console.info.server_version >= 180_000 else {DRIFT_OF_A_NOT_NULL}
 
 
 # Up and down.

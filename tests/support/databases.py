@@ -89,9 +89,9 @@ def prepare_role(url: str) -> str:
     """Create the role and the database that the embedded PostgreSQL has, and return the URL of both."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(1)")
-        if not connection.execute("SELECT FROM pg_roles WHERE rolname = 'bookit'").fetchone():
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'bookit'").fetchone():
             connection.execute("CREATE ROLE bookit LOGIN CREATEDB PASSWORD 'bookit'")
-        if not connection.execute("SELECT FROM pg_database WHERE datname = 'bookit'").fetchone():
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = 'bookit'").fetchone():
             connection.execute("CREATE DATABASE bookit OWNER bookit")
     parts = urlsplit(sibling_url(url, "bookit"))
     return urlunsplit(parts._replace(netloc=f"bookit:bookit@{parts.netloc.rpartition('@')[2]}"))
