@@ -9,11 +9,9 @@ from sqlalchemy.orm import joinedload, selectinload
 from sqlmodel import SQLModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
 from wtforms import Form, HiddenField
 
 from admin.framework.context import request_id_of
-from admin.framework.csv_export import stream_rows
 from admin.framework.form_values import FormValues, form_values, show_refusal
 from admin.framework.forms import AdminForm, AdminModelConverter, FieldArgs, build_form_args
 from admin.framework.list_pages import ListView
@@ -50,7 +48,6 @@ class RecordView(ListView):
     form_converter = AdminModelConverter
     can_import = False
     show_compact_lists = False
-    export_types: ClassVar[list[str]] = ["csv"]
     optional_relations: ClassVar[Mapping[str, str]] = {}  # that a new row may lack, each with what happens then
     many_relations: ClassVar[Mapping[str, tuple[str, str]]] = {}  # to many rows, each with its label and its help
 
@@ -114,15 +111,6 @@ class RecordView(ListView):
         """Return the statement of the export rather than its rows."""
         del limit
         return await self.export_query(request)
-
-    async def export_data(
-        self, data: Any, export_type: str = "csv", request: Request | None = None
-    ) -> StreamingResponse:
-        """Stream the rows that the list shows."""
-        del export_type, request
-        to_one = to_one_relations(self.model)
-        columns = [self.columns[f"{name}_id" if name in to_one else name] for name in self._export_prop_names]
-        return stream_rows(self.context.session_maker, data, columns, self._column_labels, self.get_export_name("csv"))
 
     async def get_object_filepath(self, identifier: str, column_name: str) -> NoReturn:
         """Serve no file: SQLAdmin would serve whichever file a text column names."""

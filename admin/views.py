@@ -8,9 +8,10 @@ from wtforms.validators import InputRequired
 from admin.bookings.actions import BookingActions, warn_of_past
 from admin.bookings.form import SuggestsSlots
 from admin.framework import list_pages
+from admin.framework.export_columns import ExportSelection
 from admin.framework.filters import ChoiceFilter, DayFilter, RowFilter, YesNoFilter
 from admin.framework.form_values import FormValues, form_values, show_refusal
-from admin.framework.formatting import format_enum, format_status, format_weekday
+from admin.framework.formatting import WEEKDAYS, format_enum, format_status, format_weekday
 from admin.framework.list_pages import Sorting, any_of, matches
 from admin.framework.lookups import RESOURCE_LOOKUP, SERVICE_LOOKUP, USER_LOOKUP
 from admin.framework.page_state import page_state
@@ -62,16 +63,7 @@ class BookingView(BookingActions, SuggestsSlots, model=Booking):
         RowFilter(BOOKINGS.service_id, "Service", Service, "title"),
         RowFilter(BOOKINGS.resource_id, "Resource", Resource, "name"),
     ]
-    column_export_list = [
-        "id",
-        "user_id",
-        "service_id",
-        "resource_id",
-        "start_time",
-        "end_time",
-        "status",
-        "price",
-    ]
+    column_export_list = ["id", "user", "service", "resource", "start_time", "end_time", "status", "price"]
     form_columns = ["user", "service", "resource", "start_time", "end_time", "version"]
     form_create_rules = ["user", "service", "resource", "start_time"]
     form_edit_rules = ["resource", "start_time", "end_time", "version"]
@@ -189,6 +181,11 @@ class OpeningHoursView(RecordView, model=OpeningHours):
     form_columns = ["resource", "weekday", "opens", "closes", "valid_from", "valid_until", "version"]
     form_ajax_refs = {"resource": RESOURCE_LOOKUP}
 
+    def add_export_column(self, selection: ExportSelection, name: str) -> None:
+        """Add a column to the export: weekdays by name, and beside a resource the zone of its clock."""
+        words = WEEKDAYS if name == "weekday" else None
+        selection.add(name, related_fields=("name", "timezone") if name == "resource" else None, words=words)
+
 
 class ExceptionView(ListsAffectedBookings, model=CalendarException):
     """Holidays, leaves and extra openings."""
@@ -274,7 +271,7 @@ class EventView(EventListView, RecordView, model=Event):
     column_list = ["id", "at", "actor", "door", "action", "row_id", "changes"]
     column_details_list = [*column_list, "reason", "notify_customer", "request_id"]
     column_formatters, column_formatters_detail = LIST_FORMATTERS, DETAIL_FORMATTERS
-    column_export_list = ["id", "at", "actor", "door", "table_name", "row_id", "action", "reason", "notify_customer"]
+    column_export_list = ["id", "at", "actor", "actor_id", "door", "action", "table_name", "row_id", "reason"]
     column_sortable_list = ["id"]
     column_default_sort = ("id", True)
     form_columns = []

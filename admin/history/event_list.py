@@ -8,13 +8,15 @@ from sqladmin.pagination import Pagination
 from starlette.requests import Request
 
 from admin.framework import list_pages
+from admin.framework.export_columns import ExportColumn, ExportSelection, time_columns
 from admin.framework.list_pages import ListView, MoreThan
 from admin.framework.page_state import page_state
 from admin.framework.types import ColumnFormatters
 from admin.history import grouping
+from admin.history.actors import DOOR_PHRASES, actor_label
 from admin.history.formatter import EventFormatter, EventText
 from admin.history.grouping import GroupPart, RequestGroup
-from bookit.schema.tables import Event
+from bookit.schema.tables import Event, User
 
 ColumnFormatter = Callable[[Event, str, Request], str]
 
@@ -145,6 +147,23 @@ class EventListView(ListView):
             group = next(group for group in groups.values() if group.first <= event.id <= group.last)
             group.events.append(event)
         return events
+
+    def add_export_column(self, selection: ExportSelection, name: str) -> None:
+        """Add a column to the export in the words of the page."""
+        events, title = self.columns, self._column_labels.get(name, name)
+        if name == "at":
+            selection.columns += time_columns("", events.at, self.context.zone)
+        elif name == "actor":
+            people = selection.join(User, events.actor_id, "actor").c
+            expressions = [events.actor_id, people.name, events.actor, events.door]
+            selection.columns.append(ExportColumn(title, expressions, actor_label))
+        elif name in {"door", "table_name"}:
+            nouns = {table: view.name for table, view in self.context.views.items()}
+            words = DOOR_PHRASES if name == "door" else nouns
+            title = title if name == "door" else "Kind"
+            selection.columns.append(ExportColumn(title, [events[name]], lambda word: words.get(word, word)))
+        else:
+            selection.add(name)
 
     async def details_context(self, request: Request) -> dict[str, object]:
         """Load what the event names. An event has no history of its own."""

@@ -17,6 +17,7 @@ from admin.framework.context import AdminContext, context_of
 from admin.framework.formatting import TypeFormatters, format_local_time, humanize, type_formatters
 from admin.framework.page_state import page_state
 from admin.framework.types import Statement
+from admin.history.actors import DOOR_PHRASES, actor_label, actor_role
 from bookit.policy import permissions
 from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.fields import secret_columns
@@ -24,17 +25,6 @@ from bookit.schema.tables import Booking, Event, Resource, Service, User, table_
 
 MAX_EVENTS = 50
 MAX_COUNTED_ROWS = 10_000  # counted of the acts on one page
-DOOR_PHRASES = {
-    "api": "through the API",
-    "admin": "at the desk",
-    "seed": "from the seed script",
-    "worker": "in the background",
-    "cli": "on the command line",
-    "sql": "in the database console",
-    "clock": "automatically",
-}
-ROLE_LABELS = {"user": "customer", "staff": "staff", "admin": "admin"}
-ANONYMOUS_LABELS = {"visitor": "A visitor", "admin": "An admin", "staff": "Staff"}
 NAME_COLUMNS: Mapping[type[SQLModel], str] = {User: "name", Service: "title", Resource: "name"}
 # JSON knows no times and no amounts; these columns are read back as what they are.
 JSON_PARSERS: Mapping[type, Callable[[str], object]] = {
@@ -192,12 +182,11 @@ class EventFormatter:
 
     def format_actor(self, event: Event) -> Markup:
         """Return who did it, as far as that is known, and their role at the time."""
-        role = event.actor.partition(" ")[0]
-        if event.actor_id is None:
-            return escape("BookIt" if event.door in {"worker", "clock"} else ANONYMOUS_LABELS.get(role, "Someone"))
-        name = self.names.get(("users", event.actor_id))
-        link = self.link_row("users", event.actor_id, name) if name else escape("A deleted account")
-        return Markup("<span>{} ({})</span>").format(link, ROLE_LABELS.get(role, role))
+        name = self.names.get(("users", event.actor_id)) if event.actor_id else None
+        if event.actor_id is None or name is None:
+            return escape(actor_label(event.actor_id, name, event.actor, event.door))
+        link = self.link_row("users", event.actor_id, name)
+        return Markup("<span>{} ({})</span>").format(link, actor_role(event.actor))
 
     def format_row(self, table: str, row_id: int) -> Markup:
         """Return the name of a row, with a link to it if it still exists."""

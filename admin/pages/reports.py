@@ -1,8 +1,9 @@
-"""The page of reports: one at a time, as a chart and a table with a definition of each figure; and as CSV."""
+"""The page of reports: one at a time, as a chart and a table with a definition of each figure; and as a file."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -10,10 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin.framework.context import context_of
-from admin.framework.csv_export import format_csv, format_csv_value
 from admin.framework.custom_page import CustomPage
+from admin.framework.export import EXPORT_FORMATS, ExportFormat, render_rows
 from admin.framework.formatting import format_minutes
 from admin.framework.permissions import require_reports
+from admin.framework.types import Cell
 from admin.pages.date_range import Preset, select_range
 from bookit.db.pool import Database
 from bookit.db.statements import Row
@@ -29,6 +31,9 @@ FORMATTERS: dict[str, Callable[[Any], str]] = {
     "minutes": format_minutes,
     "rate": lambda value: "–" if value is None else f"{value:.1%}",
 }
+EXPORT_TYPES: dict[str, Callable[[int | float | Decimal], Cell]] = {
+    "count": int, "money": Decimal, "minutes": int, "rate": float
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class ReportColumn:
     def format_value(self, row: Row) -> str:
         """Return the value of a row as people read it."""
         return FORMATTERS[self.kind](row[self.name])
+
+    def export_value(self, row: Row) -> Cell:
+        """Return the value of a row as a file has it."""
+        value: Cell = row[self.name]
+        return EXPORT_TYPES[self.kind](value) if isinstance(value, int | float | Decimal) else value
 
 
 FetchReport = Callable[[Database, ReportRange, datetime], Awaitable[PeriodReport]]
@@ -109,7 +119,7 @@ REPORTS = {
 
 
 async def show_report(request: Request) -> Response:
-    """Show a report of the days that the URL asks for, or send it as CSV."""
+    """Show a report of the days that the URL asks for, or send it as a file."""
     require_reports(request)
     name = request.query_params.get("report", "revenue")
     if name not in REPORTS:
@@ -117,8 +127,9 @@ async def show_report(request: Request) -> Response:
     context, now, definition = context_of(request), context_of(request).now(), REPORTS[name]
     selected = select_range(request, PRESETS, zone=context.zone, now=now, granularities=("week", "month"))
     report = await definition.fetch(context.database, selected.days, now)
-    if request.query_params.get("as") == "csv" and not selected.error:
-        return render_csv(name, definition, report)
+    export_format = EXPORT_FORMATS.get(request.query_params.get("as", ""))
+    if export_format and not selected.error:
+        return export_report(name, definition, report, export_format)
     values = {
         "name": name,
         "report": definition,
@@ -130,28 +141,31 @@ async def show_report(request: Request) -> Response:
         "error": selected.error,
         "presets": PRESETS,
         "granularities": GRANULARITY_LABELS,
+        "export_formats": EXPORT_FORMATS,
     }
     return await context.render(request, "reports.html", values)
 
 
-def render_csv(name: str, definition: ReportDefinition, report: PeriodReport) -> Response:
-    """Return a report as CSV: the periods, the services or resources, the total; exact figures, no formulas."""
+def export_report(
+    name: str, definition: ReportDefinition, report: PeriodReport, export_format: ExportFormat
+) -> Response:
+    """Return a report as a file: the periods, the services or resources, the total; exact figures, no formulas."""
     titles = [column.title + (" (minutes)" if column.kind == "minutes" else "") for column in definition.columns]
-    has_groups = bool(definition.breakdown_title)
-    rows: list[list[object]] = [["From", "To", *([definition.breakdown_title] if has_groups else []), *titles]]
-    days, blank = report.days, [""] if has_groups else []
+    has_groups, days = bool(definition.breakdown_title), report.days
+    rows: list[list[Cell]] = []
 
-    def add(first: object, last: object, group: list[str], row: Row) -> None:
-        rows.append([str(first), str(last), *group, *(row[column.name] for column in definition.columns)])
+    def add(first: date, last: date, group: str, row: Row) -> None:
+        groups = [group] if has_groups else []
+        rows.append([first, last, *groups, *(column.export_value(row) for column in definition.columns)])
 
     for row in report.periods:
-        add(row["from_date"], row["to_date"], blank, row)
+        add(row["from_date"], row["to_date"], "", row)
     for row in report.groups:
-        add(days.first, days.last, [row[definition.breakdown_column]], row)
-    add(days.first, days.last, ["Total"] if has_groups else [], report.total)
-    text = format_csv([format_csv_value(value) for value in row] for row in rows)
-    headers = {"Content-Disposition": f'attachment; filename="{name}-{days.first}-{days.last}.csv"'}
-    return Response(text, headers=headers, media_type="text/csv; charset=utf-8")
+        add(days.first, days.last, row[definition.breakdown_column], row)
+    add(days.first, days.last, "Total", report.total)
+    headings = ["From", "To", *([definition.breakdown_title] if has_groups else []), *titles]
+    filename = f"{name}-{days.first}-{days.last}"
+    return render_rows(headings, rows, export_format, name=definition.title, filename=filename)
 
 
 PAGE = CustomPage("/reports", "reports", show_report, menu=("Reports", "fa-solid fa-chart-column"))

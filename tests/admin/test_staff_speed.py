@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from starlette.requests import Request
 
 from admin import views
-from admin.framework import csv_export, list_pages, sign_in
+from admin.framework import export, list_pages, sign_in
 from admin.framework.list_pages import matches
 from admin.views import VIEWS
 from bookit.schema.tables import Booking, Event, Review, User, table_of
@@ -388,14 +388,14 @@ async def test_an_export_is_sent_before_it_is_fully_read(
     reader: tuple[Reader, "asyncio.Task[None]"], console: psycopg.Connection
 ) -> None:
     browsing, task = reader
-    assert browsing.rows <= csv_export.BATCH_ROWS < 1000
+    assert browsing.rows <= export.BATCH_ROWS < 1000
     assert open_cursors(console) == ["idle in transaction"]  # PostgreSQL still has the rest.
 
     browsing.goes_on.set()
     await task
 
     assert browsing.rows == 1000 + 2  # Mara and Ada.
-    assert max(part.count(b"\r\n") for part in browsing.parts) <= csv_export.BATCH_ROWS
+    assert max(part.count(b"\r\n") for part in browsing.parts) <= export.BATCH_ROWS
     assert open_cursors(console) == []
 
 
@@ -406,9 +406,9 @@ async def test_an_export_ends_when_the_browser_disconnects(
     browsing.leaves.set()
     await asyncio.wait_for(task, PATIENCE_SECONDS)
 
-    assert browsing.rows <= csv_export.BATCH_ROWS
+    assert browsing.rows <= export.BATCH_ROWS
     assert open_cursors(console) == []
-    assert csv_export.EXPORT_SLOTS.value == 3
+    assert export.EXPORT_SLOTS.value == 3
 
 
 async def test_stalled_exports_leave_connections_for_pages(desk: AdminDesk, console: psycopg.Connection) -> None:

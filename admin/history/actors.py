@@ -1,0 +1,27 @@
+"""Who did something, and through which door, in words."""
+
+DOOR_PHRASES = {
+    "api": "through the API",
+    "admin": "at the desk",
+    "seed": "from the seed script",
+    "worker": "in the background",
+    "cli": "on the command line",
+    "sql": "in the database console",
+    "clock": "automatically",
+}
+ROLE_LABELS = {"user": "customer", "staff": "staff", "admin": "admin"}
+ANONYMOUS_LABELS = {"visitor": "A visitor", "admin": "An admin", "staff": "Staff"}
+
+
+def actor_label(actor_id: int | None, name: str | None, actor: str, door: str) -> str:
+    """Return who did something, and their role at the time; ``name`` is None for an account that was deleted."""
+    if actor_id is None:
+        anonymous = ANONYMOUS_LABELS.get(actor.partition(" ")[0], "Someone")
+        return "BookIt" if door in {"worker", "clock"} else anonymous
+    return f"{name or 'A deleted account'} ({actor_role(actor)})"
+
+
+def actor_role(actor: str) -> str:
+    """Return the role that an actor had at the time, in words."""
+    role = actor.partition(" ")[0]
+    return ROLE_LABELS.get(role, role)
