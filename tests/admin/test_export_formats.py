@@ -12,6 +12,7 @@ import pytest
 from admin.framework import xlsx_format
 from admin.framework.csv_format import CsvWriter
 from admin.framework.export import EXPORT_FORMATS
+from admin.framework.types import Cell
 from admin.framework.xlsx_format import XlsxSheetWriter
 from tests.support.exports import read_xlsx
 
@@ -22,7 +23,7 @@ FORMULAS = [
     *(f"{sign}1" for sign in FULL_WIDTH + SMALL + RAISED),
 ]
 TEXTS = ["Tom", "a=b", "1+1", "Ö-Bar", "(=1)", "", " Tom", "é", "#1", "–", "…", "'=1", "Hi, +49 30; -20 %", "x;y"]
-CELLS = [7, Decimal("35.00"), 0.5, date(2030, 1, 8), time(9, 5), None, "Tom"]
+CELLS: list[Cell] = [7, Decimal("35.00"), 0.5, date(2030, 1, 8), time(9, 5), None, "Tom"]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";"])
@@ -69,7 +70,7 @@ def test_a_csv_file_has_a_byte_order_mark_and_the_decimals_of_its_readers() -> N
     }
 
 
-def write_xlsx(*batches: list[list[xlsx_format.Cell]], titles: list[str]) -> bytes:
+def write_xlsx(*batches: list[list[Cell]], titles: list[str]) -> bytes:
     writer = XlsxSheetWriter("Bookings")
     return b"".join([writer.start(titles), *map(writer.write, batches), writer.finish()])
 
@@ -100,7 +101,7 @@ def test_a_text_stays_a_text_in_xlsx(text: str) -> None:
 
 
 def test_numbers_and_days_that_excel_cannot_hold_are_texts() -> None:
-    rows: list[list[xlsx_format.Cell]] = [[10**15, -(10**15), date(1900, 2, 28), Decimal("NaN"), float("inf")]]
+    rows: list[list[Cell]] = [[10**15, -(10**15), date(1900, 2, 28), Decimal("NaN"), float("inf")]]
 
     (sheet,) = read_xlsx(write_xlsx(rows, titles=[*"abcde"])).values()
 
@@ -125,7 +126,7 @@ def test_an_xlsx_file_is_sent_while_it_is_written() -> None:
     writer.start(["Number", "Name"])
     chance = Random(1)
 
-    def make_rows() -> list[list[xlsx_format.Cell]]:
+    def make_rows() -> list[list[Cell]]:
         return [[chance.randrange(10**9), f"Customer {chance.random()}"] for _ in range(250)]
 
     sent = [len(writer.write(make_rows())) for _ in range(40)]
