@@ -60,6 +60,12 @@ OverrideReason = Annotated[
 ]
 
 
+Overlap = Annotated[
+    bool,
+    Field(description="true: the customer may have another visit at this time, such as two seats of one class."),
+]
+
+
 class NewBooking(RequestModel):
     """A booking to create."""
 
@@ -69,6 +75,7 @@ class NewBooking(RequestModel):
     hold: Annotated[bool, Field(description="Block the slot for some minutes only, until `hold` is set to false.")] = (
         False
     )
+    overlap: Overlap = False
     override_reason: OverrideReason | None = None
 
 
@@ -86,11 +93,15 @@ class ChangedBooking(PatchModel):
     hold: Annotated[
         Literal[False] | None, Field(description="false: turn a hold that has not expired into a booking.")
     ] = None
+    overlap: Overlap = False
     override_reason: OverrideReason | None = None
     status: Annotated[Status | None, Field(description="Customers may send cancelled, staff any status.")] = None
 
 
-CREATE_REFUSALS = (no.UnknownService, no.ServiceInactive, *availability.TIME_REFUSALS, Unreadable)
+OVERLAP_REFUSALS = (no.AlreadyBooked, no.OverlappingBooking)
+CREATE_REFUSALS = (
+    no.UnknownService, no.ServiceInactive, *availability.TIME_REFUSALS, *OVERLAP_REFUSALS, Unreadable,
+)  # fmt: skip
 CREATE_ACCESS = access_for("create", Booking)
 
 
@@ -107,8 +118,9 @@ async def create_booking(context: RequestContext, body: NewBooking) -> BookingRe
     """Book a service.
 
     The service sets the end and the price. If the time cannot be booked, `next_free` of the problem has the next three
-    slots. A request that is repeated with the same `Idempotency-Key` within 24 hours gets the first response again and
-    books nothing more.
+    slots. If you already have a booking at this time, the problem names it in `existing_booking`, and
+    `"overlap": true` books both. A request that is repeated with the same `Idempotency-Key` within 24 hours gets the
+    first response again and books nothing more.
     """
     visit = Visit(body.service_id, body.resource_id)
 
@@ -166,7 +178,7 @@ async def get_booking(context: RequestContext, id: PathId) -> BookingResponse:
 CHANGE_ACCESS = access_for("change", Booking)
 CHANGE_REFUSALS = (no.Missing, no.NotYourBooking, no.NoLongerOpen, no.TooLateToCancel, no.HoldExpired, no.Stale,
                no.OnlyStaffLengthen, no.EndsBeforeStart, no.LengthOutOfRange, *availability.TIME_REFUSALS,
-               Unreadable)  # fmt: skip
+               *OVERLAP_REFUSALS, Unreadable)  # fmt: skip
 
 
 @api("PATCH", "/bookings/{id}", tag="bookings", access=CHANGE_ACCESS, refusals=CHANGE_REFUSALS, headers=("If-Match",))

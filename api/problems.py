@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,6 +46,15 @@ class FieldError(BaseModel):
     msg: str
 
 
+class ExistingBooking(BaseModel):
+    """A customer's own booking that another one would overlap."""
+
+    id: int
+    service_id: int
+    start_time: datetime
+    end_time: datetime
+
+
 class Problem(BaseModel):
     """Why a request was refused (RFC 9457)."""
 
@@ -58,6 +68,9 @@ class Problem(BaseModel):
     field: str | None = Field(default=None, description="The field that the problem is about.")
     next_free: list[Slot] | None = Field(
         default=None, description="If a time was refused: the next slots that can be booked."
+    )
+    existing_booking: ExistingBooking | None = Field(
+        default=None, description="If the customer has another visit at this time: that one."
     )
     errors: list[FieldError] | None = Field(default=None, description="With 422: every error.")
 
@@ -114,6 +127,8 @@ def refusal_response(refusal: no.Refusal) -> Response:
     problem.field = refusal.field
     if refusal.next_free is not None:
         problem.next_free = [slot_from_row(row) for row in refusal.next_free]
+    if isinstance(refusal, no.OverlappingBooking):
+        problem.existing_booking = ExistingBooking.model_validate(refusal.booking)
     if isinstance(refusal, WrongShape):
         describe_field_errors(problem, refusal.errors)
     elif isinstance(refusal, no.Misshapen):

@@ -366,6 +366,21 @@ class SlotTaken(Conflict):
     field = "start_time"
 
 
+class OverlappingBooking(Conflict):
+    """{customer} already {has} another visit then: {service} at {when} (booking {booking_id})."""
+
+    field = "start_time"
+
+    def __init__(self, *, customer: str, has: str, service: str, when: str, booking: Mapping[str, Any]) -> None:
+        """Take the ``booking`` that the customer has: its id, service_id, start_time and end_time."""
+        super().__init__(customer=customer, has=has, service=service, when=when, booking_id=booking["id"])
+        self.booking = booking
+
+
+class AlreadyBooked(OverlappingBooking):
+    """{customer} already {has} {service} at {when} (booking {booking_id})."""
+
+
 class NotYourBooking(Forbidden):
     """This booking belongs to someone else."""
 

@@ -16,6 +16,7 @@ from bookit.schema.fields import ReasonText
 from bookit.schema.tables import Booking
 
 OVERRIDE_HELP = "Needed only to override notice, horizon, opening hours, closures or start times. Shown in the history."
+OVERLAP_HELP = "The customer has another visit at this time. Tick this if both are meant."
 PAST_VISIT_HELP = "Customers are not notified of past visits."
 
 
@@ -36,14 +37,30 @@ def build_notify_field(description: str) -> BooleanField:
     return BooleanField("Notify the customer", default=True, description=description, render_kw=html_attributes)
 
 
+class OverlapField(BooleanField):  # type: ignore[misc]  # WTForms has no types
+    """The box that accepts another visit of the customer at this time. It is shown when that was refused."""
+
+    is_shown = False
+
+
+def build_overlap_field() -> OverlapField:
+    """Return the box that accepts another visit of the customer at this time."""
+    html_attributes = {"class": "form-check-input"}
+    return OverlapField("Save anyway", description=OVERLAP_HELP, render_kw=html_attributes)
+
+
 class SuggestsSlots(RecordView):
     """A view of bookings whose form asks for an override reason, and suggests free slots when a time is refused."""
 
     async def scaffold_form(self, rules: list[str] | None = None) -> type[Form]:
-        """Return the form with three fields that are no columns. Made last, they come last."""
+        """Return the form with fields that are no columns. Made last, they come last."""
         form = await super().scaffold_form(rules)
         help_text = PAST_VISIT_HELP if rules == self.form_create_rules else ""
-        fields = {"override_reason": build_override_field(), "notify_customer": build_notify_field(help_text)}
+        fields: dict[str, object] = {
+            "override_reason": build_override_field(),
+            "overlap": build_overlap_field(),
+            "notify_customer": build_notify_field(help_text),
+        }
         if rules == self.form_edit_rules:
             fields["end_seen"] = HiddenField()
         return type("BookingForm", (form,), fields)
@@ -61,14 +78,17 @@ class SuggestsSlots(RecordView):
         if end and form_time(end, self.context.zone) == end_seen:
             del values["end_time"]
         reason = str(values.pop("override_reason", None) or "").strip()
+        values["overlap"] = bool(values.get("overlap"))
         values["notify_customer"] = bool(values.get("notify_customer"))
         if reason:
             values["override_reason"] = reason
         return values
 
     async def explain_refusal(self, request: Request, refusal: no.Refusal, values: FormValues) -> None:
-        """Show the next free slots beside a refused time."""
+        """Show the next free slots beside a refused time, and the box that accepts an overlap."""
         context = self.context
+        if isinstance(refusal, no.OverlappingBooking):
+            values.form["overlap"].is_shown = True
         visit, since = Visit(values.get("service_id") or 0, values.get("resource_id")), values.get("start_time")
         if "pk" in request.path_params:
             booking = await self.get_object_for_edit(request)

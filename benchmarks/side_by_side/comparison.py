@@ -155,6 +155,7 @@ def record_booking(data: BenchmarkData) -> tuple[recorded_sql.RecordedResponse, 
         ): "to_timestamp(:at)",  # the request is sent twice, so this is the second slot of the day
         data.resource_ids[0]: ":resource::bigint",
         data.service_ids[0]: ":service::bigint",
+        data.users[0].id: ":customer::bigint",
     }
     return response, recorded_sql.build_pgbench_script(response.statements, variables, recorded_sql.PGBENCH_COUNTERS)
 
@@ -210,7 +211,11 @@ def make_pgbench_booking_load(data: BenchmarkData, script: str) -> RunLoad:
     """Book through pgbench. The number of new bookings shows how many were refused."""
 
     def measure(seconds: float, turn: int) -> LoadResult:
-        first_ids = {"first_resource": data.resource_ids[0], "first_service": data.service_ids[0]}
+        first_ids = {
+            "first_resource": data.resource_ids[0],
+            "first_service": data.service_ids[0],
+            "first_customer": data.users[0].id,
+        }
         count = count_bookings(data.url)
         first = recorded_sql.to_epoch(data.get_first_start(turn))
         load = run_pgbench(data.url, script, data.folder, seconds=seconds, first=first, **first_ids)
@@ -220,7 +225,7 @@ def make_pgbench_booking_load(data: BenchmarkData, script: str) -> RunLoad:
 
 
 def make_booking_load(data: BenchmarkData, server: Server, *, is_baseline: bool) -> RunLoad:
-    tokens = data.baseline_tokens if is_baseline else data.tokens
+    tokens = data.get_booking_tokens(is_baseline=is_baseline)
     ids = (
         (data.baseline_service_ids[0], 1, 0, RESOURCE_COUNT)
         if is_baseline

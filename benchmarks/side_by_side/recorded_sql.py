@@ -25,6 +25,7 @@ PGBENCH_COUNTERS = f"""\
 \\set i :n * :clients + :client_id
 \\set n :n + 1
 \\set resource :first_resource + :i % {RESOURCE_COUNT}
+\\set customer :first_customer + :i % {RESOURCE_COUNT}
 \\set service :first_service + :i % {RESOURCE_COUNT} / {RESOURCES_PER_SERVICE}
 \\set start :i / {RESOURCE_COUNT} % {STARTS_PER_DAY}
 \\set at :first + :i / {RESOURCE_COUNT} / {STARTS_PER_DAY} * 86400 + :start * {STEP_MINUTES * 60}

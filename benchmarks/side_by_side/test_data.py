@@ -100,6 +100,11 @@ class BenchmarkData:
         """The same tokens for the baseline."""
         return [self.create_baseline_token(number) for number in range(LISTING_CUSTOMERS)]
 
+    def get_booking_tokens(self, *, is_baseline: bool) -> list[str]:
+        """Return tokens of as many customers as there are resources: no customer books two visits at one time."""
+        create = self.create_baseline_token if is_baseline else self.create_token
+        return [create(number) for number in range(RESOURCE_COUNT)]
+
     def get_first_start(self, turn: int) -> datetime:
         """Return the first start time of this turn. No other turn uses its days."""
         return datetime.combine(datetime.now(UTC).date() + DAYS_AHEAD + timedelta(days=100 * turn), OPENS, UTC)

@@ -10,7 +10,7 @@ from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit
 from bookit.bookings.availability_sql import checks_cte, is_bookable
-from bookit.db.audit import SET_AUDIT_CTE, AuditContext, notify_fields
+from bookit.db.audit import SET_AUDIT_CTE, AuditContext, notify_fields, overlap_fields
 from bookit.db.session import Reader, Session, SingleStatement
 from bookit.policy import lifecycle, permissions, times
 from bookit.policy.permissions import Actor
@@ -47,22 +47,24 @@ async def book(
     resource_id: int | None = None,
     user_id: int | None = None,
     hold: bool = False,
+    overlap: bool = False,
     override_reason: str | None = None,
     notify_customer: bool | None = None,
 ) -> Booking:
     """Book a service for the actor or, as staff, for the customer ``user_id``.
 
     Without ``resource_id`` the visit goes to the first free resource. End, price and blocked time come from the service
-    as it is now. A ``hold`` blocks its slot until it expires. With an ``override_reason``, staff may ignore notice,
-    horizon, hours, closures and slot step; history keeps the reason. It also keeps ``notify_customer``, as false for a
-    visit in the past.
+    as it is now. A ``hold`` blocks its slot until it expires. With ``overlap``, the customer may have another visit at
+    this time. With an ``override_reason``, staff may ignore that too, and notice, horizon, hours, closures and slot
+    step; history keeps the reason. It also keeps ``notify_customer``, as false for a visit in the past.
 
     Raise a refusal if a rule forbids the start, no seat is free, or the service cannot be booked.
     """
     times.require_future(start_time, by=by, now=now)
     permissions.require_override(override_reason, by=by)
     permissions.require_own_customer(user_id, by=by)
-    audit: AuditContext = {"reason": override_reason} if override_reason else {}
+    audit: AuditContext = overlap_fields(is_allowed=overlap or bool(override_reason))
+    audit |= {"reason": override_reason} if override_reason else {}
     if notify_customer is not None:
         audit |= notify_fields(notify=notify_customer and not times.has_started(start_time, now=now))
     visit = Visit(service_id, resource_id)
@@ -110,11 +112,17 @@ async def change(
     resource_id: int | None = None,
     status: Status | None = None,
     hold: bool | None = None,
+    overlap: bool = False,
     override_reason: str | None = None,
     notify_customer: bool | None = None,
 ) -> Booking:
-    """Accept a hold, reschedule a booking, set its status, or several of these. History keeps ``notify_customer``."""
+    """Accept a hold, reschedule a booking, set its status, or several of these.
+
+    With ``overlap``, the customer may have another visit at the new time. History keeps ``notify_customer``.
+    """
     permissions.require_own_or_staff(booking, by=by)
+    if overlap:
+        await session.allow_overlap()
     if notify_customer is not None:
         await session.set_notify_customer(notify=notify_customer)
     if hold is False:
@@ -173,6 +181,7 @@ async def reschedule(
     lifecycle.require_length(booking, start, end, by=by)
     if override_reason:
         await session.set_reason(override_reason)
+        await session.allow_overlap()
     is_override = bool(override_reason)
     await require_available(session, booking, start, end, resource_id, by=by, now=now, is_override=is_override)
     changes = shifted_times(booking, start, end, keeps_seat=keeps_seat)

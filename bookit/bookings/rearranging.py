@@ -1,7 +1,8 @@
 """Moves several bookings in one statement, and takes the locks that this needs.
 
-A writer of several bookings first locks their rows in the order of ids, then the resources in the order of ids. Any
-other writer holds at most its own row when it waits for a resource. So no two writers wait for each other.
+A writer of several bookings first locks their rows in the order of ids, then the resources, then the customers, each in
+the order of the locks. Any other writer holds at most its own row when it waits for a resource, and takes the lock of
+its customer last. So no two writers wait for each other.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,10 +20,13 @@ from bookit.schema.tables import Booking, from_row
 LOCK_BOOKINGS = text("SELECT * FROM bookings WHERE id = ANY (:ids) ORDER BY id FOR UPDATE")
 LOCK_RESOURCES = text("""
 SELECT pg_advisory_xact_lock(id) FROM (
-  SELECT unnest(CAST(:resources AS bigint[])) AS id
-  UNION
-  SELECT sr.resource_id FROM service_resources sr WHERE sr.service_id = ANY (CAST(:services AS bigint[]))
-  ORDER BY id
+  SELECT id FROM (
+    SELECT unnest(CAST(:resources AS bigint[])) AS id
+    UNION
+    SELECT sr.resource_id FROM service_resources sr WHERE sr.service_id = ANY (CAST(:services AS bigint[]))
+    UNION
+    SELECT customer_lock(id) FROM unnest(CAST(:customers AS bigint[])) AS customer (id)
+  ) AS locks ORDER BY id < 0, id
 ) AS in_order
 """)
 # One statement, so that a booking may take the seat of another one that moves too. Only when all rows have moved does a
@@ -47,13 +51,14 @@ async def lock_bookings(session: Session, booking_ids: Collection[int]) -> list[
 async def lock_resources(
     session: Session, rows: Sequence[Booking], *resource_ids: int, with_candidates: bool = False
 ) -> None:
-    """Lock the resources of these bookings and these other ones, so that nothing else is booked on them.
+    """Lock the resources and customers of these bookings and these other resources, so that nothing else is booked.
 
     With ``with_candidates``, also lock every resource that can serve one of the bookings.
     """
     resources = sorted({row.resource_id for row in rows} | set(resource_ids))
     services = sorted({row.service_id for row in rows}) if with_candidates else []
-    await session.fetch(LOCK_RESOURCES, resources=resources, services=services)
+    customers = sorted({row.user_id for row in rows})
+    await session.fetch(LOCK_RESOURCES, resources=resources, services=services, customers=customers)
 
 
 async def move_all(session: Session, targets: Sequence[Target]) -> list[Booking]:
@@ -90,6 +95,7 @@ async def swap(
     permissions.require_override(override_reason, by=by)
     if override_reason:
         await session.set_reason(override_reason)
+        await session.allow_overlap()
     targets: list[Target] = []
     for booking, other in ((first, second), (second, first)):
         start, end = other.start_time, other.start_time + (booking.end_time - booking.start_time)

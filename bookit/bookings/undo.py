@@ -157,6 +157,7 @@ async def undo_all(
     ]
     old_resources = [change.resource_id for change in changes if change.resource_id]
     await rearranging.lock_resources(session, [*rows.values()], *old_resources)
+    await session.allow_overlap()  # Where the booking was before, it was right, or someone had said so.
     await session.set_reason(f"Undid: {', '.join(sorted({change.description for change in changes}))}")
     notified_ids = {row.id for row in rows.values() if notifies(row)}
     await restore_status(session, changes, rows, notified_ids, by=by, is_open=False)

@@ -14,7 +14,7 @@ from bookit.db.statements import compile_statement
 from bookit.policy.permissions import Actor
 
 AuditContext = dict[str, str]
-AUDIT_FIELDS = ("request_id", "now", "actor_id", "actor", "door", "reason", "notify_customer")
+AUDIT_FIELDS = ("request_id", "now", "actor_id", "actor", "door", "reason", "notify_customer", "allows_overlap")
 PARAMETER_BY_FIELD = {field: f"audit_{field}" for field in AUDIT_FIELDS}
 SET_CONFIG_CALLS = " || ".join(
     f"set_config('bookit.{field}', :{parameter}, true)" for field, parameter in PARAMETER_BY_FIELD.items()
@@ -35,6 +35,11 @@ def actor_fields(by: Actor) -> AuditContext:
 
 def notify_fields(*, notify: bool) -> AuditContext:
     return {"notify_customer": str(notify).lower()}
+
+
+def overlap_fields(*, is_allowed: bool) -> AuditContext:
+    """Return whether a booking may overlap another one of its customer; history stores nothing of it."""
+    return {"allows_overlap": str(is_allowed).lower()}
 
 
 def audit_params(context: AuditContext) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Translates PostgreSQL's errors into BookIt's refusals."""
 
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -43,6 +44,8 @@ def refusal_for(error: psycopg.IntegrityError) -> no.Refusal | None:
     refusal, details = REFUSAL_BY_CONSTRAINT.get(constraint, (None, {}))
     if refusal and issubclass(refusal, no.Missing):
         return refusal(what=(refusal.field or "").removesuffix("_id"))
+    if refusal and issubclass(refusal, no.OverlappingBooking):
+        return refusal(**json.loads(violation.message_detail or "{}"))
     return refusal(**details) if refusal else None
 
 

@@ -11,7 +11,15 @@ from sqlalchemy import ClauseElement
 from sqlmodel import SQLModel
 
 from bookit import refusals as no
-from bookit.db.audit import AuditContext, actor_fields, audit_params, compose_set_local, is_audited, notify_fields
+from bookit.db.audit import (
+    AuditContext,
+    actor_fields,
+    audit_params,
+    compose_set_local,
+    is_audited,
+    notify_fields,
+    overlap_fields,
+)
 from bookit.db.errors import translate_errors
 from bookit.db.statements import (
     Connection,
@@ -158,6 +166,10 @@ class Session(ConnectionReader):
     async def set_notify_customer(self, *, notify: bool) -> None:
         """Set whether history records that the customer must be notified of the following statements."""
         await self._set_audit(notify_fields(notify=notify))
+
+    async def allow_overlap(self) -> None:
+        """Let the following statements give a customer several visits at one time."""
+        await self._set_audit(overlap_fields(is_allowed=True))
 
     async def _set_audit(self, fields: AuditContext) -> None:
         self._audit_context |= fields

@@ -464,7 +464,9 @@ def refusals_by_constraint() -> dict[tuple[str, str], RefusalWithDetails]:
         if "refusal" in item.info
     }
     by_trigger: dict[tuple[str, str], RefusalWithDetails] = {
-        ("events", "history_is_append_only"): (no.HistoryIsKept, {})
+        ("events", "history_is_append_only"): (no.HistoryIsKept, {}),
+        ("bookings", "customer_books_a_service_once_at_a_time"): (no.AlreadyBooked, {}),
+        ("bookings", "customer_has_one_visit_at_a_time"): (no.OverlappingBooking, {}),
     }
     by_key: dict[tuple[str, str], RefusalWithDetails] = {
         ("service_resources", "service_resources_pkey"): (no.AlreadyLinked, {}),

@@ -40,7 +40,7 @@ def button_fields(page: httpx2.Response) -> dict[str, Any]:
 
 async def test_the_list_offers_its_bookings_for_a_bulk_change(desk: AdminDesk, business: Database) -> None:
     await bulk_scenario.fill_afternoon(business, 3)
-    await create_booking(business, TEN, resource=MAX)
+    await create_booking(business, TEN, resource=MAX, user=2)
 
     listed = await desk.mara.get("/admin/booking/list", params={"resource_id": "1"})
     assert "/admin/booking/bulk?resource_id=1" in listed.text
@@ -121,7 +121,7 @@ async def test_all_or_nothing_offers_no_button_if_one_is_refused(desk: AdminDesk
 
 async def test_a_sick_colleagues_day_is_reassigned_from_her_page(desk: AdminDesk, business: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(business, 2)
-    await create_booking(business, TEN, resource=MAX)
+    await create_booking(business, TEN, resource=MAX, user=2)
     assert f"{BULK}?of=1" in (await desk.mara.get("/admin/resource/details/1")).text
 
     page = await desk.mara.get(BULK, params={"of": "1", **DAY})

@@ -141,9 +141,11 @@ async def test_a_hold_shows_its_expiry_and_disappears(
     assert [one["id"] for one in over] == [1]
 
 
-async def test_the_feed_is_filtered_by_resource_and_service(panel: AdminDesk, tom: Person, shared: Service) -> None:
-    for resource in (1, 2):
-        await book(panel.database, tom.id, datetime(2030, 1, 8, 10, tzinfo=UTC), resource_id=resource)
+async def test_the_feed_is_filtered_by_resource_and_service(
+    panel: AdminDesk, tom: Person, eve: Person, shared: Service
+) -> None:
+    for person, resource in ((tom, 1), (eve, 2)):
+        await book(panel.database, person.id, datetime(2030, 1, 8, 10, tzinfo=UTC), resource_id=resource)
 
     ids = {
         filters: [

@@ -56,7 +56,7 @@ async def catalogue(database: Database) -> list[Service]:
 
 @pytest.fixture
 async def book(database: Database) -> Book:
-    """Book a class of a hundred for a customer."""
+    """Book seats of a class of a hundred for a customer, who may take several."""
     async with database.transaction(by=OWNER) as session:
         hall = await records.create(session, Resource, **BY, name="Hall", capacity=100)
         facts: dict[str, Any] = {"title": "Yoga", "price": 12, "duration_minutes": 60, "resource_ids": [hall.id]}
@@ -69,7 +69,7 @@ async def book(database: Database) -> Book:
             "user_id": person.id,
         }
         async with database.transaction(by=OWNER) as session:
-            booking = await records.create(session, Booking, **BY, **visit)
+            booking = await records.create(session, Booking, **BY, **visit, overlap=True)
             return await records.change(session, booking, **BY, status=status)
 
     return make

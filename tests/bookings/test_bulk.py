@@ -102,8 +102,8 @@ async def test_a_shift_keeps_each_booking_on_its_seat(business: Database) -> Non
     """On a resource of two seats, no booking takes the seat that the next one is about to take."""
     await business.fetch(text("UPDATE resources SET capacity = 2 WHERE id = 1"))
     early = await create_booking(business, TEN - HALF_HOUR)
-    taken = await create_booking(business, TEN - HALF_HOUR)  # on the second seat, where it stays
-    late = await create_booking(business, TEN)
+    taken = await create_booking(business, TEN - HALF_HOUR, user=2)  # on the second seat, where it stays
+    late = await create_booking(business, TEN, user=3)
     await business.fetch(text("UPDATE bookings SET seat = 2 WHERE id = 3"))
     later = "end_time = end_time + interval '25 min', blocks_until = blocks_until + interval '25 min'"
     await business.fetch(text(f"UPDATE bookings SET {later} WHERE id = 1"))
@@ -126,8 +126,8 @@ async def test_many_bookings_are_reassigned(business: Database) -> None:
 
 async def test_a_sick_colleagues_day_goes_to_free_resources(business: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(business, 3)
-    busy = await create_booking(business, TEN + HALF_HOUR, resource=MAX)
-    nails = await create_booking(business, TEN, resource=ZOE, service=NAILS)
+    busy = await create_booking(business, TEN + HALF_HOUR, resource=MAX, user=2)
+    nails = await create_booking(business, TEN, resource=ZOE, service=NAILS, user=2)
 
     outcomes = await run_bulk(
         business, [*numbers, nails.id], BulkAction.REASSIGN_TO_FREE, is_all_or_nothing=False, reason="Lea is ill"
@@ -145,7 +145,7 @@ async def test_a_sick_colleagues_day_goes_to_free_resources(business: Database) 
 
 async def test_bookings_without_another_resource_are_cancelled_on_request(business: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(business, 2)
-    await create_booking(business, TEN, resource=MAX)
+    await create_booking(business, TEN, resource=MAX, user=2)
 
     outcomes = await run_bulk(
         business, numbers, BulkAction.REASSIGN_TO_FREE, cancels_unassigned=True, reason="Lea is ill"
@@ -182,7 +182,7 @@ async def test_adjacent_bookings_of_one_resource_swap(business: Database) -> Non
 async def test_an_impossible_swap_is_refused_for_both(business: Database) -> None:
     colour, nails = (
         await create_booking(business, TEN),
-        await create_booking(business, TEN, resource=ZOE, service=NAILS),
+        await create_booking(business, TEN, resource=ZOE, service=NAILS, user=2),
     )
     before = await fetch_snapshot(business)
 
@@ -294,7 +294,7 @@ async def test_a_preview_changes_nothing_and_matches_the_run(
     business: Database, what: BulkAction, more: dict[str, Any], is_all_or_nothing: bool
 ) -> None:
     numbers = await bulk_scenario.fill_afternoon(business, 4)
-    await create_booking(business, TEN + HALF_HOUR, resource=MAX)
+    await create_booking(business, TEN + HALF_HOUR, resource=MAX, user=2)
     if not is_all_or_nothing:
         numbers += [999]
         await bulk_scenario.set_status(business, 3, Status.CANCELLED)
@@ -315,7 +315,7 @@ async def test_a_preview_changes_nothing_and_matches_the_run(
 
 async def test_a_preview_of_a_swap_matches_the_swap(business: Database) -> None:
     await create_booking(business, TEN)
-    await create_booking(business, TEN, resource=MAX)
+    await create_booking(business, TEN, resource=MAX, user=2)
     before = await fetch_snapshot(business)
 
     preview = await run_bulk(business, [1, 2], BulkAction.SWAP, dry_run=True)
@@ -356,7 +356,7 @@ async def test_a_booking_changed_after_the_preview_is_stale(business: Database) 
 
 async def test_a_swap_with_a_stale_booking_changes_neither(business: Database) -> None:
     await create_booking(business, TEN)
-    await create_booking(business, TEN, resource=MAX)
+    await create_booking(business, TEN, resource=MAX, user=2)
     await bulk_scenario.set_status(business, 2, Status.CONFIRMED)
     before = await fetch_snapshot(business)
 

@@ -102,8 +102,8 @@ async def test_a_shortening_is_not_undone_when_the_time_is_taken(
 
 async def test_shifts_and_swaps_keep_the_new_length(database: Database, tom: Person, mara: Person) -> None:
     await bulk_scenario.create_business(database)
-    for resource in (LEA, MAX):
-        await bulk_scenario.create_booking(database, TEN, resource=resource)
+    for user, resource in ((1, LEA), (2, MAX)):
+        await bulk_scenario.create_booking(database, TEN, resource=resource, user=user)
     await change(database, 1, end_time=TEN + 2 * HALF_HOUR)
 
     await bulk_scenario.run_bulk(database, [1], BulkAction.SHIFT, minutes=15)
@@ -136,12 +136,12 @@ async def test_a_lengthening_and_a_booking_race_and_one_wins(
 
 
 async def test_as_many_lengthenings_win_as_there_are_seats(
-    mara: Person, tom: Person, haircut: Service, database: Database
+    mara: Person, tom: Person, eve: Person, haircut: Service, database: Database
 ) -> None:
     await database.fetch(text("UPDATE resources SET capacity = 3"))
-    facts = {"service_id": haircut.id, "start_time": TEN.isoformat()}
+    facts = {"service_id": haircut.id, "start_time": TEN.isoformat(), "overlap": True}
     numbers = [(await tom.request("POST", "/bookings", json=facts)).json()["id"] for _ in range(3)]
-    await tom.request("POST", "/bookings", json={**facts, "start_time": END.isoformat()})
+    await eve.request("POST", "/bookings", json={**facts, "start_time": END.isoformat()})
 
     answers = await asyncio.gather(*(lengthen(mara, number, END + HALF_HOUR) for number in numbers))
 

@@ -258,12 +258,12 @@ async def test_an_end_sent_with_a_new_start_is_used_even_if_unchanged(mara: Pers
 
 
 async def test_the_returned_version_is_the_current_one(
-    mara: Person, tom: Person, booking_id: int, database: Database
+    mara: Person, eve: Person, booking_id: int, database: Database
 ) -> None:
     """A visit that had to take another seat was changed twice."""
     await database.fetch(text("UPDATE resources SET capacity = 2"))
     behind = {"service_id": 1, "start_time": END.isoformat()}
-    await tom.request("POST", "/bookings", json=behind)
+    await eve.request("POST", "/bookings", json=behind)
 
     answer = await patch(mara, booking_id, end_time=END + HALF_HOUR)
 

@@ -59,7 +59,7 @@ async def test_bulk_moves_race_with_twenty_customers(database: Database, join: J
     people = [await join(f"Customer{at}") for at in range(WRITERS)]
     await bulk_scenario.create_business(database)
     leas = await bulk_scenario.fill_afternoon(database, 6)
-    maxs = await bulk_scenario.fill_afternoon(database, 6, resource=MAX)
+    maxs = await bulk_scenario.fill_afternoon(database, 6, resource=MAX, user=2)
 
     *met, first, second = await asyncio.gather(
         *(write(person, at) for at, person in enumerate(people)),

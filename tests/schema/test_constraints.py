@@ -35,6 +35,13 @@ SAME_SLOT = """
     INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price)
     SELECT 2, 1, 1, start_time, end_time, blocks_from, blocks_until, 35 FROM bookings WHERE id = 2
 """
+IN_ANOTHER_ROOM = """
+    WITH room AS (INSERT INTO resources (name, timezone) VALUES ('Room', 'UTC') RETURNING id),
+         massage AS (INSERT INTO services (title, price, duration_minutes) VALUES ('Massage', 60, 60) RETURNING id)
+    INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price)
+    SELECT 1, {}, room.id, start_time, end_time, blocks_from, blocks_until, 35
+      FROM bookings, room, massage WHERE bookings.id = 2
+"""
 ANOTHER_KEY = "INSERT INTO idempotency_keys (user_id, key, request_hash, created_at) VALUES ({}, 'k', 'h', now())"
 
 # Each constraint, the refusal it raises, and ways to break it and nothing else.
@@ -117,6 +124,8 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
         no.AlreadyLinked,
         ["INSERT INTO service_resources VALUES (1, 1)"],
     ),
+    ("bookings", "customer_books_a_service_once_at_a_time"): (no.AlreadyBooked, [IN_ANOTHER_ROOM.format("service_id")]),
+    ("bookings", "customer_has_one_visit_at_a_time"): (no.OverlappingBooking, [IN_ANOTHER_ROOM.format("massage.id")]),
     ("bookings", "booking_slot_free"): (
         no.SlotTaken,
         [

@@ -31,7 +31,8 @@ OPEN_AT_TEN = """
 EXPIRED_HOLDS = """
     INSERT INTO bookings (user_id, service_id, resource_id, seat, start_time, end_time, blocks_from, blocks_until,
                           price, expires_at)
-    SELECT 1, 1, id, seat, %(start)s, %(end)s, %(start)s, %(end)s, 60, %(start)s::timestamptz - interval '25 hours'
+    SELECT id * 2 + seat, 1, id, seat, %(start)s, %(end)s, %(start)s, %(end)s, 60,
+           %(start)s::timestamptz - interval '25 hours'
       FROM resources, generate_series(1, 2) AS seat
 """
 BUSY_SEATS = """
@@ -73,7 +74,7 @@ async def test_64_bookings_reopened_by_staff_fill_exactly_the_seats(
     mara: Person, console: Console, capacity: int
 ) -> None:
     room = new_resource(console, capacity)
-    numbers = [book(console, room, TEN, status="cancelled") for _ in range(WRITERS)]
+    numbers = [book(console, room, TEN, status="cancelled", user=n) for n in range(1, WRITERS + 1)]
 
     answers = await send_all(
         [mara] * WRITERS,
@@ -177,3 +178,15 @@ async def test_20_requests_with_one_key_book_once_and_are_answered_alike(
     assert answers[0].status_code == 201
     assert Counter(answer.headers.get("idempotency-replayed") for answer in answers) == {None: 1, "true": 19}
     assert seats_sold(console) == [1]
+
+
+async def test_64_requests_of_one_customer_without_a_key_book_once(customers: list[Person], console: Console) -> None:
+    for _ in range(WRITERS):
+        new_resource(console, 1)
+    bodies = [{"service_id": 1, "start_time": (TEN + n % 4 * 15 * MINUTE).isoformat()} for n in range(WRITERS)]
+
+    answers = await send_all([customers[0]] * WRITERS, "POST", ["/bookings"] * WRITERS, bodies)
+
+    assert count_codes(answers) == {"201": 1, "already-booked": WRITERS - 1}
+    [(booked,)] = console.execute("SELECT id FROM bookings").fetchall()
+    assert {answer.json()["existing_booking"]["id"] for answer in answers if answer.is_error} == {booked}

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.race
 def test_moves_into_each_others_seat_are_refused_without_deadlock(two_writers: list[Console]) -> None:
     mine, yours, watcher = two_writers
     rooms = [new_resource(watcher, 1), new_resource(watcher, 1)]
-    numbers = [book(watcher, room, TEN) for room in rooms]
+    numbers = [book(watcher, room, TEN, user=user) for user, room in enumerate(rooms, start=1)]
     for console in (mine, yours):
         console.execute("BEGIN; SET CONSTRAINTS booking_slot_free DEFERRED")
     to = "UPDATE bookings SET resource_id = %s WHERE id = %s"
@@ -47,7 +47,7 @@ def test_a_move_leaves_the_second_seat_to_a_concurrent_booking(two_writers: list
     mine.execute("BEGIN")
 
     first = outcome_of(mine, "UPDATE bookings SET resource_id = %s WHERE id = %s", [there, booked])
-    theirs = start_blocked(yours, watcher, lambda: outcome_of(yours, INSERT, visit(there, TEN)))
+    theirs = start_blocked(yours, watcher, lambda: outcome_of(yours, INSERT, visit(there, TEN, user=2)))
     last = outcome_of(mine, "COMMIT")
 
     assert [first, last, theirs()] == ["done", "done", "done"]
@@ -61,8 +61,8 @@ def test_booking_any_room_does_not_block_the_others(two_writers: list[Console]) 
 
     first = outcome_of(mine, ANYWHERE, anywhere(rooms, TEN))
     yours.execute("SET lock_timeout = '5s'")
-    theirs = [outcome_of(yours, INSERT, visit(room, TEN)) for room in rooms[1:]]
-    last = start_blocked(yours, watcher, lambda: outcome_of(yours, ANYWHERE, anywhere(rooms, TEN)))
+    theirs = [outcome_of(yours, INSERT, visit(room, TEN, user=room)) for room in rooms[1:]]
+    last = start_blocked(yours, watcher, lambda: outcome_of(yours, ANYWHERE, anywhere(rooms, TEN, user=4)))
     outcome_of(mine, "ROLLBACK")
 
     assert [first, *theirs, last()] == ["done"] * 4
@@ -91,7 +91,7 @@ def test_changing_a_contended_booking_meets_no_deadlock(two_writers: list[Consol
     booked = book(watcher, room, TEN)
     mine.execute("BEGIN; SET CONSTRAINTS booking_slot_free DEFERRED")
 
-    first = outcome_of(mine, INSERT, visit(room, TEN))
+    first = outcome_of(mine, INSERT, visit(room, TEN, user=3))
     theirs = start_blocked(
         yours, watcher, lambda: outcome_of(yours, f"UPDATE bookings SET {change} WHERE id = %s", [booked])
     )

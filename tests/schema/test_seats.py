@@ -44,7 +44,7 @@ def test_staggered_visits_on_several_seats_move_in_one_statement(console: Consol
     starts = [TEN, TEN + HOUR, TEN - HOUR]
     for start in starts:
         book(console, room, start)
-    book(console, room, TEN - HOUR, lasts=70 * MINUTE)
+    book(console, room, TEN - HOUR, lasts=70 * MINUTE, user=2)
 
     outcome = outcome_of(console, SHIFT)
 
@@ -86,7 +86,7 @@ def test_a_seat_beyond_the_capacity_is_refused(console: Console) -> None:
 def test_a_booking_does_not_reopen_on_a_removed_seat(console: Console) -> None:
     room = new_resource(console, 2)
     book(console, room, TEN)
-    second = book(console, room, TEN)
+    second = book(console, room, TEN, user=2)
     console.execute("UPDATE bookings SET status = 'cancelled' WHERE id = %s", [second])
     console.execute("UPDATE resources SET capacity = 1")
 
@@ -100,7 +100,7 @@ def test_a_booking_does_not_move_on_a_removed_seat(console: Console) -> None:
     room = new_resource(console, 2)
     for start in (TEN, TEN + HOUR):
         book(console, room, start)
-    extra = book(console, room, TEN)
+    extra = book(console, room, TEN, user=2)
     console.execute("UPDATE resources SET capacity = 1")
 
     outcome = outcome_of(console, MOVE, {"id": extra, **visit(room, TEN + HOUR)})

@@ -53,9 +53,10 @@ async def create_booking(
         return await records.create(session, Booking, by=OWNER, now=NOW, **facts)
 
 
-async def fill_afternoon(database: Database, count: int = 8, *, resource: int = LEA) -> list[int]:
+async def fill_afternoon(database: Database, count: int = 8, *, resource: int = LEA, user: int = 1) -> list[int]:
     """Create bookings of half an hour back to back from ten on."""
-    return [(await create_booking(database, TEN + HALF_HOUR * at, resource=resource)).id for at in range(count)]
+    starts = [TEN + HALF_HOUR * at for at in range(count)]
+    return [(await create_booking(database, start, resource=resource, user=user)).id for start in starts]
 
 
 async def add_tuesday_hours(database: Database, resource: int, opens: str, closes: str) -> None:

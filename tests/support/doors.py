@@ -228,7 +228,8 @@ class AdminDoor(DoorClient):
         opened = await client.get(path)
         if opened.status_code != httpx2.codes.OK:
             return refusal_from_status(opened)
-        fields = ParsedPage(opened.text).fields
+        fields, facts = ParsedPage(opened.text).fields, dict(facts)
+        accepts_overlap = facts.pop("overlap", False)  # Its box is shown when the overlap was refused.
         for name, value in facts.items():
             field = next((field for field in form_field_names(name) if f'name="{field}"' in opened.text), None)
             assert field, f"There is no field for {name}."
@@ -236,6 +237,9 @@ class AdminDoor(DoorClient):
             if value is not False:  # An unticked box is not sent.
                 fields[field] = self.format_value(value)
         answer = await client.post(path, data={**fields, "save": "Save"})
+        if accepts_overlap and not answer.is_redirect:
+            assert 'name="overlap"' in answer.text
+            answer = await client.post(path, data={**fields, "overlap": "y", "save": "Save"})
         return None if answer.is_redirect else refusal_from_form(answer, table)
 
     def format_value(self, value: object) -> str:

@@ -45,7 +45,8 @@ INSERT = """
 """
 ANYWHERE = """
     INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price)
-    VALUES (1, 1, resource_for_booking(%(rooms)s, %(start)s, %(end)s), %(start)s, %(end)s, %(start)s, %(end)s, 60)
+    VALUES (%(user)s, 1, resource_for_booking(%(rooms)s, %(start)s, %(end)s), %(start)s, %(end)s, %(start)s, %(end)s,
+            60)
 """
 MOVE = """
     UPDATE bookings SET start_time = %(start)s, end_time = %(end)s, blocks_from = %(start)s, blocks_until = %(end)s
@@ -60,6 +61,12 @@ OVERLAPPING = """
     SELECT a.id, b.id FROM bookings a JOIN bookings b
         ON a.id < b.id AND a.resource_id = b.resource_id AND a.seat = b.seat
        AND tstzrange(a.blocks_from, a.blocks_until) && tstzrange(b.blocks_from, b.blocks_until)
+     WHERE a.status IN ('pending', 'confirmed') AND b.status IN ('pending', 'confirmed')
+"""
+BOOKED_TWICE = """
+    SELECT a.id, b.id FROM bookings a JOIN bookings b
+        ON a.id < b.id AND a.user_id = b.user_id
+       AND tstzrange(a.start_time, a.end_time) && tstzrange(b.start_time, b.end_time)
      WHERE a.status IN ('pending', 'confirmed') AND b.status IN ('pending', 'confirmed')
 """
 OVERSOLD = """
@@ -85,8 +92,8 @@ def visit(
     return {"resource": resource, "start": start, "end": start + lasts, "user": user, "status": status}
 
 
-def anywhere(rooms: Sequence[int], start: datetime) -> dict[str, Any]:
-    return {"rooms": list(rooms), "start": start, "end": start + HOUR}
+def anywhere(rooms: Sequence[int], start: datetime, *, user: int = 1) -> dict[str, Any]:
+    return {"rooms": list(rooms), "start": start, "end": start + HOUR, "user": user}
 
 
 def book(console: Console, resource: int, start: datetime, **more: Any) -> int:
