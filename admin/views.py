@@ -50,7 +50,7 @@ class BookingView(BookingActions, SuggestsSlots, model=Booking):
 
     category, icon, name, name_plural = "Front desk", "fa-solid fa-calendar-check", "Booking", "Bookings"
     column_list = ["id", "start_time", "user", "service", "resource", "status", "price"]
-    column_details_list = [*column_list, "end_time", "expires_at", "created_at"]
+    column_details_list = [*column_list, "end_time", "expires_at", "deleted_by_customer_at", "created_at"]
     column_formatters = {"status": format_status}
     column_formatters_detail = {"status": format_status}
     column_sortable_list = ["start_time"]  # By number, an index serves no filter.

@@ -48,7 +48,9 @@ FILTERS = {
     "service_id": equals(PathId, BOOKING_COLUMNS.service_id),
 }
 ALL_BOOKINGS = Listing(select(Booking), BY_START, FILTERS)
-SELECT_OF_USER = select(Booking).where(col(Booking.user_id) == bindparam("user_id", type_=BigInteger))
+SELECT_OF_USER = select(Booking).where(
+    col(Booking.user_id) == bindparam("user_id", type_=BigInteger), col(Booking.deleted_by_customer_at).is_(None)
+)
 OWN_BOOKINGS = Listing(SELECT_OF_USER, BY_START, FILTERS, is_per_user=True)
 BookingQuery: Any = ALL_BOOKINGS.make_query_model("BookingQuery")
 Bookings: Any = list[BookingResponse]
@@ -175,10 +177,18 @@ async def get_booking(context: RequestContext, id: PathId) -> BookingResponse:
     return booking
 
 
+async def lock_own_booking(session: Session, context: RequestContext, id: int) -> Booking:
+    """Return a booking, locked. Raise Missing or NotYourBooking, and only then Stale."""
+    booking = await records.lock(session, Booking, id)
+    permissions.require_own_or_staff(booking, by=context.by)
+    records.require_version(booking, context.expected_version)
+    return booking
+
+
 CHANGE_ACCESS = access_for("change", Booking)
-CHANGE_REFUSALS = (no.Missing, no.NotYourBooking, no.NoLongerOpen, no.TooLateToCancel, no.HoldExpired, no.Stale,
-               no.OnlyStaffLengthen, no.EndsBeforeStart, no.LengthOutOfRange, *availability.TIME_REFUSALS,
-               *OVERLAP_REFUSALS, Unreadable)  # fmt: skip
+CHANGE_REFUSALS = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.NoLongerOpen, no.TooLateToCancel,
+               no.HoldExpired, no.Stale, no.OnlyStaffLengthen, no.EndsBeforeStart, no.LengthOutOfRange,
+               *availability.TIME_REFUSALS, *OVERLAP_REFUSALS, Unreadable)  # fmt: skip
 
 
 @api("PATCH", "/bookings/{id}", tag="bookings", access=CHANGE_ACCESS, refusals=CHANGE_REFUSALS, headers=("If-Match",))
@@ -191,7 +201,7 @@ async def change_booking(context: RequestContext, id: PathId, body: ChangedBooki
     visit, since = None, context.now
     try:
         async with context.transaction() as session:
-            booking = await records.lock(session, Booking, id, version=context.expected_version)
+            booking = await lock_own_booking(session, context, id)
             since = body.start_time or booking.start_time
             visit = availability.visit_after(
                 booking, start_time=since, end_time=body.end_time, resource_id=body.resource_id
@@ -204,7 +214,8 @@ async def change_booking(context: RequestContext, id: PathId, body: ChangedBooki
 
 
 REMOVE_ACCESS = access_for("remove", Booking)
-REMOVE_REFUSALS = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.TooLateToCancel, no.StillInUse, no.Stale)
+REMOVE_REFUSALS = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.NoLongerOpen, no.TooLateToCancel,
+                   no.StillInUse, no.Stale)  # fmt: skip
 
 
 @api(
@@ -217,7 +228,10 @@ REMOVE_REFUSALS = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.TooLateT
     headers=("If-Match",),
 )
 async def delete_booking(context: RequestContext, id: PathId) -> None:
-    """Delete a booking before it starts. Staff may delete it at any time."""
+    """Delete one of your own bookings before it starts, or as staff any booking at any time.
+
+    Deleting your own booking cancels it. You no longer see it; staff see it as cancelled.
+    """
     async with context.transaction() as session:
-        booking = await records.lock(session, Booking, id, version=context.expected_version)
+        booking = await lock_own_booking(session, context, id)
         await records.remove(session, booking, **context.actor_and_time)

@@ -101,9 +101,14 @@ async def lock(session: Session, table: type[TableRow], row_id: int, *, version:
     row = await session.get(table, row_id, for_update=True)
     if row is None:
         raise no.Missing(what=display_name(table))
+    require_version(row, version)
+    return row
+
+
+def require_version(row: SQLModel, version: int | None) -> None:
+    """Raise ``Stale`` if the version of a row is not this one. None is any version."""
     if version is not None and getattr(row, "version", version) != version:
         raise no.Stale
-    return row
 
 
 async def erase(session: Session, user_id: int, *, email: str, by: Actor, now: datetime) -> int:

@@ -404,7 +404,7 @@ class AlreadySo(Conflict):
 
 
 class AlreadyStarted(Invalid):
-    """This booking has started. Only staff can delete it."""
+    """This booking has started. Only staff can change it."""
 
     field = "start_time"
 
@@ -497,6 +497,12 @@ class HoldOutlivesPending(Invalid):
     """Only a pending booking can expire."""
 
     field = "expires_at"
+
+
+class DeletedNotCancelled(Invalid):
+    """A booking that the customer deleted must be cancelled."""
+
+    field = "status"
 
 
 class SeatOutOfRange(Invalid):

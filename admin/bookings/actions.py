@@ -111,7 +111,7 @@ def build_buttons(view: RecordView, request: Request, booking: Booking) -> Itera
     for status, act in acts.STATUS_ACTS.items():
         text = ACTION_TEXTS[status]
         url = str(request.url_for(f"admin:action-{view.identity}-{slug(act)}"))
-        refusal = lifecycle.refusal_for_status(booking, status, by=page_state(request).actor)
+        refusal = lifecycle.refusal_for_status(booking, status, by=page_state(request).actor, now=view.context.now())
         yield Button(slug(act), text.label, text.question_one, url, refusal)
 
 

@@ -153,7 +153,7 @@ def format_when(moment: datetime, zone: ZoneInfo) -> str:
 
 def available_actions(request: Request, visit: Row) -> list[dict[str, str]]:
     """Return each act on a booking, with the refusal that it would meet."""
-    actor = page_state(request).actor
+    actor, now = page_state(request).actor, context_of(request).now()
     if not permissions.has_permission(actor, "change", Booking):
         return []
     booking = Booking(**{name: visit[name] for name in ("id", "user_id", "status", "expires_at", "start_time")})
@@ -162,7 +162,7 @@ def available_actions(request: Request, visit: Row) -> list[dict[str, str]]:
             "name": slug(act),
             "label": ACTION_TEXTS[status].label,
             "question": ACTION_TEXTS[status].question_one,
-            "refusal": str(lifecycle.refusal_for_status(booking, status, by=actor) or ""),
+            "refusal": str(lifecycle.refusal_for_status(booking, status, by=actor, now=now) or ""),
         }
         for status, act in acts.STATUS_ACTS.items()
     ]

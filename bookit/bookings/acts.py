@@ -144,7 +144,7 @@ async def change(
 
 
 async def accept_hold(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
-    """Turn a hold into a pending booking. Raise HoldExpired if it has expired."""
+    """Turn a hold into a pending booking. Raise AlreadyStarted, NoLongerOpen or HoldExpired if it is too late."""
     permissions.require_own_or_staff(booking, by=by)
     lifecycle.require_open(booking, by=by, now=now)
     lifecycle.require_not_expired(booking, now=now)
@@ -249,43 +249,49 @@ async def require_cancel_notice(session: Session, booking: Booking, *, by: Actor
         lifecycle.require_cancel_notice(booking, service, now=now)
 
 
-async def set_status(session: Session, booking: Booking, status: Status, *, by: Actor) -> Booking:
-    """Set the status of a booking, which is no longer a hold. Raise a refusal if the life cycle forbids it."""
-    refusal = lifecycle.refusal_for_status(booking, status, by=by)
+async def set_status(session: Session, booking: Booking, status: Status, *, by: Actor, now: datetime) -> Booking:
+    """Set the status of a booking, which is no longer a hold. Raise a refusal if the life cycle forbids it.
+
+    A booking that its customer has deleted gets another status from staff only. Then the customer sees it again.
+    """
+    refusal = lifecycle.refusal_for_status(booking, status, by=by, now=now)
     if refusal:
         raise refusal
-    return await session.update(booking, status=status, expires_at=None)
+    return await session.update(booking, status=status, expires_at=None, deleted_by_customer_at=None)
 
 
 async def confirm(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
     """Confirm a booking."""
-    del now
-    return await set_status(session, booking, Status.CONFIRMED, by=by)
+    return await set_status(session, booking, Status.CONFIRMED, by=by, now=now)
 
 
 async def cancel(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
-    """Cancel a booking, which frees its seat. Raise TooLateToCancel if a customer cancels too late."""
-    if lifecycle.refusal_for_status(booking, Status.CANCELLED, by=by) is None:
-        await require_cancel_notice(session, booking, by=by, now=now)
-    return await set_status(session, booking, Status.CANCELLED, by=by)
+    """Cancel a booking, which frees its seat. Raise a refusal if a customer cancels too late."""
+    await require_cancellable(session, booking, by=by, now=now)
+    return await set_status(session, booking, Status.CANCELLED, by=by, now=now)
+
+
+async def require_cancellable(session: Session, booking: Booking, *, by: Actor, now: datetime) -> None:
+    """Raise a refusal unless the actor may cancel this booking now."""
+    refusal = lifecycle.refusal_for_status(booking, Status.CANCELLED, by=by, now=now)
+    if refusal:
+        raise refusal
+    await require_cancel_notice(session, booking, by=by, now=now)
 
 
 async def complete(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
     """Record that the visit took place."""
-    del now
-    return await set_status(session, booking, Status.COMPLETED, by=by)
+    return await set_status(session, booking, Status.COMPLETED, by=by, now=now)
 
 
 async def mark_no_show(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
     """Record that the customer did not come."""
-    del now
-    return await set_status(session, booking, Status.NO_SHOW, by=by)
+    return await set_status(session, booking, Status.NO_SHOW, by=by, now=now)
 
 
 async def reopen(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
     """Set a booking back to pending. Raise SlotTaken if its slot is no longer free."""
-    del now
-    return await set_status(session, booking, Status.PENDING, by=by)
+    return await set_status(session, booking, Status.PENDING, by=by, now=now)
 
 
 # The act that sets each status. The doors derive their buttons and their ``status`` field from it.
@@ -299,11 +305,19 @@ STATUS_ACTS: Mapping[Status, Callable[..., Awaitable[Booking]]] = {
 
 
 async def remove(session: Session, booking: Booking, *, by: Actor, now: datetime) -> None:
-    """Delete a booking; history keeps its values. Raise AlreadyStarted if a customer deletes it after its start."""
+    """Delete a booking as staff; history keeps its values. A customer's own booking is cancelled and hidden from them.
+
+    Raise AlreadyStarted, NoLongerOpen or TooLateToCancel if the customer can no longer cancel it. One that is cancelled
+    already can be hidden at any time.
+    """
     permissions.require_own_or_staff(booking, by=by)
-    lifecycle.require_not_started(booking, by=by, now=now)
-    await require_cancel_notice(session, booking, by=by, now=now)
-    await session.delete(booking)
+    if by.is_staff:
+        await session.delete(booking)
+    elif booking.status == Status.CANCELLED:
+        await session.update(booking, deleted_by_customer_at=now)
+    else:
+        await require_cancellable(session, booking, by=by, now=now)
+        await session.update(booking, status=Status.CANCELLED, expires_at=None, deleted_by_customer_at=now)
 
 
 LOCK_RESOURCES = text("""

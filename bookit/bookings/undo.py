@@ -32,7 +32,7 @@ SELECT row_id, max(id) AS event_id FROM events
 """)
 TIME_COLUMNS = {"start_time", "end_time", "blocks_from", "blocks_until"}
 # A change of other columns cannot be undone. The seat is chosen anew, and an accepted hold stays accepted.
-UNDOABLE_COLUMNS = TIME_COLUMNS | {"resource_id", "seat", "status", "expires_at"}
+UNDOABLE_COLUMNS = TIME_COLUMNS | {"resource_id", "seat", "status", "expires_at", "deleted_by_customer_at"}
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,7 @@ async def undo(
     Raise ChangedSince if there is a later one, NothingToUndo if the change cannot be undone, and SlotTaken if the old
     slot is no longer free.
     """
-    del now
-    (row,) = await undo_all(session, {booking_id: event_id}, lambda _: notify_customer, by=by)
+    (row,) = await undo_all(session, {booking_id: event_id}, lambda _: notify_customer, by=by, now=now)
     return row
 
 
@@ -141,11 +140,11 @@ async def undo_request(
     def notifies(row: Booking) -> bool:
         return notify_customers and row.start_time > now
 
-    return await undo_all(session, event_ids, notifies, by=by)
+    return await undo_all(session, event_ids, notifies, by=by, now=now)
 
 
 async def undo_all(
-    session: Session, event_ids: Mapping[int, int], notifies: Callable[[Booking], bool], *, by: Actor
+    session: Session, event_ids: Mapping[int, int], notifies: Callable[[Booking], bool], *, by: Actor, now: datetime
 ) -> list[Booking]:
     """Undo the last change of each booking. ``notifies`` says for which bookings history keeps a notification."""
     permissions.require_permission(by, "change", Booking)
@@ -160,9 +159,9 @@ async def undo_all(
     await session.allow_overlap()  # Where the booking was before, it was right, or someone had said so.
     await session.set_reason(f"Undid: {', '.join(sorted({change.description for change in changes}))}")
     notified_ids = {row.id for row in rows.values() if notifies(row)}
-    await restore_status(session, changes, rows, notified_ids, by=by, is_open=False)
+    await restore_status(session, changes, rows, notified_ids, by=by, now=now, is_open=False)
     await restore_times(session, changes, rows, notified_ids, by=by)
-    await restore_status(session, changes, rows, notified_ids, by=by, is_open=True)
+    await restore_status(session, changes, rows, notified_ids, by=by, now=now, is_open=True)
     return [rows[booking_id] for booking_id in sorted(rows)]
 
 
@@ -223,10 +222,12 @@ async def restore_status(
     notified_ids: Collection[int],
     *,
     by: Actor,
+    now: datetime,
     is_open: bool,
 ) -> None:
     """Restore the old status of bookings: if ``is_open``, those that were live before, otherwise all others."""
     for change in changes:
         if change.status and (change.status in lifecycle.OPEN_STATUSES) == is_open:
             await session.set_notify_customer(notify=change.booking_id in notified_ids)
-            rows[change.booking_id] = await acts.set_status(session, rows[change.booking_id], change.status, by=by)
+            row = rows[change.booking_id]
+            rows[row.id] = await acts.set_status(session, row, change.status, by=by, now=now)

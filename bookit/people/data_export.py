@@ -22,7 +22,7 @@ PersonalData = dict[str, Any]
 
 BOOKINGS = text("""
 SELECT b.id, s.title AS service, r.name AS resource, b.status, b.start_time, b.end_time, b.price, b.created_at,
-       b.expires_at
+       b.expires_at, b.deleted_by_customer_at
   FROM bookings b JOIN services s ON s.id = b.service_id JOIN resources r ON r.id = b.resource_id
  WHERE b.user_id = :user_id ORDER BY b.start_time, b.id
 """)
@@ -114,6 +114,7 @@ def booking_dict(row: Row) -> Row:
         "price": float(row["price"]),
         "booked_at": row["created_at"],
         "held_until": row["expires_at"],
+        "deleted_at": row["deleted_by_customer_at"],
     }
 
 

@@ -20,9 +20,11 @@ TRANSITIONS: Mapping[Literal["customer", "staff"], Mapping[Status, frozenset[Sta
 
 
 def require_open(booking: Booking, *, by: Actor, now: datetime) -> None:
-    """Raise NoLongerOpen or HoldExpired if a customer changes a booking that is not live."""
+    """Raise AlreadyStarted, NoLongerOpen or HoldExpired if a customer changes a booking that is over or not live."""
     if by.is_staff:
         return
+    if has_begun(booking, now=now):
+        raise no.AlreadyStarted
     if booking.status not in OPEN_STATUSES:
         raise no.NoLongerOpen(status=describe_status(booking.status))
     require_not_expired(booking, now=now)
@@ -41,7 +43,7 @@ def require_cancel_notice(booking: Booking, service: Service, *, now: datetime) 
         raise no.TooLateToCancel(notice=format_duration(notice))
 
 
-def refusal_for_status(booking: Booking, status: Status, *, by: Actor) -> no.Refusal | None:
+def refusal_for_status(booking: Booking, status: Status, *, by: Actor, now: datetime) -> no.Refusal | None:
     """Return the refusal if this actor sets this status, or None if they may.
 
     A button asks this to know whether it is disabled, and the act to know whether to go on.
@@ -49,6 +51,8 @@ def refusal_for_status(booking: Booking, status: Status, *, by: Actor) -> no.Ref
     role: Literal["customer", "staff"] = "staff" if by.is_staff else "customer"
     if not is_own_or_staff(booking, by=by):
         return no.NotYourBooking()
+    if has_begun(booking, now=now) and not by.is_staff:
+        return no.AlreadyStarted()
     if status in TRANSITIONS[role].get(Status(booking.status), frozenset()):
         return None
     if by.is_staff:
@@ -69,10 +73,12 @@ def require_length(booking: Booking, start: datetime, end: datetime, *, by: Acto
         raise no.LengthOutOfRange
 
 
-def require_not_started(booking: Booking, *, by: Actor, now: datetime) -> None:
-    """Raise AlreadyStarted if a customer deletes a booking after its start."""
-    if has_started(booking.start_time, now=now) and not by.is_staff:
-        raise no.AlreadyStarted
+def has_begun(booking: Booking, *, now: datetime) -> bool:
+    """Return whether the visit of a booking has begun. From then on, only staff change it.
+
+    A cancelled visit never begins.
+    """
+    return has_started(booking.start_time, now=now) and booking.status != Status.CANCELLED
 
 
 def format_status(status: str) -> str:

@@ -71,9 +71,14 @@ def may_see_reports(actor: Actor) -> bool:
 
 
 def require_own_or_staff(booking: Booking, *, by: Actor) -> None:
-    """Raise NotYourBooking unless this is the actor's own booking or the actor is staff."""
+    """Raise NotYourBooking unless this is the actor's own booking or the actor is staff.
+
+    Raise Missing if the actor, a customer, has deleted it: only staff still see it.
+    """
     if not is_own_or_staff(booking, by=by):
         raise no.NotYourBooking
+    if booking.deleted_by_customer_at and not by.is_staff:
+        raise no.Missing(what="booking")
 
 
 def is_own_or_staff(booking: Booking, *, by: Actor) -> bool:

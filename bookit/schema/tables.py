@@ -238,6 +238,11 @@ class Booking(SQLModel, table=True):
         check("booking_status_is_known", in_enum("status", Status), no.UnknownStatus),
         check("booking_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
         check(
+            "booking_deleted_by_customer_is_cancelled",
+            "deleted_by_customer_at IS NULL OR status = 'cancelled'",
+            no.DeletedNotCancelled,
+        ),
+        check(
             "booking_expires_only_while_pending",
             "expires_at IS NULL OR status IN ('pending', 'cancelled')",
             no.HoldOutlivesPending,
@@ -269,6 +274,9 @@ class Booking(SQLModel, table=True):
     status: Status = with_server_default(Status.PENDING.value, sa_type=String, title="Status")
     price: Decimal = money("Price", description="The price at the time of booking.")
     expires_at: datetime | None = nullable("Expires", "A hold expires at this time.")
+    deleted_by_customer_at: datetime | None = nullable(
+        "Deleted by the customer", "The customer no longer sees this booking."
+    )
     created_at: datetime = timestamp()
     version: int = version_counter()
     user: User = Relationship()

@@ -73,7 +73,7 @@ def read_buttons(html: str) -> dict[str, str | None]:
 
 def make_booking(status: Status) -> Booking:
     """Return a booking of user 1 with a status."""
-    times: dict[str, Any] = {"start_time": NOW, "end_time": NOW, "blocks_from": NOW, "blocks_until": NOW}
+    times: dict[str, Any] = dict.fromkeys(("start_time", "end_time", "blocks_from", "blocks_until"), TOMORROW_AT_TEN)
     return Booking(user_id=1, service_id=1, resource_id=1, price=Decimal(35), status=status, **times)
 
 
@@ -83,7 +83,7 @@ def make_booking(status: Status) -> Booking:
 @pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("target", Status)
 def test_staff_may_set_any_status_but_the_current_one(status: Status, target: Status) -> None:
-    refusal = lifecycle.refusal_for_status(make_booking(status), target, by=Actor("admin", 2, Role.STAFF))
+    refusal = lifecycle.refusal_for_status(make_booking(status), target, by=Actor("admin", 2, Role.STAFF), now=NOW)
 
     expected = f"This booking is already {SO[status]}." if status == target else "None"
     assert str(refusal) == expected
@@ -93,7 +93,7 @@ def test_staff_may_set_any_status_but_the_current_one(status: Status, target: St
 @pytest.mark.parametrize("target", Status)
 def test_a_customer_may_only_cancel(status: Status, target: Status) -> None:
     booking = make_booking(status)
-    by = Actor("api", 1, Role.USER)
+    by, other = (Actor("api", number, Role.USER) for number in (1, 2))
     expected = (
         no.OnlyCancel
         if target != Status.CANCELLED
@@ -102,8 +102,8 @@ def test_a_customer_may_only_cancel(status: Status, target: Status) -> None:
         else no.NoLongerOpen
     )
 
-    assert type(lifecycle.refusal_for_status(booking, target, by=by)) is expected
-    assert type(lifecycle.refusal_for_status(booking, target, by=Actor("api", 2, Role.USER))) is no.NotYourBooking
+    assert type(lifecycle.refusal_for_status(booking, target, by=by, now=NOW)) is expected
+    assert type(lifecycle.refusal_for_status(booking, target, by=other, now=NOW)) is no.NotYourBooking
 
 
 @pytest.mark.parametrize("status", Status)

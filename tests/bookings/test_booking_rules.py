@@ -335,7 +335,7 @@ async def test_staff_record_a_past_visit_within_opening_hours(mara: Person, mass
         ("in time", (200, None)),
         ("at the last moment", (200, None)),
         ("too late", (400, "too-late-to-cancel")),
-        ("after it began", (400, "too-late-to-cancel")),
+        ("after it began", (400, "already-started")),
     ],
 )
 async def test_a_customer_cancels_before_the_deadline(

@@ -366,6 +366,7 @@ def exported(number: int, day: int, status: str) -> Row:
     return {
         "number": number, "service": "Haircut", "resource": "Haircut", "status": status, "starts_at": utc(start),
         "ends_at": utc(start + timedelta(minutes=45)), "price": 35.0, "booked_at": utc(NOW), "held_until": None,
+        "deleted_at": None,
     }  # fmt: skip
 
 

@@ -162,6 +162,10 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
         no.PriceBelowZero,
         ["UPDATE bookings SET price = -0.01", "UPDATE bookings SET price = 'NaN'"],
     ),
+    ("bookings", "booking_deleted_by_customer_is_cancelled"): (
+        no.DeletedNotCancelled,
+        ["UPDATE bookings SET deleted_by_customer_at = now() WHERE id = 2"],
+    ),
     ("bookings", "booking_expires_only_while_pending"): (
         no.HoldOutlivesPending,
         [
