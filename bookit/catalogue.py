@@ -3,12 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import ARRAY, BigInteger, any_, bindparam, delete
 from sqlmodel import col, select
 
 from bookit import refusals as no
+from bookit import timezones
+from bookit.db import timezone_check
 from bookit.db.session import Reader, Session
 from bookit.db.statements import Row
 from bookit.policy.permissions import Actor
@@ -98,7 +99,7 @@ async def add_resource(session: Session, *, by: Actor, now: datetime, **values: 
     """Create a resource. Without ``timezone`` it has the time zone of the business."""
     del by
     values.setdefault("timezone", session.timezone)
-    require_timezone(values)
+    await require_timezone(session, values, now=now)
     return await session.insert(Resource(**values, created_at=now))
 
 
@@ -106,8 +107,8 @@ async def change_resource(
     session: Session, resource: Resource, *, by: Actor, now: datetime, **changes: Any
 ) -> Resource:
     """Change a resource. With fewer seats than are booked, the bookings stay as they are."""
-    del by, now
-    require_timezone(changes)
+    del by
+    await require_timezone(session, changes, now=now)
     return await session.update(resource, **changes)
 
 
@@ -170,9 +171,12 @@ async def replace_opening_hours(
         await session.insert(OpeningHours(resource_id=resource.id, **opening._asdict()))
 
 
-def require_timezone(values: dict[str, Any]) -> None:
-    """Raise UnknownTimezone unless Python knows this time zone."""
+async def require_timezone(session: Session, values: Mapping[str, Any], *, now: datetime) -> None:
+    """Raise UnknownTimezone or TimezonesDiffer unless BookIt and its database have one clock for this time zone."""
+    name = values.get("timezone", session.timezone)
     try:
-        ZoneInfo(values.get("timezone", "UTC"))
-    except (KeyError, ValueError, OSError):
+        timezones.read_zone(name)
+    except ValueError:
         raise no.UnknownTimezone from None
+    if name != session.timezone and await timezone_check.find_difference(session, [name], now=now):
+        raise no.TimezonesDiffer

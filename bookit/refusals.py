@@ -222,6 +222,12 @@ class UnknownTimezone(Misshapen):
     field = "timezone"
 
 
+class TimezonesDiffer(Invalid):
+    """BookIt and its database have different clocks for this time zone. Update the time-zone data of the older one."""
+
+    field = "timezone"
+
+
 class UnknownService(Missing):
     """There is no such service."""
 

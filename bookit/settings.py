@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from bookit import timezones
+
 MIN_SECRET_BYTES = 32
 URL_SYNTAX_HINT = (
     "it is not an address such as postgresql://user:password@host:5432/name;"
@@ -27,11 +29,7 @@ class SettingsError(Exception):
 
 def validate_timezone(name: object) -> object:
     """Raise for a name that is not an IANA time zone."""
-    try:
-        ZoneInfo(str(name))
-    except (KeyError, ValueError, OSError):
-        message = f"{name!s:.60} is not a time zone; write an IANA name such as Europe/Berlin"
-        raise ValueError(message) from None
+    timezones.read_zone(str(name))
     return name
 
 

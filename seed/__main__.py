@@ -12,7 +12,14 @@ from bookit.clock import system_clock
 from bookit.db.pool import Database
 from bookit.settings import Settings, read_settings
 from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_PASSWORD, DEMO_STAFF, Outcome, Summary, seed_database
-from server.process import CliError, install_signal_handlers, require_schema, running_database, user_errors
+from server.process import (
+    CliError,
+    install_signal_handlers,
+    require_schema,
+    require_timezones,
+    running_database,
+    user_errors,
+)
 
 BAR_WIDTH = 24  # characters
 REDRAW_SECONDS = 0.1  # seconds between two drawings
@@ -95,6 +102,7 @@ def main(*, bookings: int, seed: int) -> None:
         configured = read_settings()
         with running_database(configured) as settings:
             require_schema(settings, may_migrate=configured.is_embedded)
+            require_timezones(settings)
             try:
                 summary = anyio.run(lambda: run_seed(settings, seed=seed, bookings=bookings))
             except KeyboardInterrupt:

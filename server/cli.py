@@ -14,6 +14,7 @@ from server.process import (
     install_signal_handlers,
     read_settings_or_exit,
     require_schema,
+    require_timezones,
     running_database,
     user_errors,
 )
@@ -55,6 +56,7 @@ def serve(host: str, port: int, workers: int, only: str | None, *, demo: bool) -
             raise CliError("--demo creates accounts with a known password. Unset DATABASE_URL to use it.")
         with runner.listen(host, port) as listener, running_database(configured) as settings:
             require_schema(settings, may_migrate=configured.is_embedded)
+            require_timezones(settings)
             has_demo = demo and runner.seed_demo(settings)
             runner.run(settings, listener, workers, demo=has_demo, only=only)
 
@@ -154,6 +156,8 @@ def check() -> None:
                 return
             require_schema(settings, may_migrate=False)
             click.echo(f"The schema is up to date ({revisions.latest_revision()}).")
+            require_timezones(settings)
+            click.echo("BookIt and its database have the same time zones.")
 
 
 def require_postgres(settings: Settings) -> int:

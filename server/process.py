@@ -87,6 +87,23 @@ def require_schema(settings: Settings, *, may_migrate: bool) -> None:
     revisions.migrate(url)
 
 
+def require_timezones(settings: Settings) -> None:
+    """Raise CliError if BookIt and its database have different clocks for a time zone in use."""
+    import anyio
+
+    from bookit.clock import system_clock
+    from bookit.db import timezone_check
+    from bookit.db.pool import Database
+
+    async def explain() -> str | None:
+        async with Database.from_settings(settings, size=1) as database:
+            return await timezone_check.explain_difference_in_use(database, settings.timezone, now=system_clock())
+
+    explanation = anyio.run(explain)
+    if explanation:
+        raise CliError(explanation)
+
+
 def install_signal_handlers(exit_code: int, *, on_sigint: bool = False) -> None:
     """Exit with this status on SIGTERM and SIGHUP, and on SIGINT if asked for.
 

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
 from typing import Annotated, Any, TypeVar, cast
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 from pydantic import TypeAdapter
@@ -34,6 +33,7 @@ from wtforms.widgets import DateTimeLocalInput, TextInput
 from admin.framework.form_values import FORM_TIME, FormValues
 from admin.framework.formatting import WEEKDAYS, humanize
 from bookit import refusals as no
+from bookit import timezones
 from bookit.policy import times
 from bookit.schema.tables import Role
 from bookit.validation_messages import format_error
@@ -81,18 +81,12 @@ class ChoiceField(SelectField):  # type: ignore[misc]  # as above
         super().__init__(*args, **kwargs)
 
 
-@cache
-def zone_names() -> list[str]:
-    """Return the names of all time zones that Python knows."""
-    return sorted(name for name in available_timezones() if "/" in name or name == "UTC")
-
-
 class ZoneInput(TextInput):  # type: ignore[misc]  # as above
     """A box that offers the names of time zones while one types."""
 
     def __call__(self, field: Field, **kwargs: object) -> Markup:
         """Return its HTML."""
-        known = Markup().join(Markup('<option value="{}">').format(name) for name in zone_names())
+        known = Markup().join(Markup('<option value="{}">').format(name) for name in timezones.list_names())
         box = super().__call__(field, list=f"{field.id}-known", autocomplete="off", **kwargs)
         return Markup('{}<datalist id="{}-known">{}</datalist>').format(box, field.id, known)
 

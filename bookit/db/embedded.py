@@ -30,6 +30,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from bookit import timezones
+
 PORT = "5432"  # also written into the URL, which would otherwise take PGPORT from the environment
 TIMEOUT_SECONDS = 600  # after a power cut, recovery on a slow disk may take minutes
 MAX_SOCKET_PATH_BYTES = 103  # the limit of macOS; that of Linux is 107
@@ -76,7 +78,15 @@ def postgres(home: Path, settings: Mapping[str, str] | None = None) -> Iterator[
             users = on_exit.enter_context(cluster.locked("users.lock", fcntl.LOCK_SH))
             on_exit.callback(cluster.stop_if_unused, users)
             cluster.ensure_running({**SERVER_SETTINGS, **(settings or {})})
+        read_timezones_of_server()
         yield f"postgresql://bookit@:{PORT}/bookit?host={quote(os.fsencode(cluster.socket_folder))}"
+
+
+def read_timezones_of_server() -> None:
+    """Make Python read the time zones of the embedded server, here and in processes that this one starts."""
+    folder = _find_programs().parent / "share/timezone"
+    if folder.is_dir():  # Else the server was built to read those of the system, as Python does.
+        timezones.read_from(folder)
 
 
 class _Cluster:

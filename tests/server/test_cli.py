@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx2
 import psycopg
@@ -10,6 +11,7 @@ import pytest
 from bookit.schema import revisions
 from tests.support.databases import create_database, sibling_url
 from tests.support.processes import Workspace, wait_until
+from tests.support.timezones import OTHER_ZONE, write_other_clocks
 
 pytestmark = pytest.mark.process
 
@@ -93,7 +95,9 @@ def test_check_reports_the_state_of_the_embedded_database(workspace: Workspace) 
 
     assert workspace.run("check") == (0, running + empty, "")
     assert workspace.run("migrate") == (0, f"Migrated from empty to {revisions.latest_revision()}.\n", "")
-    assert workspace.run("check") == (0, f"{running}The schema is up to date ({revisions.latest_revision()}).\n", "")
+    ready = f"The schema is up to date ({revisions.latest_revision()}).\n"
+    clocks = "BookIt and its database have the same time zones.\n"
+    assert workspace.run("check") == (0, running + ready + clocks, "")
     assert not workspace.is_database_running
 
 
@@ -125,3 +129,16 @@ def test_a_stopped_migration_does_not_report_success(installed: Workspace, own_u
 
         assert migration.stop() == 1
     assert "Traceback" not in migration.output
+
+
+@pytest.mark.parametrize("command", [["check"], ["serve", "--port", "0"]])
+def test_a_server_with_other_clocks_is_refused_at_the_start(
+    installed: Workspace, own_url: str, tmp_path: Path, command: list[str]
+) -> None:
+    zones = write_other_clocks(tmp_path)
+
+    result = installed.run(*command, DATABASE_URL=own_url, TIMEZONE=OTHER_ZONE, PYTHONTZPATH=str(zones))
+
+    assert result.status == 1
+    assert re.match(r"The clocks of America/Vancouver differ: at [-\d]+ [:\d]+ UTC, PostgreSQL \d+", result.stderr)
+    assert f"and Python ({zones}) has UTC+05:45. Update the time-zone data" in result.stderr

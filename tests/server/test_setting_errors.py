@@ -97,6 +97,7 @@ def test_every_usual_spelling_of_a_url_works(installed: Workspace, tcp: str, url
         "The settings are valid.",
         "PostgreSQL 18 is running (from DATABASE_URL).",
         f"The schema is up to date ({revisions.latest_revision()}).",
+        "BookIt and its database have the same time zones.",
     ]
 
 

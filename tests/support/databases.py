@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 from sqlmodel import SQLModel
 
+import bookit.schema.tables  # noqa: F401 -- fills SQLModel.metadata
 from bookit.db.embedded import postgres
 from bookit.schema import revisions
 

