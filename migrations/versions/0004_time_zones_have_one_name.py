@@ -8,8 +8,8 @@ The running version survives it: it writes such names seldom, and is refused whe
 
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0004"
+down_revision = "0003"
 
 KNOWN = r"""
 CREATE OR REPLACE FUNCTION timezone_is_known(zone text) RETURNS boolean LANGUAGE plpgsql SET timezone = 'UTC' AS $$
