@@ -67,6 +67,15 @@ setup: .venv/bookit.done ## Only set up: .venv and the front-end libraries
 COMPILE := uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) pyproject.toml
 
+# pip checks no hashes beside a project in a folder, so requirements.txt has the same versions without them.
+define UNHASHED
+import re, sys
+print("# BookIt and all that it runs on, for pip install -r requirements.txt. Made from requirements.lock by make lock.")
+print("--editable .")
+print(*re.findall(r"^[a-z][^\\\n]*?(?= *\\?$$)", sys.stdin.read(), re.MULTILINE), sep="\n")
+endef
+export UNHASHED
+
 lock: ## Update the lock files from pyproject.toml and package.json (UPGRADE=1 takes the newest versions)
 	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
 		$(PYTHON) -m venv "$$tools"; \
@@ -74,6 +83,7 @@ lock: ## Update the lock files from pyproject.toml and package.json (UPGRADE=1 t
 		"$$tools/bin/"$(COMPILE) --output-file requirements.lock; \
 		"$$tools/bin/"$(COMPILE) --group dev --constraints requirements.lock --output-file requirements-dev.lock; \
 		"$$tools/bin/"$(COMPILE) --group bench --constraints requirements-dev.lock --output-file requirements-bench.lock
+	@$(PYTHON) -c "$$UNHASHED" <requirements.lock >requirements.txt
 	@npm install --package-lock-only --no-audit --no-fund
 
 clean: ## Remove everything that these commands created, but not .bookit, your data
