@@ -12,11 +12,13 @@ from bookit.policy.permissions import Actor, Verb, require_permission
 class Access:
     """Who may call an endpoint at all. The rules behind it may narrow this to the user's own rows.
 
-    With ``is_auth_optional``, anybody may call, but a token that is sent must be valid.
+    With ``is_auth_optional``, anybody may call, but a token that is sent must be valid. With ``is_auth_in_handler``,
+    the handler reads the token if it needs one.
     """
 
     is_auth_required: bool = False
     is_auth_optional: bool = False
+    is_auth_in_handler: bool = False
     is_staff_only: bool = False
     verb: Verb | None = None
     table: type[SQLModel] | None = None
@@ -29,14 +31,20 @@ class Access:
             require_permission(actor, self.verb, self.table)
 
     @property
+    def has_optional_auth(self) -> bool:
+        """Whether a token may be sent, and need not be."""
+        return self.is_auth_optional or self.is_auth_in_handler
+
+    @property
     def error_statuses(self) -> set[int]:
         """The statuses with which a caller can be turned away."""
-        statuses = {401} if self.is_auth_required or self.is_auth_optional else set[int]()
+        statuses = {401} if self.is_auth_required or self.has_optional_auth else set[int]()
         return statuses | {403} if self.verb or self.is_staff_only else statuses
 
 
 ANYONE = Access()
 OPTIONAL_AUTH = Access(is_auth_optional=True)
+AUTH_IN_HANDLER = Access(is_auth_in_handler=True)
 AUTH_REQUIRED = Access(is_auth_required=True)
 STAFF_ONLY = Access(is_auth_required=True, is_staff_only=True)
 

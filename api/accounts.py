@@ -6,12 +6,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.json_schema import WithJsonSchema
 
-from api.access import AUTH_REQUIRED
-from api.auth import create_access_token
+from api.access import AUTH_IN_HANDLER, AUTH_REQUIRED
+from api.auth import create_access_token, read_sign_in_id
 from api.context import RequestContext, Result
-from api.endpoint import Api
+from api.endpoint import CONDITIONAL_HEADERS, Api
 from api.problems import Unreadable
-from api.schemas import PatchModel, RequestModel, ResponseModel, field_from_table, get_provided_fields, make_row_model
+from api.schemas import (
+    NOT_NULL,
+    PatchModel,
+    RequestModel,
+    ResponseModel,
+    field_from_table,
+    get_provided_fields,
+    make_row_model,
+)
 from bookit import records
 from bookit import refusals as no
 from bookit.people import data_export, passwords, sign_in
@@ -64,6 +72,14 @@ class RefreshTokenRequest(RequestModel):
     refresh_token: PlainText
 
 
+class SignOut(RequestModel):
+    """The sign-in to end, by its refresh token."""
+
+    refresh_token: Annotated[
+        PlainText | None, Field(description="Without it, the sign-in of the access token ends.")
+    ] = None
+
+
 class Tokens(ResponseModel):
     """A pair of tokens: one for requests, valid for minutes, and one for the next pair."""
 
@@ -81,10 +97,10 @@ class SignedOut(ResponseModel):
 class ChangedUser(PatchModel):
     """A change of the user's own profile."""
 
-    name: Name = None
-    email: Email = None
-    password: NewPassword = ""
-    current_password: Annotated[PlainText, Field(description="Required with a new password.")] = ""
+    name: Annotated[Name, NOT_NULL] = None
+    email: Annotated[Email, NOT_NULL] = None
+    password: Annotated[NewPassword, NOT_NULL] = ""
+    current_password: Annotated[PlainText, NOT_NULL, Field(description="Required with a new password.")] = ""
 
 
 @api("POST", "/auth/register", tag=TAG, status=201, refusals=(no.EmailTaken, Unreadable))
@@ -104,10 +120,10 @@ async def login(context: RequestContext, body: SignIn) -> Tokens:
         context.database, email=body.email, password=body.password, client_address=context.client_ip
     )
     async with context.transaction() as session:
-        refresh_token = await sign_in.issue_refresh_token(
+        issued = await sign_in.issue_refresh_token(
             session, user, now=context.now, lifetime=get_refresh_token_lifetime(context)
         )
-    return create_tokens(context, user, refresh_token)
+    return create_tokens(context, user, issued)
 
 
 @api("POST", "/auth/refresh", tag=TAG, refusals=(no.SignInEnded, Unreadable))
@@ -122,15 +138,24 @@ async def refresh(context: RequestContext, body: RefreshTokenRequest) -> Tokens:
     return create_tokens(context, *renewed)
 
 
-@api("POST", "/auth/logout", tag=TAG, refusals=(Unreadable,))
-async def logout(context: RequestContext, body: RefreshTokenRequest) -> SignedOut:
-    """Sign out: end the sign-in of this refresh token, if it is still valid."""
+@api("POST", "/auth/logout", tag=TAG, access=AUTH_IN_HANDLER, refusals=(no.SignInEnded, Unreadable))
+async def logout(context: RequestContext, body: SignOut | None) -> SignedOut:
+    """Sign out: end the sign-in of this refresh token, or without one that of the access token.
+
+    The access token may have expired. It is not needed with a refresh token.
+    """
+    refresh_token = body.refresh_token if body else None
+    if refresh_token is not None:
+        async with context.transaction() as session:
+            await sign_in.sign_out(session, refresh_token)
+        return SignedOut()
+    sign_in_id = read_sign_in_id(context.request)
     async with context.transaction() as session:
-        await sign_in.sign_out(session, body.refresh_token)
+        await sign_in.end_sign_in(session, sign_in_id)
     return SignedOut()
 
 
-@api("GET", "/me", tag=TAG, access=AUTH_REQUIRED)
+@api("GET", "/me", tag=TAG, access=AUTH_REQUIRED, headers=("If-None-Match",))
 async def get_me(context: RequestContext) -> UserResponse:
     """Get your own profile."""
     return context.require_user()
@@ -143,10 +168,11 @@ async def export_me(context: RequestContext) -> ExportResponse:
     return Result(document, {"Content-Disposition": EXPORT_DISPOSITION})
 
 
-CHANGE_REFUSALS = (no.EmailTaken, no.CurrentPasswordNeeded, no.WrongCurrentPassword, no.TooManyGuesses, Unreadable)
+CHANGE_REFUSALS = (no.EmailTaken, no.CurrentPasswordNeeded, no.WrongCurrentPassword, no.TooManyGuesses, no.Stale,
+               Unreadable)  # fmt: skip
 
 
-@api("PATCH", "/me", tag=TAG, access=AUTH_REQUIRED, refusals=CHANGE_REFUSALS)
+@api("PATCH", "/me", tag=TAG, access=AUTH_REQUIRED, refusals=CHANGE_REFUSALS, headers=CONDITIONAL_HEADERS)
 async def change_me(context: RequestContext, body: ChangedUser) -> UserResponse:
     """Change your own profile. A new password needs the current one, and ends every other sign-in."""
     user = context.require_user()
@@ -158,7 +184,7 @@ async def change_me(context: RequestContext, body: ChangedUser) -> UserResponse:
             context.database, user, password, current=current, client_address=context.client_ip
         )
     async with context.transaction() as session:
-        locked = await records.lock(session, User, user.id)
+        locked = await context.lock(session, User, user.id)
         return await records.change(session, locked, **context.actor_and_time, **changes)
 
 
@@ -166,7 +192,6 @@ def get_refresh_token_lifetime(context: RequestContext) -> timedelta:
     return timedelta(days=context.settings.refresh_token_expire_days)
 
 
-def create_tokens(context: RequestContext, user: User, refresh_token: str) -> Tokens:
-    return Tokens(
-        access_token=create_access_token(user, context.settings, now=context.now), refresh_token=refresh_token
-    )
+def create_tokens(context: RequestContext, user: User, issued: sign_in.IssuedToken) -> Tokens:
+    access_token = create_access_token(user, context.settings, now=context.now, sign_in_id=issued.family)
+    return Tokens(access_token=access_token, refresh_token=issued.token)

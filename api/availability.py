@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from starlette.responses import Response
 
 from api.access import OPTIONAL_AUTH
-from api.context import RequestContext, get_single_header
+from api.context import RequestContext
 from api.endpoint import Api
 from api.schemas import PathId, RangeEnd, RangeStart, RequestModel, ResponseModel, Slot, Timestamp, slot_from_row
 from bookit import refusals as no
@@ -105,7 +105,7 @@ async def list_slots(context: RequestContext, id: PathId, query: SlotQuery) -> S
     rows = await availability.slots(context.database, visit, since=since, until=max(since, until), now=context.now)
     if len(rows) > limits.MAX_SLOTS:
         raise no.TooManySlots(most=f"{limits.MAX_SLOTS:,}")
-    return respond_with_etag(context, [slot_from_row(row) for row in rows], is_public=query.booking_id is None)
+    return respond_with_etag([slot_from_row(row) for row in rows], is_public=query.booking_id is None)
 
 
 @api("GET", "/services/{id}/availability/explain", tag="services", access=OPTIONAL_AUTH, refusals=REFUSALS[:3])
@@ -156,8 +156,8 @@ async def resolve_visit(context: RequestContext, service_id: int, query: SlotQue
     return Visit(service_id, query.resource_id, query.booking_id)
 
 
-def respond_with_etag(context: RequestContext, slots: list[Slot], *, is_public: bool) -> Response:
-    """Return slots, or 304 if the client has them.
+def respond_with_etag(slots: list[Slot], *, is_public: bool) -> Response:
+    """Return slots with their ETag.
 
     A shared cache may store the public list for 5 seconds. A browser must revalidate each time, so that a customer who
     has just booked does not see the slot as free.
@@ -166,7 +166,4 @@ def respond_with_etag(context: RequestContext, slots: list[Slot], *, is_public: 
     etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Vary": "Authorization"}
     headers["Cache-Control"] = "public, max-age=0, s-maxage=5" if is_public else "private, no-cache"
-    known_etags = get_single_header(context.request, "If-None-Match") or ""
-    if known_etags == "*" or etag in (known.strip() for known in known_etags.split(",")):
-        return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")

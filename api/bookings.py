@@ -9,12 +9,12 @@ from sqlmodel import col, select
 
 from api.access import AUTH_REQUIRED, access_for
 from api.context import RequestContext, Result
-from api.endpoint import Api
-from api.idempotency import idempotently, read_key
+from api.endpoint import CONDITIONAL_HEADERS, Api
 from api.listing import Listing, at_least, equals, less_than
 from api.pagination import BY_START
 from api.problems import Unreadable
 from api.schemas import (
+    NOT_NULL,
     BodyId,
     PatchModel,
     PathId,
@@ -29,7 +29,7 @@ from bookit import records
 from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit
-from bookit.db.session import Reader, Session, SingleStatement
+from bookit.db.session import Session, SingleStatement
 from bookit.policy import permissions
 from bookit.schema.fields import ReasonText
 from bookit.schema.tables import Booking, Status, table_of
@@ -44,7 +44,7 @@ BookingResponse: Any = make_row_model(
 FILTERS = {
     "status": equals(Status, BOOKING_COLUMNS.status),
     "from_date": at_least(RangeStart, BOOKING_COLUMNS.start_time),
-    "to_date": less_than(RangeEnd, BOOKING_COLUMNS.start_time),
+    "to_date": less_than(RangeEnd, BOOKING_COLUMNS.start_time, after="from_date"),
     "service_id": equals(PathId, BOOKING_COLUMNS.service_id),
 }
 ALL_BOOKINGS = Listing(select(Booking), BY_START, FILTERS)
@@ -84,20 +84,23 @@ class NewBooking(RequestModel):
 class ChangedBooking(PatchModel):
     """Another time, length, resource or status, or an accepted hold."""
 
-    start_time: Annotated[Timestamp | None, Field(description="The length stays, unless `end_time` is sent too.")] = (
+    start_time: Annotated[
+        Timestamp | None, NOT_NULL, Field(description="The length stays, unless `end_time` is sent too.")
+    ] = None
+    end_time: Annotated[
+        Timestamp | None, NOT_NULL, Field(description="Staff: another length, from a minute to a day. The price stays.")
+    ] = None
+    resource_id: Annotated[BodyId | None, NOT_NULL] = None
+    hold: Annotated[
+        Literal[False] | None,
+        NOT_NULL,
+        Field(description="false: turn a hold that has not expired into a booking."),
+    ] = None
+    overlap: Annotated[Overlap, NOT_NULL] = False
+    override_reason: OverrideReason | None = None
+    status: Annotated[Status | None, NOT_NULL, Field(description="Customers may send cancelled, staff any status.")] = (
         None
     )
-    end_time: Annotated[
-        Timestamp | None,
-        Field(description="Staff: another length, from a minute to a day. The price stays."),
-    ] = None
-    resource_id: BodyId | None = None
-    hold: Annotated[
-        Literal[False] | None, Field(description="false: turn a hold that has not expired into a booking.")
-    ] = None
-    overlap: Overlap = False
-    override_reason: OverrideReason | None = None
-    status: Annotated[Status | None, Field(description="Customers may send cancelled, staff any status.")] = None
 
 
 OVERLAP_REFUSALS = (no.AlreadyBooked, no.OverlappingBooking)
@@ -114,7 +117,6 @@ CREATE_ACCESS = access_for("create", Booking)
     access=CREATE_ACCESS,
     status=201,
     refusals=CREATE_REFUSALS,
-    headers=("Idempotency-Key",),
 )
 async def create_booking(context: RequestContext, body: NewBooking) -> BookingResponse:
     """Book a service.
@@ -130,36 +132,36 @@ async def create_booking(context: RequestContext, body: NewBooking) -> BookingRe
         booking = await records.create(session, Booking, **context.actor_and_time, **get_provided_fields(body))
         return Result(booking, {"Location": f"{context.request.url.path}/{booking.id}"})
 
-    async def add_next_free(reader: Reader, refusal: no.Refusal) -> None:
-        await availability.attach_next_free(reader, refusal, visit, since=body.start_time, now=context.now)
-
-    key = read_key(context)
-    if key is not None:
-        return await idempotently(context, key, body, book, on_refusal=add_next_free)
     try:
         return await sharing_refusals(context, (visit, body.start_time), book)
     except no.Refusal as refusal:
-        await add_next_free(context.database, refusal)
+        await availability.attach_next_free(context.reader, refusal, visit, since=body.start_time, now=context.now)
         raise
 
 
 async def sharing_refusals(
-    context: RequestContext, slot: Hashable, book: Callable[[SingleStatement], Awaitable[Result]]
+    context: RequestContext, slot: Hashable, book: Callable[[Session | SingleStatement], Awaitable[Result]]
 ) -> Result:
     """Book as a single statement, one request per slot at a time.
 
     If the slot is taken, the requests that were waiting already get the same refusal without a query. The queue is per
-    process: between processes the database decides.
+    process: between processes the database decides. A request with an idempotency key does not queue: it has a
+    connection already, and those before it in the queue might wait for one.
     """
 
     async def run() -> Result:
         async with context.single_statement() as statement:
             return await book(statement)
 
+    if context.session is not None:
+        return await run()
     return await context.database.keyed_queue.run(slot, run, shared_error=no.SlotTaken)
 
 
-@api("GET", "/bookings", tag="bookings", access=AUTH_REQUIRED, refusals=(no.OutsideTheCalendar, no.NoSuchTime))
+LIST_REFUSALS: tuple[type[no.Refusal], ...] = (no.OutsideTheCalendar, no.NoSuchTime, *ALL_BOOKINGS.refusals)
+
+
+@api("GET", "/bookings", tag="bookings", access=AUTH_REQUIRED, refusals=LIST_REFUSALS)
 async def list_bookings(context: RequestContext, query: BookingQuery) -> Bookings:
     """List your own bookings, or as staff all bookings, by start."""
     if context.by.is_staff:
@@ -167,7 +169,10 @@ async def list_bookings(context: RequestContext, query: BookingQuery) -> Booking
     return await OWN_BOOKINGS.fetch_page(context, query, user_id=context.by.id)
 
 
-@api("GET", "/bookings/{id}", tag="bookings", access=AUTH_REQUIRED, refusals=(no.Missing, no.NotYourBooking))
+GET_REFUSALS = (no.Missing, no.NotYourBooking)
+
+
+@api("GET", "/bookings/{id}", tag="bookings", access=AUTH_REQUIRED, refusals=GET_REFUSALS, headers=("If-None-Match",))
 async def get_booking(context: RequestContext, id: PathId) -> BookingResponse:
     """Get one of your own bookings, or as staff any booking."""
     booking = await context.database.get(Booking, id)
@@ -181,7 +186,7 @@ async def lock_own_booking(session: Session, context: RequestContext, id: int) -
     """Return a booking, locked. Raise Missing or NotYourBooking, and only then Stale."""
     booking = await records.lock(session, Booking, id)
     permissions.require_own_or_staff(booking, by=context.by)
-    records.require_version(booking, context.expected_version)
+    context.require_preconditions(booking)
     return booking
 
 
@@ -191,7 +196,14 @@ CHANGE_REFUSALS = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.NoLonger
                *availability.TIME_REFUSALS, *OVERLAP_REFUSALS, Unreadable)  # fmt: skip
 
 
-@api("PATCH", "/bookings/{id}", tag="bookings", access=CHANGE_ACCESS, refusals=CHANGE_REFUSALS, headers=("If-Match",))
+@api(
+    "PATCH",
+    "/bookings/{id}",
+    tag="bookings",
+    access=CHANGE_ACCESS,
+    refusals=CHANGE_REFUSALS,
+    headers=CONDITIONAL_HEADERS,
+)
 async def change_booking(context: RequestContext, id: PathId, body: ChangedBooking) -> BookingResponse:
     """Move or cancel a booking while it is pending or confirmed. Staff may change it at any time.
 
@@ -209,7 +221,7 @@ async def change_booking(context: RequestContext, id: PathId, body: ChangedBooki
             return await records.change(session, booking, **context.actor_and_time, **get_provided_fields(body))
     except no.Refusal as refusal:
         if visit and (body.start_time or body.end_time):
-            await availability.attach_next_free(context.database, refusal, visit, since=since, now=context.now)
+            await availability.attach_next_free(context.reader, refusal, visit, since=since, now=context.now)
         raise
 
 
@@ -225,7 +237,7 @@ REMOVE_REFUSALS = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.NoLonger
     access=REMOVE_ACCESS,
     status=204,
     refusals=REMOVE_REFUSALS,
-    headers=("If-Match",),
+    headers=CONDITIONAL_HEADERS,
 )
 async def delete_booking(context: RequestContext, id: PathId) -> None:
     """Delete one of your own bookings before it starts, or as staff any booking at any time.

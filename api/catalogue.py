@@ -32,7 +32,7 @@ services = generate_endpoints(
     filters={
         "q": contains(SERVICE_COLUMNS.title, SERVICE_COLUMNS.description),
         "price_min": at_least(QueryAmount, SERVICE_COLUMNS.price),
-        "price_max": at_most(QueryAmount, SERVICE_COLUMNS.price),
+        "price_max": at_most(QueryAmount, SERVICE_COLUMNS.price, after="price_min"),
         "active": equals(bool, SERVICE_COLUMNS.is_active),
     },
     extra_fields={"resource_ids": RESOURCE_IDS_FIELD},

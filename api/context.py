@@ -1,24 +1,26 @@
 """What a handler gets of a request, and what it returns."""
 
-import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
+from sqlmodel import SQLModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.preconditions import read_preconditions
 from api.problems import WrongShape
+from bookit import records
 from bookit import refusals as no
 from bookit.db.pool import Database
-from bookit.db.session import Session, SingleStatement
+from bookit.db.session import Reader, Session, SingleStatement
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import User
 from bookit.settings import Settings
 
-ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"')
+TableRow = TypeVar("TableRow", bound=SQLModel)
 
 
 class ActorAndTime(TypedDict):
@@ -30,13 +32,17 @@ class ActorAndTime(TypedDict):
 
 @dataclass(frozen=True)
 class RequestContext:
-    """One request: the actor, the time, and the database."""
+    """One request: the actor, the time, and the database.
+
+    ``session`` is the transaction that holds the idempotency key of the request. Without a key there is none.
+    """
 
     request: Request
     by: Actor
     now: datetime
     to_response: Callable[[object], Response]
     user: User | None = None
+    session: Session | None = None
 
     @property
     def actor_and_time(self) -> ActorAndTime:
@@ -64,30 +70,45 @@ class RequestContext:
         """The IP address of the client, or "" if the server does not know it."""
         return self.request.client.host if self.request.client else ""
 
-    @property
-    def expected_version(self) -> int | None:
-        """The version in ``If-Match``, or None without the header or with ``*``."""
-        etag = get_single_header(self.request, "If-Match")
-        if etag is None or etag == "*":
-            return None
-        match = ETAG.fullmatch(etag)
-        if match is None:
-            raise WrongShape.at("header", "If-Match", 'This is not an ETag of BookIt, such as "3".')
-        return int(match[1])
-
     def require_user(self) -> User:
         """Return the signed-in user, or raise ``Unauthenticated``."""
         if self.user is None:
             raise no.Unauthenticated
         return self.user
 
+    @property
+    def reader(self) -> Reader:
+        """What to read through beside an act. With a session, a second connection could exhaust the pool."""
+        return self.session or self.database
+
     def transaction(self) -> AbstractAsyncContextManager[Session]:
-        """Open a transaction of this actor, time and request."""
+        """Open a transaction of this actor, time and request, or a savepoint in the one that holds the key."""
+        if self.session is not None:
+            return nested(self.session)
         return self.database.transaction(**self.actor_and_time, request_id=self.request_id)
 
-    def single_statement(self) -> AbstractAsyncContextManager[SingleStatement]:
+    def single_statement(self) -> AbstractAsyncContextManager[Session | SingleStatement]:
         """Take a connection for an act that is one statement: see ``Database.single_statement``."""
+        if self.session is not None:
+            return nested(self.session)
         return self.database.single_statement(**self.actor_and_time, request_id=self.request_id)
+
+    async def lock(self, session: Session, table: type[TableRow], row_id: int) -> TableRow:
+        """Return the row with this id, locked. Raise ``Stale`` unless it is as the preconditions say."""
+        row = await records.lock(session, table, row_id)
+        self.require_preconditions(row)
+        return row
+
+    def require_preconditions(self, row: SQLModel) -> None:
+        """Raise ``Stale`` unless this row is as ``If-Match`` and ``If-None-Match`` say."""
+        read_preconditions(self.request.headers).require(f'"{getattr(row, "version", "")}"')
+
+
+@asynccontextmanager
+async def nested(session: Session) -> AsyncIterator[Session]:
+    """Yield the session of a transaction; a refusal undoes this block alone."""
+    async with session.savepoint():
+        yield session
 
 
 @dataclass(frozen=True)

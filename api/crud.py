@@ -12,7 +12,7 @@ from sqlmodel import SQLModel, select
 
 from api.access import ANYONE, Access, access_for
 from api.context import RequestContext, Result
-from api.endpoint import Api, Endpoint
+from api.endpoint import CONDITIONAL_HEADERS, Api, Endpoint
 from api.listing import Filter, Listing
 from api.pagination import BY_ID, PageQuery
 from api.problems import Unreadable
@@ -64,12 +64,12 @@ class Crud:
 
     async def change_row(self, context: RequestContext, id: int, body: RequestModel) -> SQLModel:
         async with context.transaction() as session:
-            row = await records.lock(session, self.table, id, version=context.expected_version)
+            row = await context.lock(session, self.table, id)
             return await records.change(session, row, **context.actor_and_time, **get_provided_fields(body))
 
     async def delete_row(self, context: RequestContext, id: int) -> None:
         async with context.transaction() as session:
-            row = await records.lock(session, self.table, id, version=context.expected_version)
+            row = await context.lock(session, self.table, id)
             await records.remove(session, row, **context.actor_and_time)
 
     @property
@@ -137,6 +137,7 @@ def make_list_endpoint(crud: Crud) -> Endpoint:
         response_type=list[crud.response_model],  # type: ignore[name-defined]  # made from the table
         tag=f"{crud.entity}s",
         access=crud.read_access,
+        refusals=crud.listing.refusals,
     )
 
 
@@ -152,6 +153,7 @@ def make_get_endpoint(crud: Crud) -> Endpoint:
         tag=f"{crud.entity}s",
         access=crud.read_access,
         refusals=(no.Missing,),
+        headers=("If-None-Match",),
     )
 
 
@@ -183,7 +185,7 @@ def make_change_endpoint(crud: Crud) -> Endpoint:
         tag=f"{crud.entity}s",
         access=access_for("change", crud.table),
         refusals=crud.refusals_of("change", no.Missing, no.Stale, Unreadable),
-        headers=("If-Match",),
+        headers=CONDITIONAL_HEADERS,
     )
 
 
@@ -200,7 +202,7 @@ def make_delete_endpoint(crud: Crud) -> Endpoint:
         status=204,
         access=access_for("remove", crud.table),
         refusals=crud.refusals_of("delete", no.Missing, no.Stale),
-        headers=("If-Match",),
+        headers=CONDITIONAL_HEADERS,
     )
 
 

@@ -10,9 +10,9 @@ import typing
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 from sqlmodel import SQLModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,18 +20,19 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api.access import ANYONE, Access
-from api.auth import get_current_user
+from api.auth import challenge, get_current_user
 from api.context import RequestContext, Result, get_database, get_time
-from api.problems import MAX_ERRORS, FieldError, NotJson, TooLarge, Unreadable, WrongShape, refusal_response, status_of
+from api.idempotency import idempotently, read_key, refuse_key
+from api.parsing import JSON, Body, NoQuery, get_single_query_values, run_validation
+from api.preconditions import has_preconditions, read_preconditions
+from api.problems import WrongShape, refusal_response, status_of
 from api.schemas import make_row_adapter
 from bookit import refusals as no
 from bookit.db.errors import retry_interrupted
-from bookit.policy import limits
 from bookit.policy.permissions import Actor
-from bookit.validation_messages import format_error
 
-T = TypeVar("T")
 Handler = Callable[..., Awaitable[object]]
+CONDITIONAL_HEADERS = ("If-Match", "If-None-Match")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -50,17 +51,19 @@ class Endpoint:
     access: Access = ANYONE
     refusals: tuple[type[no.Refusal], ...] = ()
     headers: tuple[str, ...] = ()
-    body_adapter: TypeAdapter[object] | None = field(init=False)
+    body: Body | None = field(init=False)
     path_adapters: Mapping[str, TypeAdapter[object]] = field(init=False)
-    query_model: type[BaseModel] | None = field(init=False)
+    query_model: type[BaseModel] = field(init=False)
     response_adapter: TypeAdapter[object] | None = field(init=False)
     row_adapter: TypeAdapter[object] | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.body_adapter = TypeAdapter(self.inputs["body"]) if "body" in self.inputs else None
+        self.body = Body(self.inputs["body"], method=self.method) if "body" in self.inputs else None
         path_inputs = {name: self.inputs[name] for name in self.inputs if name not in {"body", "query"}}
         self.path_adapters = {name: TypeAdapter(input_type) for name, input_type in path_inputs.items()}
-        self.query_model = self.inputs.get("query")
+        self.query_model = self.inputs.get("query", NoQuery)
+        if self.takes_key:
+            self.headers = (*self.headers, "Idempotency-Key")
         self.response_adapter = None if self.response_type is None else TypeAdapter(self.response_type)
         self.row_adapter = make_row_adapter(self.response_type)
 
@@ -73,12 +76,15 @@ class Endpoint:
     @property
     def error_statuses(self) -> list[int]:
         """Every status of a refusal that this endpoint may answer with."""
-        statuses = {status_of(refusal) for refusal in self.refusals} | self.access.error_statuses | {503}
-        if self.inputs:
-            statuses.add(422)
+        statuses = {status_of(refusal) for refusal in self.refusals} | self.access.error_statuses | {422, 503}
         if "body" in self.inputs:
             statuses |= {400, 413, 415}
         return sorted(statuses)
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether the endpoint honours ``Idempotency-Key``: it makes something for a signed-in user."""
+        return self.method == "POST" and self.access.is_auth_required
 
     @property
     def is_public_read(self) -> bool:
@@ -97,11 +103,23 @@ class Endpoint:
         """Authenticate, parse the request, run the handler, and encode its result or its refusal."""
         try:
             context = await self.authenticate(request)
-            arguments = await self.parse_request(context)
-            result = await retry_interrupted(partial(self.handler, context, **arguments))
         except no.Refusal as refusal:
-            return refusal_response(refusal)
+            return refusal_response(refusal, challenge(refusal))
+        try:
+            arguments = await self.parse_request(context)
+            result = await retry_interrupted(self.prepare(context, arguments))
+        except no.Refusal as refusal:
+            return refusal_response(refusal, challenge(refusal) if self.access.is_auth_in_handler else None)
         return self.to_response(result)
+
+    def prepare(self, context: RequestContext, arguments: Mapping[str, object]) -> Callable[[], Awaitable[object]]:
+        """Return the handler with its arguments; with an idempotency key, it runs once for this key."""
+        key = read_key(context) if self.method == "POST" else None
+        if key is None:
+            return partial(self.handler, context, **arguments)
+        if not self.takes_key:
+            refuse_key()
+        return partial(idempotently, context, key, self.handler, arguments)
 
     async def authenticate(self, request: Request) -> RequestContext:
         """Return the context with the signed-in user. Access comes before parsing, so that strangers learn nothing."""
@@ -118,18 +136,29 @@ class Endpoint:
     async def parse_request(self, context: RequestContext) -> dict[str, object]:
         """Return the arguments of the handler by name. Raise ``WrongShape`` if they are not valid."""
         request = context.request
+        if has_preconditions(request.scope):
+            self.require_usable_preconditions(request)
         validation_context: dict[str, object] = {"zone": context.settings.zone}
         arguments: dict[str, object] = {}
-        if self.body_adapter:
-            arguments["body"] = await read_body(request, self.body_adapter, validation_context)
+        if self.body:
+            arguments["body"] = await self.body.read(request, validation_context)
         for name, adapter in self.path_adapters.items():
             validate_path = partial(adapter.validate_python, request.path_params[name])
             arguments[name] = run_validation(validate_path, "path", name)
-        if self.query_model:
+        if "query" in self.inputs or request.scope["query_string"]:
             values = get_single_query_values(request)
             validate_query = partial(self.query_model.model_validate, values, context=validation_context)
-            arguments["query"] = run_validation(validate_query, "query")
+            arguments["query"] = run_validation(validate_query, "query", allowed=list(self.query_model.model_fields))
+        if "query" not in self.inputs:
+            arguments.pop("query", None)
         return arguments
+
+    def require_usable_preconditions(self, request: Request) -> None:
+        """Raise ``WrongShape`` for ETags that are none, and for those of a request that has nothing to compare."""
+        read_preconditions(request.headers)
+        if self.method == "POST":
+            name = next(name for name in CONDITIONAL_HEADERS if name in request.headers)
+            raise WrongShape.at("header", name, "This request changes no version that exists. Leave this header out.")
 
     def to_response(self, result: object) -> Response:
         """Encode a result as the declared type, with its version as ``ETag``."""
@@ -141,7 +170,7 @@ class Endpoint:
         body, version = self.encode(self.response_adapter, value)
         if version is not None:
             headers.setdefault("ETag", f'"{version}"')
-        return Response(body, self.status, headers, "application/json")
+        return Response(body, self.status, headers, JSON)
 
     def encode(self, adapter: TypeAdapter[object], value: object) -> tuple[bytes, object]:
         """Return a value as JSON, and its version or None."""
@@ -151,42 +180,6 @@ class Endpoint:
         row = vars(value) if isinstance(value, SQLModel) else value
         version = row.get("version") if isinstance(row, dict) else None
         return self.row_adapter.dump_json(row, warnings=False), version
-
-
-def run_validation(validate: Callable[[], T], *location: str) -> T:
-    """Return the validated value. Raise ``WrongShape`` with the errors of Pydantic below this location."""
-    try:
-        return validate()
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-        if details[0]["type"] == "json_invalid":
-            raise Unreadable from None
-        raise WrongShape(
-            [FieldError(loc=[*location, *detail["loc"]], msg=format_error(detail)) for detail in details[:MAX_ERRORS]]
-        ) from None
-
-
-async def read_body(request: Request, adapter: TypeAdapter[T], context: dict[str, object]) -> T:
-    """Return the validated body. Raise a refusal if it is not JSON, too large, or not valid."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise NotJson
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limits.MAX_BODY_BYTES:
-            raise TooLarge
-    return run_validation(partial(adapter.validate_json, bytes(body), context=context), "body")
-
-
-def get_single_query_values(request: Request) -> dict[str, str]:
-    """Return the query as a mapping. Raise ``WrongShape`` if a key is sent more than once."""
-    values: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if name in values:
-            raise WrongShape.at("query", name, "Send this parameter only once.")
-        values[name] = value
-    return values
 
 
 class Api:

@@ -3,16 +3,17 @@
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import NoReturn
 
+from pydantic import BaseModel
 from starlette.responses import Response
 
-from api.context import RequestContext, Result, get_single_header
+from api.context import RequestContext, get_single_header
 from api.problems import WrongShape, refusal_response
-from api.schemas import RequestModel
 from bookit import idempotency
 from bookit import refusals as no
-from bookit.db.session import Session
 
 STORED_HEADERS = ("location", "etag", "content-type")
 
@@ -20,31 +21,26 @@ STORED_HEADERS = ("location", "etag", "content-type")
 async def idempotently(
     context: RequestContext,
     key: str,
-    body: RequestModel,
-    act: Callable[[Session], Awaitable[Result]],
-    *,
-    on_refusal: Callable[[Session, no.Refusal], Awaitable[None]],
+    handler: Callable[..., Awaitable[object]],
+    arguments: Mapping[str, object],
 ) -> Response:
-    """Run an act once per key and user within 24 hours, and return its response or the stored one.
+    """Run a handler once per key and user within 24 hours, and return its response or the stored one.
 
-    Key, act and response share one transaction. A refusal is stored too, after ``on_refusal`` has completed it; being
-    busy is not. The savepoint undoes a refused act alone. ``on_refusal`` reads through the same session, because a
-    second connection per request could exhaust the pool.
+    Key, changes and response share one transaction. The handler's own transactions are savepoints in it, so a refusal
+    undoes the refused act alone. A refusal is stored too; being busy is not.
     """
     user_id = context.require_user().id
     async with context.transaction() as session:
         first = await idempotency.claim(
-            session, user_id=user_id, key=key, request_hash=hash_body(body), now=context.now
+            session, user_id=user_id, key=key, request_hash=hash_arguments(arguments), now=context.now
         )
         if first:
             return load_response(first.status or 500, first.answer or "{}")
         try:
-            async with session.savepoint():
-                response = context.to_response(await act(session))
+            response = context.to_response(await handler(replace(context, session=session), **arguments))
         except no.Busy:
             raise
         except no.Refusal as refusal:
-            await on_refusal(session, refusal)
             response = refusal_response(refusal)
         await idempotency.store(
             session, user_id=user_id, key=key, status=response.status_code, answer=dump_response(response)
@@ -60,8 +56,20 @@ def read_key(context: RequestContext) -> str | None:
     return key
 
 
-def hash_body(body: RequestModel) -> str:
-    return hashlib.sha256(f"{type(body).__name__} {body.model_dump_json(exclude_unset=True)}".encode()).hexdigest()
+def refuse_key() -> NoReturn:
+    """Raise ``WrongShape`` for a key on a request of no signed-in user, to whom the response could belong."""
+    raise WrongShape.at("header", "Idempotency-Key", "This request does not take a key. Leave this header out.")
+
+
+def hash_arguments(arguments: Mapping[str, object]) -> str:
+    """Return what tells one request from another: what was sent in its body, path and query."""
+    parts = [
+        f"{type(value).__name__} {value.model_dump_json(exclude_unset=True)}"
+        if isinstance(value, BaseModel)
+        else f"{name} {value}"
+        for name, value in arguments.items()
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def dump_response(response: Response) -> str:

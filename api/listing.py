@@ -1,5 +1,6 @@
 """Lists of rows: where they come from, their filters, and one page of them."""
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from sqlalchemy import BigInteger, BindParameter, ClauseElement, ColumnElement, 
 
 from api.context import RequestContext, Result
 from api.pagination import PageQuery, SortKey, decode_cursor, paginate
+from bookit import refusals as no
 from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
 
 Parameter = BindParameter[Any]
@@ -23,6 +25,8 @@ class Filter:
     value_type: Any
     condition: Callable[[Parameter], ColumnElement[bool]]
     parse: Callable[[Any], object] = lambda value: value
+    after: str = ""  # the filter that begins the range which this one ends
+    is_reversed: Callable[[Any, Any], bool] = operator.lt  # called with the end and the start of that range
 
 
 def equals(value_type: Any, column: ColumnElement[Any]) -> Filter:
@@ -33,12 +37,12 @@ def at_least(value_type: Any, column: ColumnElement[Any]) -> Filter:
     return Filter(value_type, lambda parameter: column >= parameter)
 
 
-def at_most(value_type: Any, column: ColumnElement[Any]) -> Filter:
-    return Filter(value_type, lambda parameter: column <= parameter)
+def at_most(value_type: Any, column: ColumnElement[Any], *, after: str) -> Filter:
+    return Filter(value_type, lambda parameter: column <= parameter, after=after)
 
 
-def less_than(value_type: Any, column: ColumnElement[Any]) -> Filter:
-    return Filter(value_type, lambda parameter: column < parameter)
+def less_than(value_type: Any, column: ColumnElement[Any], *, after: str) -> Filter:
+    return Filter(value_type, lambda parameter: column < parameter, after=after, is_reversed=operator.le)
 
 
 def contains(*columns: ColumnElement[str]) -> Filter:
@@ -66,6 +70,20 @@ class Listing:
         fields: dict[str, Any] = {name: (one.value_type | None, None) for name, one in self.filters.items()}
         return create_model(name, __base__=PageQuery, **fields)
 
+    @property
+    def refusals(self) -> tuple[type[no.Refusal], ...]:
+        """What a query of this list can be refused with, besides its shape."""
+        return (no.RangeReversed,) if any(one.after for one in self.filters.values()) else ()
+
+    def require_ranges(self, query: PageQuery) -> None:
+        """Raise ``RangeReversed`` if a range of the query ends before it starts."""
+        for name, one in self.filters.items():
+            start, end = getattr(query, one.after, None), getattr(query, name, None)
+            if start is not None and end is not None and one.is_reversed(end, start):
+                refusal = no.RangeReversed()
+                refusal.field = name  # type: ignore[misc]  # each list has its own names
+                raise refusal
+
     @cache  # noqa: B019 -- listings are created at import and live as long as the process
     def build_statement(self, filter_names: frozenset[str], *, is_continued: bool) -> ClauseElement:
         """Return the statement with these filters; each of the few combinations is compiled once."""
@@ -80,7 +98,11 @@ class Listing:
         return statement
 
     async def fetch_page(self, context: RequestContext, query: PageQuery, **params: object) -> Result:
-        """Return one page of the rows that pass the filters. ``params`` are those of the statement itself."""
+        """Return one page of the rows that pass the filters. ``params`` are those of the statement itself.
+
+        Raise ``RangeReversed`` if a range ends before it starts.
+        """
+        self.require_ranges(query)
         filter_values = {
             name: one.parse(getattr(query, name))
             for name, one in self.filters.items()

@@ -14,18 +14,21 @@ from bookit import __version__
 
 REF_TEMPLATE = "#/components/schemas/{model}"
 SUCCESS_DESCRIPTIONS = {200: "OK", 201: "Created", 204: "No content"}
+ETAGS_PATTERN = r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$'
 HEADER_PARAMETERS: dict[str, JsonSchemaValue] = {
     "Idempotency-Key": {
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
         "description": "A key that the client chooses. A repeated request with it is not carried out again.",
     },
     "If-Match": {
-        "schema": {"type": "string", "pattern": '^(\\*|(W/)?"[0-9]{1,9}")$'},
-        "description": "The ETag that the client read last. The answer is 412 if the row has changed since.",
+        "schema": {"type": "string", "pattern": ETAGS_PATTERN},
+        "description": "ETags that the client has read, or `*`. The answer is 412 if the row has none of them now. A"
+        " weak ETag (`W/`) never matches.",
     },
     "If-None-Match": {
-        "schema": {"type": "string"},
-        "description": "The ETag that the client read last. The answer is 304 if nothing has changed since.",
+        "schema": {"type": "string", "pattern": ETAGS_PATTERN},
+        "description": "ETags that the client has read, or `*`. If the row still has one of them, the answer to a GET"
+        " is 304, and to any other method 412.",
     },
 }
 API_DESCRIPTION = """
@@ -34,6 +37,10 @@ Book a visit: find a service, register or sign in, and post a booking.
 Times are RFC 3339. A time without an offset is read in the time zone of the business. Lists are arrays; the `Link`
 header has the address of the next page. Every error is a problem document (RFC 9457): its `detail` is a sentence for
 people, its `code` is for programs.
+
+A PATCH is a merge patch (RFC 7396): a field that is not sent keeps its value, and null sets a field to nothing where it
+can have no value. Elsewhere null is refused. Unknown fields and parameters are refused, except the parameters `_` and
+`utm_…`, which mean nothing.
 """.strip()
 
 SchemaKey = tuple[str, str, str]  # the method and path of an endpoint, and what the schema is of
@@ -73,7 +80,8 @@ def build_schemas(endpoints: Sequence[Endpoint]) -> tuple[Schemas, Components]:
     ]
     for endpoint in endpoints:
         for name, input_type in endpoint.inputs.items():
-            inputs.append(((endpoint.method, endpoint.path, name), "validation", TypeAdapter(input_type)))
+            adapter = endpoint.body.adapter if endpoint.body and name == "body" else TypeAdapter(input_type)
+            inputs.append(((endpoint.method, endpoint.path, name), "validation", adapter))
         if endpoint.response_adapter:
             inputs.append(((endpoint.method, endpoint.path, "response"), "serialization", endpoint.response_adapter))
     keyed, definitions = TypeAdapter.json_schemas(inputs, ref_template=REF_TEMPLATE)
@@ -108,12 +116,13 @@ def build_operation(endpoint: Endpoint, schemas: Schemas) -> JsonSchemaValue:
     }
     if description.strip():
         operation["description"] = description.strip()
-    if endpoint.body_adapter:
-        content = {"application/json": {"schema": schemas[endpoint.method, endpoint.path, "body"]}}
-        operation["requestBody"] = {"required": True, "content": content}
+    if endpoint.body:
+        schema = schemas[endpoint.method, endpoint.path, "body"]
+        content = {media_type: {"schema": schema} for media_type in endpoint.body.media_types}
+        operation["requestBody"] = {"required": endpoint.body.is_required, "content": content}
     if endpoint.access.is_auth_required:
         operation["security"] = [{"bearer": []}]
-    elif endpoint.access.is_auth_optional:
+    elif endpoint.access.has_optional_auth:
         operation["security"] = [{}, {"bearer": []}]
     return operation
 
@@ -124,7 +133,7 @@ def build_parameters(endpoint: Endpoint, schemas: Schemas) -> list[JsonSchemaVal
         {"name": name, "in": "path", "required": True, "schema": schemas[endpoint.method, endpoint.path, name]}
         for name in endpoint.path_adapters
     ]
-    if endpoint.query_model:
+    if "query" in endpoint.inputs:
         query = schemas[endpoint.method, endpoint.path, "query"]
         parameters += [
             {"name": name, "in": "query", "schema": drop_null(schema)}
@@ -157,5 +166,6 @@ def build_responses(endpoint: Endpoint, schemas: Schemas) -> JsonSchemaValue:
     errors = {
         str(status): {"description": STATUS_TITLES[status], "content": problem} for status in endpoint.error_statuses
     }
-    unchanged = {"304": {"description": "Not modified"}} if "If-None-Match" in endpoint.headers else {}
+    is_conditional_read = endpoint.method == "GET" and "If-None-Match" in endpoint.headers
+    unchanged = {"304": {"description": "Not modified"}} if is_conditional_read else {}
     return {str(endpoint.status): success, **unchanged, **errors}

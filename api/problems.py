@@ -121,8 +121,8 @@ def build_problem(status: int, code: str, detail: str) -> Problem:
     return Problem(type=f"/problems/{code}", title=title, status=status, detail=detail, code=code)
 
 
-def refusal_response(refusal: no.Refusal) -> Response:
-    """Return a refusal as a problem document, and log it if BookIt was too busy."""
+def refusal_response(refusal: no.Refusal, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a refusal as a problem document, with the headers of its kind. Log it if BookIt was too busy."""
     problem = build_problem(status_of(type(refusal)), refusal.code(), str(refusal))
     problem.field = refusal.field
     if refusal.next_free is not None:
@@ -135,7 +135,7 @@ def refusal_response(refusal: no.Refusal) -> Response:
         problem.errors = [FieldError(loc=["body", refusal.field] if refusal.field else ["body"], msg=str(refusal))]
     if isinstance(refusal, no.Busy):
         log.warning("busy", exc_info=refusal.__cause__)
-    return problem_response(problem, refusal_headers(refusal))
+    return problem_response(problem, {**refusal_headers(refusal), **(headers or {})})
 
 
 def describe_field_errors(problem: Problem, errors: Sequence[FieldError]) -> None:
@@ -166,9 +166,13 @@ async def handle_http_error(request: Request, error: Exception) -> Response:
     del request
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = error.headers if isinstance(error, HTTPException) else None
-    title = STATUS_TITLES.get(status, "Error")
-    code = title.lower().replace(" ", "-")
-    return problem_response(build_problem(status, code, STATUS_DETAILS.get(status, f"{title}.")), headers)
+    detail = STATUS_DETAILS.get(status, f"{STATUS_TITLES.get(status, 'Error')}.")
+    return problem_response(build_problem(status, code_of_status(status), detail), headers)
+
+
+def code_of_status(status: int) -> str:
+    """Return the code of an answer that no refusal gave: not-found for 404."""
+    return STATUS_TITLES.get(status, "Error").lower().replace(" ", "-")
 
 
 def internal_error_response() -> Response:
@@ -181,21 +185,3 @@ def iter_refusals(kind: type[no.Refusal] = no.Refusal) -> Iterator[type[no.Refus
     for refusal in kind.__subclasses__():
         yield refusal
         yield from iter_refusals(refusal)
-
-
-async def describe_problem(request: Request) -> Response:
-    """Explain an error code."""
-    code = request.path_params["code"]
-    for refusal in iter_refusals():
-        if refusal.code() == code:
-            meaning = ProblemMeaning(code=code, status=status_of(refusal), meaning=refusal.__doc__ or "")
-            return Response(meaning.model_dump_json(), media_type="application/json")
-    raise HTTPException(404)
-
-
-class ProblemMeaning(BaseModel):
-    """What an error code means."""
-
-    code: str
-    status: int
-    meaning: str

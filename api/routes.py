@@ -1,11 +1,11 @@
 """Every route of the API, at the root and under /v1."""
 
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount
 
 from api import accounts, availability, bookings, catalogue, reports
 from api.docs import build_docs_routes, build_static_route
 from api.health import build_health_routes
-from api.problems import describe_problem
+from api.problem_types import build_problem_route
 
 # Starlette tries routes in this order, and each costs about 1 µs: the subjects that clients ask for most come first.
 MODULES = (catalogue.api, bookings.api, availability.api, accounts.api, reports.api)
@@ -18,7 +18,6 @@ def build_routes() -> list[BaseRoute]:
     return [
         *versioned,
         Mount("/v1", routes=versioned),
-        Route("/problems/{code}", describe_problem),
         *build_docs_routes(ENDPOINTS),
         *build_shared_routes(),
     ]
@@ -26,4 +25,4 @@ def build_routes() -> list[BaseRoute]:
 
 def build_shared_routes() -> list[BaseRoute]:
     """Return the routes of every process, whichever door it serves."""
-    return [*build_health_routes(), build_static_route()]
+    return [*build_health_routes(), build_problem_route(), build_static_route()]

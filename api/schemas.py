@@ -4,6 +4,7 @@ import re
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Self
@@ -15,6 +16,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainSerializer,
     TypeAdapter,
     ValidationInfo,
@@ -22,6 +25,8 @@ from pydantic import (
     create_model,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from sqlmodel import SQLModel
 from typing_extensions import TypedDict
 
@@ -29,6 +34,7 @@ from bookit import refusals as no
 from bookit.policy import times
 from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.fields import MAX_AMOUNT
+from bookit.schema.tables import table_of
 
 ModelField = tuple[Any, Any]  # a type and a ``Field``, as ``create_model`` takes them
 DATE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -48,6 +54,31 @@ class ResponseModel(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
     row_type: ClassVar[Any] = None
+
+
+@dataclass(frozen=True)
+class NotNull:
+    """Marks a field of a change that may be missing and cannot be null. Its default None means that it was not sent."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Refuse null before the value is validated."""
+        return core_schema.no_info_before_validator_function(refuse_null, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Leave null out of the choices."""
+        described = handler(schema)
+        choices = [choice for choice in described.get("anyOf", []) if choice != {"type": "null"}]
+        return {**{key: described[key] for key in described if key != "anyOf"}, **choices[0]} if choices else described
+
+
+NOT_NULL = NotNull()
+
+
+def refuse_null(value: object) -> object:
+    """Return any value but None."""
+    if value is None:
+        raise PydanticCustomError("null", "This cannot be null. Leave it out to keep its value")
+    return value
 
 
 def parse_rfc3339(value: object) -> datetime:
@@ -203,18 +234,34 @@ def make_create_model(table: type[SQLModel], *columns: str, **extra_fields: Mode
 
 
 def make_change_model(table: type[SQLModel], *columns: str, **extra_fields: ModelField) -> type[RequestModel]:
-    """Return the model of a change: at least one of these columns. A column that is not sent keeps its value."""
+    """Return the model of a change: at least one of these columns and extra fields, of which no one can be null.
+
+    A column that may be NULL is set to it by null.
+    """
     fields: dict[str, Any] = {}
     for name in columns:
         field_type, info = field_from_table(table, name, is_request=True)
+        if not table_of(table).columns[name].nullable:
+            field_type = Annotated[field_type, NOT_NULL]
         fields[name] = (field_type, Field(default=None, title=info.title, description=info.description))
-    return create_model(f"Changed{table.__name__}", __base__=PatchModel, **fields | extra_fields)
+    extra: dict[str, Any] = {name: (Annotated[each, NOT_NULL], info) for name, (each, info) in extra_fields.items()}
+    return create_model(f"Changed{table.__name__}", __base__=PatchModel, **fields | extra)
+
+
+def describe_change(schema: JsonSchemaValue) -> None:
+    """Say that a change has at least one field, and that a field that is not sent has no default."""
+    schema["minProperties"] = 1
+    for field in schema["properties"].values():
+        field.pop("default", None)
 
 
 class PatchModel(RequestModel):
-    """Some of the columns of a row. A column that is not sent keeps its value."""
+    """Some of the columns of a row, as a merge patch (RFC 7396).
 
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+    A column that is not sent keeps its value. Null sets it to nothing, or is refused if it must have a value.
+    """
+
+    model_config = ConfigDict(json_schema_extra=describe_change)
 
     @model_validator(mode="after")
     def require_any_field(self) -> Self:

@@ -4,9 +4,11 @@
 creates its own secret there. With DATABASE_URL it is a real installation and requires a real secret.
 """
 
+import json
 import re
 import secrets
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -21,6 +23,20 @@ URL_SYNTAX_HINT = (
     "it is not an address such as postgresql://user:password@host:5432/name;"
     " in the password, write %40 for @, %2F for /, %3A for :, %25 for %, %20 for a space"
 )
+
+
+ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-f:.]+\]|[\w-]+(?:\.[\w-]+)*)(?::(?P<port>[0-9]{1,5}))?"
+)
+USUAL_PORTS = {"http": "80", "https": "443"}
+# The words of which examples of a secret are made, as in your-super-secret-key-change-in-production.
+PLACEHOLDER_WORDS = re.compile(
+    r"change|your|super|secret|key|production|prod|please|this|default|example|development|test|insecure|secure|replace"
+    r"|random|string|jwt|token|password|value|here|the|not|use|for|with|least|bits|long|256|bytes|character|generate"
+    r"|placeholder|django|flask|bookit|app|very|some|todo|openssl|rand|hex|must|minimum|qwerty|asdf|only|[\W_]"
+)
+PLACEHOLDER = re.compile(r"change.?(me|this|it|in)|be.?changed|replace.?(me|this)|your.?(super.?)?secret")
+MIN_DISTINCT_CHARACTERS = 8  # Of 32 random hexadecimal digits, fewer are one chance in a million.
 
 
 class SettingsError(Exception):
@@ -63,8 +79,38 @@ def none_if_empty(value: object) -> object:
     return value or None
 
 
-def split_comma_separated(value: object) -> object:
-    return [part.strip().rstrip("/") for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+def parse_origins(value: object) -> object:
+    """Return origins from a list separated by commas or from a JSON list, each as a browser spells it."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    try:
+        names = json.loads(text) if text.startswith("[") else list(filter(str.strip, text.split(",")))
+    except ValueError:
+        names = [text]
+    return [normalise_origin(name) for name in names]
+
+
+def normalise_origin(name: object) -> str:
+    """Return an origin as a browser sends it: in lower case, in ASCII, without the usual port. Raise ValueError."""
+    text = str(name).strip().rstrip("/").lower()
+    if text == "*":
+        return text
+    match = ORIGIN.fullmatch(text)
+    host = match and encode_host(match["host"])
+    if match is None or not host or int(match["port"] or 1) not in range(1, 2**16):
+        message = f"{name!s:.60} is not an origin; write * or scheme://host[:port], such as https://www.example.com"
+        raise ValueError(message)
+    scheme, port = match["scheme"], match["port"]
+    return f"{scheme}://{host}" + (f":{port}" if port and port != USUAL_PORTS.get(scheme) else "")
+
+
+def encode_host(host: str) -> str:
+    """Return a host in ASCII, as browsers send it, or "" if that is not possible."""
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:
+        return ""
 
 
 class Settings(BaseSettings):
@@ -83,7 +129,7 @@ class Settings(BaseSettings):
     debug: bool = False
     bookit_demo: bool = False
     bookit_only: Annotated[Literal["api", "admin"] | None, BeforeValidator(none_if_empty)] = None
-    allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(split_comma_separated)] = []
+    allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(parse_origins)] = []
     bookit_home: Path = Path(".bookit")
     timezone: Annotated[str, BeforeValidator(validate_timezone)] = "UTC"
 
@@ -98,15 +144,15 @@ class Settings(BaseSettings):
         return self.database_url is None
 
     def with_secret(self) -> Self:
-        """Return the settings with a usable secret. Raise ``SettingsError`` if it is missing or too short.
+        """Return the settings with a usable secret. Raise ``SettingsError`` if it is missing, short or guessable.
 
         On the embedded database a missing secret is created and stored in BOOKIT_HOME.
         """
         secret = self.secret_key.get_secret_value()
         if not secret and self.is_embedded:
             return self.model_copy(update={"secret_key": SecretStr(load_or_create_secret(self.bookit_home))})
-        if len(secret.encode()) < MIN_SECRET_BYTES:
-            problem = "is missing" if not secret else f"has only {len(secret.encode())} bytes"
+        if len(secret.encode()) < MIN_SECRET_BYTES or is_guessable(secret):
+            problem = describe_secret(secret)
             message = (
                 f"SECRET_KEY {problem}. It signs tokens and cookies; use {MIN_SECRET_BYTES} bytes or more."
                 " Create one with:\n"
@@ -114,6 +160,24 @@ class Settings(BaseSettings):
             )
             raise SettingsError(message)
         return self
+
+
+def describe_secret(secret: str) -> str:
+    """Return what is wrong with a secret, after its name."""
+    size = len(secret.encode())
+    if size < MIN_SECRET_BYTES:
+        return f"has only {size} bytes" if secret else "is missing"
+    return "can be guessed: it is an example or a pattern"
+
+
+def is_guessable(secret: str) -> bool:
+    """Return whether a secret is an example to be replaced, a repetition or a sequence."""
+    text, size = secret.lower(), len(secret)
+    is_repetition = any(text == (text[:length] * size)[:size] for length in range(1, size // 2 + 1))
+    steps = [abs(ord(after) - ord(before)) for before, after in pairwise(text)]
+    rest = set(PLACEHOLDER_WORDS.sub("", text))
+    is_pattern = is_repetition or steps.count(1) > size // 2 or len(rest) < MIN_DISTINCT_CHARACTERS
+    return is_pattern or PLACEHOLDER.search(text) is not None
 
 
 def load_or_create_secret(home: Path) -> str:

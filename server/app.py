@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from admin.site import mount_admin
 from api.middleware import ErrorMiddleware, RequestMiddleware
+from api.preconditions import ConditionalMiddleware
 from api.problems import handle_http_error, handle_refusal
 from api.routes import build_routes, build_shared_routes
 from bookit import cleanup
@@ -27,6 +28,32 @@ from bookit.db.pool import Database
 from bookit.refusals import Refusal
 from bookit.settings import Settings, read_settings
 from server.logs import configure_logging
+
+# What a page of another origin may send, besides what the Fetch standard always allows. The last three are those that
+# tracing libraries add to every request (W3C Trace Context and Baggage).
+ALLOWED_HEADERS = [
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "X-Request-Id",
+    "traceparent",
+    "tracestate",
+    "baggage",
+]
+# What it may read: every header of the API's answers that says something about the answer.
+EXPOSED_HEADERS = [
+    "Allow",
+    "Content-Disposition",
+    "ETag",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-Id",
+]
 
 
 def create() -> Starlette:
@@ -41,7 +68,12 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
     routes = build_shared_routes() if settings.bookit_only == "admin" else build_routes()
     app = Starlette(
         routes=[*routes, redirect_root(settings)],
-        middleware=[Middleware(RequestMiddleware), *cors(settings), Middleware(ErrorMiddleware)],
+        middleware=[
+            Middleware(RequestMiddleware),
+            *cors(settings),
+            Middleware(ConditionalMiddleware),
+            Middleware(ErrorMiddleware),
+        ],
         exception_handlers={Refusal: handle_refusal, HTTPException: handle_http_error},
         lifespan=lifespan,
     )
@@ -120,8 +152,8 @@ def cors(settings: Settings) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id"],
-            expose_headers=["ETag", "Link", "Location", "Retry-After", "X-Request-Id", "Idempotency-Replayed"],
+            allow_headers=ALLOWED_HEADERS,
+            expose_headers=EXPOSED_HEADERS,
             max_age=600,
         )
     ]

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import ARRAY, Integer, Interval, String, any_, bindparam, delete, func, update
 from sqlmodel import col, select
@@ -96,26 +97,33 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+class IssuedToken(NamedTuple):
+    """A new refresh token, and the sign-in that it belongs to."""
+
+    token: str
+    family: str
+
+
 async def issue_refresh_token(
     session: Session, user: User, *, now: datetime, lifetime: timedelta, family: str = ""
-) -> str:
+) -> IssuedToken:
     """Return a new refresh token, for a new sign-in or for an existing ``family``. Only its hash is stored."""
-    token = secrets.token_urlsafe(32)
+    issued = IssuedToken(secrets.token_urlsafe(32), family or secrets.token_hex(16))
     await session.insert(
         RefreshToken(
             user_id=user.id,
-            family=family or secrets.token_hex(16),
-            token_hash=hash_token(token),
+            family=issued.family,
+            token_hash=hash_token(issued.token),
             created_at=now,
             expires_at=now + lifetime,
         )
     )
-    return token
+    return issued
 
 
 async def rotate_refresh_token(
     session: Session, token: str, *, now: datetime, lifetime: timedelta
-) -> tuple[User, str] | None:
+) -> tuple[User, IssuedToken] | None:
     """Exchange a refresh token for the next one. Return the user and the new token.
 
     Return None if the token is unknown or expired, or if the user is inactive. If the token was used before, it may
@@ -134,7 +142,12 @@ async def rotate_refresh_token(
 async def sign_out(session: Session, token: str) -> None:
     """End the sign-in that this token belongs to, if there is one."""
     for row in await session.fetch(SELECT_FAMILY, hashed=hash_token(token)):
-        await session.fetch(REVOKE_FAMILY, family=row["family"])
+        await end_sign_in(session, row["family"])
+
+
+async def end_sign_in(session: Session, family: str) -> None:
+    """End a sign-in: none of its refresh tokens works any more."""
+    await session.fetch(REVOKE_FAMILY, family=family)
 
 
 async def delete_expired(session: Session, *, now: datetime) -> None:

@@ -243,7 +243,7 @@ async def test_bulk_changes_need_the_right_to_change_bookings(
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        ("x" * 201, "String should have at most 200 characters."),
+        ("x" * 201, "Use at most 200 characters."),
         ("late\0bus", "Enter some text, without NUL characters."),
     ],
 )

@@ -226,7 +226,7 @@ async def test_a_selection_over_the_limit_is_reported(desk: AdminDesk, visit: Bo
 @pytest.mark.parametrize(
     ("reason", "page_text"),
     [
-        ("x" * 201, "String should have at most 200 characters."),
+        ("x" * 201, "Use at most 200 characters."),
         ("late\0bus", "Enter some text, without NUL characters."),
     ],
 )

@@ -41,7 +41,7 @@ def test_every_route_with_a_body_is_tested() -> None:
 
 
 INVALID_JSON = [
-    b"", b" ", b"{", b'{"a": 1,}', b"{'a': 1}", b'{"a": 1} {"b": 2}', b"nul", b"\x00", b'{"name": "a\x00b"}',
+    b" ", b"{", b'{"a": 1,}', b"{'a': 1}", b'{"a": 1} {"b": 2}', b"nul", b"\x00", b'{"name": "a\x00b"}',
     b'{"name": "\xff"}', b'{"name": "\xed\xa0\x80"}', b'{"name": "\\ud800"}', b'{"\\udc00": 1}',
     b"\xff\xfe{\x00}\x00", b"name=Ada&email=ada",
     b"[" * 50_000, b'{"a":' * 10_000, b'{"service_id": ' + b"9" * 5000 + b"}",
@@ -53,6 +53,27 @@ async def test_invalid_json_is_refused(body: bytes, ada: Person, database: Datab
     answers = await send_to_all(database, ada, content=body, headers=JSON_HEADERS)
 
     assert answers == dict.fromkeys(VALID_BODIES, (400, "unreadable", None))
+
+
+@pytest.mark.parametrize("kind", [None, "application/json", "text/plain"])
+async def test_a_missing_body_is_refused_with_the_fields_to_send(
+    kind: str | None, ada: Person, visitor: httpx2.AsyncClient, database: Database
+) -> None:
+    headers = {} if kind is None else {"content-type": kind}
+    needing = [where for where in VALID_BODIES if where != "POST /auth/logout"]
+
+    answers = {where: await ada.request(*where.split(), headers=headers) for where in needing}
+    refused = {where: read_refusal(answer) for where, answer in answers.items()}
+    signing_out = await request_refusal(database, visitor, "POST", "/auth/logout", headers=headers)
+
+    assert refused == dict.fromkeys(needing, (422, "wrong-shape", None))
+    assert answers["POST /auth/login"].json()["errors"] == [
+        {
+            "loc": ["body"],
+            "msg": "This request needs a body. Send a JSON object as application/json. Its fields are email, password.",
+        }
+    ]
+    assert signing_out == (401, "unauthenticated", None)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"[{}]", b'"text"', b"1", b"null", b"true", b"[[[[[[1]]]]]]"])

@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 
+from api.routes import ENDPOINTS
+from bookit.db.pool import Database
 from bookit.schema.tables import Service
 from tests.support.clock import Clock
 from tests.support.people import Person
-from tests.support.request_helpers import status_and_code
+from tests.support.request_helpers import VALID_BODIES, count_rows, request_refusal, status_and_code
 
 TEN = "2030-01-08T10:00:00Z"
 ELEVEN = "2030-01-08T11:00:00Z"
@@ -95,3 +98,86 @@ async def test_an_invalid_request_claims_no_key(tom: Person, haircut: Service) -
     right = await post_booking(tom, haircut)
 
     assert (garbled.status_code, right.status_code) == (422, 201)
+
+
+POSTS = [endpoint for endpoint in ENDPOINTS if endpoint.method == "POST"]
+TAKING_KEYS = ["POST /services", "POST /bookings", "POST /reviews"]
+
+
+def test_every_post_of_a_signed_in_user_takes_a_key() -> None:
+    taking = {f"{endpoint.method} {endpoint.path}": "Idempotency-Key" in endpoint.headers for endpoint in POSTS}
+
+    assert taking == {where: where in TAKING_KEYS for where in VALID_BODIES if where.startswith("POST")}
+
+
+async def test_every_post_honours_a_key_or_refuses_it(
+    ada: Person, haircut: Service, visitor: httpx2.AsyncClient, database: Database
+) -> None:
+    await ada.request("POST", "/bookings", json=VALID_BODIES["POST /bookings"])
+    await ada.request("PATCH", "/bookings/1", json={"status": "completed"})
+
+    for endpoint in POSTS:
+        where = f"POST {endpoint.path}"
+        if where not in TAKING_KEYS:
+            refused = await request_refusal(
+                database, visitor, "POST", endpoint.path, json=VALID_BODIES[where], headers={"Idempotency-Key": "first"}
+            )
+            assert (where, refused) == (where, (422, "wrong-shape", "Idempotency-Key"))
+            continue
+        headers = {"Idempotency-Key": endpoint.name}
+        body = VALID_BODIES[where] | ({"start_time": ELEVEN} if where == "POST /bookings" else {})
+        first = await ada.request("POST", endpoint.path, json=body, headers=headers)
+        before = await count_rows(database)
+        again = await ada.request("POST", endpoint.path, json=body, headers=headers)
+
+        assert (where, first.status_code, again.status_code) == (where, 201, 201)
+        assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
+        assert await count_rows(database) == before
+
+
+async def test_a_refusal_of_any_post_is_repeated(ada: Person, tom: Person, haircut: Service) -> None:
+    body = {"title": "Massage", "price": 10, "duration_minutes": 60, "resource_ids": [7]}
+    headers = {"Idempotency-Key": "first"}
+
+    first = await ada.request("POST", "/services", json=body, headers=headers)
+    again = await ada.request("POST", "/services", json=body, headers=headers)
+    forbidden = await tom.request("POST", "/services", json=body, headers=headers)
+
+    assert status_and_code(first) == (404, "unknown-resource")
+    assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
+    assert status_and_code(forbidden) == (403, "forbidden")
+    assert [service["title"] for service in (await ada.request("GET", "/services")).json()] == ["Haircut"]
+
+
+async def test_a_key_belongs_to_one_endpoint(ada: Person, haircut: Service) -> None:
+    headers = {"Idempotency-Key": "first"}
+    await ada.request("POST", "/services", json={"title": "A", "price": 1, "duration_minutes": 5}, headers=headers)
+
+    other = await post_booking(ada, haircut)
+
+    assert status_and_code(other) == (422, "key-reused")
+
+
+async def test_a_refusal_with_a_key_offers_the_next_slots(tom: Person, eve: Person, haircut: Service) -> None:
+    await post_booking(eve, haircut)
+
+    refused = await post_booking(tom, haircut)
+
+    assert status_and_code(refused) == (409, "slot-taken")
+    assert len(refused.json()["next_free"]) == 3
+
+
+async def test_one_key_sent_many_times_at_once_creates_one_row(ada: Person, haircut: Service) -> None:
+    body = {"title": "Massage", "price": 10, "duration_minutes": 60}
+    answers: list[httpx2.Response] = []
+
+    async def send() -> None:
+        answers.append(await ada.request("POST", "/services", json=body, headers={"Idempotency-Key": "first"}))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(20):
+            group.start_soon(send)
+
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.content for answer in answers}) == 1
+    assert len((await ada.request("GET", "/services?q=massage")).json()) == 1

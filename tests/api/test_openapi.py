@@ -89,15 +89,15 @@ def test_every_status_is_described() -> None:
     assert {name: " ".join(operation["responses"]) for name, operation in OPERATIONS.items()} == {
         "POST /bookings": "201 400 401 403 404 409 413 415 422 503",
         "GET /bookings": "200 400 401 422 503",
-        "GET /bookings/{id}": "200 401 403 404 422 503",
+        "GET /bookings/{id}": "200 304 401 403 404 422 503",
         "PATCH /bookings/{id}": "200 400 401 403 404 409 412 413 415 422 503",
         "DELETE /bookings/{id}": "204 400 401 403 404 409 412 422 503",
-        "GET /services": "200 422 503",
-        "GET /services/{id}": "200 404 422 503",
+        "GET /services": "200 400 422 503",
+        "GET /services/{id}": "200 304 404 422 503",
         "POST /services": "201 400 401 403 404 413 415 422 503",
         "PATCH /services/{id}": "200 400 401 403 404 412 413 415 422 503",
         "DELETE /services/{id}": "204 401 403 404 409 412 422 503",
-        "GET /reviews/{id}": "200 404 422 503",
+        "GET /reviews/{id}": "200 304 404 422 503",
         "POST /reviews": "201 400 401 403 404 409 413 415 422 503",
         "PATCH /reviews/{id}": "200 400 401 403 404 412 413 415 422 503",
         "DELETE /reviews/{id}": "204 401 403 404 412 422 503",
@@ -107,10 +107,10 @@ def test_every_status_is_described() -> None:
         "POST /auth/register": "201 400 409 413 415 422 503",
         "POST /auth/login": "200 400 401 413 415 422 429 503",
         "POST /auth/refresh": "200 400 401 413 415 422 503",
-        "POST /auth/logout": "200 400 413 415 422 503",
-        "GET /me": "200 401 503",
-        "GET /me/export": "200 401 503",
-        "PATCH /me": "200 400 401 409 413 415 422 429 503",
+        "POST /auth/logout": "200 400 401 413 415 422 503",
+        "GET /me": "200 304 401 422 503",
+        "GET /me/export": "200 401 422 503",
+        "PATCH /me": "200 400 401 409 412 413 415 422 429 503",
         "GET /reports/revenue": "200 400 401 403 422 503",
         "GET /reports/utilisation": "200 400 401 403 422 503",
         "GET /reports/no-shows": "200 400 401 403 422 503",
@@ -148,8 +148,9 @@ def before_call(context: Any, case: Any, **more: Any) -> None:
         case.query["cursor"] = encode_cursor({"start_time": NOW, "id": 1}, key)
     if is_meant_valid("Idempotency-Key", case.headers, ParameterLocation.HEADER):
         case.headers["Idempotency-Key"] = f"key-{next(NEW_KEYS)}"
-    if is_meant_valid("If-Match", case.headers, ParameterLocation.HEADER) and case.headers["If-Match"] == "0":
-        case.headers["If-Match"] = "*"
+    for name, etag in (("If-Match", "*"), ("If-None-Match", '"0"')):
+        if is_meant_valid(name, case.headers, ParameterLocation.HEADER) and case.headers[name] == "0":
+            case.headers[name] = etag
 
 
 class SampleApp(NamedTuple):

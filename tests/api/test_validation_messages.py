@@ -46,7 +46,7 @@ def test_an_unknown_pattern_is_not_shown() -> None:
 def test_an_amount_is_formatted_as_a_decimal() -> None:
     message = message_for(Annotated[Decimal, Field(le=Decimal("9.99"))], Decimal(10))
 
-    assert message == "Input should be less than or equal to 9.99."
+    assert message == "This must be at most 9.99."
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,11 @@ def test_an_amount_is_formatted_as_a_decimal() -> None:
     [
         ("service", {"title": "   "}, BLANK),
         ("service", {"title": "Mass\0age"}, BLANK),
-        ("service", {"title": "x" * 201}, "String should have at most 200 characters."),
+        ("service", {"title": "x" * 201}, "Use at most 200 characters."),
         ("service", {"description": "a\0b"}, NUL),
-        ("service", {"price": "-1"}, "Input should be greater than or equal to 0."),
-        ("service", {"price": "1e9"}, "Input should be less than or equal to 99999999.99."),
-        ("service", {"duration_minutes": "0"}, "Input should be greater than or equal to 1."),
+        ("service", {"price": "-1"}, "This must be at least 0."),
+        ("service", {"price": "1e9"}, "This must be at most 99999999.99."),
+        ("service", {"duration_minutes": "0"}, "This must be at least 1."),
         ("user", {"name": "\t "}, BLANK),
         ("user", {"email": "kim.example.com"}, NO_EMAIL),
         ("user", {"email": "kim@exam\0ple.com"}, NO_EMAIL),

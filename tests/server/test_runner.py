@@ -303,7 +303,9 @@ def test_a_database_in_use_gets_no_demo_accounts(used: Workspace) -> None:
 def test_a_demo_needs_the_embedded_database(workspace: Workspace) -> None:
     url = "postgresql://bookit@127.0.0.1:1/bookit"
 
-    refusal = workspace.run("serve", "--demo", DATABASE_URL=url, SECRET_KEY="s" * 32).error_message
+    refusal = workspace.run(
+        "serve", "--demo", DATABASE_URL=url, SECRET_KEY="a secret that is long enough for HS256"
+    ).error_message
 
     assert refusal == "--demo creates accounts with a known password. Unset DATABASE_URL to use it."
 

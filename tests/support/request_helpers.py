@@ -34,7 +34,7 @@ COUNT_ROWS = text(" UNION ALL ".join(f"SELECT '{name}' AS name, count(*) FROM {n
 SENTENCE_PATTERN = re.compile(r"[^\n\\^]{8,}\.")
 INTERNALS_PATTERN = re.compile(
     r"Traceback|psycopg|sqlalchemy|pydantic|starlette|\b(SELECT|INSERT|UPDATE|WHERE)\b|constraint|violat|pattern|codec"
-    r"|Exception|Error\b|None\b|<class|\b0x|site-packages|\.py\b|\b(New|Changed)[A-Z]\w+|Query\b|\bjwt|Decimal\("
+    r"|Exception|Error\b|(?<!If-)None\b|<class|\b0x|site-packages|\.py\b|\b(New|Changed)[A-Z]\w+|Query\b|\bjwt|Decimal\("
 )
 
 
@@ -68,7 +68,8 @@ def read_refusal(answer: httpx2.Response) -> RefusalFacts:
     assert (problem["status"], problem["type"]) == (answer.status_code, f"/problems/{problem['code']}")
     assert SENTENCE_PATTERN.fullmatch(problem["detail"]), problem["detail"]
     assert not INTERNALS_PATTERN.search(answer.text), answer.text[:500]
-    assert (answer.headers.get("www-authenticate") == "Bearer") == (answer.status_code == 401)
+    challenge = answer.headers.get("www-authenticate")
+    assert (challenge is not None and challenge.split()[0] == "Bearer") == (answer.status_code == 401)
     return answer.status_code, problem["code"], problem.get("field")
 
 
