@@ -32,8 +32,10 @@ WORDS_FOR_VALUES = {
 }
 # Where words for the values do not make a sentence.
 MEANING_BY_CODE = {
+    "already-booked": "The customer already has a booking of this service at this time.",
     "missing": "There is nothing with this id.",
     "not-open": "Only a pending or confirmed booking can be moved.",
+    "overlapping-booking": "The customer already has a booking of another service at this time.",
 }
 
 
@@ -58,7 +60,8 @@ def iter_meanings() -> Iterator[ProblemMeaning]:
 def replace_values(sentence: str) -> str:
     """Return a sentence with words for its placeholders: ``{notice}`` is "the notice of the service"."""
     plain = re.sub(r"{(\w+)}", lambda match: WORDS_FOR_VALUES.get(match[1], match[1].replace("_", " ")), sentence)
-    return re.sub(r"\s+([.,:;])", r"\1", plain)
+    plain = re.sub(r"\s+([.,:;])", r"\1", plain)
+    return plain[:1].upper() + plain[1:]
 
 
 async def describe_problem(request: Request) -> Response:
