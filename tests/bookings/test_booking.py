@@ -50,6 +50,7 @@ async def test_a_free_slot_is_booked(door: DoorClient, tom: Person, haircut: Ser
         "status": "pending",
         "price": Decimal(35),
         "expires_at": None,
+        "deleted_by_customer_at": None,
         "created_at": NOW,
         "version": 1,
     }
