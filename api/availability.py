@@ -12,10 +12,10 @@ from api.context import RequestContext
 from api.endpoint import Api
 from api.schemas import PathId, RangeEnd, RangeStart, RequestModel, ResponseModel, Slot, Timestamp, slot_from_row
 from bookit import refusals as no
-from bookit.bookings import availability
+from bookit.bookings import acts, availability
 from bookit.bookings.availability import Visit
 from bookit.db.statements import Row
-from bookit.policy import limits, permissions, times
+from bookit.policy import lifecycle, limits, permissions, times
 from bookit.schema.tables import Booking, Service
 
 api = Api()
@@ -86,8 +86,9 @@ class Explanation(ResponseModel):
     resources: list[ResourceExplanation]
 
 
-REFUSALS = (no.Missing, no.ServiceInactive, no.NotYourBooking, no.RangeReversed, no.RangeTooLong, no.TooManySlots,
-           no.OutsideTheCalendar, no.NoSuchTime)  # fmt: skip
+VISIT_REFUSALS = (no.Missing, no.ServiceInactive, no.NotYourBooking, no.AlreadyStarted, no.NoLongerOpen,
+                  no.HoldExpired, no.TooLateToCancel)  # fmt: skip
+REFUSALS = (*VISIT_REFUSALS, no.RangeReversed, no.RangeTooLong, no.TooManySlots, no.OutsideTheCalendar, no.NoSuchTime)
 
 
 @api("GET", "/services/{id}/availability", tag="services", access=OPTIONAL_AUTH, refusals=REFUSALS,
@@ -108,7 +109,7 @@ async def list_slots(context: RequestContext, id: PathId, query: SlotQuery) -> S
     return respond_with_etag([slot_from_row(row) for row in rows], is_public=query.booking_id is None)
 
 
-@api("GET", "/services/{id}/availability/explain", tag="services", access=OPTIONAL_AUTH, refusals=REFUSALS[:3])
+@api("GET", "/services/{id}/availability/explain", tag="services", access=OPTIONAL_AUTH, refusals=VISIT_REFUSALS)
 async def explain_slot(context: RequestContext, id: PathId, query: ExplainQuery) -> Explanation:
     """Explain for each resource what forbids a start. If nothing does, it can be booked there."""
     visit = await resolve_visit(context, id, query)
@@ -141,7 +142,10 @@ def list_obstacles(check: Row, *, now: datetime) -> list[Obstacle]:
 
 
 async def resolve_visit(context: RequestContext, service_id: int, query: SlotQuery | ExplainQuery) -> Visit:
-    """Return the visit of a query. Raise a refusal for an inactive service or another user's booking."""
+    """Return the visit of a query.
+
+    Raise a refusal for an inactive service, another user's booking, or one that its customer can no longer move.
+    """
     service = await context.database.get(Service, service_id)
     if service is None:
         raise no.Missing(what="service")
@@ -153,6 +157,8 @@ async def resolve_visit(context: RequestContext, service_id: int, query: SlotQue
         if booking is None or booking.service_id != service_id:
             raise no.Missing(what="booking")
         permissions.require_own_or_staff(booking, by=context.by)
+        lifecycle.require_open(booking, by=context.by, now=context.now)
+        await acts.require_cancel_notice(context.database, booking, by=context.by, now=context.now)
     return Visit(service_id, query.resource_id, query.booking_id)
 
 

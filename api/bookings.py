@@ -205,7 +205,10 @@ CHANGE_REFUSALS = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.NoLonger
     headers=CONDITIONAL_HEADERS,
 )
 async def change_booking(context: RequestContext, id: PathId, body: ChangedBooking) -> BookingResponse:
-    """Move or cancel a booking while it is pending or confirmed. Staff may change it at any time.
+    """Move or cancel a booking until it starts, while it is pending or confirmed. Staff may change it at any time.
+
+    Without `resource_id`, a booking that its customer moves keeps its resource if that is free at the new time, and
+    otherwise gets the first one that is. Staff keep the resource.
 
     Staff may also change its length with `end_time`; the price stays. If the time cannot be booked, `next_free` of the
     problem has the next three slots.
@@ -216,7 +219,11 @@ async def change_booking(context: RequestContext, id: PathId, body: ChangedBooki
             booking = await lock_own_booking(session, context, id)
             since = body.start_time or booking.start_time
             visit = availability.visit_after(
-                booking, start_time=since, end_time=body.end_time, resource_id=body.resource_id
+                booking,
+                start_time=since,
+                end_time=body.end_time,
+                resource_id=body.resource_id,
+                keeps_resource=context.by.is_staff,
             )
             return await records.change(session, booking, **context.actor_and_time, **get_provided_fields(body))
     except no.Refusal as refusal:

@@ -49,7 +49,9 @@ RULES: Mapping[type[SQLModel], Rules] = {
     User: Rules(accounts.register, accounts.change, accounts.remove),
     Service: Rules(catalogue.add_service, catalogue.change_service, catalogue.remove_service),
     Resource: Rules(catalogue.add_resource, catalogue.change_resource, catalogue.remove_resource),
-    Booking: Rules(acts.book, acts.change, acts.remove, linked_fields=frozenset({"start_time", "end_time"})),
+    Booking: Rules(
+        acts.book, acts.change, acts.remove, linked_fields=frozenset({"start_time", "end_time", "resource_id"})
+    ),
     Review: Rules(reviews.write, reviews.change, reviews.remove),
 }
 

@@ -93,8 +93,8 @@ class SuggestsSlots(RecordView):
         if "pk" in request.path_params:
             booking = await self.get_object_for_edit(request)
             touched = values.touched(booking, context.zone)
-            names = ("start_time", "end_time", "resource_id")
-            visit = visit_after(booking, **{name: touched.get(name) for name in names})
+            start, end, resource_id = (touched.get(name) for name in ("start_time", "end_time", "resource_id"))
+            visit = visit_after(booking, start_time=start, end_time=end, resource_id=resource_id)
             since = touched.get("start_time") or booking.start_time
         if since:
             await availability.attach_next_free(context.database, refusal, visit, since=since, now=context.now())

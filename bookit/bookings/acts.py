@@ -85,7 +85,9 @@ async def book(
 async def refusal_for_visit(reader: Reader, visit: Visit, *, start: datetime, by: Actor, now: datetime) -> no.Refusal:
     """Return the refusal for a visit that could not be booked."""
     checks = await availability.check_start(reader, visit, start=start, by=by, now=now)
-    return availability.best_refusal(checks, now=now) or await refusal_without_resource(reader, visit)
+    if not checks:
+        return await refusal_without_resource(reader, visit)
+    return availability.best_refusal(checks, now=now) or no.SlotTaken()
 
 
 async def refusal_without_resource(reader: Reader, visit: Visit) -> no.Refusal:
@@ -165,6 +167,9 @@ async def reschedule(
 ) -> Booking:
     """Move a booking to another time or resource, or, as staff, give it another end.
 
+    Without ``resource_id`` staff keep the resource. A customer's booking keeps its resource if that is free at the new
+    time, and otherwise gets the first one that is, as a new booking does: availability offers these times too.
+
     Without ``end_time`` the booking keeps its length. Setup, cleanup and price never change. With ``keeps_seat`` it
     leaves its seat only if the seat is taken: if many bookings move one after another, none moves into the way of the
     next.
@@ -183,11 +188,36 @@ async def reschedule(
         await session.set_reason(override_reason)
         await session.allow_overlap()
     is_override = bool(override_reason)
+    if not resource_id and start != booking.start_time and not by.is_staff:
+        resource_id = await choose_resource(session, booking, start, end, by=by, now=now)
     await require_available(session, booking, start, end, resource_id, by=by, now=now, is_override=is_override)
     changes = shifted_times(booking, start, end, keeps_seat=keeps_seat)
-    if resource_id:
+    if resource_id and resource_id != booking.resource_id:
         changes["resource_id"] = resource_id
     return await write_move(session, booking, changes)
+
+
+async def choose_resource(
+    session: Session, booking: Booking, start: datetime, end: datetime, *, by: Actor, now: datetime
+) -> int:
+    """Return the resource for a booking at another time: its own if that is free then, or else the first that is.
+
+    Before it chooses another one, it locks them all and looks again. Raise a refusal if none is free.
+    """
+    visit = Visit(booking.service_id, None, booking.id, end - start)
+    free = await free_resources(session, visit, start=start, by=by, now=now)
+    if free and booking.resource_id not in free:
+        await session.fetch(LOCK_IN_ORDER, ids=[booking.resource_id, *free])
+        free = await free_resources(session, visit, start=start, by=by, now=now)
+    if not free:
+        raise await refusal_for_visit(session, visit, start=start, by=by, now=now)
+    return booking.resource_id if booking.resource_id in free else free[0]
+
+
+async def free_resources(reader: Reader, visit: Visit, *, start: datetime, by: Actor, now: datetime) -> list[int]:
+    """Return the ids of the resources that are free for a visit at this start, in order."""
+    checks = await availability.check_start(reader, visit, start=start, by=by, now=now, with_free_seats=True)
+    return [check["id"] for check in checks if not availability.obstacles(check, now=now)]
 
 
 async def write_move(session: Session, booking: Booking, changes: Mapping[str, Any]) -> Booking:
@@ -240,11 +270,11 @@ def shifted_times(booking: Booking, start: datetime, end: datetime, *, keeps_sea
     return changes
 
 
-async def require_cancel_notice(session: Session, booking: Booking, *, by: Actor, now: datetime) -> None:
+async def require_cancel_notice(reader: Reader, booking: Booking, *, by: Actor, now: datetime) -> None:
     """Raise TooLateToCancel if a customer is later than the cancellation notice. It does not bind staff."""
     if by.is_staff:
         return
-    service = await session.get(Service, booking.service_id)
+    service = await reader.get(Service, booking.service_id)
     if service:
         lifecycle.require_cancel_notice(booking, service, now=now)
 
@@ -320,6 +350,9 @@ async def remove(session: Session, booking: Booking, *, by: Actor, now: datetime
         await session.update(booking, status=Status.CANCELLED, expires_at=None, deleted_by_customer_at=now)
 
 
+LOCK_IN_ORDER = text("""
+SELECT pg_advisory_xact_lock(id) FROM (SELECT unnest(CAST(:ids AS bigint[])) AS id ORDER BY 1) AS in_order
+""")
 LOCK_RESOURCES = text("""
 SELECT pg_advisory_xact_lock(expired.resource_id) FROM (
   SELECT DISTINCT resource_id FROM bookings WHERE status = 'pending' AND is_expired(expires_at, :now) ORDER BY 1

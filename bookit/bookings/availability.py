@@ -52,11 +52,16 @@ def visit_after(
     start_time: datetime | None = None,
     end_time: datetime | None = None,
     resource_id: int | None = None,
+    keeps_resource: bool = True,
 ) -> Visit:
-    """Return the visit that a booking becomes with these changes. Without ``end_time`` it keeps its length."""
+    """Return the visit that a booking becomes with these changes. Without ``end_time`` it keeps its length.
+
+    Without ``resource_id`` it is a visit on the same resource or, unless it ``keeps_resource``, on any.
+    """
     start = start_time or booking.start_time
     duration = end_time - start if end_time else booking.end_time - booking.start_time
-    return Visit(booking.service_id, resource_id or booking.resource_id, booking.id, duration)
+    resource_id = resource_id or (booking.resource_id if keeps_resource else None)
+    return Visit(booking.service_id, resource_id, booking.id, duration)
 
 
 async def slots(

@@ -35,9 +35,9 @@ CASES = int(os.environ.get("BOOKIT_CASES", "150"))
 TOM = Actor("api", 1, Role.USER)
 MARA = Actor("api", 2, Role.STAFF)
 # Outcomes that every run must include, even with few cases.
-REQUIRED_OUTCOMES = {"booked", "moved", "not moved", "another length", "not another length", "in-the-past", "too-soon",
-       "too-far-ahead", "outside-hours", "closed", "between-slots", "slot-taken", "resource-unsuitable",
-       "nothing-to-serve-it"}  # fmt: skip
+REQUIRED_OUTCOMES = {"booked", "moved", "not moved", "moved elsewhere", "moved in place", "another length",
+       "not another length", "in-the-past", "too-soon", "too-far-ahead", "outside-hours", "closed",
+       "between-slots", "slot-taken", "resource-unsuitable", "nothing-to-serve-it"}  # fmt: skip
 NEXT = 3 * DAY
 OF_ANOTHER_START = {"too-soon", "too-far-ahead", "between-slots"}
 SEEN: Counter[str] = Counter()
@@ -177,9 +177,38 @@ async def compare_moves(
         )
 
         expected = oracle.predict_outcome(business, case.now, at, resource_id=resource_id, is_staff=by.is_staff)
+        if booking.start_time <= case.now and not by.is_staff:
+            expected = "already-started"
         if at != booking.start_time:
             assert (booking.id, at, resource_id, by.role, outcome) == (booking.id, at, resource_id, by.role, expected)
             SEEN["moved" if isinstance(expected, int) else "not moved"] += 1
+
+
+async def compare_moves_anywhere(
+    session: Session, case: Scenario, moves: BookedVisit, starts: list[datetime], offered: set[datetime]
+) -> None:
+    """Move a booking as its customer without naming a resource: each start that is offered is accepted, and no other.
+
+    The booking stays on its resource if that is free then.
+    """
+    booking = await session.get(Booking, moves.id)
+    assert booking
+    if booking.start_time <= case.now or (booking.expires_at and booking.expires_at <= case.now):
+        return
+    business = replace(case.business, moved_booking=moves)
+    for at in starts:
+        if at == booking.start_time:
+            continue
+        outcome = await try_and_roll_back(
+            session, partial(records.change, session, booking, by=TOM, now=case.now, start_time=at, overlap=True)
+        )
+
+        stays = oracle.predict_outcome(business, case.now, at, resource_id=booking.resource_id, is_staff=False)
+        anywhere = oracle.predict_outcome(business, case.now, at, resource_id=None, is_staff=False)
+        assert (booking.id, at, outcome) == (booking.id, at, stays if isinstance(stays, int) else anywhere)
+        assert isinstance(outcome, int) or at not in offered
+        is_elsewhere = isinstance(outcome, int) and outcome != booking.resource_id
+        SEEN["moved elsewhere" if is_elsewhere else "moved in place" if isinstance(outcome, int) else "not moved"] += 1
 
 
 async def compare_lengths(session: Session, case: Scenario, moves: BookedVisit, rest: random.Random) -> None:
@@ -242,6 +271,8 @@ async def run_case(database: Database, case: Scenario) -> None:
                 offers = await compare_slots(session, case, None, moves)
                 offered = [offer[0] for offer in rest.sample(offers, min(len(offers), 3))]
                 await compare_moves(session, case, moves, [*offered, *draw_edges(case, rest)[:5]], rest)
+                starts = [*offered, *draw_edges(case, rest)[:5]]
+                await compare_moves_anywhere(session, case, moves, starts, {offer[0] for offer in offers})
                 await compare_lengths(session, case, moves, rest)
             SEEN["cases"] += 1
             raise RolledBack
