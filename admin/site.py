@@ -26,11 +26,10 @@ from admin.calendar import actions, feed
 from admin.calendar.page import CalendarPage
 from admin.framework.context import AdminContext
 from admin.framework.custom_page import Client, CustomPage
-from admin.framework.lookups import MATCH_ALL
+from admin.framework.lookups import EVERYTHING
 from admin.framework.menu import PageMenu
 from admin.framework.middleware import BodyLimitMiddleware, SameOriginMiddleware, SecurityHeadersMiddleware, read_form
 from admin.framework.page_state import page_state
-from admin.framework.parsing import escape_like
 from admin.framework.permissions import Permissions
 from admin.framework.sign_in import StaffSignIn, is_signed_in
 from admin.framework.url_cache import UrlCacheMiddleware
@@ -147,8 +146,9 @@ class StaffSite(Admin):
 
     @login_required
     async def ajax_lookup(self, request: Request) -> Response:
-        """Look up a relation by a part of a name, in which % and _ mean themselves; an empty term matches all."""
-        query = {**request.query_params, "term": escape_like(request.query_params.get("term", "")) or MATCH_ALL}
+        """Look up a relation by words of a name; an empty term matches all."""
+        term = request.query_params.get("term", "").replace("\0", "").strip()
+        query = {**request.query_params, "term": term or EVERYTHING}
         scope = {**request.scope, "query_string": urlencode(query).encode()}
         response: Response = await super().ajax_lookup(Request(scope, request.receive))
         return response

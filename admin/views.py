@@ -208,7 +208,7 @@ class UserView(RecordView, model=User):
     column_list = ["id", "name", "email", "role", "is_active", "created_at"]
     column_details_list = column_list
     column_formatters = column_formatters_detail = {"role": format_enum}
-    column_sortable_list = ["id"]
+    column_sortable_list = ["id", "name"]
     column_default_sort = ("id", True)
     column_searchable_list = ["name", "email"]
     list_filters = [ChoiceFilter(USERS.role, "Role", Role), YesNoFilter(USERS.is_active, "Active")]

@@ -1,18 +1,18 @@
 """Lists of rows: where they come from, their filters, and one page of them."""
 
 import operator
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any
 
 from pydantic import Field, create_model
-from sqlalchemy import BigInteger, BindParameter, ClauseElement, ColumnElement, Select, bindparam, or_, tuple_
+from sqlalchemy import BigInteger, BindParameter, ClauseElement, Column, ColumnElement, Select, bindparam, tuple_
 
 from api.context import RequestContext, Result
 from api.pagination import PageQuery, SortKey, decode_cursor, paginate
 from bookit import refusals as no
+from bookit.db.search import has_all_words, split_words
 from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
 
 Parameter = BindParameter[Any]
@@ -45,15 +45,10 @@ def less_than(value_type: Any, column: ColumnElement[Any], *, after: str) -> Fil
     return Filter(value_type, lambda parameter: column < parameter, after=after, is_reversed=operator.le)
 
 
-def contains(*columns: ColumnElement[str]) -> Filter:
-    """Return a filter for text that one of the columns contains, ignoring case."""
+def contains(*columns: Column[Any]) -> Filter:
+    """Return a filter for words that the columns have, in any order, whatever their case and accents."""
     search_term = Annotated[str, Field(max_length=200, pattern=OPTIONAL_TEXT_PATTERN)]
-    return Filter(search_term, lambda parameter: or_(*(column.ilike(parameter) for column in columns)), to_like_pattern)
-
-
-def to_like_pattern(text: str) -> str:
-    escaped = re.sub(r"([%_\\])", r"\\\1", text)
-    return f"%{escaped}%"
+    return Filter(search_term, lambda words: has_all_words(words, *columns), split_words)
 
 
 @dataclass(frozen=True, eq=False)

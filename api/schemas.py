@@ -33,7 +33,7 @@ from typing_extensions import TypedDict
 from bookit import refusals as no
 from bookit.policy import times
 from bookit.policy.limits import MAX_BIGINT
-from bookit.schema.fields import MAX_AMOUNT
+from bookit.schema.fields import MAX_AMOUNT, bounds_of
 from bookit.schema.tables import table_of
 
 ModelField = tuple[Any, Any]  # a type and a ``Field``, as ``create_model`` takes them
@@ -212,7 +212,7 @@ def field_from_table(table: type[SQLModel], name: str, *, is_request: bool) -> M
     """Return a field of a table as a field of a model: type, title, description, and for requests the bounds."""
     column_field = table.model_fields[name]
     field_type: Any = column_field.annotation
-    metadata: tuple[Any, ...] = tuple(column_field.metadata)
+    metadata: tuple[Any, ...] = bounds_of(column_field)
     if field_type is Decimal:
         field_type, metadata = Amount, ()
     elif field_type is int and name.endswith("id"):

@@ -559,6 +559,14 @@ class CommentNeeded(Misshapen):
 # Any table.
 
 
+class NotVisible(Misshapen):
+    """Type the {title} again with visible letters, and without blanks at its ends."""
+
+    def __init__(self, *, field: str, title: str) -> None:
+        super().__init__(title=title)
+        self.field = field  # type: ignore[misc]  # each text has a constraint with this refusal, which names the column
+
+
 class StillInUse(Conflict):
     """This is still in use, so it cannot be deleted."""
 

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from bookit import refusals as no
-from bookit.schema.fields import EMAIL_PATTERN, OPTIONAL_TEXT_PATTERN, REQUIRED_TEXT_PATTERN
+from bookit.schema.fields import EMAIL_PATTERN, OPTIONAL_TEXT_PATTERN
 
 # Pydantic's message for a text that does not match would quote the pattern.
 MESSAGE_BY_PATTERN = {
     EMAIL_PATTERN: str(no.NotAnEmail()),
-    REQUIRED_TEXT_PATTERN: "Enter some text, without NUL characters",
     OPTIONAL_TEXT_PATTERN: "Remove the NUL characters",
 }
 WHOLE_NUMBER, NUMBER, YES_OR_NO = "Enter a whole number", "Enter a number", "Enter true or false"

@@ -24,6 +24,7 @@ from bookit.bookings import acts, undo
 from bookit.db.session import Session
 from bookit.policy import lifecycle, permissions, times
 from bookit.schema.tables import Booking, Status
+from bookit.schema.visible_text import normalize_line
 
 StatusAct = Callable[..., Awaitable[Booking]]
 MAX_BOOKINGS = 200
@@ -124,7 +125,7 @@ def make_action_handler(act: StatusAct, text: ActionText) -> Callable[..., Await
 
     async def handle(self: RecordView, request: Request) -> Response:
         form = await read_form(request)
-        reason, return_url = str(form.get("reason", "")).strip(), return_url_of(self, request, form)
+        reason, return_url = normalize_line(str(form.get("reason", ""))), return_url_of(self, request, form)
         booking_ids = parse_ids(str(form.get("pks", "")).split(","))
         if error := reason_error(reason):
             return await redisplay_confirmation(request, form, text, error, return_url)

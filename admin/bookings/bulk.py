@@ -29,10 +29,12 @@ from admin.framework.transactions import ActorAndTime, run_act
 from bookit import refusals as no
 from bookit.bookings import availability, bulk
 from bookit.bookings.bulk import BulkAction, BulkChange, Outcome
+from bookit.db.search import sort_key
 from bookit.db.session import Session
 from bookit.db.statements import Row
 from bookit.policy import times
 from bookit.schema.tables import Booking, Resource, Service, User, table_of
+from bookit.schema.visible_text import normalize_line
 
 MAX_RESOURCES = 200
 BOOKINGS, USERS, SERVICES, RESOURCES = (table_of(table).c for table in (Booking, User, Service, Resource))
@@ -50,7 +52,7 @@ BOOKINGS_WITH_NAMES = (
     .order_by(BOOKINGS.start_time, BOOKINGS.id)
 )
 ACTIVE_RESOURCES = (
-    select(RESOURCES.id, RESOURCES.name).where(RESOURCES.is_active).order_by(RESOURCES.name, RESOURCES.id)
+    select(RESOURCES.id, RESOURCES.name).where(RESOURCES.is_active).order_by(sort_key(RESOURCES.name), RESOURCES.id)
 )
 RESOURCE_NAMES = select(RESOURCES.id, RESOURCES.name).where(
     RESOURCES.id == bindparam("numbers", type_=ARRAY(BigInteger)).any_()
@@ -84,7 +86,7 @@ class BulkForm:
     @classmethod
     def from_form(cls, form: FormData) -> "BulkForm":
         """Return the fields of a form."""
-        return cls(**{field.name: str(form.get(field.name, "")).strip() for field in fields(cls)})
+        return cls(**{field.name: normalize_line(str(form.get(field.name, ""))) for field in fields(cls)})
 
     @property
     def reason_errors(self) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import json
 import secrets
 from datetime import datetime
-from typing import Annotated, Literal, TypeVar, Unpack
+from typing import Annotated, Any, Literal, TypeVar, Unpack
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -29,10 +29,13 @@ from bookit.people import passwords
 from bookit.policy import times
 from bookit.policy.limits import MAX_BIGINT
 from bookit.reports import calendar
-from bookit.schema.fields import OptionalText, ReasonText, RequiredText
+from bookit.schema.fields import OPTIONAL_TEXT_PATTERN, ReasonText, checked_type
 from bookit.schema.tables import Booking, User
+from bookit.validation_messages import format_error
 
+Name: Any = checked_type(User.model_fields["name"])
 OptionalReason = ReasonText | Literal[""]
+NOT_SENT = "The calendar did not send this."
 RowId = Annotated[int, Field(ge=1, le=MAX_BIGINT)]
 
 
@@ -45,8 +48,8 @@ class CalendarRequest(BaseModel):
 class NewCustomer(CalendarRequest):
     """A customer without an account."""
 
-    name: Annotated[RequiredText, Field(min_length=1, max_length=100)]
-    email: Annotated[OptionalText, Field(min_length=3, max_length=255)]
+    name: Name
+    email: Annotated[str, Field(min_length=3, max_length=255, pattern=OPTIONAL_TEXT_PATTERN)]
 
 
 class NewBooking(CalendarRequest):
@@ -83,11 +86,14 @@ Body = TypeVar("Body", bound=CalendarRequest)
 
 
 async def parse_body(model: type[Body], request: Request) -> Body:
-    """Return the body of a request. Raise 422 where it is none that the script sends."""
+    """Return the body of a request. Raise 422 if the script sends no such body, or a text that cannot be seen."""
     try:
         return model.model_validate(json.loads(await request.body() or b"null"))
-    except (ValueError, ValidationError, RecursionError):
-        raise HTTPException(422, "The calendar did not send this.") from None
+    except ValidationError as error:
+        typed = [format_error(one) for one in error.errors() if one["type"] == "value_error"]
+        raise HTTPException(422, typed[0] if typed else NOT_SENT) from None
+    except (ValueError, RecursionError):
+        raise HTTPException(422, NOT_SENT) from None
 
 
 async def run_and_respond(

@@ -13,6 +13,7 @@ from admin.framework.formatting import humanize
 from admin.framework.parsing import parse_id
 from admin.framework.types import Column, Statement
 from bookit import refusals as no
+from bookit.db.search import sort_key
 from bookit.policy import times
 from bookit.schema.tables import table_of
 
@@ -93,7 +94,7 @@ class RowFilter(ListFilter):
         """Return the rows by name, and one more than are shown, so that the page can say that there are more."""
         rows = await context_of(request).fetch_rows(
             select(self.id_column, self.label_column)
-            .order_by(self.label_column, self.id_column)
+            .order_by(sort_key(self.label_column), self.id_column)
             .limit(self.max_choices + 1)
         )
         return [(str(row_id), name) for row_id, name in rows]

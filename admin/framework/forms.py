@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
@@ -35,6 +35,7 @@ from admin.framework.formatting import WEEKDAYS, humanize
 from bookit import refusals as no
 from bookit import timezones
 from bookit.policy import times
+from bookit.schema.fields import checked_type
 from bookit.schema.tables import Role
 from bookit.validation_messages import format_error
 
@@ -202,9 +203,8 @@ def build_field_args(name: str, field_info: FieldInfo, zone: ZoneInfo, *, is_new
 
 
 def make_field_validator(field_info: FieldInfo) -> Callable[[Form, Field], None]:
-    """Return the validator of a table's field, which checks what the API checks."""
-    annotation: Any = Annotated[(field_info.annotation, *field_info.metadata)]
-    adapter: TypeAdapter[object] = TypeAdapter(annotation)
+    """Return the validator of a table's field: it checks what the API checks, and makes of a text what is stored."""
+    adapter: TypeAdapter[object] = TypeAdapter(checked_type(field_info))
 
     def validate(form: Form, field: Field) -> None:
         del form
@@ -213,8 +213,10 @@ def make_field_validator(field_info: FieldInfo) -> Callable[[Form, Field], None]
         try:
             if isinstance(field.data, Decimal) and not field.data.is_finite():
                 raise ValidationError("This is not a number.")
-            adapter.validate_python(field.data)
+            parsed = adapter.validate_python(field.data)
         except PydanticError as error:
             raise ValidationError(format_error(error.errors()[0])) from None
+        if isinstance(parsed, str):
+            field.data = parsed  # as it is stored
 
     return validate

@@ -6,13 +6,12 @@ along the whole order.
 """
 
 import builtins
-import re
-from collections.abc import Callable, Sequence
-from typing import ClassVar, cast
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
 
 from sqladmin import ModelView
 from sqladmin.pagination import Pagination
-from sqlalchemy import BigInteger, ColumnElement, func, literal, or_, select
+from sqlalchemy import BigInteger, ColumnElement, String, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import joinedload
 from sqlmodel import SQLModel
@@ -26,17 +25,14 @@ from admin.framework.export import EXPORT_FORMATS, stream_rows
 from admin.framework.export_columns import ExportSelection
 from admin.framework.filters import ListFilter
 from admin.framework.formatting import type_formatters
-from admin.framework.parsing import escape_like, unescape_like
 from admin.framework.types import Column, Columns, Statement
+from bookit.db.search import LETTER_OR_DIGIT, has_words, sort_key, split_words
 from bookit.schema.tables import id_of, table_of
 
 MAX_COUNTED = 10_000  # rows; people page no further, and counting a million takes long
 MAX_SEARCH_HITS = 5_000  # rows that a search finds before it sorts them
 MAX_SCANNED = 300  # rows counted where so many match that a walk along the order soon finds as many
 MAX_PAGE_SIZE = 100  # rows
-# What an index of trigrams can look for: three letters or digits, two that end a word, or one that begins a word there.
-TRIGRAM = re.compile(r"[^\W_]{3}|[^\W_]{2}[\W_]|[\W_][^\W_]")
-LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 Sorting = Sequence[tuple[str, bool]]  # columns, each with whether it descends
 
@@ -54,8 +50,13 @@ def cap_count(count: int, limit: int) -> int:
 
 
 def build_order_by(columns: Columns, sorting: Sorting) -> list[ColumnElement[object]]:
-    """Return the ORDER BY of a statement over these columns."""
-    return [columns[name].desc() if is_descending else columns[name].asc() for name, is_descending in sorting]
+    """Return the ORDER BY of a statement over these columns: texts as people sort them."""
+    order: list[ColumnElement[object]] = []
+    for name, is_descending in sorting:
+        column = columns[name]
+        key: ColumnElement[Any] = sort_key(column) if isinstance(column.type, String) else column
+        order.append(key.desc() if is_descending else key.asc())
+    return order
 
 
 def select_count(statement: Statement) -> Statement:
@@ -87,33 +88,16 @@ def any_of(column: Column, ids: Sequence[int]) -> ColumnElement[bool]:
 
 
 def matches(term: str, *columns: Column) -> ColumnElement[bool]:
-    """Return the condition that one of these columns has the term in it; one letter or two must begin a word.
+    """Return the condition that these columns have all words of a term.
 
-    An index of trigrams finds the beginnings of words, but no shorter part from within them. It finds nothing by a term
-    without a letter or a digit: there the e-mails that begin with it match, since their index is in order.
+    An index of trigrams finds nothing by a term without a letter or a digit: there the e-mails that begin with it
+    match, since their index is in order.
     """
-    pattern = escape_like(term)
     emails = [] if LETTER_OR_DIGIT.search(term) else [func.lower(column) for column in columns if column.key == "email"]
     if emails:
-        return or_(*(email.like(f"{pattern}%") for email in emails))
-    patterns = (f"{pattern}%", f"% {pattern}%") if is_too_short_for_index(term) else (f"%{pattern}%",)
-    return or_(*(column.ilike(pattern) for column in columns for pattern in patterns))
-
-
-def make_prefix_filter(*columns: Column) -> Callable[[Request, str], list[ColumnElement[bool]]]:
-    """Return what a look-up adds to its own condition: a term that no index finds must begin a word, as in a search."""
-
-    def where(request: Request, term: str) -> list[ColumnElement[bool]]:
-        del request
-        typed = unescape_like(term)
-        return [] if TRIGRAM.search(typed) else [matches(typed, *columns)]
-
-    return where
-
-
-def is_too_short_for_index(term: str) -> bool:
-    """Return whether a term has letters or digits, yet too few for an index to find them within words."""
-    return bool(LETTER_OR_DIGIT.search(term)) and not TRIGRAM.search(term)
+        return or_(*(email.startswith(term.replace("\0", ""), autoescape=True) for email in emails))
+    words = split_words(term)
+    return has_words(words, *columns) if words else literal(value=False)
 
 
 class ListView(ModelView):

@@ -7,26 +7,27 @@ from markupsafe import Markup
 from sqladmin import ModelView
 from sqladmin.ajax import QueryAjaxModelLoader
 from sqladmin.fields import AjaxSelectField, AjaxSelectMultipleField
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlmodel import SQLModel
 from starlette.requests import Request
 from wtforms import Field, Form, ValidationError
 from wtforms.widgets import html_params
 
 from admin.framework.formatting import full_label
-from admin.framework.list_pages import ListView, make_prefix_filter
+from admin.framework.list_pages import ListView, matches
 from admin.framework.parsing import parse_id
-from bookit.schema.tables import User, id_of, table_of
+from bookit.db.search import sort_key
+from bookit.schema.tables import id_of, table_of
 
-MATCH_ALL = "%"  # What is typed is escaped, so only an empty term is this.
-USERS = table_of(User).c
-USER_LOOKUP = {"fields": ("name", "email"), "order_by": "name", "where": make_prefix_filter(USERS.name, USERS.email)}
-SERVICE_LOOKUP = {"fields": ("title",), "order_by": "title", "few": True}
-RESOURCE_LOOKUP = {"fields": ("name",), "order_by": "name", "few": True}
+EVERYTHING = "\0"  # SQLAdmin refuses an empty term, and nobody can type this.
+USER_LOOKUP = {"fields": ("name", "email")}
+MAX_CANDIDATES = 1_000  # rows that are found before the first by name are offered
+SERVICE_LOOKUP = {"fields": ("title",), "few": True}
+RESOURCE_LOOKUP = {"fields": ("name",), "few": True}
 
 
 class LookupLoader(QueryAjaxModelLoader):
-    """Finds rows by a part of their name, and labels them in full.
+    """Finds rows by words of their fields, sorted by the first of these, and labels them in full.
 
     Of ``few`` rows, the first ones are offered before anything is typed.
     """
@@ -41,7 +42,16 @@ class LookupLoader(QueryAjaxModelLoader):
 
     async def get_list(self, request: Request, term: str) -> list[SQLModel]:
         """Return the rows that match a term; of many rows, none as long as nothing is typed."""
-        return [] if term == MATCH_ALL and not self.is_preloaded else await super().get_list(request, term)
+        del request
+        columns, context = table_of(self.model).c, cast("ListView", self.model_admin).context
+        hits = select(columns.id, sort_key(columns[self.fields[0]]).label("sort_key"))
+        if term != EVERYTHING:
+            hits = hits.where(matches(term, *(columns[name] for name in self.fields)))
+        elif not self.is_preloaded:
+            return []
+        first = hits.limit(MAX_CANDIDATES).cte("hits").prefix_with("MATERIALIZED")
+        statement: Select[tuple[SQLModel]] = select(self.model).join(first, columns.id == first.c.id)
+        return [*await context.fetch_scalars(statement.order_by(first.c.sort_key, columns.id).limit(self.limit))]
 
     async def load_rows(self, values: Sequence[object]) -> list[SQLModel]:
         """Return the rows of a field's values, which are rows, or ids as a form sends them."""

@@ -1,19 +1,8 @@
-"""Parsing of what a request holds: search terms and ids."""
+"""Parsing of the ids that a request holds."""
 
-import re
 from collections.abc import Iterable
 
 from bookit.policy.limits import MAX_BIGINT
-
-
-def escape_like(term: str) -> str:
-    """Return a term as a LIKE pattern in which each character means itself."""
-    return term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("\0", "")
-
-
-def unescape_like(pattern: str) -> str:
-    """Return the term of an escaped pattern."""
-    return re.sub(r"\\(.)", r"\1", pattern, flags=re.DOTALL)
 
 
 def parse_id(value: object) -> int:

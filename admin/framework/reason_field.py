@@ -10,7 +10,7 @@ REASON_ADAPTER: TypeAdapter[str] = TypeAdapter(ReasonText)
 
 
 def reason_error(reason: str) -> str:
-    """Return what is wrong with a reason, or nothing. An act needs no reason."""
+    """Return what is wrong with a reason that is normalised, or nothing. An act needs no reason."""
     if reason:
         try:
             REASON_ADAPTER.validate_python(reason)

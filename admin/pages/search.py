@@ -21,6 +21,7 @@ from admin.framework.list_pages import matches
 from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
 from admin.framework.types import Columns, ResultRow, ResultRows, Statement
+from bookit.db.search import sort_key
 from bookit.policy import permissions
 from bookit.schema.tables import Booking, Resource, Service, Status, User, table_of
 
@@ -191,7 +192,7 @@ def select_people(query: SearchQuery) -> Statement:
         .prefix_with("MATERIALIZED")
     )
     is_exact = (rows.c.id == query.row_id) | (func.lower(rows.c.email) == query.term.lower())
-    return select(rows).order_by(is_exact.desc(), func.lower(rows.c.name), rows.c.id).limit(MAX_HITS_SHOWN + 1)
+    return select(rows).order_by(is_exact.desc(), sort_key(rows.c.name), rows.c.id).limit(MAX_HITS_SHOWN + 1)
 
 
 def select_nearest_visits(customer_ids: Sequence[int], now: datetime) -> Executable:
@@ -229,7 +230,7 @@ def select_named_rows(query: SearchQuery, kind: str, columns: Columns, column: s
     rows = select(literal(kind).label("kind"), columns.id, name.label("name"), columns.is_active)
     return (
         rows.where(query.build_condition(columns, column))
-        .order_by(func.lower(name), columns.id)
+        .order_by(sort_key(name), columns.id)
         .limit(MAX_HITS_SHOWN + 1)
         .subquery()
         .select()

@@ -33,11 +33,11 @@ SELECT x.id, x.resource_id, x.start_time, x.end_time, x.reason
  ORDER BY x.start_time, x.id
  LIMIT 500
 """)
-RESOURCES = text("SELECT id, name FROM resources WHERE is_active ORDER BY name, id")
+RESOURCES = text("SELECT id, name FROM resources WHERE is_active ORDER BY sort_key(name), id")
 SERVICES = text("""
 SELECT s.id, s.title, s.duration_minutes,
        array(SELECT sr.resource_id FROM service_resources sr WHERE sr.service_id = s.id ORDER BY 1) AS resource_ids
-  FROM services s WHERE s.is_active ORDER BY s.title, s.id
+  FROM services s WHERE s.is_active ORDER BY sort_key(s.title), s.id
 """)
 
 

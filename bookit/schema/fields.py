@@ -6,24 +6,26 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import StringConstraints
+from pydantic.fields import FieldInfo
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Identity, Numeric, String, Table, text
 from sqlmodel import Field
 
 from bookit import refusals as no
+from bookit.schema.visible_text import VisibleText
 
-REQUIRED_TEXT_PATTERN = r"^[^\x00]*[^\x00\s][^\x00]*$"  # at least one character that is not a space, and no NUL
 OPTIONAL_TEXT_PATTERN = r"^[^\x00]*$"  # PostgreSQL stores every character but NUL
 # What an HTML form accepts as an e-mail (WHATWG, "valid e-mail address"), with a dot in the domain.
 DOMAIN_LABEL = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 EMAIL_PATTERN = rf"^[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{DOMAIN_LABEL}([.]{DOMAIN_LABEL})+$"
 EMAIL_PATTERN_SQL = EMAIL_PATTERN.replace("'", "''")
 # SQLModel ignores the pattern of a Field, and uses the pattern of a type.
-RequiredText = Annotated[str, StringConstraints(pattern=REQUIRED_TEXT_PATTERN)]
-OptionalText = Annotated[str, StringConstraints(pattern=OPTIONAL_TEXT_PATTERN)]
+RequiredText = Annotated[str, VisibleText()]
+OptionalText = Annotated[str, VisibleText(is_required=False)]
+RequiredParagraphs = Annotated[str, VisibleText(has_paragraphs=True)]
+OptionalParagraphs = Annotated[str, VisibleText(has_paragraphs=True, is_required=False)]
 Email = Annotated[str, StringConstraints(pattern=EMAIL_PATTERN)]
-ReasonText = Annotated[
-    str, StringConstraints(pattern=REQUIRED_TEXT_PATTERN, min_length=1, max_length=200)
-]  # for an override, at either door
+# The reason of an act, at either door. The text is normalised before its length is checked, so its type comes last.
+ReasonText = Annotated[str, StringConstraints(min_length=1, max_length=200), VisibleText()]
 MAX_AMOUNT = Decimal("99999999.99")
 MINUTES_PER_DAY = 24 * 60
 MINUTES_PER_YEAR = 366 * MINUTES_PER_DAY
@@ -33,6 +35,17 @@ MAX_HORIZON_DAYS = 3660
 def refuses_with(refusal: type[no.Refusal], **details: Any) -> dict[str, Any]:
     """Return the ``info`` of a constraint: the refusal to raise when it is broken, and the details of its sentence."""
     return {"refusal": refusal, "details": details}
+
+
+def bounds_of(field_info: FieldInfo) -> tuple[Any, ...]:
+    """Return the bounds of a table's field in the order in which both doors check them: a text is normalised first."""
+    return tuple(sorted(field_info.metadata, key=lambda bound: isinstance(bound, VisibleText)))
+
+
+def checked_type(field_info: FieldInfo) -> Any:
+    """Return the type of a table's field with its bounds."""
+    bounds = bounds_of(field_info)
+    return Annotated[(field_info.annotation, *bounds)] if bounds else field_info.annotation
 
 
 def primary_key() -> Any:

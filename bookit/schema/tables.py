@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     inspect,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
@@ -33,7 +34,9 @@ from bookit.schema.fields import (
     MINUTES_PER_DAY,
     MINUTES_PER_YEAR,
     Email,
+    OptionalParagraphs,
     OptionalText,
+    RequiredParagraphs,
     RequiredText,
     check,
     foreign_id,
@@ -62,6 +65,15 @@ def many_to_many(order_by: str) -> Any:
     )
 
 
+def search_index(name: str, searched: str) -> Index:
+    """Return an index of the parts of words in the key of a text, as ``bookit.db.search`` looks for them.
+
+    The text is written as PostgreSQL prints it, so that Alembic sees no difference.
+    """
+    key: Any = literal_column(f"search_key({searched})").label("key")
+    return Index(name, key, postgresql_using="gin", postgresql_ops={"key": "gin_trgm_ops"})
+
+
 class Role(StrEnum):
     """What a user is to the business."""
 
@@ -86,13 +98,14 @@ class User(SQLModel, table=True):
     __tablename__ = "users"
     __table_args__ = (
         check("user_name_has_1_to_100_characters", "char_length(name) BETWEEN 1 AND 100", no.NameNeeded),
+        check("user_name_is_visible", "name = '' OR is_line(name)", no.NotVisible, field="name", title="name"),
         check(
             "user_email_looks_like_one", f"char_length(email) <= 255 AND email ~ '{EMAIL_PATTERN_SQL}'", no.NotAnEmail
         ),
         check("user_role_is_known", in_enum("role", Role), no.UnknownRole),
         Index("user_email_is_unique", text("lower(email)"), unique=True, info=refuses_with(no.EmailTaken)),
-        Index("users_by_part_of_name", "name", postgresql_using="gin", postgresql_ops={"name": "gin_trgm_ops"}),
-        Index("users_by_part_of_email", "email", postgresql_using="gin", postgresql_ops={"email": "gin_trgm_ops"}),
+        search_index("users_by_search_key", "(name::text || ' '::text) || email::text"),
+        Index("users_by_sort_key", text("sort_key(name::text)"), "id"),
     )
     id: int = primary_key()
     name: RequiredText = required_text(100, title="Name")
@@ -127,6 +140,14 @@ class Service(SQLModel, table=True):
     __tablename__ = "services"
     __table_args__ = (
         check("service_title_has_1_to_200_characters", "char_length(title) BETWEEN 1 AND 200", no.TitleNeeded),
+        check("service_title_is_visible", "title = '' OR is_line(title)", no.NotVisible, field="title", title="title"),
+        check(
+            "service_description_is_visible",
+            "description = '' OR is_paragraphs(description)",
+            no.NotVisible,
+            field="description",
+            title="description",
+        ),
         check(
             "service_description_has_at_most_1000_characters", "char_length(description) <= 1000", no.DescriptionTooLong
         ),
@@ -141,7 +162,7 @@ class Service(SQLModel, table=True):
     )
     id: int = primary_key()
     title: RequiredText = required_text(200, title="Title")
-    description: OptionalText = optional_text(1000, "Description")
+    description: OptionalParagraphs = optional_text(1000, "Description")
     price: Decimal = money("Price")
     duration_minutes: int = Field(ge=1, le=MINUTES_PER_DAY, title="Duration", description="In minutes.")
     setup_minutes: int = minutes("Setup", "Minutes that must be free before each visit.", MINUTES_PER_DAY)
@@ -163,7 +184,7 @@ class Service(SQLModel, table=True):
     )
     created_at: datetime = timestamp()
     version: int = version_counter()
-    resources: list["Resource"] = many_to_many("Resource.name")
+    resources: list["Resource"] = many_to_many("func.sort_key(Resource.name), Resource.id")
 
     def __str__(self) -> str:
         return self.title
@@ -175,6 +196,7 @@ class Resource(SQLModel, table=True):
     __tablename__ = "resources"
     __table_args__ = (
         check("resource_name_has_1_to_200_characters", "char_length(name) BETWEEN 1 AND 200", no.ResourceNameNeeded),
+        check("resource_name_is_visible", "name = '' OR is_line(name)", no.NotVisible, field="name", title="name"),
         check("resource_has_1_to_1000_seats", "capacity BETWEEN 1 AND 1000", no.CapacityOutOfRange),
         check("resource_timezone_is_known", "timezone_is_known(timezone)", no.UnknownTimezone),
     )
@@ -187,7 +209,7 @@ class Resource(SQLModel, table=True):
     is_active: bool = with_server_default(default=True, title="Active")
     created_at: datetime = timestamp()
     version: int = version_counter()
-    services: list["Service"] = many_to_many("Service.title")
+    services: list["Service"] = many_to_many("func.sort_key(Service.title), Service.id")
 
     def __str__(self) -> str:
         return self.name
@@ -296,14 +318,19 @@ class Review(SQLModel, table=True):
         UniqueConstraint("booking_id", name="review_is_the_only_one", info=refuses_with(no.AlreadyReviewed)),
         check("review_rating_is_1_to_5", "rating BETWEEN 1 AND 5", no.RatingOutOfRange),
         check("review_comment_has_1_to_1000_characters", "char_length(comment) BETWEEN 1 AND 1000", no.CommentNeeded),
-        Index(
-            "reviews_by_part_of_comment", "comment", postgresql_using="gin", postgresql_ops={"comment": "gin_trgm_ops"}
+        check(
+            "review_comment_is_visible",
+            "comment = '' OR is_paragraphs(comment)",
+            no.NotVisible,
+            field="comment",
+            title="comment",
         ),
+        search_index("reviews_by_search_key", "comment::text"),
     )
     id: int = primary_key()
     booking_id: int = foreign_id("Booking", ge=1)
     rating: int = Field(ge=1, le=5, sa_type=SmallInteger, title="Rating", description="1 to 5 stars.")
-    comment: RequiredText = required_text(1000, title="Comment")
+    comment: RequiredParagraphs = required_text(1000, title="Comment")
     created_at: datetime = timestamp()
     version: int = version_counter()
     booking: Booking = Relationship()
@@ -348,6 +375,13 @@ class CalendarException(SQLModel, table=True):
             no.OutsideTheCalendar,
         ),
         check("exception_reason_has_at_most_200_characters", "char_length(reason) <= 200", no.ReasonTooLong),
+        check(
+            "exception_reason_is_visible",
+            "reason = '' OR is_line(reason)",
+            no.NotVisible,
+            field="reason",
+            title="reason",
+        ),
         Index("exceptions_by_time", text("tstzrange(start_time, end_time)"), postgresql_using="gist"),
         Index("exceptions_by_resource", "resource_id"),
     )

@@ -244,7 +244,7 @@ async def test_bulk_changes_need_the_right_to_change_bookings(
     ("typed", "sentence"),
     [
         ("x" * 201, "Use at most 200 characters."),
-        ("late\0bus", "Enter some text, without NUL characters."),
+        ("late\0bus", "Type this again without the hidden sign U+0000."),
     ],
 )
 async def test_an_invalid_reason_is_refused_and_stays_in_the_form(

@@ -223,7 +223,7 @@ async def test_the_search_box_is_on_every_page_and_keeps_its_term(desk: AdminDes
 
 
 async def test_the_indexes_of_the_search_exist(database: Database) -> None:
-    index_names = {"users_by_part_of_name", "users_by_part_of_email", "bookings_by_user"}
+    index_names = {"users_by_search_key", "users_by_sort_key", "bookings_by_user"}
     rows = await database.fetch(text("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'"))
 
     assert index_names <= {row["indexname"] for row in rows}

@@ -227,7 +227,7 @@ async def test_a_selection_over_the_limit_is_reported(desk: AdminDesk, visit: Bo
     ("reason", "page_text"),
     [
         ("x" * 201, "Use at most 200 characters."),
-        ("late\0bus", "Enter some text, without NUL characters."),
+        ("late\0bus", "Type this again without the hidden sign U+0000."),
     ],
 )
 async def test_an_invalid_reason_is_refused_and_stays_in_the_form(

@@ -188,20 +188,6 @@ async def test_an_empty_look_up_does_not_list_all_users(desk: AdminDesk) -> None
     assert await look_up(desk, "booking", "user", "%") == []
 
 
-async def test_a_look_up_of_users_uses_an_index(desk: AdminDesk, database: Database) -> None:
-    """The statement of the look-up can use the trigram indexes."""
-    with desk.record_statements() as statements:
-        assert await look_up(desk, "booking", "user", "mara@exam") == ["Mara · mara@example.com"]
-    statement = re.sub(r"%\(\w+\)s::VARCHAR", "'%mara@exam%'", statements[-1])
-    statement = re.sub(r"%\(\w+\)s::INTEGER", "10", statement)
-    async with database.transaction(by=OWNER) as session:
-        await session.fetch(text("SET LOCAL enable_seqscan = off"))
-        plan = await session.fetch(text(f"EXPLAIN {statement}"))
-    text_shown = " ".join(str(row["QUERY PLAN"]) for row in plan)
-    assert "users_by_part_of_name" in text_shown
-    assert "users_by_part_of_email" in text_shown
-
-
 async def test_the_chosen_row_is_shown_with_its_full_label(desk: AdminDesk, visit: Booking, eve: Person) -> None:
     edit = (await desk.mara.get("/admin/booking/edit/1")).text
     assert '<option value="1" selected>Haircut</option>' in edit

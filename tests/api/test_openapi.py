@@ -130,6 +130,12 @@ def test_internal_fields_are_not_named() -> None:
 schemathesis.openapi.format(
     "password", strategies.text(strategies.characters(codec="ascii", exclude_characters="\0"), min_size=8, max_size=72)
 )
+# Nor can one say which texts can be seen.
+for text_format in ("line", "paragraphs"):
+    schemathesis.openapi.format(
+        text_format,
+        strategies.text(strategies.characters(codec="latin-1", categories=["Lu", "Ll", "Nd"]), min_size=1, max_size=50),
+    )
 NEW_KEYS = itertools.count()
 
 

@@ -159,7 +159,7 @@ CHANGES = {
     "an unlogged table": (TABLES, '({"prefixes": ["UNLOGGED"]},)', "()"),
     "a function": ("bookit/schema/functions.sql", "NEW.seat := coalesce(NEW.seat, 1);", "NEW.seat := 1; -- was:null"),
     "a trigger": ("bookit/schema/triggers.py", "BEFORE TRUNCATE ON {table}", "AFTER TRUNCATE ON {table}"),
-    "a secret": (TABLES, "comment: RequiredText = required_text(1000, ", "comment: RequiredText = secret("),
+    "a secret": (TABLES, "comment: RequiredParagraphs = required_text(1000, ", "comment: RequiredParagraphs = secret("),
 }
 WRITTEN = {
     "DROP CONSTRAINT IF EXISTS booking_slot_free",

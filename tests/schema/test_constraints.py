@@ -44,8 +44,25 @@ IN_ANOTHER_ROOM = """
 """
 ANOTHER_KEY = "INSERT INTO idempotency_keys (user_id, key, request_hash, created_at) VALUES ({}, 'k', 'h', now())"
 
+INVISIBLE_PARAGRAPHS = [
+    r"E'\u200b'", r"E'\u202eTom'", r"E'To\x1bm'", r"E'To\tm'", r"E'Mu\u0308ller'", r"E'\ue000Tom'", "' Tom'", "'To  m'",
+    r"E'T\u0334\u0335\u0336\u0337\u0338om'", r"E'T\u200dom'", r"E'Tom\n\n\n'",
+]  # fmt: skip
+INVISIBLE_LINES = [*INVISIBLE_PARAGRAPHS, r"E'Tom\nBcc: eve'", "'...'", r"E'\U0001F600'", r"E'\u3164'"]
+
 # Each constraint, the refusal it raises, and ways to break it and nothing else.
 WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
+    **{
+        (table, name): (no.NotVisible, [f"UPDATE {table} SET {column} = {text}" for text in texts])
+        for table, column, name, texts in (
+            ("users", "name", "user_name_is_visible", INVISIBLE_LINES),
+            ("services", "title", "service_title_is_visible", INVISIBLE_LINES),
+            ("services", "description", "service_description_is_visible", INVISIBLE_PARAGRAPHS),
+            ("resources", "name", "resource_name_is_visible", INVISIBLE_LINES),
+            ("reviews", "comment", "review_comment_is_visible", INVISIBLE_PARAGRAPHS),
+            ("calendar_exceptions", "reason", "exception_reason_is_visible", INVISIBLE_LINES),
+        )
+    },
     ("users", "user_name_has_1_to_100_characters"): (
         no.NameNeeded,
         ["UPDATE users SET name = ''", "UPDATE users SET name = repeat('é', 101)"],

@@ -75,4 +75,4 @@ SELECT p.id, p.name, p.capacity, NOT p.has_hours AS is_always_open,
     SELECT f.id, sum((upper(o) - lower(o)) * f.seats) AS length
       FROM free_time f CROSS JOIN remaining CROSS JOIN LATERAL unnest(f.times * remaining.times) AS o GROUP BY f.id
   ) AS free_length USING (id)
- ORDER BY free_minutes DESC, p.name, p.id
+ ORDER BY free_minutes DESC, sort_key(p.name), p.id

@@ -103,4 +103,4 @@ SELECT n AS period, p.id, p.name, bool_or(NOT p.has_hours) AS is_always_open, GR
   FROM plan p CROSS JOIN period
   LEFT JOIN open_length USING (id, n) LEFT JOIN booked_length USING (id, n) LEFT JOIN gap USING (id, n)
  GROUP BY GROUPING SETS ((n), (p.id, p.name), ())
- ORDER BY level, period, p.name, p.id
+ ORDER BY level, period, sort_key(p.name), p.id
