@@ -1,5 +1,7 @@
 """A name is something that people can see, at both doors; and people are found however it is typed."""
 
+from typing import Any
+
 from bookit import refusals as no
 from bookit.schema.tables import Service
 from tests.support.doors import AT_BOTH_DOORS, DoorClient
