@@ -19,6 +19,7 @@ from admin.framework.parsing import parse_id
 from admin.framework.types import Statement, Values
 from admin.history.event_list import DETAIL_FORMATTERS, LIST_FORMATTERS, EventListView
 from admin.pages.closures import ListsAffectedBookings
+from admin.pages.missing_hours import WarnsOfMissingHours, format_name
 from admin.record_view import RecordView
 from bookit import refusals as no
 from bookit.people import data_export, erasure, passwords
@@ -128,11 +129,12 @@ class ReviewView(RecordView, model=Review):
     form_columns = []
 
 
-class ServiceView(RecordView, model=Service):
+class ServiceView(WarnsOfMissingHours, model=Service):
     """What can be booked."""
 
     category, icon, name, name_plural = "Set-up", "fa-solid fa-scissors", "Service", "Services"
     column_list = ["id", "title", "price", "duration_minutes", "is_active"]
+    column_formatters = {"title": format_name}
     column_details_list = [
         *column_list, "resources", "description", "setup_minutes", "cleanup_minutes", "slot_step_minutes",
         "min_notice_minutes", "horizon_days", "cancel_notice_minutes", "created_at",
@@ -148,12 +150,13 @@ class ServiceView(RecordView, model=Service):
     many_relations = {"resources": ("Served by", "Leave empty to create a resource for this service alone.")}
 
 
-class ResourceView(RecordView, model=Resource):
+class ResourceView(WarnsOfMissingHours, model=Resource):
     """What can be busy."""
 
     category, icon, name, name_plural = "Set-up", "fa-solid fa-chair", "Resource", "Resources"
     menu_name = "Team & rooms"
     column_list = ["id", "name", "capacity", "timezone", "is_active"]
+    column_formatters = {"name": format_name}
     column_details_list = [*column_list, "services", "created_at"]
     many_relations = {"services": ("Serves", "")}
     column_sortable_list = ["id", "name", "capacity"]
@@ -269,7 +272,7 @@ class EventView(EventListView, RecordView, model=Event):
     category, icon, name, name_plural = "History", "fa-solid fa-clock-rotate-left", "Event", "History"
     can_create = can_edit = can_delete = False
     column_list = ["id", "at", "actor", "door", "action", "row_id", "changes"]
-    column_details_list = [*column_list, "reason", "notify_customer", "request_id"]
+    column_details_list = [*column_list, "reason", "request_id"]
     column_formatters, column_formatters_detail = LIST_FORMATTERS, DETAIL_FORMATTERS
     column_export_list = ["id", "at", "actor", "actor_id", "door", "action", "table_name", "row_id", "reason"]
     column_sortable_list = ["id"]

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Any, NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, any_, bindparam, delete
-from sqlmodel import col, select
+from sqlalchemy import ARRAY, BigInteger, ClauseElement, and_, any_, bindparam, delete, exists
+from sqlmodel import SQLModel, col, select
 
 from bookit import refusals as no
 from bookit import timezones
@@ -29,6 +29,21 @@ SELECT_EXCLUSIVE_RESOURCES = select(Resource).where(
     col(Resource.id).not_in(
         select(ServiceResource.resource_id).where(ServiceResource.service_id != bindparam("service_id"))
     ),
+)
+HAS_NO_HOURS = and_(
+    col(Resource.is_active), ~exists().where(col(OpeningHours.resource_id) == col(Resource.id)).correlate(Resource)
+)
+BY_NAME = (col(Resource.name), col(Resource.id))
+IN_ROW_IDS = any_(bindparam("row_ids", type_=ARRAY(BigInteger)))
+WITHOUT_HOURS = select(Resource.id, Resource.name).where(HAS_NO_HOURS).order_by(*BY_NAME)
+WITHOUT_HOURS_OF_RESOURCES: ClauseElement = select(col(Resource.id).label("row_id"), Resource.id, Resource.name).where(
+    HAS_NO_HOURS, col(Resource.id) == IN_ROW_IDS
+)
+WITHOUT_HOURS_OF_SERVICES: ClauseElement = (
+    select(col(ServiceResource.service_id).label("row_id"), Resource.id, Resource.name)
+    .join_from(ServiceResource, Resource, col(Resource.id) == col(ServiceResource.resource_id))
+    .where(HAS_NO_HOURS, col(ServiceResource.service_id) == IN_ROW_IDS)
+    .order_by(*BY_NAME)
 )
 SELECT_OPENING_HOURS = (
     select(OpeningHours)
@@ -130,6 +145,20 @@ class Opening(NamedTuple):
 
 def opening_from_row(row: Mapping[str, Any]) -> Opening:
     return Opening(*(row[name] for name in Opening._fields))
+
+
+async def fetch_without_hours(reader: Reader) -> list[Row]:
+    """Return id and name of the active resources without weekly hours, which are always open."""
+    return await reader.fetch(WITHOUT_HOURS)
+
+
+async def fetch_missing_hours(reader: Reader, table: type[SQLModel], row_ids: Sequence[int]) -> list[Row]:
+    """Return those without weekly hours among these resources, or among the resources of these services.
+
+    ``row_id`` is the resource or service of ``row_ids``; ``id`` and ``name`` are of the resource.
+    """
+    statement = WITHOUT_HOURS_OF_SERVICES if table is Service else WITHOUT_HOURS_OF_RESOURCES
+    return await reader.fetch(statement, row_ids=list(row_ids))
 
 
 async def get_opening_hours(reader: Reader, resource_id: int) -> list[Row]:

@@ -88,20 +88,26 @@ def require_schema(settings: Settings, *, may_migrate: bool) -> None:
 
 
 def require_timezones(settings: Settings) -> None:
-    """Raise CliError if BookIt and its database have different clocks for a time zone in use."""
+    """Raise CliError if BookIt and its database have different clocks for a zone in use; warn of zones left behind."""
     import anyio
 
     from bookit.clock import system_clock
     from bookit.db import timezone_check
     from bookit.db.pool import Database
 
-    async def explain() -> str | None:
+    async def compare() -> tuple[str | None, str | None]:
         async with Database.from_settings(settings, size=1) as database:
-            return await timezone_check.explain_difference_in_use(database, settings.timezone, now=system_clock())
+            zone = settings.timezone
+            return (
+                await timezone_check.explain_difference_in_use(database, zone, now=system_clock()),
+                await timezone_check.warn_of_default(database, zone),
+            )
 
-    explanation = anyio.run(explain)
-    if explanation:
-        raise CliError(explanation)
+    difference, warning = anyio.run(compare)
+    if difference:
+        raise CliError(difference)
+    if warning:
+        click.echo(warning, err=True)
 
 
 def install_signal_handlers(exit_code: int, *, on_sigint: bool = False) -> None:

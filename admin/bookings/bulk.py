@@ -128,7 +128,7 @@ class BulkPage:
     def __init__(self, request: Request) -> None:
         context = context_of(request)
         self.request, self.database, self.zone, self.now = request, context.database, context.zone, context.now()
-        self.form = BulkForm(notify_customers="y")
+        self.form = BulkForm()
         self.values: dict[str, object] = {
             "action_labels": ACTION_LABELS, "max_bookings": bulk.MAX_BOOKINGS, "max_minutes": bulk.MAX_SHIFT_MINUTES,
             "results": [], "error": "", "step": "choose", "local_time": self.format_time, "badge": format_row_status,
@@ -163,7 +163,7 @@ class BulkPage:
             raise HTTPException(404)
         today = f"{self.now.astimezone(self.zone).date()}"
         first, last = query.get("first") or today, query.get("last") or query.get("first") or today
-        self.form = BulkForm(bulk_action=BulkAction.REASSIGN_TO_FREE, mode="works", notify_customers="y")
+        self.form = BulkForm(bulk_action=BulkAction.REASSIGN_TO_FREE, mode="works")
         self.values |= {"cleared_resource": resource, "first": first, "last": last}
         try:
             since = times.start_of_day(date.fromisoformat(first), self.zone)

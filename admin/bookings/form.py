@@ -1,4 +1,4 @@
-"""The form of a booking: override reason, notification, and the next free slots beside a refused time."""
+"""The form of a booking: override reason, and the next free slots beside a refused time."""
 
 from pydantic.fields import FieldInfo
 from starlette.requests import Request
@@ -17,7 +17,6 @@ from bookit.schema.tables import Booking
 
 OVERRIDE_HELP = "Needed only to override notice, horizon, opening hours, closures or start times. Shown in the history."
 OVERLAP_HELP = "The customer has another visit at this time. Tick this if both are meant."
-PAST_VISIT_HELP = "Customers are not notified of past visits."
 
 
 def build_override_field() -> StringField:
@@ -29,12 +28,6 @@ def build_override_field() -> StringField:
         description=OVERRIDE_HELP,
         render_kw=html_attributes,
     )
-
-
-def build_notify_field(description: str) -> BooleanField:
-    """Return the box that says whether to notify the customer; it is ticked unless the visit is over."""
-    html_attributes = {"class": "form-check-input"}
-    return BooleanField("Notify the customer", default=True, description=description, render_kw=html_attributes)
 
 
 class OverlapField(BooleanField):  # type: ignore[misc]  # WTForms has no types
@@ -55,22 +48,17 @@ class SuggestsSlots(RecordView):
     async def scaffold_form(self, rules: list[str] | None = None) -> type[Form]:
         """Return the form with fields that are no columns. Made last, they come last."""
         form = await super().scaffold_form(rules)
-        help_text = PAST_VISIT_HELP if rules == self.form_create_rules else ""
         fields: dict[str, object] = {
             "override_reason": build_override_field(),
             "overlap": build_overlap_field(),
-            "notify_customer": build_notify_field(help_text),
         }
         if rules == self.form_edit_rules:
             fields["end_seen"] = HiddenField()
         return type("BookingForm", (form,), fields)
 
     async def get_form_data_for_edit(self, obj: Booking) -> dict[str, object]:
-        """Return the initial values: the customer is notified unless the visit is over."""
-        return await super().get_form_data_for_edit(obj) | {
-            "notify_customer": obj.start_time > self.context.now(),
-            "end_seen": form_time(obj.end_time, self.context.zone),
-        }
+        """Return the initial values, with the end by which the form tells whether it was touched."""
+        return await super().get_form_data_for_edit(obj) | {"end_seen": form_time(obj.end_time, self.context.zone)}
 
     def prepare_values(self, values: FormValues) -> FormValues:
         """Return the values without an end that was not touched: the booking keeps its length, even a new one."""
@@ -79,7 +67,6 @@ class SuggestsSlots(RecordView):
             del values["end_time"]
         reason = str(values.pop("override_reason", None) or "").strip()
         values["overlap"] = bool(values.get("overlap"))
-        values["notify_customer"] = bool(values.get("notify_customer"))
         if reason:
             values["override_reason"] = reason
         return values

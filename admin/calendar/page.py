@@ -8,6 +8,7 @@ from admin.calendar import wall_clock
 from admin.framework.context import context_of
 from admin.framework.page_state import page_state
 from admin.framework.permissions import require_permission
+from bookit import catalogue
 from bookit.policy import permissions
 from bookit.reports import calendar
 from bookit.schema.tables import Booking, User
@@ -38,6 +39,7 @@ async def render_calendar(request: Request) -> Response:
     values = {
         "resources": await calendar.resources(context.database),
         "services": await calendar.services(context.database),
+        "without_hours": await catalogue.fetch_without_hours(context.database),
         "zone": zone.key,
         "now": wall_clock.to_wall_clock(now, zone),
         "offset": wall_clock.utc_offset(now, zone),

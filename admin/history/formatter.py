@@ -63,7 +63,6 @@ class EventText:
     row: Markup
     reason: str | None
     changes: list[ColumnChange]
-    notifies_customer: bool | None  # whether the customer was to be notified
     act_link: Markup  # a link to everything that the same act changed, where that is more
 
     @property
@@ -161,7 +160,6 @@ class EventFormatter:
             changes=[
                 self.format_change(event, name) for name in visible_columns(self.tables.get(event.table_name), event)
             ],
-            notifies_customer=event.notify_customer,
             act_link=self.link_other_changes(event),
         )
 

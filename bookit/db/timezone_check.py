@@ -14,6 +14,8 @@ from bookit import timezones
 from bookit.db.session import Reader
 from bookit.schema.fields import MAX_HORIZON_DAYS
 
+DEFAULT_ZONE = "UTC"  # of the business, where TIMEZONE is not set
+MAX_NAMED = 5  # resources
 HORIZON = timedelta(days=MAX_HORIZON_DAYS)
 # Seconds are NULL for a name that the database does not accept.
 FIRST_DIFFERENCE = text("""
@@ -30,6 +32,7 @@ WITH sample AS (
 SELECT * FROM compared WHERE seconds IS DISTINCT FROM expected ORDER BY at, zone LIMIT 1
 """)
 IN_USE = text("SELECT DISTINCT timezone FROM resources ORDER BY timezone")
+LEFT_AT_DEFAULT = text("SELECT name FROM resources WHERE is_active AND timezone = :default ORDER BY name, id LIMIT 6")
 VERSION = text("SELECT current_setting('server_version') AS version")
 
 
@@ -73,6 +76,23 @@ async def explain_difference_in_use(reader: Reader, business_zone: str, *, now: 
         return None
     ((version,),) = ([*row.values()] for row in await reader.fetch(VERSION))
     return explain(difference, f"PostgreSQL {version}", f"Python ({timezones.describe_source(difference.zone)})")
+
+
+async def warn_of_default(reader: Reader, business_zone: str) -> str | None:
+    """Return a warning if resources have the default zone and the business has another one, or None.
+
+    A resource gets the zone that the business has when the resource is created, and keeps it.
+    """
+    if business_zone == DEFAULT_ZONE:
+        return None
+    names = [row["name"] for row in await reader.fetch(LEFT_AT_DEFAULT, default=DEFAULT_ZONE)]
+    if not names:
+        return None
+    listed = ", ".join(names[:MAX_NAMED]) + (" and others" if len(names) > MAX_NAMED else "")
+    return (
+        f"Warning: the business is in {business_zone}, but the clock of {listed} is still {DEFAULT_ZONE}:"
+        f" opening hours are read by that clock. Set their time zone in the staff panel, under Team & rooms."
+    )
 
 
 def explain(difference: Difference, database: str, python: str) -> str:

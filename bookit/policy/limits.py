@@ -21,7 +21,7 @@ MAX_SLOTS = 10_000
 DEFAULT_REPORT_DAYS = 30
 MAX_REPORT_DAYS = 366
 
-OVERDUE_AFTER = timedelta(minutes=15)  # A confirmed booking this late is listed as "not closed yet".
+OVERDUE_AFTER = timedelta(minutes=15)  # A live booking this late is listed as "not closed yet".
 MAX_DASHBOARD_ROWS = 8  # of each list of the dashboard
 MAX_DASHBOARD_COUNT = 1_000
 

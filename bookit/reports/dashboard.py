@@ -28,23 +28,31 @@ SELECT p.id, p.name, p.capacity, NOT p.has_hours AS is_always_open,
   ) AS free_length USING (id)
  ORDER BY free_minutes DESC, sort_key(p.name), p.id
 """)
-# The condition and the order of each list.
-LIST_CONDITIONS = {
-    "next": "blocks_at(b.status, b.expires_at, :now) AND b.start_time >= :now AND b.start_time < :until"
-    " ORDER BY b.start_time, b.id",
-    "pending": "b.status = 'pending' AND b.start_time >= :now AND b.expires_at IS NULL ORDER BY b.start_time, b.id",
-    "late": "b.status = 'confirmed' AND b.start_time < :late ORDER BY b.start_time DESC, b.id DESC",
-    "holds": "b.status = 'pending' AND b.expires_at > :now ORDER BY b.expires_at, b.id",
-}
+# The conditions and the order of each list; a list may have two conditions, so that each has its index.
+LIST_CONDITIONS = (
+    (
+        "next",
+        """blocks_at(b.status, b.expires_at, :now) AND b.start_time >= :now AND b.start_time < :until
+           ORDER BY b.start_time, b.id""",
+    ),
+    # A visit that has just begun may still be confirmed; after that it waits to be closed, as a confirmed one does.
+    ("pending", "b.status = 'pending' AND b.start_time >= :late AND b.expires_at IS NULL ORDER BY b.start_time, b.id"),
+    ("late", "b.status = 'confirmed' AND b.start_time < :late ORDER BY b.start_time DESC, b.id DESC"),
+    (
+        "late",
+        "b.status = 'pending' AND b.start_time < :late AND b.expires_at IS NULL ORDER BY b.start_time DESC, b.id DESC",
+    ),
+    ("holds", "b.status = 'pending' AND b.expires_at > :now ORDER BY b.expires_at, b.id"),
+)
 LISTED_BOOKINGS = " UNION ALL ".join(
     f"(SELECT '{name}' AS list, b.* FROM bookings b WHERE {condition} LIMIT :many)"
-    for name, condition in LIST_CONDITIONS.items()
+    for name, condition in LIST_CONDITIONS
 )
-# listed: the bookings of all lists, up to a limit for each.
+# listed: the bookings of all lists, up to a limit for each condition.
 # numbered: the same, with their position (at) in the list and the length (many) of the list.
 BOOKING_LISTS = text(f"""
 WITH listed AS MATERIALIZED ({LISTED_BOOKINGS}), numbered AS (
-  SELECT listed.*, row_number() OVER by_list AS at, count(*) OVER (PARTITION BY list) AS many
+  SELECT listed.*, row_number() OVER by_list AS at, least(count(*) OVER (PARTITION BY list), :many) AS many
     FROM listed WINDOW by_list AS (
       PARTITION BY list ORDER BY CASE list WHEN 'holds' THEN expires_at WHEN 'late' THEN NULL ELSE start_time END,
                                  CASE list WHEN 'late' THEN start_time END DESC, id)
@@ -80,7 +88,7 @@ async def booking_lists(reader: Reader, *, now: datetime, until: datetime) -> di
         many=limits.MAX_DASHBOARD_COUNT,
         max_rows=limits.MAX_DASHBOARD_ROWS,
     )
-    lists: dict[str, list[Row]] = {name: [] for name in LIST_CONDITIONS}
+    lists: dict[str, list[Row]] = {name: [] for name, _ in LIST_CONDITIONS}
     for row in rows:
         lists[row["list"]].append(row)
     return lists

@@ -233,7 +233,7 @@ async def test_a_selection_over_the_limit_is_reported(desk: AdminDesk, visit: Bo
 async def test_an_invalid_reason_is_refused_and_stays_in_the_form(
     desk: AdminDesk, visit: Booking, reason: str, page_text: str
 ) -> None:
-    sent = {"pks": "1", "back": DETAILS, "reason": reason, "notify_customer": "y"}
+    sent = {"pks": "1", "back": DETAILS, "reason": reason}
     answer = await desk.mara.post("/admin/booking/action/cancel", data=sent)
 
     assert (answer.status_code, page_text in get_page_text(answer.text)) == (422, True)

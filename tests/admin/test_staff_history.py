@@ -59,8 +59,8 @@ async def test_the_history_of_a_booking_is_shown(desk: AdminDesk, visit: Booking
 
     assert await read_entries(desk, "booking/details/1") == [
         "Someone changed it in the database console. Status: Confirmed → No-show Price: 60.00 → 12.50",
-        "Mara (staff) changed it at the desk. They called Status: Pending → Confirmed Customer not notified.",
-        "Mara (staff) changed it at the desk. Resource: Lea → Max Customer to be notified.",
+        "Mara (staff) changed it at the desk. They called Status: Pending → Confirmed",
+        "Mara (staff) changed it at the desk. Resource: Lea → Max",
         "Tom (customer) changed it through the API. Start: Tue 08 Jan 2030, 11:00 → Tue 08 Jan 2030, 12:30",
         "Tom (customer) created it through the API.",
     ]

@@ -40,11 +40,16 @@ TABLES: list[type[SQLModel]] = [*RULES, OpeningHours, CalendarException]
 
 # Inputs of a rule that a door does not offer, and why.
 UNDECIDED = "a hold is for customers who have not decided; at the desk a visit is agreed at once"
+NO_MESSAGES = "BookIt sends no messages yet, so the desk does not ask whether to notify the customer"
 NOT_IN_FORMS: Reasons = {
-    (Booking, "create"): {"hold": UNDECIDED},
-    (Booking, "change"): {"hold": UNDECIDED, "status": "it moves by the buttons of its acts, never by a field"},
+    (Booking, "create"): {"hold": UNDECIDED, "notify_customer": NO_MESSAGES},
+    (Booking, "change"): {
+        "hold": UNDECIDED,
+        "notify_customer": NO_MESSAGES,
+        "status": "it moves by the buttons of its acts, never by a field",
+    },
 }
-THEY_KNOW = "the desk chooses whether to notify the customer; through the API customers act themselves"
+THEY_KNOW = "whether staff notify the customer; through the API customers act themselves"
 NOT_IN_JSON: Reasons = {
     (Booking, "create"): {
         "user_id": "everybody books for themselves; for a customer, staff book at the desk",

@@ -1,4 +1,4 @@
-"""Whether the customer is to be notified of a change: a question at the desk, recorded in history."""
+"""Whether the customer is to be notified of a change: recorded in history, and not asked while nothing is sent."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,14 +11,13 @@ from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service
 from tests.support import bulk_scenario
-from tests.support.admin_client import AdminDesk, ParsedPage, get_page_text, post_form, submit_form
+from tests.support.admin_client import AdminDesk, ParsedPage, get_page_text, post_form
 from tests.support.bulk_scenario import HALF_HOUR, MAX, TEN, create_booking, fetch_events
 from tests.support.clock import NOW, TOMORROW_AT_TEN
 from tests.support.people import Person
 
 DETAILS = "/admin/booking/details/1"
 OVER = NOW - timedelta(days=3)
-BOX = 'name="notify_customer" value="y"'
 
 
 @pytest.fixture
@@ -33,53 +32,57 @@ async def recorded_notice(database: Database, number: int = 1) -> object:
     return (await fetch_events(database, number))[0]["notify_customer"]
 
 
-@pytest.mark.parametrize(("box", "tells"), [({"notify_customer": "y"}, True), ({}, False)])
-async def test_booking_for_a_customer_offers_to_notify(
-    desk: AdminDesk, tom: Person, haircut: Service, box: Any, tells: bool
+NO_MESSAGES = "BookIt sends no messages yet: call the customer"
+EVERY_PAGE = (
+    "booking/create", "booking/edit/1", "booking/details/1", "booking/list", "booking/bulk?pks=1", "act/an-act",
+    "event/list", "event/details/1", "calendar", "",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", EVERY_PAGE)
+async def test_no_page_offers_to_notify_while_bookit_sends_nothing(
+    desk: AdminDesk, business: Database, path: str
 ) -> None:
-    opened = await desk.mara.get("/admin/booking/create")
-    assert ParsedPage(opened.text).fields["notify_customer"] == "y"
-    fields = {"user": tom.id, "service": 1, "start_time": "2030-01-08T11:00"}
+    await create_booking(business, TEN)
+    await bulk_scenario.run_bulk(business, [1], BulkAction.CONFIRM, request_id="an-act", notify_customers=True)
 
-    made = await post_form(desk.mara, "/admin/booking/create", fields | box)
+    page = await desk.ada.get(f"/admin/{path}")
 
-    assert made.status == 302, made
-    assert await recorded_notice(desk.database) is tells
-
-
-@pytest.mark.parametrize(("without", "tells"), [((), True), (("notify_customer",), False)])
-async def test_moving_offers_to_notify(desk: AdminDesk, visit: Booking, without: tuple[str, ...], tells: bool) -> None:
-    moved = await submit_form(desk.mara, "/admin/booking/edit/1", *without, start_time="2030-01-08T15:00")
-
-    assert moved.status == 302, moved
-    assert await recorded_notice(desk.database) is tells
+    assert page.status_code == 200
+    assert "notify" not in page.text.lower()
+    assert "notified" not in page.text.lower()
+    says_so = path in {"booking/details/1", "booking/list", "act/an-act"}
+    assert (NO_MESSAGES in get_page_text(page.text)) == says_so
 
 
-@pytest.mark.parametrize("act", ["confirm", "cancel", "complete", "mark-no-show"])
-@pytest.mark.parametrize(("box", "tells"), [({"notify_customer": "y"}, True), ({}, False)])
-async def test_each_act_offers_to_notify(desk: AdminDesk, visit: Booking, act: str, box: Any, tells: bool) -> None:
-    page = await desk.mara.get(DETAILS)
-    assert page.text.count(f"{BOX} checked> Notify the customer<") == 4
+async def test_a_bulk_change_asks_to_call_the_customers(desk: AdminDesk, business: Database) -> None:
+    await create_booking(business, TEN)
+    fields = {"booking": "1", "bulk_action": "shift", "minutes": "15", "direction": "later", "mode": "all"}
 
-    await desk.mara.post(f"/admin/booking/action/{act}", data={"pks": "1", "back": DETAILS, **box})
+    preview = (await desk.mara.post("/admin/booking/bulk", data={**fields, "step": "preview"})).text
+    sent = {**fields, "step": "apply", "versions": ParsedPage(preview).fields["versions"]}
+    done = (await desk.mara.post("/admin/booking/bulk", data=sent)).text
 
-    assert await recorded_notice(desk.database) is tells
-    sentence = "Customer to be notified." if tells else "Customer not notified."
-    assert sentence in get_page_text((await desk.mara.get(DETAILS)).text)
+    assert "Changed 1 of 1." in get_page_text(done)
+    assert [NO_MESSAGES in get_page_text(page) for page in (preview, done)] == [True, True]
+    assert "notify_customers" not in preview + done
 
 
-async def test_changes_of_past_visits_notify_only_on_request(desk: AdminDesk, visit: Booking) -> None:
+async def test_history_does_not_say_that_a_customer_is_told(desk: AdminDesk, visit: Booking) -> None:
+    await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1", "back": DETAILS, "notify_customer": "y"})
+
+    assert await recorded_notice(desk.database) is True
+    assert "notif" not in get_page_text((await desk.mara.get(DETAILS)).text).lower()
+
+
+async def test_a_visit_that_is_over_asks_for_no_call(desk: AdminDesk, visit: Booking) -> None:
+    to_come = get_page_text((await desk.mara.get(DETAILS)).text)
     await desk.database.fetch(text(
         "UPDATE bookings SET start_time = start_time - interval '9 days', blocks_from = blocks_from - interval '9 days'"
     ))  # fmt: skip
-    page = await desk.mara.get(DETAILS)
-    edit = await desk.mara.get("/admin/booking/edit/1")
 
-    assert f"{BOX}> Notify the customer<" in page.text
-    assert f"{BOX} checked> Notify the customer<" not in page.text
-    assert "notify_customer" not in ParsedPage(edit.text).fields
-    await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1", "notify_customer": "y"})
-    assert await recorded_notice(desk.database) is True
+    assert NO_MESSAGES in to_come
+    assert NO_MESSAGES not in get_page_text((await desk.mara.get(DETAILS)).text)
 
 
 async def test_a_bulk_change_notifies_customers_of_future_visits(
@@ -122,21 +125,6 @@ async def test_a_swap_records_the_choice_to_notify(business: Database, tells: bo
     await bulk_scenario.run_bulk(business, [1, 2], BulkAction.SWAP, notify_customers=tells)
 
     assert [await recorded_notice(business, number) for number in (1, 2)] == [tells, tells]
-
-
-@pytest.mark.parametrize(("start", "tells"), [("2030-01-07T09:00", False), ("2030-01-08T11:00", True)])
-async def test_recording_a_past_visit_notifies_no_customer(
-    desk: AdminDesk, tom: Person, haircut: Service, start: str, tells: bool
-) -> None:
-    """The box is ticked because the form does not know the time yet; its label says what it applies to."""
-    opened = await desk.mara.get("/admin/booking/create")
-    assert "Customers are not notified of past visits." in get_page_text(opened.text)
-
-    made = await submit_form(desk.mara, "/admin/booking/create", user=tom.id, service=1, start_time=start)
-
-    assert made.status == 302, made
-    assert await recorded_notice(desk.database) is tells
-    assert "Customers are not notified" not in get_page_text((await desk.mara.get("/admin/booking/edit/1")).text)
 
 
 # Undoing.
@@ -189,16 +177,13 @@ async def test_undoing_a_swap_with_a_past_visit_records_one_choice(business: Dat
     assert [await recorded_notice(business, number) for number in (1, 2)] == [tells, tells]
 
 
-async def test_the_undo_page_offers_to_notify_of_future_visits(desk: AdminDesk, business: Database) -> None:
+async def test_undoing_at_the_desk_keeps_a_choice_that_is_sent(desk: AdminDesk, business: Database) -> None:
     await create_booking(business, NOW - HALF_HOUR)
     await create_booking(business, TEN)
-    for numbers, is_offered in (([1, 2], True), ([2], True), ([1], False)):
+    for numbers in ([1, 2], [2], [1]):
         act = f"act-{len(numbers)}-{numbers[0]}"
         await desk.database.fetch(text("UPDATE bookings SET status = 'pending'"))
         await bulk_scenario.run_bulk(business, numbers, BulkAction.CONFIRM, request_id=act)
-        page = await desk.mara.get(f"/admin/act/{act}")
-        assert (f"{BOX} checked" in page.text) == is_offered
-        assert ("not notified" in get_page_text(page.text)) != is_offered
 
         await desk.mara.post(f"/admin/act/{act}", data={"notify_customer": "y"})
 
@@ -224,10 +209,10 @@ async def test_an_expired_hold_records_no_choice_to_notify(
     start = TOMORROW_AT_TEN.isoformat()
     await eve.request("POST", "/bookings", json={"service_id": haircut.id, "start_time": start, "hold": True})
     await database.fetch(text("UPDATE bookings SET expires_at = :at WHERE id = 1"), at=NOW)
-    fields = {"user": tom.id, "service": 1, "start_time": "2030-01-08T11:00", "notify_customer": "y"}
+    fields = {"user": tom.id, "service": 1, "start_time": "2030-01-08T11:00"}
 
     made = await post_form(desk.mara, "/admin/booking/create", fields)
 
     assert made.status == 302, made
-    assert (await recorded_notice(database, 1), await recorded_notice(database, 2)) == (None, True)
+    assert (await recorded_notice(database, 1), await recorded_notice(database, 2)) == (None, None)
     assert (await fetch_events(database, 1))[0]["door"] == "clock"

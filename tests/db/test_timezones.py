@@ -99,6 +99,31 @@ async def test_a_difference_is_found_and_explained(database: Database, other_clo
     assert await timezone_check.find_difference(database, ["Europe/Berlin", "Asia/Tokyo"], now=NOW) is None
 
 
+async def test_zones_that_were_left_at_the_default_are_warned_of(database: Database) -> None:
+    async with database.transaction(by=OWNER) as session:
+        for name in ("Lea", "Max"):
+            await records.create(session, Resource, by=OWNER, now=NOW, name=name)
+        await records.create(session, Resource, by=OWNER, now=NOW, name="Tokyo", timezone="Asia/Tokyo")
+        await records.create(session, Resource, by=OWNER, now=NOW, name="Old", is_active=False)
+
+    warnings = [await timezone_check.warn_of_default(database, zone) for zone in ("Europe/Berlin", "UTC")]
+    async with database.transaction(by=OWNER) as session:
+        await session.fetch(
+            text("INSERT INTO resources (name, timezone) SELECT 'No ' || n, 'UTC' FROM generate_series(1, 9) n")
+        )
+    many = await timezone_check.warn_of_default(database, "Europe/Berlin")
+    async with database.transaction(by=OWNER) as session:
+        await session.fetch(text("UPDATE resources SET timezone = 'Europe/Berlin'"))
+
+    sentence = (
+        "Warning: the business is in Europe/Berlin, but the clock of Lea, Max is still UTC: opening hours are read by"
+        " that clock. Set their time zone in the staff panel, under Team & rooms."
+    )
+    assert warnings == [sentence, None]
+    assert "clock of Lea, Max, No 1, No 2, No 3 and others is still UTC" in str(many)
+    assert await timezone_check.warn_of_default(database, "Europe/Berlin") is None
+
+
 @pytest.mark.parametrize(
     ("change", "shift"),
     [

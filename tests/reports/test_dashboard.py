@@ -103,6 +103,42 @@ async def test_the_links_open_the_counted_rows(desk: AdminDesk, database: Databa
     assert ("14:00" in late, "09:10" in late) == (False, True)
 
 
+@pytest.mark.usefixtures("chair")
+async def test_a_visit_that_nobody_confirmed_is_closed_too(
+    desk: AdminDesk, database: Database, tom: Person, eve: Person, clock: Clock
+) -> None:
+    """A walk-in is entered as pending; it is on one list at each time."""
+    await book(database, tom, NOW - timedelta(minutes=50), Status.PENDING)
+    await book(database, eve, NOW - timedelta(days=14), Status.PENDING)
+    await book(database, eve, NOW + timedelta(minutes=60), Status.PENDING)
+
+    lists = {}
+    for minutes in (0, 60, 14, 3):
+        clock.advance(minutes=minutes)
+        html = (await desk.mara.get("/admin/")).text
+        lists[f"{clock():%H:%M}"] = (section_text(html, "pending").split(" 11:00")[0], section_text(html, "late"))
+
+    assert "Did they come? 2 Started more than 15 minutes ago, and not closed yet. 09:10" in lists["09:00"][1]
+    assert "Tom Pending Haircut" in lists["09:00"][1]
+    assert "Mon 24 Dec" in lists["09:00"][1]
+    assert "All pending bookings until today" in lists["09:00"][1]
+    assert "To confirm 1" in lists["09:00"][0]
+    assert "To confirm 1" in lists["10:00"][0]  # It begins now.
+    assert "To confirm 1" in lists["10:14"][0]
+    assert "Nothing to confirm." in lists["10:17"][0]
+    assert "Did they come? 3" in lists["10:17"][1]
+
+
+@pytest.mark.usefixtures("chair")
+async def test_an_expired_hold_is_no_visit_to_close(
+    desk: AdminDesk, database: Database, tom: Person, clock: Clock
+) -> None:
+    await book(database, tom, NOW + timedelta(hours=2), Status.PENDING, hold=True)
+    clock.advance(hours=3)
+
+    assert "Nothing left to close." in section_text((await desk.mara.get("/admin/")).text, "late")
+
+
 async def test_free_time_is_open_time_without_bookings(
     desk: AdminDesk, database: Database, tom: Person, chair: Resource
 ) -> None:
