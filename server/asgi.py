@@ -5,6 +5,7 @@ checks the settings and the schema, and runs the embedded database while the ser
 """
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,7 +14,7 @@ from bookit.db.embedded import postgres
 from bookit.settings import Settings, read_settings
 from server.app import build
 from server.logs import configure_logging
-from server.process import CliError, require_schema, user_errors
+from server.process import CliError, require_schema, require_timezones, user_errors
 
 
 def load() -> ASGIApp:
@@ -23,6 +24,8 @@ def load() -> ASGIApp:
             settings = read_settings().with_secret()
             if not settings.is_embedded:
                 require_schema(settings, may_migrate=False)
+                with ThreadPoolExecutor(1) as thread:  # An event loop may run here, and the check brings its own.
+                    thread.submit(require_timezones, settings).result()
     except CliError as error:
         sys.exit(error.message)
     configure_logging(debug=settings.debug)
