@@ -64,6 +64,7 @@ class StaffSite(Admin):
         # "min" says where a page of a list ends, though more rows may follow.
         self.templates.env.globals.update(min=lambda *counts: int(min(counts)), page_state=page_state)
         self.admin.exception_handlers[DataError] = self.handle_data_error
+        self.admin.exception_handlers[no.RangeReversed] = self.handle_reversed_range
         replaced = {page.name for page in CUSTOM_PAGES}
         routes = self.admin.router.routes
         routes[:] = [route for route in routes if getattr(route, "name", None) not in DISABLED_ROUTES | replaced]
@@ -158,6 +159,12 @@ class StaffSite(Admin):
         del error
         values = {"status_code": 400, "message": "This address is not valid."}
         return await self.context.render(request, "error.html", values, status_code=400)
+
+    async def handle_reversed_range(self, request: Request, error: Exception) -> Response:
+        """Answer a list or an export of days that end before they start, as the API does."""
+        status = status_of(no.RangeReversed)
+        values = {"status_code": status, "message": str(error)}
+        return await self.context.render(request, "error.html", values, status_code=status)
 
     # The end.
 

@@ -139,7 +139,7 @@ class DayFilter(ListFilter):
         ]
 
     def apply(self, statement: Statement, value: str, context: AdminContext) -> Statement:
-        """Filter by these days; a text that names no day filters nothing."""
+        """Filter by these days; a text that names no day filters nothing. Raise RangeReversed."""
         first, dots, last = value.partition("..")
         try:
             since = times.start_of_day(date.fromisoformat(first), context.zone) if first else None
@@ -147,5 +147,7 @@ class DayFilter(ListFilter):
             until = times.start_of_day(date.fromisoformat(final), context.zone, offset_days=1) if final else None
         except (ValueError, no.Invalid):
             return statement
+        if since and until and until <= since:
+            raise no.RangeReversed
         statement = statement.where(self.column >= since) if since else statement
         return statement.where(self.column < until) if until else statement
