@@ -202,7 +202,7 @@ async def test_a_patch_may_be_called_a_merge_patch(tom: Person, ada: Person, hai
         ("POST /services", "title", "null", "This cannot be null."),
         ("PATCH /services/1", "title", "null", "This cannot be null. Leave it out to keep its value."),
         ("POST /reviews", "rating", "9", "This must be at most 5."),
-        ("POST /auth/register", "name", '""', "Use at least 1 character."),
+        ("POST /auth/register", "name", '""', "Enter some text."),
     ],
 )
 async def test_a_message_has_no_python_in_it(
