@@ -23,14 +23,18 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import quote
 
 from bookit import timezones
+from bookit.db.restarts import DatabaseWillNotStart, SocketMoved, restart_when_dead
+
+__all__ = ["DatabaseWillNotStart", "postgres"]
 
 PORT = "5432"  # also written into the URL, which would otherwise take PGPORT from the environment
 TIMEOUT_SECONDS = 600  # after a power cut, recovery on a slow disk may take minutes
@@ -61,25 +65,26 @@ HINT_BY_ERROR = {
 _locked_fds: set[int] = set()
 
 
-class DatabaseWillNotStart(Exception):
-    """The embedded database cannot start; the text says why and what to do."""
-
-
 @contextmanager
-def postgres(home: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
+def postgres(
+    home: Path, settings: Mapping[str, str] | None = None, *, give_up: Callable[[str], None] | None = None
+) -> Iterator[str]:
     """Start or join the PostgreSQL in ``home`` and yield the libpq URL of its database ``bookit``.
 
     The last process to leave the block stops the server. ``settings`` are PostgreSQL's own; they apply only if this
     call starts the server. A process forked inside the block does not count as a user. Raise ``DatabaseWillNotStart``.
+    With ``give_up``, start the server again when it dies, and call that if it does not start any more.
     """
     with ExitStack() as on_exit:
         with _translate_os_errors(home):
-            cluster = _Cluster(home)
+            cluster = _Cluster(home, settings or {})
             users = on_exit.enter_context(cluster.locked("users.lock", fcntl.LOCK_SH))
             on_exit.callback(cluster.stop_if_unused, users)
-            cluster.ensure_running({**SERVER_SETTINGS, **(settings or {})})
+            cluster.ensure_running()
         read_timezones_of_server()
-        yield f"postgresql://bookit@:{PORT}/bookit?host={quote(os.fsencode(cluster.socket_folder))}"
+        if give_up:
+            on_exit.enter_context(restart_when_dead(cluster, give_up))
+        yield cluster.url
 
 
 def read_timezones_of_server() -> None:
@@ -90,11 +95,12 @@ def read_timezones_of_server() -> None:
 
 
 class _Cluster:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, str]) -> None:
         """Find or create the folder ``<home>/postgres``. Raise if this process cannot run a server in it."""
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         uid, root = os.geteuid(), 0
         self.folder = home.resolve() / "postgres"
+        self.settings = {**SERVER_SETTINGS, **settings}
         if not self.folder.exists():
             new = _create_private_folder(_choose_user(home) if uid == root else None, home, "postgres.")
             (new / "made").touch()  # A folder that is not empty cannot be replaced by a concurrent process's rename.
@@ -119,6 +125,10 @@ class _Cluster:
     def socket_folder(self) -> Path:
         return (self.folder / "socket").resolve()
 
+    @property
+    def url(self) -> str:
+        return f"postgresql://bookit@:{PORT}/bookit?host={quote(os.fsencode(self.socket_folder))}"
+
     @contextmanager
     def locked(self, name: str, operation: int = fcntl.LOCK_EX) -> Iterator[int]:
         """Hold a lock while the block runs. Programs started meanwhile do not inherit it by accident."""
@@ -136,12 +146,14 @@ class _Cluster:
                 _locked_fds.discard(lock)
                 os.close(lock)
 
-    def ensure_running(self, settings: Mapping[str, str]) -> None:
-        """Return once the server accepts connections; wait for one that is starting or stopping."""
+    def ensure_running(self, is_leaving: Event | None = None) -> None:
+        """Return once the server accepts connections, or the process leaves; wait for one that starts or stops."""
         with self.locked("gate.lock"):
             for _ in _poll_until_timeout():
+                if is_leaving and is_leaving.is_set():
+                    return
                 with suppress(BlockingIOError), self.locked("server.lock", fcntl.LOCK_EX | fcntl.LOCK_NB) as lock:
-                    self.start(lock, settings)
+                    self.start(lock)
                     return
                 if [state.strip() for state in self.read_postmaster_pid()[7:8]] == ["ready"]:
                     return
@@ -154,14 +166,50 @@ class _Cluster:
                 fcntl.flock(users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self.stop()
 
-    def start(self, lock: int, settings: Mapping[str, str]) -> None:
+    # What `restart_when_dead` asks of it.
+
+    def is_alive(self) -> bool:
+        """Return whether any process of the server lives, or whether this process cannot know."""
+        try:
+            with self.locked("server.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+                return False
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+
+    def has_socket(self) -> bool:
+        return (self.socket_folder / f".s.PGSQL.{PORT}").exists()
+
+    def restart(self, is_leaving: Event) -> None:
+        with _translate_os_errors(self.folder):
+            url = self.url
+            self.ensure_running(is_leaving)
+        if self.url != url:
+            raise SocketMoved(f"The socket of PostgreSQL has moved to {self.socket_folder}. Start BookIt again.")
+
+    def let_end(self) -> None:
+        """Delete its pid file: PostgreSQL looks for it every minute, and ends without it. No pid need be trusted."""
+        with suppress(OSError), self.locked("gate.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if not self.has_socket():
+                (self.folder / "data/postmaster.pid").unlink()
+
+    def last_words(self) -> str:
+        with suppress(OSError):
+            lines = (self.folder / "log").read_text("utf-8", "replace").splitlines()
+            return next((line for line in reversed(lines) if "PANIC:" in line or "FATAL:" in line), "")
+        return ""
+
+    # Start and stop.
+
+    def start(self, lock: int) -> None:
         with suppress(FileNotFoundError):
             (self.folder / "log").replace(self.folder / "log.old")
         if not (self.folder / "data").exists():
-            self.create_data_folder(lock, fsync=settings.get("fsync", "on"))
+            self.create_data_folder(lock, fsync=self.settings.get("fsync", "on"))
         # This process holds the lock, so no server runs: the file names a dead process, or an unrelated one.
         (self.folder / "data/postmaster.pid").unlink(missing_ok=True)
-        settings = {**settings, "unix_socket_directories": str(self.create_socket_folder())}
+        settings = {**self.settings, "unix_socket_directories": str(self.create_socket_folder())}
         options = shlex.join(f"--{name}={value}" for name, value in settings.items())
         # Relative paths, because pg_ctl puts them before a shell, where a quote or a dollar would count.
         self.run(
@@ -233,14 +281,26 @@ class _Cluster:
             raise _start_error(f"PostgreSQL does not start in {self.folder}.", output.decode("utf-8", "replace"))
 
     def create_socket_folder(self) -> Path:
-        """Create a new folder and return it; in /tmp if this path is too long, or has a comma, libpq's separator."""
+        """Create a new folder and return it; in /tmp if this path is too long, or has a comma, libpq's separator.
+
+        After a crash it is the old path again, which the processes that still use the server know.
+        """
+        link, old = self.folder / "socket", self.socket_folder
         self.remove_socket_folder()
-        link = self.folder / "socket"
         if len(os.fsencode(link / f".s.PGSQL.{PORT}")) <= MAX_SOCKET_PATH_BYTES and "," not in str(link):
             _create_private_folder(self.run_as, self.folder, "socket.").rename(link)
         else:
-            link.symlink_to(_create_private_folder(self.run_as, "/tmp", self.socket_prefix))  # noqa: S108 -- mkdtemp creates it
+            link.symlink_to(self.create_again(old) or _create_private_folder(self.run_as, "/tmp", self.socket_prefix))  # noqa: S108 -- mkdtemp creates it
         return self.socket_folder
+
+    def create_again(self, folder: Path) -> Path | None:
+        """Create the socket folder of the last start again; None if there was none, or its name is taken by now."""
+        if folder.name.startswith(self.socket_prefix):
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+                _give_to(self.run_as, folder)
+                return folder
+        return None
 
     def remove_socket_folder(self) -> None:
         folder, link = self.socket_folder, self.folder / "socket"
@@ -281,11 +341,15 @@ os.register_at_fork(after_in_child=_close_inherited_locks)
 
 def _create_private_folder(user: tuple[int, int] | None, parent: Path | str, prefix: str) -> Path:
     """Create a private folder that belongs to ``user``. A descriptor keeps chown from following a link in its place."""
-    folder = tempfile.mkdtemp(prefix=prefix, dir=parent)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    _give_to(user, folder)
+    return folder
+
+
+def _give_to(user: tuple[int, int] | None, folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     os.fchown(descriptor, *(user or (-1, -1)))
     os.close(descriptor)
-    return Path(folder)
 
 
 def _find_programs() -> Path:
