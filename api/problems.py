@@ -1,6 +1,5 @@
 """Refusals as problem documents: ``application/problem+json`` (RFC 9457)."""
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Self
@@ -13,8 +12,6 @@ from starlette.responses import Response
 from api.schemas import Slot, slot_from_row
 from bookit import refusals as no
 from web import statuses
-
-log = logging.getLogger("bookit.api")
 
 # The phrases of Python's http.HTTPStatus differ between versions.
 STATUS_TITLES = {
@@ -122,7 +119,7 @@ def build_problem(status: int, code: str, detail: str) -> Problem:
 
 
 def refusal_response(refusal: no.Refusal, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a refusal as a problem document, with the headers of its kind. Log it if BookIt was too busy."""
+    """Return a refusal as a problem document, with the headers of its kind."""
     problem = build_problem(status_of(type(refusal)), refusal.code(), str(refusal))
     problem.field = refusal.field
     if refusal.next_free is not None:
@@ -133,8 +130,6 @@ def refusal_response(refusal: no.Refusal, headers: Mapping[str, str] | None = No
         describe_field_errors(problem, refusal.errors)
     elif isinstance(refusal, no.Misshapen):
         problem.errors = [FieldError(loc=["body", refusal.field] if refusal.field else ["body"], msg=str(refusal))]
-    if isinstance(refusal, no.Busy):
-        log.warning("busy", exc_info=refusal.__cause__)
     return problem_response(problem, {**refusal_headers(refusal), **(headers or {})})
 
 

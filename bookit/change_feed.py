@@ -219,7 +219,7 @@ class ChangeFeed:
         try:
             is_truncated = await self._poll()
         except no.Busy:
-            log.warning("The database is busy; the change feed retries.")
+            # bookit.db.incidents has logged the reason, once a minute.
             await asyncio.sleep(RETRY_DELAY_SECONDS)
         except Exception:
             # Subscribers wait. Nothing is lost: the cursor keeps what is unseen.

@@ -33,7 +33,7 @@ async def clean_up_periodically(database: Database, *, clock: Clock) -> None:
         try:
             await clean_up(database, now=clock())
         except no.Busy:
-            log.warning("The database is busy; cleanup runs again in an hour.")
+            log.warning("Cleanup was refused; it runs again in an hour.")
         except Exception:
             # A failed cleanup must not stop the server.
             log.exception("Cleanup failed; it runs again in an hour.")

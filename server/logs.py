@@ -10,7 +10,9 @@ from structlog.typing import EventDict
 
 from bookit.clock import system_clock
 
-QUIET_LOGGERS = ("uvicorn.access", "psycopg.pool", "alembic.runtime.plugins")
+QUIET_LOGGERS = ("uvicorn.access", "alembic.runtime.plugins")
+SILENT_LOGGERS = ("psycopg.pool",)  # It has a line for each attempt to connect; bookit.db.incidents has one a minute.
+EXTRA_FIELDS = ["request_id", "reason", "detail", "count"]
 TERMINAL_PROCESSORS: list[Any] = [
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -37,6 +39,8 @@ def configure_logging(*, debug: bool = False) -> None:
     root.setLevel(level)
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in SILENT_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def build_library_handler(processors: list[Any]) -> logging.Handler:
@@ -44,7 +48,7 @@ def build_library_handler(processors: list[Any]) -> logging.Handler:
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder(["request_id"])],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder(EXTRA_FIELDS)],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors, decode_line],
         )
     )

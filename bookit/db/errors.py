@@ -8,6 +8,7 @@ from typing import TypeVar
 import psycopg
 
 from bookit import refusals as no
+from bookit.db import incidents
 from bookit.db.statements import Connection
 from bookit.schema.tables import refusals_by_constraint
 
@@ -20,7 +21,7 @@ def translate_errors(connection: Connection) -> Iterator[None]:
     """Raise the refusal that is declared beside a violated constraint in place of PostgreSQL's error.
 
     Raise ``Interrupted`` for a deadlock or a serialization failure, ``Disconnected`` for a lost connection, and
-    ``Busy`` for a timeout.
+    ``Busy`` for a timeout, a full disk or a database that takes no writes. The log has a line for the reason.
     """
     try:
         yield
@@ -29,10 +30,22 @@ def translate_errors(connection: Connection) -> Iterator[None]:
         if refusal is None:
             raise
         raise refusal from error
-    except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
-        raise no.Interrupted from error
-    except psycopg.OperationalError as error:
-        raise (no.Disconnected if connection.broken else no.Busy) from error
+    except (psycopg.OperationalError, psycopg.InternalError) as error:
+        refusal = refusal_for_failure(error, is_broken=connection.broken)
+        if refusal is None:
+            raise
+        incidents.report(error, incidents.CONNECTION_LOST if connection.broken else None)
+        raise refusal from error
+
+
+def refusal_for_failure(error: psycopg.Error, *, is_broken: bool) -> no.Busy | None:
+    """Return the refusal for a failure of the server or the connection; None for one that is a bug."""
+    if isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
+        return no.Interrupted()
+    if is_broken:
+        return no.Disconnected()
+    is_busy = isinstance(error, psycopg.OperationalError | psycopg.errors.ReadOnlySqlTransaction)
+    return no.Busy() if is_busy else None
 
 
 def refusal_for(error: psycopg.IntegrityError) -> no.Refusal | None:

@@ -1,5 +1,6 @@
 """The connection pool: ``fetch()`` for reads, ``transaction()`` and ``single_statement()`` for acts."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
@@ -7,17 +8,19 @@ from typing import Any, Self, TypeVar
 
 import psycopg
 from anyio import CancelScope
-from psycopg import AsyncConnection, AsyncRawCursor, sql
+from psycopg import AsyncRawCursor, sql
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import ClauseElement
 from sqlmodel import SQLModel
 
 from bookit import refusals as no
+from bookit.db import incidents
 from bookit.db.audit import build_audit_context, compose_set_local
 from bookit.db.coalescing import Coalescer
 from bookit.db.contention import KeyedQueue
 from bookit.db.errors import translate_errors
+from bookit.db.outage import Outage, PooledConnection, connection_parameters
 from bookit.db.session import Session, SingleStatement
 from bookit.db.statements import Connection, Row, build_batch, build_select_by_id, run
 from bookit.policy.permissions import Actor
@@ -33,6 +36,16 @@ SESSION_SETTINGS = (
     "SET timezone = 'UTC'; SET jit = off; SET statement_timeout = '30s'; SET lock_timeout = '10s';"
     "SET idle_in_transaction_session_timeout = '60s'"
 )
+# The pool doubles the delay between two attempts to connect until this time has passed: 1 and 2 seconds, and then it
+# begins again. With its default of 300, the database could be back for a minute before the pool notices.
+RECONNECT_SECONDS = 4
+DRAIN_SECONDS = 1  # at least, between two replacements of all connections
+# A megabyte that is never committed: its table is gone with the transaction.
+PROBE_WRITE = """
+    BEGIN;
+    CREATE TEMPORARY TABLE bookit_probe AS SELECT repeat('x', 1000) AS filler FROM generate_series(1, 1000);
+    ROLLBACK
+"""
 
 
 class Database:
@@ -57,18 +70,25 @@ class Database:
         self.hold_duration = hold_duration
         self.coalescer = Coalescer()
         self.keyed_queue = KeyedQueue()
+        self._outage = Outage()
+        self._failed_write: str | None = None  # why a write has failed, until another one succeeds
+        self._drained_at = float("-inf")
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
-            connection_class=AsyncConnection[tuple[Any, ...]],
+            connection_class=PooledConnection,
             kwargs={
+                **connection_parameters(url),
+                "outage": self._outage,
                 "autocommit": True,
                 "cursor_factory": AsyncRawCursor,
                 "prepare_threshold": 1 if uses_prepared_statements else None,
             },
-            configure=configure,
+            configure=self._configure,
             min_size=min(2, size),
             max_size=size,
             timeout=10,
+            reconnect_timeout=RECONNECT_SECONDS,
+            reconnect_failed=self._retry_connecting,
             open=False,
         )
 
@@ -199,15 +219,80 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
-        try:
-            connection = await self._pool.getconn()
-        except psycopg.OperationalError as error:
-            raise no.Busy from error
+        connection = await self._get_connection()
         try:
             yield connection
+        except no.Busy as refusal:
+            with CancelScope(shield=True):
+                await self._note_failure(connection, refusal.__cause__)
+            raise
         finally:
             with CancelScope(shield=True):
+                if not connection.closed:
+                    self._outage.connection_is_available()
                 await self._pool.putconn(connection)
+
+    async def _get_connection(self) -> Connection:
+        """Return a connection. Raise ``Busy`` if none becomes free in time, and at once during an outage."""
+        outage = self._outage
+        if not outage.is_on or self._pool.get_stats()["pool_available"]:
+            with CancelScope() as scope:
+                outage.waiting.add(scope)
+                try:
+                    return await self._pool.getconn()
+                except psycopg.OperationalError as error:
+                    incidents.report(error)
+                    raise no.Busy from error
+                finally:
+                    outage.waiting.discard(scope)
+        if outage.error:
+            incidents.report(outage.error, incidents.NO_CONNECTION)
+        raise no.Busy from outage.error
+
+    async def _configure(self, connection: Connection) -> None:
+        """Set up a new connection. A failure of it counts as one of the attempt to connect."""
+        try:
+            await configure(connection)
+        except psycopg.Error as error:
+            self._outage.attempt_fails(error)
+            raise
+        self._outage.connected()
+
+    async def _retry_connecting(self, _: object) -> None:
+        """Make the pool try again, also while no request asks for a connection, because all are refused."""
+        if self._outage.is_on:
+            await self._pool.check()
+
+    async def _note_failure(self, connection: Connection, error: BaseException | None) -> None:
+        """Remember that the disk is full. Give up the connections to a server that takes no writes.
+
+        Another server may be the primary by now, and the URL may lead to it.
+        """
+        reason = incidents.reason_of(error) if error else ""
+        if reason == incidents.DISK_FULL:
+            self._failed_write = reason
+        if reason == incidents.READ_ONLY:
+            await connection.close()
+            if time.monotonic() - self._drained_at >= DRAIN_SECONDS:
+                self._drained_at = time.monotonic()
+                await self._pool.drain()
+
+    async def failing_write(self) -> str | None:
+        """Return why no write succeeds, or None. Only if one has failed, try one, and roll it back.
+
+        Raise ``Busy`` if the database does not answer.
+        """
+        if self._failed_write is None:
+            return None
+        async with self._connection() as connection:
+            try:
+                await connection.execute(PROBE_WRITE, prepare=False)
+            except psycopg.Error as error:
+                await self._rollback(connection)
+                if incidents.reason_of(error) == self._failed_write:
+                    return self._failed_write
+        self._failed_write = None
+        return None
 
 
 async def configure(connection: Connection) -> None:

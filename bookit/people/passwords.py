@@ -12,6 +12,7 @@ from anyio import CapacityLimiter
 from passlib.context import CryptContext
 
 from bookit import refusals as no
+from bookit.db import incidents
 from bookit.policy import limits
 from bookit.schema.tables import User
 
@@ -54,7 +55,9 @@ async def verify_password(password: str, password_hash: str | None) -> bool:
 async def run_in_pool(function: Callable[..., Any], *args: str) -> Any:
     """Run blocking work in the password thread pool. Raise Busy if the queue is full."""
     if LIMITER.statistics().tasks_waiting >= MAX_WAITING:
-        raise no.Busy
+        refusal = no.Busy()
+        incidents.report(refusal, "too many passwords to check")
+        raise refusal
     async with LIMITER:
         return await asyncio.get_running_loop().run_in_executor(POOL, function, *args)
 
