@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 from sqladmin import Admin, BaseView, Flash, ModelView
 from sqladmin.authentication import login_required
 from sqlalchemy import event
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -38,8 +39,10 @@ from admin.pages import dashboard, opening_hours, password, personal_data, repor
 from admin.record_view import SaveFailed
 from admin.views import VIEWS
 from bookit import refusals as no
+from bookit.db import incidents
+from bookit.db.outage import connection_parameters
 from bookit.db.pool import configure
-from bookit.schema.revisions import sqlalchemy_url
+from bookit.schema.revisions import engine_options
 from web.statuses import retry_headers, status_of
 
 HERE = Path(__file__).parent
@@ -65,6 +68,8 @@ class StaffSite(Admin):
         self.templates.env.globals.update(min=lambda *counts: int(min(counts)), page_state=page_state)
         self.admin.exception_handlers[DataError] = self.handle_data_error
         self.admin.exception_handlers[no.RangeReversed] = self.handle_reversed_range
+        for kind in (no.Busy, OperationalError, PoolTimeoutError):
+            self.admin.exception_handlers[kind] = self.handle_failure
         replaced = {page.name for page in CUSTOM_PAGES}
         routes = self.admin.router.routes
         routes[:] = [route for route in routes if getattr(route, "name", None) not in DISABLED_ROUTES | replaced]
@@ -166,6 +171,18 @@ class StaffSite(Admin):
         values = {"status_code": status, "message": str(error)}
         return await self.context.render(request, "error.html", values, status_code=status)
 
+    async def handle_failure(self, request: Request, error: Exception) -> Response:
+        """Answer that the database does not do its work: a person gets a page, a script the sentence."""
+        refusal = error if isinstance(error, no.Busy) else no.Busy()
+        if refusal is not error:
+            incidents.report(getattr(error, "orig", None) or error)
+        if "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse({"message": str(refusal)}, 503, retry_headers(refusal))
+        values = {"status_code": 503, "message": str(refusal)}
+        response = await self.context.render(request, "error.html", values, status_code=503)
+        response.headers.update(retry_headers(refusal))
+        return response
+
     # The end.
 
     async def close(self) -> None:
@@ -214,12 +231,10 @@ def configure_connection(connection: Any, _record: object) -> None:
 
 def create_read_engine(url: str) -> AsyncEngine:
     """Return an engine whose transactions are READ ONLY."""
+    options = engine_options(url)
+    options["connect_args"] |= {**connection_parameters(url), "prepare_threshold": None}
     engine = create_async_engine(
-        sqlalchemy_url(url),
-        pool_size=5,
-        max_overflow=5,
-        hide_parameters=True,
-        connect_args={"prepare_threshold": None},
+        **options, pool_size=5, max_overflow=5, pool_timeout=10, pool_pre_ping=True, hide_parameters=True
     )
     event.listen(engine.sync_engine, "connect", configure_connection)
     return engine

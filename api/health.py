@@ -12,7 +12,10 @@ from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.schema.revisions import latest_revision
 
-HAS_ALEMBIC_TABLE = text("SELECT to_regclass('alembic_version') IS NOT NULL AS has_table")
+SELECT_STATE = text(
+    "SELECT to_regclass('alembic_version') IS NOT NULL AS has_schema,"
+    " current_setting('transaction_read_only') = 'on' AS is_read_only"
+)
 SELECT_REVISION = text("SELECT version_num FROM alembic_version")
 PROBE_TIMEOUT_SECONDS = 3  # Probes time out soon and try again.
 
@@ -24,22 +27,25 @@ async def healthz(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Answer 200 if the database answers and has the schema of this version, else 503 with the cause."""
+    """Answer 200 if the database answers, takes writes and has the schema of this version, else 503 with the cause."""
     try:
         with anyio.fail_after(PROBE_TIMEOUT_SECONDS):
-            revision = await read_revision(request.app.state.database)
+            obstacle = await find_obstacle(request.app.state.database)
     except (no.Busy, TimeoutError):
-        return unavailable_response("The database does not answer.")
-    if revision != latest_revision():
-        return unavailable_response("The database needs `bookit migrate`.")
-    return ok_response()
+        obstacle = "The database does not answer."
+    return unavailable_response(obstacle) if obstacle else ok_response()
 
 
-async def read_revision(database: Database) -> str | None:
-    """Return the number of the newest migration of this database, or None if it has no schema."""
-    tables = await database.fetch(HAS_ALEMBIC_TABLE)
-    rows = await database.fetch(SELECT_REVISION) if tables[0]["has_table"] else []
-    return rows[0]["version_num"] if rows else None
+async def find_obstacle(database: Database) -> str | None:
+    """Return what keeps this database from serving requests, or None."""
+    [state] = await database.fetch(SELECT_STATE)
+    rows = await database.fetch(SELECT_REVISION) if state["has_schema"] else []
+    if [row["version_num"] for row in rows] != [latest_revision()]:
+        return "The database needs `bookit migrate`."
+    if state["is_read_only"]:
+        return "The database takes no writes."
+    reason = await database.failing_write()
+    return f"The database takes no writes: {reason}." if reason else None
 
 
 def ok_response() -> Response:

@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 from sqlmodel import SQLModel
 
 import bookit.schema.tables  # noqa: F401 -- fills SQLModel.metadata, or autogenerate would drop every table
-from bookit.schema.revisions import BEFORE_FIRST_RELEASE, SchemaTooOld, sqlalchemy_url
+from bookit.schema.revisions import BEFORE_FIRST_RELEASE, SchemaTooOld, engine_options
 from migrations.autogenerate import complete_revision, render_type
 
 MIGRATION_LOCK = 4_207  # the advisory lock under which one migration runs at a time
@@ -34,7 +34,7 @@ def configure(**connection_or_dialect: Any) -> None:
 
 def run(url: str) -> None:
     """Run the command on this database, in one transaction. Raises what psycopg raises."""
-    engine = create_engine(sqlalchemy_url(url), poolclass=NullPool)
+    engine = create_engine(**engine_options(url), poolclass=NullPool)
     try:
         with engine.connect() as connection, connection.begin():
             connection.execute(text("SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '15min'"))
@@ -52,13 +52,14 @@ def run(url: str) -> None:
 def database() -> Iterator[str]:
     """Return the URL of the database that the environment names; what goes wrong is one sentence for Alembic."""
     from bookit.settings import read_settings  # noqa: PLC0415 -- only for Alembic's own commands
-    from server.process import CliError, install_signal_handlers, running_database, user_errors  # noqa: PLC0415 -- as above
+    from server import process  # noqa: PLC0415 -- as above
 
-    install_signal_handlers(1, on_sigint=True)
+    process.install_signal_handlers(1, on_sigint=True)
     try:
-        with user_errors(), running_database(read_settings()) as settings:
+        with process.user_errors(), process.running_database(read_settings()) as settings:
+            process.require_database(settings)
             yield settings.database_url or ""
-    except CliError as error:
+    except process.CliError as error:
         raise CommandError(error.message) from None
 
 

@@ -13,13 +13,12 @@ from server.process import (
     CliError,
     install_signal_handlers,
     read_settings_or_exit,
+    require_database,
     require_schema,
     require_timezones,
     running_database,
     user_errors,
 )
-
-MIN_POSTGRES = 15  # the major version
 
 
 @click.group()
@@ -54,7 +53,7 @@ def serve(host: str, port: int, workers: int, only: str | None, *, demo: bool) -
         configured = read_settings().with_secret()
         if demo and not configured.is_embedded:
             raise CliError("--demo creates accounts with a known password. Unset DATABASE_URL to use it.")
-        with runner.listen(host, port) as listener, running_database(configured) as settings:
+        with runner.listen(host, port) as listener, running_database(configured, restarts=True) as settings:
             require_schema(settings, may_migrate=configured.is_embedded)
             require_timezones(settings)
             has_demo = demo and runner.seed_demo(settings)
@@ -67,6 +66,7 @@ def migrate() -> None:
     with user_errors(), running_database(read_settings()) as settings:
         from bookit.schema import revisions
 
+        require_database(settings)
         before = revisions.current_revision(settings.database_url or "")
         require_schema(settings, may_migrate=True)
         after = revisions.current_revision(settings.database_url or "")
@@ -120,7 +120,7 @@ def worker() -> None:
     install_signal_handlers(0, on_sigint=True)
     configured = read_settings_or_exit()
     configure_logging(debug=configured.debug)
-    with user_errors(), running_database(configured) as settings:
+    with user_errors(), running_database(configured, restarts=True) as settings:
         require_schema(settings, may_migrate=configured.is_embedded)
         anyio.run(run_worker, settings)
 
@@ -148,7 +148,7 @@ def check() -> None:
         configured = read_settings().with_secret()
         click.echo("The settings are valid.")
         with running_database(configured) as settings:
-            version = require_postgres(settings)
+            version = require_database(settings, takes_writes=True)
             kind = "embedded" if configured.is_embedded else "from DATABASE_URL"
             click.echo(f"PostgreSQL {version} is running ({kind}).")
             if configured.is_embedded and revisions.current_revision(settings.database_url or "") is None:
@@ -158,14 +158,3 @@ def check() -> None:
             click.echo(f"The schema is up to date ({revisions.latest_revision()}).")
             require_timezones(settings)
             click.echo("BookIt and its database have the same time zones.")
-
-
-def require_postgres(settings: Settings) -> int:
-    """Return the major version of the database. Raise CliError if it is too old."""
-    import psycopg
-
-    with psycopg.connect(settings.database_url or "", connect_timeout=10) as connection:
-        version = connection.info.server_version // 10_000
-    if version < MIN_POSTGRES:
-        raise CliError(f"The database is PostgreSQL {version}. BookIt needs version {MIN_POSTGRES} or newer.")
-    return version

@@ -1,6 +1,7 @@
 """What the commands share: errors in one sentence, a running database, a current schema, signals."""
 
 import atexit
+import os
 import re
 import signal
 import sys
@@ -14,6 +15,12 @@ from bookit.settings import Settings, SettingsError, read_settings
 
 if TYPE_CHECKING:
     import psycopg
+
+MIN_POSTGRES = 15  # the major version
+UTF8_HINT = (
+    "BookIt needs UTF8. Create a database with:"
+    " CREATE DATABASE bookit TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'"
+)
 
 
 class CliError(click.ClickException):
@@ -51,27 +58,54 @@ def describe_database_error(error: "psycopg.Error") -> str:
 
 
 @contextmanager
-def running_database(settings: Settings) -> Iterator[Settings]:
+def running_database(settings: Settings, *, restarts: bool = False) -> Iterator[Settings]:
     """Yield the settings with the URL of a running database.
 
-    Without DATABASE_URL that is the embedded database, which runs at least until the block ends.
+    Without DATABASE_URL that is the embedded database, which runs at least until the block ends. With ``restarts`` it
+    is started again when it dies; if that fails again and again, this process stops and raises CliError.
     """
     if not settings.is_embedded:
         yield settings
         return
     from bookit.db.embedded import postgres
 
-    with postgres(settings.bookit_home) as url:
+    reasons: list[str] = []
+
+    def stop(reason: str) -> None:
+        reasons.append(reason)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with postgres(settings.bookit_home, give_up=stop if restarts else None) as url:
         try:
             yield settings.model_copy(update={"database_url": url})
         finally:
             ignore_stop_signals()
+            if reasons:
+                raise CliError(reasons[0])
+
+
+def require_database(settings: Settings, *, takes_writes: bool = False) -> int:
+    """Return PostgreSQL's major version. Raise CliError if BookIt cannot use this database."""
+    import psycopg
+
+    with psycopg.connect(settings.database_url or "", connect_timeout=10) as connection:
+        version = connection.info.server_version // 10_000
+        if version < MIN_POSTGRES:
+            raise CliError(f"The database is PostgreSQL {version}. BookIt needs version {MIN_POSTGRES} or newer.")
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise CliError(f"This database has the encoding {encoding}. {UTF8_HINT}")
+        query = "SELECT current_setting('transaction_read_only') = 'on'"
+        if takes_writes and connection.execute(query).fetchone() == (True,):
+            raise CliError("The database takes no writes: it is a standby server, or is set to read-only.")
+    return version
 
 
 def require_schema(settings: Settings, *, may_migrate: bool) -> None:
     """Raise CliError unless the database has the schema of this version. Migrate it first if allowed."""
     from bookit.schema import revisions
 
+    require_database(settings)
     url = settings.database_url or ""
     current, latest = revisions.current_revision(url), revisions.latest_revision()
     if current == latest:
@@ -84,6 +118,7 @@ def require_schema(settings: Settings, *, may_migrate: bool) -> None:
     if not may_migrate:
         state = f"is at migration {current}" if current else "is empty"
         raise CliError(f"The database {state}. This version of BookIt needs migration {latest}. Run: bookit migrate")
+    require_database(settings, takes_writes=True)
     revisions.migrate(url)
 
 

@@ -1,24 +1,34 @@
 """Runs the server: binds the port, seeds the demo, starts uvicorn and prints the addresses."""
 
+import json
+import logging
 import multiprocessing
 import os
 import signal
 import socket
+import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from threading import Thread
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 import anyio
 import click
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from bookit.clock import system_clock
 from bookit.settings import Settings, SettingsError
 from server.logs import configure_logging
+
+log = logging.getLogger("bookit.server")
+
+MAX_DEATHS, DEATHS_SECONDS = 5, 60  # of a worker, in a row: then none of them would live
 
 
 class CannotServe(SettingsError):
@@ -60,11 +70,45 @@ class Config(uvicorn.Config):
     """uvicorn's configuration. A worker process ends with its parent, even if the parent was killed."""
 
     def load(self) -> None:
-        """Load the application. uvicorn calls this in the process that will serve it."""
+        """Load the application. uvicorn calls this in the process that will serve it.
+
+        If that fails, exit with the status by which the parent knows that no other worker would start either.
+        """
         parent = multiprocessing.parent_process()
         if parent:
+            configure_logging()
             Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
-        super().load()
+        try:
+            super().load()
+        except SettingsError as error:
+            log.error(str(error))  # noqa: TRY400 -- a sentence for the user, no bug
+            sys.exit(STARTUP_FAILURE)
+        except Exception:
+            log.exception("The application cannot be loaded.")
+            sys.exit(STARTUP_FAILURE)
+
+
+class Workers(Multiprocess):
+    """uvicorn's supervisor. It replaces workers that die, and gives up if they cannot start or die all the time."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        self.deaths: deque[float] = deque(maxlen=MAX_DEATHS * config.workers)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a worker could not start, or as many have died as are too many."""
+        return any(process.exitcode == STARTUP_FAILURE for process in self.processes) or (
+            len(self.deaths) == self.deaths.maxlen and self.deaths[-1] - self.deaths[0] < DEATHS_SECONDS
+        )
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace the workers that have died."""
+        before = list(self.processes)
+        super().keep_subprocess_alive()
+        self.deaths.extend(time.monotonic() for process in before if process not in self.processes)
+        if self.has_failed:
+            self.should_exit.set()
 
 
 def exit_with_parent(parent: BaseProcess) -> None:
@@ -90,12 +134,26 @@ def run(settings: Settings, listener: socket.socket, workers: int, *, demo: bool
     )
     Thread(target=announce, args=(url_of(listener), demo, only), daemon=True).start()
     if workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
-        return
-    server = uvicorn.Server(config)
-    server.run(sockets=[listener])
-    if not server.started:
+        supervisor = Workers(config, [listener])
+        supervisor.run()
+        has_failed = supervisor.has_failed
+    else:
+        server = uvicorn.Server(config)
+        with suppress_startup_failure():
+            server.run(sockets=[listener])
+        has_failed = not server.started
+    if has_failed:
         raise CannotServe("BookIt could not start. The log lines above say why.")
+
+
+@contextmanager
+def suppress_startup_failure() -> Iterator[None]:
+    """Let uvicorn's exit status for a server that did not start not end this process: `bookit` has its own."""
+    try:
+        yield
+    except SystemExit as error:
+        if error.code != STARTUP_FAILURE:
+            raise
 
 
 def url_of(listener: socket.socket) -> str:
@@ -106,13 +164,18 @@ def url_of(listener: socket.socket) -> str:
 
 
 def announce(url: str, demo: bool, only: str | None) -> None:  # noqa: FBT001 -- Thread passes positional arguments
-    """Print the banner once the server is ready."""
+    """Print the banner once the server answers, and what keeps it from being ready."""
     opener = build_opener(ProxyHandler({}))  # a proxy of the environment cannot reach this machine
     for _ in range(600):
         try:
-            with opener.open(f"{url}/readyz", timeout=2):
+            with opener.open(f"{url}/readyz", timeout=5):
                 click.echo(banner(url, demo=demo, only=only), err=True)
                 return
+        except HTTPError as error:
+            with error:
+                reason = json.load(error)["detail"]
+            click.echo(f"{banner(url, demo=demo, only=only)}  BookIt is not ready. {reason}\n", err=True)
+            return
         except OSError:
             time.sleep(0.05)
 

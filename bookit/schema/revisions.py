@@ -1,8 +1,8 @@
 """Whether the database is what this version of BookIt needs, and how it gets there."""
 
-import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -56,6 +56,10 @@ def migrate(url: str, revision: str = "head") -> None:
     (command.downgrade if revision == "base" else command.upgrade)(config, revision)
 
 
-def sqlalchemy_url(url: str) -> str:
-    """Return libpq's URL as SQLAlchemy wants it."""
-    return re.sub(r"^postgresql://", "postgresql+psycopg://", url)
+def engine_options(url: str) -> dict[str, Any]:
+    """Return the arguments of create_engine for this URL.
+
+    psycopg reads the URL, as everywhere else: SQLAlchemy does not know all that libpq knows, such as two hosts.
+    SQLAlchemy's own URL must not be empty, or it passes an empty ``conninfo`` too.
+    """
+    return {"url": "postgresql+psycopg://?client_encoding=UTF8", "connect_args": {"conninfo": url}}

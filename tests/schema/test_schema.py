@@ -90,7 +90,7 @@ def migrated(scratch: MakeScratch) -> Iterator[Console]:
 def declared(scratch: MakeScratch) -> Schema:
     """Return the schema of a database made from the tables without migrations."""
     url = scratch("template0")
-    engine = create_engine(revisions.sqlalchemy_url(url), poolclass=NullPool)
+    engine = create_engine(**revisions.engine_options(url), poolclass=NullPool)
     SQLModel.metadata.create_all(engine)
     with psycopg.connect(url) as console:
         return describe(console)

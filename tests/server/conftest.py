@@ -1,9 +1,12 @@
 """Folders to run the `bookit` command in, and a PostgreSQL that BookIt did not start itself."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx2
 import psycopg
 import pytest
 
@@ -13,6 +16,8 @@ from tests.support.databases import FAST_POSTGRES_SETTINGS, create_database
 from tests.support.processes import Workspace, relay_postgres
 
 SECRET_KEY = "a secret that is long enough for HS256"
+WORKER_STARTED = r"Started server process \[(\d+)\]"
+EMAIL, PASSWORD = "ada@example.com", "correct horse battery"
 
 
 @pytest.fixture
@@ -61,3 +66,35 @@ def installed(tmp_path: Path, tcp: str) -> Iterator[Workspace]:
     workspace = Workspace(tmp_path, DATABASE_URL=f"postgresql://clerk:right@{tcp}/bookit", SECRET_KEY=SECRET_KEY)
     yield workspace
     workspace.close()
+
+
+@pytest.fixture(scope="session")
+def made_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BOOKIT_HOME with a database and an admin."""
+    workspace = Workspace(tmp_path_factory.mktemp("made"))
+    result = workspace.run("create-admin", EMAIL, "--password-stdin", stdin_text=f"{PASSWORD}\n")
+    assert result == (0, f"{EMAIL} is an admin.\n", "")
+    with (workspace.home / "postgres/data/postgresql.conf").open("a") as conf:
+        conf.write("fsync = off\n")
+    return workspace.home
+
+
+@pytest.fixture
+def used(made_home: Path, workspace: Workspace) -> Workspace:
+    """A folder where BookIt has run before, with an admin."""
+    subprocess.run(["cp", "-a", made_home, workspace.home], check=True)
+    return workspace
+
+
+def sign_in(client: httpx2.Client, email: str = EMAIL, password: str = PASSWORD) -> dict[str, Any]:
+    answer = client.post("/auth/login", json={"email": email, "password": password})
+    assert answer.status_code == 200, answer.text
+    tokens: dict[str, Any] = answer.json()
+    return tokens
+
+
+def get_me(client: httpx2.Client, tokens: dict[str, Any]) -> dict[str, Any]:
+    answer = client.get("/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
+    assert answer.status_code == 200, answer.text
+    me: dict[str, Any] = answer.json()
+    return me

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import psycopg
@@ -21,12 +20,12 @@ import pytest
 
 from bookit.db import embedded
 from bookit.db.embedded import DatabaseWillNotStart, postgres
+from tests.server.conftest import EMAIL, PASSWORD, WORKER_STARTED, get_me, sign_in
 from tests.support.processes import BOOKIT_COMMAND, BookitProcess, Workspace, wait_until
 from tests.support.server import ROOT
 
 pytestmark = pytest.mark.process
 
-WORKER_STARTED = r"Started server process \[(\d+)\]"
 INSERT_BOOKING = """
     WITH service AS (
         INSERT INTO services (title, price, duration_minutes) VALUES ('Haircut', 35, 45) RETURNING id
@@ -37,25 +36,6 @@ INSERT_BOOKING = """
     SELECT 1, service.id, resource.id, 35, t, t + interval '1 hour', t, t + interval '1 hour'
     FROM service, resource, (VALUES (timestamptz '2030-01-08 10:00Z')) AS start (t)
 """
-EMAIL, PASSWORD = "ada@example.com", "correct horse battery"
-
-
-@pytest.fixture(scope="session")
-def made_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BOOKIT_HOME with a database and an admin."""
-    workspace = Workspace(tmp_path_factory.mktemp("made"))
-    result = workspace.run("create-admin", EMAIL, "--password-stdin", stdin_text=f"{PASSWORD}\n")
-    assert result == (0, f"{EMAIL} is an admin.\n", "")
-    with (workspace.home / "postgres/data/postgresql.conf").open("a") as conf:
-        conf.write("fsync = off\n")
-    return workspace.home
-
-
-@pytest.fixture
-def used(made_home: Path, workspace: Workspace) -> Workspace:
-    """A folder where BookIt has run before, with an admin."""
-    subprocess.run(["cp", "-a", made_home, workspace.home], check=True)
-    return workspace
 
 
 @pytest.fixture(scope="module")
@@ -65,20 +45,6 @@ def running(made_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     subprocess.run(["cp", "-a", made_home, workspace.home], check=True)
     yield workspace, workspace.serve(DEBUG="true")
     workspace.close()
-
-
-def sign_in(client: httpx2.Client, email: str = EMAIL, password: str = PASSWORD) -> dict[str, Any]:
-    answer = client.post("/auth/login", json={"email": email, "password": password})
-    assert answer.status_code == 200, answer.text
-    tokens: dict[str, Any] = answer.json()
-    return tokens
-
-
-def get_me(client: httpx2.Client, tokens: dict[str, Any]) -> dict[str, Any]:
-    answer = client.get("/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
-    assert answer.status_code == 200, answer.text
-    me: dict[str, Any] = answer.json()
-    return me
 
 
 def assert_each_responds_alone(pids: list[str], send: Callable[[], httpx2.Response]) -> None:

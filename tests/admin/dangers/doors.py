@@ -21,7 +21,7 @@ from wtforms.validators import Length
 from bookit.db.pool import Database
 from bookit.db.statements import Row
 from bookit.people import passwords
-from bookit.schema.revisions import sqlalchemy_url
+from bookit.schema.revisions import engine_options
 from bookit.schema.tables import Booking, Resource, Service, User
 from tests.support.admin_client import sign_in
 
@@ -192,7 +192,7 @@ STOCK_VIEWS: tuple[type[ModelView | BaseView], ...] = (
 @asynccontextmanager
 async def open_stock_admin(database: Database) -> AsyncIterator[ProbedAdmin]:
     """Open SQLAdmin with its documented setup."""
-    engine = create_async_engine(sqlalchemy_url(database.url))
+    engine = create_async_engine(**engine_options(database.url))
     maker, audit, app, least = async_sessionmaker(engine), MemoryAudit(), Starlette(), Starlette()
     sign_in = StockAuthentication("a secret that is long enough", database)
     Admin(least, engine).add_view(StockUser)
