@@ -38,6 +38,7 @@ def new_incidents(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def database(server: Server) -> AsyncIterator[Database]:
     async with Database(server.url) as database:
+        await database._pool.wait()  # An attempt that begins before a test would keep its long delays.
         await book(database)
         yield database
 

@@ -39,10 +39,14 @@ class Server:
 
     def run(self, statement: str, database: str = "postgres", *, user: str = "postgres") -> list[tuple[Any, ...]]:
         """Run a statement on a connection of its own, and return its rows."""
-        url = self.url.replace("bookit@", f"{user}@").replace("/bookit?", f"/{database}?")
-        with psycopg.connect(url, autocommit=True) as connection:
+        with self.connect(database, user=user) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
+
+    def connect(self, database: str = "postgres", *, user: str = "postgres") -> psycopg.Connection:
+        """Open a connection beside the pool's."""
+        url = self.url.replace("bookit@", f"{user}@").replace("/bookit?", f"/{database}?")
+        return psycopg.connect(url, autocommit=True)
 
     def pids(self) -> list[int]:
         """Return the backends of the pool's connections."""
