@@ -154,6 +154,14 @@ def parse_digits(value: object) -> int:
     return int(str(value))
 
 
+def parse_query_amount(value: object) -> object:
+    """Return an amount in an address. Python alone would read 1_000, 1e2 and digits of other scripts, too."""
+    if not re.fullmatch(r"-?[0-9]{1,18}([.][0-9]{1,18})?", str(value)):
+        message = "Enter a number, such as 12.50"
+        raise ValueError(message)
+    return value
+
+
 TIME_SCHEMA = {"type": "string", "format": "date-time"}
 Timestamp = Annotated[
     datetime, AfterValidator(assume_business_zone), BeforeValidator(parse_rfc3339), WithJsonSchema(TIME_SCHEMA)
@@ -165,7 +173,8 @@ AMOUNT_SCHEMA = {"type": "number", "minimum": 0, "maximum": float(MAX_AMOUNT), "
 Amount = Annotated[Decimal, BeforeValidator(parse_amount), Field(ge=0, le=MAX_AMOUNT, decimal_places=2),
                    WithJsonSchema(AMOUNT_SCHEMA, mode="validation"),
                    PlainSerializer(float, return_type=float)]  # fmt: skip
-QueryAmount = Annotated[Decimal, Field(ge=0, le=MAX_AMOUNT, decimal_places=2), WithJsonSchema(AMOUNT_SCHEMA)]
+QueryAmount = Annotated[Decimal, Field(ge=0, le=MAX_AMOUNT, decimal_places=2), BeforeValidator(parse_query_amount),
+                        WithJsonSchema(AMOUNT_SCHEMA)]  # fmt: skip
 ID_SCHEMA = {"type": "integer", "minimum": 1, "maximum": MAX_BIGINT}
 BodyId = Annotated[int, Field(ge=1, le=MAX_BIGINT), BeforeValidator(accept_integral_float)]
 PathId = Annotated[int, BeforeValidator(parse_digits), Field(ge=1, le=MAX_BIGINT), WithJsonSchema(ID_SCHEMA)]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, TypeVar, cast
 from zoneinfo import ZoneInfo
 
@@ -17,11 +16,9 @@ from sqlalchemy.orm import ColumnProperty
 from sqlmodel import SQLModel
 from wtforms import (
     DateField,
-    DecimalField,
     EmailField,
     Field,
     Form,
-    IntegerField,
     SelectField,
     StringField,
     TextAreaField,
@@ -32,6 +29,7 @@ from wtforms.widgets import DateTimeLocalInput, TextInput
 
 from admin.framework.form_values import FORM_TIME, FormValues
 from admin.framework.formatting import WEEKDAYS, humanize
+from admin.framework.number_fields import AmountField, WholeNumberField
 from bookit import refusals as no
 from bookit import timezones
 from bookit.policy import times
@@ -129,12 +127,13 @@ class AdminModelConverter(ModelConverter):
         """Return a number field with the table's bounds, or a choice where numbers stand for words."""
         if prop.key in CHOICES:
             return ChoiceField(choices=CHOICES[prop.key], **kwargs)
-        return IntegerField(**add_bounds(model, prop, kwargs, step=1))
+        return WholeNumberField(**add_bounds(model, prop, kwargs, step=1))
 
     @for_type("Numeric")
     def conv_decimal(self, model: type, prop: Property, kwargs: FieldArgs) -> Field:
         """Return a field for money."""
-        return DecimalField(places=None, **add_bounds(model, prop, kwargs, step="0.01"))
+        del model, prop
+        return AmountField(**kwargs)
 
     @for_type("String")
     def conv_string(self, model: type, prop: Property, kwargs: FieldArgs) -> Field:
@@ -211,8 +210,6 @@ def make_field_validator(field_info: FieldInfo) -> Callable[[Form, Field], None]
         if field.data is None or field.data == "":
             return
         try:
-            if isinstance(field.data, Decimal) and not field.data.is_finite():
-                raise ValidationError("This is not a number.")
             parsed = adapter.validate_python(field.data)
         except PydanticError as error:
             raise ValidationError(format_error(error.errors()[0])) from None

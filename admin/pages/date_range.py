@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from starlette.requests import Request
 
 from admin.framework.page_state import page_state
+from admin.framework.parsing import parse_id
 from bookit import refusals as no
 from bookit.policy import limits, times
 from bookit.reports.ranges import Granularity, ReportRange
@@ -68,7 +69,7 @@ def parse_range(
         until = date.fromisoformat(last) if last else today
         since = date.fromisoformat(first) if first else times.days_before(until, limits.DEFAULT_REPORT_DAYS - 1)
         return SelectedRange(ReportRange(since, until, zone, by), None)
-    count = int(request.query_params.get("days") or limits.DEFAULT_REPORT_DAYS)
+    count = parse_id(request.query_params.get("days") or limits.DEFAULT_REPORT_DAYS)
     if count not in {preset.count for preset in presets}:
         raise ValueError(count)
     return SelectedRange(ReportRange(today - timedelta(days=count - 1), today, zone, by), count)

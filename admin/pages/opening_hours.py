@@ -1,5 +1,6 @@
 """A resource's week at a glance: when it is open, day by day, to be read and to be written."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, time
@@ -87,7 +88,8 @@ class SeasonHours:
 def day_fraction(time_text: str) -> float:
     """Return how much of a day is over at this time; 0 for what is no time."""
     hours, _, minutes = time_text.partition(":")
-    return (int(hours) * 60 + int(minutes[:2])) / MINUTES_PER_DAY if hours.isdigit() and minutes[:2].isdigit() else 0.0
+    is_time = re.fullmatch("[0-9]{1,2}:[0-9]{2}.*", time_text, re.DOTALL)
+    return (int(hours) * 60 + int(minutes[:2])) / MINUTES_PER_DAY if is_time else 0.0
 
 
 def group_openings(openings: Iterable[Opening]) -> list[SeasonHours]:

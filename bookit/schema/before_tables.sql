@@ -88,13 +88,14 @@ CREATE FUNCTION without_accents(value text) RETURNS text LANGUAGE sql IMMUTABLE 
 -- knows the letters of European languages; of others, what is left is decomposed.
 CREATE FUNCTION fold_letters(value text) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-  key text := public.without_accents(value);
+  key text := regexp_replace(
+    replace(public.without_accents(value), E'\n', ' '), '[''`\u00b4\u02b9\u02bb-\u02bf\u02c8\u2018\u2019\u201b\u2032]', '', 'g');
 BEGIN
-  IF octet_length(key) <> char_length(key) THEN
-    key := regexp_replace(normalize(key, NFKD), '[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670]', '', 'g');
-    key := replace(public.without_accents(key), E'\u03c2', E'\u03c3');
+  IF octet_length(key) = char_length(key) THEN
+    RETURN key;
   END IF;
-  RETURN regexp_replace(replace(key, E'\n', ' '), '[''`\u00b4\u02b9\u02bb-\u02bf\u02c8\u2018\u2019\u201b\u2032]', '', 'g');
+  key := regexp_replace(normalize(key, NFKD), '[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670]', '', 'g');
+  RETURN replace(public.without_accents(key), E'\u03c2', E'\u03c3');
 END $$;
 
 -- The key by which a text is found: a blank, and the text with folded letters, without apostrophes. PostgreSQL inlines it;
