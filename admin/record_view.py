@@ -12,8 +12,9 @@ from starlette.requests import Request
 from wtforms import Form, HiddenField
 
 from admin.framework.context import request_id_of
-from admin.framework.form_values import FormValues, form_values, show_refusal
+from admin.framework.form_values import KEY_FIELD, FormValues, form_values, show_refusal, submitted_content
 from admin.framework.forms import AdminForm, AdminModelConverter, FieldArgs, build_form_args
+from admin.framework.idempotency import new_key, run_once
 from admin.framework.list_pages import ListView
 from admin.framework.lookups import LookupField, LookupLoader, MultiLookupField
 from admin.framework.page_state import page_state
@@ -147,7 +148,8 @@ class RecordView(ListView):
             self.form_args[name] = {"description": description, "allow_blank": True}
         for name, (_, description) in self.many_relations.items():
             self.form_args[name] = {"description": description}
-        return await super().scaffold_form(rules)
+        form = await super().scaffold_form(rules)
+        return type("KeyedForm", (form,), {KEY_FIELD: HiddenField(default=new_key)}) if is_new else form
 
     def prepare_values(self, values: FormValues) -> FormValues:
         """Return a form's values as the table's rule takes them, for views whose forms have more than columns."""
@@ -158,16 +160,22 @@ class RecordView(ListView):
 
     async def insert_model(self, request: Request, data: Values) -> Any:
         """Create a row by the table's rule."""
-        values = self.prepare_values(form_values(request, data))
+        form = form_values(request, data)
+        content, key = submitted_content(form), str(form.pop(KEY_FIELD, "") or "")
+        values = self.prepare_values(form)
 
         async def create(session: Session, **by_and_now: Unpack[ActorAndTime]) -> SQLModel:
             return await records.create(session, self.model, **by_and_now, **values)
 
         try:
-            return await self.write(request, create)
+            saved = await self.write(request, run_once(create, self.model, key=key, content=content))
         except no.Refusal as refusal:
+            if isinstance(refusal, no.SavedAlready):
+                values.form[KEY_FIELD].data = new_key()
             await self.explain_refusal(request, refusal, values)
             raise
+        page_state(request).is_repeat = saved.is_repeat
+        return saved.row
 
     async def update_model(self, request: Request, pk: str, data: Values) -> Any:
         """Change a row by the table's rule, unless it was changed since the form was opened."""

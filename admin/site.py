@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from starlette.applications import Starlette
+from starlette.datastructures import URL, FormData
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -43,6 +44,7 @@ from bookit.db import incidents
 from bookit.db.outage import connection_parameters
 from bookit.db.pool import configure
 from bookit.schema.revisions import engine_options
+from bookit.schema.tables import id_of
 from web.statuses import retry_headers, status_of
 
 HERE = Path(__file__).parent
@@ -128,12 +130,22 @@ class StaffSite(Admin):
     async def create(self, request: Request) -> Response:
         """Create a row; the page has the status of a refusal."""
         await read_form(request)  # SQLAdmin reads it again from here.
-        return apply_refusal_status(request, await super().create(request))
+        response: Response = await super().create(request)
+        if page_state(request).is_repeat:
+            Flash.warning(request, "This was saved already. Nothing was saved twice.")
+        return apply_refusal_status(request, response)
 
     async def edit(self, request: Request) -> Response:
         """Change a row; the page has the status of a refusal."""
         await read_form(request)
         return apply_refusal_status(request, await super().edit(request))
+
+    @staticmethod
+    def get_save_redirect_url(request: Request, form: FormData, model_view: ModelView, obj: Any) -> str | URL:
+        """Return where a saved form leads; if it had been saved before, to the row that was saved then."""
+        if page_state(request).is_repeat:
+            return request.url_for("admin:details", identity=request.path_params["identity"], pk=id_of(obj))
+        return Admin.get_save_redirect_url(request, form, model_view, obj)
 
     @login_required
     async def delete(self, request: Request) -> Response:

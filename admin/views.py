@@ -1,11 +1,12 @@
 """The view of each table, a short class each: columns, their order, what is searched and filtered. No rules."""
 
+from sqladmin import Flash
 from sqlalchemy import select
 from starlette.requests import Request
 from wtforms import Form, PasswordField
 from wtforms.validators import InputRequired
 
-from admin.bookings.actions import BookingActions, warn_of_past
+from admin.bookings.actions import BookingActions, describe_new_booking, warn_of_past
 from admin.bookings.form import SuggestsSlots
 from admin.framework import list_pages
 from admin.framework.export_columns import ExportSelection
@@ -85,8 +86,11 @@ class BookingView(BookingActions, SuggestsSlots, model=Booking):
         return super().get_sorting(request)
 
     async def insert_model(self, request: Request, data: Values) -> Booking:
-        """Book, and warn if that lies in the past: staff may do so, but rarely mean it."""
-        return warn_of_past(request, await super().insert_model(request, data), now=self.context.now())
+        """Book and say with whom. Warn if that lies in the past: staff may do so, but rarely mean it."""
+        booking: Booking = await super().insert_model(request, data)
+        if not page_state(request).is_repeat:
+            Flash.success(request, await describe_new_booking(self.context, booking))
+        return warn_of_past(request, booking, now=self.context.now())
 
     async def update_model(self, request: Request, pk: str, data: Values) -> Booking:
         """Change a booking, and warn if it was moved into the past."""

@@ -519,6 +519,10 @@ class KeyReused(Misshapen):
     """This Idempotency-Key was used for another request. Use a new key."""
 
 
+class SavedAlready(Conflict):
+    """This was saved already. Save again to create another one."""
+
+
 # Reviews.
 
 

@@ -10,7 +10,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from admin.framework.context import context_of
+from admin.framework.context import AdminContext, context_of
 from admin.framework.middleware import read_form
 from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_ids
@@ -23,7 +23,7 @@ from bookit import refusals as no
 from bookit.bookings import acts, undo
 from bookit.db.session import Session
 from bookit.policy import lifecycle, permissions, times
-from bookit.schema.tables import Booking, Status
+from bookit.schema.tables import Booking, Resource, Status
 from bookit.schema.visible_text import normalize_line
 
 StatusAct = Callable[..., Awaitable[Booking]]
@@ -53,7 +53,8 @@ ACTION_TEXTS: Mapping[Status, ActionText] = {
         "completed",
     ),
     Status.CANCELLED: ActionText(
-        "Cancel", "Cancel this booking? Its slot becomes free.", "Cancel these bookings? Their slots become free.",
+        "Cancel visit", "Cancel this booking? Its slot becomes free.",
+        "Cancel these bookings? Their slots become free.",
         "cancelled",
     ),
     Status.NO_SHOW: ActionText(
@@ -208,6 +209,13 @@ def flash_outcome(
         )
     if not booking_ids:
         Flash.warning(request, "Nothing was selected.")
+
+
+async def describe_new_booking(context: AdminContext, booking: Booking) -> str:
+    """Return with whom and when a visit is booked."""
+    resource = await context.database.get(Resource, booking.resource_id)
+    verb = "Held" if booking.expires_at else "Booked"
+    return f"{verb} with {resource}, {booking.start_time.astimezone(context.zone):%a %d %b %H:%M}."
 
 
 def warn_of_past(request: Request, booking: Booking, *, now: datetime) -> Booking:

@@ -1,4 +1,4 @@
-"""What the calendar's script can do: move a booking, set its status, and book."""
+"""What the calendar's script can do: move a booking, set its status, book, and take one of these back."""
 
 import json
 import secrets
@@ -16,13 +16,14 @@ from admin.calendar import wall_clock
 from admin.calendar.feed import format_when, visit_as_dict
 from admin.framework.context import context_of
 from admin.framework.custom_page import Client, CustomPage
+from admin.framework.idempotency import run_once
 from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
 from admin.framework.permissions import require_permission
 from admin.framework.transactions import Act, ActorAndTime, run_act
 from bookit import records
 from bookit import refusals as no
-from bookit.bookings import acts, availability
+from bookit.bookings import acts, availability, undo
 from bookit.bookings.availability import OVERRIDABLE_REFUSALS, Visit
 from bookit.db.session import Session
 from bookit.people import passwords
@@ -39,13 +40,24 @@ NOT_SENT = "The calendar did not send this."
 RowId = Annotated[int, Field(ge=1, le=MAX_BIGINT)]
 
 
-class CalendarRequest(BaseModel):
-    """The body of a request of the calendar's script."""
+class CalendarModel(BaseModel):
+    """What the calendar's script sends: no other fields, no blanks around a text."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
 
-class NewCustomer(CalendarRequest):
+class CalendarRequest(CalendarModel):
+    """The body of a request.
+
+    A request that is sent again with the same ``key`` changes nothing more. With ``overlap`` the customer may have
+    another visit at this time.
+    """
+
+    key: Annotated[str, Field(max_length=64)] = ""
+    overlap: bool = False
+
+
+class NewCustomer(CalendarModel):
     """A customer without an account."""
 
     name: Name
@@ -82,6 +94,13 @@ class StatusChange(CalendarRequest):
     reason: OptionalReason = ""
 
 
+class UndoRequest(CalendarRequest):
+    """The change to take back: its event in history, or none for a new booking, which is cancelled."""
+
+    version: int
+    event: RowId | None = None
+
+
 Body = TypeVar("Body", bound=CalendarRequest)
 
 
@@ -98,24 +117,31 @@ async def parse_body(model: type[Body], request: Request) -> Body:
 
 async def run_and_respond(
     request: Request,
-    visit: Visit,
-    search_from: datetime | None,
+    body: CalendarRequest,
     act: Act[Booking],
     *,
+    visit: Visit | None = None,
+    search_from: datetime | None = None,
     warns_of_past: bool = False,
 ) -> Response:
-    """Run an act and return the booking as it is then; or the refusal, with the next free slots."""
-    context = context_of(request)
+    """Run an act once and return the booking as it is then; or the refusal, with the next free slots for a visit."""
+    context, path = context_of(request), request.url.path
+    content = {"path": path, **body.model_dump(exclude={"key"})}
     try:
-        booking = await run_act(request, act)
+        booking = (await run_act(request, run_once(act, Booking, key=body.key, content=content))).row
     except no.Refusal as refusal:
-        if search_from:
+        if visit and search_from:
             await availability.attach_next_free(context.database, refusal, visit, since=search_from, now=context.now())
         return refusal_response(request, refusal)
     (row,) = await calendar.bookings_by_id(context.database, [booking.id])
     is_past = warns_of_past and times.has_started(booking.start_time, now=context.now())
     warning = "This visit is in the past." if is_past else ""
-    return JSONResponse({"visit": visit_as_dict(row, context.zone), "warning": warning})
+    shown = visit_as_dict(row, context.zone)
+    undo_body = {"version": row["version"], "event": await undo.last_event(context.database, booking.id)}
+    return JSONResponse(
+        {"visit": shown, "warning": warning, "when": f"{row['start_time'].astimezone(context.zone):%a %d %b %H:%M}",
+         "undo": undo_body}
+    )  # fmt: skip
 
 
 def refusal_response(request: Request, refusal: no.Refusal) -> Response:
@@ -132,6 +158,8 @@ def refusal_response(request: Request, refusal: no.Refusal) -> Response:
         "field": refusal.field,
         "next_free": next_free,
         "may_override": isinstance(refusal, OVERRIDABLE_REFUSALS),
+        "may_overlap": isinstance(refusal, no.OverlappingBooking),
+        "is_saved_already": isinstance(refusal, no.SavedAlready),
     }
     return JSONResponse(payload, 400)
 
@@ -158,11 +186,12 @@ async def move(request: Request) -> Response:
             start_time=start,
             end_time=end,
             resource_id=body.resource_id,
+            overlap=body.overlap,
             override_reason=body.override_reason,
         )
 
     search_from, is_moved = start or booking.start_time, bool(start or body.resource_id)
-    return await run_and_respond(request, visit, search_from, act, warns_of_past=is_moved)
+    return await run_and_respond(request, body, act, visit=visit, search_from=search_from, warns_of_past=is_moved)
 
 
 def new_times(booking: Booking, body: MoveBooking, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
@@ -183,10 +212,27 @@ async def set_status(request: Request) -> Response:
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Booking:
         if body.reason:
             await session.set_reason(body.reason)
+        if body.overlap:
+            await session.allow_overlap()
         row = await records.lock(session, Booking, parse_id(request.path_params["pk"]), version=body.version)
         return await status_acts[body.act](session, row, **by_and_now)
 
-    return await run_and_respond(request, Visit(0), None, act)
+    return await run_and_respond(request, body, act)
+
+
+async def undo_act(request: Request) -> Response:
+    """Take back the last change of a booking; a new booking is cancelled."""
+    require_permission(request, "change", Booking)
+    body, booking_id = await parse_body(UndoRequest, request), parse_id(request.path_params["pk"])
+
+    async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Booking:
+        if body.event is not None:
+            return await undo.undo(session, booking_id, event_id=body.event, **by_and_now)
+        row = await records.lock(session, Booking, booking_id, version=body.version)
+        await session.set_reason("Undid: booked")
+        return await acts.cancel(session, row, **by_and_now)
+
+    return await run_and_respond(request, body, act)
 
 
 async def book(request: Request) -> Response:
@@ -216,14 +262,17 @@ async def book(request: Request) -> Response:
             start_time=start,
             resource_id=body.resource_id,
             hold=body.is_hold,
+            overlap=body.overlap,
             override_reason=body.override_reason or None,
         )
 
-    return await run_and_respond(request, Visit(body.service_id, body.resource_id), start, act, warns_of_past=True)
+    visit = Visit(body.service_id, body.resource_id)
+    return await run_and_respond(request, body, act, visit=visit, search_from=start, warns_of_past=True)
 
 
 PAGES = [
     CustomPage("/calendar/move/{pk}", "calendar-move", move, ("POST",), client=Client.SCRIPT),
     CustomPage("/calendar/act/{pk}", "calendar-act", set_status, ("POST",), client=Client.SCRIPT),
+    CustomPage("/calendar/undo/{pk}", "calendar-undo", undo_act, ("POST",), client=Client.SCRIPT),
     CustomPage("/calendar/book", "calendar-book", book, ("POST",), client=Client.SCRIPT),
 ]

@@ -141,7 +141,7 @@ async def get_visit(request: Request) -> Response:
     return JSONResponse(
         {
             "visit": visit_as_dict(visit, context.zone),
-            "acts": available_actions(request, visit),
+            "acts": available_actions(request, visit, now=context.now()),
             "when": format_when(visit["start_time"], context.zone),
         }
     )
@@ -151,21 +151,35 @@ def format_when(moment: datetime, zone: ZoneInfo) -> str:
     return f"{moment.astimezone(zone):%a %d %b %Y, %H:%M}"
 
 
-def available_actions(request: Request, visit: Row) -> list[dict[str, str]]:
-    """Return each act on a booking, with the refusal that it would meet."""
-    actor, now = page_state(request).actor, context_of(request).now()
+def available_actions(request: Request, visit: Row, *, now: datetime) -> list[dict[str, object]]:
+    """Return each act on a booking, with the refusal that it would meet.
+
+    One at most is the primary one: to confirm what is pending, to complete what has begun. The others ask first if they
+    cancel, or change what is closed.
+    """
+    actor = page_state(request).actor
     if not permissions.has_permission(actor, "change", Booking):
         return []
     booking = Booking(**{name: visit[name] for name in ("id", "user_id", "status", "expires_at", "start_time")})
+    primary = primary_status(booking, now=now)
     return [
         {
             "name": slug(act),
             "label": ACTION_TEXTS[status].label,
             "question": ACTION_TEXTS[status].question_one,
+            "is_primary": status == primary,
+            "asks": status == Status.CANCELLED or booking.status not in lifecycle.OPEN_STATUSES,
             "refusal": str(lifecycle.refusal_for_status(booking, status, by=actor, now=now) or ""),
         }
         for status, act in acts.STATUS_ACTS.items()
     ]
+
+
+def primary_status(booking: Booking, *, now: datetime) -> Status | None:
+    """Return the status that this booking should have next, if there is one now."""
+    if booking.status in lifecycle.OPEN_STATUSES and times.has_started(booking.start_time, now=now):
+        return Status.COMPLETED
+    return Status.CONFIRMED if booking.status == Status.PENDING else None
 
 
 async def stream(request: Request) -> Response:

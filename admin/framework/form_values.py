@@ -7,13 +7,14 @@ from zoneinfo import ZoneInfo
 
 from sqlmodel import SQLModel
 from starlette.requests import Request
-from wtforms import BooleanField, Form
+from wtforms import BooleanField, Form, PasswordField
 
 from admin.framework.lookups import LookupField, MultiLookupField
 from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
 from bookit import refusals as no
 
+KEY_FIELD = "form_key"  # the hidden field of a new row's form; see ``idempotency.py``
 FORM_TIME = "%Y-%m-%dT%H:%M"  # as browsers send a time, and forms show it
 
 
@@ -53,6 +54,15 @@ class FormValues(dict[str, Any]):
             return form_time(value, zone) == form_time(current, zone)
 
         return {name: value for name, value in self.items() if not is_untouched(name, value)}
+
+
+def submitted_content(values: FormValues) -> dict[str, list[str]]:
+    """Return what was typed and chosen in a form, without its key and without passwords."""
+    return {
+        field.short_name: [*map(str, field.raw_data or ())]
+        for field in values.form
+        if field.short_name != KEY_FIELD and not isinstance(field, PasswordField)
+    }
 
 
 def is_checkbox(field: object) -> bool:

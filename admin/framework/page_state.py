@@ -23,6 +23,7 @@ class PageState:
     rows: dict[str, SQLModel | None] = field(default_factory=dict)  # by id: SQLAdmin asks for a row twice or more
     form: Form | None = None  # the form that was sent, on which a refusal is shown
     refusal: no.Refusal | None = None  # gives the page its status
+    is_repeat: bool = False  # whether the form that was sent had been saved before
     edit_conflict: object = None  # what stale_edit.html shows
     email: str = ""  # as typed on the sign-in page
     search_term: str = ""  # as typed in the search box

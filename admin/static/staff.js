@@ -69,3 +69,30 @@ for (const box of queryAll(".select2-selection[role=combobox]")) {
 }
 window.jQuery?.(document).on("select2:open", () => query(".select2-container--open .select2-search__field")?.focus());
 query("#bk-stale, .is-invalid:not(select), .is-invalid + .select2 .select2-selection")?.focus();
+
+// A form is sent once: its buttons are busy until the next page comes. The key of a form that was sent is kept with the
+// page, so that Back and Save again is recognised, even if the browser loads the page anew.
+const BUSY_LABEL = "Saving…";
+for (const form of queryAll("form[method=post i]")) {
+  const key = form.elements.form_key;
+  if (key && history.state?.formKey) key.value = history.state.formKey;
+  form.addEventListener("submit", (event) => {
+    if (form.ariaBusy === "true") return event.preventDefault();
+    form.ariaBusy = "true";
+    if (key) history.replaceState({ ...history.state, formKey: key.value }, "");
+    setTimeout(() => { // After the browser has read which button was pressed.
+      for (const button of form.querySelectorAll("button")) button.disabled = true;
+      if (event.submitter) { event.submitter.dataset.label = event.submitter.textContent; event.submitter.textContent = BUSY_LABEL; }
+    });
+  });
+}
+window.addEventListener("pageshow", ({ persisted }) => { // Back shows the page as it was left: busy.
+  if (!persisted) return;
+  for (const form of queryAll("form[aria-busy=true]")) {
+    form.ariaBusy = null;
+    for (const button of form.querySelectorAll("button")) {
+      button.disabled = false;
+      if (button.dataset.label) button.textContent = button.dataset.label;
+    }
+  }
+});

@@ -21,9 +21,11 @@ from bookit.schema.tables import Booking, Resource, Service, Status, from_row
 BOOK = text(f"""
 {SET_AUDIT_CTE}, {checks_cte()}
 INSERT INTO bookings
-  (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price, expires_at, created_at)
+  (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, status, price, expires_at,
+   created_at)
 SELECT CAST(:user_id AS bigint), rule.service_id, chosen.id, :since, :since + rule.duration,
-       :since - rule.setup, :since + rule.duration + rule.cleanup, rule.price, CAST(:expires_at AS timestamptz), :now
+       :since - rule.setup, :since + rule.duration + rule.cleanup, CAST(:status AS text), rule.price,
+       CAST(:expires_at AS timestamptz), :now
   FROM rule CROSS JOIN audit_context
  CROSS JOIN LATERAL resource_for_booking(
    CASE WHEN audit_context.is_set THEN ARRAY(
@@ -54,9 +56,10 @@ async def book(
     """Book a service for the actor or, as staff, for the customer ``user_id``.
 
     Without ``resource_id`` the visit goes to the first free resource. End, price and blocked time come from the service
-    as it is now. A ``hold`` blocks its slot until it expires. With ``overlap``, the customer may have another visit at
-    this time. With an ``override_reason``, staff may ignore that too, and notice, horizon, hours, closures and slot
-    step; history keeps the reason. It also keeps ``notify_customer``, as false for a visit in the past.
+    as it is now. A booking of the desk is confirmed; any other is pending. A ``hold`` blocks its slot until it expires.
+    With ``overlap``, the customer may have another visit at this time. With an ``override_reason``, staff may ignore
+    that too, and notice, horizon, hours, closures and slot step; history keeps the reason. It also keeps
+    ``notify_customer``, as false for a visit in the past.
 
     Raise a refusal if a rule forbids the start, no seat is free, or the service cannot be booked.
     """
@@ -74,6 +77,7 @@ async def book(
         **availability.start_params(start_time, by=by, now=now),
         **vars(visit),
         user_id=user_id or by.id,
+        status=lifecycle.first_status(by=by, is_hold=hold),
         expires_at=now + session.hold_duration if hold else None,
         is_override=bool(override_reason),
     )

@@ -59,6 +59,12 @@ class LastChange:
         return row, start, end, self.resource_id or row.resource_id
 
 
+async def last_event(reader: Reader, booking_id: int) -> int | None:
+    """Return the event id of the last change of a booking, or None for a booking that has not changed."""
+    events = await reader.fetch(SELECT_LAST_EVENTS, booking_id=booking_id, limit=1)
+    return events[0]["id"] if events and events[0]["action"] == "changed" else None
+
+
 async def last_change(reader: Reader, booking_id: int) -> LastChange | None:
     """Return the last change of a booking, or None if it cannot be undone."""
     events = await reader.fetch(SELECT_LAST_EVENTS, booking_id=booking_id, limit=MAX_EVENTS)

@@ -19,6 +19,11 @@ TRANSITIONS: Mapping[Literal["customer", "staff"], Mapping[Status, frozenset[Sta
 }
 
 
+def first_status(*, by: Actor, is_hold: bool) -> Status:
+    """Return the status of a new booking: what staff agree with a customer at the desk needs no confirmation."""
+    return Status.CONFIRMED if by.door == "admin" and not is_hold else Status.PENDING
+
+
 def require_open(booking: Booking, *, by: Actor, now: datetime) -> None:
     """Raise AlreadyStarted, NoLongerOpen or HoldExpired if a customer changes a booking that is over or not live."""
     if by.is_staff:

@@ -23,7 +23,7 @@ ACTS = {
     Status.PENDING: ("reopen", "Reopen", "reopened"),
     Status.CONFIRMED: ("confirm", "Confirm", "confirmed"),
     Status.COMPLETED: ("complete", "Complete", "completed"),
-    Status.CANCELLED: ("cancel", "Cancel", "cancelled"),
+    Status.CANCELLED: ("cancel", "Cancel visit", "cancelled"),
     Status.NO_SHOW: ("mark-no-show", "No-show", "marked as no-show"),
 }
 SO = {status: "pending" if status == Status.PENDING else done for status, (_, _, done) in ACTS.items()}

@@ -266,13 +266,10 @@ async def test_concurrent_choices_of_resources_conflict(desk: AdminDesk, shared:
 
 
 async def test_a_new_service_gets_the_chosen_resources_or_its_own(desk: AdminDesk, shared: Service) -> None:
-    fields = {
-        **ParsedPage((await desk.ada.get("/admin/service/create")).text).fields,
-        "title": "Wash", "price": "10", "duration_minutes": "15",
-    }  # fmt: skip
+    fields = {"price": "10", "duration_minutes": "15"}
     answers = [
-        await post_form(desk.ada, "/admin/service/create", {**fields, "resources": "1"}),
-        await post_form(desk.ada, "/admin/service/create", {**fields, "title": "Dry"}),
+        await submit_form(desk.ada, "/admin/service/create", title="Wash", resources="1", **fields),
+        await submit_form(desk.ada, "/admin/service/create", title="Dry", **fields),
     ]
 
     assert [answer.status for answer in answers] == [302, 302], answers

@@ -186,7 +186,7 @@ async def test_a_booking_is_found_by_searching(
 
 
 async def test_a_booking_goes_through_its_statuses(desk: AdminDesk, tom: Person, haircut: Service) -> None:
-    """Created, moved, confirmed and cancelled with a reason; history shows all of it."""
+    """Created, moved, reopened and cancelled with a reason; history shows all of it."""
     fields = {"user": tom.id, "service": 1, "resource": 1, "start_time": "2030-01-08T11:00"}
     made = await post_form(desk.mara, "/admin/booking/create", fields)
     assert made.status == 302, made
@@ -196,8 +196,8 @@ async def test_a_booking_goes_through_its_statuses(desk: AdminDesk, tom: Person,
     assert row is not None
     assert f"{row['start_time']:%d %H:%M} {row['end_time']:%H:%M}" == "08 11:30 12:15"
 
-    await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1"})
-    assert "Booking #1 is confirmed." in await desk.fetch_list_text(desk.mara)
+    await desk.mara.post("/admin/booking/action/reopen", data={"pks": "1"})
+    assert "Booking #1 is reopened." in await desk.fetch_list_text(desk.mara)
     answer = await desk.mara.post(
         "/admin/booking/action/cancel",
         data={"pks": "1", "reason": "Tom is <b>ill</b>", "back": "/admin/booking/details/1"},
@@ -217,7 +217,7 @@ async def test_a_booking_goes_through_its_statuses(desk: AdminDesk, tom: Person,
         text("SELECT action, actor_id, door, reason, new FROM events WHERE table_name = 'bookings' ORDER BY id")
     )
     assert [row["action"] for row in events] == ["created", "changed", "changed", "changed"]
-    assert [row["new"].get("status") for row in events] == ["pending", None, "confirmed", "cancelled"]
+    assert [row["new"].get("status") for row in events] == ["confirmed", None, "pending", "cancelled"]
     assert [row["reason"] for row in events] == [None, None, None, "Tom is <b>ill</b>"]
     assert {row["door"] for row in events} == {"admin"}
 

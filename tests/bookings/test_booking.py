@@ -47,7 +47,7 @@ async def test_a_free_slot_is_booked(door: DoorClient, tom: Person, haircut: Ser
         "end_time": TEN + 45 * MINUTE,
         "blocks_from": TEN,
         "blocks_until": TEN + 45 * MINUTE,
-        "status": "pending",
+        "status": door.new_status,
         "price": Decimal(35),
         "expires_at": None,
         "deleted_by_customer_at": None,

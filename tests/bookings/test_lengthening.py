@@ -170,7 +170,7 @@ async def test_a_longer_visit_takes_another_free_seat(
 @AT_BOTH_DOORS
 async def test_a_booking_changed_meanwhile_is_not_lengthened(door: DoorClient, tom: Person, haircut: Service) -> None:
     seen = await door.book(tom, haircut, TEN)
-    await door.set_status(seen, Status.CONFIRMED)
+    await door.set_status(seen, Status.COMPLETED)
 
     assert await door.reschedule(seen, end_time=END + HALF_HOUR) == RefusalOutcome(no.Stale)
 

@@ -126,7 +126,7 @@ async def test_moving_to_a_taken_resource_is_refused(
 @AT_BOTH_DOORS
 async def test_a_booking_changed_meanwhile_is_not_moved(door: DoorClient, tom: Person, haircut: Service) -> None:
     seen = await door.book(tom, haircut, TEN)
-    changed = await door.set_status(seen, Status.CONFIRMED)
+    changed = await door.set_status(seen, Status.COMPLETED)
 
     assert await door.reschedule(seen, start_time=ELEVEN) == RefusalOutcome(no.Stale)
     assert (await door.reschedule(changed, start_time=ELEVEN))["version"] == 3

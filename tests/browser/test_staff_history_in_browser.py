@@ -106,7 +106,7 @@ async def test_refusals_and_previews_are_accessible(width: int, browser: Browser
     await expect(page.get_by_label("Reason (shown")).to_be_focused()
     results["bulk"] = (await find_violations_in_both_themes(page), await fits_viewport(page))
     await page.goto(f"{served.url}/admin/booking/details/1", wait_until="networkidle")
-    await page.get_by_role("button", name="Cancel…").click()
+    await page.get_by_role("button", name="Cancel visit…").click()
     dialog = page.get_by_role("dialog").filter(visible=True)
     await dialog.get_by_label("Reason").evaluate(
         "(box) => { box.removeAttribute('maxlength'); box.value = 'x'.repeat(201); }"

@@ -99,7 +99,7 @@ async def test_a_visit_is_booked_changed_and_cancelled(
     await expect(page.locator("tr", has_text="Tom")).to_be_visible()
     fitted.append(await fits_viewport(page))
     await run_action(page, "Confirm", "They called", "confirmed")
-    await run_action(page, "Cancel", "They are ill", "cancelled")
+    await run_action(page, "Cancel visit", "They are ill", "cancelled")
     history = page.locator(".bk-history")
     await expect(history.locator("ins", has_text="Confirmed")).to_have_count(1)
     await expect(history.locator("ins", has_text="Cancelled")).to_have_count(1)

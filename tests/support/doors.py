@@ -49,6 +49,8 @@ STATUS_MESSAGES: Mapping[Status, str] = {Status.PENDING: "reopened", Status.NO_S
 class DoorClient(ABC):
     """The verbs that both doors offer. A row is identified by its id, and for a change by the version that was read."""
 
+    new_status: Status  # of a booking made at this door
+
     def __init__(self, desk: AdminDesk, mara: Person, ada: Person) -> None:
         self.desk, self.mara, self.ada = desk, mara, ada
 
@@ -127,6 +129,8 @@ class DoorClient(ABC):
 class ApiDoor(DoorClient):
     """The API: JSON, sent by the actor."""
 
+    new_status = Status.PENDING
+
     def requester_for(self, person: Person, staff: Person) -> Person:
         """Return the owner: users act for themselves."""
         del staff
@@ -181,6 +185,8 @@ class ApiDoor(DoorClient):
 
 class AdminDoor(DoorClient):
     """The desk: forms that are opened, filled in and sent, and buttons that are pressed."""
+
+    new_status = Status.CONFIRMED
 
     def requester_for(self, person: Person, staff: Person) -> Person:
         """Return a staff member: the desk acts for everyone."""
@@ -259,10 +265,11 @@ class AdminDoor(DoorClient):
             return refusal_from_status(answer)
         following = answer.headers["location"] if answer.is_redirect else answer.text
         messages = PageMessages((await self.browser_of(by).get(following)).text)
+        successes = [message for message in messages.successes if not message.startswith("Booked with ")]
         if not messages.alerts:
-            assert messages.successes == [*done]
+            assert successes == [*done]
             return await self.fetch_row(table, number)
-        assert not messages.successes
+        assert not successes
         (alert,) = messages.alerts
         assert alert.startswith(f"#{number}: ")
         sentence = alert.removeprefix(f"#{number}: ")

@@ -1,16 +1,19 @@
 // The dialog for a new booking.
-import { callServer } from "./api.js";
+import { callServer, newKey, whileBusy } from "./api.js";
 import { showFreeSlots } from "./changes.js";
-import { byId, createElement, filters, resources, services, showMessage } from "./page.js";
 import { clearCustomer, customerId } from "./customer.js";
+import { openDialog } from "./dialogs.js";
+import { byId, createElement, filters, resources, services, wallNow } from "./page.js";
+import { showToast } from "./toast.js";
 import { currentDay, updateVisit } from "./view.js";
 
 const form = byId("cal-booking");
+let key; // of the booking that this dialog makes
 
 function fillOptions(resourceId, serviceId) {
   const fields = form.elements;
   const offered = services.filter((service) => !resourceId || service.resource_ids.includes(+resourceId));
-  fields.service_id.replaceChildren(...offered.map((service) => createElement("option", `${service.title} · ${service.duration_minutes} min`, { value: service.id })));
+  fields.service_id.replaceChildren(createElement("option", "Choose a service", { value: "" }), ...offered.map((service) => createElement("option", `${service.title} · ${service.duration_minutes} min`, { value: service.id })));
   if (offered.some((service) => service.id === +serviceId)) fields.service_id.value = serviceId;
   fields.resource_id.replaceChildren(createElement("option", "Any free resource", { value: "" }), ...resources.map((resource) => createElement("option", resource.name, { value: resource.id })));
   fields.resource_id.value = resourceId || "";
@@ -21,10 +24,19 @@ export function openBookingDialog(start, resourceId) {
   clearCustomer();
   fillOptions(resourceId || filters.elements.resource.value, filters.elements.service.value);
   form.elements.start.value = start;
+  key = newKey();
   toggleNewCustomer();
   showRefusal({});
-  byId("cal-book").showModal();
+  openDialog(byId("cal-book"));
   byId("cal-customer-box").focus();
+}
+
+function suggestStart() { // 09:00 of the day that is shown, or the next quarter of an hour if that is over.
+  const opening = `${currentDay()}T09:00`;
+  const now = wallNow();
+  if (opening > now.toISOString()) return opening;
+  now.setUTCMinutes(Math.ceil((now.getUTCMinutes() + 1) / 15) * 15);
+  return now.toISOString().slice(0, 16);
 }
 
 function showRefusal(response) {
@@ -38,6 +50,7 @@ function showRefusal(response) {
     form.elements.override_reason.value = "";
     form.requestSubmit();
   });
+  dialog.querySelector(".cal-overlap").hidden = !response.may_overlap;
   dialog.querySelector(".cal-override-fields").hidden = !response.may_override;
   if (!response.may_override) form.elements.override_reason.value = "";
   else form.elements.override_reason.focus();
@@ -51,11 +64,12 @@ function toggleNewCustomer() {
   for (const name of ["name", "email"]) if (form.elements[name]) form.elements[name].required = isNew;
 }
 
-async function book(event) {
-  event.preventDefault();
+async function book(isOverlap) {
   const fields = form.elements;
   const isNew = fields.is_new?.checked;
   const response = await callServer("book", {
+    key,
+    overlap: isOverlap,
     service_id: +fields.service_id.value,
     start: fields.start.value,
     resource_id: +fields.resource_id.value || null,
@@ -63,15 +77,24 @@ async function book(event) {
     override_reason: fields.override_reason.value,
     ...(isNew ? { new_customer: { name: fields.name.value, email: fields.email.value } } : { user_id: customerId() }),
   });
+  if (response.is_saved_already) key = newKey();
   if (response.is_refused) return showRefusal(response);
   byId("cal-book").close();
   updateVisit(response.visit);
-  showMessage(response.warning || `Booked: ${response.visit.customer}, ${response.visit.service}, ${response.visit.times}.`, !response.warning);
+  showToast(`${response.visit.is_hold ? "Held" : "Booked"} with ${response.visit.resource}, ${response.when}.`, response);
+}
+
+function send(pressed, isOverlap) {
+  return whileBusy([...form.querySelectorAll(".cal-submit button, .cal-overlap button, .cal-free button")], pressed, "Booking…", () => book(isOverlap));
 }
 
 if (form) {
-  form.addEventListener("submit", book);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    send(form.querySelector(".cal-submit button"), false);
+  });
+  form.querySelector(".cal-overlap button").addEventListener("click", ({ currentTarget }) => { if (form.reportValidity()) send(currentTarget, true); });
   form.elements.is_new?.addEventListener("change", toggleNewCustomer);
   form.elements.resource_id.addEventListener("change", () => fillOptions(form.elements.resource_id.value, form.elements.service_id.value));
-  byId("cal-new").addEventListener("click", () => openBookingDialog(`${currentDay()}T09:00`, ""));
+  byId("cal-new").addEventListener("click", () => openBookingDialog(suggestStart(), ""));
 }

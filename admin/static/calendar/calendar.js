@@ -2,13 +2,14 @@
 import { openBookingDialog } from "./booking_dialog.js";
 import { drop, resize } from "./changes.js";
 import { fitColumns } from "./columns.js";
+import { guardDialogs } from "./dialogs.js";
 import { eventContent } from "./events.js";
 import { connect } from "./live.js";
 import { board, filters, initial, isPhone, mayBook, mayChange, resources, selection, updateUrl } from "./page.js";
 import { currentDay, load, setCalendar } from "./view.js";
 import { openVisit } from "./visit_dialog.js";
 
-for (const button of document.querySelectorAll("dialog [data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
+guardDialogs();
 
 const columns = () => resources.filter((resource) => !selection().resource || resource.id === +selection().resource).map((resource) => ({ id: String(resource.id), title: resource.name }));
 const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };

@@ -1,6 +1,8 @@
 // Drag a visit to another time, resource or length, and show a refusal.
-import { callServer } from "./api.js";
-import { byId, createElement, showMessage } from "./page.js";
+import { callServer, newKey, whileBusy } from "./api.js";
+import { openDialog } from "./dialogs.js";
+import { byId, createElement } from "./page.js";
+import { showToast } from "./toast.js";
 import { calendar, updateVisit } from "./view.js";
 
 function addDelta(wallTime, delta) {
@@ -24,10 +26,10 @@ export async function resize({ event, endDelta, revert }) {
 }
 
 async function move(visit, change, title) {
-  const response = await callServer(`move/${visit.id}`, change);
+  const response = await callServer(`move/${visit.id}`, { ...change, key: newKey() });
   if (!response.is_refused) {
     updateVisit(response.visit);
-    showMessage(response.warning || `${title}: now ${response.visit.times}, ${response.visit.resource}.`, !response.warning);
+    showToast(`${title}: now ${response.visit.times}, ${response.visit.resource}.`, response);
     byId("cal-refused").close();
     return true;
   }
@@ -43,17 +45,24 @@ function refuse(response, visit, change, title) {
   byId("cal-refused-title").textContent = isMove ? "Not moved" : "Length not changed";
   override.querySelector("button").textContent = isMove ? "Move anyway" : "Change anyway";
   dialog.querySelector(".cal-refusal").textContent = response.message;
+  const overlap = dialog.querySelector(".cal-overlap");
+  const anyway = overlap.querySelector("button");
+  const buttons = () => [...dialog.querySelectorAll("button:not([data-close])")];
+  const again = (pressed, changed) => whileBusy(buttons(), pressed, "Saving…", () => move(visit, { ...change, ...changed }, title));
+  anyway.textContent = isMove ? "Move anyway" : "Change anyway";
+  anyway.onclick = () => again(anyway, { overlap: true });
   const target = (slot) => ({ start: slot.start, resource_id: slot.resource_id, ...(change.end ? { end: slot.ends_at } : {}) });
-  showFreeSlots(dialog, response, (slot) => move(visit, { ...change, ...target(slot), override_reason: "" }, title));
+  showFreeSlots(dialog, response, (slot, button) => again(button, { ...target(slot), override_reason: "" }));
+  overlap.hidden = !response.may_overlap;
   override.hidden = !response.may_override;
   override.querySelector("input").disabled = !response.may_override;
   byId("cal-override").onsubmit = (event) => {
     event.preventDefault();
-    move(visit, { ...change, override_reason: override.querySelector("input").value.trim() }, title);
+    again(override.querySelector("button"), { override_reason: override.querySelector("input").value.trim() });
   };
   if (!dialog.open) {
     override.querySelector("input").value = "";
-    dialog.showModal();
+    openDialog(dialog);
   }
   if (response.may_override) override.querySelector("input").focus();
 }
@@ -65,7 +74,7 @@ export function showFreeSlots(dialog, response, onSelect) {
   container.append(createElement("span", "Next free:"));
   for (const slot of response.next_free) {
     const button = createElement("button", `${slot.text}, ${slot.resource}`, { type: "button", className: "btn btn-sm" });
-    button.addEventListener("click", () => onSelect(slot));
+    button.addEventListener("click", () => onSelect(slot, button));
     container.append(button);
   }
 }

@@ -10,6 +10,9 @@ export const VIEWS = { day: "resourceTimeGridDay", week: "timeGridWeek", month: 
 const viewName = (view) => Object.keys(VIEWS).find((name) => VIEWS[name] === view) ?? "day";
 export const filters = document.getElementById("cal-filters");
 export const byId = (id) => document.getElementById(id);
+// The time on the business's wall, as a Date that is read as UTC.
+const loadedAt = performance.now();
+export const wallNow = () => new Date(Date.parse(`${board.dataset.now}Z`) + performance.now() - loadedAt);
 export const isPhone = () => window.innerWidth < 700;
 
 export const createElement = (tag, text = "", properties = {}) => {

@@ -73,9 +73,11 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
     FROM rule CROSS JOIN plan p
 )
 INSERT INTO bookings
-  (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price, expires_at, created_at)
+  (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, status, price, expires_at,
+   created_at)
 SELECT CAST(:user_id AS bigint), rule.service_id, chosen.id, :since, :since + rule.duration,
-       :since - rule.setup, :since + rule.duration + rule.cleanup, rule.price, CAST(:expires_at AS timestamptz), :now
+       :since - rule.setup, :since + rule.duration + rule.cleanup, CAST(:status AS text), rule.price,
+       CAST(:expires_at AS timestamptz), :now
   FROM rule CROSS JOIN audit_context
  CROSS JOIN LATERAL resource_for_booking(
    CASE WHEN audit_context.is_set THEN ARRAY(
