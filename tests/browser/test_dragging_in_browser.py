@@ -35,7 +35,7 @@ async def test_a_booking_is_dragged_to_another_time_and_resource(
 
     await drag_visit(page, visit, minutes=75, columns=1)
 
-    await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 11:15 – 11:45, Max.")
+    await expect(page.locator("#cal-toast span")).to_have_text("Tom, Colour: now 11:15 – 11:45, Max.")
     await expect(visit).to_contain_text("11:15")
     assert await fetch_start_and_resource(berlin_database, booking) == (berlin_time(0, 11, 15), 2)
     assert (violations, errors, elsewhere, await fits_viewport(page)) == ([], [], [], True)
@@ -65,7 +65,7 @@ async def test_a_refused_drag_returns_and_shows_the_reason(
     await expect(dialog.get_by_label("Override reason")).to_be_focused()
     await page.keyboard.type("She stays late")
     await page.keyboard.press("Enter")
-    await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 13:30 – 14:00, Max.")
+    await expect(page.locator("#cal-toast span")).to_have_text("Tom, Colour: now 13:30 – 14:00, Max.")
     assert await fetch_start_and_resource(berlin_database, booking) == (berlin_time(1, 13, 30), 2)
     kept_reason = await berlin_database.fetch(text("SELECT reason FROM events ORDER BY id DESC LIMIT 1"))
     unexpected = [error for error in errors if not re.search("400|409", error)]
@@ -80,7 +80,7 @@ async def test_dragging_the_lower_edge_lengthens_a_visit(
     visit = page.locator(".cal-visit")
 
     await resize_visit(page, visit, minutes=45)
-    await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 10:00 – 11:15, Lea.")
+    await expect(page.locator("#cal-toast span")).to_have_text("Tom, Colour: now 10:00 – 11:15, Lea.")
     assert (
         await fetch_start_and_resource(berlin_database, booking),
         await fetch_duration(berlin_database, booking),
@@ -89,9 +89,9 @@ async def test_dragging_the_lower_edge_lengthens_a_visit(
         timedelta(minutes=75),
     )
     await drag_visit(page, visit, minutes=60)
-    await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 11:00 – 12:15, Lea.")
+    await expect(page.locator("#cal-toast span")).to_have_text("Tom, Colour: now 11:00 – 12:15, Lea.")
     await resize_visit(page, visit, minutes=-30)
-    await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 11:00 – 11:45, Lea.")
+    await expect(page.locator("#cal-toast span")).to_have_text("Tom, Colour: now 11:00 – 11:45, Lea.")
 
     assert await fetch_duration(berlin_database, booking) == timedelta(minutes=45)
     assert (errors, elsewhere) == ([], [])
@@ -119,7 +119,7 @@ async def test_a_refused_lengthening_returns_and_suggests_slots(
 
     await resize_visit(page, visit, minutes=45)
     await free.click()
-    await expect(page.locator("#cal-message")).to_contain_text("08:00 – 09:15, Max.")
+    await expect(page.locator("#cal-toast span")).to_contain_text("08:00 – 09:15, Max.")
     assert await fetch_duration(berlin_database, booking) == timedelta(minutes=75)
     assert ([error for error in errors if not re.search("409", error)], violations, elsewhere) == ([], [], [])
 
@@ -137,7 +137,7 @@ async def test_a_length_beyond_the_hours_asks_for_a_reason(
     await page.keyboard.type("She stays late")
     await page.keyboard.press("Enter")
 
-    await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 12:30 – 14:00, Max.")
+    await expect(page.locator("#cal-toast span")).to_have_text("Tom, Colour: now 12:30 – 14:00, Max.")
     assert await fetch_duration(berlin_database, booking) == timedelta(minutes=90)
     assert [error for error in errors if "400" not in error] == []
 
@@ -162,7 +162,7 @@ async def test_a_finger_moves_a_visit_from_any_point(
         await touch("touchMove", down=down)
     await touch("touchEnd")
 
-    await expect(page.locator("#cal-message")).to_have_text("Tom, Colour: now 11:00 – 11:30, Lea.")
+    await expect(page.locator("#cal-toast span")).to_have_text("Tom, Colour: now 11:00 – 11:30, Lea.")
     assert (await fetch_start_and_resource(berlin_database, booking), errors) == ((berlin_time(12, 11), 1), [])
 
 
@@ -177,7 +177,7 @@ async def test_dragging_on_the_day_of_a_repeated_hour(
     await expect(page.locator(".cal-visit", has_text="CEST")).to_contain_text("02:30 CEST")
     await expect(page.locator(".cal-visit", has_text="CET")).to_contain_text("02:30 CET")
     await drag_visit(page, page.locator(".cal-visit", has_text="10:00"), minutes=90)
-    await expect(page.locator("#cal-message")).to_contain_text("now 11:30 – 12:00")
+    await expect(page.locator("#cal-toast span")).to_contain_text("now 11:30 – 12:00")
 
     assert await fetch_start_and_resource(berlin_database, late) == (datetime(2030, 10, 27, 11, 30, tzinfo=BERLIN), 1)
     assert errors == []
@@ -197,7 +197,7 @@ async def test_dragging_on_the_day_of_a_skipped_hour(
     await drag_visit(page, visit, minutes=90)
 
     if day == 10:
-        await expect(page.locator("#cal-message")).to_contain_text("now 02:30 – 03:00")
+        await expect(page.locator("#cal-toast span")).to_contain_text("now 02:30 – 03:00")
         assert await fetch_start_and_resource(berlin_database, booking) == (
             datetime(2030, 3, day, 2, 30, tzinfo=BERLIN),
             1,
