@@ -16,7 +16,7 @@ WITH {occupied_cte(BLOCKED_RANGES)}, {FREE_TIME}, remaining AS (
   SELECT tstzmultirange(tstzrange(:since, :until)) AS times
 )
 SELECT p.id, p.name, p.capacity, NOT p.has_hours AS is_always_open,
-       coalesce({in_minutes("open_length.length")}, 0) * p.capacity AS open_minutes,
+       coalesce({in_minutes("open_length.length * p.capacity")}, 0) AS open_minutes,
        coalesce({in_minutes("free_length.length")}, 0) AS free_minutes
   FROM plan p CROSS JOIN remaining
  CROSS JOIN LATERAL (

@@ -150,6 +150,17 @@ async def test_free_time_is_open_time_without_bookings(
     assert "6 h 15 min of 7 h" in free  # From ten to five, but for 45 minutes.
 
 
+async def test_no_more_time_is_free_than_is_open(desk: AdminDesk, database: Database, clock: Clock) -> None:
+    """Half a minute of six seats is three minutes."""
+    async with database.transaction(by=OWNER) as session:
+        await records.create(session, Resource, by=OWNER, now=NOW, name="Studio", capacity=6)
+    clock.advance(seconds=31)
+
+    free = section_text((await desk.mara.get("/admin/")).text, "free")
+
+    assert "83 h 57 min of 83 h 57 min" in free
+
+
 @pytest.mark.usefixtures("chair")
 async def test_a_hold_is_shown_until_it_expires(desk: AdminDesk, database: Database, tom: Person, clock: Clock) -> None:
     await book(database, tom, NOW + timedelta(hours=2), Status.PENDING, hold=True)
