@@ -279,6 +279,12 @@ class OutsideTheCalendar(Invalid):
     field = "start_time"
 
 
+class NotWholeMinutes(Invalid):
+    """Enter times in whole minutes, without seconds."""
+
+    field = "start_time"
+
+
 class EndsBeforeStart(Invalid):
     """The end must be after the start."""
 
@@ -355,6 +361,18 @@ class WeekdayOutOfRange(Misshapen):
     """Choose a weekday from 1 (Monday) to 7 (Sunday)."""
 
     field = "weekday"
+
+
+class HoursNotInWholeMinutes(Misshapen):
+    """Enter opening hours in whole minutes, without seconds."""
+
+    field = "opens"
+
+
+class MidnightIsZero(Misshapen):
+    """Enter midnight as 00:00, not as 24:00."""
+
+    field = "closes"
 
 
 class ReasonTooLong(Misshapen):
@@ -513,6 +531,10 @@ class DeletedNotCancelled(Invalid):
 
 class SeatOutOfRange(Invalid):
     """The seat must be 1 or more, and the blocked time must include the whole visit."""
+
+
+class BlocksTooMuch(Invalid):
+    """A booking can block at most 1 day before the visit and 1 day after it."""
 
 
 class KeyReused(Misshapen):

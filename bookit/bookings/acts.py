@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 
@@ -63,6 +64,7 @@ async def book(
 
     Raise a refusal if a rule forbids the start, no seat is free, or the service cannot be booked.
     """
+    times.require_whole_minutes(start_time)
     times.require_future(start_time, by=by, now=now)
     permissions.require_override(override_reason, by=by)
     permissions.require_own_customer(user_id, by=by)
@@ -186,8 +188,9 @@ async def reschedule(
     await require_cancel_notice(session, booking, by=by, now=now)
     start = start_time or booking.start_time
     end = end_time or start + (booking.end_time - booking.start_time)
+    times.require_whole_minutes(start, end)
     times.require_future(start, by=by, now=now)
-    lifecycle.require_length(booking, start, end, by=by)
+    lifecycle.require_length(booking, start, end, by=by, zone=ZoneInfo(session.timezone))
     if override_reason:
         await session.set_reason(override_reason)
         await session.allow_overlap()
@@ -369,6 +372,6 @@ EXPIRE_HOLDS = text(
 
 async def expire_holds(session: Session, *, now: datetime) -> None:
     """Cancel every expired hold, so that lists show it. An expired hold blocks nothing even before that."""
-    await session.set_reason("The hold ran out.")
+    await session.set_reason("The hold expired.")
     await session.fetch(LOCK_RESOURCES, now=now)
     await session.fetch(EXPIRE_HOLDS, now=now)

@@ -8,7 +8,8 @@ one visit may start when another ends.
   a closure of the same kind overlap, the closure wins.
 - The visit must lie in open time. Setup and cleanup may lie outside it, but no other booking may overlap them.
 - Starts are counted from each opening: every ``slot_step_minutes``, or else every ``duration_minutes``; from midnight
-  if the resource is always open. A service with a slot step can be booked at these starts only.
+  if the resource is always open. A service with a slot step can be booked at these starts only, by staff with a reason
+  at any minute. One without a step can be booked at any minute; these starts are the ones that are offered.
 
 Wall-clock times are read as PostgreSQL reads them: a time that the clock change skips by the clock before it, and a
 time that happens twice as the second one. A date that a zone skipped (Apia had no 30 December 2011) has no hours.
@@ -135,7 +136,7 @@ def obstacles(check: Row, *, now: datetime) -> list[no.Refusal]:
     if not check["has_notice"]:
         refusals.append(refusal_for_notice(check, now=now))
     if not check["is_within_horizon"]:
-        refusals.append(no.TooFarAhead(horizon=times.format_duration(timedelta(days=(check["latest"] - now).days))))
+        refusals.append(no.TooFarAhead(horizon=times.format_duration(timedelta(days=check["horizon_days"]))))
     if not check["is_in_hours"]:
         refusals.append(no.OutsideHours())
     elif not check["is_on_step"]:

@@ -17,7 +17,8 @@ from sqlalchemy import text
 #   service_id, price
 #   has_step                            whether visits must start on the slot step
 #   duration, setup, cleanup, step      intervals
-#   earliest, latest                    the first and the last start by notice and horizon; latest may be NULL
+#   earliest                            the first start by the notice
+#   horizon_days                        may be NULL
 RULE = """rule AS MATERIALIZED (
   SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step,
          coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
@@ -25,8 +26,7 @@ RULE = """rule AS MATERIALIZED (
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
-         :now + make_interval(mins => s.min_notice_minutes) AS earliest,
-         :now + make_interval(days => s.horizon_days) AS latest
+         :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days
     FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
    WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
 )"""
@@ -134,54 +134,65 @@ PLAN = """plan AS MATERIALIZED (
    ) AS closed
 )"""
 
-# busy_seat: a seat of a candidate that bookings block during the range. An expired hold blocks nothing, and the
-# booking that moves does not block itself.
-#   id, seat
+# busy_level: when at least so many bookings block a candidate at one moment. Bookings are counted, whatever their
+# seats. An expired hold blocks nothing, and the booking that moves does not block itself.
+#   id, level                           from 1 to the capacity
 #   times                               a multirange, with setup and cleanup
-BUSY_SEAT = """busy_seat AS MATERIALIZED (
-  SELECT c.id, blocked.seat, blocked.times
+BUSY_LEVEL = """busy_level AS MATERIALIZED (
+  SELECT c.id, level, range_agg(tstzrange(load.since, load.until)) AS times
     FROM rule CROSS JOIN candidate c
    CROSS JOIN LATERAL (
-     SELECT b.seat, range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS times
+     SELECT change.at AS since, lead(change.at) OVER (ORDER BY change.at, change.step) AS until,
+            CAST(sum(change.step) OVER (ORDER BY change.at, change.step) AS integer) AS bookings
        FROM bookings b
-      WHERE b.resource_id = c.id AND b.seat <= c.capacity AND blocks_at(b.status, b.expires_at, :now)
+      CROSS JOIN LATERAL (VALUES (b.blocks_from, 1), (b.blocks_until, -1)) AS change (at, step)
+      WHERE b.resource_id = c.id AND blocks_at(b.status, b.expires_at, :now)
         AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(
               :since - rule.setup, :until + rule.duration + rule.cleanup, '[]')
         AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
-      GROUP BY b.seat
-   ) AS blocked
+   ) AS load
+   CROSS JOIN LATERAL generate_series(1, least(load.bookings, c.capacity)) AS level
+   WHERE load.since < load.until
+   GROUP BY c.id, level
 )"""
 
-# seat_group: seats of a candidate that are free at the same times. Each busy seat is a group, and all others are one.
-#   id, seat                            seat is 0 for the group of the others
+# seat_group: seats of a candidate that are free at the same times. Each level is a seat, and all others are one group.
+#   id, level                           level is 0 for the group of the others
 #   seats                               how many
 #   times                               when they are blocked
 SEAT_GROUP = """seat_group AS MATERIALIZED (
-  SELECT id, seat, 1 AS seats, times FROM busy_seat
+  SELECT id, level, 1 AS seats, times FROM busy_level
   UNION ALL
   SELECT c.id, 0, c.capacity - count(b.id), '{}'
-    FROM candidate c LEFT JOIN busy_seat b ON b.id = c.id
+    FROM candidate c LEFT JOIN busy_level b ON b.id = c.id
    GROUP BY c.id, c.capacity HAVING c.capacity > count(b.id)
 )"""
 
+# The last start by the horizon, whose days have 23 to 25 hours by the clock of the resource; NULL without one.
+LATEST = "(:now AT TIME ZONE p.timezone + make_interval(days => rule.horizon_days)) AT TIME ZONE p.timezone"
+
 # start_range: when a visit could start in a group. The visit fits in open time, and setup and cleanup meet no booking.
-#   id, seat, seats, step
+#   id, level, seats, step
 #   starts                              a multirange, cut to the range, the notice and the horizon
-START_RANGE = """start_range AS MATERIALIZED (
-  SELECT g.id, g.seat, g.seats, rule.step,
+START_RANGE = (
+    """start_range AS MATERIALIZED (
+  SELECT g.id, g.level, g.seats, rule.step,
          ((SELECT range_agg(tstzrange(lower(o), upper(o) - rule.duration, '[]'))
              FROM unnest(p.open) AS o WHERE upper(o) - rule.duration >= lower(o))
           - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.duration - rule.cleanup, upper(t) + rule.setup, '()'))
                         FROM unnest(g.times) AS t), '{}'))
          * tstzmultirange(tstzrange(:since, :until) * tstzrange(rule.earliest, NULL)
-                          * tstzrange(:now, rule.latest, '(]')) AS starts
+                          * tstzrange(:now, """
+    + LATEST
+    + """, '(]')) AS starts
     FROM rule CROSS JOIN seat_group g JOIN plan p USING (id)
 )"""
+)
 
 # start: a start on the slot step in a group.
-#   at, id, seat, seats
+#   at, id, level, seats
 START = """start AS (
-  SELECT DISTINCT at, start_range.id, start_range.seat, start_range.seats
+  SELECT DISTINCT at, start_range.id, start_range.level, start_range.seats
     FROM start_range JOIN span s USING (id)
    CROSS JOIN LATERAL unnest(start_range.starts * tstzmultirange(tstzrange(s.since, s.until))) AS possible
    CROSS JOIN LATERAL generate_series(
@@ -199,15 +210,18 @@ FREE_START = """free_start AS (
 )"""
 
 # checks: how one start (:since and :until are the same) meets each rule on a candidate. One row each.
-#   id, name, timezone, capacity, start_time, end_time, blocks_from, blocks_until, earliest, latest, step
+#   id, name, timezone, capacity, start_time, end_time, blocks_from, blocks_until, earliest, horizon_days, step
 #   has_notice, is_within_horizon, is_in_hours, is_not_closed, is_on_step
-#                                       one for each rule; whether a seat is free is asked of busy_seat
-CHECKS = """checks AS MATERIALIZED (
+#                                       one for each rule; whether a seat is free is asked of busy_level
+CHECKS = (
+    """checks AS MATERIALIZED (
   SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, :since + rule.duration AS end_time,
          :since - rule.setup AS blocks_from, :since + rule.duration + rule.cleanup AS blocks_until,
-         rule.earliest, rule.latest, rule.step,
+         rule.earliest, rule.horizon_days, rule.step,
          CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :allows_past END AS has_notice,
-         coalesce(:since <= rule.latest, true) AS is_within_horizon,
+         coalesce(:since <= """
+    + LATEST
+    + """, true) AS is_within_horizon,
          p.hours @> tstzrange(:since, :since + rule.duration) AS is_in_hours,
          NOT p.closed && tstzrange(:since, :since + rule.duration) AS is_not_closed,
          NOT rule.has_step OR EXISTS (
@@ -216,6 +230,7 @@ CHECKS = """checks AS MATERIALIZED (
               AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_on_step
     FROM rule CROSS JOIN plan p
 )"""
+)
 
 
 def plans_cte(rule: LiteralString, candidate: LiteralString) -> LiteralString:
@@ -240,7 +255,7 @@ def is_bookable() -> LiteralString:
 
 # The starts at which the service is free, by start and zone; the arrays hold the free resources by id.
 SLOTS = text(f"""
-WITH {plans_cte(RULE, CANDIDATE)}, {BUSY_SEAT}, {SEAT_GROUP}, {START_RANGE}, {START}, {FREE_START}
+WITH {plans_cte(RULE, CANDIDATE)}, {BUSY_LEVEL}, {SEAT_GROUP}, {START_RANGE}, {START}, {FREE_START}
 SELECT free_start.at AS start_time, free_start.at + rule.duration AS end_time, c.timezone,
        array_agg(c.id ORDER BY c.id) AS ids, array_agg(c.name ORDER BY c.id) AS names,
        array_agg(free_start.seats ORDER BY c.id) AS seats
@@ -254,10 +269,10 @@ SELECT free_start.at AS start_time, free_start.at + rule.duration AS end_time, c
 CHECK = text(f"WITH {checks_cte()} SELECT * FROM checks ORDER BY id")
 
 # The same, with the number of free seats.
-CHECK_WITH_FREE_SEATS = text(f"""WITH {checks_cte()}, {BUSY_SEAT}
+CHECK_WITH_FREE_SEATS = text(f"""WITH {checks_cte()}, {BUSY_LEVEL}
 SELECT c.*, c.capacity - (
-         SELECT count(*) FROM busy_seat
-          WHERE busy_seat.id = c.id AND busy_seat.times && tstzrange(c.blocks_from, c.blocks_until)
+         SELECT count(*) FROM busy_level
+          WHERE busy_level.id = c.id AND busy_level.times && tstzrange(c.blocks_from, c.blocks_until)
        ) AS free_seats
   FROM checks c ORDER BY c.id
 """)

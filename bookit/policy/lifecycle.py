@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from bookit import refusals as no
 from bookit.policy.limits import MAX_VISIT_LENGTH, MIN_VISIT_LENGTH
 from bookit.policy.permissions import Actor, is_own_or_staff
-from bookit.policy.times import format_duration, has_started
+from bookit.policy.times import format_duration, has_started, wall_clock_length
 from bookit.schema.tables import Booking, Service, Status
 
 OPEN_STATUSES = frozenset({Status.PENDING, Status.CONFIRMED})
@@ -65,8 +66,11 @@ def refusal_for_status(booking: Booking, status: Status, *, by: Actor, now: date
     return no.NoLongerOpen(status=describe_status(booking.status)) if status == Status.CANCELLED else no.OnlyCancel()
 
 
-def require_length(booking: Booking, start: datetime, end: datetime, *, by: Actor) -> None:
-    """Raise a refusal if a customer changes the length, or if staff set a length that no visit may have."""
+def require_length(booking: Booking, start: datetime, end: datetime, *, by: Actor, zone: ZoneInfo) -> None:
+    """Raise a refusal if a customer changes the length, or if staff set a length that no visit may have.
+
+    The longest visit ends a day later by the clock of the zone, after 23 to 25 hours.
+    """
     length = end - start
     if length == booking.end_time - booking.start_time:
         return
@@ -74,7 +78,7 @@ def require_length(booking: Booking, start: datetime, end: datetime, *, by: Acto
         raise no.OnlyStaffLengthen
     if length <= timedelta():
         raise no.EndsBeforeStart
-    if not MIN_VISIT_LENGTH <= length <= MAX_VISIT_LENGTH:
+    if length < MIN_VISIT_LENGTH or wall_clock_length(start, end, zone) > MAX_VISIT_LENGTH:
         raise no.LengthOutOfRange
 
 

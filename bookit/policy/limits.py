@@ -27,7 +27,7 @@ MAX_DASHBOARD_COUNT = 1_000
 
 # Length of a visit and of a service. Range queries rely on the maximum and look back no further.
 MIN_VISIT_LENGTH = timedelta(minutes=1)
-MAX_VISIT_LENGTH = timedelta(days=1)
+MAX_VISIT_LENGTH = timedelta(days=1)  # by the clock on the wall: 23 to 25 hours
 
 # A start lies in [CALENDAR_START, CALENDAR_END).
 CALENDAR_START = datetime(2000, 1, 1, tzinfo=UTC)

@@ -18,6 +18,17 @@ def require_future(start: datetime, *, by: Actor, now: datetime) -> None:
         raise no.InThePast
 
 
+def require_whole_minutes(*moments: datetime) -> None:
+    """Raise NotWholeMinutes for a time with seconds, which no page of the desk shows."""
+    if any(moment.second or moment.microsecond for moment in moments):
+        raise no.NotWholeMinutes
+
+
+def wall_clock_length(start: datetime, end: datetime, zone: ZoneInfo) -> timedelta:
+    """Return how long a visit lasts by the clock of a zone, which the change of clocks sets forward or back."""
+    return end.astimezone(zone).replace(tzinfo=None) - start.astimezone(zone).replace(tzinfo=None)
+
+
 def has_started(start: datetime, *, now: datetime) -> bool:
     """Return whether a start is now or in the past."""
     return start <= now

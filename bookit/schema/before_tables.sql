@@ -37,10 +37,10 @@ CREATE FUNCTION blocks_at(status text, expires_at timestamptz, moment timestampt
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN is_live(status) AND NOT is_expired(expires_at, moment);
 
--- The earliest start of a booking that can reach this moment: the visit lasts at most a day, and so does what it blocks
--- after it. It lets a range of time use the index on starts.
+-- The earliest start of a booking that can reach this moment: the visit lasts at most a day, which has 25 hours where the
+-- clocks go back, and what it blocks after it lasts a day too. It lets a range of time use the index on starts.
 CREATE FUNCTION earliest_start(moment timestamptz) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
-  RETURN moment - interval '2 days';
+  RETURN moment - interval '50 hours';
 
 -- Text that people can see. visible_text.py makes such text of what is typed at a door; these hold for every writer. They
 -- name code points, because classes such as [[:alnum:]] depend on the locale of the database. A sign that Unicode has not

@@ -28,6 +28,7 @@ Email = Annotated[str, StringConstraints(pattern=EMAIL_PATTERN)]
 ReasonText = Annotated[str, StringConstraints(min_length=1, max_length=200), VisibleText()]
 MAX_AMOUNT = Decimal("99999999.99")
 MINUTES_PER_DAY = 24 * 60
+LONGEST_DAY_HOURS = 25  # where the clocks go back by an hour
 MINUTES_PER_YEAR = 366 * MINUTES_PER_DAY
 MAX_HORIZON_DAYS = 3660
 
@@ -118,6 +119,11 @@ def version_counter() -> Any:
 def in_enum(column: str, choices: Iterable[StrEnum]) -> str:
     """Return the condition that a column holds one of these values."""
     return f"{column} IN ({', '.join(repr(choice.value) for choice in choices)})"
+
+
+def in_whole_minutes(*columns: str) -> str:
+    """Return the condition that these times have no seconds: the desk shows none."""
+    return " AND ".join(f"mod(extract(epoch FROM {column}), 60) = 0" for column in columns)
 
 
 def check(name: str, condition: str, refusal: type[no.Refusal], **details: Any) -> CheckConstraint:

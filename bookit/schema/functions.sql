@@ -17,16 +17,37 @@ RETURNS SETOF smallint LANGUAGE sql STABLE AS $$
      AND public.blocks_at(b.status, b.expires_at, public.booking_now())
 $$;
 
--- The preferred seat if it is free, or else the first free one; NULL if there is none.
+-- The most bookings other than this one that block a resource at one moment of a range. An expired hold blocks none.
+CREATE FUNCTION most_at_once(resource bigint, since timestamptz, until timestamptz, except_booking bigint)
+RETURNS bigint LANGUAGE sql STABLE AS $$
+  SELECT coalesce(max(at_once), 0) FROM (
+    SELECT sum(change.step) OVER (ORDER BY change.at, change.step) AS at_once
+      FROM public.bookings b
+     CROSS JOIN LATERAL (VALUES (greatest(b.blocks_from, since), 1), (b.blocks_until, -1)) AS change (at, step)
+     WHERE b.resource_id = resource AND b.id IS DISTINCT FROM except_booking
+       AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(since, until)
+       AND public.blocks_at(b.status, b.expires_at, public.booking_now())
+  ) AS counted
+$$;
+
+-- A seat that is free in this range: the preferred one, or else the first; NULL if as many bookings as the resource has
+-- seats block it at one moment. Bookings are counted, whatever their seats: after a cancellation, or with a capacity that
+-- was lowered, a moment with a free seat can have its bookings on any seats. If no single seat is free in the whole range,
+-- the seat is a further one.
 CREATE FUNCTION free_seat(
   resource bigint, since timestamptz, until timestamptz, except_booking bigint, preferred smallint
 ) RETURNS smallint LANGUAGE plpgsql AS $$
+DECLARE
+  taken smallint[] := ARRAY(SELECT public.taken_seats(resource, since, until, except_booking));
+  seats integer := (SELECT r.capacity FROM public.resources r WHERE r.id = resource);
 BEGIN
+  IF cardinality(taken) >= seats AND public.most_at_once(resource, since, until, except_booking) >= seats THEN
+    RETURN NULL;
+  END IF;
   RETURN (
-    SELECT seat FROM public.resources r CROSS JOIN generate_series(1, r.capacity) AS seat
-     WHERE r.id = resource
-       AND seat NOT IN (SELECT taken FROM public.taken_seats(resource, since, until, except_booking) AS taken)
-     ORDER BY coalesce(seat = preferred, false) DESC, seat
+    SELECT seat FROM generate_series(1, greatest(seats, cardinality(taken) + 1)) AS seat
+     WHERE seat <> ALL (taken)
+     ORDER BY coalesce(seat = preferred AND seat <= seats, false) DESC, seat
      LIMIT 1);
 END $$;
 
@@ -36,7 +57,7 @@ END $$;
 --
 -- A booking that moves in time keeps its seat at first, so that one statement can move a whole day, whatever the order of
 -- its rows. seat = NULL asks for any free seat. If all seats are taken, the booking gets the first one, and
--- booking_slot_free refuses it.
+-- booking_slot_free refuses it, or booking_has_a_seat if that seat happens to be free.
 CREATE FUNCTION assign_seat() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock(least(OLD.resource_id, NEW.resource_id));
@@ -51,7 +72,7 @@ BEGIN
     RETURN NEW;
   END IF;
   IF public.is_live(OLD.status) AND (OLD.resource_id, OLD.seat) = (NEW.resource_id, NEW.seat)
-     AND ((OLD.blocks_from, OLD.blocks_until) = (NEW.blocks_from, NEW.blocks_until)
+     AND (OLD.blocks_from = NEW.blocks_from AND OLD.blocks_until >= NEW.blocks_until
           OR NEW.seat <= (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id)) THEN
     RETURN NEW;
   END IF;
@@ -61,6 +82,40 @@ END $$;
 
 CREATE TRIGGER assign_seat BEFORE INSERT OR UPDATE OR DELETE ON bookings
   FOR EACH ROW EXECUTE FUNCTION assign_seat();
+
+-- Refuses a booking that makes more bookings block its resource at one moment than it has seats. What was sold before the
+-- capacity was lowered stays, and a booking may become shorter where too many stand. It is checked as late as
+-- booking_slot_free is. A transaction that does not see what others commit meanwhile cannot count them: for one seat the
+-- exclusion constraint refuses what it misses, for several only READ COMMITTED is accepted.
+CREATE FUNCTION check_seats() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  seats integer := (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id);
+BEGIN
+  IF seats > 1 AND current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE 'write bookings of a resource with several seats in a READ COMMITTED transaction'
+      USING ERRCODE = 'feature_not_supported';
+  END IF;
+  IF TG_OP = 'UPDATE' AND public.is_live(OLD.status) AND OLD.resource_id = NEW.resource_id
+     AND OLD.blocks_from = NEW.blocks_from AND OLD.blocks_until >= NEW.blocks_until THEN
+    RETURN NULL;
+  END IF;
+  -- If the check was deferred, the booking may have moved again; then its last change is checked. One whose seat is taken
+  -- is left to booking_slot_free, which may be deferred on its own.
+  IF public.most_at_once(NEW.resource_id, NEW.blocks_from, NEW.blocks_until, NEW.id) >= seats
+     AND EXISTS (
+       SELECT FROM public.bookings b
+        WHERE b.id = NEW.id AND public.is_live(b.status)
+          AND (b.resource_id, b.blocks_from, b.blocks_until) = (NEW.resource_id, NEW.blocks_from, NEW.blocks_until)
+          AND b.seat NOT IN (SELECT public.taken_seats(b.resource_id, b.blocks_from, b.blocks_until, b.id))) THEN
+    RAISE 'all seats are taken'
+      USING ERRCODE = 'exclusion_violation', CONSTRAINT = 'booking_has_a_seat', TABLE = 'bookings';
+  END IF;
+  RETURN NULL;
+END $$;
+
+CREATE CONSTRAINT TRIGGER booking_has_a_seat
+  AFTER INSERT OR UPDATE OF status, resource_id, blocks_from, blocks_until ON bookings
+  DEFERRABLE INITIALLY IMMEDIATE FOR EACH ROW WHEN (is_live(NEW.status)) EXECUTE FUNCTION check_seats();
 
 -- Chooses the resource for a new booking: the first of these, in this order, that has a free seat. If all are taken, it
 -- returns one that the constraint refuses; NULL if there are no candidates. It looks before it locks, locks the resource
@@ -121,7 +176,7 @@ DECLARE
 BEGIN
   IF cardinality(expired) > 0 THEN
     PERFORM set_config('bookit.actor_id', '', true), set_config('bookit.actor', 'nobody', true),
-            set_config('bookit.door', 'clock', true), set_config('bookit.reason', 'The hold ran out.', true),
+            set_config('bookit.door', 'clock', true), set_config('bookit.reason', 'The hold expired.', true),
             set_config('bookit.notify_customer', '', true);
     UPDATE public.bookings SET status = 'cancelled' WHERE id = ANY (expired);
     PERFORM set_config('bookit.actor_id', coalesce(actor_id, ''), true),

@@ -30,6 +30,7 @@ import bookit.schema.ddl  # noqa: F401 -- adds functions and triggers to what cr
 from bookit import refusals as no
 from bookit.schema.fields import (
     EMAIL_PATTERN_SQL,
+    LONGEST_DAY_HOURS,
     MAX_HORIZON_DAYS,
     MINUTES_PER_DAY,
     MINUTES_PER_YEAR,
@@ -42,6 +43,7 @@ from bookit.schema.fields import (
     foreign_id,
     foreign_key,
     in_enum,
+    in_whole_minutes,
     minutes,
     money,
     nullable,
@@ -249,6 +251,21 @@ class Booking(SQLModel, table=True):
         foreign_key("booking_is_on_a_resource", "resource_id", "resources", no.UnknownResource),
         check("booking_ends_after_start", "end_time > start_time", no.EndsBeforeStart),
         check(
+            "booking_lasts_a_minute_to_a_day",
+            f"end_time - start_time BETWEEN interval '1 minute' AND interval '{LONGEST_DAY_HOURS} hours'",
+            no.LengthOutOfRange,
+        ),
+        check(
+            "booking_blocks_up_to_a_day_around",
+            "start_time - blocks_from <= interval '1 day' AND blocks_until - end_time <= interval '1 day'",
+            no.BlocksTooMuch,
+        ),
+        check(
+            "booking_is_in_whole_minutes",
+            in_whole_minutes("start_time", "end_time", "blocks_from", "blocks_until"),
+            no.NotWholeMinutes,
+        ),
+        check(
             "booking_blocks_its_own_time", "blocks_from <= start_time AND end_time <= blocks_until", no.SeatOutOfRange
         ),
         check(
@@ -345,6 +362,12 @@ class OpeningHours(SQLModel, table=True):
             "opening_hours_are_of_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"
         ),
         check("opening_hours_weekday_is_1_to_7", "weekday BETWEEN 1 AND 7", no.WeekdayOutOfRange),
+        check(
+            "opening_hours_are_in_whole_minutes",
+            "extract(second FROM opens) = 0 AND extract(second FROM closes) = 0",
+            no.HoursNotInWholeMinutes,
+        ),
+        check("opening_hours_have_no_24_00", "opens < '24:00' AND closes < '24:00'", no.MidnightIsZero),
         check("opening_hours_season_ends_after_start", "valid_until >= valid_from", no.SeasonEndsBeforeStart),
         Index("opening_hours_by_resource", "resource_id", "weekday"),
     )
@@ -369,6 +392,7 @@ class CalendarException(SQLModel, table=True):
     __table_args__ = (
         foreign_key("exception_is_of_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
         check("exception_ends_after_start", "end_time > start_time", no.EndsBeforeStart),
+        check("exception_is_in_whole_minutes", in_whole_minutes("start_time", "end_time"), no.NotWholeMinutes),
         check(
             "exception_lies_in_the_calendar",
             "start_time >= '1999-12-30Z' AND end_time < '3000-01-03Z'",
@@ -509,6 +533,7 @@ def refusals_by_constraint() -> dict[tuple[str, str], RefusalWithDetails]:
         ("events", "history_is_append_only"): (no.HistoryIsKept, {}),
         ("bookings", "customer_books_a_service_once_at_a_time"): (no.AlreadyBooked, {}),
         ("bookings", "customer_has_one_visit_at_a_time"): (no.OverlappingBooking, {}),
+        ("bookings", "booking_has_a_seat"): (no.SlotTaken, {}),
     }
     by_key: dict[tuple[str, str], RefusalWithDetails] = {
         ("service_resources", "service_resources_pkey"): (no.AlreadyLinked, {}),

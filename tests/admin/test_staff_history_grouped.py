@@ -220,5 +220,5 @@ async def test_an_expired_hold_is_a_separate_entry(desk: AdminDesk, business: Da
     first, second, *_ = await read_entries(desk)
 
     entries = f"{first} / {second}"
-    assert "The hold ran out." in entries
+    assert "The hold expired." in entries
     assert entries.count("1 other change made together") == 2

@@ -26,7 +26,7 @@ EXAMPLE = """
       VALUES (1, 1, 1, '2030-01-08 10:30+01', '2030-01-08 11:15+01', '2030-01-08 10:30+01', '2030-01-08 11:30+01', 35)
 """
 ALL_STEPS = ", ".join(
-    (steps.plans_cte(steps.RULE, steps.CANDIDATE), steps.BUSY_SEAT, steps.SEAT_GROUP, steps.START_RANGE, steps.START,
+    (steps.plans_cte(steps.RULE, steps.CANDIDATE), steps.BUSY_LEVEL, steps.SEAT_GROUP, steps.START_RANGE, steps.START,
      steps.FREE_START)
 )  # fmt: skip
 CHECK_STEPS = steps.checks_cte()
@@ -40,10 +40,10 @@ EXPECTED = {
     "dated_hours": ("day, since", [("2030-01-01 00:00:00", "10:00"), ("2030-01-08 00:00:00", "10:00")]),
     "span": ("since, until", [("10:00", "13:00")]),
     "plan": ("hours, closed, open", [(["10:00-13:00"], ["12:30-14:00"], ["10:00-12:30"])]),
-    "busy_seat": ("seat, times", [(1, ["10:30-11:30"])]),
-    "seat_group": ("seat, seats, times", [(0, 1, []), (1, 1, ["10:30-11:30"])]),
-    "start_range": ("seat, starts", [(0, ["10:00-11:45"]), (1, ["11:30-11:45"])]),
-    "start": ("at, seat", [("10:00", 0), ("10:30", 0), ("11:00", 0), ("11:30", 0), ("11:30", 1)]),
+    "busy_level": ("level, times", [(1, ["10:30-11:30"])]),
+    "seat_group": ("level, seats, times", [(0, 1, []), (1, 1, ["10:30-11:30"])]),
+    "start_range": ("level, starts", [(0, ["10:00-11:45"]), (1, ["11:30-11:45"])]),
+    "start": ("at, level", [("10:00", 0), ("10:30", 0), ("11:00", 0), ("11:30", 0), ("11:30", 1)]),
     "free_start": ("at, seats", [("10:00", 1), ("10:30", 1), ("11:00", 1), ("11:30", 2)]),
 }
 CHECK_COLUMNS = "has_notice, is_within_horizon, is_in_hours, is_not_closed, is_on_step"

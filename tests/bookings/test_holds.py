@@ -143,7 +143,7 @@ async def test_an_expired_hold_blocks_nothing_without_a_job(
     gone = (await tom.request("GET", f"/bookings/{mine['id']}")).json()
     assert gone == mine | {"status": "cancelled", "version": 2}
     assert await fetch_history(database, mine) == [
-        ("nobody", "clock", "changed", {"status": "cancelled"}, "The hold ran out.")
+        ("nobody", "clock", "changed", {"status": "cancelled"}, "The hold expired.")
     ]
     assert await fetch_history(database, eves) == []
 
@@ -160,7 +160,7 @@ async def test_a_moved_booking_takes_the_slot_of_an_expired_hold(
     assert (moved[0], moved[1]["start_time"]) == (200, "2030-01-08T10:30:00Z")
     assert [event[:2] for event in await fetch_history(database, eves)] == [(f"user {eve.id}", "api")]
     assert await fetch_history(database, mine) == [
-        ("nobody", "clock", "changed", {"status": "cancelled"}, "The hold ran out.")
+        ("nobody", "clock", "changed", {"status": "cancelled"}, "The hold expired.")
     ]
 
 
@@ -313,7 +313,7 @@ async def test_cleanup_cancels_expired_holds_and_records_it(
 
     bookings = (await tom.request("GET", "/bookings")).json()
     assert bookings == [living, over | {"status": "cancelled", "version": 2}, ordinary]
-    cancelled = ("nobody", "worker", "changed", {"status": "cancelled"}, "The hold ran out.")
+    cancelled = ("nobody", "worker", "changed", {"status": "cancelled"}, "The hold expired.")
     assert await fetch_history(database, over) == [cancelled]
 
 

@@ -78,7 +78,8 @@ async def test_history_does_not_say_that_a_customer_is_told(desk: AdminDesk, vis
 async def test_a_visit_that_is_over_asks_for_no_call(desk: AdminDesk, visit: Booking) -> None:
     to_come = get_page_text((await desk.mara.get(DETAILS)).text)
     await desk.database.fetch(text(
-        "UPDATE bookings SET start_time = start_time - interval '9 days', blocks_from = blocks_from - interval '9 days'"
+        "UPDATE bookings SET (start_time, end_time, blocks_from, blocks_until) = (start_time - interval '9 days',"
+        " end_time - interval '9 days', blocks_from - interval '9 days', blocks_until - interval '9 days')"
     ))  # fmt: skip
 
     assert NO_MESSAGES in to_come

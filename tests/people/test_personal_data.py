@@ -354,7 +354,7 @@ async def test_reasons_written_by_the_database_stay(
     await press_erase(desk.ada, tamsin.id)
 
     reasons = console.execute("SELECT DISTINCT reason FROM events WHERE reason IS NOT NULL ORDER BY 1").fetchall()
-    assert reasons == [("The hold ran out.",), ("erased",)]
+    assert reasons == [("The hold expired.",), ("erased",)]
 
 
 # The export.

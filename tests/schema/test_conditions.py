@@ -23,6 +23,17 @@ OVERLAPPING = """
 STARTING = "SELECT id FROM bookings WHERE start_time < '2030-01-02' AND start_time >= "
 EXPIRED = "SELECT id FROM bookings WHERE resource_id = 1 AND status = 'pending' AND "
 
+DROP_OTHERS = """
+    DO $$ DECLARE other record; BEGIN
+      FOR other IN SELECT i.indexrelid::regclass AS name, c.conname AS constraint
+                     FROM pg_index i LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid
+                    WHERE i.indrelid = 'bookings'::regclass AND NOT i.indisprimary
+                      AND i.indexrelid <> '{}'::regclass LOOP
+        EXECUTE coalesce('ALTER TABLE bookings DROP CONSTRAINT ' || other.constraint, 'DROP INDEX ' || other.name);
+      END LOOP;
+    END $$
+"""
+
 
 def sources() -> Iterator[tuple[str, str]]:
     for folder in SOURCES:
@@ -46,7 +57,7 @@ def test_a_condition_is_written_in_one_place(condition: str) -> None:
             f"{OVERLAPPING} AND status IN ('pending', 'confirmed') AND (expires_at IS NULL OR expires_at > now())",
             "booking_slot_free",
         ),
-        (f"{STARTING} earliest_start(now())", f"{STARTING} now() - interval '2 days'", "bookings_by_start"),
+        (f"{STARTING} earliest_start(now())", f"{STARTING} now() - interval '50 hours'", "bookings_by_start"),
         (f"{EXPIRED} is_expired(expires_at, now())", f"{EXPIRED} expires_at <= now()", "bookings_that_expire"),
     ],
     ids=["live", "how far back", "expired"],
@@ -56,7 +67,7 @@ def test_a_named_condition_is_planned_as_if_written_out(
 ) -> None:
     with psycopg.connect(database_url) as console:
         # Which of several indexes is cheapest depends on rows that other tests left: one alone remains to choose.
-        console.execute("SET enable_seqscan = off; SET enable_bitmapscan = off; DROP INDEX bookings_by_resource")
+        console.execute(f"SET enable_seqscan = off; SET enable_bitmapscan = off; {DROP_OTHERS}".format(index).encode())
         one, other = (
             "\n".join(line for (line,) in console.execute(f"EXPLAIN (COSTS off) {query}").fetchall())
             for query in (by_name, in_full)

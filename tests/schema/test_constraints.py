@@ -24,6 +24,12 @@ BUSINESS = """
     INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, status, price)
       VALUES (1, 1, 1, '2030-01-07 10:00Z', '2030-01-07 11:00Z', '2030-01-07 10:00Z', '2030-01-07 11:00Z', 'completed', 35),
              (1, 1, 1, '2030-01-08 10:00Z', '2030-01-08 11:00Z', '2030-01-08 10:00Z', '2030-01-08 11:00Z', 'pending', 35);
+    INSERT INTO resources (name, timezone, capacity) VALUES ('Room', 'UTC', 2);
+    INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price)
+      VALUES (1, 1, 2, '2030-01-09 10:00Z', '2030-01-09 11:00Z', '2030-01-09 10:00Z', '2030-01-09 11:00Z', 35),
+             (2, 1, 2, '2030-01-09 10:00Z', '2030-01-09 11:00Z', '2030-01-09 10:00Z', '2030-01-09 11:00Z', 35);
+    UPDATE bookings SET status = 'cancelled' WHERE id = 3;
+    UPDATE resources SET capacity = 1 WHERE id = 2;
     INSERT INTO reviews (booking_id, rating, comment) VALUES (1, 5, 'Good');
     INSERT INTO opening_hours (resource_id, weekday, opens, closes) VALUES (1, 1, '09:00', '17:00');
     INSERT INTO calendar_exceptions (resource_id, start_time, end_time) VALUES (1, '2030-01-09Z', '2030-01-10Z');
@@ -41,6 +47,10 @@ IN_ANOTHER_ROOM = """
     INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price)
     SELECT 1, {}, room.id, start_time, end_time, blocks_from, blocks_until, 35
       FROM bookings, room, massage WHERE bookings.id = 2
+"""
+MOVED_TO = """
+    UPDATE bookings SET (start_time, end_time, blocks_from, blocks_until)
+      = (SELECT t, t + interval '1 h', t, t + interval '1 h' FROM (VALUES ({})) AS at (t)) WHERE id = 1
 """
 ANOTHER_KEY = "INSERT INTO idempotency_keys (user_id, key, request_hash, created_at) VALUES ({}, 'k', 'h', now())"
 
@@ -147,7 +157,30 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
         no.SlotTaken,
         [
             SAME_SLOT,
-            "UPDATE bookings SET blocks_from = '2030-01-07Z', blocks_until = '2030-01-09Z', status = 'pending'",
+            "UPDATE bookings SET status = 'pending', blocks_until = end_time + interval '1 day' WHERE id = 1",
+        ],
+    ),
+    ("bookings", "booking_has_a_seat"): (
+        no.SlotTaken,
+        [SAME_SLOT.replace("WHERE id = 2", "WHERE id = 4").replace("2, 1, 1,", "1, 1, 2,")],
+    ),
+    ("bookings", "booking_lasts_a_minute_to_a_day"): (
+        no.LengthOutOfRange,
+        ["UPDATE bookings SET end_time = end_time + interval '24 h 1 min', blocks_until = blocks_until + '2 d'"],
+    ),
+    ("bookings", "booking_blocks_up_to_a_day_around"): (
+        no.BlocksTooMuch,
+        [
+            "UPDATE bookings SET blocks_from = start_time - interval '1441 min'",
+            "UPDATE bookings SET blocks_until = end_time + interval '1441 min'",
+        ],
+    ),
+    ("bookings", "booking_is_in_whole_minutes"): (
+        no.NotWholeMinutes,
+        [
+            f"UPDATE bookings SET {column} = {column} {sign} interval '{time}'"
+            for column, sign in (("start_time", "+"), ("end_time", "-"), ("blocks_from", "-"), ("blocks_until", "+"))
+            for time in ("1 s", "0.5 s")
         ],
     ),
     ("bookings", "booking_is_for_a_user"): (no.UnknownUser, ["UPDATE bookings SET user_id = 999"]),
@@ -164,10 +197,8 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
     ("bookings", "booking_lies_in_the_calendar"): (
         no.OutsideTheCalendar,
         [
-            "UPDATE bookings SET blocks_from = '1999-12-29Z' WHERE id = 1",
-            "UPDATE bookings SET blocks_from = '-infinity' WHERE id = 1",
-            "UPDATE bookings SET blocks_until = '3000-01-03Z' WHERE id = 2",
-            "UPDATE bookings SET blocks_until = 'infinity' WHERE id = 2",
+            MOVED_TO.format("timestamptz '1999-12-29 23:00Z'"),
+            MOVED_TO.format("timestamptz '3000-01-02 23:00Z'"),
         ],
     ),
     ("bookings", "booking_seat_is_numbered_from_1"): (
@@ -211,6 +242,14 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
         no.WeekdayOutOfRange,
         ["UPDATE opening_hours SET weekday = 0", "UPDATE opening_hours SET weekday = 8"],
     ),
+    ("opening_hours", "opening_hours_are_in_whole_minutes"): (
+        no.HoursNotInWholeMinutes,
+        ["UPDATE opening_hours SET opens = '09:00:01'", "UPDATE opening_hours SET closes = '17:00:00.5'"],
+    ),
+    ("opening_hours", "opening_hours_have_no_24_00"): (
+        no.MidnightIsZero,
+        ["UPDATE opening_hours SET opens = '24:00'", "UPDATE opening_hours SET closes = '24:00'"],
+    ),
     ("opening_hours", "opening_hours_season_ends_after_start"): (
         no.SeasonEndsBeforeStart,
         ["UPDATE opening_hours SET valid_from = '2030-02-01', valid_until = '2030-01-31'"],
@@ -222,6 +261,13 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
     ("calendar_exceptions", "exception_ends_after_start"): (
         no.EndsBeforeStart,
         ["UPDATE calendar_exceptions SET end_time = start_time"],
+    ),
+    ("calendar_exceptions", "exception_is_in_whole_minutes"): (
+        no.NotWholeMinutes,
+        [
+            "UPDATE calendar_exceptions SET start_time = start_time + interval '1 s'",
+            "UPDATE calendar_exceptions SET end_time = end_time + interval '0.5 s'",
+        ],
     ),
     ("calendar_exceptions", "exception_lies_in_the_calendar"): (
         no.OutsideTheCalendar,

@@ -135,6 +135,12 @@ class ResourceSchedule:
         self.closed = [*subtract_spans(business.closed, resource.opened), *resource.closed]
         self.bookings = [sold for sold in resource.bookings if sold.is_blocking(now) and sold != business.moved_booking]
 
+    @property
+    def horizon_end(self) -> datetime:
+        """The same time of day after the days of the horizon, by the clock of the resource."""
+        wall = self.now.astimezone(ZoneInfo(self.resource.zone)).replace(tzinfo=None) + (self.business.horizon or DAY)
+        return wall_clock_to_utc(wall.date(), wall.time(), self.resource.zone)
+
     def list_starts(self) -> set[datetime]:
         """Return every start that is offered if no rule is against it."""
         every = self.business.step or self.business.duration
@@ -142,9 +148,11 @@ class ResourceSchedule:
 
     def count_free_seats(self, at: datetime) -> int:
         """Return the number of free seats for a visit from this moment on, setup and cleanup included."""
-        wants = at - self.before, at + self.duration + self.after
-        taken = {sold.seat for sold in self.bookings if do_overlap(sold.blocked, wants)}
-        return len(set(range(1, self.resource.capacity + 1)) - taken)
+        since, until = at - self.before, at + self.duration + self.after
+        blocked = [sold.blocked for sold in self.bookings if do_overlap(sold.blocked, (since, until))]
+        moments = {since, *(start for start, _ in blocked if start > since)}
+        most_at_once = max(sum(start <= moment < end for start, end in blocked) for moment in moments)
+        return max(self.resource.capacity - most_at_once, 0)
 
     def list_obstacles(self, at: datetime, *, is_staff: bool = False) -> list[str]:
         """Return the code of each rule against a start, but not whether it is taken."""
@@ -153,7 +161,7 @@ class ResourceSchedule:
             codes.append("in-the-past")
         elif self.now < at < self.now + self.business.notice:
             codes.append("too-soon")
-        if self.business.horizon and at > self.now + self.business.horizon:
+        if self.business.horizon and at > self.horizon_end:
             codes.append("too-far-ahead")
         if not any(a <= at and visit[1] <= b for a, b in self.hours):
             codes.append("outside-hours")

@@ -73,8 +73,8 @@ OVERSOLD = """
     SELECT a.id, count(*) FROM bookings a JOIN resources r ON r.id = a.resource_id
       JOIN bookings b ON b.resource_id = a.resource_id
        AND tstzrange(b.blocks_from, b.blocks_until) @> a.blocks_from AND b.status IN ('pending', 'confirmed')
-     WHERE a.status IN ('pending', 'confirmed') GROUP BY a.id, a.seat, r.capacity
-    HAVING count(*) > r.capacity OR a.seat > r.capacity
+     WHERE a.status IN ('pending', 'confirmed') GROUP BY a.id, r.capacity
+    HAVING count(*) > r.capacity
 """
 
 

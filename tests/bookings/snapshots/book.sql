@@ -5,8 +5,7 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
-         :now + make_interval(mins => s.min_notice_minutes) AS earliest,
-         :now + make_interval(days => s.horizon_days) AS latest
+         :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days
     FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
    WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
 ), candidate AS MATERIALIZED (
@@ -61,9 +60,9 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
 ), checks AS MATERIALIZED (
   SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, :since + rule.duration AS end_time,
          :since - rule.setup AS blocks_from, :since + rule.duration + rule.cleanup AS blocks_until,
-         rule.earliest, rule.latest, rule.step,
+         rule.earliest, rule.horizon_days, rule.step,
          CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :allows_past END AS has_notice,
-         coalesce(:since <= rule.latest, true) AS is_within_horizon,
+         coalesce(:since <= (:now AT TIME ZONE p.timezone + make_interval(days => rule.horizon_days)) AT TIME ZONE p.timezone, true) AS is_within_horizon,
          p.hours @> tstzrange(:since, :since + rule.duration) AS is_in_hours,
          NOT p.closed && tstzrange(:since, :since + rule.duration) AS is_not_closed,
          NOT rule.has_step OR EXISTS (

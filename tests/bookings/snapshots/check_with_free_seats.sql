@@ -5,8 +5,7 @@ WITH rule AS MATERIALIZED (
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
-         :now + make_interval(mins => s.min_notice_minutes) AS earliest,
-         :now + make_interval(days => s.horizon_days) AS latest
+         :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days
     FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
    WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
 ), candidate AS MATERIALIZED (
@@ -61,9 +60,9 @@ WITH rule AS MATERIALIZED (
 ), checks AS MATERIALIZED (
   SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, :since + rule.duration AS end_time,
          :since - rule.setup AS blocks_from, :since + rule.duration + rule.cleanup AS blocks_until,
-         rule.earliest, rule.latest, rule.step,
+         rule.earliest, rule.horizon_days, rule.step,
          CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :allows_past END AS has_notice,
-         coalesce(:since <= rule.latest, true) AS is_within_horizon,
+         coalesce(:since <= (:now AT TIME ZONE p.timezone + make_interval(days => rule.horizon_days)) AT TIME ZONE p.timezone, true) AS is_within_horizon,
          p.hours @> tstzrange(:since, :since + rule.duration) AS is_in_hours,
          NOT p.closed && tstzrange(:since, :since + rule.duration) AS is_not_closed,
          NOT rule.has_step OR EXISTS (
@@ -71,21 +70,25 @@ WITH rule AS MATERIALIZED (
             WHERE s.id = p.id AND s.since <= :since AND :since < s.until
               AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_on_step
     FROM rule CROSS JOIN plan p
-), busy_seat AS MATERIALIZED (
-  SELECT c.id, blocked.seat, blocked.times
+), busy_level AS MATERIALIZED (
+  SELECT c.id, level, range_agg(tstzrange(load.since, load.until)) AS times
     FROM rule CROSS JOIN candidate c
    CROSS JOIN LATERAL (
-     SELECT b.seat, range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS times
+     SELECT change.at AS since, lead(change.at) OVER (ORDER BY change.at, change.step) AS until,
+            CAST(sum(change.step) OVER (ORDER BY change.at, change.step) AS integer) AS bookings
        FROM bookings b
-      WHERE b.resource_id = c.id AND b.seat <= c.capacity AND blocks_at(b.status, b.expires_at, :now)
+      CROSS JOIN LATERAL (VALUES (b.blocks_from, 1), (b.blocks_until, -1)) AS change (at, step)
+      WHERE b.resource_id = c.id AND blocks_at(b.status, b.expires_at, :now)
         AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(
               :since - rule.setup, :until + rule.duration + rule.cleanup, '[]')
         AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
-      GROUP BY b.seat
-   ) AS blocked
+   ) AS load
+   CROSS JOIN LATERAL generate_series(1, least(load.bookings, c.capacity)) AS level
+   WHERE load.since < load.until
+   GROUP BY c.id, level
 )
 SELECT c.*, c.capacity - (
-         SELECT count(*) FROM busy_seat
-          WHERE busy_seat.id = c.id AND busy_seat.times && tstzrange(c.blocks_from, c.blocks_until)
+         SELECT count(*) FROM busy_level
+          WHERE busy_level.id = c.id AND busy_level.times && tstzrange(c.blocks_from, c.blocks_until)
        ) AS free_seats
   FROM checks c ORDER BY c.id

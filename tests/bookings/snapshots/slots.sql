@@ -5,8 +5,7 @@ WITH rule AS MATERIALIZED (
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
-         :now + make_interval(mins => s.min_notice_minutes) AS earliest,
-         :now + make_interval(days => s.horizon_days) AS latest
+         :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days
     FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
    WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
 ), candidate AS MATERIALIZED (
@@ -58,35 +57,39 @@ WITH rule AS MATERIALIZED (
    CROSS JOIN LATERAL (
      SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
    ) AS closed
-), busy_seat AS MATERIALIZED (
-  SELECT c.id, blocked.seat, blocked.times
+), busy_level AS MATERIALIZED (
+  SELECT c.id, level, range_agg(tstzrange(load.since, load.until)) AS times
     FROM rule CROSS JOIN candidate c
    CROSS JOIN LATERAL (
-     SELECT b.seat, range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS times
+     SELECT change.at AS since, lead(change.at) OVER (ORDER BY change.at, change.step) AS until,
+            CAST(sum(change.step) OVER (ORDER BY change.at, change.step) AS integer) AS bookings
        FROM bookings b
-      WHERE b.resource_id = c.id AND b.seat <= c.capacity AND blocks_at(b.status, b.expires_at, :now)
+      CROSS JOIN LATERAL (VALUES (b.blocks_from, 1), (b.blocks_until, -1)) AS change (at, step)
+      WHERE b.resource_id = c.id AND blocks_at(b.status, b.expires_at, :now)
         AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(
               :since - rule.setup, :until + rule.duration + rule.cleanup, '[]')
         AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
-      GROUP BY b.seat
-   ) AS blocked
+   ) AS load
+   CROSS JOIN LATERAL generate_series(1, least(load.bookings, c.capacity)) AS level
+   WHERE load.since < load.until
+   GROUP BY c.id, level
 ), seat_group AS MATERIALIZED (
-  SELECT id, seat, 1 AS seats, times FROM busy_seat
+  SELECT id, level, 1 AS seats, times FROM busy_level
   UNION ALL
   SELECT c.id, 0, c.capacity - count(b.id), '{}'
-    FROM candidate c LEFT JOIN busy_seat b ON b.id = c.id
+    FROM candidate c LEFT JOIN busy_level b ON b.id = c.id
    GROUP BY c.id, c.capacity HAVING c.capacity > count(b.id)
 ), start_range AS MATERIALIZED (
-  SELECT g.id, g.seat, g.seats, rule.step,
+  SELECT g.id, g.level, g.seats, rule.step,
          ((SELECT range_agg(tstzrange(lower(o), upper(o) - rule.duration, '[]'))
              FROM unnest(p.open) AS o WHERE upper(o) - rule.duration >= lower(o))
           - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.duration - rule.cleanup, upper(t) + rule.setup, '()'))
                         FROM unnest(g.times) AS t), '{}'))
          * tstzmultirange(tstzrange(:since, :until) * tstzrange(rule.earliest, NULL)
-                          * tstzrange(:now, rule.latest, '(]')) AS starts
+                          * tstzrange(:now, (:now AT TIME ZONE p.timezone + make_interval(days => rule.horizon_days)) AT TIME ZONE p.timezone, '(]')) AS starts
     FROM rule CROSS JOIN seat_group g JOIN plan p USING (id)
 ), start AS (
-  SELECT DISTINCT at, start_range.id, start_range.seat, start_range.seats
+  SELECT DISTINCT at, start_range.id, start_range.level, start_range.seats
     FROM start_range JOIN span s USING (id)
    CROSS JOIN LATERAL unnest(start_range.starts * tstzmultirange(tstzrange(s.since, s.until))) AS possible
    CROSS JOIN LATERAL generate_series(
