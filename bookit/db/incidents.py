@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg import errors
-from psycopg_pool import PoolTimeout
+from psycopg_pool import PoolClosed, PoolTimeout
 
 log = logging.getLogger("bookit.database")
 
 REPEAT_SECONDS = 60  # between two lines of one reason
 DISK_FULL, READ_ONLY, TIMEOUT = "disk full", "read-only", "timeout"
-NO_CONNECTION, CONNECTION_LOST = "no connection", "connection lost"
+NO_CONNECTION, CONNECTION_LOST, SHUTDOWN = "no connection", "connection lost", "BookIt stops"
 # A class stands before its base classes.
 REASONS: dict[type[BaseException], str] = {
     errors.DiskFull: DISK_FULL,
@@ -27,8 +27,10 @@ REASONS: dict[type[BaseException], str] = {
     errors.DeadlockDetected: "conflict",
     errors.SerializationFailure: "conflict",
     PoolTimeout: "no free connection",
+    PoolClosed: SHUTDOWN,
 }
-EXPECTED = {"conflict"}  # Two writers met, and one is asked to try again: no incident of the server.
+# Two writers met, and one is asked to try again; or BookIt ends.
+EXPECTED = {"conflict", SHUTDOWN}
 NEEDS_TRACEBACK = {TIMEOUT, "other"}  # It names the statement.
 
 
