@@ -64,13 +64,17 @@ class Crud:
 
     async def change_row(self, context: RequestContext, id: int, body: RequestModel) -> SQLModel:
         async with context.transaction() as session:
-            row = await context.lock(session, self.table, id)
-            return await records.change(session, row, **context.actor_and_time, **get_provided_fields(body))
+            row = await records.lock(session, self.table, id)
+            changed = await records.change(session, row, **context.actor_and_time, **get_provided_fields(body))
+            # Only now, because a refusal of the rule comes first (RFC 9110, 13.2.1). It undoes the change.
+            context.require_preconditions(row)
+            return changed
 
     async def delete_row(self, context: RequestContext, id: int) -> None:
         async with context.transaction() as session:
-            row = await context.lock(session, self.table, id)
+            row = await records.lock(session, self.table, id)
             await records.remove(session, row, **context.actor_and_time)
+            context.require_preconditions(row)
 
     @property
     def entity(self) -> str:

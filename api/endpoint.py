@@ -92,8 +92,8 @@ class Endpoint:
         return self.access == ANYONE and self.method == "GET" and not self.path_adapters
 
     async def __call__(self, request: Request) -> Response:
-        """Handle a request; identical public GETs are coalesced."""
-        if not self.is_public_read:
+        """Handle a request; identical public GETs without conditions are coalesced."""
+        if not self.is_public_read or has_preconditions(request.scope):
             return await self.respond(request)
 
         address = (request.scope["path"], request.scope["query_string"])

@@ -1,6 +1,6 @@
 """``If-Match`` and ``If-None-Match`` (RFC 9110, section 13): read in one place, for every address that sends an ETag.
 
-Reads are compared here, on their way out. Writes are compared by ``RequestContext.lock``, while the row is locked.
+Reads are compared here, on their way out. Writes are compared by ``RequestContext``, while the row is locked.
 """
 
 import re

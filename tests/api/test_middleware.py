@@ -186,7 +186,7 @@ def test_a_server_logs_json_without_secrets(served: RunningServer) -> None:
     sign_in = {"email": "nobody@example.com", "password": "confidential"}
     headers = {"Authorization": "Bearer confidential", "X-Request-Id": "req-1"}
 
-    refused = httpx2.post(f"{served.url}/auth/login?utm_source=confidential", json=sign_in, headers=headers)
+    refused = httpx2.post(f"{served.url}/auth/login?utm_source=confidential", json=sign_in, headers=headers, timeout=60)
 
     assert refused.status_code == 401
     wait_until(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 
@@ -139,3 +140,33 @@ async def test_an_invalid_condition_on_a_page_is_ignored(visitor: httpx2.AsyncCl
     answer = await visitor.get("/docs", headers={"If-None-Match": "no etag"})
 
     assert answer.status_code == 200
+
+
+async def test_a_stranger_does_not_learn_whether_a_version_is_right(
+    rows: None, eve: Person, database: Database
+) -> None:
+    for path in ("/bookings/1", "/reviews/1"):
+        for tags in ('"1"', '"999"'):
+            answers = [
+                await request_refusal(
+                    database, eve.client, "PATCH", path, json=CHANGES[path], headers={"If-Match": tags}
+                ),
+                await request_refusal(database, eve.client, "DELETE", path, headers={"If-Match": tags}),
+            ]
+
+            code = "not-your-booking" if path == "/bookings/1" else "not-your-review"
+            assert (path, tags, answers) == (path, tags, [(403, code, None)] * 2)
+
+
+async def test_an_invalid_condition_is_not_answered_to_others(visitor: httpx2.AsyncClient, haircut: Service) -> None:
+    statuses: dict[int, int] = {}
+
+    async def read(number: int) -> None:
+        headers = {"If-None-Match": "no etag"} if number % 2 else {}
+        statuses[number] = (await visitor.get("/services", headers=headers)).status_code
+
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(read, number)
+
+    assert statuses == {number: 422 if number % 2 else 200 for number in range(20)}
