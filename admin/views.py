@@ -188,8 +188,9 @@ class OpeningHoursView(RecordView, model=OpeningHours):
     form_columns = ["resource", "weekday", "opens", "closes", "valid_from", "valid_until", "version"]
     form_ajax_refs = {"resource": RESOURCE_LOOKUP}
 
-    def add_export_column(self, selection: ExportSelection, name: str) -> None:
+    def add_export_column(self, selection: ExportSelection, name: str, request: Request | None) -> None:
         """Add a column to the export: weekdays by name, and beside a resource the zone of its clock."""
+        del request
         words = WEEKDAYS if name == "weekday" else None
         selection.add(name, related_fields=("name", "timezone") if name == "resource" else None, words=words)
 
@@ -278,7 +279,18 @@ class EventView(EventListView, RecordView, model=Event):
     column_list = ["id", "at", "actor", "door", "action", "row_id", "changes"]
     column_details_list = [*column_list, "reason", "request_id"]
     column_formatters, column_formatters_detail = LIST_FORMATTERS, DETAIL_FORMATTERS
-    column_export_list = ["id", "at", "actor", "actor_id", "door", "action", "table_name", "row_id", "reason"]
+    column_export_list = [
+        "id",
+        "at",
+        "actor",
+        "actor_id",
+        "door",
+        "action",
+        "table_name",
+        "row_id",
+        "changes",
+        "reason",
+    ]
     column_sortable_list = ["id"]
     column_default_sort = ("id", True)
     form_columns = []

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from admin.framework.csv_format import CsvWriter
-from admin.framework.export_columns import ExportSelection, make_row_formatter
+from admin.framework.export_columns import ExportSelection, make_batch_formatter
 from admin.framework.types import Cell
 from admin.framework.xlsx_format import XlsxSheetWriter
 
@@ -86,7 +86,7 @@ def stream_rows(
     expressions = [expression for column in columns for expression in column.expressions]
     selected = selection.statement.with_only_columns(*expressions, maintain_column_froms=True)
     batches = selected.execution_options(yield_per=BATCH_ROWS)
-    format_row, writer = make_row_formatter(columns), export_format.make_writer(name)
+    format_batch, writer = make_batch_formatter(columns), export_format.make_writer(name)
 
     async def parts() -> AsyncGenerator[bytes, None]:
         with closing(writer):
@@ -95,7 +95,7 @@ def stream_rows(
                 result = await session.stream(batches)
                 try:
                     async for batch in result.partitions(BATCH_ROWS):
-                        yield writer.write(map(format_row, batch))
+                        yield writer.write(await format_batch(batch))
                 finally:
                     await result.close()
             yield writer.finish()

@@ -1,6 +1,6 @@
 """The columns of an export: what is read for each, and how its values are written, as the lists show them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -17,7 +17,8 @@ from bookit.schema.tables import Booking, Resource, Service, User, table_of
 
 ToCell: TypeAlias = Callable[..., Cell]  # takes the values of a column's expressions
 Words: TypeAlias = Mapping[int, str]
-RowFormatter: TypeAlias = Callable[[Sequence[Any]], Sequence[Cell]]
+Prepare: TypeAlias = Callable[[Sequence[Sequence[Any]]], Awaitable[None]]  # takes these values of each row
+BatchFormatter: TypeAlias = Callable[[Sequence[Sequence[Any]]], Awaitable[Sequence[Sequence[Cell]]]]
 
 # What an export says of the row at the other end of a relation, beside its number.
 RELATION_FIELDS: Mapping[type[SQLModel], Sequence[str]] = {
@@ -36,15 +37,24 @@ class ExportColumn:
     title: str
     expressions: Sequence[ColumnElement[Any]]
     to_cell: ToCell
+    prepare: Prepare | None = None  # reads what the cells of a batch need besides
 
 
-def make_row_formatter(columns: Sequence[ExportColumn]) -> RowFormatter:
-    """Return what makes the cells of a row that was read for these columns."""
-    spans: list[tuple[ToCell, int, int]] = []
+def make_batch_formatter(columns: Sequence[ExportColumn]) -> BatchFormatter:
+    """Return what makes the cells of rows that were read for these columns."""
+    spans: list[tuple[ExportColumn, int, int]] = []
     for column in columns:
         start = spans[-1][2] if spans else 0
-        spans.append((column.to_cell, start, start + len(column.expressions)))
-    return lambda row: [to_cell(*row[start:stop]) for to_cell, start, stop in spans]
+        spans.append((column, start, start + len(column.expressions)))
+    cells = [(column.to_cell, start, stop) for column, start, stop in spans]
+
+    async def format_batch(rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Cell]]:
+        for column, start, stop in spans:
+            if column.prepare:
+                await column.prepare([row[start:stop] for row in rows])
+        return [[to_cell(*row[start:stop]) for to_cell, start, stop in cells] for row in rows]
+
+    return format_batch
 
 
 class ExportSelection:

@@ -198,10 +198,9 @@ class ListView(ModelView):
         self, data: Statement, export_type: str = "csv", request: Request | None = None
     ) -> StreamingResponse:
         """Stream the rows that the list shows."""
-        del request
         selection = ExportSelection(self.model, data, self.context.zone)
         for name in self._export_prop_names:
-            self.add_export_column(selection, name)
+            self.add_export_column(selection, name, request)
         return stream_rows(
             self.context.session_maker,
             selection,
@@ -210,8 +209,9 @@ class ListView(ModelView):
             day=self.context.today,
         )
 
-    def add_export_column(self, selection: ExportSelection, name: str) -> None:
+    def add_export_column(self, selection: ExportSelection, name: str, request: Request | None) -> None:
         """Add a column of the list to its export."""
+        del request
         selection.add(name)
 
     def get_sorting(self, request: Request) -> Sorting:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from markupsafe import Markup, escape
 from sqladmin.pagination import Pagination
@@ -16,7 +17,7 @@ from admin.history import grouping
 from admin.history.actors import DOOR_PHRASES, actor_label
 from admin.history.formatter import EventFormatter, EventText
 from admin.history.grouping import GroupPart, RequestGroup
-from bookit.schema.tables import Event, User
+from bookit.schema.tables import Event, User, from_row, table_of
 
 ColumnFormatter = Callable[[Event, str, Request], str]
 
@@ -148,7 +149,7 @@ class EventListView(ListView):
             group.events.append(event)
         return events
 
-    def add_export_column(self, selection: ExportSelection, name: str) -> None:
+    def add_export_column(self, selection: ExportSelection, name: str, request: Request | None) -> None:
         """Add a column to the export in the words of the page."""
         events, title = self.columns, self._column_labels.get(name, name)
         if name == "at":
@@ -162,7 +163,9 @@ class EventListView(ListView):
             words = DOOR_PHRASES if name == "door" else nouns
             title = title if name == "door" else "Kind"
             selection.columns.append(ExportColumn(title, [events[name]], lambda word: words.get(word, word)))
-        else:
+        elif name == "changes" and request:
+            selection.columns.append(changes_column(title, EventFormatter(request)))
+        elif name != "changes":
             selection.add(name)
 
     async def details_context(self, request: Request) -> dict[str, object]:
@@ -184,6 +187,23 @@ class EventListView(ListView):
         page.group_texts = {
             first_id: format_group(group, formatter, page.texts) for first_id, group in page.groups.items()
         }
+
+
+def changes_column(title: str, formatter: EventFormatter) -> ExportColumn:
+    """Return the column of an export that says what each event changed, with the names of the rows it refers to."""
+    events = table_of(Event).c
+    names = ("table_name", "row_id", "action", "old", "new")
+
+    def to_event(values: Sequence[Any]) -> Event:
+        return from_row(Event, {"actor_id": None, **dict(zip(names, values, strict=True))})
+
+    async def prepare(rows: Sequence[Sequence[Any]]) -> None:
+        row_keys = [row_key for values in rows for row_key in formatter.rows_of_event(to_event(values))]
+        formatter.names, _ = await formatter.load_names(row_keys, ())
+
+    return ExportColumn(
+        title, [events[name] for name in names], lambda *values: formatter.describe_changes(to_event(values)), prepare
+    )
 
 
 def format_group(group: RequestGroup, formatter: EventFormatter, texts: Mapping[int, EventText]) -> RequestGroupText:

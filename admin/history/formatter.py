@@ -210,6 +210,16 @@ class EventFormatter:
         )
         return ColumnChange(title, old, new)
 
+    def describe_changes(self, event: Event) -> str:
+        """Return what an event changed as plain text; of a new or a deleted row nothing, since all of it changed."""
+        if event.action != "changed":
+            return ""
+        columns = visible_columns(self.tables.get(event.table_name), event)
+        changes = (self.format_change(event, column) for column in columns)
+        return "; ".join(
+            f"{change.label}: {' → '.join(side.striptags() for side in format_sides(change))}" for change in changes
+        )
+
     def format_value(self, table: str, column: str, value: object) -> str:
         """Return a value of an event as people read it."""
         target = self.referenced_table(table, column)

@@ -15,7 +15,7 @@ from admin.views import VIEWS, UserView
 from bookit import records
 from bookit.db.pool import Database
 from bookit.policy.permissions import Actor
-from bookit.schema.tables import Booking, CalendarException, OpeningHours, Role, Service, User, table_of
+from bookit.schema.tables import Booking, CalendarException, OpeningHours, Resource, Role, Service, User, table_of
 from tests.support.admin_client import AdminDesk
 from tests.support.clock import NOW, Clock
 from tests.support.exports import as_dicts, read_csv, read_xlsx
@@ -233,8 +233,10 @@ async def test_people_are_exported_with_words(desk: AdminDesk, tom: Person) -> N
 
 
 async def test_history_is_exported_with_who_and_what(desk: AdminDesk, night: Booking, mara: Person) -> None:
+    async with desk.database.transaction(by=OWNER) as session:
+        await records.create(session, Resource, by=OWNER, now=NOW, name="Chair")
     async with desk.database.transaction(by=Actor("admin", mara.id, Role.STAFF)) as session:
-        await session.fetch(text("UPDATE bookings SET status = 'confirmed'"))
+        await session.fetch(text("UPDATE bookings SET status = 'confirmed', resource_id = 2"))
 
     (last,) = (await get_rows(desk.ada, "event", sortBy="id", sort="asc"))[-1:]
 
@@ -244,7 +246,7 @@ async def test_history_is_exported_with_who_and_what(desk: AdminDesk, night: Boo
     assert last.pop("Number").isdigit()
     assert last == {
         "Who": "Mara (staff)", "Who (number)": str(mara.id), "How": "at the desk", "What": "changed", "Kind": "Booking",
-        "Record": str(night.id), "Reason": "",
+        "Record": str(night.id), "Changes": "Resource: Haircut → Chair; Status: No-show → Confirmed", "Reason": "",
     }  # fmt: skip
 
 

@@ -266,4 +266,4 @@ async def test_history_is_exported_in_full(desk: AdminDesk, visit: Booking) -> N
     event_count = (await desk.database.fetch(text("SELECT count(*) AS count FROM events")))[0]["count"]
 
     assert len(rows) == event_count + 1
-    assert ",Tom (customer),3,through the API,created,Booking,1," in rows[1]
+    assert ",Tom (customer),3,through the API,created,Booking,1,," in rows[1]
