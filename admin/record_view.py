@@ -19,6 +19,7 @@ from admin.framework.list_pages import ListView
 from admin.framework.lookups import LookupField, LookupLoader, MultiLookupField
 from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
+from admin.framework.stranded_visits import accepted_visits
 from admin.framework.transactions import Act, ActorAndTime, run_act
 from admin.framework.types import Statement, Values
 from admin.history import edit_conflicts
@@ -165,7 +166,9 @@ class RecordView(ListView):
         values = self.prepare_values(form)
 
         async def create(session: Session, **by_and_now: Unpack[ActorAndTime]) -> SQLModel:
-            return await records.create(session, self.model, **by_and_now, **values)
+            return await records.create(
+                session, self.model, **by_and_now, accepts_stranded=await accepted_visits(request), **values
+            )
 
         try:
             saved = await self.write(request, run_once(create, self.model, key=key, content=content))
@@ -184,7 +187,10 @@ class RecordView(ListView):
 
         async def change(session: Session, **by_and_now: Unpack[ActorAndTime]) -> SQLModel:
             row = await records.lock(session, self.model, row_id, version=base_version)
-            return await records.change(session, row, **by_and_now, **values.touched(row, self.context.zone))
+            touched = values.touched(row, self.context.zone)
+            return await records.change(
+                session, row, **by_and_now, accepts_stranded=await accepted_visits(request), **touched
+            )
 
         try:
             return await self.write(request, change)

@@ -34,9 +34,10 @@ from admin.framework.middleware import BodyLimitMiddleware, SameOriginMiddleware
 from admin.framework.page_state import page_state
 from admin.framework.permissions import Permissions
 from admin.framework.sign_in import StaffSignIn, is_signed_in
+from admin.framework.stranded_visits import TEMPLATE_GLOBALS
 from admin.framework.url_cache import UrlCacheMiddleware
 from admin.history import undo_pages
-from admin.pages import dashboard, opening_hours, password, personal_data, reports, search
+from admin.pages import dashboard, deleting, opening_hours, password, personal_data, reports, search
 from admin.record_view import SaveFailed
 from admin.views import VIEWS
 from bookit import refusals as no
@@ -49,8 +50,8 @@ from web.statuses import retry_headers, status_of
 
 HERE = Path(__file__).parent
 CUSTOM_PAGES: list[CustomPage] = [
-    *dashboard.PAGES, reports.PAGE, search.PAGE, bulk.PAGE, opening_hours.PAGE, password.PAGE, *personal_data.PAGES,
-    *undo_pages.PAGES, *feed.PAGES, *actions.PAGES,
+    *dashboard.PAGES, reports.PAGE, search.PAGE, bulk.PAGE, opening_hours.PAGE, deleting.PAGE, password.PAGE,
+    *personal_data.PAGES, *undo_pages.PAGES, *feed.PAGES, *actions.PAGES,
 ]  # fmt: skip
 # Routes of SQLAdmin that BookIt does without: they serve any file that a column names, and write past the rules.
 DISABLED_ROUTES = {"file_download", "file_preview", "import"}
@@ -67,7 +68,9 @@ class StaffSite(Admin):
         for part in (app, self.admin):  # ``app`` of a request is the part that answers it.
             part.state.admin_context = self.context
         # "min" says where a page of a list ends, though more rows may follow.
-        self.templates.env.globals.update(min=lambda *counts: int(min(counts)), page_state=page_state)
+        self.templates.env.globals.update(
+            min=lambda *counts: int(min(counts)), page_state=page_state, **TEMPLATE_GLOBALS
+        )
         self.admin.exception_handlers[DataError] = self.handle_data_error
         self.admin.exception_handlers[no.RangeReversed] = self.handle_reversed_range
         for kind in (no.Busy, OperationalError, PoolTimeoutError):
@@ -149,17 +152,27 @@ class StaffSite(Admin):
 
     @login_required
     async def delete(self, request: Request) -> Response:
-        """Delete rows one by one; the next page shows each refusal, and the URL none."""
+        """Delete rows one by one; the next page shows each refusal, and the URL none.
+
+        Of rows whose deletion would strand visits to come, the next page asks.
+        """
         identity, ids = request.path_params["identity"], request.query_params.get("pks", "")
         if not ids:
             raise HTTPException(400, "Nothing was selected.")
         await self._delete(request)
         view = self._find_model_view(identity)
+        stranding: list[str] = []
         for row_id in ids.split(","):
             try:
                 await view.delete_model(request, row_id)
+            except no.StrandsVisits:
+                stranding.append(row_id)
             except (no.Refusal, SaveFailed) as refusal:
                 Flash.error(request, f"#{row_id}: {refusal}")
+        if stranding:
+            page_state(request).refusal = None
+            page = request.url_for("admin:confirm-deletion", identity=identity)
+            return PlainTextResponse(str(page.include_query_params(pks=",".join(stranding))))
         return PlainTextResponse(str(request.url_for("admin:list", identity=identity)))
 
     @login_required

@@ -25,6 +25,15 @@ RESOURCE_IDS_FIELD = (
         description="The ids of the resources that can serve it; without them, it gets a resource of its own.",
     ),
 )
+ACCEPTS_STRANDED_FIELD = (
+    bool | None,
+    Field(
+        default=None,
+        title="Accept stranded visits",
+        description="true: save although visits to come would no longer fit. Without it, such a change is refused with"
+        " `strands-visits`, and `stranded` of the problem lists the first 100 of these visits.",
+    ),
+)
 services = generate_endpoints(
     api,
     Service,
@@ -36,7 +45,12 @@ services = generate_endpoints(
         "active": equals(bool, SERVICE_COLUMNS.is_active),
     },
     extra_fields={"resource_ids": RESOURCE_IDS_FIELD},
-    refusals={"create": [no.UnknownResource], "change": [no.UnknownResource], "delete": [no.StillInUse]},
+    change_fields={"accepts_stranded": ACCEPTS_STRANDED_FIELD},
+    refusals={
+        "create": [no.UnknownResource],
+        "change": [no.UnknownResource, no.StrandsVisits],
+        "delete": [no.StillInUse],
+    },
 )
 reviews = generate_endpoints(
     api,

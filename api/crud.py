@@ -107,12 +107,14 @@ def generate_endpoints(
     create_only: Sequence[str] = (),
     filters: Mapping[str, Filter] | None = None,
     extra_fields: Mapping[str, tuple[Any, Any]] | None = None,
+    change_fields: Mapping[str, tuple[Any, Any]] | None = None,
     refusals: Mapping[Operation, Sequence[type[no.Refusal]]] | None = None,
 ) -> Crud:
     """Declare the endpoints of a table at this path.
 
     Columns that are ``hidden`` are neither sent nor accepted; those that are ``create_only`` cannot change.
-    ``extra_fields`` are what the rule of the table takes besides its columns. ``refusals`` are added to the usual ones.
+    ``extra_fields`` are what the rule of the table takes besides its columns, and ``change_fields`` what a change takes
+    besides those. ``refusals`` are added to the usual ones.
     """
     columns = [column.name for column in table_of(table).columns if column.name not in hidden]
     writable = [name for name in columns if name not in READ_ONLY_COLUMNS]
@@ -121,7 +123,12 @@ def generate_endpoints(
         path,
         make_row_model(table, *columns),
         make_create_model(table, *writable, **(extra_fields or {})),
-        make_change_model(table, *(name for name in writable if name not in create_only), **(extra_fields or {})),
+        make_change_model(
+            table,
+            *(name for name in writable if name not in create_only),
+            **(extra_fields or {}),
+            **(change_fields or {}),
+        ),
         Listing(select(table), BY_ID, filters or {}),
         read_access,
         refusals or {},

@@ -52,6 +52,16 @@ class ExistingBooking(BaseModel):
     end_time: datetime
 
 
+class StrandedVisit(BaseModel):
+    """A booking of a visit to come that would no longer fit."""
+
+    id: int
+    service_id: int
+    resource_id: int
+    start_time: datetime
+    end_time: datetime
+
+
 class Problem(BaseModel):
     """Why a request was refused (RFC 9457)."""
 
@@ -68,6 +78,9 @@ class Problem(BaseModel):
     )
     existing_booking: ExistingBooking | None = Field(
         default=None, description="If the customer has another visit at this time: that one."
+    )
+    stranded: list[StrandedVisit] | None = Field(
+        default=None, description="If visits to come would no longer fit: the first 100, by start."
     )
     errors: list[FieldError] | None = Field(default=None, description="With 422: every error.")
 
@@ -126,6 +139,8 @@ def refusal_response(refusal: no.Refusal, headers: Mapping[str, str] | None = No
         problem.next_free = [slot_from_row(row) for row in refusal.next_free]
     if isinstance(refusal, no.OverlappingBooking):
         problem.existing_booking = ExistingBooking.model_validate(refusal.booking)
+    if isinstance(refusal, no.StrandsVisits):
+        problem.stranded = [StrandedVisit.model_validate(visit) for visit in refusal.visits]
     if isinstance(refusal, WrongShape):
         describe_field_errors(problem, refusal.errors)
     elif isinstance(refusal, no.Misshapen):

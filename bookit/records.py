@@ -10,7 +10,8 @@ from sqlmodel import SQLModel
 
 from bookit import catalogue, reviews
 from bookit import refusals as no
-from bookit.bookings import acts
+from bookit.bookings import acts, stranding
+from bookit.bookings.stranding import Accepted, Scope, scope_of_change
 from bookit.catalogue import Opening
 from bookit.db.session import Session, SingleStatement
 from bookit.people import accounts, erasure
@@ -62,32 +63,58 @@ def display_name(table: type[SQLModel]) -> str:
 
 
 async def create(
-    session: Session | SingleStatement, table: type[TableRow], *, by: Actor, now: datetime, **values: Any
+    session: Session | SingleStatement,
+    table: type[TableRow],
+    *,
+    by: Actor,
+    now: datetime,
+    accepts_stranded: Accepted = False,
+    **values: Any,
 ) -> TableRow:
-    """Create a row, by the table's rule if it has one. Only the rule of bookings can use a ``SingleStatement``."""
+    """Create a row, by the table's rule if it has one. Only the rule of bookings can use a ``SingleStatement``.
+
+    Raise StrandsVisits if visits to come would no longer fit, as with new hours or a closure, unless that is accepted.
+    """
     permissions.require_permission(by, "create", table)
     if table in RULES:
         return cast("TableRow", await RULES[table].create(session, by=by, now=now, **values))
     if isinstance(session, SingleStatement):
         raise TypeError("A row without a rule of its own is created in a transaction.")
-    return cast("TableRow", await default_create(session, table, **values))
+    scope = scope_of_change(table, None, values)
+    async with stranding.strands_none(session, scope, now=now, accepted=accepts_stranded):
+        return cast("TableRow", await default_create(session, table, **values))
 
 
-async def change(session: Session, row: TableRow, *, by: Actor, now: datetime, **values: Any) -> TableRow:
-    """Change the columns whose values differ, and those linked to them, by the table's rule if it has one."""
+async def change(
+    session: Session, row: TableRow, *, by: Actor, now: datetime, accepts_stranded: Accepted = False, **values: Any
+) -> TableRow:
+    """Change the columns whose values differ, and those linked to them, by the table's rule if it has one.
+
+    Raise StrandsVisits if visits to come would no longer fit, unless that is accepted.
+    """
     permissions.require_permission(by, "change", type(row))
     rules = RULES.get(type(row), Rules(default_create))
     differing = {name for name, value in values.items() if getattr(row, name, None) != value}
     changed = differing | (rules.linked_fields if differing & rules.linked_fields else set())
     changes = {name: value for name, value in values.items() if name in changed}
-    return cast("TableRow", await rules.change(session, row, by=by, now=now, **changes))
+    scope = scope_of_change(type(row), vars(row), changes)
+    async with stranding.strands_none(session, scope, now=now, accepted=accepts_stranded):
+        return cast("TableRow", await rules.change(session, row, by=by, now=now, **changes))
 
 
-async def remove(session: Session, row: SQLModel, *, by: Actor, now: datetime) -> None:
-    """Remove a row, by the table's rule if it has one."""
+async def remove(
+    session: Session, row: SQLModel, *, by: Actor, now: datetime, accepts_stranded: Accepted = False
+) -> None:
+    """Remove a row, by the table's rule if it has one.
+
+    Raise StrandsVisits if visits to come would no longer fit, as without an extra opening, unless that is accepted.
+    """
     permissions.require_permission(by, "remove", type(row))
     rule = RULES[type(row)].remove if type(row) in RULES else default_remove
-    await rule(session, row, by=by, now=now)
+    async with stranding.strands_none(
+        session, scope_of_change(type(row), vars(row), None), now=now, accepted=accepts_stranded
+    ):
+        await rule(session, row, by=by, now=now)
 
 
 async def get(session: Session, table: type[TableRow], row_id: int) -> TableRow:
@@ -120,11 +147,23 @@ async def erase(session: Session, user_id: int, *, email: str, by: Actor, now: d
 
 
 async def replace_opening_hours(
-    session: Session, resource_id: int, openings: Collection[Opening], *, by: Actor, now: datetime, expected_tag: str
+    session: Session,
+    resource_id: int,
+    openings: Collection[Opening],
+    *,
+    by: Actor,
+    now: datetime,
+    expected_tag: str,
+    accepts_stranded: Accepted = False,
 ) -> None:
-    """Replace a resource's opening hours. Raise ``Stale`` if they are no longer those that the editor saw."""
+    """Replace a resource's opening hours. Raise ``Stale`` if they are no longer those that the editor saw.
+
+    Raise StrandsVisits if visits to come would no longer fit, unless that is accepted.
+    """
     verbs: tuple[Verb, ...] = ("create", "change", "remove")
     for verb in verbs:
         permissions.require_permission(by, verb, OpeningHours)
     resource = await lock(session, Resource, resource_id)
-    await catalogue.replace_opening_hours(session, resource, openings, by=by, now=now, expected_tag=expected_tag)
+    scope = Scope(resource_ids=[resource_id])
+    async with stranding.strands_none(session, scope, now=now, accepted=accepts_stranded):
+        await catalogue.replace_opening_hours(session, resource, openings, by=by, now=now, expected_tag=expected_tag)

@@ -509,6 +509,15 @@ class NotAllPossible(Conflict):
         super().__init__(refused=refused, bookings="1 booking" if chosen == 1 else f"{chosen} bookings")
 
 
+class StrandsVisits(Conflict):
+    """{visits} to come would no longer fit."""
+
+    def __init__(self, *, count: int, visits: Sequence[Mapping[str, Any]], tag: str) -> None:
+        """Take how many visits there are, the first of them by start, and the tag that accepts exactly these."""
+        super().__init__(visits="1 visit" if count == 1 else f"{count:,} visits")
+        self.count, self.visits, self.tag = count, visits, tag
+
+
 class NothingToUndo(Invalid):
     """There is nothing to undo here."""
 

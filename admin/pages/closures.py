@@ -1,16 +1,13 @@
-"""The bookings that a closure affects, on its page and in a warning."""
+"""The bookings that a closure affects, on its page."""
 
-from sqladmin import Flash
 from starlette.requests import Request
 
-from admin.framework.types import Values
 from admin.record_view import RecordView
 from bookit.bookings import availability
 from bookit.db.statements import Row
 from bookit.schema.tables import CalendarException
 
 MAX_AFFECTED = 100
-MAX_NAMED = 5  # of them in the warning
 
 
 class ListsAffectedBookings(RecordView):
@@ -34,22 +31,3 @@ class ListsAffectedBookings(RecordView):
         """Add these bookings to the page of a closure."""
         values, closure = await super().details_context(request), await self.get_object_for_details(request)
         return {**values, "affected": await self.affected_bookings(closure), "max_affected": MAX_AFFECTED}
-
-    async def insert_model(self, request: Request, data: Values) -> CalendarException:
-        """Add a closure, and warn of the bookings that it affects."""
-        return await self.warn_of_affected(request, await super().insert_model(request, data))
-
-    async def update_model(self, request: Request, pk: str, data: Values) -> CalendarException:
-        """Change a closure, and warn of the bookings that it affects."""
-        return await self.warn_of_affected(request, await super().update_model(request, pk, data))
-
-    async def warn_of_affected(self, request: Request, closure: CalendarException) -> CalendarException:
-        """Warn on the next page of how many bookings a closure affects; its own page lists them."""
-        bookings = await self.affected_bookings(closure)
-        if bookings:
-            count = f"More than {MAX_AFFECTED}" if len(bookings) > MAX_AFFECTED else str(len(bookings))
-            falls = "booking falls" if len(bookings) == 1 else "bookings fall"
-            ids = ", ".join(f"#{booking['id']}" for booking in bookings[:MAX_NAMED])
-            more = "…" if len(bookings) > MAX_NAMED else ""
-            Flash.warning(request, f"{count} {falls} in this closure: {ids}{more}. See the page of the closure.")
-        return closure

@@ -22,6 +22,7 @@ from admin.framework.middleware import read_form
 from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
 from admin.framework.permissions import require_permission
+from admin.framework.stranded_visits import accepted_visits
 from admin.framework.transactions import ActorAndTime, run_act
 from bookit import catalogue, records
 from bookit import refusals as no
@@ -167,9 +168,12 @@ async def render_week(request: Request, resource: Resource, values: dict[str, ob
 async def save_week(request: Request, resource: Resource, seasons: list[SeasonHours], *, expected_tag: str) -> None:
     """Replace a resource's hours by this week. Raise InvalidHours, or the refusal that it meets."""
     openings = [opening for season in seasons for opening in season.parse_openings()]
+    accepted = await accepted_visits(request)
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> None:
-        await records.replace_opening_hours(session, resource.id, openings, **by_and_now, expected_tag=expected_tag)
+        await records.replace_opening_hours(
+            session, resource.id, openings, **by_and_now, expected_tag=expected_tag, accepts_stranded=accepted
+        )
 
     await run_act(request, act)
 

@@ -188,7 +188,10 @@ async def test_closures_and_hours_are_exported_in_words(desk: AdminDesk, haircut
         await session.fetch(text("UPDATE resources SET timezone = 'Asia/Kathmandu'"))
         facts: dict[str, Any] = {"resource_id": 1, "weekday": 2, "opens": time(9, 30), "closes": time(0)}
         await records.create(session, OpeningHours, by=OWNER, now=NOW, valid_until=date(2030, 6, 1), **facts)
-        day = {"start_time": datetime(2030, 4, 30, 22, tzinfo=UTC), "end_time": datetime(2030, 5, 1, 22, tzinfo=UTC)}
+        day: dict[str, Any] = {
+            "start_time": datetime(2030, 4, 30, 22, tzinfo=UTC),
+            "end_time": datetime(2030, 5, 1, 22, tzinfo=UTC),
+        }
         await records.create(session, CalendarException, by=OWNER, now=NOW, reason="Labour Day", **day)
 
     (hours,), (closure,) = await get_rows(desk.ada, "opening-hours"), await get_rows(desk.ada, "calendar-exception")

@@ -95,7 +95,7 @@ def test_every_status_is_described() -> None:
         "GET /services": "200 400 422 503",
         "GET /services/{id}": "200 304 404 422 503",
         "POST /services": "201 400 401 403 404 413 415 422 503",
-        "PATCH /services/{id}": "200 400 401 403 404 412 413 415 422 503",
+        "PATCH /services/{id}": "200 400 401 403 404 409 412 413 415 422 503",
         "DELETE /services/{id}": "204 401 403 404 409 412 422 503",
         "GET /reviews/{id}": "200 304 404 422 503",
         "POST /reviews": "201 400 401 403 404 409 413 415 422 503",

@@ -24,6 +24,7 @@ from bookit.schema.tables import (
     OpeningHours,
     Resource,
     Review,
+    Service,
     Status,
     User,
     table_of,
@@ -60,7 +61,10 @@ NOT_IN_JSON: Reasons = {
     (User, "change"): {"role": "as above", "is_active": "users may not deactivate themselves"},
     (Review, "change"): {"booking_id": "a review stays with its visit"},
 }
-ONLY_IN_JSON: Reasons = {(User, "change"): {"current_password": "proves whose account it is"}}
+ONLY_IN_JSON: Reasons = {
+    (User, "change"): {"current_password": "proves whose account it is"},
+    (Service, "change"): {"accepts_stranded": "at the desk, the page that names the visits has a button"},
+}
 
 OWN_ACCOUNT = "at the API an account is one's own, and stays for the history of its visits"
 NO_ADDRESS = "customers see services, not what stands behind them"

@@ -13,10 +13,10 @@ OURS, THEIRS = (Path(str(package.__file__)).parent for package in (admin, sqladm
 PAGES = OURS / "templates/sqladmin"
 THEIR_PAGES = THEIRS / "templates/sqladmin"
 OUR_PAGES = {  # that replace none of SQLAdmin's
-    "_export.html", "_figures.html", "_history.html", "_missing_hours.html", "_today.html", "act.html",
-    "act_again.html", "acts.html", "bulk.html", "calendar.html", "erase.html", "filters/day_filter.html",
-    "filters/row_filter.html", "modals/act.html", "password.html", "reports.html", "save.html", "search.html",
-    "stale_edit.html", "today.html", "week.html",
+    "_export.html", "_figures.html", "_history.html", "_missing_hours.html", "_stranded.html", "_today.html",
+    "act.html", "act_again.html", "acts.html", "bulk.html", "calendar.html", "delete.html", "erase.html",
+    "filters/day_filter.html", "filters/row_filter.html", "modals/act.html", "password.html", "reports.html",
+    "save.html", "search.html", "stale_edit.html", "today.html", "week.html",
 }  # fmt: skip
 OUR_BLOCKS = {"choices", "more", "page_name", "page_tools"}
 # Ids in SQLAdmin's pages that our style and script select.

@@ -172,7 +172,7 @@ async def compare_moves(
         by = rest.choice([TOM, MARA])
         if by is TOM and moves.expires_at and moves.expires_at <= case.now:
             continue
-        facts = {"start_time": at, "resource_id": resource_id, "overlap": True}
+        facts: dict[str, Any] = {"start_time": at, "resource_id": resource_id, "overlap": True}
 
         outcome = await try_and_roll_back(
             session, partial(records.change, session, booking, by=by, now=case.now, **facts)
@@ -220,7 +220,7 @@ async def compare_lengths(session: Session, case: Scenario, moves: BookedVisit, 
     has = booking.end_time - booking.start_time
     for at in (booking.start_time, *draw_edges(case, rest)[:3]):
         lasts = rest.choice([minutes for minutes in (5, 20, 45, 60, 75, 240, 1440) if minutes * MINUTE != has]) * MINUTE
-        facts = {"start_time": at, "end_time": at + lasts, "overlap": True}
+        facts: dict[str, Any] = {"start_time": at, "end_time": at + lasts, "overlap": True}
 
         outcome = await try_and_roll_back(
             session, partial(records.change, session, booking, by=MARA, now=case.now, **facts)

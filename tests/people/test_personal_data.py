@@ -77,7 +77,7 @@ async def visit(database: Database, desk: Actor, herself: Actor, start: datetime
             await acts.complete(session, booking, by=desk, now=NOW)
     if comment:
         async with database.transaction(by=herself, now=NOW) as session:
-            words = {"booking_id": booking.id, "rating": 4, "comment": comment}
+            words: dict[str, Any] = {"booking_id": booking.id, "rating": 4, "comment": comment}
             await records.create(session, Review, by=herself, now=NOW, **words)
 
 

@@ -92,7 +92,7 @@ class ParsedPage(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.texts: list[str] = []
-        self.fields: dict[str, str] = {}
+        self.fields: dict[str, Any] = {}  # of a field with several values, a list
         self.selects: dict[str, list[str]] = {}
         self._hidden_tags: list[str] = []
         self._select = self._area = ""
@@ -115,10 +115,12 @@ class ParsedPage(HTMLParser):
             self._select = name
             self.selects[name] = []
             chosen = json.loads(attributes.get("data-json") or "[]")  # The page's script fills the look-up with this.
-            self.fields[name] = str(chosen[0]["id"]) if chosen else ""
+            self.fields[name] = [] if "multiple" in attributes else str(chosen[0]["id"]) if chosen else ""
         elif tag == "option" and self._select:
             self.selects[self._select].append(attributes.get("value", ""))
-            if "selected" in attributes:
+            if "selected" in attributes and isinstance(self.fields[self._select], list):
+                self.fields[self._select].append(attributes.get("value", ""))
+            elif "selected" in attributes:
                 self.fields[self._select] = attributes.get("value", "")
 
     def handle_endtag(self, tag: str) -> None:

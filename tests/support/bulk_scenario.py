@@ -1,7 +1,7 @@
 """A fully booked business with two colleagues who can replace each other, and a third who cannot."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -62,8 +62,8 @@ async def fill_afternoon(database: Database, count: int = 8, *, resource: int = 
 async def add_tuesday_hours(database: Database, resource: int, opens: str, closes: str) -> None:
     """Add opening hours on Tuesdays, the weekday of tomorrow."""
     async with database.transaction(by=OWNER) as session:
-        facts: dict[str, Any] = {"resource_id": resource, "weekday": 2}
-        times = {"opens": datetime.strptime(opens, "%H:%M").time(), "closes": datetime.strptime(closes, "%H:%M").time()}  # noqa: DTZ007 -- a local time
+        facts: dict[str, Any] = {"resource_id": resource, "weekday": 2, "accepts_stranded": True}
+        times: dict[str, Any] = {"opens": time.fromisoformat(opens), "closes": time.fromisoformat(closes)}
         await records.create(session, OpeningHours, by=OWNER, now=NOW, **facts, **times)
 
 
