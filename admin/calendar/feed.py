@@ -44,7 +44,10 @@ async def get_calendar(request: Request) -> Response:
         parse_optional_id(query.get("resource")), parse_optional_id(query.get("service")), query.get("cancelled") == "1"
     )
     visits = await calendar.bookings_in_range(database, shown, since=since, until=until, now=now)
-    resource_ids = [resource["id"] for resource in await calendar.resources(database)]
+    inactive = await calendar.inactive_in_range(
+        database, since=since, until=until, now=now, with_cancelled=shown.with_cancelled
+    )
+    resource_ids = [resource["id"] for resource in (*await calendar.resources(database), *inactive["resources"])]
     resource_ids = [shown.resource_id] if shown.resource_id else resource_ids
     open_times = await availability.open_times(database, resource_ids, since=since, until=until)
     is_too_much = len(visits) > calendar.MAX_BOOKINGS
@@ -57,6 +60,7 @@ async def get_calendar(request: Request) -> Response:
             {**{name: closure[name] for name in ("id", "resource_id", "reason")}, **wall_times(closure, zone)}
             for closure in closures
         ],
+        "inactive": inactive,
         "message": TOO_MANY_BOOKINGS if is_too_much else "",
         "now": wall_clock.to_wall_clock(now, zone),
         "offset": wall_clock.utc_offset(now, zone),

@@ -16,11 +16,12 @@ SELECT b.id, b.start_time, b.end_time, b.status, b.expires_at, b.version, b.user
   FROM bookings b JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
   JOIN resources r ON r.id = b.resource_id
 """
+IS_IN_RANGE = """b.start_time < :until AND b.start_time > earliest_start(:since) AND b.end_time > :since
+   AND (:with_cancelled OR (b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)))"""
 SELECT_IN_RANGE = text(f"""{SELECT_BOOKINGS}
- WHERE b.start_time < :until AND b.start_time > earliest_start(:since) AND b.end_time > :since
+ WHERE {IS_IN_RANGE}
    AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
    AND (CAST(:service_id AS bigint) IS NULL OR b.service_id = CAST(:service_id AS bigint))
-   AND (:with_cancelled OR (b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)))
  ORDER BY b.start_time, b.id
  LIMIT {MAX_BOOKINGS + 1}
 """)
@@ -32,6 +33,16 @@ SELECT x.id, x.resource_id, x.start_time, x.end_time, x.reason
    AND (CAST(:resource_id AS bigint) IS NULL OR x.resource_id IS NULL OR x.resource_id = CAST(:resource_id AS bigint))
  ORDER BY x.start_time, x.id
  LIMIT 500
+""")
+INACTIVE_IN_RANGE = text(f"""
+SELECT 'resources' AS kind, r.id, r.name
+  FROM resources r
+ WHERE NOT r.is_active AND EXISTS (SELECT FROM bookings b WHERE b.resource_id = r.id AND {IS_IN_RANGE})
+UNION ALL
+SELECT 'services', s.id, s.title
+  FROM services s
+ WHERE NOT s.is_active AND EXISTS (SELECT FROM bookings b WHERE b.service_id = s.id AND {IS_IN_RANGE})
+ ORDER BY 3, 2
 """)
 RESOURCES = text("SELECT id, name FROM resources WHERE is_active ORDER BY sort_key(name), id")
 SERVICES = text("""
@@ -68,6 +79,17 @@ async def bookings_by_id(reader: Reader, booking_ids: Collection[int]) -> list[R
 async def closures(reader: Reader, *, since: datetime, until: datetime, resource_id: int | None) -> list[Row]:
     """Return the closures that overlap a range, by start: of one resource and of all together, or every one if None."""
     return await reader.fetch(CLOSURES, since=since, until=until, resource_id=resource_id)
+
+
+async def inactive_in_range(
+    reader: Reader, *, since: datetime, until: datetime, now: datetime, with_cancelled: bool
+) -> dict[str, list[Row]]:
+    """Return the inactive ``resources`` and ``services`` with visits in a range, by name: ``id`` and ``name``."""
+    rows = await reader.fetch(INACTIVE_IN_RANGE, since=since, until=until, now=now, with_cancelled=with_cancelled)
+    return {
+        kind: [{"id": row["id"], "name": row["name"]} for row in rows if row["kind"] == kind]
+        for kind in ("resources", "services")
+    }
 
 
 async def resources(reader: Reader) -> list[Row]:

@@ -79,10 +79,39 @@ async def test_the_feed_contains_the_whole_day(panel: AdminDesk, visit: Booking)
         "closed": [],
         "closed_everywhere": [],
         "closures": [],
+        "inactive": {"resources": [], "services": []},
         "message": "",
         "now": "2030-01-07T10:00:00",
         "offset": "+01:00",
     }
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        ("2030-01-08", {"resources": [{"id": 1, "name": "Haircut"}], "services": [{"id": 1, "name": "Haircut"}]}),
+        ("2030-01-09", {"resources": [], "services": []}),
+    ],
+)
+async def test_what_is_inactive_is_shown_while_visits_stand_on_it(
+    panel: AdminDesk, visit: Booking, day: str, expected: dict[str, Any]
+) -> None:
+    for table in ("resources", "services"):
+        await panel.database.fetch(text(f"UPDATE {table} SET is_active = false"))
+    until = f"{day[:-2]}{int(day[-2:]) + 1:02}"
+
+    fed = (await panel.mara.get("/admin/calendar/feed", params={"start": day, "end": until})).json()
+
+    assert (fed["inactive"], [one["resource_id"] for one in fed["visits"]]) == (
+        expected,
+        [1] if expected["resources"] else [],
+    )
+    await panel.database.fetch(text("UPDATE bookings SET status = 'cancelled'"))
+    query = {"start": day, "end": until}
+    hidden, shown = [
+        (await panel.mara.get("/admin/calendar/feed", params={**query, "cancelled": flag})).json() for flag in "01"
+    ]
+    assert (hidden["inactive"], shown["inactive"]) == ({"resources": [], "services": []}, expected)
 
 
 async def test_opening_hours_are_shaded_and_closures_are_named(panel: AdminDesk, visit: Booking) -> None:

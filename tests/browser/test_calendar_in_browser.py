@@ -44,6 +44,24 @@ async def test_the_length_of_a_visit_is_changed_by_keyboard(
     assert (await fetch_duration(berlin_database, booking), errors) == (timedelta(hours=1), [])
 
 
+async def test_an_inactive_resource_keeps_its_column_on_days_with_visits(
+    browser: Browser, berlin: RunningServer, berlin_database: Database
+) -> None:
+    await create_booking(berlin_database, berlin_time(2, 10))
+    await berlin_database.fetch(text("UPDATE resources SET is_active = false WHERE id = 1"))
+    page, errors, _ = await open_calendar(browser, berlin, berlin_time(2, 10))
+    name = (await berlin_database.fetch(text("SELECT name FROM resources WHERE id = 1")))[0]["name"]
+    column, option = page.locator(".ec-col-head", has_text=f"{name} (inactive)"), page.locator("option[data-inactive]")
+
+    await expect(column).to_have_count(1)
+    await expect(page.locator(".cal-visit")).to_have_count(1)
+    await expect(option).to_have_text(f"{name} (inactive)")
+    await page.get_by_role("button", name="Next").click()
+    await expect(column).to_have_count(0)
+    await expect(option).to_have_count(0)
+    assert errors == []
+
+
 async def test_a_click_on_an_empty_slot_books_a_new_customer(
     browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:

@@ -5,13 +5,13 @@ import { fitColumns } from "./columns.js";
 import { guardDialogs } from "./dialogs.js";
 import { eventContent } from "./events.js";
 import { connect } from "./live.js";
-import { board, filters, initial, isPhone, mayBook, mayChange, resources, selection, updateUrl } from "./page.js";
+import { board, filters, initial, isPhone, mayBook, mayChange, selection, shownResources, updateUrl } from "./page.js";
 import { currentDay, load, setCalendar } from "./view.js";
 import { openVisit } from "./visit_dialog.js";
 
 guardDialogs();
 
-const columns = () => resources.filter((resource) => !selection().resource || resource.id === +selection().resource).map((resource) => ({ id: String(resource.id), title: resource.name }));
+const columns = () => shownResources().filter((resource) => !selection().resource || resource.id === +selection().resource).map((resource) => ({ id: String(resource.id), title: resource.name }));
 const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 const calendar = EventCalendar.create(board, {
   ...initial,
@@ -22,7 +22,7 @@ const calendar = EventCalendar.create(board, {
   headerToolbar: { start: "prev,next today", center: "title", end: "resourceTimeGridDay,timeGridWeek,dayGridMonth,listWeek" },
   buttonText: { today: "Today", resourceTimeGridDay: "Day", timeGridWeek: "Week", dayGridMonth: "Month", listWeek: "List" },
   resources: columns(),
-  eventSources: [{ events: (range, callback) => { load(range, callback); } }],
+  eventSources: [{ events: (range, callback) => { load(range, callback, () => calendar.setOption("resources", columns())); } }],
   lazyFetching: false,
   eventContent,
   eventClick: ({ event }) => {

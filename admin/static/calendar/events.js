@@ -1,5 +1,5 @@
 // Visits, closures and closed times as events of the calendar library.
-import { VIEWS, createElement, mayChange, resources, selection } from "./page.js";
+import { VIEWS, createElement, mayChange, selection, shownResources } from "./page.js";
 
 export const matchesFilters = (visit) => {
   const { resource, service, cancelled } = selection();
@@ -34,7 +34,7 @@ export function backgroundEvents(feed, view) {
     classNames: ["cal-closure"],
     display: isWholeDays ? "auto" : "background",
     editable: false,
-    resourceIds: isByResource ? (closure.resource_id ? [String(closure.resource_id)] : resources.map((resource) => String(resource.id))) : [],
+    resourceIds: isByResource ? (closure.resource_id ? [String(closure.resource_id)] : shownResources().map((resource) => String(resource.id))) : [],
     extendedProps: { closure },
   }));
   if (isWholeDays) return closures;
@@ -68,4 +68,4 @@ export function eventContent({ event, view }) {
   const location = view.type === VIEWS.day ? "" : ` · ${visit.resource}`;
   return { domNodes: [line, createElement("div", `${visit.service}${location}`, { className: "cal-service" })] };
 }
-const resourceName = (id) => resources.find((resource) => resource.id === id)?.name ?? "";
+const resourceName = (id) => shownResources().find((resource) => resource.id === id)?.name ?? "";

@@ -17,7 +17,9 @@ export function connect() {
     const changes = JSON.parse(message.data);
     changes.deleted.forEach((id) => calendar.removeEventById(String(id)));
     changes.visits.forEach(updateVisit);
-    if (changes.is_reload_needed) calendar.refetchEvents();
+    const columns = calendar.getOption("resources").map((resource) => +resource.id);
+    const lacksColumn = changes.visits.some((visit) => matchesFilters(visit) && !columns.includes(visit.resource_id));
+    if (changes.is_reload_needed || lacksColumn) calendar.refetchEvents();
   });
   source.addEventListener("error", () => {
     if (source.readyState === EventSource.CLOSED) showLiveStatus("Not live. Please reload the page.", false);

@@ -4,6 +4,9 @@ export const board = document.getElementById("calendar");
 export const baseUrl = board.dataset.baseUrl;
 export const resources = JSON.parse(board.dataset.resources);
 export const services = JSON.parse(board.dataset.services);
+// Inactive resources and services that have visits in the range shown, as the feed names them.
+export const inactive = { resources: [], services: [] };
+export const shownResources = () => [...resources, ...inactive.resources.map(({ id, name }) => ({ id, name: `${name} (inactive)` }))];
 export const mayChange = board.dataset.change === "1";
 export const mayBook = board.dataset.book === "1";
 export const VIEWS = { day: "resourceTimeGridDay", week: "timeGridWeek", month: "dayGridMonth", list: "listWeek" };
@@ -33,6 +36,20 @@ export const selection = () => ({
   service: filters.elements.service.value,
   cancelled: filters.elements.cancelled.checked ? "1" : "",
 });
+
+// Keeps an inactive one in the filter while it is selected, even if it has no visits in the range.
+export function setInactive(found) {
+  for (const [kind, field] of [["resources", "resource"], ["services", "service"]]) {
+    const select = filters.elements[field], chosen = select.selectedOptions[0];
+    for (const option of select.querySelectorAll("[data-inactive]")) if (option !== chosen) option.remove();
+    for (const { id, name } of found[kind].filter(({ id }) => String(id) !== select.value)) {
+      const option = createElement("option", `${name} (inactive)`, { value: id });
+      option.dataset.inactive = "1";
+      select.append(option);
+    }
+    inactive[kind] = found[kind];
+  }
+}
 
 export function updateUrl(view, day) {
   const params = Object.entries({ ...selection(), view: viewName(view), date: day }).filter(([, value]) => value);

@@ -1,7 +1,7 @@
 // The drawn calendar: loads its events and updates single visits.
 import { callServer } from "./api.js";
 import { backgroundEvents, matchesFilters, toEvent } from "./events.js";
-import { initial, selection, showMessage } from "./page.js";
+import { inactive, initial, selection, setInactive, showMessage } from "./page.js";
 
 export let calendar;
 export function setCalendar(drawn) {
@@ -12,7 +12,7 @@ export const dateText = (date) => `${date.getFullYear()}-${String(date.getMonth(
 export const currentDay = () => dateText(calendar.getOption("date"));
 
 let requestCount = 0;
-export async function load(range, callback) {
+export async function load(range, callback, drawColumns) {
   const requestNumber = ++requestCount;
   const view = calendar?.getView().type ?? initial.view;
   const query = new URLSearchParams({ start: range.startStr, end: range.endStr, ...selection() });
@@ -21,6 +21,9 @@ export async function load(range, callback) {
   showMessage(feed.message ?? "");
   if (feed.is_refused) return callback([]);
   if (feed.offset !== calendar.getOption("timeZone")) calendar.setOption("timeZone", feed.offset);
+  const known = JSON.stringify(inactive.resources);
+  setInactive(feed.inactive);
+  if (JSON.stringify(inactive.resources) !== known) drawColumns();
   callback([...backgroundEvents(feed, view), ...feed.visits.map(toEvent)]);
 }
 
