@@ -68,6 +68,7 @@ async function refresh() {
   if (isInteracting()) scheduleRefresh(1000); else replaceSection(html);
 }
 
+const RETRY_MS = 5000; // after a refusal, such as 503 while the database is away
 let source;
 let reconnectTimer;
 const disconnect = () => { source.close(); showLiveStatus("Not live. Please reload the page.", false); };
@@ -76,8 +77,10 @@ function connect() {
   source.addEventListener("open", () => { clearTimeout(reconnectTimer); reconnectTimer = undefined; showLiveStatus("Live", true); });
   for (const name of ["start", "changes"]) source.addEventListener(name, () => scheduleRefresh());
   source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) disconnect();
-    else reconnectTimer ??= setTimeout(() => showLiveStatus("Reconnecting…", false), 4000); // It reconnects by itself every minute.
+    if (source.readyState === EventSource.CLOSED) {
+      disconnect();
+      setTimeout(connect, RETRY_MS);
+    } else reconnectTimer ??= setTimeout(() => showLiveStatus("Reconnecting…", false), 4000); // It reconnects by itself every minute.
   });
 }
 

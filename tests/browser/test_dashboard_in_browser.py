@@ -15,7 +15,7 @@ from tests.support.browser import WatchedPage, open_admin
 from tests.support.people import OWNER, PASSWORD, PASSWORD_HASH
 from tests.support.server import RunningServer
 
-NOW = datetime.now(UTC)  # The server's clock runs.
+NOW = datetime.now(UTC).replace(second=0, microsecond=0)  # The server's clock runs.
 DAYS_AHEAD = timedelta(days=3)
 HOW: dict[str, Any] = {"by": OWNER, "now": NOW}
 SOON = 3_000  # milliseconds: about a second, on a busy machine
@@ -180,3 +180,20 @@ async def test_the_page_says_when_the_session_has_ended(today: WatchedPage, serv
 
     await expect(page.locator("[data-bk-live]")).to_have_text("Not live. Please reload the page.", timeout=SOON)
     await expect(card(page, "To confirm")).to_contain_text("Nothing to confirm.")
+
+
+@pytest.mark.usefixtures("served_database")
+@pytest.mark.parametrize(("path", "status"), [("/admin/", "[data-bk-live]"), ("/admin/calendar", "#cal-live")])
+async def test_a_page_is_live_again_after_its_stream_was_refused(
+    browser: Browser, served: RunningServer, path: str, status: str
+) -> None:
+    page, _, _ = await open_admin(browser, served.url, is_shared=False)
+    await page.clock.install()
+    await page.route("**/admin/calendar/stream", lambda route: route.fulfill(status=503))
+    await page.goto(f"{served.url}{path}")
+    await expect(page.locator(status)).to_have_text("Not live. Please reload the page.")
+
+    await page.unroute("**/admin/calendar/stream")
+    await page.clock.run_for(6_000)
+
+    await expect(page.locator(status)).to_have_text("Live")

@@ -5,11 +5,12 @@ import { calendar, updateVisit } from "./view.js";
 
 const liveStatus = byId("cal-live");
 const showLiveStatus = (text, isLive) => { liveStatus.textContent = text; liveStatus.toggleAttribute("data-live", isLive); };
-let reconnectTimer;
+const RETRY_MS = 5000; // after a refusal, such as 503 while the database is away
+let [source, reconnectTimer] = [];
 const markLive = () => { clearTimeout(reconnectTimer); reconnectTimer = undefined; showLiveStatus("Live", true); };
 
-export function connect() {
-  const source = new EventSource(`${baseUrl}/stream`);
+function openStream() {
+  source = new EventSource(`${baseUrl}/stream`);
   source.addEventListener("open", markLive);
   source.addEventListener("start", () => calendar.refetchEvents()); // Includes changes from before the connection.
   source.addEventListener("changes", (message) => {
@@ -22,9 +23,15 @@ export function connect() {
     if (changes.is_reload_needed || lacksColumn) calendar.refetchEvents();
   });
   source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) showLiveStatus("Not live. Please reload the page.", false);
-    else reconnectTimer ??= setTimeout(() => showLiveStatus("Reconnecting…", false), 4000); // It reconnects by itself every minute.
+    if (source.readyState === EventSource.CLOSED) {
+      showLiveStatus("Not live. Please reload the page.", false);
+      setTimeout(openStream, RETRY_MS);
+    } else reconnectTimer ??= setTimeout(() => showLiveStatus("Reconnecting…", false), 4000); // It reconnects by itself every minute.
   });
+}
+
+export function connect() {
+  openStream();
   window.addEventListener("pagehide", () => source.close());
 
   setInterval(() => { // Holds expire without an event.
