@@ -133,15 +133,24 @@ async def run_and_respond(
         if visit and search_from:
             await availability.attach_next_free(context.database, refusal, visit, since=search_from, now=context.now())
         return refusal_response(request, refusal)
-    (row,) = await calendar.bookings_by_id(context.database, [booking.id])
     is_past = warns_of_past and times.has_started(booking.start_time, now=context.now())
-    warning = "This visit is in the past." if is_past else ""
-    shown = visit_as_dict(row, context.zone)
-    undo_body = {"version": row["version"], "event": await undo.last_event(context.database, booking.id)}
-    return JSONResponse(
-        {"visit": shown, "warning": warning, "when": f"{row['start_time'].astimezone(context.zone):%a %d %b %H:%M}",
-         "undo": undo_body}
-    )  # fmt: skip
+    return await booking_response(request, booking.id, warning="This visit is in the past." if is_past else "")
+
+
+async def booking_response(request: Request, booking_id: int, *, warning: str) -> Response:
+    """Return a booking as it is now, and what takes its last change back if this user made it."""
+    context, by = context_of(request), page_state(request).actor
+    (row,) = await calendar.bookings_by_id(context.database, [booking_id])
+    last = await undo.last_event(context.database, booking_id)
+    is_own = last is not None and last["actor_id"] == by.id
+    event_id = last["id"] if last and last["action"] == "changed" else None
+    payload = {
+        "visit": visit_as_dict(row, context.zone),
+        "when": f"{row['start_time'].astimezone(context.zone):%a %d %b %H:%M}",
+        "warning": warning,
+        "undo": {"version": row["version"], "event": event_id} if is_own else None,
+    }
+    return JSONResponse(payload)
 
 
 def refusal_response(request: Request, refusal: no.Refusal) -> Response:

@@ -59,10 +59,10 @@ class LastChange:
         return row, start, end, self.resource_id or row.resource_id
 
 
-async def last_event(reader: Reader, booking_id: int) -> int | None:
-    """Return the event id of the last change of a booking, or None for a booking that has not changed."""
+async def last_event(reader: Reader, booking_id: int) -> Row | None:
+    """Return the last event of a booking: its ``id``, ``action`` and ``actor_id``."""
     events = await reader.fetch(SELECT_LAST_EVENTS, booking_id=booking_id, limit=1)
-    return events[0]["id"] if events and events[0]["action"] == "changed" else None
+    return events[0] if events else None
 
 
 async def last_change(reader: Reader, booking_id: int) -> LastChange | None:

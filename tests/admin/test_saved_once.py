@@ -180,6 +180,19 @@ async def test_undoing_a_new_booking_cancels_it(desk: AdminDesk, tom: Person, ha
     assert late.status_code == 412
 
 
+async def test_a_change_of_somebody_else_is_not_offered_for_undo(
+    desk: AdminDesk, tom: Person, haircut: Service
+) -> None:
+    """Mara's answer was lost, Ada moved the visit, and Mara's request is sent again."""
+    sent = {"service_id": 1, "start": "2030-01-08T11:00", "user_id": tom.id, "key": "a-dialog"}
+    await desk.mara.post("/admin/calendar/book", json=sent)
+    await desk.ada.post("/admin/calendar/move/1", json={"version": 1, "start": "2030-01-08T13:00"})
+
+    again = (await desk.mara.post("/admin/calendar/book", json=sent)).json()
+
+    assert (again["visit"]["start"], again["undo"]) == ("2030-01-08T13:00:00", None)
+
+
 async def test_a_held_visit_is_pending_and_any_other_of_the_desk_confirmed(
     desk: AdminDesk, tom: Person, haircut: Service
 ) -> None:

@@ -61,7 +61,7 @@ async def tamsin(database: Database, join: JoinUser, mara: Person, haircut: Serv
         await records.remove(session, await records.lock(session, Review, 3), by=OWNER, now=NOW)
         await records.remove(session, await records.lock(session, Booking, 3), by=desk, now=NOW)
         await session.set_reason(REASON)
-        await acts.confirm(session, await records.lock(session, Booking, 4), by=desk, now=NOW)
+        await acts.reopen(session, await records.lock(session, Booking, 5), by=desk, now=NOW)
         await acts.cancel(session, await records.lock(session, Booking, 6), by=desk, now=NOW)
     with pytest.raises(no.WrongPassword):
         await sign_in.authenticate(database, email=EMAIL, password="wrong")
@@ -404,7 +404,7 @@ async def test_the_export_contains_everything_about_one_person(desk: AdminDesk, 
     }  # fmt: skip
     assert events[-1] == {
         "by": "staff", "door": "admin", "what": "booking 6 changed", "reason": REASON,
-        "before": {"Status": "pending"}, "after": {"Status": "cancelled"},
+        "before": {"Status": "confirmed"}, "after": {"Status": "cancelled"},
     }  # fmt: skip
     first = next(event for event in events if event["what"] == "booking 1 created")
     assert (first["after"]["Service"], first["after"]["Resource"]) == ("Haircut", "Haircut")
