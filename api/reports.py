@@ -111,6 +111,7 @@ class ResourceUtilisation(UtilisationFigures):
     id: int
     name: str
     is_always_open: bool
+    is_active: bool
 
 
 class Utilisation(ReportResponse):

@@ -89,15 +89,16 @@ class RowFilter(ListFilter):
         super().__init__(column, title)
         self.label_column = table_of(table).c[name_column]
         self.id_column = table_of(table).c.id
+        self.is_active = table_of(table).c.is_active
 
     async def lookups(self, request: Request) -> Choices:
         """Return the rows by name, and one more than are shown, so that the page can say that there are more."""
         rows = await context_of(request).fetch_rows(
-            select(self.id_column, self.label_column)
+            select(self.id_column, self.label_column, self.is_active)
             .order_by(sort_key(self.label_column), self.id_column)
             .limit(self.max_choices + 1)
         )
-        return [(str(row_id), name) for row_id, name in rows]
+        return [(str(row_id), name if is_active else f"{name} (inactive)") for row_id, name, is_active in rows]
 
     def apply(self, statement: Statement, value: str, context: AdminContext) -> Statement:
         """Filter by the row that is referred to; an id of no row matches nothing."""

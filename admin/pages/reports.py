@@ -161,7 +161,8 @@ def export_report(
     for row in report.periods:
         add(row["from_date"], row["to_date"], "", row)
     for row in report.groups:
-        add(days.first, days.last, row[definition.breakdown_column], row)
+        name_suffix = "" if row["is_active"] else " (inactive)"
+        add(days.first, days.last, f"{row[definition.breakdown_column]}{name_suffix}", row)
     add(days.first, days.last, "Total", report.total)
     headings = ["From", "To", *([definition.breakdown_title] if has_groups else []), *titles]
     filename = f"{name}-{days.first}-{days.last}"

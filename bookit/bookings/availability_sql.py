@@ -55,6 +55,19 @@ ACTIVE_CANDIDATE = """candidate AS MATERIALIZED (
     FROM resources r WHERE r.is_active
 )"""
 
+# candidate, for utilisation: each resource that is active or has a counted visit in the range. :since and :until are a
+# day before and after it. The columns of ACTIVE_CANDIDATE and:
+#   is_active
+USED_CANDIDATE = """candidate AS MATERIALIZED (
+  SELECT r.id, r.name, r.capacity, r.timezone, r.is_active,
+         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
+    FROM resources r WHERE r.is_active OR EXISTS (
+      SELECT FROM bookings b
+       WHERE b.resource_id = r.id AND b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)
+         AND b.start_time >= earliest_start(:since) AND b.start_time < :until - interval '1 day'
+         AND b.end_time > :since + interval '1 day')
+)"""
+
 # candidate, for the calendar: the resources in :resource_ids.
 #   id, timezone, has_hours
 NAMED_CANDIDATE = """candidate AS MATERIALIZED (
@@ -241,6 +254,11 @@ def plans_cte(rule: LiteralString, candidate: LiteralString) -> LiteralString:
 def active_plans_cte() -> LiteralString:
     """Return the CTEs up to ``plan`` for every active resource. Needs ``:since`` and ``:until``."""
     return plans_cte(EMPTY_RULE, ACTIVE_CANDIDATE)
+
+
+def used_plans_cte() -> LiteralString:
+    """Return the CTEs up to ``plan`` for every resource that is active or was used. Needs ``:now`` as well."""
+    return plans_cte(EMPTY_RULE, USED_CANDIDATE)
 
 
 def checks_cte() -> LiteralString:

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
+from bookit.bookings.availability_sql import active_plans_cte
 from bookit.db.session import Reader
 from bookit.db.statements import Row
 from bookit.policy import limits
@@ -12,7 +13,7 @@ from bookit.reports.figures_sql import BLOCKED_RANGES, FREE_TIME, in_minutes, oc
 # How much open time each active resource has in the range, and how much of it is free; both times seats.
 # remaining: the range, as a multirange.    times
 FREE_TODAY = text(f"""
-WITH {occupied_cte(BLOCKED_RANGES)}, {FREE_TIME}, remaining AS (
+WITH {occupied_cte(active_plans_cte(), BLOCKED_RANGES)}, {FREE_TIME}, remaining AS (
   SELECT tstzmultirange(tstzrange(:since, :until)) AS times
 )
 SELECT p.id, p.name, p.capacity, NOT p.has_hours AS is_always_open,
@@ -58,7 +59,7 @@ WITH listed AS MATERIALIZED ({LISTED_BOOKINGS}), numbered AS (
                                  CASE list WHEN 'late' THEN start_time END DESC, id)
 )
 SELECT n.list, n.many, n.id, n.start_time, n.status, n.expires_at, n.user_id, u.name AS customer, s.title AS service,
-       n.resource_id, r.name AS resource
+       n.resource_id, r.name AS resource, s.is_active AS is_service_active, r.is_active AS is_resource_active
   FROM numbered n JOIN users u ON u.id = n.user_id JOIN services s ON s.id = n.service_id
   JOIN resources r ON r.id = n.resource_id
  WHERE n.at <= :max_rows

@@ -21,7 +21,8 @@ DEFINITIONS = {
         minutes are those of the visits, whatever their status unless cancelled, without setup and cleanup. A resource
         without opening hours is always open and counts 24 hours a day. Too short to sell is open time that stays free
         in stretches shorter than the shortest service of the resource, seat by seat; setup and cleanup are not free. A
-        stretch counts in the period in which it begins. Only active resources count, with their current hours.""",
+        stretch counts in the period in which it begins. Active resources count, and inactive ones that have visits
+        in the range, each with its current hours.""",
     "no-shows": """The no-show rate is no-shows divided by no-shows plus completed visits. Cancelled visits and visits
         that are not closed yet do not count.""",
     "repeat-customers": """A customer of a period completed a visit in it. A repeat customer had completed a visit
@@ -68,8 +69,8 @@ async def utilisation(
     """Measure time by period and by resource.
 
     A row has ``open_minutes`` (times seats), ``booked_minutes``, ``unsellable_minutes`` and ``utilisation``, which is
-    None if nothing was open. A row of a resource also has ``is_always_open``. Without ``with_gaps``, unsellable minutes
-    are 0.
+    None if nothing was open. A row of a resource also has ``is_always_open`` and ``is_active``. Without ``with_gaps``,
+    unsellable minutes are 0.
     """
     moments = {"since": report_range.since - ONE_DAY, "until": report_range.until + ONE_DAY, "now": now}
     if with_gaps:

@@ -9,7 +9,7 @@ from typing import LiteralString
 
 from sqlalchemy import TextClause, text
 
-from bookit.bookings.availability_sql import active_plans_cte
+from bookit.bookings.availability_sql import used_plans_cte
 
 # Whether a booking counts: neither cancelled nor an expired hold.
 IS_COUNTED = "b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)"
@@ -37,7 +37,7 @@ WITH {PERIOD}, booking_totals AS (
        GROUP BY 1, 2, 3, 4
     ) AS b
 )
-SELECT period, service_id, s.title, GROUPING(period, service_id) AS level,
+SELECT period, service_id, s.title, bool_and(s.is_active) AS is_active, GROUPING(period, service_id) AS level,
        coalesce(sum(visits) FILTER (WHERE is_counted), 0)::bigint AS visits,
        coalesce(sum(visits) FILTER (WHERE status = 'completed'), 0)::bigint AS completed,
        coalesce(sum(visits) FILTER (WHERE status = 'no_show'), 0)::bigint AS no_shows,
@@ -54,14 +54,14 @@ VISIT_RANGES = "range_agg(tstzrange(b.start_time, b.end_time)) AS visits"
 BLOCKED_RANGES = "range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS blocks"
 
 
-def occupied_cte(*ranges: LiteralString) -> LiteralString:
-    """Return the CTEs up to ``plan`` and ``occupied``, for every active resource. Needs ``:since`` and ``:until``.
+def occupied_cte(plans: LiteralString, *ranges: LiteralString) -> LiteralString:
+    """Return the CTEs ``plans``, and ``occupied`` after them. Needs ``:since`` and ``:until``.
 
     occupied: a seat that bookings use.
       id, seat
       visits, blocks                    multiranges of the visits alone, and with setup and cleanup; as asked by ranges
     """
-    return f"""{active_plans_cte()}, occupied AS MATERIALIZED (
+    return f"""{plans}, occupied AS MATERIALIZED (
   SELECT b.resource_id AS id, b.seat, {", ".join(ranges)}
     FROM bookings b WHERE b.start_time >= earliest_start(:since) AND b.start_time < :until + interval '1 day'
      AND {IS_COUNTED}
@@ -149,7 +149,8 @@ WITH {occupied}, {PERIOD}, open_in_range AS MATERIALIZED (
   SELECT r.id, n, sum(length) AS length
     FROM open_in_range r JOIN occupied t USING (id) CROSS JOIN {length_of("r.open * t.visits")} GROUP BY r.id, n
 ), {gaps}
-SELECT n AS period, p.id, p.name, bool_or(NOT p.has_hours) AS is_always_open, GROUPING(n, p.id) AS level,
+SELECT n AS period, p.id, p.name, bool_or(NOT p.has_hours) AS is_always_open, bool_and(p.is_active) AS is_active,
+       GROUPING(n, p.id) AS level,
        coalesce({in_minutes("sum(open_length.length)")}, 0) AS open_minutes,
        coalesce({in_minutes("sum(booked_length.length)")}, 0) AS booked_minutes,
        coalesce({in_minutes("sum(gap.length)")}, 0) AS unsellable_minutes
@@ -163,7 +164,7 @@ SELECT n AS period, p.id, p.name, bool_or(NOT p.has_hours) AS is_always_open, GR
 # By whether the report has gaps, and whether it has one period.
 UTILISATION = {
     (with_gaps, is_one_period): utilisation_sql(
-        occupied_cte(VISIT_RANGES, BLOCKED_RANGES) if with_gaps else occupied_cte(VISIT_RANGES),
+        occupied_cte(used_plans_cte(), VISIT_RANGES, *([BLOCKED_RANGES] if with_gaps else [])),
         GAPS if with_gaps else NO_GAPS,
         length_in_total if is_one_period else length_by_period,
     )

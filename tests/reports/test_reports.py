@@ -1,5 +1,6 @@
 """Reports at the API and at the desk, compared with figures counted minute by minute in Python."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -429,3 +430,33 @@ async def test_the_total_of_a_range_is_the_sum_of_its_periods(
     for short in in_short:
         assert short.total == weekly.total | nothing
         assert short.groups == [row | nothing for row in weekly.groups]
+
+
+@pytest.mark.parametrize(("day", "expected"), [(8, [("Haircut", False, 45)]), (9, [])])
+async def test_an_inactive_resource_counts_while_it_has_visits(
+    mara: Person, visit: Booking, database: Database, day: int, expected: list[tuple[str, bool, int]]
+) -> None:
+    await database.fetch(text("UPDATE resources SET is_active = false"))
+    query = {"from_date": f"2030-01-{day:02}", "to_date": f"2030-01-{day:02}"}
+
+    report = (await mara.request("GET", "/reports/utilisation", params=query)).json()
+
+    rows = [(row["name"], row["is_active"], row["booked_minutes"]) for row in report["resources"]]
+    assert rows == expected
+
+
+async def test_the_desk_marks_what_is_inactive(desk: AdminDesk, visit: Booking) -> None:
+    for table in ("resources", "services"):
+        await desk.database.fetch(text(f"UPDATE {table} SET is_active = false"))
+    days = "from_date=2030-01-08&to_date=2030-01-08"
+
+    pages = {
+        "utilisation": f"/admin/reports?report=utilisation&{days}",
+        "revenue": f"/admin/reports?report=revenue&{days}",
+        "today": "/admin/",
+        "filter": "/admin/booking/list",
+    }
+    texts = {name: get_page_text((await desk.mara.get(path)).text) for name, path in pages.items()}
+    marked = {name: bool(re.search(r"Haircut \(?inactive", page)) for name, page in texts.items()}
+
+    assert marked == dict.fromkeys(pages, True)

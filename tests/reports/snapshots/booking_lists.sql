@@ -6,7 +6,7 @@ WITH listed AS MATERIALIZED ((SELECT 'next' AS list, b.* FROM bookings b WHERE b
                                  CASE list WHEN 'late' THEN start_time END DESC, id)
 )
 SELECT n.list, n.many, n.id, n.start_time, n.status, n.expires_at, n.user_id, u.name AS customer, s.title AS service,
-       n.resource_id, r.name AS resource
+       n.resource_id, r.name AS resource, s.is_active AS is_service_active, r.is_active AS is_resource_active
   FROM numbered n JOIN users u ON u.id = n.user_id JOIN services s ON s.id = n.service_id
   JOIN resources r ON r.id = n.resource_id
  WHERE n.at <= :max_rows

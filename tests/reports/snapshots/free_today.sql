@@ -65,7 +65,7 @@ WITH rule AS MATERIALIZED (
   SELECT tstzmultirange(tstzrange(:since, :until)) AS times
 )
 SELECT p.id, p.name, p.capacity, NOT p.has_hours AS is_always_open,
-       coalesce(round(extract(epoch FROM open_length.length) / 60)::bigint, 0) * p.capacity AS open_minutes,
+       coalesce(round(extract(epoch FROM open_length.length * p.capacity) / 60)::bigint, 0) AS open_minutes,
        coalesce(round(extract(epoch FROM free_length.length) / 60)::bigint, 0) AS free_minutes
   FROM plan p CROSS JOIN remaining
  CROSS JOIN LATERAL (

@@ -1,9 +1,13 @@
 WITH rule AS MATERIALIZED (
   SELECT interval '0' AS duration
 ), candidate AS MATERIALIZED (
-  SELECT r.id, r.name, r.capacity, r.timezone,
+  SELECT r.id, r.name, r.capacity, r.timezone, r.is_active,
          EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
-    FROM resources r WHERE r.is_active
+    FROM resources r WHERE r.is_active OR EXISTS (
+      SELECT FROM bookings b
+       WHERE b.resource_id = r.id AND b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)
+         AND b.start_time >= earliest_start(:since) AND b.start_time < :until - interval '1 day'
+         AND b.end_time > :since + interval '1 day')
 ), exception AS MATERIALIZED (
   SELECT x.resource_id, x.is_open, x.start_time, x.end_time
     FROM rule JOIN calendar_exceptions x
@@ -68,7 +72,8 @@ WITH rule AS MATERIALIZED (
   SELECT CAST(1 AS bigint) AS n, sum(upper(o) - lower(o)) AS length FROM unnest(r.open * t.visits) AS o
 ) AS piece GROUP BY r.id, n
 ), gap (id, n, length) AS (VALUES (CAST(NULL AS bigint), CAST(NULL AS bigint), CAST(NULL AS interval)))
-SELECT n AS period, p.id, p.name, bool_or(NOT p.has_hours) AS is_always_open, GROUPING(n, p.id) AS level,
+SELECT n AS period, p.id, p.name, bool_or(NOT p.has_hours) AS is_always_open, bool_and(p.is_active) AS is_active,
+       GROUPING(n, p.id) AS level,
        coalesce(round(extract(epoch FROM sum(open_length.length)) / 60)::bigint, 0) AS open_minutes,
        coalesce(round(extract(epoch FROM sum(booked_length.length)) / 60)::bigint, 0) AS booked_minutes,
        coalesce(round(extract(epoch FROM sum(gap.length)) / 60)::bigint, 0) AS unsellable_minutes

@@ -10,7 +10,7 @@ WITH period AS MATERIALIZED (
        GROUP BY 1, 2, 3, 4
     ) AS b
 )
-SELECT period, service_id, s.title, GROUPING(period, service_id) AS level,
+SELECT period, service_id, s.title, bool_and(s.is_active) AS is_active, GROUPING(period, service_id) AS level,
        coalesce(sum(visits) FILTER (WHERE is_counted), 0)::bigint AS visits,
        coalesce(sum(visits) FILTER (WHERE status = 'completed'), 0)::bigint AS completed,
        coalesce(sum(visits) FILTER (WHERE status = 'no_show'), 0)::bigint AS no_shows,
