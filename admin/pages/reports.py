@@ -161,7 +161,11 @@ def export_report(
     for row in report.periods:
         add(row["from_date"], row["to_date"], "", row)
     for row in report.groups:
-        name_suffix = "" if row["is_active"] else " (inactive)"
+        notes = [
+            *([] if row["is_active"] else ["inactive"]),
+            *(["always open"] if row.get("is_always_open") else []),
+        ]
+        name_suffix = f" ({', '.join(notes)})" if notes else ""
         add(days.first, days.last, f"{row[definition.breakdown_column]}{name_suffix}", row)
     add(days.first, days.last, "Total", report.total)
     headings = ["From", "To", *([definition.breakdown_title] if has_groups else []), *titles]

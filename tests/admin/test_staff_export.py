@@ -270,6 +270,7 @@ async def test_reports_are_exported_in_every_format(desk: AdminDesk, night: Book
     rows, semicolons = read_csv(answers["csv"]), read_csv(answers["csv-semicolon"], ";")
     (sheet,) = read_xlsx(answers["xlsx"].content).values()
     assert len(rows) == len(semicolons) == len(sheet) > 3
+    assert (["Haircut (always open)"] in [row[2:3] for row in rows]) == (name == "utilisation")
     assert sheet[1][:2] == [datetime(2030, 1, 1), datetime(2030, 1, 31)]  # noqa: DTZ001 -- of a cell
     assert rows[1][:2] == semicolons[1][:2] == ["2030-01-01", "2030-01-31"]
     assert all(f"report={name}&amp;by=month" in page.text and f"&amp;as={file}" in page.text for file in EXPORT_FORMATS)
