@@ -10,9 +10,9 @@ from api.access import AUTH_IN_HANDLER, AUTH_REQUIRED
 from api.auth import create_access_token, read_sign_in_id
 from api.context import RequestContext, Result
 from api.endpoint import CONDITIONAL_HEADERS, Api
+from api.not_null import NOT_NULL
 from api.problems import Unreadable
 from api.schemas import (
-    NOT_NULL,
     PatchModel,
     RequestModel,
     ResponseModel,

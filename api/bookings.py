@@ -11,10 +11,10 @@ from api.access import AUTH_REQUIRED, access_for
 from api.context import RequestContext, Result
 from api.endpoint import CONDITIONAL_HEADERS, Api
 from api.listing import Listing, at_least, equals, less_than
+from api.not_null import NOT_NULL
 from api.pagination import BY_START
 from api.problems import Unreadable
 from api.schemas import (
-    NOT_NULL,
     BodyId,
     PatchModel,
     PathId,

@@ -4,7 +4,6 @@ import re
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Self
@@ -16,8 +15,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     PlainSerializer,
     TypeAdapter,
     ValidationInfo,
@@ -26,10 +23,10 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from sqlmodel import SQLModel
 from typing_extensions import TypedDict
 
+from api.not_null import NOT_NULL
 from bookit import refusals as no
 from bookit.policy import times
 from bookit.policy.limits import MAX_BIGINT
@@ -54,31 +51,6 @@ class ResponseModel(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
     row_type: ClassVar[Any] = None
-
-
-@dataclass(frozen=True)
-class NotNull:
-    """Marks a field of a change that may be missing and cannot be null. Its default None means that it was not sent."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Refuse null before the value is validated."""
-        return core_schema.no_info_before_validator_function(refuse_null, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Leave null out of the choices."""
-        described = handler(schema)
-        choices = [choice for choice in described.get("anyOf", []) if choice != {"type": "null"}]
-        return {**{key: described[key] for key in described if key != "anyOf"}, **choices[0]} if choices else described
-
-
-NOT_NULL = NotNull()
-
-
-def refuse_null(value: object) -> object:
-    """Return any value but None."""
-    if value is None:
-        raise PydanticCustomError("null", "This cannot be null. Leave it out to keep its value")
-    return value
 
 
 def parse_rfc3339(value: object) -> datetime:
