@@ -1,7 +1,7 @@
 """The view of each table, a short class each: columns, their order, what is searched and filtered. No rules."""
 
 from sqladmin import Flash
-from sqlalchemy import select
+from sqlalchemy import func, select
 from starlette.requests import Request
 from wtforms import Form, PasswordField
 from wtforms.validators import InputRequired
@@ -58,7 +58,13 @@ class BookingView(BookingActions, SuggestsSlots, model=Booking):
     column_sortable_list = ["start_time"]  # By number, an index serves no filter.
     column_default_sort = ("start_time", True)
     column_searchable_list = ["id"]
-    day_filter = DayFilter(BOOKINGS.start_time, "Day", hides_past_by_default=True)
+    day_filter = DayFilter(
+        BOOKINGS.start_time,
+        "Day",
+        end_column=BOOKINGS.end_time,
+        earliest_start=func.earliest_start,
+        hides_past_by_default=True,
+    )
     list_filters = [
         day_filter,
         ChoiceFilter(BOOKINGS.status, "Status", Status),
@@ -204,7 +210,7 @@ class ExceptionView(ListsAffectedBookings, model=CalendarException):
     column_sortable_list = ["id", "start_time"]
     column_default_sort = ("start_time", True)
     column_searchable_list = ["reason"]
-    list_filters = [DayFilter(EXCEPTIONS.start_time, "Day")]
+    list_filters = [DayFilter(EXCEPTIONS.start_time, "Day", end_column=EXCEPTIONS.end_time)]
     form_columns = ["resource", "start_time", "end_time", "is_open", "reason", "version"]
     form_ajax_refs = {"resource": RESOURCE_LOOKUP}
 

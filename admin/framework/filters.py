@@ -1,10 +1,11 @@
 """The filters above a list: a word, a yes or no, a row of another table, a day or a span of days."""
 
 from abc import ABC, abstractmethod
-from datetime import date, timedelta
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlmodel import SQLModel
 from starlette.requests import Request
 
@@ -107,12 +108,25 @@ class RowFilter(ListFilter):
 
 
 class DayFilter(ListFilter):
-    """A day or a span of days, by the business's clock: 2026-05-04 or 2026-05-04..2026-05-10."""
+    """A day or a span of days, by the business's clock: 2026-05-04 or 2026-05-04..2026-05-10.
+
+    Rows with an ``end_column`` are on every day that they meet: a visit after midnight, a holiday of a week.
+    ``earliest_start`` returns when a row that reaches a moment can start, so that an index on starts finds it.
+    """
 
     template = "sqladmin/filters/day_filter.html"
 
-    def __init__(self, column: Column, title: str, *, hides_past_by_default: bool = False) -> None:
+    def __init__(
+        self,
+        column: Column,
+        title: str,
+        *,
+        end_column: Column | None = None,
+        earliest_start: Callable[[datetime], ColumnElement[datetime]] | None = None,
+        hides_past_by_default: bool = False,
+    ) -> None:
         super().__init__(column, title)
+        self.end_column, self.earliest_start = end_column, earliest_start
         self.shows_all_by_default = not hides_past_by_default
 
     def hides_past(self, request: Request) -> bool:
@@ -150,5 +164,12 @@ class DayFilter(ListFilter):
             return statement
         if since and until and until <= since:
             raise no.RangeReversed
-        statement = statement.where(self.column >= since) if since else statement
+        statement = statement.where(*self.conditions_since(since)) if since else statement
         return statement.where(self.column < until) if until else statement
+
+    def conditions_since(self, since: datetime) -> list[ColumnElement[bool]]:
+        """Return the conditions of rows that are, or that end, after the start of the first day."""
+        if self.end_column is None:
+            return [self.column >= since]
+        bound = [self.column >= self.earliest_start(since)] if self.earliest_start else []
+        return [self.end_column > since, *bound]

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 from bookit import refusals as no
 from bookit.bookings import acts, availability, rearranging
 from bookit.bookings.availability import Visit
 from bookit.db.session import Session
 from bookit.db.statements import Row
-from bookit.policy import permissions
+from bookit.policy import permissions, times
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking
 
@@ -210,9 +211,10 @@ async def set_status(session: Session, booking: Booking, change: BulkChange, *, 
 
 
 async def shift(session: Session, booking: Booking, change: BulkChange, *, by: Actor, now: datetime) -> Booking:
-    """Move a booking some minutes later or earlier."""
+    """Move a booking some minutes later or earlier; whole days move it to the same time by the business's clock."""
     rearranging.require_movable(booking, now=now)
-    start, reason = booking.start_time + timedelta(minutes=change.minutes), change.override_reason
+    reason, by_how_much = change.override_reason, timedelta(minutes=change.minutes)
+    start = times.shift(booking.start_time, by_how_much, ZoneInfo(session.timezone))
     return await acts.reschedule(
         session, booking, by=by, now=now, start_time=start, override_reason=reason, keeps_seat=True
     )

@@ -91,6 +91,16 @@ def to_utc(moment: datetime, zone: ZoneInfo) -> datetime:
     return exact
 
 
+def shift(moment: datetime, by_how_much: timedelta, zone: ZoneInfo) -> datetime:
+    """Return a time some minutes later, or whole days later at the same time by the clock of the zone.
+
+    Raise NoSuchTime if the clock change skips that time, and OutsideTheCalendar.
+    """
+    if by_how_much % timedelta(days=1):
+        return moment + by_how_much
+    return to_utc(moment.astimezone(zone).replace(tzinfo=None) + by_how_much, zone)
+
+
 def start_of_day(day: date, zone: ZoneInfo, *, offset_days: int = 0) -> datetime:
     """Return when a day begins in a zone, in UTC; with ``offset_days``, when the day that many days later begins.
 

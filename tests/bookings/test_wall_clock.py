@@ -1,0 +1,154 @@
+"""Whole minutes, and days by the clock on the wall, which have 23 to 25 hours where the clocks change."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import text
+
+from bookit import refusals as no
+from bookit.bookings.bulk import BulkAction
+from bookit.db.pool import Database
+from bookit.policy import lifecycle, times
+from bookit.schema.tables import Booking, Service
+from tests.support.admin_client import AdminDesk
+from tests.support.bulk_scenario import TEN, create_booking, create_business, run_bulk
+from tests.support.clock import Clock
+from tests.support.doors import AT_BOTH_DOORS, DoorClient
+from tests.support.people import OWNER, Person
+from tests.support.refusal_assertions import RefusalOutcome
+
+BERLIN = ZoneInfo("Europe/Berlin")
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+
+def berlin(moment: str) -> datetime:
+    return datetime.fromisoformat(moment).replace(tzinfo=BERLIN).astimezone(UTC)
+
+
+# Whole minutes.
+
+
+@pytest.mark.parametrize("door", ["api"], indirect=True)  # The fields of the desk's forms have no seconds.
+@pytest.mark.parametrize("beyond", [timedelta(seconds=1), timedelta(seconds=30), timedelta(microseconds=1)], ids=str)
+async def test_a_time_with_seconds_is_refused(
+    door: DoorClient, tom: Person, haircut: Service, beyond: timedelta
+) -> None:
+    booking = await door.book(tom, haircut, TEN)
+
+    assert await door.book(tom, haircut, TEN + DAY + beyond) == RefusalOutcome(no.NotWholeMinutes)
+    assert await door.reschedule(booking, start_time=TEN + DAY + beyond) == RefusalOutcome(no.NotWholeMinutes)
+    assert await door.reschedule(booking, end_time=TEN + HOUR + beyond) == RefusalOutcome(no.NotWholeMinutes)
+
+
+# The longest visit.
+
+
+@pytest.mark.parametrize(
+    ("start", "hours", "is_refused"),
+    [
+        ("2030-01-08 10:00", 24, False),
+        ("2030-01-08 10:00", 25, True),
+        ("2030-10-26 10:00", 25, False),  # The clocks go back in the night.
+        ("2030-10-27 04:00", 25, True),
+        ("2030-03-30 10:00", 23, False),  # The clocks go forward in the night.
+        ("2030-03-30 10:00", 24, True),
+    ],
+)
+def test_a_visit_lasts_until_the_same_time_of_the_next_day_at_most(start: str, hours: int, *, is_refused: bool) -> None:
+    since = berlin(start)
+    booking = Booking(start_time=since, end_time=since + HOUR, blocks_from=since, blocks_until=since + HOUR)
+
+    if is_refused:
+        with pytest.raises(no.LengthOutOfRange):
+            lifecycle.require_length(booking, since, since + hours * HOUR, by=OWNER, zone=BERLIN)
+    else:
+        lifecycle.require_length(booking, since, since + hours * HOUR, by=OWNER, zone=BERLIN)
+
+
+# Moves by days.
+
+
+@pytest.mark.parametrize(
+    ("start", "minutes", "expected"),
+    [
+        ("2030-03-30 10:00", 1440, "2030-03-31 10:00"),
+        ("2030-03-31 10:00", -1440, "2030-03-30 10:00"),
+        ("2030-10-26 10:00", 1440, "2030-10-27 10:00"),
+        ("2030-10-26 10:00", 1439, "2030-10-27 08:59"),  # Less than a day is by the minute.
+        ("2030-01-08 10:00", 1440, "2030-01-09 10:00"),
+    ],
+)
+async def test_bookings_move_by_a_day_to_the_same_time(
+    database: Database, tom: Person, start: str, minutes: int, expected: str
+) -> None:
+    del tom
+    await create_business(database)
+    booking = await create_booking(database, berlin(start))
+    async with Database(database.url, timezone="Europe/Berlin", size=1) as in_berlin:
+        [outcome] = await run_bulk(in_berlin, [booking.id], BulkAction.SHIFT, minutes=minutes)
+
+    assert outcome.after
+    assert outcome.after.start_time == berlin(expected)
+
+
+def test_a_move_by_a_day_to_a_time_that_is_skipped_is_refused() -> None:
+    with pytest.raises(no.NoSuchTime):
+        times.shift(berlin("2030-03-30 02:30"), DAY, BERLIN)
+
+
+# The horizon.
+
+
+@AT_BOTH_DOORS
+@pytest.mark.parametrize(
+    ("now", "horizon", "last"),
+    [
+        ("2030-03-30 12:00", 1, "2030-03-31 12:00"),  # 23 hours later
+        ("2030-10-26 12:00", 1, "2030-10-27 12:00"),  # 25 hours later
+        ("2030-10-20 12:00", 14, "2030-11-03 12:00"),
+    ],
+)
+async def test_a_day_of_the_horizon_is_one_of_the_resource(
+    door: DoorClient, clock: Clock, tom: Person, haircut: Service, now: str, horizon: int, last: str
+) -> None:
+    database, clock.now = door.desk.database, berlin(now)
+    await database.fetch(text(f"UPDATE services SET horizon_days = {horizon}"))
+    await database.fetch(text("UPDATE resources SET timezone = 'Europe/Berlin'"))
+
+    beyond = await door.book(tom, haircut, berlin(last) + MINUTE)
+
+    assert beyond == RefusalOutcome(no.TooFarAhead)
+    assert (await door.book(tom, haircut, berlin(last)))["start_time"] == berlin(last)
+
+
+# The list of a day.
+
+
+@pytest.mark.parametrize(
+    ("days", "is_listed"),
+    [("2030-01-08", True), ("2030-01-09", True), ("2030-01-10", False), ("2030-01-07", False), ("2030-01-09..", True)],
+)
+async def test_the_list_of_a_day_has_the_visits_that_meet_it(
+    desk: AdminDesk, tom: Person, haircut: Service, days: str, *, is_listed: bool
+) -> None:
+    del haircut
+    late = berlin("2030-01-08 23:30")
+    await create_booking(desk.database, late, resource=1, service=1, user=tom.id)
+
+    page = (await desk.mara.get("/admin/booking/list", params={"start_time": days})).text
+
+    assert ("/admin/booking/details/1" in page) == is_listed
+
+
+@pytest.mark.parametrize(("day", "is_listed"), [("2030-12-23", False), ("2030-12-25", True), ("2030-12-27", False)])
+async def test_the_list_of_closures_has_those_that_meet_the_day(desk: AdminDesk, day: str, *, is_listed: bool) -> None:
+    await desk.database.fetch(
+        text(
+            "INSERT INTO calendar_exceptions (start_time, end_time) VALUES ('2030-12-24 00:00+01', '2030-12-27 00:00+01')"
+        )
+    )
+
+    page = (await desk.mara.get("/admin/calendar-exception/list", params={"start_time": day})).text
+
+    assert ("/admin/calendar-exception/details/1" in page) == is_listed
