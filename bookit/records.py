@@ -17,7 +17,7 @@ from bookit.db.session import Session, SingleStatement
 from bookit.people import accounts, erasure
 from bookit.policy import permissions
 from bookit.policy.permissions import Actor, Verb
-from bookit.schema.tables import Booking, OpeningHours, Resource, Review, Service, User
+from bookit.schema.tables import Booking, CalendarException, OpeningHours, Resource, Review, Service, User
 
 TableRow = TypeVar("TableRow", bound=SQLModel)
 
@@ -53,6 +53,7 @@ RULES: Mapping[type[SQLModel], Rules] = {
     Booking: Rules(
         acts.book, acts.change, acts.remove, linked_fields=frozenset({"start_time", "end_time", "resource_id"})
     ),
+    CalendarException: Rules(catalogue.add_exception, catalogue.change_exception),
     Review: Rules(reviews.write, reviews.change, reviews.remove),
 }
 

@@ -75,22 +75,31 @@ NAMED_CANDIDATE = """candidate AS MATERIALIZED (
     FROM resources r WHERE r.id = ANY(CAST(:resource_ids AS bigint[]))
 )"""
 
-# exception: a one-off opening or closure that meets the range.
+# exception: a one-off opening or closure that meets the range, as candidates of one time zone have it: at the time that
+# was written, by their own clock. One without a zone is at an exact time. The range is a day wider, as clocks differ.
 #   resource_id                         NULL: of all resources
-#   is_open, start_time, end_time
+#   timezone, is_open, start_time, end_time
 EXCEPTION = """exception AS MATERIALIZED (
-  SELECT x.resource_id, x.is_open, x.start_time, x.end_time
-    FROM rule JOIN calendar_exceptions x
-      ON tstzrange(x.start_time, x.end_time) && tstzrange(:since, :until + rule.duration, '[]')
+  SELECT x.resource_id, zone.timezone, x.is_open, local.start_time,
+         greatest(local.start_time, local.end_time) AS end_time
+    FROM rule CROSS JOIN (SELECT DISTINCT c.timezone FROM candidate c) AS zone
+    JOIN calendar_exceptions x
+      ON tstzrange(x.start_time, x.end_time) && tstzrange(
+           :since - interval '26 hours', :until + rule.duration + interval '26 hours', '[]')
+   CROSS JOIN LATERAL (
+     SELECT coalesce(x.start_time AT TIME ZONE x.timezone AT TIME ZONE zone.timezone, x.start_time) AS start_time,
+            coalesce(x.end_time AT TIME ZONE x.timezone AT TIME ZONE zone.timezone, x.end_time) AS end_time
+   ) AS local
 )"""
 
-# exception_times: all exceptions of one resource, or of all resources (resource_id is NULL).
-#   resource_id
+# exception_times: all exceptions of one resource, or of all resources (resource_id is NULL), in one time zone.
+#   resource_id, timezone
 #   opened, closed                      multiranges; NULL if there are none
 EXCEPTION_TIMES = """exception_times AS MATERIALIZED (
-  SELECT x.resource_id, range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.is_open) AS opened,
+  SELECT x.resource_id, x.timezone,
+         range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.is_open) AS opened,
          range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE NOT x.is_open) AS closed
-    FROM exception x GROUP BY x.resource_id
+    FROM exception x GROUP BY x.resource_id, x.timezone
 )"""
 
 # weekly_hours: a weekly opening of a candidate; from midnight to midnight on each weekday if it has none.
@@ -126,7 +135,8 @@ SPAN = """span AS MATERIALIZED (
      AND d.day >= coalesce(w.valid_from, '-infinity') AND d.day <= coalesce(w.valid_until, 'infinity')
   UNION ALL
   SELECT c.id, x.start_time, x.end_time
-    FROM candidate c JOIN exception x ON x.is_open AND (x.resource_id = c.id OR x.resource_id IS NULL)
+    FROM candidate c JOIN exception x
+      ON x.is_open AND x.timezone = c.timezone AND (x.resource_id = c.id OR x.resource_id IS NULL)
 )"""
 
 # plan: when a candidate is open. One row each, with the columns of candidate and:
@@ -140,8 +150,8 @@ PLAN = """plan AS MATERIALIZED (
     LEFT JOIN (
       SELECT s.id, range_agg(tstzrange(s.since, s.until)) AS hours FROM span s GROUP BY s.id
     ) AS spans USING (id)
-    LEFT JOIN exception_times AS own ON own.resource_id = c.id
-    LEFT JOIN exception_times AS shared ON shared.resource_id IS NULL
+    LEFT JOIN exception_times AS own ON own.resource_id = c.id AND own.timezone = c.timezone
+    LEFT JOIN exception_times AS shared ON shared.resource_id IS NULL AND shared.timezone = c.timezone
    CROSS JOIN LATERAL (
      SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
    ) AS closed

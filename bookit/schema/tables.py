@@ -392,6 +392,7 @@ class CalendarException(SQLModel, table=True):
     __table_args__ = (
         foreign_key("exception_is_of_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
         check("exception_ends_after_start", "end_time > start_time", no.EndsBeforeStart),
+        check("exception_timezone_is_known", "timezone IS NULL OR timezone_is_known(timezone)", no.UnknownTimezone),
         check("exception_is_in_whole_minutes", in_whole_minutes("start_time", "end_time"), no.NotWholeMinutes),
         check(
             "exception_lies_in_the_calendar",
@@ -413,6 +414,8 @@ class CalendarException(SQLModel, table=True):
     resource_id: int | None = foreign_id("Resource", default=None, description="Leave empty for all resources.")
     start_time: datetime = Field(title="From")
     end_time: datetime = Field(title="Until")
+    # The clock by which the times were written: each resource has the same times by its own. NULL: exact moments.
+    timezone: str | None = Field(default=None, sa_type=String, title="Time zone")
     is_open: bool = with_server_default(default=False, title="Open", description="Extra open time, not a closure.")
     reason: OptionalText = optional_text(200, "Reason")
     version: int = version_counter()

@@ -34,7 +34,7 @@ CHECK_STEPS = steps.checks_cte()
 EXPECTED = {
     "rule": ("step", [("0:30:00",)]),
     "candidate": ("id, name, capacity, has_hours", [(1, "Chairs", 2, True)]),
-    "exception": ("is_open, start_time, end_time", [(False, "12:30", "14:00")]),
+    "exception": ("timezone, is_open, start_time, end_time", [("Europe/Berlin", False, "12:30", "14:00")]),
     "exception_times": ("opened, closed", [(None, ["12:30-14:00"])]),
     "weekly_hours": ("weekday, opens, closes", [(2, "10:00:00", "13:00:00")]),
     "dated_hours": ("day, since", [("2030-01-01 00:00:00", "10:00"), ("2030-01-08 00:00:00", "10:00")]),

@@ -143,12 +143,58 @@ async def test_the_list_of_a_day_has_the_visits_that_meet_it(
 
 @pytest.mark.parametrize(("day", "is_listed"), [("2030-12-23", False), ("2030-12-25", True), ("2030-12-27", False)])
 async def test_the_list_of_closures_has_those_that_meet_the_day(desk: AdminDesk, day: str, *, is_listed: bool) -> None:
-    await desk.database.fetch(
-        text(
-            "INSERT INTO calendar_exceptions (start_time, end_time) VALUES ('2030-12-24 00:00+01', '2030-12-27 00:00+01')"
-        )
-    )
+    holiday = "('2030-12-24 00:00+01', '2030-12-27 00:00+01')"
+    await desk.database.fetch(text(f"INSERT INTO calendar_exceptions (start_time, end_time) VALUES {holiday}"))
 
     page = (await desk.mara.get("/admin/calendar-exception/list", params={"start_time": day})).text
 
     assert ("/admin/calendar-exception/details/1" in page) == is_listed
+
+
+# Closures and openings.
+
+
+async def offered_hours(tom: Person, service_id: int, day: str, zone: str) -> list[str]:
+    """Return the local times of the starts that are offered on a day of this zone."""
+    path = f"/services/{service_id}/availability?from_date=2030-02-08&to_date=2030-02-13"
+    slots = (await tom.request("GET", path)).json()
+    local = [datetime.fromisoformat(slot["start_time"]).astimezone(ZoneInfo(zone)) for slot in slots]
+    return [f"{moment:%H:%M}" for moment in local if f"{moment:%Y-%m-%d}" == day]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Pacific/Auckland", "America/Los_Angeles", "Asia/Kathmandu", "UTC"])
+@pytest.mark.parametrize("is_of_all", [True, False], ids=["of all", "of one"])
+async def test_a_day_off_is_a_day_by_the_clock_of_each_resource(
+    desk: AdminDesk, tom: Person, monkeypatch: pytest.MonkeyPatch, zone: str, *, is_of_all: bool
+) -> None:
+    monkeypatch.setattr(desk.database, "timezone", "Europe/Berlin")
+    await desk.database.fetch(text(
+        f"INSERT INTO resources (name, timezone) VALUES ('Lea', '{zone}')"
+    ))  # fmt: skip
+    await desk.database.fetch(text("INSERT INTO services (title, price, duration_minutes) VALUES ('Cut', 30, 60)"))
+    await desk.database.fetch(text("INSERT INTO service_resources (service_id, resource_id) VALUES (1, 1)"))
+    await desk.database.fetch(text(
+        "INSERT INTO opening_hours (resource_id, weekday, opens, closes)"
+        " SELECT 1, weekday, '00:00', '00:00' FROM generate_series(1, 7) AS weekday"
+    ))  # fmt: skip
+    form = {"start_time": "2030-02-10T00:00", "end_time": "2030-02-11T00:00", "reason": "Holiday"}
+    saved = await desk.mara.post(
+        "/admin/calendar-exception/create", data=form | ({} if is_of_all else {"resource": "1"})
+    )
+
+    assert saved.status_code == 302
+    days = {day: await offered_hours(tom, 1, f"2030-02-{day}", zone) for day in ("09", "10", "11")}
+    full = [f"{hour:02}:00" for hour in range(24)]
+    assert days == {"09": full, "10": [], "11": full}
+
+
+async def test_a_closure_shows_the_times_that_were_typed(desk: AdminDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk.database, "timezone", "Europe/Berlin")
+    form = {"start_time": "2030-02-10T08:00", "end_time": "2030-02-10T12:30", "reason": "Training"}
+    await desk.mara.post("/admin/calendar-exception/create", data=form)
+
+    page = (await desk.mara.get("/admin/calendar-exception/edit/1")).text
+    [row] = await desk.database.fetch(text("SELECT timezone, start_time FROM calendar_exceptions"))
+
+    assert ("2030-02-10T08:00" in page, "2030-02-10T12:30" in page) == (True, True)
+    assert (row["timezone"], row["start_time"]) == ("Europe/Berlin", berlin("2030-02-10 08:00"))

@@ -262,6 +262,10 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
         no.EndsBeforeStart,
         ["UPDATE calendar_exceptions SET end_time = start_time"],
     ),
+    ("calendar_exceptions", "exception_timezone_is_known"): (
+        no.UnknownTimezone,
+        ["UPDATE calendar_exceptions SET timezone = 'Europe/Atlantis'"],
+    ),
     ("calendar_exceptions", "exception_is_in_whole_minutes"): (
         no.NotWholeMinutes,
         [

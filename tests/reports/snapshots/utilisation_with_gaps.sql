@@ -9,13 +9,21 @@ WITH rule AS MATERIALIZED (
          AND b.start_time >= earliest_start(:since) AND b.start_time < :until - interval '1 day'
          AND b.end_time > :since + interval '1 day')
 ), exception AS MATERIALIZED (
-  SELECT x.resource_id, x.is_open, x.start_time, x.end_time
-    FROM rule JOIN calendar_exceptions x
-      ON tstzrange(x.start_time, x.end_time) && tstzrange(:since, :until + rule.duration, '[]')
+  SELECT x.resource_id, zone.timezone, x.is_open, local.start_time,
+         greatest(local.start_time, local.end_time) AS end_time
+    FROM rule CROSS JOIN (SELECT DISTINCT c.timezone FROM candidate c) AS zone
+    JOIN calendar_exceptions x
+      ON tstzrange(x.start_time, x.end_time) && tstzrange(
+           :since - interval '26 hours', :until + rule.duration + interval '26 hours', '[]')
+   CROSS JOIN LATERAL (
+     SELECT coalesce(x.start_time AT TIME ZONE x.timezone AT TIME ZONE zone.timezone, x.start_time) AS start_time,
+            coalesce(x.end_time AT TIME ZONE x.timezone AT TIME ZONE zone.timezone, x.end_time) AS end_time
+   ) AS local
 ), exception_times AS MATERIALIZED (
-  SELECT x.resource_id, range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.is_open) AS opened,
+  SELECT x.resource_id, x.timezone,
+         range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE x.is_open) AS opened,
          range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE NOT x.is_open) AS closed
-    FROM exception x GROUP BY x.resource_id
+    FROM exception x GROUP BY x.resource_id, x.timezone
 ), weekly_hours AS MATERIALIZED (
   SELECT c.id, c.timezone, h.weekday, h.opens, h.closes, h.valid_from, h.valid_until
     FROM candidate c JOIN opening_hours h ON h.resource_id = c.id
@@ -38,7 +46,8 @@ WITH rule AS MATERIALIZED (
      AND d.day >= coalesce(w.valid_from, '-infinity') AND d.day <= coalesce(w.valid_until, 'infinity')
   UNION ALL
   SELECT c.id, x.start_time, x.end_time
-    FROM candidate c JOIN exception x ON x.is_open AND (x.resource_id = c.id OR x.resource_id IS NULL)
+    FROM candidate c JOIN exception x
+      ON x.is_open AND x.timezone = c.timezone AND (x.resource_id = c.id OR x.resource_id IS NULL)
 ), plan AS MATERIALIZED (
   SELECT c.*, coalesce(spans.hours, '{}') AS hours, coalesce(spans.hours, '{}') - closed.times AS open,
          closed.times AS closed
@@ -46,8 +55,8 @@ WITH rule AS MATERIALIZED (
     LEFT JOIN (
       SELECT s.id, range_agg(tstzrange(s.since, s.until)) AS hours FROM span s GROUP BY s.id
     ) AS spans USING (id)
-    LEFT JOIN exception_times AS own ON own.resource_id = c.id
-    LEFT JOIN exception_times AS shared ON shared.resource_id IS NULL
+    LEFT JOIN exception_times AS own ON own.resource_id = c.id AND own.timezone = c.timezone
+    LEFT JOIN exception_times AS shared ON shared.resource_id IS NULL AND shared.timezone = c.timezone
    CROSS JOIN LATERAL (
      SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
    ) AS closed
