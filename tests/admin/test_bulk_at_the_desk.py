@@ -109,7 +109,7 @@ async def test_all_or_nothing_offers_no_button_if_one_is_refused(desk: AdminDesk
 
     torn = await send_form(desk.mara, "preview", booking=numbers, bulk_action="confirm")
     assert torn.status_code == 200
-    assert "1 of 2 bookings could change. Nothing was saved." in get_page_text(torn.text)
+    assert "1 of 2 could change. Nothing was saved." in get_page_text(torn.text)
     assert "This booking is already confirmed." in get_page_text(torn.text)
     assert 'value="apply"' not in torn.text
 
