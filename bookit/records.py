@@ -77,12 +77,14 @@ async def create(
     Raise StrandsVisits if visits to come would no longer fit, as with new hours or a closure, unless that is accepted.
     """
     permissions.require_permission(by, "create", table)
-    if table in RULES:
-        return cast("TableRow", await RULES[table].create(session, by=by, now=now, **values))
     if isinstance(session, SingleStatement):
-        raise TypeError("A row without a rule of its own is created in a transaction.")
+        if table is not Booking:
+            raise TypeError("Only a booking can be created outside a transaction.")
+        return cast("TableRow", await RULES[Booking].create(session, by=by, now=now, **values))
     scope = scope_of_change(table, None, values)
     async with stranding.strands_none(session, scope, now=now, accepted=accepts_stranded):
+        if table in RULES:
+            return cast("TableRow", await RULES[table].create(session, by=by, now=now, **values))
         return cast("TableRow", await default_create(session, table, **values))
 
 

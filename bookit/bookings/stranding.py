@@ -21,8 +21,8 @@ from bookit.policy.limits import CALENDAR_END, CALENDAR_START
 from bookit.schema.tables import CalendarException, OpeningHours, Resource, Service
 
 MAX_NAMED = 100  # stranded visits that a refusal has in full
-ONE_DAY = timedelta(days=1)  # Each resource may read a day of a closure by its own clock.
-MARGIN = timedelta(days=2)  # around the visits, so that each lies in hours that are computed
+CLOCK_DIFFERENCE = timedelta(hours=26)  # between two clocks: each resource has the times of a closure by its own
+MARGIN = timedelta(days=4)  # around the visits, so that each lies in hours that are computed
 # A visit to come that blocks its seat.
 IS_TO_COME = "b.start_time > :now AND blocks_at(b.status, b.expires_at, :now)"
 
@@ -126,8 +126,8 @@ def scope_of_change(table: type[SQLModel], before: Values | None, after: Values 
     moments = [version[name] for version in versions for name in ("start_time", "end_time") if version.get(name)]
     return Scope(
         resource_ids=sorted(resource_ids) if all(version.get("resource_id") for version in versions) else None,
-        since=max(min(moments, default=CALENDAR_START), CALENDAR_START) - ONE_DAY,
-        until=min(max(moments, default=CALENDAR_END), CALENDAR_END) + ONE_DAY,
+        since=max(min(moments, default=CALENDAR_START), CALENDAR_START) - CLOCK_DIFFERENCE,
+        until=min(max(moments, default=CALENDAR_END), CALENDAR_END) + CLOCK_DIFFERENCE,
     )
 
 

@@ -211,6 +211,18 @@ async def test_a_closure_that_moves_strands_the_visits_of_its_new_days(
     assert await stranded_ids(database, change(CalendarException, start_time=DAY["start_time"])) == [1, 2]
 
 
+async def test_a_day_off_strands_the_visits_of_each_resource_by_its_own_clock(
+    database: Database, tom: Person, eve: Person, shared: Service
+) -> None:
+    """In Auckland, Tuesday begins at 11:00 UTC on Monday."""
+    await write(database, change(Resource, 2, timezone="Pacific/Auckland"))
+    await book(database, tom, DAY["start_time"] - timedelta(hours=12), resource_id=2)
+    await book(database, eve, DAY["start_time"] - timedelta(hours=12), resource_id=1)
+    await book(database, eve, DAY["end_time"] - timedelta(hours=12), resource_id=2)
+
+    assert await stranded_ids(database, create(CalendarException, **DAY)) == [1]
+
+
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("facts", [{"is_active": False}, {"resource_ids": [2]}])
 async def test_a_service_with_visits_to_come_is_not_changed_unasked(
