@@ -2,7 +2,9 @@
 
 import json
 import secrets
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import wraps
 from typing import Annotated, Any, Literal, TypeVar, Unpack
 from zoneinfo import ZoneInfo
 
@@ -32,10 +34,11 @@ from bookit.policy.limits import MAX_BIGINT
 from bookit.reports import calendar
 from bookit.schema.fields import OPTIONAL_TEXT_PATTERN, ReasonText, checked_type
 from bookit.schema.tables import Booking, User
-from bookit.validation_messages import format_error
 
 Name: Any = checked_type(User.model_fields["name"])
 OptionalReason = ReasonText | Literal[""]
+Handler = Callable[[Request], Awaitable[Response]]
+TYPED_TEXTS = {"name": "name", "reason": "reason", "override_reason": "reason"}
 NOT_SENT = "The calendar did not send this."
 RowId = Annotated[int, Field(ge=1, le=MAX_BIGINT)]
 
@@ -105,14 +108,30 @@ Body = TypeVar("Body", bound=CalendarRequest)
 
 
 async def parse_body(model: type[Body], request: Request) -> Body:
-    """Return the body of a request. Raise 422 if the script sends no such body, or a text that cannot be seen."""
+    """Return the body of a request. Raise NotVisible for a text that people cannot see, and 422 for no such body."""
     try:
         return model.model_validate(json.loads(await request.body() or b"null"))
     except ValidationError as error:
-        typed = [format_error(one) for one in error.errors() if one["type"] == "value_error"]
-        raise HTTPException(422, typed[0] if typed else NOT_SENT) from None
+        for one in error.errors():
+            if one["type"] == "value_error":
+                field = next((name for name in reversed(one["loc"]) if name in TYPED_TEXTS), "name")
+                raise no.NotVisible(field=str(field), title=TYPED_TEXTS[str(field)]) from None
+        raise HTTPException(422, NOT_SENT) from None
     except (ValueError, RecursionError):
         raise HTTPException(422, NOT_SENT) from None
+
+
+def showing_unseen_text(handler: Handler) -> Handler:
+    """Return a handler that answers with the sentence of a text that people cannot see."""
+
+    @wraps(handler)
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except no.NotVisible as refusal:
+            return refusal_response(request, refusal)
+
+    return handle
 
 
 async def run_and_respond(
@@ -173,6 +192,7 @@ def refusal_response(request: Request, refusal: no.Refusal) -> Response:
     return JSONResponse(payload, 400)
 
 
+@showing_unseen_text
 async def move(request: Request) -> Response:
     """Move a booking to another time, another resource or both, or move its end."""
     require_permission(request, "change", Booking)
@@ -210,6 +230,7 @@ def new_times(booking: Booking, body: MoveBooking, zone: ZoneInfo) -> tuple[date
     return start, end
 
 
+@showing_unseen_text
 async def set_status(request: Request) -> Response:
     """Change the status of a booking."""
     require_permission(request, "change", Booking)
@@ -229,6 +250,7 @@ async def set_status(request: Request) -> Response:
     return await run_and_respond(request, body, act)
 
 
+@showing_unseen_text
 async def undo_act(request: Request) -> Response:
     """Take back the last change of a booking; a new booking is cancelled."""
     require_permission(request, "change", Booking)
@@ -244,6 +266,7 @@ async def undo_act(request: Request) -> Response:
     return await run_and_respond(request, body, act)
 
 
+@showing_unseen_text
 async def book(request: Request) -> Response:
     """Book for a customer; a new customer is created in the same transaction."""
     require_permission(request, "create", Booking)

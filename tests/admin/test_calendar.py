@@ -40,6 +40,9 @@ FED = {
 }
 
 
+UNSEEN_NAME = str(no.NotVisible(field="name", title="name"))
+
+
 @pytest.fixture
 async def panel(desk: AdminDesk, clock: Clock) -> AdminDesk:
     """Open the admin panel with a fixed clock: Monday, ten in the morning in Berlin."""
@@ -533,6 +536,9 @@ SKIPPED = "2030-03-31 02:30 does not exist in Europe/Berlin: the clocks go forwa
         ({"service_id": 99}, (404, "There is no such service.")),
         ({"new_customer": {"name": "Tom", "email": "tom@example.com"}}, (409, no.EmailTaken.__doc__)),
         ({"new_customer": {"name": "Tom", "email": "nowhere"}}, (422, no.NotAnEmail.__doc__)),
+        ({"new_customer": {"name": "\u202emoT", "email": "t@x.example"}},
+         (422, UNSEEN_NAME)),
+        ({"new_customer": {"name": "...", "email": "t@x.example"}}, (422, UNSEEN_NAME)),
     ],
 )  # fmt: skip
 async def test_an_impossible_booking_is_refused_with_the_reason(
