@@ -15,8 +15,8 @@ from tests.support.browser import fits_viewport, open_admin
 from tests.support.people import OWNER, PASSWORD_HASH
 from tests.support.server import RunningServer
 
-NOW = datetime.now(UTC)
-SOON = (NOW + timedelta(minutes=30)).replace(second=0, microsecond=0)
+NOW = datetime.now(UTC).replace(second=0, microsecond=0)
+SOON = NOW + timedelta(minutes=30)
 WIDE, PHONE = 1400, 390
 PAGES = [
     "", "booking/list?start_time=all", "booking/details/1", "user/list", "user/details/2", "service/list",
