@@ -122,7 +122,8 @@ async def test_opening_hours_are_shaded_and_closures_are_named(panel: AdminDesk,
         await create(panel.database, OpeningHours, resource_id=1, weekday=2, opens=time(opens), closes=time(closes))
     await panel.database.fetch(text("UPDATE resources SET timezone = 'Europe/Berlin'"))
     begins, ends = (datetime(2030, 1, 8, hour, tzinfo=UTC) for hour in (15, 16))
-    await create(panel.database, CalendarException, start_time=begins, end_time=ends, reason="Staff party")
+    about = {"start_time": begins, "end_time": ends, "timezone": None, "reason": "Staff party"}
+    await create(panel.database, CalendarException, **about)
 
     fed = (await panel.mara.get("/admin/calendar/feed", params=DAY)).json()
 

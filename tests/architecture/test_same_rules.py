@@ -37,12 +37,15 @@ CALLED: Mapping[str, str] = {
     "password_hash": "password"
 }  # Field names in forms and bodies, and the names of the same inputs in rules.
 BY_ITSELF = {"id", "created_at", "version"}  # Columns that the database fills in.
-TABLES: list[type[SQLModel]] = [*RULES, OpeningHours, CalendarException]
+TABLES: list[type[SQLModel]] = [*RULES, OpeningHours]
 
 # Inputs of a rule that a door does not offer, and why.
 UNDECIDED = "a hold is for customers who have not decided; at the desk a visit is agreed at once"
 NO_MESSAGES = "BookIt sends no messages yet, so the desk does not ask whether to notify the customer"
+BY_THE_BUSINESS = "the desk types times by the clock of the business"
 NOT_IN_FORMS: Reasons = {
+    (CalendarException, "create"): {"timezone": BY_THE_BUSINESS},
+    (CalendarException, "change"): {"timezone": BY_THE_BUSINESS},
     (Booking, "create"): {"hold": UNDECIDED, "notify_customer": NO_MESSAGES},
     (Booking, "change"): {
         "hold": UNDECIDED,

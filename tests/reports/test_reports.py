@@ -73,6 +73,7 @@ async def create_exceptions(database: Database, first: date, chance: Random) -> 
         for resource_id, is_open in ((None, False), (1, False), (1, True), (3, True), (4, False), (None, True)):
             start = noon + timedelta(days=chance.randrange(12), minutes=5 * chance.randrange(200))
             facts: dict[str, Any] = {"resource_id": resource_id, "is_open": is_open, "start_time": start}
+            facts["timezone"] = None  # at exactly these moments, for every resource
             end = start + timedelta(minutes=5 * chance.randrange(10, 90))
             await records.create(session, CalendarException, **HERE, **facts, end_time=end)
 
