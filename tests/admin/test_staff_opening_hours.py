@@ -37,7 +37,7 @@ async def test_a_resource_without_hours_is_shown_as_always_open(desk: AdminDesk,
     page = await desk.mara.get(WEEK)
 
     assert page.status_code == 200
-    assert "No hours set: always open." in get_page_text(page.text)
+    assert "No opening hours: can be booked at any time of day or night." in get_page_text(page.text)
 
 
 async def test_a_week_is_saved_at_once(desk: AdminDesk, haircut: Service, database: Database) -> None:
