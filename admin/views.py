@@ -214,6 +214,11 @@ class ExceptionView(ListsAffectedBookings, model=CalendarException):
     form_columns = ["resource", "start_time", "end_time", "is_open", "reason", "version"]
     form_ajax_refs = {"resource": RESOURCE_LOOKUP}
 
+    def prepare_values(self, values: FormValues) -> FormValues:
+        """Return the values with the zone by whose clock the times were typed: each resource has them by its own."""
+        values["timezone"] = self.context.zone.key
+        return values
+
 
 class UserView(RecordView, model=User):
     """Customers, and who works here."""

@@ -65,7 +65,9 @@ class Crud:
     async def change_row(self, context: RequestContext, id: int, body: RequestModel) -> SQLModel:
         async with context.transaction() as session:
             row = await records.lock(session, self.table, id)
-            changed = await records.change(session, row, **context.actor_and_time, **get_provided_fields(body))
+            changed = await records.change(
+                session, row, **context.actor_and_time, **{"accepts_stranded": False, **get_provided_fields(body)}
+            )
             # Only now, because a refusal of the rule comes first (RFC 9110, 13.2.1). It undoes the change.
             context.require_preconditions(row)
             return changed

@@ -13,7 +13,7 @@ from bookit.db import timezone_check
 from bookit.db.session import Reader, Session
 from bookit.db.statements import Row
 from bookit.policy.permissions import Actor
-from bookit.schema.tables import CalendarException, OpeningHours, Resource, Service, ServiceResource, from_row
+from bookit.schema.tables import OpeningHours, Resource, Service, ServiceResource, from_row
 
 SELECT_RESOURCE_IDS = select(ServiceResource.resource_id).where(
     col(ServiceResource.service_id) == bindparam("service_id")
@@ -209,19 +209,3 @@ async def require_timezone(session: Session, values: Mapping[str, Any], *, now: 
         raise no.UnknownTimezone from None
     if name != session.timezone and await timezone_check.find_difference(session, [name], now=now):
         raise no.TimezonesDiffer
-
-
-async def add_exception(session: Session, *, by: Actor, now: datetime, **values: Any) -> CalendarException:
-    """Create an opening or a closure, written by the business's clock. Each resource has its times by its own clock."""
-    del by, now
-    return await session.insert(CalendarException(**{"timezone": session.timezone, **values}))
-
-
-async def change_exception(
-    session: Session, exception: CalendarException, *, by: Actor, now: datetime, **changes: Any
-) -> CalendarException:
-    """Change an opening or a closure. New times are by the clock of the business."""
-    del by, now
-    if changes.keys() & {"start_time", "end_time"}:
-        changes = {"timezone": session.timezone, **changes}
-    return await session.update(exception, **changes)

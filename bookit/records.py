@@ -17,7 +17,7 @@ from bookit.db.session import Session, SingleStatement
 from bookit.people import accounts, erasure
 from bookit.policy import permissions
 from bookit.policy.permissions import Actor, Verb
-from bookit.schema.tables import Booking, CalendarException, OpeningHours, Resource, Review, Service, User
+from bookit.schema.tables import Booking, OpeningHours, Resource, Review, Service, User
 
 TableRow = TypeVar("TableRow", bound=SQLModel)
 
@@ -53,7 +53,6 @@ RULES: Mapping[type[SQLModel], Rules] = {
     Booking: Rules(
         acts.book, acts.change, acts.remove, linked_fields=frozenset({"start_time", "end_time", "resource_id"})
     ),
-    CalendarException: Rules(catalogue.add_exception, catalogue.change_exception),
     Review: Rules(reviews.write, reviews.change, reviews.remove),
 }
 
@@ -69,12 +68,13 @@ async def create(
     *,
     by: Actor,
     now: datetime,
-    accepts_stranded: Accepted = False,
+    accepts_stranded: Accepted = True,
     **values: Any,
 ) -> TableRow:
     """Create a row, by the table's rule if it has one. Only the rule of bookings can use a ``SingleStatement``.
 
     Raise StrandsVisits if visits to come would no longer fit, as with new hours or a closure, unless that is accepted.
+    A door that can ask its user passes False.
     """
     permissions.require_permission(by, "create", table)
     if isinstance(session, SingleStatement):
@@ -89,7 +89,7 @@ async def create(
 
 
 async def change(
-    session: Session, row: TableRow, *, by: Actor, now: datetime, accepts_stranded: Accepted = False, **values: Any
+    session: Session, row: TableRow, *, by: Actor, now: datetime, accepts_stranded: Accepted = True, **values: Any
 ) -> TableRow:
     """Change the columns whose values differ, and those linked to them, by the table's rule if it has one.
 
@@ -106,7 +106,7 @@ async def change(
 
 
 async def remove(
-    session: Session, row: SQLModel, *, by: Actor, now: datetime, accepts_stranded: Accepted = False
+    session: Session, row: SQLModel, *, by: Actor, now: datetime, accepts_stranded: Accepted = True
 ) -> None:
     """Remove a row, by the table's rule if it has one.
 
@@ -157,7 +157,7 @@ async def replace_opening_hours(
     by: Actor,
     now: datetime,
     expected_tag: str,
-    accepts_stranded: Accepted = False,
+    accepts_stranded: Accepted = True,
 ) -> None:
     """Replace a resource's opening hours. Raise ``Stale`` if they are no longer those that the editor saw.
 
