@@ -30,17 +30,14 @@ Change = Callable[..., Awaitable[Any]]  # takes a session, and which stranded vi
 
 async def write(database: Database, act: Change, **consent: Any) -> Any:
     async with database.transaction(by=OWNER) as session:
-        return await act(session, **consent)
+        return await act(session, **{"accepts_stranded": False, **consent})
 
 
 async def book(database: Database, person: Person, start: datetime, **more: Any) -> Booking:
     facts = {"user_id": person.id, "service_id": 1, "start_time": start, "override_reason": "A test.", **more}
 
-    async def act(session: Session) -> Booking:
+    async with database.transaction(by=OWNER) as session:
         return await records.create(session, Booking, **HOW, **facts)
-
-    booking: Booking = await write(database, act)
-    return booking
 
 
 async def stranded_ids(database: Database, act: Change, **consent: Any) -> list[int]:
