@@ -156,6 +156,11 @@ class RecordView(ListView):
         """Return a form's values as the table's rule takes them, for views whose forms have more than columns."""
         return values
 
+    def values_beside(self, values: Values) -> Values:
+        """Return what is saved with these values and is in no form."""
+        del values
+        return {}
+
     async def explain_refusal(self, request: Request, refusal: no.Refusal, values: FormValues) -> None:
         """Add to a refusal that the form shows, for views that can suggest something."""
 
@@ -166,8 +171,9 @@ class RecordView(ListView):
         values = self.prepare_values(form)
 
         async def create(session: Session, **by_and_now: Unpack[ActorAndTime]) -> SQLModel:
+            facts = {**values, **self.values_beside(values)}
             return await records.create(
-                session, self.model, **by_and_now, accepts_stranded=await accepted_visits(request), **values
+                session, self.model, **by_and_now, accepts_stranded=await accepted_visits(request), **facts
             )
 
         try:
@@ -188,8 +194,9 @@ class RecordView(ListView):
         async def change(session: Session, **by_and_now: Unpack[ActorAndTime]) -> SQLModel:
             row = await records.lock(session, self.model, row_id, version=base_version)
             touched = values.touched(row, self.context.zone)
+            changes = {**touched, **self.values_beside(touched)}
             return await records.change(
-                session, row, **by_and_now, accepts_stranded=await accepted_visits(request), **touched
+                session, row, **by_and_now, accepts_stranded=await accepted_visits(request), **changes
             )
 
         try:
@@ -205,7 +212,8 @@ class RecordView(ListView):
         """Delete a row by the table's rule."""
 
         async def remove(session: Session, **by_and_now: Unpack[ActorAndTime]) -> None:
-            await records.remove(session, await records.lock(session, self.model, int(pk)), **by_and_now)
+            row = await records.lock(session, self.model, int(pk))
+            await records.remove(session, row, **by_and_now, accepts_stranded=False)
 
         await self.write(request, remove)
 

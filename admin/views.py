@@ -214,10 +214,9 @@ class ExceptionView(ListsAffectedBookings, model=CalendarException):
     form_columns = ["resource", "start_time", "end_time", "is_open", "reason", "version"]
     form_ajax_refs = {"resource": RESOURCE_LOOKUP}
 
-    def prepare_values(self, values: FormValues) -> FormValues:
-        """Return the values with the zone by whose clock the times were typed: each resource has them by its own."""
-        values["timezone"] = self.context.zone.key
-        return values
+    def values_beside(self, values: Values) -> Values:
+        """Return the zone by whose clock the times were typed: each resource has them by its own."""
+        return {"timezone": self.context.zone.key} if values.keys() & {"start_time", "end_time"} else {}
 
 
 class UserView(RecordView, model=User):

@@ -72,7 +72,9 @@ class NewBooking(RequestModel):
     """A booking to create."""
 
     service_id: BodyId
-    start_time: Annotated[Timestamp, Field(description="Without an offset: in the time zone of the business.")]
+    start_time: Annotated[
+        Timestamp, Field(description="Without an offset: in the time zone of the business. Seconds are cut off.")
+    ]
     resource_id: Annotated[BodyId | None, Field(description="The resource; without it, the first that is free.")] = None
     hold: Annotated[bool, Field(description="Block the slot for some minutes only, until `hold` is set to false.")] = (
         False

@@ -110,7 +110,7 @@ class RowFilter(ListFilter):
 class DayFilter(ListFilter):
     """A day or a span of days, by the business's clock: 2026-05-04 or 2026-05-04..2026-05-10.
 
-    Rows with an ``end_column`` are on every day that they meet: a visit after midnight, a holiday of a week.
+    Rows with an ``end_column`` are on each day that they meet: a visit after midnight, a holiday of a week.
     ``earliest_start`` returns when a row that reaches a moment can start, so that an index on starts finds it.
     """
 
@@ -164,12 +164,16 @@ class DayFilter(ListFilter):
             return statement
         if since and until and until <= since:
             raise no.RangeReversed
-        statement = statement.where(*self.conditions_since(since)) if since else statement
+        is_one_day = first == final
+        statement = statement.where(*self.conditions_since(since, is_one_day=is_one_day)) if since else statement
         return statement.where(self.column < until) if until else statement
 
-    def conditions_since(self, since: datetime) -> list[ColumnElement[bool]]:
-        """Return the conditions of rows that are, or that end, after the start of the first day."""
-        if self.end_column is None:
+    def conditions_since(self, since: datetime, *, is_one_day: bool) -> list[ColumnElement[bool]]:
+        """Return the conditions of rows that begin, or for one day that end, after its start.
+
+        A span of days is counted in an index on starts alone, which has no ends.
+        """
+        if self.end_column is None or (self.earliest_start and not is_one_day):
             return [self.column >= since]
         bound = [self.column >= self.earliest_start(since)] if self.earliest_start else []
         return [self.end_column > since, *bound]

@@ -64,7 +64,7 @@ async def book(
 
     Raise a refusal if a rule forbids the start, no seat is free, or the service cannot be booked.
     """
-    times.require_whole_minutes(start_time)
+    start_time = times.cut_seconds(start_time)
     times.require_future(start_time, by=by, now=now)
     permissions.require_override(override_reason, by=by)
     permissions.require_own_customer(user_id, by=by)
@@ -186,9 +186,8 @@ async def reschedule(
     lifecycle.require_open(booking, by=by, now=now)
     permissions.require_override(override_reason, by=by)
     await require_cancel_notice(session, booking, by=by, now=now)
-    start = start_time or booking.start_time
-    end = end_time or start + (booking.end_time - booking.start_time)
-    times.require_whole_minutes(start, end)
+    start = times.cut_seconds(start_time or booking.start_time)
+    end = times.cut_seconds(end_time or start + (booking.end_time - booking.start_time))
     times.require_future(start, by=by, now=now)
     lifecycle.require_length(booking, start, end, by=by, zone=ZoneInfo(session.timezone))
     if override_reason:

@@ -18,10 +18,9 @@ def require_future(start: datetime, *, by: Actor, now: datetime) -> None:
         raise no.InThePast
 
 
-def require_whole_minutes(*moments: datetime) -> None:
-    """Raise NotWholeMinutes for a time with seconds, which no page of the desk shows."""
-    if any(moment.second or moment.microsecond for moment in moments):
-        raise no.NotWholeMinutes
+def cut_seconds(moment: datetime) -> datetime:
+    """Return the whole minute of a time: no page of the desk shows seconds."""
+    return moment.replace(second=0, microsecond=0)
 
 
 def wall_clock_length(start: datetime, end: datetime, zone: ZoneInfo) -> timedelta:

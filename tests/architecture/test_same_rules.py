@@ -37,7 +37,7 @@ CALLED: Mapping[str, str] = {
     "password_hash": "password"
 }  # Field names in forms and bodies, and the names of the same inputs in rules.
 BY_ITSELF = {"id", "created_at", "version"}  # Columns that the database fills in.
-TABLES: list[type[SQLModel]] = [*RULES, OpeningHours]
+TABLES: list[type[SQLModel]] = [*RULES, OpeningHours, CalendarException]
 
 # Inputs of a rule that a door does not offer, and why.
 UNDECIDED = "a hold is for customers who have not decided; at the desk a visit is agreed at once"

@@ -142,7 +142,7 @@ async def test_a_visit_by_override_is_not_named_for_the_rule_that_it_already_bro
 
     assert await stranded_ids(database, change(OpeningHours, closes=time(11))) == []
     assert await stranded_ids(database, change(Resource, is_active=False)) == [1]
-    assert await stranded_ids(database, create(CalendarException, **DAY)) == [1]
+    assert await stranded_ids(database, create(CalendarException, timezone="UTC", **DAY)) == [1]
 
 
 async def test_fewer_seats_strand_the_visits_that_begin_last(
@@ -217,7 +217,7 @@ async def test_a_day_off_strands_the_visits_of_each_resource_by_its_own_clock(
     await book(database, eve, DAY["start_time"] - timedelta(hours=12), resource_id=1)
     await book(database, eve, DAY["end_time"] - timedelta(hours=12), resource_id=2)
 
-    assert await stranded_ids(database, create(CalendarException, **DAY)) == [1]
+    assert await stranded_ids(database, create(CalendarException, timezone="UTC", **DAY)) == [1]
 
 
 @AT_BOTH_DOORS

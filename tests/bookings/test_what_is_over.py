@@ -184,7 +184,9 @@ async def test_the_desk_keeps_a_deleted_booking(desk: AdminDesk, tom: Person, ev
 
     page = get_page_text((await desk.mara.get("/admin/booking/details/1")).text)
     listed = await desk.fetch_list_text(desk.mara, "booking")
-    history = await desk.database.fetch(text("SELECT actor, door, action FROM events WHERE table_name = 'bookings'"))
+    history = await desk.database.fetch(
+        text("SELECT actor, door, action FROM events WHERE table_name = 'bookings' ORDER BY id")
+    )
 
     assert "Deleted by the customer Mon 07 Jan 2030, 10:00" in page
     assert "Tom (customer) changed it through the API." in page

@@ -140,7 +140,7 @@ async def test_staff_maintain_exceptions(door: DoorClient, mara: Person, haircut
         "id": 1,
         "resource_id": None,
         "is_open": False,
-        "timezone": "UTC",  # in these tests, the clock of the business for what is written
+        "timezone": "Europe/Berlin",  # the clock of the desk
         "version": 1,
     }
     assert changed == holiday | {"resource_id": 1, "is_open": True, "version": 2}
