@@ -47,9 +47,9 @@ async def test_the_length_of_a_visit_is_changed_by_keyboard(
 async def test_an_inactive_resource_keeps_its_column_on_days_with_visits(
     browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:
-    await create_booking(berlin_database, berlin_time(2, 10))
+    await create_booking(berlin_database, berlin_time(8, 10))
     await berlin_database.fetch(text("UPDATE resources SET is_active = false WHERE id = 1"))
-    page, errors, _ = await open_calendar(browser, berlin, berlin_time(2, 10))
+    page, errors, _ = await open_calendar(browser, berlin, berlin_time(8, 10))
     name = (await berlin_database.fetch(text("SELECT name FROM resources WHERE id = 1")))[0]["name"]
     column, option = page.locator(".ec-col-head", has_text=f"{name} (inactive)"), page.locator("option[data-inactive]")
 

@@ -38,7 +38,7 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
                 await records.create(session, Service, **audit, **facts)
             for days in range(-20, 3):
                 for service in (1, 2):
-                    visit: dict[str, Any] = {"user_id": 2, "service_id": service}
+                    visit: dict[str, Any] = {"user_id": 2, "service_id": service, "overlap": True}
                     start = NOW + timedelta(days=days, hours=1 if days else service - 2, minutes=5)
                     booking = await records.create(session, Booking, **audit, **visit, start_time=start)
                     status = Status.NO_SHOW if days % 7 == 0 else Status.COMPLETED
