@@ -66,9 +66,13 @@ CREATE OR REPLACE FUNCTION free_seat(
   resource bigint, since timestamptz, until timestamptz, except_booking bigint, preferred smallint
 ) RETURNS smallint LANGUAGE plpgsql AS $$
 DECLARE
-  taken smallint[] := ARRAY(SELECT public.taken_seats(resource, since, until, except_booking));
-  seats integer := (SELECT r.capacity FROM public.resources r WHERE r.id = resource);
+  taken smallint[] := ARRAY(SELECT t.seat FROM public.taken_seats(resource, since, until, except_booking) AS t (seat));
+  seats integer;
 BEGIN
+  IF taken = '{}' AND preferred IS NULL THEN
+    RETURN 1;
+  END IF;
+  seats := (SELECT r.capacity FROM public.resources r WHERE r.id = resource);
   IF cardinality(taken) >= seats AND public.most_at_once(resource, since, until, except_booking) >= seats THEN
     RETURN NULL;
   END IF;
@@ -97,7 +101,20 @@ BEGIN
           OR NEW.seat <= (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id)) THEN
     RETURN NEW;
   END IF;
-  NEW.seat := coalesce(public.free_seat(NEW.resource_id, NEW.blocks_from, NEW.blocks_until, NEW.id, NEW.seat), 1);
+  IF current_setting('transaction_isolation') <> 'read committed'
+     AND (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id) > 1 THEN
+    RAISE 'write bookings of a resource with several seats in a READ COMMITTED transaction'
+      USING ERRCODE = 'feature_not_supported';
+  END IF;
+  NEW.seat := public.free_seat(NEW.resource_id, NEW.blocks_from, NEW.blocks_until, NEW.id, NEW.seat);
+  IF NEW.seat IS NULL THEN
+    NEW.seat := 1;
+    IF TG_OP = 'INSERT' AND 1 NOT IN (
+      SELECT public.taken_seats(NEW.resource_id, NEW.blocks_from, NEW.blocks_until, NEW.id)) THEN
+      RAISE 'all seats are taken'
+        USING ERRCODE = 'exclusion_violation', CONSTRAINT = 'booking_has_a_seat', TABLE = 'bookings';
+    END IF;
+  END IF;
   RETURN NEW;
 END $$;
 
@@ -105,11 +122,7 @@ CREATE OR REPLACE FUNCTION check_seats() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   seats integer := (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id);
 BEGIN
-  IF seats > 1 AND current_setting('transaction_isolation') <> 'read committed' THEN
-    RAISE 'write bookings of a resource with several seats in a READ COMMITTED transaction'
-      USING ERRCODE = 'feature_not_supported';
-  END IF;
-  IF TG_OP = 'UPDATE' AND public.is_live(OLD.status) AND OLD.resource_id = NEW.resource_id
+  IF public.is_live(OLD.status) AND OLD.resource_id = NEW.resource_id
      AND OLD.blocks_from = NEW.blocks_from AND OLD.blocks_until >= NEW.blocks_until THEN
     RETURN NULL;
   END IF;
@@ -155,7 +168,7 @@ BEGIN
 END $$;
 
 CREATE CONSTRAINT TRIGGER booking_has_a_seat
-  AFTER INSERT OR UPDATE OF status, resource_id, blocks_from, blocks_until ON bookings
+  AFTER UPDATE OF status, resource_id, blocks_from, blocks_until ON bookings
   DEFERRABLE INITIALLY IMMEDIATE FOR EACH ROW WHEN (is_live(NEW.status)) EXECUTE FUNCTION check_seats();
 """
 
