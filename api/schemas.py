@@ -230,7 +230,7 @@ def make_change_model(table: type[SQLModel], *columns: str, **extra_fields: Mode
 
 
 def describe_change(schema: JsonSchemaValue) -> None:
-    """Say that a change has at least one field, and that a field that is not sent has no default."""
+    """Add to the schema that a change has at least one field, and that a field that is not sent has no default."""
     schema["minProperties"] = 1
     for field in schema["properties"].values():
         field.pop("default", None)

@@ -74,7 +74,7 @@ async def read_form(request: Request) -> FormData:
 
 
 class SecurityHeadersMiddleware:
-    """Gives every response of this door its Content-Security-Policy."""
+    """Middleware that sets the Content-Security-Policy of every response of the panel."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

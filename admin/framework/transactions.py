@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class ActorAndTime(TypedDict):
-    """Who acts and when, as every act takes it."""
+    """The actor and the time, as keyword arguments of every act."""
 
     by: Actor
     now: datetime

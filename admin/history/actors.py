@@ -1,4 +1,4 @@
-"""Who did something, and through which door, in words."""
+"""Names the person behind a change, and the door through which it was made."""
 
 DOOR_PHRASES = {
     "api": "through the API",
