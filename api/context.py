@@ -19,6 +19,7 @@ from bookit.db.session import Reader, Session, SingleStatement
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import User
 from bookit.settings import Settings
+from web.client_address import client_address
 
 TableRow = TypeVar("TableRow", bound=SQLModel)
 
@@ -68,7 +69,7 @@ class RequestContext:
     @property
     def client_ip(self) -> str:
         """The IP address of the client, or "" if the server does not know it."""
-        return self.request.client.host if self.request.client else ""
+        return client_address(self.request.scope)
 
     def require_user(self) -> User:
         """Return the signed-in user, or raise ``Unauthenticated``."""

@@ -8,6 +8,8 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import internal_error_response
+from bookit import security_log
+from web.client_address import client_address
 from web.content_security import DATA_POLICY
 
 LOGGER_NAME = "bookit.requests"
@@ -39,6 +41,7 @@ class RequestMiddleware:
             return
         started = time.perf_counter()
         request_id = scope["request_id"] = get_proxy_request_id(scope) or secrets.token_hex(8)
+        security_log.request_source.set(security_log.RequestSource(client_address(scope), request_id))
         status = 500
 
         async def send_with_headers(message: Message) -> None:
@@ -59,6 +62,7 @@ class RequestMiddleware:
                 status=status,
                 ms=round((time.perf_counter() - started) * 1000, 1),
                 who=str(actor) if actor else None,
+                address=client_address(scope) or None,
                 request_id=request_id,
             )
 

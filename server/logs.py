@@ -12,7 +12,7 @@ from bookit.clock import system_clock
 
 QUIET_LOGGERS = ("uvicorn.access", "alembic.runtime.plugins")
 SILENT_LOGGERS = ("psycopg.pool",)  # It has a line for each attempt to connect; bookit.db.incidents has one a minute.
-EXTRA_FIELDS = ["request_id", "reason", "detail", "count"]
+EXTRA_FIELDS = ["event_kind", "address", "account", "request_id", "reason", "detail", "count"]
 TERMINAL_PROCESSORS: list[Any] = [
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -13,6 +13,7 @@ from bookit import refusals as no
 from bookit.people import passwords, sign_in
 from bookit.schema.tables import User
 from bookit.settings import Settings
+from web.client_address import client_address
 
 SESSION_SECONDS = 8 * 3600
 RENEW_SECONDS = 300
@@ -39,7 +40,10 @@ class StaffSignIn(AuthenticationBackend):
         page.email = email.replace("\0", "")
         try:
             user = await sign_in.authenticate(
-                context_of(request).database, email=email, password=password, client_address=client_ip(request)
+                context_of(request).database,
+                email=email,
+                password=password,
+                client_address=client_address(request.scope),
             )
         except no.Unauthenticated:
             return False
@@ -105,10 +109,6 @@ async def load_session_user(request: Request) -> User | None:
 def renewal_period(request: Request) -> int:
     """Return the number of the current five minutes: a session is renewed once in each."""
     return int(context_of(request).now().timestamp()) // RENEW_SECONDS
-
-
-def client_ip(request: Request) -> str:
-    return request.client.host if request.client else ""
 
 
 def is_admin_path(path: str) -> bool:

@@ -13,13 +13,13 @@ from admin.framework.custom_page import CustomPage
 from admin.framework.form_values import show_refusal
 from admin.framework.forms import AdminForm
 from admin.framework.page_state import page_state, signed_in_user
-from admin.framework.sign_in import client_ip
 from admin.framework.transactions import ActorAndTime, run_act
 from bookit import records
 from bookit import refusals as no
 from bookit.db.session import Session
 from bookit.people import passwords, sign_in
 from bookit.schema.tables import User
+from web.client_address import client_address
 
 CHANGED_MESSAGE = "Password changed. You have been signed out everywhere else."
 
@@ -58,7 +58,7 @@ async def save_password(request: Request, current: str, password: str) -> User:
     """Change the password of the user who has signed in."""
     database, user = context_of(request).database, signed_in_user(request)
     hashed = await sign_in.hash_own_password(
-        database, user, password, current=current, client_address=client_ip(request)
+        database, user, password, current=current, client_address=client_address(request.scope)
     )
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> User:

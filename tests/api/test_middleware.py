@@ -204,6 +204,7 @@ def test_a_server_logs_json_without_secrets(served: RunningServer) -> None:
         "path": "/auth/login",
         "request_id": "req-1",
         "status": 401,
+        "address": "127.0.0.1",
         "who": None,
     }
     assert "confidential" not in log
