@@ -22,7 +22,7 @@ from api.schemas import (
 )
 from bookit import records
 from bookit import refusals as no
-from bookit.people import data_export, passwords, sign_in
+from bookit.people import data_export, passwords, sign_in, sign_ins
 from bookit.policy import limits
 from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
 from bookit.schema.tables import User
@@ -120,7 +120,7 @@ async def login(context: RequestContext, body: SignIn) -> Tokens:
         context.database, email=body.email, password=body.password, client_address=context.client_ip
     )
     async with context.transaction() as session:
-        issued = await sign_in.issue_refresh_token(
+        issued = await sign_ins.issue_refresh_token(
             session, user, now=context.now, lifetime=get_refresh_token_lifetime(context)
         )
     return create_tokens(context, user, issued)
@@ -130,7 +130,7 @@ async def login(context: RequestContext, body: SignIn) -> Tokens:
 async def refresh(context: RequestContext, body: RefreshTokenRequest) -> Tokens:
     """Get the next pair of tokens. A refresh token works once; if it is used again, the sign-in ends."""
     async with context.transaction() as session:
-        renewed = await sign_in.rotate_refresh_token(
+        renewed = await sign_ins.rotate_refresh_token(
             session, body.refresh_token, now=context.now, lifetime=get_refresh_token_lifetime(context)
         )
     if renewed is None:
@@ -147,11 +147,11 @@ async def logout(context: RequestContext, body: SignOut | None) -> SignedOut:
     refresh_token = body.refresh_token if body else None
     if refresh_token is not None:
         async with context.transaction() as session:
-            await sign_in.sign_out(session, refresh_token)
+            await sign_ins.sign_out(session, refresh_token)
         return SignedOut()
     sign_in_id = read_sign_in_id(context.request)
     async with context.transaction() as session:
-        await sign_in.end_sign_in(session, sign_in_id)
+        await sign_ins.end_sign_in(session, sign_in_id)
     return SignedOut()
 
 
@@ -192,6 +192,6 @@ def get_refresh_token_lifetime(context: RequestContext) -> timedelta:
     return timedelta(days=context.settings.refresh_token_expire_days)
 
 
-def create_tokens(context: RequestContext, user: User, issued: sign_in.IssuedToken) -> Tokens:
+def create_tokens(context: RequestContext, user: User, issued: sign_ins.IssuedToken) -> Tokens:
     access_token = create_access_token(user, context.settings, now=context.now, sign_in_id=issued.family)
     return Tokens(access_token=access_token, refresh_token=issued.token)

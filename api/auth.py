@@ -10,7 +10,7 @@ import jwt
 from starlette.requests import Request
 
 from bookit import refusals as no
-from bookit.people import passwords, sign_in
+from bookit.people import passwords, sign_ins
 from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.tables import User
 from bookit.settings import Settings
@@ -76,7 +76,7 @@ async def get_current_user(request: Request, *, now: datetime) -> User:
     the password has changed since.
     """
     claims = verify_token(read_bearer(request), request.app.state.settings, now=now)
-    user = await sign_in.get_active_user(request.app.state.database, int(claims["sub"]))
+    user = await sign_ins.get_active_user(request.app.state.database, int(claims["sub"]))
     if claims["pwd"] != passwords.password_fingerprint(user):
         raise no.SignInEnded
     return user

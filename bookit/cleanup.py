@@ -12,7 +12,7 @@ from bookit import refusals as no
 from bookit.bookings import acts
 from bookit.clock import Clock
 from bookit.db.pool import Database
-from bookit.people import sign_in
+from bookit.people import sign_in, sign_ins
 from bookit.policy.permissions import Actor
 
 log = logging.getLogger("bookit.cleanup")
@@ -25,6 +25,7 @@ async def clean_up(database: Database, *, now: datetime) -> None:
         await acts.expire_holds(session, now=now)
         await idempotency.delete_expired(session, now=now)
         await sign_in.delete_expired(session, now=now)
+        await sign_ins.delete_expired(session, now=now)
 
 
 async def clean_up_periodically(database: Database, *, clock: Clock) -> None:

@@ -10,7 +10,7 @@ from admin.framework.context import context_of
 from admin.framework.middleware import read_form
 from admin.framework.page_state import actor_of, page_state
 from bookit import refusals as no
-from bookit.people import passwords, sign_in
+from bookit.people import passwords, sign_in, sign_ins
 from bookit.schema.tables import User
 from bookit.settings import Settings
 from web.client_address import client_address
@@ -99,7 +99,7 @@ async def load_session_user(request: Request) -> User | None:
     if "user" not in session:
         return None
     try:
-        user = await sign_in.get_active_user(context_of(request).database, session["user"])
+        user = await sign_ins.get_active_user(context_of(request).database, session["user"])
     except no.SignInEnded:
         return None
     is_same = session.get("password") == passwords.password_fingerprint(user)

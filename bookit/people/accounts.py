@@ -5,7 +5,7 @@ from typing import Any
 
 from bookit import refusals as no
 from bookit.db.session import Session
-from bookit.people.sign_in import REVOKE_ALL
+from bookit.people.sign_ins import REVOKE_ALL
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, User
 

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from bookit import refusals as no
 from bookit.bookings import acts
 from bookit.db.session import Reader, Session
-from bookit.people import accounts, passwords, sign_in
+from bookit.people import accounts, passwords, sign_ins
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, User, from_row
 
@@ -67,7 +67,7 @@ async def erase(session: Session, user: User, *, email: str, by: Actor, now: dat
     await session.fetch(ERASE_COMMENTS, user_id=user.id, comment=ERASED_COMMENT)
     await session.fetch(DELETE_IDEMPOTENCY_KEYS, user_id=user.id)
     await session.fetch(DELETE_ATTEMPTS, user_id=user.id)
-    await session.fetch(sign_in.REVOKE_ALL, user_id=user.id)
+    await session.fetch(sign_ins.REVOKE_ALL, user_id=user.id)
     await session.update(
         user,
         name=ERASED_NAME,

@@ -18,7 +18,7 @@ from bookit import refusals as no
 from bookit.bookings import acts
 from bookit.db.pool import Database
 from bookit.db.statements import Row
-from bookit.people import data_export, erasure, sign_in
+from bookit.people import data_export, erasure, sign_in, sign_ins
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Review, Role, Service, User
 from tests.support.admin_client import AdminDesk, FormResult, get_page_text, post_form, submit_form
@@ -54,7 +54,7 @@ async def tamsin(database: Database, join: JoinUser, mara: Person, haircut: Serv
         how: Any = {"by": herself, "now": NOW}
         await records.change(session, await records.lock(session, Review, 1), **how, comment=COMMENT)
         await records.remove(session, await records.lock(session, Review, 2), **how)
-        await sign_in.issue_refresh_token(session, user, now=NOW, lifetime=timedelta(days=1))
+        await sign_ins.issue_refresh_token(session, user, now=NOW, lifetime=timedelta(days=1))
         await idempotency.claim(session, user_id=user.id, key="k-1", request_hash="h", now=NOW)
     async with database.transaction(by=desk, now=NOW) as session:
         await session.set_reason(GONE_REASON)
@@ -65,7 +65,7 @@ async def tamsin(database: Database, join: JoinUser, mara: Person, haircut: Serv
         await acts.cancel(session, await records.lock(session, Booking, 6), by=desk, now=NOW)
     with pytest.raises(no.WrongPassword):
         await sign_in.authenticate(database, email=EMAIL, password="wrong")
-    return Person(await sign_in.get_active_user(database, person.id), person.client)
+    return Person(await sign_ins.get_active_user(database, person.id), person.client)
 
 
 async def visit(database: Database, desk: Actor, herself: Actor, start: datetime, comment: str) -> None:
