@@ -33,6 +33,7 @@ from admin.framework.menu import PageMenu
 from admin.framework.middleware import BodyLimitMiddleware, SameOriginMiddleware, SecurityHeadersMiddleware, read_form
 from admin.framework.page_state import page_state
 from admin.framework.permissions import Permissions
+from admin.framework.session_cookie import https_notice
 from admin.framework.sign_in import StaffSignIn, is_signed_in
 from admin.framework.stranded_visits import TEMPLATE_GLOBALS
 from admin.framework.url_cache import UrlCacheMiddleware
@@ -69,7 +70,7 @@ class StaffSite(Admin):
             part.state.admin_context = self.context
         # "min" says where a page of a list ends, though more rows may follow.
         self.templates.env.globals.update(
-            min=lambda *counts: int(min(counts)), page_state=page_state, **TEMPLATE_GLOBALS
+            min=lambda *counts: int(min(counts)), page_state=page_state, https_notice=https_notice, **TEMPLATE_GLOBALS
         )
         self.admin.exception_handlers[DataError] = self.handle_data_error
         self.admin.exception_handlers[no.RangeReversed] = self.handle_reversed_range

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -41,10 +42,10 @@ def verify_token(token: str, settings: Settings, *, now: datetime) -> Mapping[st
 
 def verify_signature(token: str, settings: Settings) -> Mapping[str, Any]:
     """Return the claims of a token that we signed, even if it has expired. Raise ``SignInEnded`` for any other."""
-    try:
-        return decode_token(token, settings.secret_key.get_secret_value(), settings.algorithm)
-    except (jwt.InvalidTokenError, ValueError):
-        raise no.SignInEnded from None
+    for secret in settings.secrets:
+        with suppress(jwt.InvalidTokenError, ValueError):
+            return decode_token(token, secret, settings.algorithm)
+    raise no.SignInEnded
 
 
 @lru_cache(maxsize=1024)

@@ -24,6 +24,7 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 ENCODED_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")  # for a year (RFC 6797); only sent over HTTPS
 HEADER_NAMES = {name for name, _ in ENCODED_HEADERS}
 
 
@@ -48,7 +49,7 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = add_headers(message["headers"], request_id)
+                message["headers"] = add_headers(message["headers"], request_id, scope)
             await send(message)
 
         try:
@@ -92,7 +93,7 @@ class ErrorMiddleware:
             await internal_error_response()(scope, receive, send)
 
 
-def add_headers(headers: list[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+def add_headers(headers: list[tuple[bytes, bytes]], request_id: str, scope: Scope) -> list[tuple[bytes, bytes]]:
     """Return the headers of a response with its request id and the security headers that it lacks."""
     names = {name for name, _ in headers}
     missing = (
@@ -100,7 +101,8 @@ def add_headers(headers: list[tuple[bytes, bytes]], request_id: str) -> list[tup
         if HEADER_NAMES.isdisjoint(names)
         else [header for header in ENCODED_HEADERS if header[0] not in names]
     )
-    return [*headers, *missing, (b"x-request-id", request_id.encode())]
+    https_only = [HTTPS_ONLY] if scope.get("scheme") == "https" else []
+    return [*headers, *missing, *https_only, (b"x-request-id", request_id.encode())]
 
 
 def get_proxy_request_id(scope: Scope) -> str | None:

@@ -83,7 +83,19 @@ class Disconnected(Busy):
     """The connection to the database was lost. Please try again."""
 
 
+class UnreadableHost(Invalid):
+    """The name of the host in this request cannot be read."""
+
+
+class UnknownHost(Invalid):
+    """BookIt is not served under this name. Its owner can add the name to ALLOWED_HOSTS."""
+
+
 # Signing in.
+
+
+class NeedsHttps(Invalid):
+    """Open this page over https to sign in. Over http, your browser cannot keep you signed in."""
 
 
 class WrongPassword(Unauthenticated):

@@ -8,12 +8,13 @@ import json
 import re
 import secrets
 from contextlib import suppress
+from ipaddress import ip_network
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bookit import timezones
@@ -25,6 +26,7 @@ URL_SYNTAX_HINT = (
 )
 
 
+HOST_PATTERN = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
 ORIGIN = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-f:.]+\]|[\w-]+(?:\.[\w-]+)*)(?::(?P<port>[0-9]{1,5}))?"
 )
@@ -79,27 +81,45 @@ def none_if_empty(value: object) -> object:
     return value or None
 
 
-def parse_origins(value: object) -> object:
-    """Return origins from a list separated by commas or from a JSON list, each as a browser spells it."""
+def parse_list(value: object) -> object:
+    """Return the values of a list that is separated by commas or is a JSON list."""
     if not isinstance(value, str):
         return value
     text = value.strip()
     try:
-        names = json.loads(text) if text.startswith("[") else list(filter(str.strip, text.split(",")))
+        values = json.loads(text) if text.startswith("[") else list(filter(str.strip, text.split(",")))
     except ValueError:
-        names = [text]
-    return [normalise_origin(name) for name in names]
+        values = [text]
+    return [str(each).strip() for each in values]
 
 
-def normalise_origin(name: object) -> str:
+def normalise_host(name: str) -> str:
+    """Return a host as a browser sends it, or a pattern such as ``*.example.com``. Raise ValueError."""
+    host = encode_host(name.lower().rstrip("."))
+    if not HOST_PATTERN.fullmatch(host):
+        message = f"{name:.60} is not a host; write a name such as www.example.com or *.example.com, without a port"
+        raise ValueError(message)
+    return host
+
+
+def normalise_network(address: str) -> str:
+    """Return an address or a network of proxies, or ``*`` for all. Raise ValueError."""
+    try:
+        return address if address == "*" else str(ip_network(address))
+    except ValueError:
+        message = f"{address:.60} is not an address; write one such as 10.0.0.7, or a network such as 10.0.0.0/8"
+        raise ValueError(message) from None
+
+
+def normalise_origin(name: str) -> str:
     """Return an origin as a browser sends it: in lower case, in ASCII, without the usual port. Raise ValueError."""
-    text = str(name).strip().rstrip("/").lower()
+    text = name.rstrip("/").lower()
     if text == "*":
         return text
     match = ORIGIN.fullmatch(text)
     host = match and encode_host(match["host"])
     if match is None or not host or int(match["port"] or 1) not in range(1, 2**16):
-        message = f"{name!s:.60} is not an origin; write * or scheme://host[:port], such as https://www.example.com"
+        message = f"{name:.60} is not an origin; write * or scheme://host[:port], such as https://www.example.com"
         raise ValueError(message)
     scheme, port = match["scheme"], match["port"]
     return f"{scheme}://{host}" + (f":{port}" if port and port != USUAL_PORTS.get(scheme) else "")
@@ -113,6 +133,10 @@ def encode_host(host: str) -> str:
         return ""
 
 
+Value = TypeVar("Value")
+TextList = Annotated[list[Value], NoDecode, BeforeValidator(parse_list)]
+
+
 class Settings(BaseSettings):
     """The settings, named as in the environment, in lower case."""
 
@@ -122,6 +146,7 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(default=16, ge=1, le=200)
     database_prepared: bool = True
     secret_key: SecretStr = SecretStr("")
+    secret_key_fallbacks: TextList[SecretStr] = []
     algorithm: Literal["HS256", "HS384", "HS512"] = "HS256"
     access_token_expire_minutes: int = Field(default=30, ge=1, le=24 * 60)
     refresh_token_expire_days: int = Field(default=7, ge=1, le=366)
@@ -129,7 +154,9 @@ class Settings(BaseSettings):
     debug: bool = False
     bookit_demo: bool = False
     bookit_only: Annotated[Literal["api", "admin"] | None, BeforeValidator(none_if_empty)] = None
-    allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(parse_origins)] = []
+    allowed_origins: TextList[Annotated[str, AfterValidator(normalise_origin)]] = []
+    allowed_hosts: TextList[Annotated[str, AfterValidator(normalise_host)]] = []
+    trusted_proxies: TextList[Annotated[str, AfterValidator(normalise_network)]] = ["127.0.0.1/32", "::1/128"]
     bookit_home: Path = Path(".bookit")
     timezone: Annotated[str, BeforeValidator(validate_timezone)] = "UTC"
 
@@ -139,26 +166,31 @@ class Settings(BaseSettings):
         return ZoneInfo(self.timezone)
 
     @property
+    def secrets(self) -> list[str]:
+        """The secrets that are good for what was signed, newest first: the first one signs."""
+        return [key.get_secret_value() for key in (self.secret_key, *self.secret_key_fallbacks)]
+
+    @property
     def is_embedded(self) -> bool:
         """Whether BookIt runs on the embedded PostgreSQL."""
         return self.database_url is None
 
     def with_secret(self) -> Self:
-        """Return the settings with a usable secret. Raise ``SettingsError`` if it is missing, short or guessable.
+        """Return the settings with usable secrets. Raise ``SettingsError`` if one is missing, short or guessable.
 
         On the embedded database a missing secret is created and stored in BOOKIT_HOME.
         """
-        secret = self.secret_key.get_secret_value()
-        if not secret and self.is_embedded:
-            return self.model_copy(update={"secret_key": SecretStr(load_or_create_secret(self.bookit_home))})
-        if len(secret.encode()) < MIN_SECRET_BYTES or is_guessable(secret):
-            problem = describe_secret(secret)
-            message = (
-                f"SECRET_KEY {problem}. It signs tokens and cookies; use {MIN_SECRET_BYTES} bytes or more."
-                " Create one with:\n"
-                '  python3 -c "import secrets; print(secrets.token_hex(32))"'
-            )
-            raise SettingsError(message)
+        if not self.secret_key.get_secret_value() and self.is_embedded:
+            created = SecretStr(load_or_create_secret(self.bookit_home))
+            return self.model_copy(update={"secret_key": created}).with_secret()
+        names = ["SECRET_KEY", *("A secret in SECRET_KEY_FALLBACKS" for _ in self.secret_key_fallbacks)]
+        for name, secret in zip(names, self.secrets, strict=True):
+            if len(secret.encode()) < MIN_SECRET_BYTES or is_guessable(secret):
+                message = (
+                    f"{name} {describe_secret(secret)}. It signs tokens and cookies; use {MIN_SECRET_BYTES} bytes or"
+                    ' more. Create one with:\n  python3 -c "import secrets; print(secrets.token_hex(32))"'
+                )
+                raise SettingsError(message)
         return self
 
 
@@ -219,7 +251,7 @@ def read_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, details['loc'])).upper()}: {details['msg'].removeprefix('Value error, ')}"
+            f"{str(details['loc'][0]).upper()}: {details['msg'].removeprefix('Value error, ')}"
             for details in error.errors()
         ]
         raise SettingsError("\n".join(lines)) from None

@@ -27,6 +27,7 @@ from bookit.clock import Clock, system_clock
 from bookit.db.pool import Database
 from bookit.refusals import Refusal
 from bookit.settings import Settings, read_settings
+from server.edge import HostMiddleware, TrustedProxyMiddleware
 from server.logs import configure_logging
 
 # What a page of another origin may send, besides what the Fetch standard always allows. The last three are those that
@@ -69,7 +70,9 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
     app = Starlette(
         routes=[*routes, redirect_root(settings)],
         middleware=[
+            Middleware(TrustedProxyMiddleware, settings.trusted_proxies),
             Middleware(RequestMiddleware),
+            Middleware(HostMiddleware, settings.allowed_hosts),
             *cors(settings),
             Middleware(ConditionalMiddleware),
             Middleware(ErrorMiddleware),

@@ -130,6 +130,7 @@ def run(settings: Settings, listener: socket.socket, workers: int, *, demo: bool
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # The application knows which proxies it trusts, whatever serves it.
         timeout_graceful_shutdown=10,
     )
     Thread(target=announce, args=(url_of(listener), demo, only), daemon=True).start()

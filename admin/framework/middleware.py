@@ -1,6 +1,6 @@
 """The middleware of the staff door: same-origin writes, limited bodies, security headers."""
 
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from starlette.datastructures import FormData, Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -74,7 +74,10 @@ async def read_form(request: Request) -> FormData:
 
 
 class SecurityHeadersMiddleware:
-    """Middleware that sets the Content-Security-Policy of every response of the panel."""
+    """Middleware that sets the Content-Security-Policy of every response of the panel, and redirects by path alone.
+
+    A redirect that names a host would name whichever the request named (OWASP, Host header injection).
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -86,8 +89,17 @@ class SecurityHeadersMiddleware:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["Content-Security-Policy"] = ADMIN_POLICY
+                if "location" in headers:
+                    headers["location"] = remove_own_host(headers["location"], Headers(scope=scope))
                 if "/statics/" in scope["path"] or "/static/" in scope["path"]:
                     headers["Cache-Control"] = "no-cache"
             await send(message)
 
         await self.app(scope, receive, send_with_policy)
+
+
+def remove_own_host(location: str, headers: Headers) -> str:
+    """Return where a redirect leads, as a path if it leads to the host that the request named."""
+    parts = urlsplit(location)
+    is_own = parts.netloc == headers.get("host") and parts.path.startswith("/")
+    return urlunsplit(("", "", *parts[2:])) if is_own else location

@@ -3,12 +3,14 @@
 from urllib.parse import urlsplit
 
 from sqladmin.authentication import AuthenticationBackend
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from admin.framework.context import context_of
 from admin.framework.middleware import read_form
 from admin.framework.page_state import actor_of, page_state
+from admin.framework.session_cookie import StaffSessionMiddleware, loses_cookies
 from bookit import refusals as no
 from bookit.people import passwords, sign_in, sign_ins
 from bookit.schema.tables import User
@@ -23,19 +25,15 @@ class StaffSignIn(AuthenticationBackend):
     """A signed cookie names the user; the database says on each request whether they may still come in."""
 
     def __init__(self, settings: Settings) -> None:
-        """Limit the cookie to this door, this site, eight hours, and outside a demo to HTTPS."""
-        super().__init__(
-            settings.secret_key.get_secret_value(),
-            session_cookie="bookit_staff",
-            path="/admin",
-            max_age=SESSION_SECONDS,
-            same_site="lax",
-            https_only=not (settings.debug or settings.bookit_demo),
-        )
+        """Limit the cookie to this door, this site and eight hours."""
+        self.middlewares = [Middleware(StaffSessionMiddleware, settings.secrets, SESSION_SECONDS)]
 
     async def login(self, request: Request) -> Response | bool:
         """Sign in staff and admins. Everybody else, and every wrong password, gets the same answer."""
         form, page = await read_form(request), page_state(request)
+        if loses_cookies(request.scope):
+            page.refusal = no.NeedsHttps()
+            return False
         email, password = str(form.get("username", "")).strip(), str(form.get("password", ""))
         page.email = email.replace("\0", "")
         try:

@@ -565,7 +565,7 @@ async def test_a_hold_can_be_created(panel: AdminDesk, tom: Person, haircut: Ser
 async def test_the_calendar_precedes_the_bookings_in_the_menu(panel: AdminDesk, haircut: Service) -> None:
     page = (await panel.mara.get("/admin/calendar")).text
 
-    assert page.index('href="http://bookit.test/admin/calendar"') < page.index("/admin/booking/list")
+    assert page.index('href="https://bookit.test/admin/calendar"') < page.index("/admin/booking/list")
     assert 'aria-current="page"' in page[page.index("/admin/calendar") :][:120]
 
 

@@ -52,7 +52,7 @@ async def test_every_action_is_a_post_form(desk: AdminDesk, visit: Booking) -> N
     for path, acts in (("list", 5), ("details/1", 4)):  # It is already pending.
         html = (await desk.ada.get(f"/admin/booking/{path}")).text
         assert not re.findall(r'<a[^>]+href="[^"]*/action/', html)
-        assert html.count('method="post" action="http://bookit.test/admin/booking/action/') == acts, path
+        assert html.count('method="post" action="https://bookit.test/admin/booking/action/') == acts, path
     assert (await desk.ada.get("/admin/logout")).status_code == 405
 
 

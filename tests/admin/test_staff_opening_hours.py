@@ -135,7 +135,7 @@ async def test_only_staff_read_or_write_a_week(desk: AdminDesk, haircut: Service
     seen = await desk.visitor.get(WEEK)
     typed = await desk.visitor.post(WEEK, data={"version_tag": "", **NIGHT})
 
-    assert [answer.headers["location"] for answer in (seen, typed)] == ["http://bookit.test/admin/login"] * 2
+    assert [answer.headers["location"] for answer in (seen, typed)] == ["/admin/login"] * 2
     assert await fetch_hours(database) == []
 
 
@@ -149,7 +149,7 @@ async def test_a_week_from_another_site_is_refused(desk: AdminDesk, haircut: Ser
 async def test_the_page_of_a_resource_links_to_its_week(desk: AdminDesk, haircut: Service) -> None:
     page = await desk.mara.get("/admin/resource/details/1")
 
-    assert f'href="http://bookit.test{WEEK}"' in page.text
+    assert f'href="https://bookit.test{WEEK}"' in page.text
 
 
 async def test_the_week_shows_its_exceptions(desk: AdminDesk, haircut: Service, database: Database) -> None:

@@ -2,9 +2,11 @@
 
 import httpx2
 import pytest
+from itsdangerous import TimestampSigner
 from sqladmin import Admin
 from sqlalchemy import text
 
+from admin.framework.session_cookie import PLAIN_NAME, SECURE_NAME
 from bookit.schema.tables import Booking
 from bookit.settings import Settings
 from tests.support.admin_client import AdminDesk, BuildApp, get_page_text, list_admin_routes, make_browser, sign_in
@@ -15,7 +17,7 @@ def is_refused(answer: httpx2.Response, path: str) -> bool:
     """Return whether a page redirects to sign-in and its script's requests are refused."""
     if path.startswith(("/admin/calendar/", "/admin/today")):
         return answer.status_code == 401
-    return (answer.status_code, answer.headers["location"]) == (302, "http://bookit.test/admin/login")
+    return (answer.status_code, answer.headers["location"]) == (302, "/admin/login")
 
 
 async def test_every_page_needs_a_sign_in(desk: AdminDesk, visit: Booking, tom: Person) -> None:
@@ -60,19 +62,73 @@ async def test_every_wrong_sign_in_is_answered_alike(desk: AdminDesk, tom: Perso
     assert next(iter(answers))[0] == 400
 
 
-@pytest.mark.parametrize("is_demo", [True, False])
+@pytest.mark.parametrize(
+    ("base_url", "name", "is_secure"),
+    [
+        ("https://bookit.test", SECURE_NAME, True),
+        ("https://localhost", SECURE_NAME, True),
+        ("http://localhost:8000", PLAIN_NAME, False),
+        ("http://127.0.0.1", PLAIN_NAME, False),
+        ("http://[::1]:8000", PLAIN_NAME, False),
+    ],
+)
+@pytest.mark.parametrize("is_debug", [True, False])
 async def test_the_cookie_is_restricted_to_the_panel(
-    open_door: BuildApp, settings: Settings, mara: Person, is_demo: bool
+    open_door: BuildApp, settings: Settings, mara: Person, base_url: str, name: str, is_secure: bool, is_debug: bool
 ) -> None:
-    """D15."""
-    app = open_door(settings.model_copy(update={"bookit_demo": is_demo}))
-    async with make_browser(app, "https://bookit.test") as client:
-        cookie = (await sign_in(client, "mara@example.com")).headers["set-cookie"].lower()
+    """D15: only the machine itself may go without HTTPS, whatever DEBUG is."""
+    app = open_door(settings.model_copy(update={"debug": is_debug}))
+    async with make_browser(app, base_url) as client:
+        cookie = (await sign_in(client, "mara@example.com")).headers["set-cookie"]
 
-    assert cookie.startswith("bookit_staff=")
-    parts = set(cookie.split("; "))
+    assert cookie.startswith(f"{name}=")
+    parts = set(cookie.lower().split("; "))
     assert {"httponly", "samesite=lax", "path=/admin", "max-age=28800"} <= parts
-    assert ("secure" in parts) is not is_demo
+    assert ("secure" in parts) is is_secure
+
+
+async def test_signing_in_over_plain_http_says_why_it_fails(
+    open_door: BuildApp, settings: Settings, mara: Person
+) -> None:
+    app = open_door(settings)
+    async with make_browser(app, "http://salon.lan:8000") as client:
+        page = await client.get("/admin/login")
+        refused = await sign_in(client, "mara@example.com")
+        # A proxy ends HTTPS and does not say so: the browser shows it.
+        behind = await client.post(
+            "/admin/login",
+            data={"username": "mara@example.com", "password": PASSWORD},
+            headers={"origin": "https://salon.lan:8000"},
+        )
+
+    assert "Open this page over https to sign in." in get_page_text(page.text)
+    assert refused.status_code == 400
+    assert "Open this page over https to sign in." in get_page_text(refused.text)
+    assert "set-cookie" not in refused.headers
+    assert behind.status_code == 303
+    assert behind.headers["set-cookie"].startswith(f"{SECURE_NAME}=")
+
+
+async def test_a_session_of_an_older_key_goes_on(desk: AdminDesk, open_door: BuildApp, settings: Settings) -> None:
+    """A new key signs from now on, and a session that the key before has signed goes on."""
+    new = type(settings.secret_key)("0f3b7c9d1e5a82647b9c0d2e4f6a8b1c")
+    changed = settings.model_copy(update={"secret_key": new, "secret_key_fallbacks": [settings.secret_key]})
+    async with make_browser(open_door(changed)) as client:
+        client.cookies = desk.ada.cookies
+        assert (await client.get("/admin/booking/list")).status_code == 200
+        signed_in = await sign_in(client, "mara@example.com")
+
+    value = signed_in.headers["set-cookie"].partition("=")[2].partition(";")[0]
+    assert TimestampSigner(new.get_secret_value()).validate(value)
+    assert not TimestampSigner(settings.secret_key.get_secret_value()).validate(value)
+
+
+async def test_a_redirect_names_no_host(open_door: BuildApp, settings: Settings) -> None:
+    """Host: evil.example must not lead to evil.example."""
+    async with make_browser(open_door(settings), "https://evil.example") as client:
+        answers = [await client.get(path) for path in ("/admin/", "/admin/booking/list", "/admin/login/")]
+
+    assert {answer.headers["location"].partition("?")[0] for answer in answers} == {"/admin/login"}
 
 
 async def test_a_cookie_of_another_key_is_refused(desk: AdminDesk, open_door: BuildApp, settings: Settings) -> None:
@@ -106,7 +162,7 @@ async def test_signing_out_needs_post_and_ends_the_session(desk: AdminDesk) -> N
     """D15, D2."""
     answer = await desk.mara.post("/admin/logout")
 
-    assert (answer.status_code, answer.headers["location"]) == (303, "http://bookit.test/admin/login")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/admin/login")
     assert (await desk.mara.get("/admin/booking/list")).status_code == 302
 
 
@@ -139,11 +195,11 @@ async def test_signing_in_leads_to_no_other_site(desk: AdminDesk, visit: Booking
         data={"username": "mara@example.com", "password": PASSWORD, "next": target},
     )
     assert answer.status_code == 303
-    assert answer.headers["location"] == "http://bookit.test/admin/"
+    assert answer.headers["location"] == "/admin/"
 
     back = await desk.mara.post("/admin/booking/action/confirm", data={"pks": "1", "back": target})
     assert back.status_code == 303
-    assert httpx2.URL("http://bookit.test").join(back.headers["location"]).host == "bookit.test"
+    assert httpx2.URL("https://bookit.test").join(back.headers["location"]).host == "bookit.test"
 
 
 async def test_password_guesses_in_the_panel_are_rate_limited(desk: AdminDesk, mara: Person) -> None:

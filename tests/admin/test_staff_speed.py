@@ -208,7 +208,7 @@ async def find_rows(desk: AdminDesk, query: str) -> list[str]:
     page = (await desk.mara.get(f"/admin/{query.replace('?', '/list?', 1)}&pageSize=100")).text
     numbers = [line.split(",")[0] for line in exported]
     identity = query.partition("?")[0]
-    links = [at.partition('"')[0] for at in page.split(f'href="http://bookit.test/admin/{identity}/details/')[1:]]
+    links = [at.partition('"')[0] for at in page.split(f'href="https://bookit.test/admin/{identity}/details/')[1:]]
     assert list(dict.fromkeys(links)) == numbers
     return numbers
 
@@ -230,7 +230,7 @@ async def test_a_search_finds_the_same_for_many_customers(
 
 async def find_rows_up_to(desk: AdminDesk, query: str) -> list[str]:
     page = (await desk.mara.get(f"/admin/booking/list?{query}&pageSize=100")).text
-    links = [at.partition('"')[0] for at in page.split('href="http://bookit.test/admin/booking/details/')[1:]]
+    links = [at.partition('"')[0] for at in page.split('href="https://bookit.test/admin/booking/details/')[1:]]
     assert links
     return list(dict.fromkeys(links))
 
@@ -335,7 +335,7 @@ async def test_every_row_is_on_one_page(desk: AdminDesk, fill: Fill, console: ps
         listed: list[str] = []
         for page in (1, 2, 3):
             html = (await desk.ada.get(f"/admin/booking/list?sortBy=start_time&sort={way}&page={page}")).text
-            links = html.split('href="http://bookit.test/admin/booking/details/')[1:]
+            links = html.split('href="https://bookit.test/admin/booking/details/')[1:]
             listed += dict.fromkeys(link.partition('"')[0] for link in links)
         assert sorted(map(int, listed)) == list(range(1, 61))
 

@@ -73,7 +73,7 @@ async def test_a_row_in_use_is_not_deleted(desk: AdminDesk, visit: Booking, iden
     answer = await desk.ada.delete(f"/admin/{identity}/delete", params={"pks": str(number)})
 
     assert answer.status_code == 200
-    assert answer.text == f"http://bookit.test/admin/{identity}/list"
+    assert answer.text == f"https://bookit.test/admin/{identity}/list"
     assert "still" in (await desk.fetch_list_text(desk.ada, identity)).lower()
     row = await desk.fetch_row("bookings", 1)
     assert row is not None

@@ -37,7 +37,7 @@ LAYERS = {
         {"views", "calendar"},
         {"site"},
     ],
-    "server": [{"logs", "process"}, {"app", "runner"}, {"asgi", "cli"}],
+    "server": [{"logs", "process", "edge"}, {"app", "runner"}, {"asgi", "cli"}],
 }
 
 

@@ -20,7 +20,7 @@ from tests.support.server import ROOT
 
 FILES = ("Dockerfile", "compose.yaml", "render.yaml", "requirements.txt", "main.py", ".dockerignore")
 SETTINGS = {name.upper() for name in Settings.model_fields}
-NOT_OURS = {"PORT", "PYTHON_VERSION", "FORWARDED_ALLOW_IPS"}
+NOT_OURS = {"PORT", "PYTHON_VERSION"}
 START = "alembic upgrade head && exec uvicorn main:app --host 0.0.0.0 --port"
 INSTALL = "pip install -r requirements.txt"
 LEFT_OUT = (".git", ".venv", ".bookit", ".env", "node_modules", "__pycache__", ".*_cache", ".hypothesis", "tests")

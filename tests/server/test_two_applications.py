@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
+from admin.framework.session_cookie import SECURE_NAME
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Role, Service, User
@@ -131,9 +132,9 @@ async def test_each_reads_and_writes_its_own_database(businesses: Businesses) ->
 
 async def test_a_session_of_one_is_not_valid_at_the_other(businesses: Businesses) -> None:
     berlin, tokyo = businesses
-    cookie = next(cookie.value for cookie in tokyo.owner.cookies.jar if cookie.name == "bookit_staff")
+    cookie = next(cookie.value for cookie in tokyo.owner.cookies.jar if cookie.name == SECURE_NAME)
     assert (await tokyo.owner.get("/admin/booking/list")).status_code == 200
 
-    response = await berlin.owner.get("/admin/booking/list", headers={"cookie": f"bookit_staff={cookie}"})
+    response = await berlin.owner.get("/admin/booking/list", headers={"cookie": f"{SECURE_NAME}={cookie}"})
 
     assert response.status_code == 302

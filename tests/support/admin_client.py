@@ -19,7 +19,7 @@ from bookit.db.statements import Row
 from bookit.settings import Settings
 from tests.support.people import PASSWORD, Person
 
-BASE_URL = "http://bookit.test"
+BASE_URL = "https://bookit.test"
 ALL_VIEWS = ("booking", "review", "service", "resource", "opening-hours", "calendar-exception", "user", "event")
 INTERNALS_PATTERN = re.compile(
     r"psycopg|sqlalchemy|\b(SELECT|INSERT|UPDATE|DELETE)\b|constraint|violates|password_hash|Traceback|invalid literal"
