@@ -4,13 +4,13 @@ FROM python:3.13-slim
 WORKDIR /app
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
-# The libraries, with their hashes: this layer is made again only when their versions change.
-COPY requirements.lock .
-RUN pip install --require-hashes -r requirements.lock
+# The libraries and what builds BookIt, with their hashes: this layer is made again only when their versions change.
+COPY requirements.lock requirements-build.lock requirements-node.lock ./
+RUN pip install --require-hashes -r requirements.lock -r requirements-build.lock -r requirements-node.lock
 
 # BookIt itself, which also fetches the front-end libraries of its pages.
 COPY . .
-RUN pip install -r requirements.txt && useradd --create-home bookit && mkdir .bookit && chown bookit .bookit
+RUN pip install --no-build-isolation -r requirements.txt && useradd --create-home bookit && mkdir .bookit && chown bookit .bookit
 
 USER bookit
 EXPOSE 8000

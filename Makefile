@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check bench bench-check setup lock clean
+.PHONY: help run test test-fast check bench bench-check setup audit lock clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -43,14 +43,21 @@ setup: .venv/bookit.done ## Only set up: .venv and the front-end libraries
 	@$(PYTHON) -m venv --clear .venv
 	@touch $@
 
-.venv/libraries.done: requirements.lock .venv/made.done
+# What builds BookIt has hashes too. pip checks none in the environment of its own that it would build in.
+.venv/build.done: requirements-build.lock requirements-node.lock .venv/made.done
+	@$(INSTALL) -r requirements-build.lock
+	@$(PIP) uninstall --yes setuptools
+	@command -v node >/dev/null && command -v npm >/dev/null || $(INSTALL) -r requirements-node.lock
+	@touch $@
+
+.venv/libraries.done: requirements.lock .venv/build.done
 	@echo "Installing BookIt's dependencies"
 	@$(INSTALL) -r requirements.lock
 	@touch $@
 
 .venv/bookit.done: pyproject.toml hatch_build.py package.json package-lock.json .npmrc .venv/libraries.done
 	@echo "Installing BookIt and its front-end libraries"
-	@$(PIP) install --no-deps --editable .
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/tools.done: requirements-dev.lock .venv/bookit.done
@@ -65,7 +72,7 @@ setup: .venv/bookit.done ## Only set up: .venv and the front-end libraries
 
 # The lock files have names, versions and hashes for every platform and Python 3.11 or newer, and no registry address.
 COMPILE := uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) pyproject.toml
+	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
 # pip checks no hashes beside a project in a folder, so requirements.txt has the same versions without them.
 define UNHASHED
@@ -76,13 +83,22 @@ print(*re.findall(r"^[a-z][^\\\n]*?(?= *\\?$$)", sys.stdin.read(), re.MULTILINE)
 endef
 export UNHASHED
 
+audit: ## Ask whether anything that BookIt runs on has a known fault
+	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
+		$(PYTHON) -m venv "$$tools"; \
+		"$$tools/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-audit.lock; \
+		$(PYTHON) .ci/audit "$$tools/bin/pip-audit"
+
 lock: ## Update the lock files from pyproject.toml and package.json (UPGRADE=1 takes the newest versions)
 	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
 		$(PYTHON) -m venv "$$tools"; \
-		"$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv; \
-		"$$tools/bin/"$(COMPILE) --output-file requirements.lock; \
-		"$$tools/bin/"$(COMPILE) --group dev --constraints requirements.lock --output-file requirements-dev.lock; \
-		"$$tools/bin/"$(COMPILE) --group bench --constraints requirements-dev.lock --output-file requirements-bench.lock
+		"$$tools/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-audit.lock; \
+		"$$tools/bin/"$(COMPILE) pyproject.toml --output-file requirements.lock; \
+		"$$tools/bin/"$(COMPILE) pyproject.toml --group dev --constraints requirements.lock --output-file requirements-dev.lock; \
+		"$$tools/bin/"$(COMPILE) pyproject.toml --group bench --constraints requirements-dev.lock --output-file requirements-bench.lock; \
+		for group in build node audit; do \
+			"$$tools/bin/"$(COMPILE) --group $$group --output-file requirements-$$group.lock; \
+		done
 	@$(PYTHON) -c "$$UNHASHED" <requirements.lock >requirements.txt
 	@npm install --package-lock-only --no-audit --no-fund
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from bookit.settings import Settings
+from hatch_build import NODE_WHEEL
 from tests.support.processes import BookitProcess
 from tests.support.server import ROOT
 
@@ -49,9 +51,19 @@ def test_requirements_txt_has_the_versions_of_the_lock() -> None:
     assert lines[1:] == ["--editable .", *locked]
 
 
+def test_what_builds_bookit_has_hashes_and_one_version() -> None:
+    [hatchling] = tomllib.loads(read("pyproject.toml"))["build-system"]["requires"]
+    build, node = (read(f"requirements-{group}.lock") for group in ("build", "node"))
+
+    assert f"\n{hatchling} \\\n    --hash=sha256:" in build
+    assert f"\n{NODE_WHEEL} \\\n    --hash=sha256:" in node
+    assert "--no-build-isolation" in read("Makefile")
+
+
 def test_the_dockerfile_copies_what_exists_and_starts_the_application() -> None:
     instructions = read_dockerfile()
-    sources = [arguments.split()[0] for instruction, arguments in instructions if instruction == "COPY"]
+    copied = [arguments.split()[:-1] for instruction, arguments in instructions if instruction == "COPY"]
+    sources = [source for names in copied for source in names]
     [command] = [arguments for instruction, arguments in instructions if instruction == "CMD"]
     shell, option, script = json.loads(command)
 
@@ -59,7 +71,7 @@ def test_the_dockerfile_copies_what_exists_and_starts_the_application() -> None:
         "FROM", "WORKDIR", "ENV", "COPY", "RUN", "USER", "EXPOSE", "HEALTHCHECK", "CMD"
     }  # fmt: skip
     assert [source for source in sources if not (ROOT / source).exists()] == []
-    assert any(INSTALL in arguments for _, arguments in instructions)
+    assert any("-r requirements.txt" in arguments for _, arguments in instructions)
     assert (shell, option, script.startswith(f"{START} ${{PORT:-8000}}")) == ("sh", "-c", True)
     assert [name for name in read(".dockerignore").split() if name in FILES] == []
 
