@@ -47,7 +47,7 @@ class Rules:
 
 
 RULES: Mapping[type[SQLModel], Rules] = {
-    User: Rules(accounts.register, accounts.change, accounts.remove),
+    User: Rules(accounts.register, accounts.change, erasure.remove),
     Service: Rules(catalogue.add_service, catalogue.change_service, catalogue.remove_service),
     Resource: Rules(catalogue.add_resource, catalogue.change_resource, catalogue.remove_resource),
     Booking: Rules(

@@ -167,6 +167,12 @@ class UnknownUser(Missing):
     field = "user_id"
 
 
+class OnlyCustomersDeleted(Invalid):
+    """Only customers can be deleted, since history names the staff. Make this account inactive instead."""
+
+    field = "role"
+
+
 class OnlyCustomersErased(Forbidden):
     """Only a customer can be erased. Change the role of this person first."""
 

@@ -61,9 +61,3 @@ def require_unreserved_domain(email: str) -> None:
     """Raise NotAnEmail for the domain of erased accounts."""
     if email.lower().endswith(ERASED_DOMAIN):
         raise no.NotAnEmail
-
-
-async def remove(session: Session, user: User, *, by: Actor, now: datetime) -> None:
-    """Delete an account. Raise StillInUse if it has bookings."""
-    del by, now
-    await session.delete(user)

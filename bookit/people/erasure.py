@@ -77,3 +77,15 @@ async def erase(session: Session, user: User, *, email: str, by: Actor, now: dat
     )
     await session.fetch(ERASE_FROM_HISTORY, user_id=user.id)
     return len(upcoming)
+
+
+async def remove(session: Session, user: User, *, by: Actor, now: datetime) -> None:
+    """Delete a customer without bookings, and erase them first: history would keep their name and address for good.
+
+    Raise StillInUse if they have bookings, and OnlyCustomersDeleted for staff, whose names history needs.
+    """
+    if user.role != Role.USER:
+        raise no.OnlyCustomersDeleted
+    if not accounts.is_erased(user):
+        await erase(session, user, email=user.email, by=by, now=now)
+    await session.delete(user)

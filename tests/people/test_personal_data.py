@@ -124,6 +124,39 @@ async def test_erasing_leaves_no_trace_of_a_person(
     assert f"erased-{tamsin.id}@erased.invalid" in page_text
 
 
+async def test_deleting_leaves_no_trace_of_a_person(desk: AdminDesk, tom: Person, console: Console) -> None:
+    """A customer without bookings can be deleted. History knew their earlier names and addresses too."""
+    assert (await tom.request("PATCH", "/me", json={"name": "Tomasz Before"})).status_code == 200
+    traces = [tom.user.email, "Tomasz Before"]
+    assert find_traces(console, *traces) == traces
+
+    await desk.ada.delete("/admin/user/delete", params={"pks": str(tom.id)})
+
+    assert find_traces(console, *traces) == []
+    deleted = "SELECT old ->> 'name' FROM events WHERE table_name = 'users' AND row_id = %s AND action = 'deleted'"
+    assert console.execute(deleted, (tom.id,)).fetchall() == [("Erased customer",)]
+
+
+async def test_a_deletion_that_is_refused_erases_nothing(desk: AdminDesk, tamsin: Person, console: Console) -> None:
+    """She has bookings, so she can be erased and not deleted."""
+    before = fetch_all_text(console)
+
+    await desk.ada.delete("/admin/user/delete", params={"pks": str(tamsin.id)})
+
+    assert "This is still in use, so it cannot be deleted." in get_page_text(
+        (await desk.ada.get("/admin/user/list")).text
+    )
+    assert fetch_all_text(console) == before
+
+
+async def test_staff_are_not_deleted(desk: AdminDesk, mara: Person, console: Console) -> None:
+    """History says what they did."""
+    await desk.ada.delete("/admin/user/delete", params={"pks": str(mara.id)})
+
+    assert "Only customers can be deleted" in get_page_text((await desk.ada.get("/admin/user/list")).text)
+    assert console.execute("SELECT count(*) FROM users WHERE id = %s", (mara.id,)).fetchone() == (1,)
+
+
 async def test_erasing_keeps_the_figures_of_the_business(desk: AdminDesk, tamsin: Person) -> None:
     facts, report = await desk.database.fetch(FACTS), await desk.database.fetch(REPORT, now=NOW)
 
