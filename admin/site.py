@@ -1,7 +1,7 @@
 """The admin site: SQLAdmin without its unsafe defaults, and our own pages beside its."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MethodType
@@ -45,8 +45,11 @@ from bookit import refusals as no
 from bookit.db import incidents
 from bookit.db.outage import connection_parameters
 from bookit.db.pool import configure
+from bookit.policy import rates
+from bookit.policy.rates import RequestKind
 from bookit.schema.revisions import engine_options
 from bookit.schema.tables import id_of
+from web.rate_limits import limited
 from web.statuses import retry_headers, status_of
 
 HERE = Path(__file__).parent
@@ -74,6 +77,7 @@ class StaffSite(Admin):
         )
         self.admin.exception_handlers[DataError] = self.handle_data_error
         self.admin.exception_handlers[no.RangeReversed] = self.handle_reversed_range
+        self.admin.exception_handlers[no.TooManyRequests] = self.handle_too_many
         for kind in (no.Busy, OperationalError, PoolTimeoutError):
             self.admin.exception_handlers[kind] = self.handle_failure
         replaced = {page.name for page in CUSTOM_PAGES}
@@ -202,10 +206,19 @@ class StaffSite(Admin):
         refusal = error if isinstance(error, no.Busy) else no.Busy()
         if refusal is not error:
             incidents.report(getattr(error, "orig", None) or error)
+        return await self.refuse_for_now(request, refusal)
+
+    async def handle_too_many(self, request: Request, error: Exception) -> Response:
+        """Answer a request beyond the limit of its sender."""
+        return await self.refuse_for_now(request, error) if isinstance(error, no.Refusal) else Response(status_code=429)
+
+    async def refuse_for_now(self, request: Request, refusal: no.Refusal) -> Response:
+        """Return the answer that says when to try again: a page for a person, the sentence for a script."""
+        status = status_of(type(refusal))
         if "text/html" not in request.headers.get("accept", ""):
-            return JSONResponse({"message": str(refusal)}, 503, retry_headers(refusal))
-        values = {"status_code": 503, "message": str(refusal)}
-        response = await self.context.render(request, "error.html", values, status_code=503)
+            return JSONResponse({"message": str(refusal)}, status, retry_headers(refusal))
+        values = {"status_code": status, "message": str(refusal)}
+        response = await self.context.render(request, "error.html", values, status_code=status)
         response.headers.update(retry_headers(refusal))
         return response
 
@@ -229,6 +242,33 @@ def apply_refusal_status(request: Request, response: Response) -> Response:
         response.status_code = status_of(type(refusal))
         response.headers.update(retry_headers(refusal))
     return response
+
+
+# How requests of these routes are counted when they read and when they write; those of all others as reads and writes.
+KINDS_BY_ROUTE: Mapping[str, tuple[RequestKind, RequestKind]] = {
+    "login": (rates.READS, rates.SIGN_IN),
+    "logout": (rates.READS, rates.READS),
+    "data": (rates.OWN_DATA, rates.OWN_DATA),
+    "export": (rates.EXPORTS, rates.EXPORTS),
+    "search": (rates.SEARCHES, rates.SEARCHES),
+    "reports": (rates.SEARCHES, rates.SEARCHES),
+    "ajax_lookup": (rates.SEARCHES, rates.SEARCHES),
+    "calendar-stream": (rates.STREAMS, rates.STREAMS),
+}
+
+
+def limit_routes(routes: Iterable[BaseRoute]) -> None:
+    """Count the requests of every route by the account of the session, or by address without one."""
+    for route in routes:
+        if isinstance(route, Route | Mount):
+            reads, writes = KINDS_BY_ROUTE.get(route.name or "", (rates.READS, rates.WRITES))
+            limited(route, reads, writes, find_session_account)
+
+
+def find_session_account(scope: Mapping[str, Any]) -> int | None:
+    """Return the account that the signed cookie of a request names, or None for a visitor."""
+    account: int | None = scope.get("session", {}).get("user")
+    return account
 
 
 def allow_only_post(routes: Iterable[BaseRoute], name: str) -> None:
@@ -294,4 +334,5 @@ def mount_admin(app: Starlette) -> StaffSite:
         permissions.tables[view.identity] = view.model
     logging.getLogger("sqladmin.application").addFilter(REFUSAL_LOG_FILTER)
     app.state.staff_site = site
+    limit_routes(site.admin.router.routes)
     return site

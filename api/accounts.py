@@ -23,7 +23,7 @@ from api.schemas import (
 from bookit import records
 from bookit import refusals as no
 from bookit.people import data_export, passwords, sign_in, sign_ins
-from bookit.policy import limits
+from bookit.policy import limits, rates
 from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
 from bookit.schema.tables import User
 
@@ -103,7 +103,7 @@ class ChangedUser(PatchModel):
     current_password: Annotated[PlainText, NOT_NULL, Field(description="Required with a new password.")] = ""
 
 
-@api("POST", "/auth/register", tag=TAG, status=201, refusals=(no.EmailTaken, Unreadable))
+@api("POST", "/auth/register", tag=TAG, status=201, kind=rates.SIGN_UP, refusals=(no.EmailTaken, Unreadable))
 async def register(context: RequestContext, body: NewUser) -> UserResponse:
     """Register as a customer."""
     password_hash = await passwords.hash_password(body.password)
@@ -113,7 +113,7 @@ async def register(context: RequestContext, body: NewUser) -> UserResponse:
         )
 
 
-@api("POST", "/auth/login", tag=TAG, refusals=(no.WrongPassword, no.TooManyGuesses, Unreadable))
+@api("POST", "/auth/login", tag=TAG, kind=rates.SIGN_IN, refusals=(no.WrongPassword, no.TooManyGuesses, Unreadable))
 async def login(context: RequestContext, body: SignIn) -> Tokens:
     """Sign in."""
     user = await sign_in.authenticate(
@@ -126,7 +126,7 @@ async def login(context: RequestContext, body: SignIn) -> Tokens:
     return create_tokens(context, user, issued)
 
 
-@api("POST", "/auth/refresh", tag=TAG, refusals=(no.SignInEnded, Unreadable))
+@api("POST", "/auth/refresh", tag=TAG, kind=rates.REFRESH, refusals=(no.SignInEnded, Unreadable))
 async def refresh(context: RequestContext, body: RefreshTokenRequest) -> Tokens:
     """Get the next pair of tokens. A refresh token works once; if it is used again, the sign-in ends."""
     async with context.transaction() as session:
@@ -138,7 +138,7 @@ async def refresh(context: RequestContext, body: RefreshTokenRequest) -> Tokens:
     return create_tokens(context, *renewed)
 
 
-@api("POST", "/auth/logout", tag=TAG, access=AUTH_IN_HANDLER, refusals=(no.SignInEnded, Unreadable))
+@api("POST", "/auth/logout", tag=TAG, access=AUTH_IN_HANDLER, kind=rates.REFRESH, refusals=(no.SignInEnded, Unreadable))
 async def logout(context: RequestContext, body: SignOut | None) -> SignedOut:
     """Sign out: end the sign-in of this refresh token, or without one that of the access token.
 
@@ -161,7 +161,7 @@ async def get_me(context: RequestContext) -> UserResponse:
     return context.require_user()
 
 
-@api("GET", "/me/export", tag=TAG, access=AUTH_REQUIRED)
+@api("GET", "/me/export", tag=TAG, access=AUTH_REQUIRED, kind=rates.OWN_DATA)
 async def export_me(context: RequestContext) -> ExportResponse:
     """Get all your data as one document: account, bookings, reviews, sign-ins and history."""
     document = await data_export.export(context.database, context.require_user(), now=context.now)

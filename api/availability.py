@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter
@@ -15,7 +16,7 @@ from bookit import refusals as no
 from bookit.bookings import acts, availability
 from bookit.bookings.availability import Visit
 from bookit.db.statements import Row
-from bookit.policy import lifecycle, limits, permissions, times
+from bookit.policy import lifecycle, limits, permissions, rates, times
 from bookit.schema.tables import Booking, Service
 
 api = Api()
@@ -99,9 +100,10 @@ async def list_slots(context: RequestContext, id: PathId, query: SlotQuery) -> S
     To move a booking, sign in and send its `booking_id`: its own time counts as free, and slots are as long as it is.
     The response has an `ETag`. Sent back in `If-None-Match`, it is answered with 304 if nothing has changed.
     """
-    visit = await resolve_visit(context, id, query)
     since = max(query.from_date or context.now, context.now)
     until = query.to_date or min(since + DEFAULT_RANGE, limits.CALENDAR_END)
+    await context.limit(rates.AVAILABILITY, cost=max(1, ceil((until - since) / timedelta(days=1))))
+    visit = await resolve_visit(context, id, query)
     times.require_availability_range(query.from_date or since, until)
     rows = await availability.slots(context.database, visit, since=since, until=max(since, until), now=context.now)
     if len(rows) > limits.MAX_SLOTS:
@@ -112,6 +114,7 @@ async def list_slots(context: RequestContext, id: PathId, query: SlotQuery) -> S
 @api("GET", "/services/{id}/availability/explain", tag="services", access=OPTIONAL_AUTH, refusals=VISIT_REFUSALS)
 async def explain_slot(context: RequestContext, id: PathId, query: ExplainQuery) -> Explanation:
     """Explain for each resource what forbids a start. If nothing does, it can be booked there."""
+    await context.limit(rates.AVAILABILITY)
     visit = await resolve_visit(context, id, query)
     checks = await availability.check_start(
         context.database, visit, start=query.start_time, by=context.by, now=context.now, with_free_seats=True

@@ -30,7 +30,7 @@ from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit
 from bookit.db.session import Session, SingleStatement
-from bookit.policy import permissions
+from bookit.policy import permissions, rates
 from bookit.schema.fields import ReasonText
 from bookit.schema.tables import Booking, Status, table_of
 
@@ -119,6 +119,7 @@ CREATE_ACCESS = access_for("create", Booking)
     access=CREATE_ACCESS,
     status=201,
     refusals=CREATE_REFUSALS,
+    kind=rates.BOOKINGS,
 )
 async def create_booking(context: RequestContext, body: NewBooking) -> BookingResponse:
     """Book a service.
@@ -128,6 +129,8 @@ async def create_booking(context: RequestContext, body: NewBooking) -> BookingRe
     `"overlap": true` books both. A request that is repeated with the same `Idempotency-Key` within 24 hours gets the
     first response again and books nothing more.
     """
+    if body.hold:
+        await context.limit(rates.HOLDS)
     visit = Visit(body.service_id, body.resource_id)
 
     async def book(session: Session | SingleStatement) -> Result:

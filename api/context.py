@@ -17,9 +17,11 @@ from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.db.session import Reader, Session, SingleStatement
 from bookit.policy.permissions import Actor
+from bookit.policy.rates import RequestKind
 from bookit.schema.tables import User
 from bookit.settings import Settings
 from web.client_address import client_address
+from web.rate_limits import limit
 
 TableRow = TypeVar("TableRow", bound=SQLModel)
 
@@ -70,6 +72,10 @@ class RequestContext:
     def client_ip(self) -> str:
         """The IP address of the client, or "" if the server does not know it."""
         return client_address(self.request.scope)
+
+    async def limit(self, kind: RequestKind, cost: int = 1) -> None:
+        """Count the request as one of another kind too. Raise ``TooManyRequests`` beyond the limit of its sender."""
+        await limit(self.request.scope, kind, account=self.by.id, role=self.by.role, cost=cost, reader=self.session)
 
     def require_user(self) -> User:
         """Return the signed-in user, or raise ``Unauthenticated``."""

@@ -13,6 +13,7 @@ from starlette.types import Scope
 from api.endpoint import Endpoint
 from api.openapi import render_document
 from web.content_security import DOCS_POLICY, REDOC_POLICY
+from web.rate_limits import limited
 
 STATIC_FOLDER = Path(__file__).parent / "static"
 
@@ -30,7 +31,7 @@ class RevalidatedStaticFiles(StaticFiles):
 
 
 def build_static_route() -> Mount:
-    return Mount("/static", RevalidatedStaticFiles(directory=STATIC_FOLDER), name="static")
+    return limited(Mount("/static", RevalidatedStaticFiles(directory=STATIC_FOLDER), name="static"))
 
 
 def build_page_route(name: str, policy: str) -> Route:
@@ -40,7 +41,7 @@ def build_page_route(name: str, policy: str) -> Route:
         del request
         return FileResponse(STATIC_FOLDER / f"{name}.html", headers={"Content-Security-Policy": policy})
 
-    return Route(f"/{name}", send_page)
+    return limited(Route(f"/{name}", send_page))
 
 
 def build_docs_routes(endpoints: Sequence[Endpoint]) -> list[Route]:
@@ -53,5 +54,5 @@ def build_docs_routes(endpoints: Sequence[Endpoint]) -> list[Route]:
     return [
         build_page_route("docs", DOCS_POLICY),
         build_page_route("redoc", REDOC_POLICY),
-        Route("/openapi.json", send_document),
+        limited(Route("/openapi.json", send_document)),
     ]

@@ -29,7 +29,10 @@ from api.problems import WrongShape, refusal_response, status_of
 from api.schemas import make_row_adapter
 from bookit import refusals as no
 from bookit.db.errors import retry_interrupted
+from bookit.policy import rates
 from bookit.policy.permissions import Actor
+from bookit.policy.rates import RequestKind
+from web.rate_limits import limit
 
 Handler = Callable[..., Awaitable[object]]
 CONDITIONAL_HEADERS = ("If-Match", "If-None-Match")
@@ -51,6 +54,7 @@ class Endpoint:
     access: Access = ANYONE
     refusals: tuple[type[no.Refusal], ...] = ()
     headers: tuple[str, ...] = ()
+    kind: RequestKind | None = None  # by which requests are counted: without one, as reads or as writes
     body: Body | None = field(init=False)
     path_adapters: Mapping[str, TypeAdapter[object]] = field(init=False)
     query_model: type[BaseModel] = field(init=False)
@@ -64,6 +68,7 @@ class Endpoint:
         self.query_model = self.inputs.get("query", NoQuery)
         if self.takes_key:
             self.headers = (*self.headers, "Idempotency-Key")
+        self.kind = self.kind or (rates.READS if self.method == "GET" else rates.WRITES)
         self.response_adapter = None if self.response_type is None else TypeAdapter(self.response_type)
         self.row_adapter = make_row_adapter(self.response_type)
 
@@ -76,7 +81,7 @@ class Endpoint:
     @property
     def error_statuses(self) -> list[int]:
         """Every status of a refusal that this endpoint may answer with."""
-        statuses = {status_of(refusal) for refusal in self.refusals} | self.access.error_statuses | {422, 503}
+        statuses = {status_of(refusal) for refusal in self.refusals} | self.access.error_statuses | {422, 429, 503}
         if "body" in self.inputs:
             statuses |= {400, 413, 415}
         return sorted(statuses)
@@ -103,6 +108,8 @@ class Endpoint:
         """Authenticate, parse the request, run the handler, and encode its result or its refusal."""
         try:
             context = await self.authenticate(request)
+            if self.kind and context.user:
+                await limit(request.scope, self.kind, account=context.by.id, role=context.by.role)
         except no.Refusal as refusal:
             return refusal_response(refusal, challenge(refusal))
         try:
@@ -120,6 +127,13 @@ class Endpoint:
         if not self.takes_key:
             refuse_key()
         return partial(idempotently, context, key, self.handler, arguments)
+
+    async def limit_visitor(self, scope: Scope) -> None:
+        """Count a request by its address, unless its user will be known. Raise ``TooManyRequests``."""
+        access = self.access
+        is_user = access.is_auth_required or (access.is_auth_optional and has_header(scope, b"authorization"))
+        if self.kind and not is_user:
+            await limit(scope, self.kind)
 
     async def authenticate(self, request: Request) -> RequestContext:
         """Return the context with the signed-in user. Access comes before parsing, so that strangers learn nothing."""
@@ -198,6 +212,7 @@ class Api:
         status: int = 200,
         refusals: tuple[type[no.Refusal], ...] = (),
         headers: tuple[str, ...] = (),
+        kind: RequestKind | None = None,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as the handler of this method of this path."""
 
@@ -217,6 +232,7 @@ class Api:
                 access=access,
                 refusals=refusals,
                 headers=headers,
+                kind=kind,
             )
             self.endpoints.append(endpoint)
             return handler
@@ -232,6 +248,10 @@ class Api:
         return [Route(path, MethodDispatcher(methods), methods=list(methods)) for path, methods in paths.items()]
 
 
+def has_header(scope: Scope, name: bytes) -> bool:
+    return any(header == name for header, _ in scope["headers"])
+
+
 @dataclass(frozen=True)
 class MethodDispatcher:
     """Passes a request to the endpoint of its method.
@@ -244,5 +264,6 @@ class MethodDispatcher:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response of the endpoint; HEAD is answered as GET."""
         endpoint = self.endpoints["GET" if scope["method"] == "HEAD" else scope["method"]]
+        await endpoint.limit_visitor(scope)
         response = await endpoint(Request(scope, receive, send))
         await response(scope, receive, send)

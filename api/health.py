@@ -10,7 +10,9 @@ from starlette.routing import Route
 
 from bookit import refusals as no
 from bookit.db.pool import Database
+from bookit.policy import rates
 from bookit.schema.revisions import latest_revision
+from web.rate_limits import limited
 
 SELECT_STATE = text(
     "SELECT to_regclass('alembic_version') IS NOT NULL AS has_schema,"
@@ -57,5 +59,8 @@ def unavailable_response(detail: str) -> Response:
     return Response(body, 503, media_type="application/json")
 
 
+HEALTH_HANDLERS = {"/healthz": healthz, "/readyz": readyz}
+
+
 def build_health_routes() -> list[Route]:
-    return [Route("/healthz", healthz), Route("/readyz", readyz)]
+    return [limited(Route(path, handler), rates.HEALTH) for path, handler in HEALTH_HANDLERS.items()]

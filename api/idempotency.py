@@ -27,7 +27,7 @@ async def idempotently(
     """Run a handler once per key and user within 24 hours, and return its response or the stored one.
 
     Key, changes and response share one transaction. The handler's own transactions are savepoints in it, so a refusal
-    undoes the refused act alone. A refusal is stored too; being busy is not.
+    undoes the refused act alone. A refusal is stored too, unless the same request may be sent again later.
     """
     user_id = context.require_user().id
     async with context.transaction() as session:
@@ -38,7 +38,7 @@ async def idempotently(
             return load_response(first.status or 500, first.answer or "{}")
         try:
             response = context.to_response(await handler(replace(context, session=session), **arguments))
-        except no.Busy:
+        except (no.Busy, no.TooMany):
             raise
         except no.Refusal as refusal:
             response = refusal_response(refusal)

@@ -11,6 +11,7 @@ from api.problems import internal_error_response
 from bookit import security_log
 from web.client_address import client_address
 from web.content_security import DATA_POLICY
+from web.rate_limits import rate_headers
 
 LOGGER_NAME = "bookit.requests"
 
@@ -49,7 +50,7 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = add_headers(message["headers"], request_id, scope)
+                message["headers"] = [*add_headers(message["headers"], request_id, scope), *rate_headers(scope)]
             await send(message)
 
         try:

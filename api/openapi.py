@@ -11,6 +11,7 @@ from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
 from api.endpoint import Endpoint
 from api.problems import STATUS_TITLES, Problem
 from bookit import __version__
+from web.statuses import RETRY_AFTER
 
 REF_TEMPLATE = "#/components/schemas/{model}"
 SUCCESS_DESCRIPTIONS = {200: "OK", 201: "Created", 204: "No content"}
@@ -29,6 +30,17 @@ HEADER_PARAMETERS: dict[str, JsonSchemaValue] = {
         "schema": {"type": "string", "pattern": ETAGS_PATTERN},
         "description": "ETags that the client has read, or `*`. If the row still has one of them, the answer to a GET"
         " is 304, and to any other method 412.",
+    },
+}
+RATE_HEADERS: dict[str, JsonSchemaValue] = {
+    RETRY_AFTER: {"schema": {"type": "integer", "minimum": 1}, "description": "In how many seconds to try again."},
+    "RateLimit-Policy": {
+        "schema": {"type": "string"},
+        "description": "The quotas that this request counts for, and the seconds in which each is refilled.",
+    },
+    "RateLimit": {
+        "schema": {"type": "string"},
+        "description": "What is left of each, and in how many seconds it is full again, or there is enough of it.",
     },
 }
 API_DESCRIPTION = """
@@ -163,9 +175,10 @@ def build_responses(endpoint: Endpoint, schemas: Schemas) -> JsonSchemaValue:
         schema = schemas[endpoint.method, endpoint.path, "response"]
         success["content"] = {"application/json": {"schema": schema}}
     problem = {"application/problem+json": {"schema": schemas[PROBLEM]}}
-    errors = {
+    errors: JsonSchemaValue = {
         str(status): {"description": STATUS_TITLES[status], "content": problem} for status in endpoint.error_statuses
     }
+    errors["429"]["headers"] = RATE_HEADERS
     is_conditional_read = endpoint.method == "GET" and "If-None-Match" in endpoint.headers
     unchanged = {"304": {"description": "Not modified"}} if is_conditional_read else {}
     return {str(endpoint.status): success, **unchanged, **errors}

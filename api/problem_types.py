@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.problems import STATUS_DETAILS, STATUS_TITLES, code_of_status, iter_refusals, status_of
+from web.rate_limits import limited
 
 # What a sentence says in place of a value that only a request has.
 WORDS_FOR_VALUES = {
@@ -74,4 +75,4 @@ async def describe_problem(request: Request) -> Response:
 
 
 def build_problem_route() -> Route:
-    return Route("/problems/{code}", describe_problem)
+    return limited(Route("/problems/{code}", describe_problem))

@@ -1,9 +1,9 @@
-"""Idempotency keys: the response to a key's first request, stored for a day in the same transaction as its changes."""
+"""Idempotency keys: the response to a key's first request, stored in the same transaction as its changes."""
 
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import ClauseElement, DateTime, String, bindparam, delete, update
+from sqlalchemy import ClauseElement, DateTime, String, and_, bindparam, delete, or_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 
@@ -14,7 +14,13 @@ from bookit.schema.tables import IdempotencyKey, table_of
 
 NOW = bindparam("now", type_=DateTime(timezone=True))
 EXPIRED_BEFORE = bindparam("expired_before", type_=DateTime(timezone=True))
+REFUSED_BEFORE = bindparam("refused_before", type_=DateTime(timezone=True))
+FIRST_ERROR_STATUS = 400
 REQUEST_HASH = bindparam("request_hash", type_=String)
+KEYS = table_of(IdempotencyKey).c
+HAS_EXPIRED = or_(
+    KEYS.created_at <= EXPIRED_BEFORE, and_(KEYS.created_at <= REFUSED_BEFORE, KEYS.status >= FIRST_ERROR_STATUS)
+)
 MATCHES_KEY = (col(IdempotencyKey.user_id) == bindparam("user_id"), col(IdempotencyKey.key) == bindparam("key"))
 
 INSERT_KEY = insert(table_of(IdempotencyKey)).values(
@@ -24,14 +30,14 @@ INSERT_KEY = insert(table_of(IdempotencyKey)).values(
 CLAIM_KEY = INSERT_KEY.on_conflict_do_update(
     index_elements=["user_id", "key"],
     set_={"request_hash": REQUEST_HASH, "created_at": NOW, "status": None, "answer": None},
-    where=table_of(IdempotencyKey).c.created_at <= EXPIRED_BEFORE,
+    where=HAS_EXPIRED,
 ).returning(table_of(IdempotencyKey).c.key)
 SELECT_KEY = select(IdempotencyKey).where(*MATCHES_KEY)
 STORE_ANSWER = cast(
     "ClauseElement",
     update(IdempotencyKey).where(*MATCHES_KEY).values(status=bindparam("new_status"), answer=bindparam("new_answer")),
 )
-DELETE_EXPIRED = delete(IdempotencyKey).where(col(IdempotencyKey.created_at) <= EXPIRED_BEFORE)
+DELETE_EXPIRED = delete(IdempotencyKey).where(HAS_EXPIRED)
 
 
 async def claim(session: Session, *, user_id: int, key: str, request_hash: str, now: datetime) -> IdempotencyKey | None:
@@ -45,7 +51,7 @@ async def claim(session: Session, *, user_id: int, key: str, request_hash: str, 
         key=key,
         request_hash=request_hash,
         now=now,
-        expired_before=now - limits.IDEMPOTENCY_TTL,
+        **expiry_params(now),
     ):
         return None
     [row] = await session.fetch(SELECT_KEY, user_id=user_id, key=key)
@@ -61,5 +67,9 @@ async def store(session: Session, *, user_id: int, key: str, status: int, answer
 
 
 async def delete_expired(session: Session, *, now: datetime) -> None:
-    """Delete the keys that are older than ``IDEMPOTENCY_TTL``."""
-    await session.fetch(DELETE_EXPIRED, expired_before=now - limits.IDEMPOTENCY_TTL)
+    """Delete the keys that are older than ``IDEMPOTENCY_TTL``, and those of refusals after ``REFUSAL_TTL``."""
+    await session.fetch(DELETE_EXPIRED, **expiry_params(now))
+
+
+def expiry_params(now: datetime) -> dict[str, datetime]:
+    return {"expired_before": now - limits.IDEMPOTENCY_TTL, "refused_before": now - limits.REFUSAL_TTL}

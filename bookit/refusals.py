@@ -106,6 +106,10 @@ class TooManyGuesses(TooMany):
     """Too many wrong sign-ins. Please try again in {wait}."""
 
 
+class TooManyRequests(TooMany):
+    """Too many requests. Please try again in {wait}."""
+
+
 class SignInEnded(Unauthenticated):
     """Your session has ended. Please sign in again."""
 

@@ -14,21 +14,26 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from admin.site import mount_admin
+from api.health import HEALTH_HANDLERS
 from api.middleware import ErrorMiddleware, RequestMiddleware
 from api.preconditions import ConditionalMiddleware
-from api.problems import handle_http_error, handle_refusal
+from api.problems import handle_http_error, handle_refusal, refusal_response
 from api.routes import build_routes, build_shared_routes
 from bookit import cleanup
 from bookit.clock import Clock, system_clock
 from bookit.db.pool import Database
+from bookit.rate_limits import RateLimits
 from bookit.refusals import Refusal
 from bookit.settings import Settings, read_settings
 from server.edge import HostMiddleware, TrustedProxyMiddleware
 from server.logs import configure_logging
+from web.rate_limits import RateLimitMiddleware, limited
+from web.statuses import retry_headers, status_of
 
 # What a page of another origin may send, besides what the Fetch standard always allows. The last three are those that
 # tracing libraries add to every request (W3C Trace Context and Baggage).
@@ -51,6 +56,8 @@ EXPOSED_HEADERS = [
     "Idempotency-Replayed",
     "Link",
     "Location",
+    "RateLimit",
+    "RateLimit-Policy",
     "Retry-After",
     "WWW-Authenticate",
     "X-Request-Id",
@@ -74,6 +81,7 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
             Middleware(RequestMiddleware),
             Middleware(HostMiddleware, settings.allowed_hosts),
             *cors(settings),
+            Middleware(RateLimitMiddleware, answer=answer_flood, uncounted=HEALTH_HANDLERS),
             Middleware(ConditionalMiddleware),
             Middleware(ErrorMiddleware),
         ],
@@ -83,6 +91,7 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
     app.state.database = Database.from_settings(settings)
     app.state.settings = settings
     app.state.clock = clock
+    app.state.rate_limits = RateLimits(settings.rate_limits)
     if settings.bookit_only != "api":
         mount_admin(app)
     return app
@@ -143,7 +152,14 @@ def redirect_root(settings: Settings) -> Route:
             raise HTTPException(404)
         return RedirectResponse(target, 303, {"Vary": "Accept"})
 
-    return Route("/", redirect)
+    return limited(Route("/", redirect))
+
+
+def answer_flood(scope: Scope, refusal: Refusal) -> Response:
+    """Return the answer to one request too many of an address, as short as the door allows."""
+    if scope["path"].startswith("/admin"):
+        return PlainTextResponse(str(refusal), status_of(type(refusal)), retry_headers(refusal))
+    return refusal_response(refusal)
 
 
 def cors(settings: Settings) -> list[Middleware]:

@@ -105,6 +105,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
         database_url=database_url,
         secret_key="a secret that is long enough for HS256",
         bookit_home=tmp_path,
+        rate_limits=0,
         _env_file=None,
     )
 

@@ -16,6 +16,8 @@ STATUS_BY_KIND: Mapping[type[no.Refusal], int] = {
     no.Busy: 503,
 }
 
+RETRY_AFTER = "Retry-After"
+
 
 def status_of(refusal: type[no.Refusal]) -> int:
     """Return the status of a refusal: that of its kind."""
@@ -25,5 +27,5 @@ def status_of(refusal: type[no.Refusal]) -> int:
 def retry_headers(refusal: no.Refusal) -> dict[str, str]:
     """Return the header that says when to try again, for a refusal that does not last."""
     if isinstance(refusal, no.Busy | no.TooMany):
-        return {"Retry-After": str(refusal.retry_after_seconds)}
+        return {RETRY_AFTER: str(refusal.retry_after_seconds)}
     return {}

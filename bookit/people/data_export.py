@@ -37,7 +37,7 @@ SELECT min(created_at) AS began, max(created_at) AS used, max(expires_at) AS end
 REQUESTS = text(
     "SELECT key, created_at, status FROM idempotency_keys WHERE user_id = :user_id ORDER BY created_at, key"
 )
-ATTEMPTS = text("SELECT due_at FROM tries WHERE name = 'account ' || lower(:email)")
+ATTEMPTS = text("SELECT due_at FROM tries WHERE name = counter_name('account ' || lower(:email))")
 # OFFSET 0 makes PostgreSQL look up the events row by row: the planner cannot know how few rows a user has.
 # own: a row that is or was this user's.    table_name, row_id
 HISTORY = text("""

@@ -33,7 +33,8 @@ DELETE_IDEMPOTENCY_KEYS = text("DELETE FROM idempotency_keys WHERE user_id = :us
 # Attempts are named by e-mail. History has the current address and all earlier ones.
 DELETE_ATTEMPTS = text("""
 DELETE FROM tries WHERE name IN (
-  SELECT 'account ' || lower(address) FROM events CROSS JOIN unnest(ARRAY[old ->> 'email', new ->> 'email']) address
+  SELECT counter_name('account ' || lower(address))
+    FROM events CROSS JOIN unnest(ARRAY[old ->> 'email', new ->> 'email']) address
    WHERE table_name = 'users' AND row_id = :user_id)
 """)
 ERASE_FROM_HISTORY = text("SELECT erase_from_history(:user_id)")

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ARRAY, Integer, Interval, String, any_, bindparam, delete, func
+from sqlalchemy import ARRAY, Integer, Interval, String, bindparam, delete, func
 from sqlmodel import col, select
 
 from bookit import refusals as no
@@ -18,7 +18,8 @@ COUNT_ATTEMPT = select(
         bindparam("name", type_=String), bindparam("most", type_=Integer), bindparam("per", type_=Interval)
     ).label("seconds")
 )
-RESET_ATTEMPTS = delete(Try).where(col(Try.name) == any_(bindparam("names", type_=ARRAY(String))))
+NAMES = func.unnest(bindparam("names", type_=ARRAY(String)))
+RESET_ATTEMPTS = delete(Try).where(col(Try.name).in_(select(func.counter_name(NAMES))))
 DELETE_OLD_ATTEMPTS = delete(Try).where(col(Try.due_at) <= bindparam("now"))
 
 

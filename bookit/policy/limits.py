@@ -14,6 +14,7 @@ MAX_ATTEMPTS_PER_ADDRESS = 100
 ATTEMPT_WINDOW = timedelta(minutes=5)
 
 IDEMPOTENCY_TTL = timedelta(hours=24)
+REFUSAL_TTL = timedelta(minutes=10)  # of a key whose request was refused: a client that tries again does so soon
 
 MAX_AVAILABILITY_DAYS = 62  # of one query for free slots
 MAX_SLOTS = 10_000

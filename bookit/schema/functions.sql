@@ -263,27 +263,42 @@ CREATE TRIGGER customer_has_one_visit
   AFTER INSERT OR UPDATE OF user_id, start_time, end_time, status, expires_at ON bookings
   FOR EACH ROW WHEN (is_live(NEW.status)) EXECUTE FUNCTION refuse_second_visit();
 
--- Attempts to sign in.
+-- Rates.
 
--- Counts an attempt under this name. Allows `burst` attempts at once and then one each `per` / `burst`; returns 0, or for
--- how many seconds the caller must wait. This is the generic cell rate algorithm; it stores only the time the name is due.
-CREATE FUNCTION seconds_until_next_try(who text, burst integer, per interval)
-RETURNS double precision LANGUAGE plpgsql AS $$
+-- Returns the name of a counter: a hash, so that all names have the same length and none says whom it counts.
+CREATE FUNCTION counter_name(who text) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+  RETURN encode(sha256(convert_to(who, 'UTF8')), 'hex');
+
+-- Takes `cost` from the quota of a sender, unless less is left. `burst` may be taken at once, and is refilled evenly over
+-- `per`. `wait` is 0, or for how many seconds the sender must wait; `used` is in how many seconds the quota is full. This
+-- is the generic cell rate algorithm; it stores only the time when the quota is full. A quota that does not divide its time
+-- into whole microseconds may be exceeded by a millisecond.
+CREATE FUNCTION take_from_rate(
+  who text, burst integer, per interval, cost integer DEFAULT 1, OUT wait double precision, OUT used double precision)
+LANGUAGE plpgsql AS $$
 DECLARE
-  step interval := per / burst;
+  counter text := public.counter_name(who);
+  step interval := per / burst * least(cost, burst);
   moment timestamptz := clock_timestamp();
   due timestamptz;
 BEGIN
-  INSERT INTO tries AS t (name, due_at) VALUES (who, moment + step)
+  INSERT INTO tries AS t (name, due_at) VALUES (counter, moment + step)
     ON CONFLICT (name) DO UPDATE SET due_at = greatest(t.due_at, moment) + step
-     WHERE greatest(t.due_at, moment) + step <= moment + per
+     WHERE greatest(t.due_at, moment) + step <= moment + per + interval '1 ms'
     RETURNING t.due_at INTO due;
-  IF due IS NOT NULL THEN
-    RETURN 0;
+  wait := 0;
+  IF due IS NULL THEN
+    SELECT t.due_at INTO due FROM tries t WHERE t.name = counter;
+    wait := greatest(extract(epoch FROM due + step - per - moment), 1);
   END IF;
-  SELECT t.due_at INTO due FROM tries t WHERE t.name = who;
-  RETURN greatest(extract(epoch FROM due + step - per - moment), 1);
+  used := extract(epoch FROM due - moment);
 END $$;
+
+-- Counts an attempt under this name. Returns 0, or for how many seconds the caller must wait.
+CREATE FUNCTION seconds_until_next_try(who text, burst integer, per interval)
+RETURNS double precision LANGUAGE sql AS $$
+  SELECT wait FROM public.take_from_rate(who, burst, per)
+$$;
 
 -- What every table has; triggers.py attaches these three.
 

@@ -492,10 +492,13 @@ class IdempotencyKey(SQLModel, table=True):
 
 
 class Try(SQLModel, table=True):
-    """When an account or an address may try a password again. Unlogged: a crash may lose it."""
+    """When the quota of a sender is full again, of one rate. Unlogged: a crash may lose it."""
 
     __tablename__ = "tries"
-    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
+    __table_args__ = (
+        CheckConstraint("name ~ '^[0-9a-f]{64}$'", name="try_name_is_a_hash", info=refuses_with(no.Invalid)),
+        {"prefixes": ["UNLOGGED"]},
+    )
     name: str = Field(primary_key=True, sa_type=String)
     due_at: datetime
 

@@ -14,7 +14,7 @@ NOT_AUDITED = {
     "service_resources": "A link has no id that an event could name; the version of its service counts the change.",
     "refresh_tokens": "Each refresh of a sign-in writes it, and it would bring hashes of tokens into history.",
     "idempotency_keys": "It stores responses for a day; the rows that they are about have history.",
-    "tries": "It counts attempts to sign in, and is unlogged because a crash may lose it.",
+    "tries": "It counts requests of limited rates, and is unlogged because a crash may lose it.",
 }
 AUDIT = """\
 CREATE TRIGGER audit_row AFTER INSERT OR UPDATE OR DELETE ON {table}

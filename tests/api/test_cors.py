@@ -23,7 +23,7 @@ OF_THE_BROWSER = {"vary", "accept-ranges", *(name.lower() for name in SECURITY_H
 @pytest.fixture
 async def shop(open_door: BuildApp, settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     """Return a page of another origin, which may call the API."""
-    app = open_door(settings.model_copy(update={"allowed_origins": [SHOP]}))
+    app = open_door(settings.model_copy(update={"allowed_origins": [SHOP], "rate_limits": 1}))
     headers = {"Origin": SHOP}
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app), base_url="http://bookit.test", headers=headers

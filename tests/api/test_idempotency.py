@@ -7,10 +7,11 @@ import httpx2
 import pytest
 
 from api.routes import ENDPOINTS
+from bookit.cleanup import clean_up
 from bookit.db.pool import Database
 from bookit.schema.tables import Service
 from tests.support.clock import Clock
-from tests.support.people import Person
+from tests.support.people import MakeClient, Person
 from tests.support.request_helpers import VALID_BODIES, count_rows, request_refusal, status_and_code
 
 TEN = "2030-01-08T10:00:00Z"
@@ -91,6 +92,20 @@ async def test_a_key_expires_after_a_day(
     again = await post_booking(later, haircut, start)
 
     assert ("idempotency-replayed" in again.headers, again.status_code) == (replayed, 201 if replayed else 409)
+
+
+@pytest.mark.parametrize(("minutes", "replayed"), [(9, True), (11, False)])
+async def test_the_key_of_a_refusal_is_kept_for_ten_minutes(
+    minutes: int, replayed: bool, tom: Person, haircut: Service, clock: Clock, client_of: MakeClient, database: Database
+) -> None:
+    assert (await post_booking(tom, haircut, "2030-01-01T10:00:00Z")).status_code == 400
+    clock.advance(minutes=minutes)
+
+    await clean_up(database, now=clock())
+    kept = await count_rows(database)
+    again = await post_booking(Person(tom.user, client_of(tom.user)), haircut, "2030-01-01T10:00:00Z")
+
+    assert (kept["idempotency_keys"], "idempotency-replayed" in again.headers) == (int(replayed), replayed)
 
 
 async def test_an_invalid_request_claims_no_key(tom: Person, haircut: Service) -> None:

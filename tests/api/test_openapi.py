@@ -85,36 +85,42 @@ def test_every_operation_is_described() -> None:
     assert sorted(names) == sorted(set(names))
 
 
+def test_every_operation_says_when_to_try_again() -> None:
+    headers = {name: set(operation["responses"]["429"]["headers"]) for name, operation in OPERATIONS.items()}
+
+    assert [name for name, names in headers.items() if names != {"RateLimit", "RateLimit-Policy", "Retry-After"}] == []
+
+
 def test_every_status_is_described() -> None:
     assert {name: " ".join(operation["responses"]) for name, operation in OPERATIONS.items()} == {
-        "POST /bookings": "201 400 401 403 404 409 413 415 422 503",
-        "GET /bookings": "200 400 401 422 503",
-        "GET /bookings/{id}": "200 304 401 403 404 422 503",
-        "PATCH /bookings/{id}": "200 400 401 403 404 409 412 413 415 422 503",
-        "DELETE /bookings/{id}": "204 400 401 403 404 409 412 422 503",
-        "GET /services": "200 400 422 503",
-        "GET /services/{id}": "200 304 404 422 503",
-        "POST /services": "201 400 401 403 404 413 415 422 503",
-        "PATCH /services/{id}": "200 400 401 403 404 409 412 413 415 422 503",
-        "DELETE /services/{id}": "204 401 403 404 409 412 422 503",
-        "GET /reviews/{id}": "200 304 404 422 503",
-        "POST /reviews": "201 400 401 403 404 409 413 415 422 503",
-        "PATCH /reviews/{id}": "200 400 401 403 404 412 413 415 422 503",
-        "DELETE /reviews/{id}": "204 401 403 404 412 422 503",
-        "GET /services/{id}/reviews": "200 404 422 503",
-        "GET /services/{id}/availability": "200 304 400 401 403 404 409 422 503",
-        "GET /services/{id}/availability/explain": "200 400 401 403 404 409 422 503",
-        "POST /auth/register": "201 400 409 413 415 422 503",
+        "POST /bookings": "201 400 401 403 404 409 413 415 422 429 503",
+        "GET /bookings": "200 400 401 422 429 503",
+        "GET /bookings/{id}": "200 304 401 403 404 422 429 503",
+        "PATCH /bookings/{id}": "200 400 401 403 404 409 412 413 415 422 429 503",
+        "DELETE /bookings/{id}": "204 400 401 403 404 409 412 422 429 503",
+        "GET /services": "200 400 422 429 503",
+        "GET /services/{id}": "200 304 404 422 429 503",
+        "POST /services": "201 400 401 403 404 413 415 422 429 503",
+        "PATCH /services/{id}": "200 400 401 403 404 409 412 413 415 422 429 503",
+        "DELETE /services/{id}": "204 401 403 404 409 412 422 429 503",
+        "GET /reviews/{id}": "200 304 404 422 429 503",
+        "POST /reviews": "201 400 401 403 404 409 413 415 422 429 503",
+        "PATCH /reviews/{id}": "200 400 401 403 404 412 413 415 422 429 503",
+        "DELETE /reviews/{id}": "204 401 403 404 412 422 429 503",
+        "GET /services/{id}/reviews": "200 404 422 429 503",
+        "GET /services/{id}/availability": "200 304 400 401 403 404 409 422 429 503",
+        "GET /services/{id}/availability/explain": "200 400 401 403 404 409 422 429 503",
+        "POST /auth/register": "201 400 409 413 415 422 429 503",
         "POST /auth/login": "200 400 401 413 415 422 429 503",
-        "POST /auth/refresh": "200 400 401 413 415 422 503",
-        "POST /auth/logout": "200 400 401 413 415 422 503",
-        "GET /me": "200 304 401 422 503",
-        "GET /me/export": "200 401 422 503",
+        "POST /auth/refresh": "200 400 401 413 415 422 429 503",
+        "POST /auth/logout": "200 400 401 413 415 422 429 503",
+        "GET /me": "200 304 401 422 429 503",
+        "GET /me/export": "200 401 422 429 503",
         "PATCH /me": "200 400 401 409 412 413 415 422 429 503",
-        "GET /reports/revenue": "200 400 401 403 422 503",
-        "GET /reports/utilisation": "200 400 401 403 422 503",
-        "GET /reports/no-shows": "200 400 401 403 422 503",
-        "GET /reports/repeat-customers": "200 400 401 403 422 503",
+        "GET /reports/revenue": "200 400 401 403 422 429 503",
+        "GET /reports/utilisation": "200 400 401 403 422 429 503",
+        "GET /reports/no-shows": "200 400 401 403 422 429 503",
+        "GET /reports/repeat-customers": "200 400 401 403 422 429 503",
     }
 
 

@@ -156,7 +156,7 @@ CHANGES = {
     "an EXCLUDE": (TABLES, '("seat", "="),', '("seat", "="), ("service_id", "="),'),
     "a CHECK": (TABLES, "char_length(reason) <= 200", "char_length(reason) <= 100"),
     "a partial index": (TABLES, "status = 'pending' AND expires_at IS NOT NULL", "expires_at IS NOT NULL"),
-    "an unlogged table": (TABLES, '({"prefixes": ["UNLOGGED"]},)', "()"),
+    "an unlogged table": (TABLES, '{"prefixes": ["UNLOGGED"]},', ""),
     "a function": ("bookit/schema/functions.sql", "NEW.seat := coalesce(NEW.seat, 1);", "NEW.seat := 1; -- was:null"),
     "a trigger": ("bookit/schema/triggers.py", "BEFORE TRUNCATE ON {table}", "AFTER TRUNCATE ON {table}"),
     "a secret": (TABLES, "comment: RequiredParagraphs = required_text(1000, ", "comment: RequiredParagraphs = secret("),

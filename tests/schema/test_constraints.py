@@ -35,7 +35,7 @@ BUSINESS = """
     INSERT INTO calendar_exceptions (resource_id, start_time, end_time) VALUES (1, '2030-01-09Z', '2030-01-10Z');
     INSERT INTO refresh_tokens (user_id, family, token_hash, expires_at) VALUES (1, 'f', 'h', '2030-02-01Z');
     INSERT INTO idempotency_keys (user_id, key, request_hash, created_at) VALUES (1, 'k', 'h', '2030-01-07Z');
-    INSERT INTO tries (name, due_at) VALUES ('account tom@example.com', '2030-01-07Z');
+    INSERT INTO tries (name, due_at) VALUES (counter_name('account tom@example.com'), '2030-01-07Z');
 """  # noqa: E501 -- rows read best as rows
 SAME_SLOT = """
     INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price)
@@ -77,6 +77,7 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
         no.NameNeeded,
         ["UPDATE users SET name = ''", "UPDATE users SET name = repeat('é', 101)"],
     ),
+    ("tries", "try_name_is_a_hash"): (no.Invalid, ["UPDATE tries SET name = 'account tom@example.com'"]),
     ("users", "user_email_looks_like_one"): (
         no.NotAnEmail,
         [

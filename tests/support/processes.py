@@ -129,6 +129,7 @@ class Workspace:
             "HOME": str(folder),
             "PYTHONPATH": str(ROOT),
             "BOOKIT_HOME": str(self.home),
+            "RATE_LIMITS": "0",
             **environment,
         }
         self.command: tuple[str, ...] = BOOKIT_COMMAND

@@ -35,6 +35,7 @@ def run_server(home: Path, url: str, *arguments: str, **more: str) -> Iterator[s
         "PYTHONPATH": str(ROOT),
         "DATABASE_URL": url,
         "SECRET_KEY": SECRET_KEY,
+        "RATE_LIMITS": "0",
         **more,
     }
     command = [sys.executable, "-c", "from server.cli import main; main()", "serve", "--port", "0", *arguments]
