@@ -427,6 +427,20 @@ class AlreadyBooked(OverlappingBooking):
     """{customer} already {has} {service} at {when} (booking {booking_id})."""
 
 
+class TooManyHolds(Conflict):
+    """You hold {most} times already. Book one of them, or cancel one."""
+
+
+class TooManyBookings(Conflict):
+    """You have {most} bookings to come already. Please ask us if you need more."""
+
+
+class HoldRanOut(Conflict):
+    """You have held this time already. Book it, or hold it again after an hour."""
+
+    field = "start_time"
+
+
 class NotYourBooking(Forbidden):
     """This booking belongs to someone else."""
 

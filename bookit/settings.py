@@ -152,6 +152,8 @@ class Settings(BaseSettings):
     refresh_token_expire_days: int = Field(default=7, ge=1, le=366)
     hold_minutes: int = Field(default=10, ge=1, le=24 * 60)
     rate_limits: float = Field(default=1, ge=0, le=1000, allow_inf_nan=False)
+    max_holds: int = Field(default=3, ge=0, le=1_000)
+    max_open_bookings: int = Field(default=30, ge=0, le=100_000)
     debug: bool = False
     bookit_demo: bool = False
     bookit_only: Annotated[Literal["api", "admin"] | None, BeforeValidator(none_if_empty)] = None

@@ -11,7 +11,7 @@ from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit
 from bookit.bookings.availability_sql import checks_cte, is_bookable
-from bookit.db.audit import SET_AUDIT_CTE, AuditContext, notify_fields, overlap_fields
+from bookit.db.audit import SET_AUDIT_CTE, AuditContext, limit_fields, notify_fields, overlap_fields
 from bookit.db.session import Reader, Session, SingleStatement
 from bookit.policy import lifecycle, permissions, times
 from bookit.policy.permissions import Actor
@@ -62,13 +62,15 @@ async def book(
     that too, and notice, horizon, hours, closures and slot step; history keeps the reason. It also keeps
     ``notify_customer``, as false for a visit in the past.
 
-    Raise a refusal if a rule forbids the start, no seat is free, or the service cannot be booked.
+    Raise a refusal if a rule forbids the start, no seat is free, or the service cannot be booked. Customers also meet
+    TooManyHolds, HoldRanOut and TooManyBookings.
     """
     start_time = times.cut_seconds(start_time)
     times.require_future(start_time, by=by, now=now)
     permissions.require_override(override_reason, by=by)
     permissions.require_own_customer(user_id, by=by)
     audit: AuditContext = overlap_fields(is_allowed=overlap or bool(override_reason))
+    audit |= limit_fields(session.booking_limits, by=by)
     audit |= {"reason": override_reason} if override_reason else {}
     if notify_customer is not None:
         audit |= notify_fields(notify=notify_customer and not times.has_started(start_time, now=now))
@@ -293,7 +295,9 @@ async def set_status(session: Session, booking: Booking, status: Status, *, by: 
     refusal = lifecycle.refusal_for_status(booking, status, by=by, now=now)
     if refusal:
         raise refusal
-    return await session.update(booking, status=status, expires_at=None, deleted_by_customer_at=None)
+    # A cancelled hold stays known as one: its customer cannot hold the time again at once.
+    expires_at = booking.expires_at if status == Status.CANCELLED else None
+    return await session.update(booking, status=status, expires_at=expires_at, deleted_by_customer_at=None)
 
 
 async def confirm(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
@@ -353,7 +357,7 @@ async def remove(session: Session, booking: Booking, *, by: Actor, now: datetime
         await session.update(booking, deleted_by_customer_at=now)
     else:
         await require_cancellable(session, booking, by=by, now=now)
-        await session.update(booking, status=Status.CANCELLED, expires_at=None, deleted_by_customer_at=now)
+        await session.update(booking, status=Status.CANCELLED, deleted_by_customer_at=now)
 
 
 LOCK_IN_ORDER = text("""

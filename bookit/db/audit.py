@@ -11,10 +11,21 @@ from psycopg import sql
 from sqlalchemy import ClauseElement, text
 
 from bookit.db.statements import compile_statement
+from bookit.policy.limits import BookingLimits
 from bookit.policy.permissions import Actor
 
 AuditContext = dict[str, str]
-AUDIT_FIELDS = ("request_id", "now", "actor_id", "actor", "door", "reason", "notify_customer", "allows_overlap")
+AUDIT_FIELDS = (
+    "request_id",
+    "now",
+    "actor_id",
+    "actor",
+    "door",
+    "reason",
+    "notify_customer",
+    "allows_overlap",
+    "booking_limits",
+)
 PARAMETER_BY_FIELD = {field: f"audit_{field}" for field in AUDIT_FIELDS}
 SET_CONFIG_CALLS = " || ".join(
     f"set_config('bookit.{field}', :{parameter}, true)" for field, parameter in PARAMETER_BY_FIELD.items()
@@ -40,6 +51,11 @@ def notify_fields(*, notify: bool) -> AuditContext:
 def overlap_fields(*, is_allowed: bool) -> AuditContext:
     """Return whether a booking may overlap another one of its customer; history stores nothing of it."""
     return {"allows_overlap": str(is_allowed).lower()}
+
+
+def limit_fields(limits: BookingLimits, *, by: Actor) -> AuditContext:
+    """Return how much a customer may book for themself; nothing for staff. History stores nothing of it."""
+    return {} if by.is_staff else {"booking_limits": str(limits)}
 
 
 def audit_params(context: AuditContext) -> dict[str, str]:

@@ -23,6 +23,7 @@ from bookit.db.errors import translate_errors
 from bookit.db.outage import Outage, PooledConnection, connection_parameters
 from bookit.db.session import Session, SingleStatement
 from bookit.db.statements import Connection, Row, build_batch, build_select_by_id, run
+from bookit.policy.limits import DEFAULT_BOOKING_LIMITS, BookingLimits
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import TableRow, from_row
 from bookit.settings import Settings
@@ -57,10 +58,11 @@ class Database:
         *,
         timezone: str = "UTC",
         hold_duration: timedelta = DEFAULT_HOLD_DURATION,
+        booking_limits: BookingLimits = DEFAULT_BOOKING_LIMITS,
         size: int = 16,
         uses_prepared_statements: bool = True,
     ) -> None:
-        """``timezone`` and ``hold_duration`` are as in ``Session``.
+        """``timezone``, ``hold_duration`` and ``booking_limits`` are as in ``Session``.
 
         ``uses_prepared_statements`` must be False behind a pooler that shares connections between clients and does not
         track prepared statements.
@@ -68,6 +70,7 @@ class Database:
         self.url = url
         self.timezone = timezone
         self.hold_duration = hold_duration
+        self.booking_limits = booking_limits
         self.coalescer = Coalescer()
         self.keyed_queue = KeyedQueue()
         self._outage = Outage()
@@ -99,6 +102,7 @@ class Database:
             settings.database_url or "",
             timezone=settings.timezone,
             hold_duration=timedelta(minutes=settings.hold_minutes),
+            booking_limits=BookingLimits(settings.max_holds, settings.max_open_bookings),
             size=size or settings.database_pool_size,
             uses_prepared_statements=settings.database_prepared,
         )
@@ -188,6 +192,7 @@ class Database:
                         connection,
                         timezone=self.timezone,
                         hold_duration=self.hold_duration,
+                        booking_limits=self.booking_limits,
                         audit_context=audit_context,
                     )
                     await (connection.execute("ROLLBACK") if dry_run else commit(connection))
@@ -207,6 +212,7 @@ class Database:
                     connection,
                     timezone=self.timezone,
                     hold_duration=self.hold_duration,
+                    booking_limits=self.booking_limits,
                     audit_context=build_audit_context(by, now, request_id),
                 )
 

@@ -31,6 +31,7 @@ from bookit.db.statements import (
     is_read,
     run,
 )
+from bookit.policy.limits import BookingLimits
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import TableRow, from_row, id_of, table_of
 
@@ -57,13 +58,20 @@ class ConnectionReader:
     """Reads rows on one connection. What a statement of it sees is its own, so nothing is coalesced."""
 
     def __init__(
-        self, connection: Connection, *, timezone: str, hold_duration: timedelta, audit_context: AuditContext
+        self,
+        connection: Connection,
+        *,
+        timezone: str,
+        hold_duration: timedelta,
+        booking_limits: BookingLimits,
+        audit_context: AuditContext,
     ) -> None:
         """``timezone`` is the business's own; ``hold_duration`` is how long a hold blocks its slot."""
         self._connection = connection
         self._audit_context = audit_context
         self.timezone = timezone
         self.hold_duration = hold_duration
+        self.booking_limits = booking_limits
 
     async def fetch(self, statement: ClauseElement, **values: Any) -> list[Row]:
         """Run a statement on this connection and return its rows."""

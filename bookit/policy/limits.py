@@ -1,5 +1,6 @@
 """Limits: how much, how long, how often."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 MAX_BODY_BYTES = 64 * 1024  # of a request: ten times the longest; 1 MiB of nonsense would take half a second to parse.
@@ -33,3 +34,21 @@ MAX_VISIT_LENGTH = timedelta(days=1)  # by the clock on the wall: 23 to 25 hours
 # A start lies in [CALENDAR_START, CALENDAR_END).
 CALENDAR_START = datetime(2000, 1, 1, tzinfo=UTC)
 CALENDAR_END = datetime(3000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class BookingLimits:
+    """How many holds and bookings to come a customer may have who has never come. Zero is no limit.
+
+    Each visit kept allows one hold and five bookings more, up to ten holds and 200 bookings. Staff have no limits.
+    """
+
+    holds: int = 3
+    bookings: int = 30
+
+    def __str__(self) -> str:
+        """Return the limits as the setting that the database reads: ``3,30``."""
+        return f"{self.holds},{self.bookings}"
+
+
+DEFAULT_BOOKING_LIMITS = BookingLimits()

@@ -540,6 +540,9 @@ def refusals_by_constraint() -> dict[tuple[str, str], RefusalWithDetails]:
         ("bookings", "customer_books_a_service_once_at_a_time"): (no.AlreadyBooked, {}),
         ("bookings", "customer_has_one_visit_at_a_time"): (no.OverlappingBooking, {}),
         ("bookings", "booking_has_a_seat"): (no.SlotTaken, {}),
+        ("bookings", "customer_has_few_holds"): (no.TooManyHolds, {}),
+        ("bookings", "customer_has_few_bookings"): (no.TooManyBookings, {}),
+        ("bookings", "customer_holds_a_time_once"): (no.HoldRanOut, {}),
     }
     by_key: dict[tuple[str, str], RefusalWithDetails] = {
         ("service_resources", "service_resources_pkey"): (no.AlreadyLinked, {}),

@@ -1,6 +1,7 @@
 """Holds: a slot is reserved for some minutes and then free again, without a background job."""
 
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from sqlalchemy import BigInteger, bindparam
@@ -209,13 +210,34 @@ async def test_a_hold_that_expires_later_is_unchanged(
     assert await try_to_book(eve) == (409, "slot-taken")
 
 
-async def test_a_customer_holds_an_expired_slot_again(tom: Person, clock: Clock, massage: Service) -> None:
+@pytest.mark.parametrize("ends", ["runs out", "is cancelled", "is deleted"])
+async def test_a_time_is_held_again_only_after_an_hour(
+    tom: Person, eve: Person, clock: Clock, massage: Service, ends: str
+) -> None:
+    """However the hold ends: otherwise one customer could keep a time for ever. Others can hold it, and he can book."""
     first = await hold_slot(tom)
+    if ends == "is cancelled":
+        assert await patch(tom, first, status="cancelled") == (200, ANY)
+    elif ends == "is deleted":
+        assert (await tom.request("DELETE", f"/bookings/{first['id']}")).status_code == 204
     clock.advance(minutes=10)
 
-    second = await hold_slot(tom)
+    assert await try_to_book(tom, hold=True) == (409, "hold-ran-out")
+    assert await try_to_book(tom, "2030-01-08T10:30:00Z", hold=True) == (409, "hold-ran-out")
+    others = await hold_slot(eve)
+    await eve.request("DELETE", f"/bookings/{others['id']}")
+    clock.advance(minutes=59)
+    assert await try_to_book(tom, hold=True) == (409, "hold-ran-out")
+    clock.advance(minutes=1)
 
-    assert (second["id"] != first["id"], second["expires_at"]) == (True, "2030-01-07T09:20:00Z")
+    assert (await hold_slot(tom))["expires_at"] == "2030-01-07T10:20:00Z"
+
+
+async def test_a_time_that_was_held_can_be_booked(tom: Person, clock: Clock, massage: Service) -> None:
+    await hold_slot(tom)
+    clock.advance(minutes=10)
+
+    assert (await create_booking(tom, TEN))["expires_at"] is None
 
 
 async def test_a_hold_confirmed_by_staff_no_longer_expires(

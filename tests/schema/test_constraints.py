@@ -41,6 +41,14 @@ SAME_SLOT = """
     INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price)
     SELECT 2, 1, 1, start_time, end_time, blocks_from, blocks_until, 35 FROM bookings WHERE id = 2
 """
+# A customer, whom these limits bind, books two hours of two days, or holds them.
+WITH_LIMITS = """
+    WITH limits AS MATERIALIZED (SELECT set_config('bookit.booking_limits', '{}', true))
+    INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price,
+                          expires_at, status)
+    SELECT 2, 1, 1, day, day + interval '1 h', day, day + interval '1 h', 35, {}
+      FROM limits, generate_series(timestamptz '2031-01-07 10:00Z', '2031-01-08 10:00Z', '{}') AS day
+"""
 IN_ANOTHER_ROOM = """
     WITH room AS (INSERT INTO resources (name, timezone) VALUES ('Room', 'UTC') RETURNING id),
          massage AS (INSERT INTO services (title, price, duration_minutes) VALUES ('Massage', 60, 60) RETURNING id)
@@ -164,6 +172,23 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
     ("bookings", "booking_has_a_seat"): (
         no.SlotTaken,
         [SAME_SLOT.replace("WHERE id = 2", "WHERE id = 4").replace("2, 1, 1,", "1, 1, 2,")],
+    ),
+    ("bookings", "customer_has_few_holds"): (
+        no.TooManyHolds,
+        [WITH_LIMITS.format("1,0", "now() + interval '100 years', 'pending'", "1 day")],
+    ),
+    ("bookings", "customer_has_few_bookings"): (
+        no.TooManyBookings,
+        [WITH_LIMITS.format("0,1", "NULL, 'confirmed'", "1 day")],
+    ),
+    ("bookings", "customer_holds_a_time_once"): (
+        no.HoldRanOut,
+        [
+            # The first row of each pair was a hold, and is cancelled or has expired.
+            WITH_LIMITS.format(
+                "2,0", "now() + interval '100 years', (ARRAY['cancelled', 'pending'])[row_number() OVER ()]", "30 min"
+            ).replace("'2031-01-08 10:00Z'", "'2031-01-07 10:30Z'"),
+        ],
     ),
     ("bookings", "booking_lasts_a_minute_to_a_day"): (
         no.LengthOutOfRange,
