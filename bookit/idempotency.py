@@ -1,7 +1,7 @@
 """Idempotency keys: the response to a key's first request, stored in the same transaction as its changes."""
 
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import ClauseElement, DateTime, String, and_, bindparam, delete, or_, update
 from sqlalchemy.dialects.postgresql import insert
@@ -71,5 +71,5 @@ async def delete_expired(session: Session, *, now: datetime) -> None:
     await session.fetch(DELETE_EXPIRED, **expiry_params(now))
 
 
-def expiry_params(now: datetime) -> dict[str, datetime]:
+def expiry_params(now: datetime) -> dict[str, Any]:
     return {"expired_before": now - limits.IDEMPOTENCY_TTL, "refused_before": now - limits.REFUSAL_TTL}
