@@ -156,8 +156,8 @@ class RecordView(ListView):
         """Return a form's values as the table's rule takes them, for views whose forms have more than columns."""
         return values
 
-    def values_beside(self, values: Values) -> Values:
-        """Return what is saved with these values and is in no form."""
+    def derive_columns(self, values: Values) -> Values:
+        """Return the columns that follow from a form's values and are in no form."""
         del values
         return {}
 
@@ -171,7 +171,7 @@ class RecordView(ListView):
         values = self.prepare_values(form)
 
         async def create(session: Session, **by_and_now: Unpack[ActorAndTime]) -> SQLModel:
-            facts = {**values, **self.values_beside(values)}
+            facts = {**values, **self.derive_columns(values)}
             return await records.create(
                 session, self.model, **by_and_now, accepts_stranded=await accepted_visits(request), **facts
             )
@@ -194,7 +194,7 @@ class RecordView(ListView):
         async def change(session: Session, **by_and_now: Unpack[ActorAndTime]) -> SQLModel:
             row = await records.lock(session, self.model, row_id, version=base_version)
             touched = values.touched(row, self.context.zone)
-            changes = {**touched, **self.values_beside(touched)}
+            changes = {**touched, **self.derive_columns(touched)}
             return await records.change(
                 session, row, **by_and_now, accepts_stranded=await accepted_visits(request), **changes
             )

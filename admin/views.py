@@ -19,7 +19,7 @@ from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
 from admin.framework.types import Statement, Values
 from admin.history.event_list import DETAIL_FORMATTERS, LIST_FORMATTERS, EventListView
-from admin.pages.closures import ListsAffectedBookings
+from admin.pages.closures import ListsAffectedBookings, ShowsClosureTimes
 from admin.pages.missing_hours import WarnsOfMissingHours, format_name
 from admin.record_view import RecordView
 from bookit import refusals as no
@@ -201,11 +201,11 @@ class OpeningHoursView(RecordView, model=OpeningHours):
         selection.add(name, related_fields=("name", "timezone") if name == "resource" else None, words=words)
 
 
-class ExceptionView(ListsAffectedBookings, model=CalendarException):
+class ExceptionView(ShowsClosureTimes, ListsAffectedBookings, model=CalendarException):
     """Holidays, leaves and extra openings."""
 
     category, icon, name, name_plural = "Set-up", "fa-solid fa-umbrella-beach", "Closure", "Closures"
-    column_list = ["id", "resource", "start_time", "end_time", "is_open", "reason"]
+    column_list = ["id", "resource", "start_time", "end_time", "timezone", "is_open", "reason"]
     column_details_list = column_list
     column_sortable_list = ["id", "start_time"]
     column_default_sort = ("start_time", True)
@@ -214,7 +214,7 @@ class ExceptionView(ListsAffectedBookings, model=CalendarException):
     form_columns = ["resource", "start_time", "end_time", "is_open", "reason", "version"]
     form_ajax_refs = {"resource": RESOURCE_LOOKUP}
 
-    def values_beside(self, values: Values) -> Values:
+    def derive_columns(self, values: Values) -> Values:
         """Return the zone by whose clock the times were typed: each resource has them by its own."""
         return {"timezone": self.context.zone.key} if values.keys() & {"start_time", "end_time"} else {}
 

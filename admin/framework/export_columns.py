@@ -109,6 +109,20 @@ class ExportSelection:
         return joined
 
 
+def zoned_time_columns(
+    title: str, expression: ColumnElement[Any], timezone: ColumnElement[Any], zone: ZoneInfo
+) -> Iterable[ExportColumn]:
+    """Yield the date and the time of a moment, by the clock that another column names, or else by that of the zone."""
+    columns = [expression, timezone]
+    yield ExportColumn(join_words(title, "date"), columns, lambda moment, name: local_date(moment, zone_or(name, zone)))
+    yield ExportColumn(join_words(title, "time"), columns, lambda moment, name: local_time(moment, zone_or(name, zone)))
+
+
+def zone_or(name: str | None, default: ZoneInfo) -> ZoneInfo:
+    """Return the zone of a name, or the default without one."""
+    return ZoneInfo(name) if name else default
+
+
 def time_columns(title: str, expression: ColumnElement[Any], zone: ZoneInfo) -> Iterable[ExportColumn]:
     """Yield the date and the time of a moment, by the clocks of a zone that the headings name."""
     yield ExportColumn(f"{join_words(title, 'date')} ({zone})", [expression], lambda moment: local_date(moment, zone))

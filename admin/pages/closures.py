@@ -1,13 +1,61 @@
-"""The bookings that a closure affects, on its page."""
+"""The times of a closure as they were written, and on its page the bookings that it affects."""
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from markupsafe import Markup
 from starlette.requests import Request
 
+from admin.framework.export_columns import ExportColumn, ExportSelection, zone_or, zoned_time_columns
+from admin.framework.formatting import format_local_time
 from admin.record_view import RecordView
 from bookit.bookings import availability
 from bookit.db.statements import Row
-from bookit.schema.tables import CalendarException
+from bookit.schema.tables import CalendarException, Resource
 
 MAX_AFFECTED = 100
+
+
+def describe_clock(closure_zone: str | None, resource_zone: str | None, zone: ZoneInfo) -> str:
+    """Return by whose clock the times of a closure are: its resource's, or each resource's own.
+
+    A closure without a zone is at exact moments, which are shown by the business's clock.
+    """
+    if closure_zone is None:
+        return zone.key
+    return resource_zone or "Each resource's own"
+
+
+class ShowsClosureTimes(RecordView):
+    """A view of closures that shows their times as they were written, and by whose clock they are."""
+
+    def __init__(self) -> None:
+        formatters = {
+            "start_time": lambda row, _: self.format_moment(row, row.start_time),
+            "end_time": lambda row, _: self.format_moment(row, row.end_time),
+            "timezone": lambda row, _: describe_clock(
+                row.timezone, row.resource and row.resource.timezone, self.context.zone
+            ),
+        }
+        vars(self).update(column_formatters=formatters, column_formatters_detail=formatters)
+        super().__init__()
+
+    def format_moment(self, closure: CalendarException, moment: datetime) -> Markup:
+        """Return a time of a closure by the clock by which it was written."""
+        return format_local_time(zone_or(closure.timezone, self.context.zone), moment)
+
+    def add_export_column(self, selection: ExportSelection, name: str, request: Request | None) -> None:
+        """Add a column to the export, with the times that the page shows."""
+        del request
+        zone, title = self.context.zone, self._column_labels.get(name, name)
+        if name in {"start_time", "end_time"}:
+            selection.columns += zoned_time_columns(title, self.columns[name], self.columns.timezone, zone)
+        elif name == "timezone":
+            resource = selection.join(Resource, self.columns.resource_id, "clock").c
+            expressions = [self.columns.timezone, resource.timezone]
+            selection.columns.append(ExportColumn(title, expressions, lambda own, of: describe_clock(own, of, zone)))
+        else:
+            selection.add(name)
 
 
 class ListsAffectedBookings(RecordView):

@@ -16,7 +16,7 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, CalendarException, OpeningHours, Resource, Role, Service, User, table_of
-from tests.support.admin_client import AdminDesk
+from tests.support.admin_client import AdminDesk, get_page_text
 from tests.support.clock import NOW, Clock
 from tests.support.exports import as_dicts, read_csv, read_xlsx
 from tests.support.people import OWNER, JoinUser, Person
@@ -193,19 +193,33 @@ async def test_closures_and_hours_are_exported_in_words(desk: AdminDesk, haircut
             "end_time": datetime(2030, 5, 1, 22, tzinfo=UTC),
         }
         await records.create(session, CalendarException, by=OWNER, now=NOW, reason="Labour Day", **day)
+        clock: dict[str, Any] = {"timezone": "America/New_York"}
+        await records.create(session, CalendarException, by=OWNER, now=NOW, resource_id=1, **clock, **day)
+        await records.create(session, CalendarException, by=OWNER, now=NOW, **clock, **day)
 
-    (hours,), (closure,) = await get_rows(desk.ada, "opening-hours"), await get_rows(desk.ada, "calendar-exception")
+    (hours,), closures = await get_rows(desk.ada, "opening-hours"), await get_rows(desk.ada, "calendar-exception")
+    pages = [
+        get_page_text((await desk.ada.get(f"/admin/calendar-exception/details/{number}")).text) for number in (1, 2, 3)
+    ]
 
     assert hours == {
         "Number": "1", "Resource": "Haircut", "Resource time zone": "Asia/Kathmandu", "Resource number": "1",
         "Weekday": "Tuesday", "Opens": "09:30", "Closes": "00:00", "From": "", "Until": "2030-06-01",
     }  # fmt: skip
+    closure = next(row for row in closures if row["Number"] == "1")
     assert closure == {
         "Number": "1", "Resource": "", "Resource number": "",
-        "From date (Europe/Berlin)": "2030-05-01", "From time (Europe/Berlin)": "00:00",
-        "Until date (Europe/Berlin)": "2030-05-02", "Until time (Europe/Berlin)": "00:00",
-        "Open": "No", "Reason": "Labour Day",
+        "From date": "2030-05-01", "From time": "00:00", "Until date": "2030-05-02", "Until time": "00:00",
+        "Time zone": "Europe/Berlin", "Open": "No", "Reason": "Labour Day",
     }  # fmt: skip
+    assert {row["Number"]: (row["From date"], row["From time"], row["Time zone"]) for row in closures} == {
+        "1": ("2030-05-01", "00:00", "Europe/Berlin"),
+        "2": ("2030-04-30", "18:00", "Asia/Kathmandu"),
+        "3": ("2030-04-30", "18:00", "Each resource's own"),
+    }
+    shown = [("Wed 01 May 2030, 00:00", "Europe/Berlin"), ("Tue 30 Apr 2030, 18:00", "Asia/Kathmandu"),
+             ("Tue 30 Apr 2030, 18:00", "Each resource's own")]  # fmt: skip
+    assert [[text in page for text in texts] for texts, page in zip(shown, pages, strict=True)] == [[True, True]] * 3
 
 
 async def test_a_review_is_exported_with_its_visit(desk: AdminDesk, tom: Person, night: Booking) -> None:
