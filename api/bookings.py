@@ -64,7 +64,7 @@ OverrideReason = Annotated[
 
 Overlap = Annotated[
     bool,
-    Field(description="true: the customer may have another visit at this time, such as two seats of one class."),
+    Field(description="true: the customer may have a visit of another service at this time."),
 ]
 
 
@@ -126,8 +126,8 @@ async def create_booking(context: RequestContext, body: NewBooking) -> BookingRe
 
     The service sets the end and the price. If the time cannot be booked, `next_free` of the problem has the next three
     slots. If you already have a booking at this time, the problem names it in `existing_booking`, and
-    `"overlap": true` books both. A request that is repeated with the same `Idempotency-Key` within 24 hours gets the
-    first response again and books nothing more.
+    `"overlap": true` books both if they are of different services. A request that is repeated with the same
+    `Idempotency-Key` within 24 hours gets the first response again and books nothing more.
     """
     if body.hold:
         await context.limit(rates.HOLDS)

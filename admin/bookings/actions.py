@@ -66,11 +66,15 @@ ACTION_TEXTS: Mapping[Status, ActionText] = {
 
 @dataclass(frozen=True)
 class ActionOptions:
-    """The reason of an act, and whether it notifies the customers; of many, those with coming visits."""
+    """The reason of an act, and whether it notifies the customers; of many, those with coming visits.
+
+    With ``accepts_overlap`` a customer may have another visit at the time of the booking.
+    """
 
     reason: str
     is_notify_requested: bool
     is_bulk: bool
+    accepts_overlap: bool = False
 
     def should_notify(self, booking: Booking, *, now: datetime) -> bool:
         """Return whether this customer is to be notified."""
@@ -131,13 +135,20 @@ def make_action_handler(act: StatusAct, text: ActionText) -> Callable[..., Await
         if error := reason_error(reason):
             return await redisplay_confirmation(request, form, text, error, return_url)
         options = ActionOptions(
-            reason, is_notify_requested=bool(form.get("notify_customer")), is_bulk=len(booking_ids) > 1
+            reason,
+            is_notify_requested=bool(form.get("notify_customer")),
+            is_bulk=len(booking_ids) > 1,
+            accepts_overlap=bool(form.get("overlap")),
         )
         refusals: dict[str, list[int]] = {}
+        overlapping: list[int] = []
         for booking_id in booking_ids[:MAX_BOOKINGS]:
-            if sentence := await run_one(self, request, act, booking_id, options):
-                refusals.setdefault(sentence, []).append(booking_id)
+            if refusal := await run_one(self, request, act, booking_id, options):
+                refusals.setdefault(str(refusal), []).append(booking_id)
+                overlapping += [booking_id] if isinstance(refusal, no.OverlappingBooking) else []
         flash_outcome(request, text, booking_ids, refusals)
+        if overlapping:
+            return await ask_about_overlap(request, form, text, overlapping, return_url)
         return RedirectResponse(return_url, 303)
 
     handle.__name__ = act.__name__
@@ -172,21 +183,42 @@ async def redisplay_confirmation(
     return await context_of(request).render(request, "act_again.html", values, status_code=422)
 
 
-async def run_one(view: RecordView, request: Request, act: StatusAct, booking_id: int, options: ActionOptions) -> str:
-    """Act on one booking; return the refusal, or nothing."""
+async def ask_about_overlap(
+    request: Request, form: FormData, text: ActionText, booking_ids: list[int], return_url: str
+) -> Response:
+    """Ask whether an act goes on for these bookings, whose customers have another visit at their time."""
+    values = {
+        "title": text.label,
+        "back": return_url,
+        "is_one": len(booking_ids) == 1,
+        "form": {
+            "pks": ",".join(map(str, booking_ids)),
+            "reason": str(form.get("reason", "")),
+            "notify_customer": str(form.get("notify_customer", "")),
+        },
+    }
+    return await context_of(request).render(request, "act_overlap.html", values, status_code=409)
+
+
+async def run_one(
+    view: RecordView, request: Request, act: StatusAct, booking_id: int, options: ActionOptions
+) -> no.Refusal | SaveFailed | None:
+    """Act on one booking; return the refusal, or None."""
 
     async def run(session: Session, **by_and_now: Unpack[ActorAndTime]) -> None:
         booking = await records.lock(session, Booking, booking_id)
         if options.reason:
             await session.set_reason(options.reason)
+        if options.accepts_overlap:
+            await session.allow_overlap()
         await session.set_notify_customer(notify=options.should_notify(booking, now=by_and_now["now"]))
         await act(session, booking, **by_and_now)
 
     try:
         await view.write(request, run)
     except (no.Refusal, SaveFailed) as refusal:
-        return str(refusal)
-    return ""
+        return refusal
+    return None
 
 
 def flash_outcome(

@@ -58,9 +58,9 @@ async def book(
 
     Without ``resource_id`` the visit goes to the first free resource. End, price and blocked time come from the service
     as it is now. A booking of the desk is confirmed; any other is pending. A ``hold`` blocks its slot until it expires.
-    With ``overlap``, the customer may have another visit at this time. With an ``override_reason``, staff may ignore
-    that too, and notice, horizon, hours, closures and slot step; history keeps the reason. It also keeps
-    ``notify_customer``, as false for a visit in the past.
+    With ``overlap``, the customer may have a visit of another service at this time; booked at the desk, of this service
+    too. With an ``override_reason``, staff may ignore the same, and notice, horizon, hours, closures and slot step;
+    history keeps the reason. It also keeps ``notify_customer``, as false for a visit in the past.
 
     Raise a refusal if a rule forbids the start, no seat is free, or the service cannot be booked. Customers also meet
     TooManyHolds, HoldRanOut and TooManyBookings.
@@ -69,7 +69,9 @@ async def book(
     times.require_future(start_time, by=by, now=now)
     permissions.require_override(override_reason, by=by)
     permissions.require_own_customer(user_id, by=by)
-    audit: AuditContext = overlap_fields(is_allowed=overlap or bool(override_reason))
+    audit: AuditContext = overlap_fields(
+        is_allowed=overlap or bool(override_reason), with_same_service=permissions.may_book_service_twice(by)
+    )
     audit |= limit_fields(session.booking_limits, by=by)
     audit |= {"reason": override_reason} if override_reason else {}
     if notify_customer is not None:
@@ -128,11 +130,12 @@ async def change(
 ) -> Booking:
     """Accept a hold, reschedule a booking, set its status, or several of these.
 
-    With ``overlap``, the customer may have another visit at the new time. History keeps ``notify_customer``.
+    With ``overlap``, the customer may have a visit of another service at the new time; staff may give one of the same
+    service too, as a repeated change adds no visit. History keeps ``notify_customer``.
     """
     permissions.require_own_or_staff(booking, by=by)
     if overlap:
-        await session.allow_overlap()
+        await session.allow_overlap(with_same_service=by.is_staff)
     if notify_customer is not None:
         await session.set_notify_customer(notify=notify_customer)
     if hold is False:

@@ -48,8 +48,13 @@ def notify_fields(*, notify: bool) -> AuditContext:
     return {"notify_customer": str(notify).lower()}
 
 
-def overlap_fields(*, is_allowed: bool) -> AuditContext:
-    """Return whether a booking may overlap another one of its customer; history stores nothing of it."""
+def overlap_fields(*, is_allowed: bool, with_same_service: bool) -> AuditContext:
+    """Return whether a booking may overlap another one of its customer, and whether even one of the same service.
+
+    History stores nothing of it.
+    """
+    if is_allowed and not with_same_service:
+        return {"allows_overlap": "another service"}
     return {"allows_overlap": str(is_allowed).lower()}
 
 

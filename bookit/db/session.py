@@ -175,9 +175,9 @@ class Session(ConnectionReader):
         """Set whether history records that the customer must be notified of the following statements."""
         await self._set_audit(notify_fields(notify=notify))
 
-    async def allow_overlap(self) -> None:
+    async def allow_overlap(self, *, with_same_service: bool = True) -> None:
         """Let the following statements give a customer several visits at one time."""
-        await self._set_audit(overlap_fields(is_allowed=True))
+        await self._set_audit(overlap_fields(is_allowed=True, with_same_service=with_same_service))
 
     async def _set_audit(self, fields: AuditContext) -> None:
         self._audit_context |= fields

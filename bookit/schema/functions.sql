@@ -206,7 +206,8 @@ END $$;
 CREATE TRIGGER "Expire_holds" AFTER INSERT OR UPDATE OF status, resource_id, seat, blocks_from, blocks_until ON bookings
   FOR EACH ROW WHEN (is_live(NEW.status)) EXECUTE FUNCTION expire_holds();
 
--- A customer has one live visit at a time, unless the writer sets bookit.allows_overlap to say that the second is meant.
+-- A customer has one live visit at a time, unless the writer sets bookit.allows_overlap to say that the second is meant:
+-- true, or "another service" for a second one of another service only.
 -- A change that adds no overlap is not checked. The lock makes the writers of one customer run one after the other, so
 -- each sees the bookings of those before it. It is taken after the locks of resources, and customers share 1024 locks,
 -- because a statement may write the bookings of more customers than PostgreSQL has room for locks.
@@ -239,6 +240,8 @@ BEGIN
    WHERE b.user_id = NEW.user_id AND b.id <> NEW.id
      AND b.start_time >= public.earliest_start(NEW.start_time) AND b.start_time < NEW.end_time
      AND b.end_time > NEW.start_time AND NOT before && tstzrange(b.start_time, b.end_time)
+     AND (b.service_id = NEW.service_id
+          OR current_setting('bookit.allows_overlap', true) IS DISTINCT FROM 'another service')
      AND public.blocks_at(b.status, b.expires_at, public.booking_now())
    ORDER BY b.service_id = NEW.service_id DESC, b.start_time, b.id
    LIMIT 1;

@@ -14,7 +14,8 @@ PAGES = OURS / "templates/sqladmin"
 THEIR_PAGES = THEIRS / "templates/sqladmin"
 OUR_PAGES = {  # that replace none of SQLAdmin's
     "_export.html", "_figures.html", "_history.html", "_missing_hours.html", "_stranded.html", "_today.html",
-    "act.html", "act_again.html", "acts.html", "bulk.html", "calendar.html", "delete.html", "erase.html",
+    "act.html", "act_again.html", "act_overlap.html", "acts.html", "bulk.html", "calendar.html", "delete.html",
+    "erase.html",
     "filters/day_filter.html", "filters/row_filter.html", "modals/act.html", "password.html", "reports.html",
     "save.html", "search.html", "stale_edit.html", "today.html", "week.html",
 }  # fmt: skip

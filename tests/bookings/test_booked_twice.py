@@ -1,5 +1,6 @@
 """No customer is booked twice at one time, unless the customer or the desk says that both visits are meant."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -13,12 +14,13 @@ from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Resource, Service, Status
 from tests.support import bulk_scenario
-from tests.support.admin_client import AdminDesk, get_page_text
+from tests.support.admin_client import AdminDesk, ParsedPage, get_page_text
 from tests.support.bulk_scenario import HALF_HOUR, LEA, MARA, MAX, NAILS, TEN, ZOE
 from tests.support.clock import NOW, Clock
 from tests.support.doors import AT_BOTH_DOORS, DoorClient
 from tests.support.people import OWNER, Person
 from tests.support.refusal_assertions import RefusalOutcome
+from tests.support.request_helpers import count_rows
 
 MINUTE = timedelta(minutes=1)
 
@@ -63,21 +65,69 @@ async def test_another_service_at_one_time_is_refused(
 
 
 @AT_BOTH_DOORS
-@pytest.mark.parametrize("second", ["yoga", "massage"])
 async def test_both_are_booked_if_they_are_meant(
-    door: DoorClient, tom: Person, yoga: Service, massage: Service, second: str
+    door: DoorClient, tom: Person, yoga: Service, massage: Service
 ) -> None:
     await door.book(tom, yoga, TEN)
 
-    booking = await door.book(tom, {"yoga": yoga, "massage": massage}[second], TEN, overlap=True)
+    booking = await door.book(tom, massage, TEN, overlap=True)
 
     assert (booking["user_id"], booking["start_time"]) == (tom.id, TEN)
 
 
 @AT_BOTH_DOORS
-async def test_a_meant_overlap_does_not_allow_the_next_one(door: DoorClient, tom: Person, yoga: Service) -> None:
+@pytest.mark.parametrize("minutes", [0, 15])
+async def test_only_the_desk_books_a_service_twice_at_one_time(
+    door: DoorClient, tom: Person, yoga: Service, minutes: int
+) -> None:
+    """At the API the second request may be the first one, repeated. At the desk a mother books for her child too."""
     await door.book(tom, yoga, TEN)
-    await door.book(tom, yoga, TEN, overlap=True)
+
+    second = await door.book(tom, yoga, TEN + minutes * MINUTE, overlap=True)
+
+    if door.new_status == Status.PENDING:
+        assert second == RefusalOutcome(no.AlreadyBooked)
+    else:
+        assert (second["user_id"], second["start_time"]) == (tom.id, TEN + minutes * MINUTE)
+
+
+@pytest.mark.parametrize("more", [{"overlap": True}, {"overlap": True, "override_reason": "A mother and her child."}])
+async def test_staff_repeat_no_booking_at_the_api(
+    mara: Person, yoga: Service, massage: Service, more: dict[str, Any]
+) -> None:
+    """The repeat of a booking that overlaps one of another service is refused as the booking that was repeated."""
+    visit = {"start_time": TEN.isoformat(), **more}
+    await mara.request("POST", "/bookings", json={**visit, "service_id": massage.id})
+
+    answers = await asyncio.gather(
+        *(mara.request("POST", "/bookings", json={**visit, "service_id": yoga.id}) for _ in range(3))
+    )
+
+    assert sorted(answer.json().get("code", "booked") for answer in answers) == [
+        "already-booked", "already-booked", "booked",
+    ]  # fmt: skip
+
+
+async def test_a_double_click_at_the_desk_books_one_more(desk: AdminDesk, tom: Person, yoga: Service) -> None:
+    await tom.request("POST", "/bookings", json={"service_id": yoga.id, "start_time": TEN.isoformat()})
+    fields = ParsedPage((await desk.mara.get("/admin/booking/create")).text).fields
+    form = {**fields, "user": str(tom.id), "service": str(yoga.id), "start_time": "2030-01-08T11:00", "save": "Save"}
+    asked = await desk.mara.post("/admin/booking/create", data=form)
+    again = {**form, "form_key": ParsedPage(asked.text).fields["form_key"], "overlap": "y"}
+
+    answers = await asyncio.gather(*(desk.mara.post("/admin/booking/create", data=again) for _ in range(2)))
+
+    assert 'name="overlap"' in asked.text
+    assert [answer.is_redirect for answer in answers] == [True, True]
+    assert (await count_rows(desk.database))["bookings"] == 2
+
+
+@AT_BOTH_DOORS
+async def test_a_meant_overlap_does_not_allow_the_next_one(
+    door: DoorClient, tom: Person, yoga: Service, massage: Service
+) -> None:
+    await door.book(tom, yoga, TEN)
+    await door.book(tom, massage, TEN, overlap=True)
 
     assert await door.book(tom, yoga, TEN) == RefusalOutcome(no.AlreadyBooked)
 
@@ -164,8 +214,10 @@ async def test_a_longer_visit_that_reaches_another_is_refused(
 
 
 @AT_BOTH_DOORS
-async def test_an_overlap_that_was_accepted_stays_accepted(door: DoorClient, tom: Person, yoga: Service) -> None:
-    await door.book(tom, yoga, TEN)
+async def test_an_overlap_that_was_accepted_stays_accepted(
+    door: DoorClient, tom: Person, yoga: Service, massage: Service
+) -> None:
+    await door.book(tom, massage, TEN)
     second = await door.book(tom, yoga, TEN, overlap=True)
 
     longer = await door.reschedule(second, end_time=TEN + 60 * MINUTE)
@@ -174,12 +226,61 @@ async def test_an_overlap_that_was_accepted_stays_accepted(door: DoorClient, tom
 
 
 @AT_BOTH_DOORS
-async def test_a_visit_is_not_reopened_onto_another(door: DoorClient, tom: Person, yoga: Service) -> None:
+@pytest.mark.parametrize("status", [Status.PENDING, Status.CONFIRMED])
+@pytest.mark.parametrize(("second", "refusal"), [("yoga", no.AlreadyBooked), ("massage", no.OverlappingBooking)])
+async def test_staff_are_asked_before_a_visit_is_live_again_over_another(
+    door: DoorClient,
+    tom: Person,
+    yoga: Service,
+    massage: Service,
+    status: Status,
+    second: str,
+    refusal: type[no.Refusal],
+) -> None:
     first = await door.book(tom, yoga, TEN)
     await door.set_status(first, Status.CANCELLED)
-    await door.book(tom, yoga, TEN)
+    await door.book(tom, {"yoga": yoga, "massage": massage}[second], TEN)
 
-    assert await door.set_status(first, Status.PENDING) == RefusalOutcome(no.AlreadyBooked)
+    assert await door.set_status(first, status) == RefusalOutcome(refusal)
+    reopened = await door.set_status(first, status, overlap=True)
+
+    assert (reopened["id"], reopened["status"]) == (first["id"], status)
+
+
+async def test_the_list_asks_about_the_visits_that_overlap(
+    desk: AdminDesk, tom: Person, eve: Person, yoga: Service, massage: Service
+) -> None:
+    """The others are done at once, and the reason is kept."""
+    for person, service in ((tom, yoga), (eve, massage)):
+        body = {"service_id": service.id, "start_time": TEN.isoformat()}
+        await person.request("POST", "/bookings", json=body)
+    await desk.database.fetch(text("UPDATE bookings SET status = 'cancelled'"))
+    await tom.request("POST", "/bookings", json={"service_id": yoga.id, "start_time": TEN.isoformat()})
+    path, sent = "/admin/booking/action/reopen", {"pks": "1,2", "back": "/admin/booking/list", "reason": "Mistake"}
+
+    asked = await desk.mara.post(path, data=sent)
+
+    page = get_page_text(asked.text)
+    assert asked.status_code == 409
+    assert "Booking #2 is reopened." in page
+    assert "#1: Tom already has Yoga at 10:00 on Tue 8 Jan with Jonas (booking 3)." in page
+    assert "The customer has another visit at this time. Are both meant? Reopen anyway Back" in page
+    fields = ParsedPage(asked.text).fields
+    assert fields == {"q": "", **sent, "pks": "1", "overlap": "y"}
+    done = await desk.mara.post(path, data=fields)
+    assert done.headers["location"] == "/admin/booking/list"
+    rows = await desk.database.fetch(text("SELECT id, status FROM bookings ORDER BY id"))
+    assert [(row["id"], row["status"]) for row in rows] == [(1, "pending"), (2, "pending"), (3, "pending")]
+
+
+async def test_a_customer_moves_no_visit_onto_one_of_the_same_service(tom: Person, mara: Person, yoga: Service) -> None:
+    for start in (TEN, TEN + 45 * MINUTE):
+        await tom.request("POST", "/bookings", json={"service_id": yoga.id, "start_time": start.isoformat()})
+    body = {"start_time": TEN.isoformat(), "overlap": True}
+
+    answers = [await person.request("PATCH", "/bookings/2", json=body) for person in (tom, mara)]
+
+    assert [answer.json().get("code", "moved") for answer in answers] == ["already-booked", "moved"]
 
 
 async def test_a_move_to_another_customers_name_is_refused_in_a_console(

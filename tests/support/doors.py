@@ -65,9 +65,10 @@ class DoorClient(ABC):
         """Move a booking in time, or to another resource."""
         return await self.require_unchanged_if_refused(self.edit(Booking, booking, by=self.mara, **to))
 
-    async def set_status(self, booking: object, status: Status) -> Any:
-        """Set the status of a booking."""
-        return await self.require_unchanged_if_refused(self.send_status(get_int(booking, "id"), status, by=self.mara))
+    async def set_status(self, booking: object, status: Status, *, overlap: bool = False) -> Any:
+        """Set the status of a booking, perhaps over another visit of its customer."""
+        sent = self.send_status(get_int(booking, "id"), status, by=self.mara, overlap=overlap)
+        return await self.require_unchanged_if_refused(sent)
 
     async def register(self, **facts: Any) -> Any:
         """Create an account."""
@@ -118,7 +119,7 @@ class DoorClient(ABC):
         """Change a row."""
 
     @abstractmethod
-    async def send_status(self, number: int, status: Status, *, by: Person) -> Any:
+    async def send_status(self, number: int, status: Status, *, by: Person, overlap: bool = False) -> Any:
         """Set the status of a booking."""
 
     @abstractmethod
@@ -154,9 +155,10 @@ class ApiDoor(DoorClient):
             answer = await self.request(by, "PATCH", f"{API_PATHS[table]}/{number}", version, json=to_json(facts))
         return await self.read_response(answer, table, number)
 
-    async def send_status(self, number: int, status: Status, *, by: Person) -> Any:
+    async def send_status(self, number: int, status: Status, *, by: Person, overlap: bool = False) -> Any:
         """Patch the status."""
-        answer = await self.request(by, "PATCH", f"/bookings/{number}", json={"status": status})
+        body = {"status": status} | ({"overlap": True} if overlap else {})
+        answer = await self.request(by, "PATCH", f"/bookings/{number}", json=body)
         return await self.read_response(answer, Booking, number)
 
     async def delete(self, table: type[SQLModel], number: int, *, by: Person) -> Any:
@@ -205,10 +207,15 @@ class AdminDoor(DoorClient):
         )
         return refusal or await self.fetch_row(table, number)
 
-    async def send_status(self, number: int, status: Status, *, by: Person) -> Any:
-        """Press the button of the action that sets this status."""
+    async def send_status(self, number: int, status: Status, *, by: Person, overlap: bool = False) -> Any:
+        """Press the button of the action that sets this status, and with ``overlap`` the one that it asks with."""
         button = acts.STATUS_ACTS[status].__name__.replace("_", "-")
-        answer = await self.browser_of(by).post(f"/admin/booking/action/{button}", data={"pks": str(number)})
+        path = f"/admin/booking/action/{button}"
+        answer = await self.browser_of(by).post(path, data={"pks": str(number)})
+        if overlap:
+            assert 'name="overlap"' in answer.text
+            fields = {name: value for name, value in ParsedPage(answer.text).fields.items() if name != "q"}
+            answer = await self.browser_of(by).post(path, data=fields)
         done = f"Booking #{number} is {STATUS_MESSAGES.get(status, status)}."
         return await self.read_action_result(by, answer, Booking, number, done)
 
@@ -261,10 +268,13 @@ class AdminDoor(DoorClient):
         self, by: Person, answer: httpx2.Response, table: type[SQLModel], number: int, *done: str
     ) -> Any:
         """Return what the next page says about an action, and the row afterwards."""
-        if answer.is_client_error:
+        if answer.status_code == httpx2.codes.CONFLICT:
+            messages = PageMessages(answer.text)
+        elif answer.is_client_error:
             return refusal_from_status(answer)
-        following = answer.headers["location"] if answer.is_redirect else answer.text
-        messages = PageMessages((await self.browser_of(by).get(following)).text)
+        else:
+            following = answer.headers["location"] if answer.is_redirect else answer.text
+            messages = PageMessages((await self.browser_of(by).get(following)).text)
         successes = [message for message in messages.successes if not message.startswith("Booked with ")]
         if not messages.alerts:
             assert successes == [*done]
