@@ -38,7 +38,7 @@ from admin.framework.sign_in import StaffSignIn, is_signed_in
 from admin.framework.stranded_visits import TEMPLATE_GLOBALS
 from admin.framework.url_cache import UrlCacheMiddleware
 from admin.history import undo_pages
-from admin.pages import dashboard, deleting, opening_hours, password, personal_data, reports, search
+from admin.pages import dashboard, deleting, opening_hours, password, personal_data, reports, search, sign_ins
 from admin.record_view import SaveFailed
 from admin.views import VIEWS
 from bookit import refusals as no
@@ -55,7 +55,7 @@ from web.statuses import retry_headers, status_of
 HERE = Path(__file__).parent
 CUSTOM_PAGES: list[CustomPage] = [
     *dashboard.PAGES, reports.PAGE, search.PAGE, bulk.PAGE, opening_hours.PAGE, deleting.PAGE, password.PAGE,
-    *personal_data.PAGES, *undo_pages.PAGES, *feed.PAGES, *actions.PAGES,
+    *personal_data.PAGES, *sign_ins.PAGES, *undo_pages.PAGES, *feed.PAGES, *actions.PAGES,
 ]  # fmt: skip
 # Routes of SQLAdmin that BookIt does without: they serve any file that a column names, and write past the rules.
 DISABLED_ROUTES = {"file_download", "file_preview", "import"}

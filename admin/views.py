@@ -34,6 +34,7 @@ from bookit.schema.tables import (
     Review,
     Role,
     Service,
+    SignIn,
     Status,
     User,
     table_of,
@@ -258,13 +259,15 @@ class UserView(RecordView, model=User):
         return user
 
     async def details_context(self, request: Request) -> dict[str, object]:
-        """Add links to the export of a person's data, and to the erasure of a customer."""
+        """Add links to the sign-ins and the export of a person, and to the erasure of a customer."""
         values = await super().details_context(request)
         user, actor = await self.get_object_for_details(request), page_state(request).actor
         if data_export.may_export(actor, user):
             values["export_url"] = request.url_for("admin:data", pk=user.id)
         if permissions.has_permission(actor, "erase", User) and erasure.refusal_for_erasure(user) is None:
             values["erase_url"] = request.url_for("admin:erase", pk=user.id)
+        if permissions.has_permission(actor, "see", SignIn):
+            values["sign_ins_url"] = request.url_for("admin:sign-ins-of-person", pk=user.id)
         return values
 
 

@@ -1,13 +1,12 @@
 """Accounts: registration, signing in and out, the profile of the signed-in user."""
 
-from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.json_schema import WithJsonSchema
 
 from api.access import AUTH_IN_HANDLER, AUTH_REQUIRED
-from api.auth import create_access_token, read_sign_in_id
+from api.auth import create_access_token, read_sid
 from api.context import RequestContext, Result
 from api.endpoint import CONDITIONAL_HEADERS, Api
 from api.not_null import NOT_NULL
@@ -22,10 +21,12 @@ from api.schemas import (
 )
 from bookit import records
 from bookit import refusals as no
-from bookit.people import data_export, passwords, sign_in, sign_ins
+from bookit.people import data_export, passwords, refresh_tokens, sign_in, sign_ins
+from bookit.people.sign_ins import lifetime_at
 from bookit.policy import limits, rates
+from bookit.policy.permissions import Actor
 from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
-from bookit.schema.tables import User
+from bookit.schema.tables import Role, User
 
 api = Api()
 TAG = "accounts"
@@ -119,19 +120,23 @@ async def login(context: RequestContext, body: SignIn) -> Tokens:
     user = await sign_in.authenticate(
         context.database, email=body.email, password=body.password, client_address=context.client_ip
     )
-    async with context.transaction() as session:
-        issued = await sign_ins.issue_refresh_token(
-            session, user, now=context.now, lifetime=get_refresh_token_lifetime(context)
-        )
-    return create_tokens(context, user, issued)
+    now, by, lifetime = context.now, Actor("api", user.id, user.role), lifetime_at("api", user.role, context.settings)
+    async with context.database.transaction(by=by, now=now, request_id=context.request_id) as session:
+        begun = await sign_ins.begin(session, user, door="api", now=now, lifetime=lifetime, client=context.client)
+        token = await refresh_tokens.issue(session, begun, now=now, lifetime=lifetime.idle)
+    return create_tokens(context, user, token, begun.sid)
 
 
 @api("POST", "/auth/refresh", tag=TAG, kind=rates.REFRESH, refusals=(no.SignInEnded, Unreadable))
 async def refresh(context: RequestContext, body: RefreshTokenRequest) -> Tokens:
-    """Get the next pair of tokens. A refresh token works once; if it is used again, the sign-in ends."""
+    """Get the next pair of tokens. A refresh token works once.
+
+    If it is sent again within ten seconds, the answer has the same next token. Later, the sign-in ends.
+    """
+    lifetime = lifetime_at("api", Role.USER, context.settings).idle
     async with context.transaction() as session:
-        renewed = await sign_ins.rotate_refresh_token(
-            session, body.refresh_token, now=context.now, lifetime=get_refresh_token_lifetime(context)
+        renewed = await refresh_tokens.rotate(
+            session, body.refresh_token, now=context.now, lifetime=lifetime, client=context.client
         )
     if renewed is None:
         raise no.SignInEnded
@@ -140,18 +145,18 @@ async def refresh(context: RequestContext, body: RefreshTokenRequest) -> Tokens:
 
 @api("POST", "/auth/logout", tag=TAG, access=AUTH_IN_HANDLER, kind=rates.REFRESH, refusals=(no.SignInEnded, Unreadable))
 async def logout(context: RequestContext, body: SignOut | None) -> SignedOut:
-    """Sign out: end the sign-in of this refresh token, or without one that of the access token.
+    """Sign out: end the sign-in of this refresh token, or without one that of the access token, with all its tokens.
 
     The access token may have expired. It is not needed with a refresh token.
     """
     refresh_token = body.refresh_token if body else None
     if refresh_token is not None:
         async with context.transaction() as session:
-            await sign_ins.sign_out(session, refresh_token)
+            await refresh_tokens.sign_out(session, refresh_token, now=context.now)
         return SignedOut()
-    sign_in_id = read_sign_in_id(context.request)
+    sid = read_sid(context.request)
     async with context.transaction() as session:
-        await sign_ins.end_sign_in(session, sign_in_id)
+        await sign_ins.sign_out(session, sid, now=context.now)
     return SignedOut()
 
 
@@ -174,7 +179,7 @@ CHANGE_REFUSALS = (no.EmailTaken, no.CurrentPasswordNeeded, no.WrongCurrentPassw
 
 @api("PATCH", "/me", tag=TAG, access=AUTH_REQUIRED, refusals=CHANGE_REFUSALS, headers=CONDITIONAL_HEADERS)
 async def change_me(context: RequestContext, body: ChangedUser) -> UserResponse:
-    """Change your own profile. A new password needs the current one, and ends every other sign-in."""
+    """Change your own profile. A new password needs the current one, and ends all your other sign-ins."""
     user = context.require_user()
     changes = get_provided_fields(body)
     current = changes.pop("current_password", None)
@@ -188,10 +193,6 @@ async def change_me(context: RequestContext, body: ChangedUser) -> UserResponse:
         return await records.change(session, locked, **context.actor_and_time, **changes)
 
 
-def get_refresh_token_lifetime(context: RequestContext) -> timedelta:
-    return timedelta(days=context.settings.refresh_token_expire_days)
-
-
-def create_tokens(context: RequestContext, user: User, issued: sign_ins.IssuedToken) -> Tokens:
-    access_token = create_access_token(user, context.settings, now=context.now, sign_in_id=issued.family)
-    return Tokens(access_token=access_token, refresh_token=issued.token)
+def create_tokens(context: RequestContext, user: User, refresh_token: str, sid: str) -> Tokens:
+    access_token = create_access_token(user, context.settings, now=context.now, sid=sid)
+    return Tokens(access_token=access_token, refresh_token=refresh_token)

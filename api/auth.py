@@ -11,23 +11,25 @@ import jwt
 from starlette.requests import Request
 
 from bookit import refusals as no
-from bookit.people import passwords, sign_ins
+from bookit.people import sign_ins
+from bookit.people.sign_ins import SignedIn
 from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.tables import User
 from bookit.settings import Settings
 
 ISSUER = "bookit"
+AUDIENCE = "bookit-api"
 
 
-def create_access_token(user: User, settings: Settings, *, now: datetime, sign_in_id: str = "") -> str:
-    """Return a token with the user's id and sign-in, its expiry, and a fingerprint of the user's password."""
+def create_access_token(user: User, settings: Settings, *, now: datetime, sid: str) -> str:
+    """Return a token with the user's id, the sign-in that ``sid`` names, and its expiry."""
     claims = {
         "iss": ISSUER,
+        "aud": AUDIENCE,
         "sub": str(user.id),
         "iat": int(now.timestamp()),
         "exp": int((now + timedelta(minutes=settings.access_token_expire_minutes)).timestamp()),
-        "pwd": passwords.password_fingerprint(user),
-        "sid": sign_in_id,
+        "sid": sid,
     }
     return jwt.encode(claims, settings.secret_key.get_secret_value(), algorithm=settings.algorithm)
 
@@ -44,7 +46,9 @@ def verify_signature(token: str, settings: Settings) -> Mapping[str, Any]:
     """Return the claims of a token that we signed, even if it has expired. Raise ``SignInEnded`` for any other."""
     for secret in settings.secrets:
         with suppress(jwt.InvalidTokenError, ValueError):
-            return decode_token(token, secret, settings.algorithm)
+            claims = decode_token(token, secret, settings.algorithm)
+            if isinstance(claims["sid"], str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", claims["sid"]):
+                return claims
     raise no.SignInEnded
 
 
@@ -60,8 +64,9 @@ def decode_token(token: str, secret: str, algorithm: str) -> Mapping[str, Any]:
         secret,
         algorithms=[algorithm],
         issuer=ISSUER,
+        audience=AUDIENCE,
         # ``verify_token`` checks the expiry by the clock of the application.
-        options={"require": ["iss", "sub", "exp", "pwd"], "verify_exp": False, "verify_iat": False},
+        options={"require": ["iss", "aud", "sub", "exp", "sid"], "verify_exp": False, "verify_iat": False},
     )
 
 
@@ -70,28 +75,27 @@ def is_valid_id(sub: str) -> bool:
     return re.fullmatch(r"[0-9]{1,19}", sub) is not None and int(sub) <= MAX_BIGINT
 
 
-async def get_current_user(request: Request, *, now: datetime) -> User:
-    """Return the user whose token the request has, as the database has them now.
+async def get_current_user(request: Request, *, now: datetime) -> SignedIn:
+    """Return the user whose token the request has, as the database has them now, and their sign-in.
 
-    Raise ``Unauthenticated`` without a token, and ``SignInEnded`` if the token is not valid, the user is not active, or
-    the password has changed since.
+    Raise ``Unauthenticated`` without a token, and ``SignInEnded`` if the token is not valid, its sign-in has ended, or
+    the user is not active.
     """
-    claims = verify_token(read_bearer(request), request.app.state.settings, now=now)
-    user = await sign_ins.get_active_user(request.app.state.database, int(claims["sub"]))
-    if claims["pwd"] != passwords.password_fingerprint(user):
+    state = request.app.state
+    claims = verify_token(read_bearer(request), state.settings, now=now)
+    signed_in = await sign_ins.find(state.database, claims["sid"], door="api", now=now)
+    if signed_in.user.id != int(claims["sub"]):
         raise no.SignInEnded
-    return user
+    state.last_seen.note(state.database, signed_in, now=now)
+    return signed_in
 
 
-def read_sign_in_id(request: Request) -> str:
-    """Return the sign-in that the token of a request belongs to, even if the token has expired.
+def read_sid(request: Request) -> str:
+    """Return the name of the sign-in that the token of a request belongs to, even if the token has expired.
 
-    Raise ``Unauthenticated`` without a token, and ``SignInEnded`` for a token that names no sign-in.
+    Raise ``Unauthenticated`` without a token, and ``SignInEnded`` for a token that is not ours.
     """
-    sign_in_id = verify_signature(read_bearer(request), request.app.state.settings).get("sid")
-    if not (isinstance(sign_in_id, str) and sign_in_id):
-        raise no.SignInEnded
-    return sign_in_id
+    return str(verify_signature(read_bearer(request), request.app.state.settings)["sid"])
 
 
 def read_bearer(request: Request) -> str:

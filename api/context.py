@@ -16,12 +16,14 @@ from bookit import records
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.db.session import Reader, Session, SingleStatement
+from bookit.people.sign_ins import Client
 from bookit.policy.permissions import Actor
 from bookit.policy.rates import RequestKind
 from bookit.schema.tables import User
 from bookit.settings import Settings
 from web.client_address import client_address
 from web.rate_limits import limit
+from web.user_agent import user_agent_of
 
 TableRow = TypeVar("TableRow", bound=SQLModel)
 
@@ -76,6 +78,11 @@ class RequestContext:
     async def limit(self, kind: RequestKind, cost: int = 1) -> None:
         """Count the request as one of another kind too. Raise ``TooManyRequests`` beyond the limit of its sender."""
         await limit(self.request.scope, kind, account=self.by.id, role=self.by.role, cost=cost, reader=self.session)
+
+    @property
+    def client(self) -> Client:
+        """The address and the browser of the client."""
+        return Client(self.client_ip, user_agent_of(self.request.headers))
 
     def require_user(self) -> User:
         """Return the signed-in user, or raise ``Unauthenticated``."""

@@ -141,8 +141,8 @@ class Endpoint:
         has_token = self.access.is_auth_optional and "authorization" in request.headers
         if not (self.access.is_auth_required or has_token):
             return RequestContext(request, Actor("api"), now, self.to_response)
-        user = await get_current_user(request, now=now)
-        by = Actor("api", user.id, user.role)
+        user, sign_in_id, *_ = await get_current_user(request, now=now)
+        by = Actor("api", user.id, user.role, sign_in_id)
         request.scope["actor"] = by
         self.access.require(by)
         return RequestContext(request, by, now, self.to_response, user)

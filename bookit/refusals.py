@@ -159,6 +159,18 @@ class NameNeeded(Misshapen):
     field = "name"
 
 
+class UnknownDoor(Misshapen):
+    """Choose a door: api or admin."""
+
+    field = "door"
+
+
+class EndNeedsReason(Invalid):
+    """A sign-in that has ended needs one of the known reasons."""
+
+    field = "end_reason"
+
+
 class UnknownRole(Misshapen):
     """Choose a role: user, staff or admin."""
 

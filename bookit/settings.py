@@ -150,6 +150,11 @@ class Settings(BaseSettings):
     algorithm: Literal["HS256", "HS384", "HS512"] = "HS256"
     access_token_expire_minutes: int = Field(default=30, ge=1, le=24 * 60)
     refresh_token_expire_days: int = Field(default=7, ge=1, le=366)
+    sign_in_days: int = Field(default=90, ge=1, le=366)
+    staff_idle_minutes: int = Field(default=8 * 60, ge=5, le=24 * 60)
+    admin_idle_minutes: int = Field(default=30, ge=5, le=24 * 60)
+    staff_sign_in_hours: int = Field(default=12, ge=1, le=7 * 24)
+    sign_in_retention_days: int = Field(default=30, ge=1, le=366)
     hold_minutes: int = Field(default=10, ge=1, le=24 * 60)
     rate_limits: float = Field(default=1, ge=0, le=1000, allow_inf_nan=False)
     max_holds: int = Field(default=3, ge=0, le=1_000)

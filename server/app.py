@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
@@ -27,6 +28,7 @@ from api.routes import build_routes, build_shared_routes
 from bookit import cleanup
 from bookit.clock import Clock, system_clock
 from bookit.db.pool import Database
+from bookit.people.last_seen import LastSeen
 from bookit.rate_limits import RateLimits
 from bookit.refusals import Refusal
 from bookit.settings import Settings, read_settings
@@ -92,6 +94,7 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
     app.state.settings = settings
     app.state.clock = clock
     app.state.rate_limits = RateLimits(settings.rate_limits)
+    app.state.last_seen = LastSeen()
     if settings.bookit_only != "api":
         mount_admin(app)
     return app
@@ -105,7 +108,12 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
     database: Database = app.state.database
-    async with database, cleanup.run_in_background(database, clock=app.state.clock):
+    async with (
+        database,
+        cleanup.run_in_background(
+            database, clock=app.state.clock, retention=timedelta(days=app.state.settings.sign_in_retention_days)
+        ),
+    ):
         if app.state.settings.bookit_only == "api":
             yield
             return

@@ -14,7 +14,6 @@ import psycopg
 import pytest
 from starlette.applications import Starlette
 
-from api.auth import create_access_token
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Resource, Role, Service, User
@@ -32,7 +31,9 @@ from tests.support.databases import (
 )
 from tests.support.doors import AdminDoor, ApiDoor, DoorClient
 from tests.support.people import OWNER, PASSWORD_HASH, JoinUser, MakeClient, Person
+from tests.support.security_events import SecurityEvents, read_security_events
 from tests.support.server import OpenServer, RunningServer, run_server
+from tests.support.sign_ins import make_token
 
 MARKER_OF_FIXTURE = {"browser": "browser", "served": "process"}
 
@@ -132,12 +133,16 @@ def app(applications: SharedApplications, database: Database, settings: Settings
 
 
 @pytest.fixture
-async def client_of(app: Starlette, settings: Settings, clock: Clock) -> AsyncIterator[MakeClient]:
+async def client_of(
+    app: Starlette, settings: Settings, clock: Clock, superuser: psycopg.Connection
+) -> AsyncIterator[MakeClient]:
     """Return a function that creates clients of the API, signed in or not."""
     opened: list[httpx2.AsyncClient] = []
 
     def make(user: User | None = None) -> httpx2.AsyncClient:
-        headers = {"Authorization": f"Bearer {create_access_token(user, settings, now=clock())}"} if user else {}
+        headers = {}
+        if user:
+            headers["Authorization"] = f"Bearer {make_token(superuser, user, settings, now=clock())}"
         client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://bookit.test", headers=headers)
         opened.append(client)
         return client
@@ -195,6 +200,12 @@ def cast(tom: Person, eve: Person, mara: Person, ada: Person) -> dict[str, Perso
 
 
 @pytest.fixture
+def security_events(caplog: pytest.LogCaptureFixture) -> SecurityEvents:
+    """Return a function that returns the security events so far: event, account and detail."""
+    return partial(read_security_events, caplog)
+
+
+@pytest.fixture
 def visitor(client_of: MakeClient) -> httpx2.AsyncClient:
     """Return a client that is not signed in."""
     return client_of()
@@ -232,10 +243,15 @@ def open_door(applications: SharedApplications, database: Database, clock: Clock
 
 @pytest.fixture
 async def desk(
-    open_door: BuildApp, staff_settings: Settings, database: Database, mara: Person, ada: Person
+    open_door: BuildApp,
+    staff_settings: Settings,
+    database: Database,
+    superuser: psycopg.Connection,
+    mara: Person,
+    ada: Person,
 ) -> AsyncIterator[AdminDesk]:
     """Open the admin panel."""
-    async with open_desk(open_door(staff_settings), database, mara, ada) as desk:
+    async with open_desk(open_door(staff_settings), database, superuser, mara, ada) as desk:
         yield desk
 
 

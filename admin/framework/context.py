@@ -15,6 +15,7 @@ from starlette.responses import Response
 from admin.framework.types import ResultRows
 from bookit.change_feed import ChangeFeed
 from bookit.db.pool import Database
+from bookit.people.last_seen import LastSeen
 from bookit.schema.tables import table_of
 from bookit.settings import Settings
 
@@ -42,6 +43,12 @@ class AdminContext:
         """The settings of the application."""
         settings: Settings = self.site.app.state.settings
         return settings
+
+    @property
+    def last_seen(self) -> LastSeen:
+        """What notes when sign-ins were last used."""
+        last_seen: LastSeen = self.site.app.state.last_seen
+        return last_seen
 
     @property
     def zone(self) -> ZoneInfo:

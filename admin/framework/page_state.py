@@ -20,6 +20,7 @@ class PageState:
     """One request: who sent it, and what its page is to show."""
 
     user: User | None = None  # who has signed in
+    sign_in_id: int | None = None  # by which sign-in
     rows: dict[str, SQLModel | None] = field(default_factory=dict)  # by id: SQLAdmin asks for a row twice or more
     form: Form | None = None  # the form that was sent, on which a refusal is shown
     refusal: no.Refusal | None = None  # gives the page its status
@@ -32,7 +33,7 @@ class PageState:
     @property
     def actor(self) -> Actor:
         """The user as the one who acts, or a visitor."""
-        return actor_of(self.user) if self.user else Actor("admin")
+        return actor_of(self.user, self.sign_in_id) if self.user else Actor("admin")
 
     def part(self, kind: type[T]) -> T:
         """Return this request's instance of a class that only the pages of one subject know."""
@@ -41,9 +42,9 @@ class PageState:
         return cast("T", self.parts[kind])
 
 
-def actor_of(user: User) -> Actor:
+def actor_of(user: User, sign_in_id: int | None = None) -> Actor:
     """Return a user as the one who acts at this door."""
-    return Actor("admin", user.id, user.role)
+    return Actor("admin", user.id, user.role, sign_in_id)
 
 
 def page_state(request: Request) -> PageState:

@@ -7,26 +7,28 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from admin.framework.context import context_of
+from admin.framework.context import context_of, request_id_of
 from admin.framework.middleware import read_form
 from admin.framework.page_state import actor_of, page_state
 from admin.framework.session_cookie import StaffSessionMiddleware, loses_cookies
 from bookit import refusals as no
-from bookit.people import passwords, sign_in, sign_ins
+from bookit import security_log
+from bookit.people import sign_in, sign_ins
+from bookit.people.sign_ins import Client, SignedIn
+from bookit.policy.permissions import Actor
 from bookit.schema.tables import User
 from bookit.settings import Settings
 from web.client_address import client_address
-
-SESSION_SECONDS = 8 * 3600
-RENEW_SECONDS = 300
+from web.user_agent import user_agent_of
 
 
 class StaffSignIn(AuthenticationBackend):
-    """A signed cookie names the user; the database says on each request whether they may still come in."""
+    """A signed cookie names a sign-in; the database says on each request whether it lasts and who its user is."""
 
     def __init__(self, settings: Settings) -> None:
-        """Limit the cookie to this door, this site and eight hours."""
-        self.middlewares = [Middleware(StaffSessionMiddleware, settings.secrets, SESSION_SECONDS)]
+        """Limit the cookie to this door, this site and the time of a sign-in."""
+        max_age = settings.staff_sign_in_hours * 3600
+        self.middlewares = [Middleware(StaffSessionMiddleware, settings.secrets, max_age)]
 
     async def login(self, request: Request) -> Response | bool:
         """Sign in staff and admins. Everybody else, and every wrong password, gets the same answer."""
@@ -49,64 +51,90 @@ class StaffSignIn(AuthenticationBackend):
             page.refusal = refusal
             return False
         if not actor_of(user).is_staff:
+            security_log.report("permission refused", account=user.id, detail="door admin")
+            return False
+        try:
+            sid = await begin_sign_in(request, user)
+        except no.WrongPassword:
             return False
         return_path = str(request.session.get("next", ""))
         request.session.clear()
-        fingerprint, seen = passwords.password_fingerprint(user), renewal_period(request)
-        request.session.update(user=user.id, password=fingerprint, seen=seen)
+        request.session.update(user=user.id, sid=sid)  # Limits count by the user, before the database is asked.
         return RedirectResponse(return_path if is_admin_path(return_path) else request.url_for("admin:index"), 303)
 
     async def logout(self, request: Request) -> Response | bool:
-        """End the session."""
+        """End the sign-in, so that a copy of the cookie ends too."""
+        sid = request.session.get("sid")
+        if sid:
+            by, context = Actor("admin"), context_of(request)
+            signed_in = await load_signed_in(request)
+            if signed_in:
+                by = actor_of(signed_in.user, signed_in.sign_in_id)
+            now = context.now()
+            async with context.database.transaction(by=by, now=now, request_id=request_id_of(request)) as session:
+                await sign_ins.sign_out(session, sid, now=now)
         request.session.clear()
         return RedirectResponse(request.url_for("admin:login"), 303)
 
     async def authenticate(self, request: Request) -> Response | bool:
-        """Let a user in, and renew the session. Asked twice of one request, read the database once."""
-        if page_state(request).user is not None:
+        """Let a user in, and note that they use their sign-in. Asked twice of one request, read the database once."""
+        page = page_state(request)
+        if page.user is not None:
             return True
-        if not await is_signed_in(request):
+        signed_in = await enter(request)
+        if signed_in is None:
             request.session.clear()
             if request.method == "GET":
                 query = f"?{request.url.query}" if request.url.query else ""
                 request.session["next"] = request.url.path + query
             return False
-        if request.session.get("seen") != renewal_period(request):
-            request.session["seen"] = renewal_period(request)  # A changed session is sent again, for another 8 hours.
+        context = context_of(request)
+        idle = sign_ins.lifetime_at("admin", signed_in.user.role, context.settings).idle
+        context.last_seen.note(context.database, signed_in, now=context.now(), idle=idle)
         if "_messages" in request.session:
             # SQLAdmin appends to this list in place, which the session does not notice: a second message would be lost.
             request.session["_messages"] = list(request.session["_messages"])
         return True
 
 
+async def begin_sign_in(request: Request, user: User) -> str:
+    """Sign in a user whose password was checked, and return the name of the sign-in."""
+    context = context_of(request)
+    now, lifetime = context.now(), sign_ins.lifetime_at("admin", user.role, context.settings)
+    client = Client(client_address(request.scope), user_agent_of(request.headers))
+    by, request_id = actor_of(user), request_id_of(request)
+    async with context.database.transaction(by=by, now=now, request_id=request_id) as session:
+        begun = await sign_ins.begin(session, user, door="admin", now=now, lifetime=lifetime, client=client)
+    return begun.sid
+
+
 async def is_signed_in(request: Request) -> bool:
-    """Read the user of the session anew, and return whether they may still come in. The session is not renewed."""
-    page = page_state(request)
-    page.user = await load_session_user(request)
-    if page.user:
+    """Read the sign-in anew, and return whether the user may still come in. This does not count as use."""
+    return await enter(request) is not None
+
+
+async def enter(request: Request) -> SignedIn | None:
+    """Let the user of the cookie in, if they may come in."""
+    signed_in, page = await load_signed_in(request), page_state(request)
+    page.user, page.sign_in_id = (signed_in.user, signed_in.sign_in_id) if signed_in else (None, None)
+    if signed_in:
         request.scope["actor"] = page.actor  # for the log
-    return page.user is not None
+    return signed_in
 
 
-async def load_session_user(request: Request) -> User | None:
-    """Return the user of the session as the database has them now.
+async def load_signed_in(request: Request) -> SignedIn | None:
+    """Return the sign-in of the cookie, and its user as the database has them now.
 
-    None for users who are gone, inactive or no staff, and for those who have another password by now.
+    None for a sign-in that has ended, and for users who are gone, inactive or no staff.
     """
-    session = request.session
-    if "user" not in session:
+    sid, context = request.session.get("sid"), context_of(request)
+    if not isinstance(sid, str):
         return None
     try:
-        user = await sign_ins.get_active_user(context_of(request).database, session["user"])
+        signed_in = await sign_ins.find(context.database, sid, door="admin", now=context.now())
     except no.SignInEnded:
         return None
-    is_same = session.get("password") == passwords.password_fingerprint(user)
-    return user if is_same and actor_of(user).is_staff else None
-
-
-def renewal_period(request: Request) -> int:
-    """Return the number of the current five minutes: a session is renewed once in each."""
-    return int(context_of(request).now().timestamp()) // RENEW_SECONDS
+    return signed_in if actor_of(signed_in.user).is_staff else None
 
 
 def is_admin_path(path: str) -> bool:

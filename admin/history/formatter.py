@@ -39,6 +39,7 @@ SECRET_COLUMNS = secret_columns(*SQLModel.metadata.tables.values())  # Of these,
 
 RowNames = Mapping[tuple[str, int], str]
 OtherCounts = Mapping[str, int]
+TABLE_LABELS = {"sign_ins": "Sign-in"}  # of tables without a page
 ACT_KIND = "an act"  # no table has this name
 REQUEST_ID_PATTERN = re.compile("[A-Za-z0-9._-]{1,64}")
 
@@ -188,7 +189,7 @@ class EventFormatter:
 
     def format_row(self, table: str, row_id: int) -> Markup:
         """Return the name of a row, with a link to it if it still exists."""
-        name = f"{self.views[table].name if table in self.views else table} {row_id}"
+        name = f"{self.views[table].name if table in self.views else TABLE_LABELS.get(table, table)} {row_id}"
         return self.link_row(table, row_id, name) if (table, row_id) in self.names else escape(name)
 
     def link_row(self, table: str, row_id: int, name: str) -> Markup:

@@ -17,7 +17,7 @@ from admin.framework.transactions import ActorAndTime, run_act
 from bookit import records
 from bookit import refusals as no
 from bookit.db.session import Session
-from bookit.people import passwords, sign_in
+from bookit.people import sign_in
 from bookit.schema.tables import User
 from web.client_address import client_address
 
@@ -42,11 +42,10 @@ async def change_own_password(request: Request) -> Response:
     page.form = form
     if request.method == "POST" and form.validate():
         try:
-            user = await save_password(request, form.current_password.data, form.password.data)
+            await save_password(request, form.current_password.data, form.password.data)
         except no.Refusal as refusal:
             show_refusal(request, refusal)
         else:
-            request.session["password"] = passwords.password_fingerprint(user)
             Flash.success(request, CHANGED_MESSAGE)
             return RedirectResponse(request.url_for("admin:index"), 303)
     error = "" if page.refusal is None or page.refusal.field else str(page.refusal)

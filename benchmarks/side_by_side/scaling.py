@@ -16,7 +16,6 @@ import psycopg
 from fill_database import fetch_value, fill_database, print_progress
 from running_app import BASE_URL, PageTiming, RunningApp, open_app
 
-from api.auth import create_access_token
 from bookit import records
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit
@@ -24,6 +23,7 @@ from bookit.db.embedded import postgres
 from bookit.policy.permissions import Actor
 from bookit.schema import revisions
 from bookit.schema.tables import Booking, Role, User
+from side_by_side.test_data import issue_access_token
 
 SMALL, BIG = 10_000, 1_000_000
 WARM_UP_ROUNDS = 40  # by then each connection has prepared each statement, with a generic plan
@@ -76,7 +76,7 @@ async def prepare_target(running: RunningApp) -> ScalingTarget:
     """Sign in a customer with about ten bookings, and find free slots."""
     now, database = datetime.now(UTC), running.app.state.database
     customer = await database.get(User, int(fetch_value(running.url, SELECT_TYPICAL_CUSTOMER)))
-    token = create_access_token(customer, running.app.state.settings, now=now)
+    token = issue_access_token(running.url, customer, running.app.state.settings)
     transport = httpx2.ASGITransport(running.app)
     headers = {"authorization": f"Bearer {token}"}
     running.clients["customer"] = httpx2.AsyncClient(transport=transport, base_url=BASE_URL, headers=headers)

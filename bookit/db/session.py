@@ -179,6 +179,10 @@ class Session(ConnectionReader):
         """Let the following statements give a customer several visits at one time."""
         await self._set_audit(overlap_fields(is_allowed=True, with_same_service=with_same_service))
 
+    async def keep_sign_in(self, sign_in_id: int) -> None:
+        """Let the following statements change a password without ending this sign-in."""
+        await self._set_audit({"sign_in_id": str(sign_in_id)})
+
     async def _set_audit(self, fields: AuditContext) -> None:
         self._audit_context |= fields
         await self._connection.execute(compose_set_local(fields), prepare=False)

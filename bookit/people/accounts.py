@@ -5,7 +5,6 @@ from typing import Any
 
 from bookit import refusals as no
 from bookit.db.session import Session
-from bookit.people.sign_ins import REVOKE_ALL
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, User
 
@@ -25,15 +24,16 @@ async def register(
 async def change(session: Session, user: User, *, by: Actor, now: datetime, **changes: Any) -> User:
     """Change an account: the actor's own; as staff, a customer's name and e-mail; as an admin, any.
 
-    A new password, another role or a deactivation ends every sign-in of the user. Raise AlreadyErased if it was erased.
+    A new password, another role or a deactivation ends every sign-in of the user, except the one by which they change
+    their own password. Raise AlreadyErased if it was erased.
     """
     del now
     require_may_change(user, set(changes), by=by)
     if is_erased(user) and changes:
         raise no.AlreadyErased
     require_unreserved_domain(changes.get("email", ""))
-    if changes.keys() & {"password_hash", "role", "is_active"}:
-        await session.fetch(REVOKE_ALL, user_id=user.id)
+    if "password_hash" in changes and by.id == user.id and by.sign_in_id:
+        await session.keep_sign_in(by.sign_in_id)
     return await session.update(user, **changes)
 
 

@@ -31,8 +31,9 @@ SELECT r.id, r.booking_id, r.rating, r.comment, r.created_at
   FROM reviews r JOIN bookings b ON b.id = r.booking_id WHERE b.user_id = :user_id ORDER BY r.id
 """)
 SIGN_INS = text("""
-SELECT min(created_at) AS began, max(created_at) AS used, max(expires_at) AS ends
-  FROM refresh_tokens WHERE user_id = :user_id GROUP BY family ORDER BY 1, 2
+SELECT id, door, created_at, last_seen_at, least(idle_ends_at, expires_at) AS ends_at, address, browser, second_factor,
+       ended_at, end_reason
+  FROM sign_ins WHERE user_id = :user_id ORDER BY id
 """)
 REQUESTS = text(
     "SELECT key, created_at, status FROM idempotency_keys WHERE user_id = :user_id ORDER BY created_at, key"
@@ -90,10 +91,7 @@ async def export(reader: Reader, user: User, *, now: datetime) -> PersonalData:
         },
         "bookings": [booking_dict(row) for row in await reader.fetch(BOOKINGS, user_id=user.id)],
         "reviews": [review_dict(row) for row in await reader.fetch(REVIEWS, user_id=user.id)],
-        "sign_ins": [
-            {"began_at": row["began"], "last_used_at": row["used"], "ends_at": row["ends"]}
-            for row in await reader.fetch(SIGN_INS, user_id=user.id)
-        ],
+        "sign_ins": [sign_in_dict(row) for row in await reader.fetch(SIGN_INS, user_id=user.id)],
         "wrong_sign_ins": [{"forgotten_at": row["due_at"]} for row in await reader.fetch(ATTEMPTS, email=user.email)],
         "requests_sent_with_a_key": [
             {"key": row["key"], "sent_at": row["created_at"], "answered_with": row["status"]}
@@ -128,10 +126,24 @@ def review_dict(row: Row) -> Row:
     }
 
 
+def sign_in_dict(row: Row) -> Row:
+    return {
+        "number": row["id"],
+        "door": row["door"],
+        "began_at": row["created_at"],
+        "last_used_at": row["last_seen_at"],
+        "ends_at": row["ended_at"] or row["ends_at"],
+        "address": row["address"],
+        "browser": row["browser"],
+        "second_factor": row["second_factor"],
+        "ended_because": row["end_reason"],
+    }
+
+
 def event_dict(row: Row, user: User, names: Names) -> Row:
     """Return an event for the export, without the values of a row that belongs to another person."""
     table = row["table_name"]
-    noun = {"users": "account", "bookings": "booking", "reviews": "review"}.get(table, table)
+    noun = {"users": "account", "bookings": "booking", "reviews": "review", "sign_ins": "sign-in"}.get(table, table)
     result = {
         "at": row["at"],
         "by": actor_label(row, user),

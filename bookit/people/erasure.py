@@ -68,7 +68,7 @@ async def erase(session: Session, user: User, *, email: str, by: Actor, now: dat
     await session.fetch(ERASE_COMMENTS, user_id=user.id, comment=ERASED_COMMENT)
     await session.fetch(DELETE_IDEMPOTENCY_KEYS, user_id=user.id)
     await session.fetch(DELETE_ATTEMPTS, user_id=user.id)
-    await session.fetch(sign_ins.REVOKE_ALL, user_id=user.id)
+    await session.fetch(sign_ins.DELETE_OF_USER, user_id=user.id)
     await session.update(
         user,
         name=ERASED_NAME,

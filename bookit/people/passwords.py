@@ -1,7 +1,6 @@
 """Hashing and checking passwords, off the event loop."""
 
 import asyncio
-import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from passlib.context import CryptContext
 from bookit import refusals as no
 from bookit.db import incidents
 from bookit.policy import limits
-from bookit.schema.tables import User
 
 
 def lower_priority() -> None:
@@ -60,8 +58,3 @@ async def run_in_pool(function: Callable[..., Any], *args: str) -> Any:
         raise refusal
     async with LIMITER:
         return await asyncio.get_running_loop().run_in_executor(POOL, function, *args)
-
-
-def password_fingerprint(user: User) -> str:
-    """Return a short fingerprint that changes with the password; sign-ins are tied to it."""
-    return hashlib.sha256(user.password_hash.encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 """Permissions: what an actor may do to the rows of a table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sqlmodel import SQLModel
@@ -15,11 +15,12 @@ Door = Literal["api", "admin", "seed", "worker", "cli"]
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes a request, and through which door. An actor without a role has not signed in."""
+    """Who makes a request, through which door and by which sign-in. An actor without a role has not signed in."""
 
     door: Door
     id: int | None = None
     role: Role | None = None
+    sign_in_id: int | None = field(default=None, compare=False)
 
     @property
     def is_staff(self) -> bool:

@@ -413,6 +413,35 @@ BEGIN
     USING ERRCODE = 'check_violation', CONSTRAINT = 'rows_are_not_truncated', TABLE = TG_TABLE_NAME;
 END $$;
 
+-- Sign-ins.
+
+-- A new password, another role and a deactivation end every sign-in of the person. The writer of a new password sets
+-- bookit.sign_in_id to the sign-in that changes its own password; that one stays.
+CREATE FUNCTION end_sign_ins() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  reason text := CASE WHEN NOT NEW.is_active THEN 'deactivated'
+                      WHEN OLD.role <> NEW.role THEN 'role_changed' ELSE 'password_changed' END;
+BEGIN
+  UPDATE public.sign_ins SET ended_at = public.booking_now(), end_reason = reason
+   WHERE user_id = NEW.id AND ended_at IS NULL
+     AND (reason <> 'password_changed'
+          OR id IS DISTINCT FROM nullif(current_setting('bookit.sign_in_id', true), '')::bigint);
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER end_sign_ins AFTER UPDATE OF password_hash, role, is_active ON users
+  FOR EACH ROW WHEN (OLD.password_hash <> NEW.password_hash OR OLD.role <> NEW.role OR OLD.is_active AND NOT NEW.is_active)
+  EXECUTE FUNCTION end_sign_ins();
+
+-- History has the sign-ins of staff and their ends, without what identifies a device.
+CREATE TRIGGER audit_begin AFTER INSERT ON sign_ins
+  FOR EACH ROW WHEN (NEW.role <> 'user') EXECUTE FUNCTION audit_row('address', 'browser', 'sid');
+CREATE TRIGGER audit_end AFTER UPDATE OF ended_at, second_factor ON sign_ins
+  FOR EACH ROW WHEN (NEW.role <> 'user') EXECUTE FUNCTION audit_row('address', 'browser', 'sid');
+CREATE TRIGGER audit_removal AFTER DELETE ON sign_ins
+  FOR EACH ROW WHEN (OLD.role <> 'user' AND OLD.ended_at IS NULL)
+  EXECUTE FUNCTION audit_row('address', 'browser', 'sid');
+
 -- History: append-only, except that an erased customer is removed from it.
 
 -- Whether this is the id of an erased customer: erasure.py sets this address, and no other customer can have it.

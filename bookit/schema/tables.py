@@ -94,6 +94,19 @@ class Status(StrEnum):
     NO_SHOW = "no_show"
 
 
+class EndReason(StrEnum):
+    """Why a sign-in has ended."""
+
+    SIGNED_OUT = "signed_out"
+    ENDED_ELSEWHERE = "ended_elsewhere"
+    ENDED_BY_ADMIN = "ended_by_admin"
+    TOKEN_REUSED = "token_reused"  # noqa: S105 -- no token
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 -- no password
+    ROLE_CHANGED = "role_changed"
+    DEACTIVATED = "deactivated"
+    EXPIRED = "expired"
+
+
 class User(SQLModel, table=True):
     """A customer or an employee with an account."""
 
@@ -456,23 +469,54 @@ class Event(SQLModel, table=True):
     notify_customer: bool | None = Field(default=None, title="Notify the customer")
 
 
-class RefreshToken(SQLModel, table=True):
-    """One token of a sign-in, spent when the next one is issued. All tokens of one sign-in have the same family."""
+class SignIn(SQLModel, table=True):
+    """One sign-in of a user at one door. Its cookie or its tokens end with it."""
 
-    __tablename__ = "refresh_tokens"
+    __tablename__ = "sign_ins"
     __table_args__ = (
-        foreign_key("refresh_token_is_of_a_user", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
-        UniqueConstraint("token_hash", name="refresh_token_is_unique", info=refuses_with(no.Interrupted)),
-        Index("refresh_tokens_by_family", "family"),
-        Index("refresh_tokens_by_user", "user_id"),
+        foreign_key("sign_in_is_of_a_user", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
+        UniqueConstraint("sid", name="sign_in_sid_is_unique", info=refuses_with(no.Interrupted)),
+        check("sign_in_door_is_known", "door IN ('api', 'admin')", no.UnknownDoor),
+        check(
+            "sign_in_end_has_a_known_reason",
+            f"(ended_at IS NULL) = (end_reason IS NULL) AND {in_enum('end_reason', EndReason)}",
+            no.EndNeedsReason,
+        ),
+        Index("sign_ins_by_user", "user_id", "id"),
     )
     id: int = primary_key()
     user_id: int = foreign_id("User")
-    family: str = Field(sa_type=String)
+    door: str = Field(sa_type=String, title="How")
+    role: Role = Field(sa_type=String, title="Role", description="The role at the time of the sign-in.")
+    sid: str = secret(title="Name", description="What cookies and tokens name this sign-in by.")
+    created_at: datetime = timestamp("Signed in")
+    last_seen_at: datetime = timestamp("Last used")
+    idle_ends_at: datetime = Field(title="Ends if unused", description="Later with each use.")
+    expires_at: datetime = Field(title="Ends", description="However much it is used.")
+    address: str = with_server_default("", sa_type=String, title="Address")
+    browser: str = with_server_default("", sa_type=String, title="Browser")
+    second_factor: str | None = Field(default=None, sa_type=String, title="Second factor")
+    ended_at: datetime | None = nullable("Ended", "When it was ended.")
+    end_reason: EndReason | None = Field(default=None, sa_type=String, title="Why it ended")
+
+
+class RefreshToken(SQLModel, table=True):
+    """One refresh token of a sign-in, spent when the next one is issued."""
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (
+        foreign_key("refresh_token_is_of_a_sign_in", "sign_in_id", "sign_ins", no.SignInEnded, ondelete="CASCADE"),
+        UniqueConstraint("token_hash", name="refresh_token_is_unique", info=refuses_with(no.Interrupted)),
+        Index("refresh_tokens_by_sign_in", "sign_in_id"),
+    )
+    id: int = primary_key()
+    sign_in_id: int = foreign_id("Sign-in")
     token_hash: str = secret(description="SHA-256 of the token; the token itself is not stored.")
     created_at: datetime = timestamp()
     expires_at: datetime
     spent_at: datetime | None = None
+    # The next token is made of this one and the seed, so that a second request soon after gets the same one.
+    seed: str | None = secret(default=None)
 
 
 class IdempotencyKey(SQLModel, table=True):

@@ -12,6 +12,7 @@ from bookit.schema.fields import secret_columns
 NOT_AUDITED = {
     "events": "It is the history itself; forbid_history_change and check_erasure protect it.",
     "service_resources": "A link has no id that an event could name; the version of its service counts the change.",
+    "sign_ins": "Only sign-ins of staff and their ends are in history, by triggers of their own in functions.sql.",
     "refresh_tokens": "Each refresh of a sign-in writes it, and it would bring hashes of tokens into history.",
     "idempotency_keys": "It stores responses for a day; the rows that they are about have history.",
     "tries": "It counts requests of limited rates, and is unlogged because a crash may lose it.",

@@ -18,7 +18,7 @@ from tests.support.clock import NOW, TOMORROW_AT_TEN
 from tests.support.databases import list_tables
 from tests.support.people import OWNER, Person
 
-WITHOUT_A_PAGE = {"ServiceResource", "RefreshToken", "IdempotencyKey", "Try"}
+WITHOUT_A_PAGE = {"ServiceResource", "SignIn", "RefreshToken", "IdempotencyKey", "Try"}
 EDITABLE = ("booking", "service", "resource", "opening-hours", "calendar-exception", "user")
 
 

@@ -83,7 +83,7 @@ async def test_the_cookie_is_restricted_to_the_panel(
 
     assert cookie.startswith(f"{name}=")
     parts = set(cookie.lower().split("; "))
-    assert {"httponly", "samesite=lax", "path=/admin", "max-age=28800"} <= parts
+    assert {"httponly", "samesite=lax", "path=/admin", "max-age=43200"} <= parts
     assert ("secure" in parts) is is_secure
 
 

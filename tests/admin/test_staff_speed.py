@@ -131,14 +131,14 @@ async def test_a_request_loads_its_user_once(
     desk: AdminDesk, console: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A list combines a page of ours and one of SQLAdmin's; both need the user."""
-    users: list[int] = []
-    load_session_user = sign_in.load_session_user
+    users: list[str] = []
+    load_signed_in = sign_in.load_signed_in
 
     async def noted(request: Request) -> Any:
-        users.append(request.session["user"])
-        return await load_session_user(request)
+        users.append(request.session["sid"])
+        return await load_signed_in(request)
 
-    monkeypatch.setattr(sign_in, "load_session_user", noted)
+    monkeypatch.setattr(sign_in, "load_signed_in", noted)
 
     assert (await desk.mara.get("/admin/booking/list")).status_code == 200
     assert len(users) == 1

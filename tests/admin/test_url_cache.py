@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import psycopg
 import pytest
 from starlette.requests import Request
 from starlette.routing import NoMatchFound, Router
@@ -56,12 +57,17 @@ async def test_a_route_that_does_not_exist_has_no_url(desk: AdminDesk) -> None:
 
 @pytest.fixture
 async def new_desk(
-    staff_settings: Settings, database: Database, clock: Clock, mara: Person, ada: Person
+    staff_settings: Settings,
+    database: Database,
+    superuser: psycopg.Connection,
+    clock: Clock,
+    mara: Person,
+    ada: Person,
 ) -> AsyncIterator[AdminDesk]:
     """The admin of an application that has answered no request but to sign in."""
     app = build(staff_settings, clock=clock)
     app.state.database = database
-    async with open_desk(app, database, mara, ada) as desk:
+    async with open_desk(app, database, superuser, mara, ada) as desk:
         yield desk
     await app.state.staff_site.close()
 

@@ -28,15 +28,24 @@ WITH_ID: list[tuple[str, str, Any]] = [
     ("GET", "/services/{}/availability", None),
     ("GET", "/services/{}/availability/explain?start_time=2030-01-08T10:00:00Z", None),
 ]
+# Ada has sign-ins of her own, so that these ids exist.
+OF_SIGN_INS: list[tuple[str, str, Any]] = [
+    ("DELETE", "/me/sign-ins/{}", None),
+    ("GET", "/users/{}/sign-ins", None),
+    ("DELETE", "/users/{}/sign-ins", None),
+    ("DELETE", "/users/{}/sign-ins/1", None),
+]
 LISTS = ["/services", "/bookings", "/services/1/reviews"]
 
 
 def test_every_route_with_an_id_is_tested() -> None:
     with_id = {
-        (endpoint.method, endpoint.path.replace("{id}", "{}")) for endpoint in ENDPOINTS if "id" in endpoint.inputs
+        (endpoint.method, endpoint.path.replace("{id}", "{}").replace("{sign_in_id}", "1"))
+        for endpoint in ENDPOINTS
+        if "id" in endpoint.inputs
     }
 
-    assert {(method, path.partition("?")[0]) for method, path, _ in WITH_ID} == with_id
+    assert {(method, path.partition("?")[0]) for method, path, _ in WITH_ID + OF_SIGN_INS} == with_id
 
 
 INVALID_IDS = [
@@ -49,10 +58,10 @@ async def test_an_id_must_be_ascii_digits(ada: Person, database: Database) -> No
     for number in INVALID_IDS:
         answers = [
             await request_refusal(database, ada.client, method, path.format(number), json=body)
-            for method, path, body in WITH_ID
+            for method, path, body in WITH_ID + OF_SIGN_INS
         ]
 
-        assert (number, answers) == (number, [(422, "wrong-shape", "id")] * len(WITH_ID))
+        assert (number, answers) == (number, [(422, "wrong-shape", "id")] * len(WITH_ID + OF_SIGN_INS))
 
 
 async def test_an_unknown_id_is_missing(ada: Person, database: Database) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from api.auth import create_access_token
 from bookit.db.pool import Database
 from bookit.schema.tables import Service
 from bookit.settings import Settings
@@ -15,6 +14,7 @@ from tests.support.applications import SharedApplications
 from tests.support.clock import Clock
 from tests.support.people import Person
 from tests.support.request_helpers import request_refusal, request_with_field
+from tests.support.sign_ins import token_of
 
 ENDPOINTS = ["POST /bookings", "PATCH /bookings/1"]
 INVALID_TIMES: list[Any] = [
@@ -79,7 +79,7 @@ async def in_berlin(
     """Return Ada's client of a business in Berlin."""
     berlin = settings.model_copy(update={"timezone": "Europe/Berlin"})
     app = applications.open(berlin, database=database, clock=clock)
-    headers = {"Authorization": f"Bearer {create_access_token(ada.user, settings, now=clock())}"}
+    headers = {"Authorization": f"Bearer {token_of(ada, settings, now=clock())}"}
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://berlin.test", headers=headers) as client:
         yield client

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from api.auth import create_access_token
 from api.middleware import SECURITY_HEADERS
 from bookit.schema.tables import Service
 from bookit.settings import Settings
@@ -13,6 +12,7 @@ from server.app import ALLOWED_HEADERS, EXPOSED_HEADERS
 from tests.support.admin_client import BuildApp
 from tests.support.clock import NOW
 from tests.support.people import Person
+from tests.support.sign_ins import token_of
 
 SHOP = "https://shop.example"
 # Fetch: a page may always read these. Vary is for caches, and the rest is for the browser itself.
@@ -53,7 +53,7 @@ async def test_a_page_may_not_send_other_headers(shop: httpx2.AsyncClient) -> No
 async def test_a_page_may_read_every_header_that_answers_carry(
     shop: httpx2.AsyncClient, ada: Person, haircut: Service, settings: Settings
 ) -> None:
-    signed_in = {"Authorization": f"Bearer {create_access_token(ada.user, settings, now=NOW)}"}
+    signed_in = {"Authorization": f"Bearer {token_of(ada, settings, now=NOW)}"}
     visit = {"service_id": haircut.id, "start_time": "2030-01-08T10:00:00Z"}
     keyed = {**signed_in, "Idempotency-Key": "first"}
     wrong = {"email": "ada@example.com", "password": "wrong"}

@@ -29,7 +29,6 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
-from api.auth import create_access_token
 from api.openapi import build_document
 from api.pagination import BY_ID, BY_START, encode_cursor
 from api.routes import ENDPOINTS, build_routes
@@ -40,8 +39,9 @@ from bookit.schema.tables import Booking, Review, Role, Service, Status, User
 from bookit.settings import Settings
 from server.app import build
 from tests.support.clock import NOW, Clock
-from tests.support.databases import TEMPLATE_DATABASE, create_database
+from tests.support.databases import TEMPLATE_DATABASE, connect_as_superuser, create_database
 from tests.support.people import OWNER, PASSWORD_HASH
+from tests.support.sign_ins import make_token
 
 DOCUMENT = build_document(ENDPOINTS)
 OPERATIONS = {
@@ -116,6 +116,12 @@ def test_every_status_is_described() -> None:
         "POST /auth/logout": "200 400 401 413 415 422 429 503",
         "GET /me": "200 304 401 422 429 503",
         "GET /me/export": "200 401 422 429 503",
+        "GET /me/sign-ins": "200 401 422 429 503",
+        "DELETE /me/sign-ins": "204 401 422 429 503",
+        "DELETE /me/sign-ins/{id}": "204 401 404 422 429 503",
+        "GET /users/{id}/sign-ins": "200 401 403 404 422 429 503",
+        "DELETE /users/{id}/sign-ins": "204 401 403 404 422 429 503",
+        "DELETE /users/{id}/sign-ins/{sign_in_id}": "204 401 403 404 422 429 503",
         "PATCH /me": "200 400 401 409 412 413 415 422 429 503",
         "GET /reports/revenue": "200 400 401 403 422 429 503",
         "GET /reports/utilisation": "200 400 401 403 422 429 503",
@@ -204,7 +210,9 @@ def sample_app(server: str, worker_id: str, settings: Settings) -> Iterator[Samp
     """Build BookIt with data on its own database; schemathesis runs it on its own event loop."""
     url = create_database(server, f"openapi_{worker_id}", TEMPLATE_DATABASE)
     own = settings.model_copy(update={"database_url": url})
-    tokens = {name: create_access_token(user, own, now=NOW) for name, user in anyio.run(seed_rows, url).items()}
+    cast = anyio.run(seed_rows, url)
+    with connect_as_superuser(url) as superuser:
+        tokens = {name: make_token(superuser, user, own, now=NOW) for name, user in cast.items()}
     yield SampleApp(build(own, clock=Clock()), tokens)
     shutdown_lifespans()
 

@@ -21,7 +21,7 @@ REQUIRED_QUERY = {"/services/{id}/availability/explain": f"start_time={NOON}"}
 def address_of(endpoint: Endpoint, query: str) -> str:
     """Return the address of an endpoint with this query and what it requires."""
     parts = [REQUIRED_QUERY[endpoint.path]] if endpoint.path in REQUIRED_QUERY else []
-    return endpoint.path.replace("{id}", "1") + "?" + "&".join([*parts, query])
+    return endpoint.path.replace("{id}", "1").replace("{sign_in_id}", "1") + "?" + "&".join([*parts, query])
 
 
 def body_for(endpoint: Endpoint) -> Any:

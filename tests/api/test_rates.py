@@ -8,7 +8,6 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
 
-from api.auth import create_access_token
 from api.endpoint import MethodDispatcher
 from bookit.db.pool import Database
 from bookit.people import passwords
@@ -22,6 +21,7 @@ from tests.support.clock import NOW
 from tests.support.people import PASSWORD, Person
 from tests.support.request_helpers import read_refusal
 from tests.support.server import ROOT
+from tests.support.sign_ins import token_of
 from web.rate_limits import RateLimited
 
 STRANGER = "203.0.113.7"
@@ -42,7 +42,7 @@ async def client_at(limited_app: Starlette, staff_settings: Settings) -> AsyncIt
     opened: list[httpx2.AsyncClient] = []
 
     def make(address: str = STRANGER, person: Person | None = None) -> httpx2.AsyncClient:
-        token = create_access_token(person.user, staff_settings, now=NOW) if person else ""
+        token = token_of(person, staff_settings, now=NOW) if person else ""
         headers = {"Authorization": f"Bearer {token}"} if person else {"origin": BASE_URL}
         transport = httpx2.ASGITransport(limited_app, client=(address, 1))
         opened.append(httpx2.AsyncClient(transport=transport, base_url=BASE_URL, headers=headers))

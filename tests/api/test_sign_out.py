@@ -3,11 +3,11 @@
 from typing import Any
 
 import httpx2
+import jwt
 import pytest
 
-from api.auth import create_access_token
 from bookit.settings import Settings
-from tests.support.clock import NOW, Clock
+from tests.support.clock import Clock
 from tests.support.people import PASSWORD, Person
 from tests.support.request_helpers import status_and_code
 
@@ -89,10 +89,11 @@ async def test_a_refresh_token_in_the_body_needs_no_valid_access_token(
 async def test_without_any_token_signing_out_is_refused(
     tokens: dict[str, str], tom: Person, visitor: httpx2.AsyncClient, settings: Settings
 ) -> None:
-    of_no_sign_in = create_access_token(tom.user, settings, now=NOW)
+    claims = {"iss": "bookit", "sub": str(tom.id), "exp": 2**40, "pwd": "-"}
+    of_before = jwt.encode(claims, settings.secret_key.get_secret_value())
 
     nothing = await visitor.post("/auth/logout")
-    others = [await sign_out(visitor, token) for token in ("nonsense", tokens["refresh_token"], of_no_sign_in)]
+    others = [await sign_out(visitor, token) for token in ("nonsense", tokens["refresh_token"], of_before)]
 
     assert (status_and_code(nothing), nothing.headers["www-authenticate"]) == ((401, "unauthenticated"), "Bearer")
     assert [status_and_code(answer) for answer in others] == [(401, "sign-in-ended")] * 3

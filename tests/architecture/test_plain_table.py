@@ -36,6 +36,7 @@ import httpx2
 from api.openapi import build_document
 from api.routes import ENDPOINTS
 from api.auth import create_access_token
+from bookit.people import sign_ins
 from bookit import records
 from bookit.clock import system_clock
 from bookit.policy.permissions import Actor
@@ -54,7 +55,11 @@ async def main():
         async with app.state.database.transaction(by=by) as session:
             facts = {"name": "Ada", "email": "ada@example.com", "password_hash": "x", "role": Role.ADMIN}
             ada = await records.create(session, User, by=by, now=system_clock(), **facts)
-        headers = {"Authorization": "Bearer " + create_access_token(ada, settings, now=system_clock())}
+            lifetime = sign_ins.lifetime_at("api", ada.role, settings)
+            where = {"door": "api", "lifetime": lifetime, "client": sign_ins.Client()}
+            begun = await sign_ins.begin(session, ada, now=system_clock(), **where)
+        token = create_access_token(ada, settings, now=system_clock(), sid=begun.sid)
+        headers = {"Authorization": "Bearer " + token}
         transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://bookit.test") as client:
             async def ask(method, path, who=headers, **more):

@@ -12,7 +12,6 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from api.auth import create_access_token
 from bookit import records
 from bookit import refusals as no
 from bookit.db.pool import Database
@@ -28,6 +27,7 @@ from tests.support.clock import NOW, Clock
 from tests.support.exports import read_csv
 from tests.support.people import OWNER, JoinUser, Person
 from tests.support.request_helpers import status_and_code
+from tests.support.sign_ins import token_of
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MINUTE, A_DAY = timedelta(minutes=1), timedelta(days=1)
@@ -219,7 +219,7 @@ def runs(minutes: set[datetime]) -> Iterator[list[datetime]]:
 @pytest.fixture
 def api(desk: AdminDesk, staff_settings: Settings, mara: Person) -> httpx2.AsyncClient:
     """Return Mara's client of the API of the same application."""
-    token = create_access_token(mara.user, staff_settings, now=NOW)
+    token = token_of(mara, staff_settings, now=NOW)
     bearer = {"Authorization": f"Bearer {token}"}
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(desk.app), base_url="http://bookit.test", headers=bearer)
 

@@ -138,7 +138,7 @@ NEW_COLUMNS = """\
 
 
 def test_autogenerate_adds_only_the_new_columns(project: ScratchProject) -> None:
-    project.replace(TABLES, "    role: Role =", f"{NEW_COLUMNS}    role: Role =")
+    project.replace(TABLES, "    role: Role = with_", f"{NEW_COLUMNS}    role: Role = with_")
 
     migration = project.autogenerate("Add nicknames")
 

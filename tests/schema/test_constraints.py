@@ -33,7 +33,9 @@ BUSINESS = """
     INSERT INTO reviews (booking_id, rating, comment) VALUES (1, 5, 'Good');
     INSERT INTO opening_hours (resource_id, weekday, opens, closes) VALUES (1, 1, '09:00', '17:00');
     INSERT INTO calendar_exceptions (resource_id, start_time, end_time) VALUES (1, '2030-01-09Z', '2030-01-10Z');
-    INSERT INTO refresh_tokens (user_id, family, token_hash, expires_at) VALUES (1, 'f', 'h', '2030-02-01Z');
+    INSERT INTO sign_ins (user_id, door, role, sid, idle_ends_at, expires_at)
+      VALUES (1, 'api', 'user', 's', '2030-02-01Z', '2030-02-01Z');
+    INSERT INTO refresh_tokens (sign_in_id, token_hash, expires_at) VALUES (1, 'h', '2030-02-01Z');
     INSERT INTO idempotency_keys (user_id, key, request_hash, created_at) VALUES (1, 'k', 'h', '2030-01-07Z');
     INSERT INTO tries (name, due_at) VALUES (counter_name('account tom@example.com'), '2030-01-07Z');
 """  # noqa: E501 -- rows read best as rows
@@ -59,6 +61,10 @@ IN_ANOTHER_ROOM = """
 MOVED_TO = """
     UPDATE bookings SET (start_time, end_time, blocks_from, blocks_until)
       = (SELECT t, t + interval '1 h', t, t + interval '1 h' FROM (VALUES ({})) AS at (t)) WHERE id = 1
+"""
+ANOTHER_SIGN_IN = """
+    INSERT INTO sign_ins (user_id, door, role, sid, idle_ends_at, expires_at)
+    VALUES (2, 'api', 'user', 's', now(), now())
 """
 ANOTHER_KEY = "INSERT INTO idempotency_keys (user_id, key, request_hash, created_at) VALUES ({}, 'k', 'h', now())"
 
@@ -314,10 +320,27 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
         no.HistoryIsKept,
         ["UPDATE events SET actor = 'nobody'", "DELETE FROM events", "TRUNCATE events"],
     ),
-    ("refresh_tokens", "refresh_token_is_of_a_user"): (no.UnknownUser, ["UPDATE refresh_tokens SET user_id = 999"]),
+    ("sign_ins", "sign_in_is_of_a_user"): (no.UnknownUser, ["UPDATE sign_ins SET user_id = 999"]),
+    ("sign_ins", "sign_in_sid_is_unique"): (
+        no.Interrupted,
+        [ANOTHER_SIGN_IN],
+    ),
+    ("sign_ins", "sign_in_door_is_known"): (no.UnknownDoor, ["UPDATE sign_ins SET door = 'sql'"]),
+    ("sign_ins", "sign_in_end_has_a_known_reason"): (
+        no.EndNeedsReason,
+        [
+            "UPDATE sign_ins SET ended_at = now()",
+            "UPDATE sign_ins SET end_reason = 'expired'",
+            "UPDATE sign_ins SET ended_at = now(), end_reason = 'enough'",
+        ],
+    ),
+    ("refresh_tokens", "refresh_token_is_of_a_sign_in"): (
+        no.SignInEnded,
+        ["UPDATE refresh_tokens SET sign_in_id = 999"],
+    ),
     ("refresh_tokens", "refresh_token_is_unique"): (
         no.Interrupted,
-        ["INSERT INTO refresh_tokens (user_id, family, token_hash, expires_at) VALUES (1, 'g', 'h', now())"],
+        ["INSERT INTO refresh_tokens (sign_in_id, token_hash, expires_at) VALUES (1, 'h', now())"],
     ),
     ("idempotency_keys", "idempotency_key_is_of_a_user"): (no.UnknownUser, [ANOTHER_KEY.format(999)]),
     ("idempotency_keys", "idempotency_keys_pkey"): (no.Interrupted, [ANOTHER_KEY.format(1)]),

@@ -13,10 +13,13 @@ from tests.support.processes import Workspace, wait_until
 INSERT_LIVE_AND_EXPIRED = """
     WITH person AS (
         INSERT INTO users (name, email, password_hash) VALUES ('Tom', 'tom@example.com', '-') RETURNING id
+    ), begun AS (
+        INSERT INTO sign_ins (user_id, door, role, sid, idle_ends_at, expires_at)
+        SELECT id, 'api', 'user', 's', now() + interval '1 hour', now() + interval '1 day' FROM person RETURNING id
     ), tokens AS (
-        INSERT INTO refresh_tokens (user_id, family, token_hash, expires_at)
-        SELECT id, word, word, now() + lasts::interval
-        FROM person, (VALUES ('live', '1 hour'), ('expired', '0 seconds')) AS token (word, lasts)
+        INSERT INTO refresh_tokens (sign_in_id, token_hash, expires_at)
+        SELECT id, word, now() + lasts::interval
+        FROM begun, (VALUES ('live', '1 hour'), ('expired', '0 seconds')) AS token (word, lasts)
     )
     INSERT INTO idempotency_keys (user_id, key, request_hash, created_at)
     SELECT id, word, '-', now() - age::interval

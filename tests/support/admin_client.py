@@ -9,15 +9,18 @@ from html.parser import HTMLParser
 from typing import Any
 
 import httpx2
+import psycopg
 from sqlalchemy import event, text
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
+from admin.framework.session_cookie import SECURE_NAME
 from admin.site import StaffSite
 from bookit.db.pool import Database
 from bookit.db.statements import Row
 from bookit.settings import Settings
 from tests.support.people import PASSWORD, Person
+from tests.support.sign_ins import make_cookie
 
 BASE_URL = "https://bookit.test"
 ALL_VIEWS = ("booking", "review", "service", "resource", "opening-hours", "calendar-exception", "user", "event")
@@ -76,13 +79,15 @@ BuildApp = Callable[[Settings], Starlette]
 
 
 @asynccontextmanager
-async def open_desk(app: Starlette, database: Database, *people: Person) -> AsyncIterator[AdminDesk]:
-    """Open the admin of an application, and sign in Mara and Ada."""
+async def open_desk(
+    app: Starlette, database: Database, superuser: psycopg.Connection, *people: Person
+) -> AsyncIterator[AdminDesk]:
+    """Open the admin of an application, with the cookies of sign-ins of Mara and Ada."""
     async with AsyncExitStack() as on_leaving:
         clients = [await on_leaving.enter_async_context(make_browser(app)) for _ in range(3)]
         for client, person in zip(clients, people, strict=False):
-            answer = await sign_in(client, person.user.email)
-            assert answer.status_code == 303, answer.text
+            cookie = make_cookie(superuser, person.user, app.state.settings, now=app.state.clock())
+            client.cookies.set(SECURE_NAME, cookie, domain="bookit.test", path="/admin")
         yield AdminDesk(app, app.state.staff_site, database, *clients)
 
 

@@ -17,7 +17,6 @@ from sqlalchemy import text
 from sqlmodel import SQLModel
 
 from admin.views import VIEWS
-from api.auth import create_access_token
 from api.problems import iter_refusals, status_of
 from bookit.bookings import acts
 from bookit.refusals import Misshapen, Missing
@@ -34,6 +33,7 @@ from tests.support.refusal_assertions import (
     refusal_with_message,
 )
 from tests.support.request_helpers import count_rows
+from tests.support.sign_ins import token_of
 
 AT_BOTH_DOORS = pytest.mark.parametrize("door", ["api", "admin"], indirect=True)
 AT_THE_ADMIN_ONLY = pytest.mark.parametrize(
@@ -170,7 +170,7 @@ class ApiDoor(DoorClient):
     ) -> httpx2.Response:
         """Send a request as this user."""
         state = self.desk.app.state
-        token = create_access_token(by.user, state.settings, now=state.clock())
+        token = token_of(by, state.settings, now=state.clock())
         sent = {"Authorization": f"Bearer {token}", **(headers or {})}
         return await self.desk.visitor.request(method, path, headers=sent, **more)
 
