@@ -116,7 +116,7 @@ class StaffSite(Admin):
         return JSONResponse({"message": str(no.SignInEnded())}, 401)
 
     async def admits(self, client: Client, request: Request) -> bool:
-        """Return whether the user of this request may come in; only a person's own requests renew the session."""
+        """Return whether the user of this request may come in; only a person's own requests are use of the sign-in."""
         if client is Client.POLLING_SCRIPT or self.authentication_backend is None:
             return await is_signed_in(request)
         return await self.authentication_backend.authenticate(request) is True

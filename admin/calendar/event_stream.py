@@ -10,8 +10,8 @@ from bookit.change_feed import ChangeFeed, Changes, Cursor, Subscriber, poll
 from bookit.db.statements import Row
 
 HEARTBEAT_SECONDS = 15
-# A stream ends after this, and the browser reconnects with its current cookie. A user who may not come in any more is
-# sent away then; the others miss nothing.
+# A stream ends after this, and the browser reconnects. A user whose sign-in has ended is sent away then, or at the next
+# heartbeat; the others miss nothing. A stream is no use of the sign-in: see ADR 32.
 STREAM_SECONDS = 50
 RETRY_MS = 700
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

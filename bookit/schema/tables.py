@@ -24,6 +24,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
+from sqlalchemy.orm import configure_mappers
 from sqlmodel import Field, Relationship, SQLModel
 
 import bookit.schema.ddl  # noqa: F401 -- adds functions and triggers to what create_all() makes
@@ -593,3 +594,6 @@ def refusals_by_constraint() -> dict[tuple[str, str], RefusalWithDetails]:
         ("idempotency_keys", "idempotency_keys_pkey"): (no.Interrupted, {}),
     }
     return declared | by_trigger | by_key
+
+
+configure_mappers()  # ``from_row`` needs it, also where no statement of SQLAlchemy was compiled before.

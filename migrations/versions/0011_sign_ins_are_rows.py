@@ -9,8 +9,8 @@ stay valid. Access tokens and cookies of before are refused: the former are rene
 
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0011"
+down_revision = "0010"
 
 TABLES = r"""
 CREATE TABLE sign_ins (
