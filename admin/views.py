@@ -259,7 +259,7 @@ class UserView(RecordView, model=User):
         return user
 
     async def details_context(self, request: Request) -> dict[str, object]:
-        """Add links to the sign-ins and the export of a person, and to the erasure of a customer."""
+        """Add links: to sign-ins and data of a person; to the erasure and all visits to come of a customer."""
         values = await super().details_context(request)
         user, actor = await self.get_object_for_details(request), page_state(request).actor
         if data_export.may_export(actor, user):
@@ -268,6 +268,9 @@ class UserView(RecordView, model=User):
             values["erase_url"] = request.url_for("admin:erase", pk=user.id)
         if permissions.has_permission(actor, "see", SignIn):
             values["sign_ins_url"] = request.url_for("admin:sign-ins-of-person", pk=user.id)
+        if permissions.has_permission(actor, "change", Booking):
+            cancel_url = request.url_for("admin:bulk").include_query_params(customer=user.id)
+            values["cancel_all_url"] = cancel_url
         return values
 
 

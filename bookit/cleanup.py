@@ -9,7 +9,7 @@ import anyio
 
 from bookit import idempotency
 from bookit import refusals as no
-from bookit.bookings import acts
+from bookit.bookings import expiry
 from bookit.clock import Clock
 from bookit.db.pool import Database
 from bookit.people import refresh_tokens, sign_in, sign_ins
@@ -17,15 +17,17 @@ from bookit.policy.permissions import Actor
 
 log = logging.getLogger("bookit.cleanup")
 INTERVAL_SECONDS = 3600
-
-
 DEFAULT_RETENTION = timedelta(days=30)  # of sign-ins that have ended
 
 
 async def clean_up(database: Database, *, now: datetime, retention: timedelta = DEFAULT_RETENTION) -> None:
-    """Cancel expired holds, and delete old idempotency keys, tokens and sign-ins. Two processes may run it at once."""
+    """Cancel expired holds and what nobody confirmed; delete expired idempotency keys and tokens.
+
+    Two processes may run it at once.
+    """
     async with database.transaction(by=Actor("worker"), now=now) as session:
-        await acts.expire_holds(session, now=now)
+        await expiry.expire_holds(session, now=now)
+        await expiry.expire_unconfirmed(session, after=database.booking_limits.unconfirmed_for, now=now)
         await idempotency.delete_expired(session, now=now)
         await sign_in.delete_expired(session, now=now)
         await sign_ins.delete_old(session, now=now, retention=retention)

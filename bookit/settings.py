@@ -159,6 +159,7 @@ class Settings(BaseSettings):
     rate_limits: float = Field(default=1, ge=0, le=1000, allow_inf_nan=False)
     max_holds: int = Field(default=3, ge=0, le=1_000)
     max_open_bookings: int = Field(default=30, ge=0, le=100_000)
+    confirm_within_hours: int = Field(default=72, ge=0, le=366 * 24)
     debug: bool = False
     bookit_demo: bool = False
     bookit_only: Annotated[Literal["api", "admin"] | None, BeforeValidator(none_if_empty)] = None

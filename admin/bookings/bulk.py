@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Unpack
 
 from markupsafe import Markup
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import BigInteger
+from sqlalchemy.types import BigInteger, DateTime
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -56,6 +56,15 @@ ACTIVE_RESOURCES = (
 )
 RESOURCE_NAMES = select(RESOURCES.id, RESOURCES.name).where(
     RESOURCES.id == bindparam("numbers", type_=ARRAY(BigInteger)).any_()
+)
+BOOKINGS_TO_COME = (
+    select(BOOKINGS.id)
+    .where(
+        BOOKINGS.user_id == bindparam("customer_id", type_=BigInteger),
+        BOOKINGS.start_time > bindparam("now", type_=DateTime(timezone=True)),
+        func.is_live(BOOKINGS.status),
+    )
+    .order_by(BOOKINGS.start_time, BOOKINGS.id)
 )
 ACTION_LABELS: Mapping[BulkAction, str] = {
     BulkAction.CONFIRM: "Confirm",
@@ -144,12 +153,14 @@ class BulkPage:
         return format_local_time(self.zone, time)
 
     async def handle_get(self) -> None:
-        """Show the bookings to choose from: the ticked ones, those of the list, or those of a resource on some days."""
+        """Show the bookings to choose from: the ticked ones, those of the list, of a customer, or of a resource."""
         query = self.request.query_params
         if "pks" in query:
             booking_ids = parse_ids(query["pks"].split(","))
         elif "of" in query:
             booking_ids = await self.find_bookings_on_days(query)
+        elif "customer" in query:
+            booking_ids = await self.find_bookings_to_come(parse_id(query["customer"]))
         else:
             view, limit = list_view_of(self.request, Booking), bulk.MAX_BOOKINGS + 1
             booking_ids = [*(await view.count_and_page_ids(self.request, size=limit, offset=0))[1]]
@@ -178,6 +189,13 @@ class BulkPage:
         rows = await availability.affected_bookings(
             self.database, since=since, until=until, resource_id=resource.id, now=self.now, limit=bulk.MAX_BOOKINGS + 1
         )
+        return [row["id"] for row in rows]
+
+    async def find_bookings_to_come(self, customer_id: int) -> list[int]:
+        """Return the holds and the other bookings to come of a customer, and offer to cancel them."""
+        self.form = BulkForm(bulk_action=BulkAction.CANCEL, mode="works")
+        statement = BOOKINGS_TO_COME.limit(bulk.MAX_BOOKINGS + 1)
+        rows = await self.database.fetch(statement, customer_id=customer_id, now=self.now)
         return [row["id"] for row in rows]
 
     async def handle_post(self) -> None:

@@ -366,18 +366,3 @@ async def remove(session: Session, booking: Booking, *, by: Actor, now: datetime
 LOCK_IN_ORDER = text("""
 SELECT pg_advisory_xact_lock(id) FROM (SELECT unnest(CAST(:ids AS bigint[])) AS id ORDER BY 1) AS in_order
 """)
-LOCK_RESOURCES = text("""
-SELECT pg_advisory_xact_lock(expired.resource_id) FROM (
-  SELECT DISTINCT resource_id FROM bookings WHERE status = 'pending' AND is_expired(expires_at, :now) ORDER BY 1
-) AS expired
-""")
-EXPIRE_HOLDS = text(
-    "UPDATE bookings SET status = 'cancelled' WHERE status = 'pending' AND is_expired(expires_at, :now)"
-)
-
-
-async def expire_holds(session: Session, *, now: datetime) -> None:
-    """Cancel every expired hold, so that lists show it. An expired hold blocks nothing even before that."""
-    await session.set_reason("The hold expired.")
-    await session.fetch(LOCK_RESOURCES, now=now)
-    await session.fetch(EXPIRE_HOLDS, now=now)

@@ -102,7 +102,9 @@ class Database:
             settings.database_url or "",
             timezone=settings.timezone,
             hold_duration=timedelta(minutes=settings.hold_minutes),
-            booking_limits=BookingLimits(settings.max_holds, settings.max_open_bookings),
+            booking_limits=BookingLimits(
+                settings.max_holds, settings.max_open_bookings, timedelta(hours=settings.confirm_within_hours)
+            ),
             size=size or settings.database_pool_size,
             uses_prepared_statements=settings.database_prepared,
         )

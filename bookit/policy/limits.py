@@ -40,11 +40,13 @@ CALENDAR_END = datetime(3000, 1, 1, tzinfo=UTC)
 class BookingLimits:
     """How many holds and bookings to come a customer may have who has never come. Zero is no limit.
 
-    Each visit kept allows one hold and five bookings more, up to ten holds and 200 bookings. Staff have no limits.
+    Each visit kept allows one hold and five bookings more, up to ten holds and 200 bookings. Staff have no limits. A
+    booking of a customer without a past is cancelled if it stays ``unconfirmed_for`` so long.
     """
 
     holds: int = 3
     bookings: int = 30
+    unconfirmed_for: timedelta = timedelta(hours=72)
 
     def __str__(self) -> str:
         """Return the limits as the setting that the database reads: ``3,30``."""

@@ -51,6 +51,25 @@ async def test_the_list_offers_its_bookings_for_a_bulk_change(desk: AdminDesk, b
     assert [f'value="{number}" checked' in ticked.text for number in (1, 2, 3, 4)] == [False, True, False, True]
 
 
+async def test_all_visits_of_a_customer_are_cancelled_in_one_act(desk: AdminDesk, business: Database) -> None:
+    """Also holds, and nobody else's; what is over or cancelled is not offered. The act can be undone."""
+    numbers = await bulk_scenario.fill_afternoon(business, 3)
+    other = await create_booking(business, TEN, resource=MAX, user=2)
+    details = await desk.mara.get("/admin/user/details/1")
+    assert f"{BULK}?customer=1" in details.text
+
+    page = await desk.mara.get(BULK, params={"customer": "1"})
+    assert [f'value="{number}" checked' in page.text for number in (*numbers, other)] == [True, True, True, False]
+    assert '<option value="cancel" selected>' in page.text
+    preview = await send_form(desk.mara, "preview", booking=numbers, bulk_action="cancel", mode="works")
+    done = await desk.mara.post(BULK, data={**button_fields(preview), "step": "apply"})
+
+    assert "Changed 3 of 3." in get_page_text(done.text)
+    left = await desk.mara.get(BULK, params={"customer": "1"})
+    assert "No bookings to change." in get_page_text(left.text)
+    assert "No bookings to change." in get_page_text((await desk.mara.get(BULK, params={"customer": "x"})).text)
+
+
 async def test_a_preview_changes_nothing_and_the_run_matches_it(desk: AdminDesk, business: Database) -> None:
     numbers = await bulk_scenario.fill_afternoon(business, 3)
     before = await fetch_snapshot(business)

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from bookit import idempotency, records
 from bookit import refusals as no
-from bookit.bookings import acts
+from bookit.bookings import acts, expiry
 from bookit.db.pool import Database
 from bookit.db.statements import Row
 from bookit.people import data_export, erasure, refresh_tokens, sign_in, sign_ins
@@ -390,7 +390,7 @@ async def test_reasons_written_by_the_database_stay(
         start = NOW + timedelta(days=9)
         await records.create(session, Booking, by=herself, now=NOW, service_id=haircut.id, start_time=start, hold=True)
     async with desk.database.transaction(by=Actor("worker"), now=NOW + timedelta(hours=1)) as session:
-        await acts.expire_holds(session, now=NOW + timedelta(hours=1))
+        await expiry.expire_holds(session, now=NOW + timedelta(hours=1))
 
     await press_erase(desk.ada, tamsin.id)
 
