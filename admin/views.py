@@ -13,7 +13,7 @@ from admin.framework.export_columns import ExportSelection
 from admin.framework.filters import ChoiceFilter, DayFilter, RowFilter, YesNoFilter
 from admin.framework.form_values import FormValues, form_values, show_refusal
 from admin.framework.formatting import WEEKDAYS, format_enum, format_status, format_weekday
-from admin.framework.list_pages import Sorting, any_of, matches
+from admin.framework.list_pages import Sorting, any_of, array_of, matches
 from admin.framework.lookups import RESOURCE_LOOKUP, SERVICE_LOOKUP, USER_LOOKUP
 from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
@@ -45,7 +45,7 @@ BOOKINGS, SERVICES, RESOURCES, EXCEPTIONS, USERS = (
 )
 LENGTH_HELP = "Use at least 8 characters."
 KEEP_EMPTY_HELP = "Leave empty to keep the password. A new one signs the person out everywhere."
-MAX_MATCHED_PEOPLE = 5_000  # whose bookings are found first and then sorted
+MAX_MATCHED_PEOPLE = 5_000  # whose bookings are counted, and sorted if they are few
 
 
 class BookingView(BookingActions, SuggestsSlots, model=Booking):
@@ -113,15 +113,17 @@ class BookingView(BookingActions, SuggestsSlots, model=Booking):
     async def apply_search(self, statement: Statement, term: str) -> tuple[Statement, int]:
         """Find bookings by id, or by customer: first the people that match, then their bookings.
 
-        Where too many people match, each booking along the order is checked for one of them.
+        Where these are more than are counted, the page is read along the order, which soon finds as many. Where too
+        many people match, each booking along the order is checked for one of them.
         """
         booking_id = parse_id(term.removeprefix("#"))
         if booking_id > 0:
             return statement.where(BOOKINGS.id == booking_id), 1
         is_match = matches(term, USERS.name, USERS.email)
-        people = await self.context.fetch_scalars(select(USERS.id).where(is_match).limit(MAX_MATCHED_PEOPLE + 1))
+        matched = select(USERS.id).where(is_match).limit(MAX_MATCHED_PEOPLE + 1)
+        (people,) = await self.context.fetch_scalars(select(array_of(matched)))
         if len(people) <= MAX_MATCHED_PEOPLE:
-            return statement.where(any_of(BOOKINGS.user_id, people)), MAX_MATCHED_PEOPLE * 10
+            return statement.where(any_of(BOOKINGS.user_id, people)), list_pages.MAX_COUNTED
         of_match = select(is_match).where(USERS.id == BOOKINGS.user_id).correlate(table_of(Booking)).scalar_subquery()
         return statement.where(of_match), list_pages.MAX_SCANNED
 

@@ -82,6 +82,11 @@ def select_count_and_page_ids(
     return select(func.array_prepend(count, func.array(page.scalar_subquery()), type_=ARRAY(BigInteger, as_tuple=True)))
 
 
+def array_of(statement: Statement) -> ColumnElement[Any]:
+    """Return the ids that a statement reads as one array, which is read faster than as many rows."""
+    return func.array(statement.scalar_subquery(), type_=ARRAY(BigInteger, as_tuple=True))
+
+
 def any_of(column: Column, ids: Sequence[int]) -> ColumnElement[bool]:
     """Return the condition that a column is one of these ids, however many, in one parameter."""
     return column == func.any(literal(list(ids), ARRAY(BigInteger)))

@@ -228,6 +228,26 @@ async def test_a_search_finds_the_same_for_many_customers(
         assert await find_rows(desk, f"booking?{query}") == expected
 
 
+async def test_a_search_with_many_bookings_reads_its_page_along_the_order(
+    desk: AdminDesk, fill: Fill, console: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a common name no more bookings are collected than are counted; the page is not sorted from all of them."""
+    fill(90)
+    console.execute("VACUUM ANALYZE bookings, users")
+    expected = await find_rows(desk, "booking?search=nobody")
+    monkeypatch.setattr(list_pages, "MAX_COUNTED", 50)
+    with record_statements(desk) as statements:
+        page = get_page_text((await desk.ada.get("/admin/booking/list?search=nobody")).text)
+
+    assert "Showing 1 to 25 of more than 50 items" in page
+    assert await find_rows_up_to(desk, "search=nobody") == expected
+    collected, walked = (statement for statement in statements if "bookings.user_id = any" in statement[0])
+    assert 51 in collected[1].values()
+    console.execute("SET enable_seqscan = off; SET enable_sort = off")
+    plan = "\n".join(line for (line,) in console.execute(f"EXPLAIN (COSTS off) {walked[0]}", walked[1]).fetchall())
+    assert plan.startswith("Limit\n  ->  Index Scan Backward using bookings_by_start"), plan
+
+
 async def find_rows_up_to(desk: AdminDesk, query: str) -> list[str]:
     page = (await desk.mara.get(f"/admin/booking/list?{query}&pageSize=100")).text
     links = [at.partition('"')[0] for at in page.split('href="https://bookit.test/admin/booking/details/')[1:]]
