@@ -135,7 +135,7 @@ async def change(
     """
     permissions.require_own_or_staff(booking, by=by)
     if overlap:
-        await session.allow_overlap(with_same_service=by.is_staff)
+        await session.allow_overlap(with_same_service=by.is_staff or permissions.may_book_service_twice(by))
     if notify_customer is not None:
         await session.set_notify_customer(notify=notify_customer)
     if hold is False:

@@ -136,11 +136,11 @@ async def test_a_lengthening_and_a_booking_race_and_one_wins(
 
 
 async def test_as_many_lengthenings_win_as_there_are_seats(
-    mara: Person, tom: Person, eve: Person, haircut: Service, database: Database
+    mara: Person, ada: Person, tom: Person, eve: Person, haircut: Service, database: Database
 ) -> None:
     await database.fetch(text("UPDATE resources SET capacity = 3"))
-    facts = {"service_id": haircut.id, "start_time": TEN.isoformat(), "overlap": True}
-    numbers = [(await tom.request("POST", "/bookings", json=facts)).json()["id"] for _ in range(3)]
+    facts = {"service_id": haircut.id, "start_time": TEN.isoformat()}
+    numbers = [(await person.request("POST", "/bookings", json=facts)).json()["id"] for person in (tom, ada, mara)]
     await eve.request("POST", "/bookings", json={**facts, "start_time": END.isoformat()})
 
     answers = await asyncio.gather(*(lengthen(mara, number, END + HALF_HOUR) for number in numbers))
