@@ -1,5 +1,6 @@
 """Accounts: registration, signing in and out, the profile of the signed-in user."""
 
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -7,7 +8,7 @@ from pydantic.json_schema import WithJsonSchema
 
 from api.access import AUTH_IN_HANDLER, AUTH_REQUIRED
 from api.auth import create_access_token, read_sid
-from api.context import RequestContext, Result
+from api.context import RequestContext
 from api.endpoint import CONDITIONAL_HEADERS, Api
 from api.not_null import NOT_NULL
 from api.problems import Unreadable
@@ -19,6 +20,7 @@ from api.schemas import (
     get_provided_fields,
     make_row_model,
 )
+from api.streaming import StreamedJson
 from bookit import records
 from bookit import refusals as no
 from bookit.people import data_export, passwords, refresh_tokens, sign_in, sign_ins
@@ -107,7 +109,7 @@ class ChangedUser(PatchModel):
 @api("POST", "/auth/register", tag=TAG, status=201, kind=rates.SIGN_UP, refusals=(no.EmailTaken, Unreadable))
 async def register(context: RequestContext, body: NewUser) -> UserResponse:
     """Register as a customer."""
-    password_hash = await passwords.hash_password(body.password)
+    password_hash = await passwords.hash_first_password(body.password)
     async with context.transaction() as session:
         return await records.create(
             session, User, **context.actor_and_time, name=body.name, email=body.email, password_hash=password_hash
@@ -169,8 +171,14 @@ async def get_me(context: RequestContext) -> UserResponse:
 @api("GET", "/me/export", tag=TAG, access=AUTH_REQUIRED, kind=rates.OWN_DATA)
 async def export_me(context: RequestContext) -> ExportResponse:
     """Get all your data as one document: account, bookings, reviews, sign-ins and history."""
-    document = await data_export.export(context.database, context.require_user(), now=context.now)
-    return Result(document, {"Content-Disposition": EXPORT_DISPOSITION})
+    user = context.require_user()
+
+    async def parts() -> AsyncGenerator[bytes, None]:
+        async with data_export.EXPORT_SLOTS, context.transaction() as session:
+            async for part in data_export.stream(session, user, now=context.now):
+                yield part
+
+    return StreamedJson(await data_export.started(parts()), {"Content-Disposition": EXPORT_DISPOSITION})
 
 
 CHANGE_REFUSALS = (no.EmailTaken, no.CurrentPasswordNeeded, no.WrongCurrentPassword, no.TooManyGuesses, no.Stale,

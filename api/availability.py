@@ -1,6 +1,7 @@
 """Availability: the free slots of a service, and why a start cannot be booked."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Annotated, Any
@@ -18,10 +19,13 @@ from bookit.bookings.availability import Visit
 from bookit.db.statements import Row
 from bookit.policy import lifecycle, limits, permissions, rates, times
 from bookit.schema.tables import Booking, Service
+from bookit.slices import in_slices, pause
 
 api = Api()
 DEFAULT_RANGE = timedelta(days=7)
 Slots: Any = list[Slot]
+SLICE_SLOTS = 100  # that are encoded at once, in about 2 ms
+SLICE_BYTES = 1 << 20  # that are hashed at once, in about 2 ms
 SLOTS_ADAPTER = TypeAdapter(Slots)
 # The rule behind each refusal.
 RULE_BY_REFUSAL: dict[type[no.Refusal], str] = {
@@ -108,7 +112,7 @@ async def list_slots(context: RequestContext, id: PathId, query: SlotQuery) -> S
     rows = await availability.slots(context.database, visit, since=since, until=max(since, until), now=context.now)
     if len(rows) > limits.MAX_SLOTS:
         raise no.TooManySlots(most=f"{limits.MAX_SLOTS:,}")
-    return respond_with_etag([slot_from_row(row) for row in rows], is_public=query.booking_id is None)
+    return await respond_with_etag(await encode_slots(rows), is_public=query.booking_id is None)
 
 
 @api("GET", "/services/{id}/availability/explain", tag="services", access=OPTIONAL_AUTH, refusals=VISIT_REFUSALS)
@@ -165,14 +169,26 @@ async def resolve_visit(context: RequestContext, service_id: int, query: SlotQue
     return Visit(service_id, query.resource_id, query.booking_id)
 
 
-def respond_with_etag(slots: list[Slot], *, is_public: bool) -> Response:
-    """Return slots with their ETag.
+async def encode_slots(rows: Sequence[Row]) -> bytes:
+    """Return slots as JSON."""
+    parts = [
+        SLOTS_ADAPTER.dump_json([slot_from_row(row) for row in part]).removeprefix(b"[").removesuffix(b"]")
+        async for part in in_slices(rows, SLICE_SLOTS)
+    ]
+    return b"[" + b",".join(parts) + b"]"
+
+
+async def respond_with_etag(body: bytes, *, is_public: bool) -> Response:
+    """Return encoded slots with their ETag.
 
     A shared cache may store the public list for 5 seconds. A browser must revalidate each time, so that a customer who
     has just booked does not see the slot as free.
     """
-    body = SLOTS_ADAPTER.dump_json(slots)
-    etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
+    digest = hashlib.sha256()
+    for start in range(0, len(body), SLICE_BYTES):
+        await pause()
+        digest.update(body[start : start + SLICE_BYTES])
+    etag = f'W/"{digest.hexdigest()[:32]}"'
     headers = {"ETag": etag, "Vary": "Authorization"}
     headers["Cache-Control"] = "public, max-age=0, s-maxage=5" if is_public else "private, no-cache"
     return Response(body, headers=headers, media_type="application/json")

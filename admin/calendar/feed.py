@@ -3,6 +3,7 @@
 All times are those of the clock on the business's wall.
 """
 
+import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import partial
@@ -28,7 +29,9 @@ from bookit.policy import lifecycle, permissions, times
 from bookit.reports import calendar
 from bookit.reports.calendar import CalendarFilter
 from bookit.schema.tables import Booking, Status
+from bookit.slices import in_slices
 
+SLICE_VISITS = 100  # that are encoded at once, in about 2 ms
 MAX_DAYS = 45  # A month with the days around it.
 
 
@@ -53,7 +56,6 @@ async def get_calendar(request: Request) -> Response:
     is_too_much = len(visits) > calendar.MAX_BOOKINGS
     closures = await calendar.closures(database, since=since, until=until, resource_id=shown.resource_id)
     payload = {
-        "visits": [] if is_too_much else [visit_as_dict(visit, zone) for visit in visits],
         "closed": [*closed_times(open_times, resource_ids, since, until, zone)],
         "closed_everywhere": [wall_times(gap, zone) for gap in gaps(open_times, since, until)],
         "closures": [
@@ -65,7 +67,16 @@ async def get_calendar(request: Request) -> Response:
         "now": wall_clock.to_wall_clock(now, zone),
         "offset": wall_clock.utc_offset(now, zone),
     }
-    return JSONResponse(payload)
+    parts = [
+        ",".join(encode(visit_as_dict(visit, zone)) for visit in part)
+        async for part in in_slices([] if is_too_much else visits, SLICE_VISITS)
+    ]
+    text = f'{{"visits":[{",".join(parts)}],{encode(payload).removeprefix("{")}'
+    return Response(text, media_type="application/json")
+
+
+def encode(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 TOO_MANY_BOOKINGS = (

@@ -14,6 +14,7 @@ from sqlmodel import SQLModel
 from admin.framework.formatting import humanize, is_repeated
 from admin.framework.types import Cell, Statement
 from bookit.schema.tables import Booking, Resource, Service, User, table_of
+from bookit.slices import pause
 
 ToCell: TypeAlias = Callable[..., Cell]  # takes the values of a column's expressions
 Words: TypeAlias = Mapping[int, str]
@@ -52,7 +53,11 @@ def make_batch_formatter(columns: Sequence[ExportColumn]) -> BatchFormatter:
         for column, start, stop in spans:
             if column.prepare:
                 await column.prepare([row[start:stop] for row in rows])
-        return [[to_cell(*row[start:stop]) for to_cell, start, stop in cells] for row in rows]
+        formatted = []
+        for row in rows:
+            await pause()
+            formatted.append([to_cell(*row[start:stop]) for to_cell, start, stop in cells])
+        return formatted
 
     return format_batch
 

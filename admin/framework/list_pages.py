@@ -28,6 +28,7 @@ from admin.framework.formatting import type_formatters
 from admin.framework.types import Column, Columns, Statement
 from bookit.db.search import LETTER_OR_DIGIT, has_words, sort_key, split_words
 from bookit.schema.tables import id_of, table_of
+from bookit.slices import pause
 
 MAX_COUNTED = 10_000  # rows; people page no further, and counting a million takes long
 MAX_SEARCH_HITS = 5_000  # rows that a search finds before it sorts them
@@ -218,6 +219,12 @@ class ListView(ModelView):
         """Add a column of the list to its export."""
         del request
         selection.add(name)
+
+    async def get_list_value(self, obj: Any, prop: str, request: Request | None = None) -> tuple[Any, Any]:
+        """Return a value of a row and how the list shows it. Other requests run while a long list is rendered."""
+        await pause()
+        value: tuple[Any, Any] = await super().get_list_value(obj, prop, request)
+        return value
 
     def get_sorting(self, request: Request) -> Sorting:
         """Return the columns to sort by, and last the id, so that no row is on two pages or on none.

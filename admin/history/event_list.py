@@ -18,6 +18,7 @@ from admin.history.actors import DOOR_PHRASES, actor_label
 from admin.history.formatter import EventFormatter, EventText
 from admin.history.grouping import GroupPart, RequestGroup
 from bookit.schema.tables import Event, User, from_row, table_of
+from bookit.slices import pause
 
 ColumnFormatter = Callable[[Event, str, Request], str]
 
@@ -198,7 +199,10 @@ def changes_column(title: str, formatter: EventFormatter) -> ExportColumn:
         return from_row(Event, {"actor_id": None, **dict(zip(names, values, strict=True))})
 
     async def prepare(rows: Sequence[Sequence[Any]]) -> None:
-        row_keys = [row_key for values in rows for row_key in formatter.rows_of_event(to_event(values))]
+        row_keys: list[tuple[str, int]] = []
+        for values in rows:
+            await pause()
+            row_keys += formatter.rows_of_event(to_event(values))
         formatter.names, _ = await formatter.load_names(row_keys, ())
 
     return ExportColumn(

@@ -22,6 +22,7 @@ from bookit.policy import permissions
 from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.fields import secret_columns
 from bookit.schema.tables import Booking, Event, Resource, Service, User, table_of
+from bookit.slices import pause
 
 MAX_EVENTS = 50
 MAX_COUNTED_ROWS = 10_000  # counted of the acts on one page
@@ -109,7 +110,11 @@ class EventFormatter:
         acts = {event.request_id for event in events if event.request_id} - {*complete_acts}
         row_keys = [*extra_rows, *(row_key for event in events for row_key in self.rows_of_event(event))]
         self.names, self.other_counts = await self.load_names(row_keys, acts)
-        return [self.format_event(event) for event in events]
+        texts = []
+        for event in events:
+            await pause()
+            texts.append(self.format_event(event))
+        return texts
 
     def rows_of_event(self, event: Event) -> Iterable[tuple[str, int]]:
         """Yield each row that an event names: the row itself, the actor, and the rows that are referred to."""

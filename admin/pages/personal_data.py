@@ -1,7 +1,6 @@
 """The data that BookIt holds about a person: its export, and its erasure."""
 
-import json
-from datetime import datetime
+from collections.abc import AsyncGenerator
 from typing import Unpack
 
 from sqladmin import Flash
@@ -11,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from admin.framework.context import context_of
 from admin.framework.custom_page import CustomPage
+from admin.framework.export import ExportStreamingResponse
 from admin.framework.middleware import read_form
 from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
@@ -36,11 +36,19 @@ async def download_personal_data(request: Request) -> Response:
     user, context = await require_user(request), context_of(request)
     if not data_export.may_export(page_state(request).actor, user):
         raise HTTPException(403)
-    data = await data_export.export(context.database, user, now=context.now())
-    text = json.dumps(data, ensure_ascii=False, indent=2, default=datetime.isoformat)
-    name = f'attachment; filename="bookit-person-{user.id}.json"'
-    headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
-    return Response(text, headers=headers, media_type="application/json")
+    actor, now = page_state(request).actor, context.now()
+
+    async def parts() -> AsyncGenerator[bytes, None]:
+        async with data_export.EXPORT_SLOTS, context.database.transaction(by=actor, now=now) as session:
+            async for part in data_export.stream(session, user, now=now):
+                yield part
+
+    headers = {
+        "Content-Disposition": f'attachment; filename="bookit-person-{user.id}.json"',
+        "Cache-Control": "no-store",
+    }
+    document = await data_export.started(parts())
+    return ExportStreamingResponse(document, headers=headers, media_type="application/json")
 
 
 async def erase_person(request: Request) -> Response:

@@ -1,7 +1,7 @@
 """What acts read and write rows through: the session of a transaction, and the single statement outside one."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -30,6 +30,7 @@ from bookit.db.statements import (
     build_update,
     is_read,
     run,
+    stream,
 )
 from bookit.policy.limits import BookingLimits
 from bookit.policy.permissions import Actor
@@ -126,6 +127,12 @@ class Session(ConnectionReader):
         elif audit:
             await self._set_audit(audit)
         return await run(self._connection, statement, values)
+
+    async def stream(self, statement: ClauseElement, **values: Any) -> AsyncGenerator[list[Row], None]:
+        """Yield the rows of a query, some at a time, however many there are. One query at a time can be streamed."""
+        async with aclosing(stream(self._connection, statement, values)) as batches:
+            async for rows in batches:
+                yield rows
 
     async def get(self, table: type[TableRow], row_id: int, *, for_update: bool = False) -> TableRow | None:
         """Return the row with this id, or None; ``for_update`` locks it until this transaction ends."""

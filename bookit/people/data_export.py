@@ -4,21 +4,22 @@ Other actors appear by their role, never by name. Of rows that belong to another
 user changed them.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Any
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from datetime import UTC, datetime
 
+from anyio import Semaphore
 from sqlalchemy import text
 from sqlmodel import SQLModel
 
-from bookit.db.session import Reader
+from bookit.db.session import Reader, Session
 from bookit.db.statements import Row
 from bookit.policy import permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.fields import secret_columns
 from bookit.schema.tables import Booking, Event, Review, Service, User, table_of
-
-PersonalData = dict[str, Any]
+from bookit.slices import in_slices
 
 BOOKINGS = text("""
 SELECT b.id, s.title AS service, r.name AS resource, b.status, b.start_time, b.end_time, b.price, b.created_at,
@@ -38,7 +39,10 @@ SELECT id, door, created_at, last_seen_at, least(idle_ends_at, expires_at) AS en
 REQUESTS = text(
     "SELECT key, created_at, status FROM idempotency_keys WHERE user_id = :user_id ORDER BY created_at, key"
 )
-ATTEMPTS = text("SELECT due_at FROM tries WHERE name = counter_name('account ' || lower(:email))")
+ATTEMPTS = text("""
+SELECT due_at FROM tries
+ WHERE name IN (SELECT counter_name('account ' || lower(email)) FROM users WHERE id = :user_id)
+""")
 # OFFSET 0 makes PostgreSQL look up the events row by row: the planner cannot know how few rows a user has.
 # own: a row that is or was this user's.    table_name, row_id
 HISTORY = text("""
@@ -60,6 +64,8 @@ SELECT 'service_id' AS column, id, title AS name FROM services WHERE id = ANY (:
 UNION ALL SELECT 'resource_id', id, name FROM resources WHERE id = ANY (:resources)
 """)
 
+EXPORT_SLOTS = Semaphore(3)  # documents at once, each with a connection; more wait, so that requests have some left
+PART_ROWS = 50  # that are encoded at once, in about 2 ms
 READABLE_TABLES = (User, Booking, Review, Event)
 TABLE_BY_NAME: Mapping[str, type[SQLModel]] = {
     table_of(table).name: table for table in (User, Booking, Review, Service)
@@ -75,30 +81,72 @@ def may_export(actor: Actor, user: User) -> bool:
     return user.id == actor.id or all(permissions.has_permission(actor, "see", table) for table in READABLE_TABLES)
 
 
-async def export(reader: Reader, user: User, *, now: datetime) -> PersonalData:
-    """Return everything that BookIt stores about this user, with times in UTC."""
-    events = await reader.fetch(HISTORY, user_id=user.id)
-    names = await fetch_names(reader, [event for event in events if event["is_own"]])
-    return {
-        "as_of": now,
-        "account": {
-            "number": user.id,
-            "name": user.name,
-            "email": user.email,
-            "role": user.role,
-            "is_active": user.is_active,
-            "joined_at": user.created_at,
-        },
-        "bookings": [booking_dict(row) for row in await reader.fetch(BOOKINGS, user_id=user.id)],
-        "reviews": [review_dict(row) for row in await reader.fetch(REVIEWS, user_id=user.id)],
-        "sign_ins": [sign_in_dict(row) for row in await reader.fetch(SIGN_INS, user_id=user.id)],
-        "wrong_sign_ins": [{"forgotten_at": row["due_at"]} for row in await reader.fetch(ATTEMPTS, email=user.email)],
-        "requests_sent_with_a_key": [
-            {"key": row["key"], "sent_at": row["created_at"], "answered_with": row["status"]}
-            for row in await reader.fetch(REQUESTS, user_id=user.id)
-        ],
-        "history": [event_dict(row, user, names) for row in events],
+async def started(parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Return the parts once the first is made, so that a refusal by the database comes before the response begins."""
+    first = await anext(parts)
+
+    async def rest() -> AsyncGenerator[bytes, None]:
+        async with aclosing(parts):
+            yield first
+            async for part in parts:
+                yield part
+
+    return rest()
+
+
+async def stream(session: Session, user: User, *, now: datetime) -> AsyncGenerator[bytes, None]:
+    """Yield everything that BookIt stores about this user as one JSON document, in parts, with times in UTC.
+
+    Each row has a line. No more than some hundred rows are in memory at once.
+    """
+    account = {
+        "number": user.id,
+        "name": user.name,
+        "email": user.email,
+        "role": user.role,
+        "is_active": user.is_active,
+        "joined_at": user.created_at,
     }
+    yield f'{{\n"as_of": {encode(now)},\n"account": {encode(account)}'.encode()
+    for name, statement, describe in SECTIONS:
+        batches = session.stream(statement, user_id=user.id)
+        async for part in encode_list(name, map_batches(batches, describe)):
+            yield part
+    async for part in encode_list("history", describe_events(session, user)):
+        yield part
+    yield b"\n}\n"
+
+
+async def encode_list(name: str, batches: AsyncIterator[list[Row]]) -> AsyncIterator[bytes]:
+    """Yield a list of the document, one part for each batch."""
+    separator = f',\n"{name}": ['
+    async for rows in batches:
+        async for part in in_slices(rows, PART_ROWS):
+            yield (separator + ",".join(f"\n{encode(row)}" for row in part)).encode()
+            separator = ","
+    yield (separator + "]" if separator != "," else "\n]").encode()
+
+
+async def map_batches(batches: AsyncIterator[list[Row]], describe: Callable[[Row], Row]) -> AsyncIterator[list[Row]]:
+    async for rows in batches:
+        yield list(map(describe, rows))
+
+
+async def describe_events(session: Session, user: User) -> AsyncIterator[list[Row]]:
+    """Yield the events of the user's history for the export."""
+    names: dict[tuple[str, int], str] = {}
+    async for events in session.stream(HISTORY, user_id=user.id):
+        names |= await fetch_names(session, [event for event in events if event["is_own"]], known=names)
+        yield [event_dict(event, user, names) for event in events]
+
+
+def encode(value: object) -> str:
+    """Return a value as JSON."""
+    return json.dumps(value, ensure_ascii=False, default=format_time)
+
+
+def format_time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def booking_dict(row: Row) -> Row:
@@ -140,6 +188,23 @@ def sign_in_dict(row: Row) -> Row:
     }
 
 
+def attempt_dict(row: Row) -> Row:
+    return {"forgotten_at": row["due_at"]}
+
+
+def request_dict(row: Row) -> Row:
+    return {"key": row["key"], "sent_at": row["created_at"], "answered_with": row["status"]}
+
+
+SECTIONS = (
+    ("bookings", BOOKINGS, booking_dict),
+    ("reviews", REVIEWS, review_dict),
+    ("sign_ins", SIGN_INS, sign_in_dict),
+    ("wrong_sign_ins", ATTEMPTS, attempt_dict),
+    ("requests_sent_with_a_key", REQUESTS, request_dict),
+)
+
+
 def event_dict(row: Row, user: User, names: Names) -> Row:
     """Return an event for the export, without the values of a row that belongs to another person."""
     table = row["table_name"]
@@ -175,14 +240,14 @@ def label_values(table: str, values: Row | None, names: Names) -> Row | None:
     }
 
 
-async def fetch_names(reader: Reader, events: Iterable[Row]) -> Names:
-    """Return the names of the services and resources whose ids stand in these events."""
+async def fetch_names(reader: Reader, events: Iterable[Row], *, known: Names) -> Names:
+    """Return the names of the services and resources whose ids stand in these events, besides the known ones."""
     ids_by_column: dict[str, set[int]] = {"service_id": set(), "resource_id": set()}
     for event in events:
         for values in (event["old"] or {}, event["new"] or {}):
             for column, ids in ids_by_column.items():
-                if isinstance(values.get(column), int):
+                if isinstance(values.get(column), int) and (column, values[column]) not in known:
                     ids.add(values[column])
     services, resources = sorted(ids_by_column["service_id"]), sorted(ids_by_column["resource_id"])
-    rows = await reader.fetch(NAMES, services=services, resources=resources)
+    rows = await reader.fetch(NAMES, services=services, resources=resources) if services or resources else []
     return {(row["column"], row["id"]): row["name"] for row in rows}

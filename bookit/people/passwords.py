@@ -29,6 +29,9 @@ POOL = ThreadPoolExecutor(THREAD_COUNT, "passwords", initializer=lower_priority)
 LIMITER = CapacityLimiter(THREAD_COUNT)
 MAX_WAITING = 100  # Longest queue; beyond it the answer is Busy, rather than a wait of half a minute.
 
+SIGN_UPS = CapacityLimiter(1)  # that are hashed or wait for a thread; more wait here, where no sign-in waits
+MAX_SIGN_UPS_WAITING = 40  # ten seconds
+
 UNUSABLE_PASSWORD_HASH = ""  # No password has this hash.
 
 
@@ -39,6 +42,14 @@ async def hash_password(password: str) -> str:
     if len(password.encode()) > limits.MAX_PASSWORD_BYTES:
         raise no.PasswordTooLong
     return str(await run_in_pool(CRYPT_CONTEXT.hash, password))
+
+
+async def hash_first_password(password: str) -> str:
+    """Return the hash of the password of somebody who registers: one at a time, so that a flood delays no sign-in."""
+    if SIGN_UPS.statistics().tasks_waiting >= MAX_SIGN_UPS_WAITING:
+        raise busy("too many sign-ups")
+    async with SIGN_UPS:
+        return await hash_password(password)
 
 
 async def verify_password(password: str, password_hash: str | None) -> bool:
@@ -53,8 +64,12 @@ async def verify_password(password: str, password_hash: str | None) -> bool:
 async def run_in_pool(function: Callable[..., Any], *args: str) -> Any:
     """Run blocking work in the password thread pool. Raise Busy if the queue is full."""
     if LIMITER.statistics().tasks_waiting >= MAX_WAITING:
-        refusal = no.Busy()
-        incidents.report(refusal, "too many passwords to check")
-        raise refusal
+        raise busy("too many passwords to check")
     async with LIMITER:
         return await asyncio.get_running_loop().run_in_executor(POOL, function, *args)
+
+
+def busy(reason: str) -> no.Busy:
+    refusal = no.Busy()
+    incidents.report(refusal, reason)
+    return refusal

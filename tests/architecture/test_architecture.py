@@ -20,7 +20,7 @@ MAY_NOT_IMPORT = {
 # The parts of each package, lowest first. A part imports only from the lines above its own.
 LAYERS = {
     "bookit": [
-        {"timezones", "security_log"},
+        {"timezones", "security_log", "slices"},
         {"refusals", "settings", "clock"},
         {"schema"},
         {"policy", "validation_messages"},

@@ -18,13 +18,13 @@ from bookit import refusals as no
 from bookit.bookings import acts, expiry
 from bookit.db.pool import Database
 from bookit.db.statements import Row
-from bookit.people import data_export, erasure, refresh_tokens, sign_in, sign_ins
+from bookit.people import erasure, refresh_tokens, sign_in, sign_ins
 from bookit.people.sign_ins import Client, Lifetime
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Review, Role, Service, User
 from tests.support.admin_client import AdminDesk, FormResult, get_page_text, post_form, submit_form
 from tests.support.clock import NOW
-from tests.support.people import OWNER, PASSWORD, JoinUser, Person
+from tests.support.people import OWNER, PASSWORD, JoinUser, Person, read_export
 
 LIFETIME = Lifetime(idle=timedelta(days=1), absolute=timedelta(days=2))
 
@@ -412,7 +412,7 @@ def exported(number: int, day: int, status: str) -> Row:
 
 
 def utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat()
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 async def test_the_export_contains_everything_about_one_person(desk: AdminDesk, tamsin: Person) -> None:
@@ -485,19 +485,7 @@ async def test_a_customer_gets_the_same_document_from_the_api(desk: AdminDesk, t
 
     assert own.status_code == 200
     assert own.headers["content-disposition"] == 'attachment; filename="bookit-export.json"'
-    assert normalized(own.json()) == normalized(handed.json())
-
-
-def normalized(value: Any) -> Any:
-    """Return a document with each time as a moment, whatever its format."""
-    if isinstance(value, dict):
-        return {name: normalized(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [normalized(part) for part in value]
-    try:
-        return datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+    assert own.content == handed.content
 
 
 async def test_another_customers_document_is_forbidden(
@@ -513,7 +501,7 @@ async def test_another_customers_document_is_forbidden(
 async def test_an_erased_customers_document_has_no_personal_data(desk: AdminDesk, tamsin: Person) -> None:
     await press_erase(desk.ada, tamsin.id)
 
-    document = json.dumps(await data_export.export(desk.database, tamsin.user, now=NOW), default=str)
+    document = (await desk.ada.get(f"/admin/user/{tamsin.id}/data")).text
 
     own = json.dumps({"name": NAME, "email": EMAIL})
     assert [trace for trace in TRACES if trace in document and trace not in own] == []
@@ -529,7 +517,7 @@ async def test_the_export_reads_history_through_indexes(database: Database, tams
 
     async with database.transaction(by=OWNER, now=NOW) as session:
         before = await session.fetch(read_through)  # PostgreSQL adds up what it has not reported yet.
-        document = await data_export.export(session, tamsin.user, now=NOW)
+        document = await read_export(session, tamsin.user)
         after_export = await session.fetch(read_through)
         await erasure.erase(session, tamsin.user, email=EMAIL, by=OWNER, now=NOW)
         after_erasing = await session.fetch(read_through)

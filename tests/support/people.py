@@ -1,14 +1,17 @@
 """The people of the examples: Mara works at the desk, Ada is the admin, Tom books, and Eve tries what she may not."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 
-from bookit.people import passwords
+from bookit.db.session import Session
+from bookit.people import data_export, passwords
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, User
+from tests.support.clock import NOW
 
 OWNER = Actor("seed", role=Role.ADMIN)
 PASSWORD = "correct horse"
@@ -35,3 +38,10 @@ class Person:
     async def request(self, method: str, path: str, **more: Any) -> httpx2.Response:
         """Send a request as this person."""
         return await self.client.request(method, path, **more)
+
+
+async def read_export(session: Session, user: User) -> dict[str, Any]:
+    """Return the document with a person's data."""
+    parts = [part async for part in data_export.stream(session, user, now=NOW)]
+    document: dict[str, Any] = json.loads(b"".join(parts))
+    return document
