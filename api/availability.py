@@ -18,6 +18,7 @@ from bookit.bookings import acts, availability
 from bookit.bookings.availability import Visit
 from bookit.db.statements import Row
 from bookit.policy import lifecycle, limits, permissions, rates, times
+from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Service
 from bookit.slices import in_slices, pause
 
@@ -117,7 +118,10 @@ async def list_slots(context: RequestContext, id: PathId, query: SlotQuery) -> S
 
 @api("GET", "/services/{id}/availability/explain", tag="services", access=OPTIONAL_AUTH, refusals=VISIT_REFUSALS)
 async def explain_slot(context: RequestContext, id: PathId, query: ExplainQuery) -> Explanation:
-    """Explain for each resource what forbids a start. If nothing does, it can be booked there."""
+    """Explain for each resource what forbids a start. If nothing does, it can be booked there.
+
+    Staff see a closure as such. To others the time is taken, since who is away is nobody's business.
+    """
     await context.limit(rates.AVAILABILITY)
     visit = await resolve_visit(context, id, query)
     checks = await availability.check_start(
@@ -129,7 +133,7 @@ async def explain_slot(context: RequestContext, id: PathId, query: ExplainQuery)
             name=check["name"],
             timezone=check["timezone"],
             free_places=check["free_seats"],
-            in_the_way=list_obstacles(check, now=context.now),
+            in_the_way=list_obstacles(check, by=context.by, now=context.now),
         )
         for check in checks
     ]
@@ -141,10 +145,14 @@ async def explain_slot(context: RequestContext, id: PathId, query: ExplainQuery)
     )
 
 
-def list_obstacles(check: Row, *, now: datetime) -> list[Obstacle]:
+def list_obstacles(check: Row, *, by: Actor, now: datetime) -> list[Obstacle]:
+    """Return what forbids a start. Only staff learn who is away: to others, a closure is a time that is taken."""
+    refusals = {type(refusal): refusal for refusal in availability.obstacles(check, now=now)}
+    if not by.is_staff and refusals.pop(no.Closed, None):
+        refusals.setdefault(no.SlotTaken, no.SlotTaken())
     return [
-        Obstacle(rule=RULE_BY_REFUSAL[type(refusal)], code=refusal.code(), detail=str(refusal))
-        for refusal in availability.obstacles(check, now=now)
+        Obstacle(rule=RULE_BY_REFUSAL[kind], code=refusal.code(), detail=str(refusal))
+        for kind, refusal in refusals.items()
     ]
 
 

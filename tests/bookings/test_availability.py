@@ -360,7 +360,7 @@ FAR = obstacle("horizon", "too-far-ahead", "Please book at most 14 days in advan
         ("2030-01-08T09:45:00Z", (0, 2), ([BETWEEN, TAKEN], [BETWEEN])),
         ("2030-01-08T10:30:00Z", (0, 2), ([OUTSIDE, TAKEN], [OUTSIDE])),
         ("2030-01-09T09:00:00Z", (1, 2), ([OUTSIDE], [OUTSIDE])),
-        ("2030-01-15T09:00:00Z", (1, 2), ([], [CLOSED])),
+        ("2030-01-15T09:00:00Z", (1, 2), ([], [TAKEN])),
         ("2030-01-07T10:30:00Z", (1, 2), ([SOON, OUTSIDE], [SOON, OUTSIDE])),
         ("2030-01-07T09:00:00Z", (1, 2), ([OVER, OUTSIDE], [OVER, OUTSIDE])),
         ("2030-01-22T09:00:00Z", (1, 2), ([FAR], [FAR])),
@@ -386,6 +386,22 @@ async def test_all_obstacles_of_a_start_are_listed(
             {"id": 2, "name": "Max", "timezone": "UTC", "free_places": places[1], "in_the_way": max_},
         ],
     }
+
+
+@pytest.mark.usefixtures("massage")
+async def test_only_staff_learn_that_somebody_is_away(
+    tom: Person, mara: Person, visitor: httpx2.AsyncClient, database: Database
+) -> None:
+    await add_exception(database, "2030-01-08T09:30Z", "2030-01-08T10:30Z", resource=2)
+    query = {"start_time": "2030-01-08T09:00:00Z"}
+    answers = [
+        await visitor.get(WHY, params=query),
+        await tom.request("GET", WHY, params=query),
+        await mara.request("GET", WHY, params=query),
+    ]
+
+    ways = [[resource["in_the_way"] for resource in answer.json()["resources"]] for answer in answers]
+    assert ways == [[[], [TAKEN]], [[], [TAKEN]], [[], [CLOSED]]]
 
 
 async def test_obstacles_are_listed_for_a_moved_booking(tom: Person, massage: Service) -> None:
