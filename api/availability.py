@@ -147,8 +147,11 @@ async def explain_slot(context: RequestContext, id: PathId, query: ExplainQuery)
 
 def list_obstacles(check: Row, *, by: Actor, now: datetime) -> list[Obstacle]:
     """Return what forbids a start. Only staff learn who is away: to others, a closure is a time that is taken."""
-    refusals = {type(refusal): refusal for refusal in availability.obstacles(check, now=now)}
-    if not by.is_staff and refusals.pop(no.Closed, None):
+    refusals: dict[type[no.Refusal], no.Refusal] = {
+        type(refusal): refusal for refusal in availability.obstacles(check, now=now)
+    }
+    if no.Closed in refusals and not by.is_staff:
+        del refusals[no.Closed]
         refusals.setdefault(no.SlotTaken, no.SlotTaken())
     return [
         Obstacle(rule=RULE_BY_REFUSAL[kind], code=refusal.code(), detail=str(refusal))

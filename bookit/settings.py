@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from bookit import timezones
 
 MIN_SECRET_BYTES = 32
+MIN_HISTORY_DAYS = 30  # The database keeps them too.
 URL_SYNTAX_HINT = (
     "it is not an address such as postgresql://user:password@host:5432/name;"
     " in the password, write %40 for @, %2F for /, %3A for :, %25 for %, %20 for a space"
@@ -75,6 +76,14 @@ def normalise_url(url: object) -> object:
     if not all(re.fullmatch(r"\d{0,5}", port) for port in ports) or normalised.partition("?")[0].count("@") > 1:
         raise ValueError(URL_SYNTAX_HINT)
     return normalised
+
+
+def require_a_month(days: int) -> int:
+    """Return a number of days that is none or at least 30. Raise ValueError."""
+    if 0 < days < MIN_HISTORY_DAYS:
+        message = f"keep history for {MIN_HISTORY_DAYS} days or more; 0 keeps it for ever"
+        raise ValueError(message)
+    return days
 
 
 def none_if_empty(value: object) -> object:
@@ -155,6 +164,7 @@ class Settings(BaseSettings):
     admin_idle_minutes: int = Field(default=30, ge=5, le=24 * 60)
     staff_sign_in_hours: int = Field(default=12, ge=1, le=7 * 24)
     sign_in_retention_days: int = Field(default=30, ge=1, le=366)
+    history_retention_days: Annotated[int, AfterValidator(require_a_month)] = Field(default=0, ge=0, le=36_600)
     hold_minutes: int = Field(default=10, ge=1, le=24 * 60)
     rate_limits: float = Field(default=1, ge=0, le=1000, allow_inf_nan=False)
     max_holds: int = Field(default=3, ge=0, le=1_000)

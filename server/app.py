@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
 from types import FrameType
 from typing import Any
 
@@ -111,7 +110,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     async with (
         database,
         cleanup.run_in_background(
-            database, clock=app.state.clock, retention=timedelta(days=app.state.settings.sign_in_retention_days)
+            database, clock=app.state.clock, retention=cleanup.Retention.from_settings(app.state.settings)
         ),
     ):
         if app.state.settings.bookit_only == "api":

@@ -133,7 +133,8 @@ async def run_worker(settings: Settings) -> None:
 
     database = Database.from_settings(settings, size=1)
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with database, cleanup.run_in_background(database, clock=system_clock):
+        retention = cleanup.Retention.from_settings(settings)
+        async with database, cleanup.run_in_background(database, clock=system_clock, retention=retention):
             click.echo("The worker is running. Press Ctrl-C to stop it.", err=True)
             await anext(signals)
     click.echo("The worker has stopped.", err=True)

@@ -521,10 +521,12 @@ BEGIN
     nullif(current_setting('bookit.request_id', true), ''));
 END $$;
 
--- Refuses every statement that changes history. An UPDATE during an erasure passes; check_erasure judges each row.
+-- Refuses every statement that changes history. An UPDATE during an erasure passes, and so does the DELETE of what is kept
+-- long enough; check_erasure and check_retention judge each row.
 CREATE FUNCTION forbid_history_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF TG_OP = 'UPDATE' AND current_setting('bookit.erasing', true) ~ '^[0-9]{1,18}$' THEN
+  IF TG_OP = 'UPDATE' AND current_setting('bookit.erasing', true) ~ '^[0-9]{1,18}$'
+     OR TG_OP = 'DELETE' AND current_setting('bookit.history_days', true) ~ '^[0-9]{1,6}$' THEN
     RETURN NULL;
   END IF;
   RAISE 'history is append-only' USING ERRCODE = 'check_violation', CONSTRAINT = 'history_is_append_only', TABLE = 'events';
@@ -543,7 +545,18 @@ BEGIN
   RETURN NEW;
 END $$;
 
+-- What happened within 30 days stays, whatever bookit.history_days says.
+CREATE FUNCTION check_retention() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF OLD.at > clock_timestamp() - make_interval(days => greatest(30, current_setting('bookit.history_days')::int)) THEN
+    RAISE 'history is append-only' USING ERRCODE = 'check_violation', CONSTRAINT = 'history_is_append_only', TABLE = 'events';
+  END IF;
+  RETURN OLD;
+END $$;
+
 CREATE TRIGGER forbid_history_change BEFORE UPDATE OR DELETE OR TRUNCATE ON events
   FOR EACH STATEMENT EXECUTE FUNCTION forbid_history_change();
 CREATE TRIGGER check_erasure BEFORE UPDATE ON events
   FOR EACH ROW EXECUTE FUNCTION check_erasure();
+CREATE TRIGGER check_retention BEFORE DELETE ON events
+  FOR EACH ROW EXECUTE FUNCTION check_retention();

@@ -399,7 +399,7 @@ async def test_the_cleanup_ends_what_has_expired_and_deletes_it_later(
     database: Database, begun: SignIn, console: psycopg.Connection
 ) -> None:
     async def clean_up(**time: float) -> list[Any]:
-        await cleanup.clean_up(database, now=NOW + timedelta(**time), retention=timedelta(days=30))
+        await cleanup.clean_up(database, now=NOW + timedelta(**time), retention=cleanup.Retention(timedelta(days=30)))
         rows = console.execute("SELECT ended_at, end_reason FROM sign_ins WHERE id = %s", [begun.id])
         return rows.fetchall()
 
