@@ -1,7 +1,7 @@
 """The admin site: SQLAdmin without its unsafe defaults, and our own pages beside its."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from types import MethodType
@@ -33,6 +33,7 @@ from admin.framework.menu import PageMenu
 from admin.framework.middleware import BodyLimitMiddleware, SameOriginMiddleware, SecurityHeadersMiddleware, read_form
 from admin.framework.page_state import page_state
 from admin.framework.permissions import Permissions
+from admin.framework.rate_limits import limit_routes
 from admin.framework.session_cookie import https_notice
 from admin.framework.sign_in import StaffSignIn, is_signed_in
 from admin.framework.stranded_visits import TEMPLATE_GLOBALS
@@ -45,11 +46,8 @@ from bookit import refusals as no
 from bookit.db import incidents
 from bookit.db.outage import connection_parameters
 from bookit.db.pool import configure
-from bookit.policy import rates
-from bookit.policy.rates import RequestKind
 from bookit.schema.revisions import engine_options
 from bookit.schema.tables import id_of
-from web.rate_limits import limited
 from web.statuses import retry_headers, status_of
 
 HERE = Path(__file__).parent
@@ -242,33 +240,6 @@ def apply_refusal_status(request: Request, response: Response) -> Response:
         response.status_code = status_of(type(refusal))
         response.headers.update(retry_headers(refusal))
     return response
-
-
-# How requests of these routes are counted when they read and when they write; those of all others as reads and writes.
-KINDS_BY_ROUTE: Mapping[str, tuple[RequestKind, RequestKind]] = {
-    "login": (rates.READS, rates.SIGN_IN),
-    "logout": (rates.READS, rates.READS),
-    "data": (rates.OWN_DATA, rates.OWN_DATA),
-    "export": (rates.EXPORTS, rates.EXPORTS),
-    "search": (rates.SEARCHES, rates.SEARCHES),
-    "reports": (rates.SEARCHES, rates.SEARCHES),
-    "ajax_lookup": (rates.SEARCHES, rates.SEARCHES),
-    "calendar-stream": (rates.STREAMS, rates.STREAMS),
-}
-
-
-def limit_routes(routes: Iterable[BaseRoute]) -> None:
-    """Count the requests of every route by the account of the session, or by address without one."""
-    for route in routes:
-        if isinstance(route, Route | Mount):
-            reads, writes = KINDS_BY_ROUTE.get(route.name or "", (rates.READS, rates.WRITES))
-            limited(route, reads, writes, find_session_account)
-
-
-def find_session_account(scope: Mapping[str, Any]) -> int | None:
-    """Return the account that the signed cookie of a request names, or None for a visitor."""
-    account: int | None = scope.get("session", {}).get("user")
-    return account
 
 
 def allow_only_post(routes: Iterable[BaseRoute], name: str) -> None:

@@ -54,7 +54,7 @@ class RequestRates:
     ) -> None:
         """Count this request for an account, or for its address without one. Raise ``TooManyRequests``."""
         who: str | int = self.network if account is None else account
-        is_local = account is None and self.is_loopback
+        is_local = self.is_loopback and (account is None or not rate.is_shared)
         if rate.is_shared:
             through = reader or self.reader
             usage = await self.limits.take_shared(through, rate, who, cost, is_loopback=is_local)

@@ -46,7 +46,10 @@ def find_free_port() -> int:
 
 
 def build_environment(folder: Path, **more: str) -> dict[str, str]:
-    """Return the environment of a server: nothing of the user's own, so that it is the same on each run."""
+    """Return the environment of a server: nothing of the user's own, so that it is the same on each run.
+
+    BookIt limits no requests there: a benchmark is a flood.
+    """
     path = os.pathsep.join([str(ROOT), str(BENCHMARKS)])
     return {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": path, "RATE_LIMITS": "0", **more}
 

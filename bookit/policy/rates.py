@@ -15,7 +15,8 @@ from datetime import timedelta
 from typing import Literal
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-# For requests from the machine itself: a load test, or a proxy that names no client, so that all clients are one.
+# For requests from the machine itself: a load test, or a proxy that names no client, so that all clients are one. The
+# shared rates of an account stay as they are.
 LOOPBACK_FACTOR = 10
 REPORT_SECONDS = 60  # between two lines of the security log about the same sender and rate
 MAX_COUNTERS = 20_000  # of one rate in the memory of a process; the longest unused are forgotten

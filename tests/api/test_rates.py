@@ -1,5 +1,6 @@
 """How much one address or one account may ask: every route has a limit, and every refusal says when to try again."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
 
+from admin.calendar import event_stream
 from api.endpoint import MethodDispatcher
 from bookit.db.pool import Database
 from bookit.people import passwords
@@ -19,6 +21,7 @@ from server.app import build
 from tests.support.admin_client import BASE_URL, BuildApp, sign_in
 from tests.support.clock import NOW
 from tests.support.people import PASSWORD, Person
+from tests.support.polling import eventually
 from tests.support.request_helpers import read_refusal
 from tests.support.server import ROOT
 from tests.support.sign_ins import token_of
@@ -147,6 +150,13 @@ async def test_an_ipv6_network_is_one_sender_and_the_machine_itself_may_send_ten
     assert statuses == [201, 429, 201, *[201] * 12, 429]
 
 
+async def test_the_shared_limits_of_an_account_are_the_same_on_the_machine_itself(client_at: Any, tom: Person) -> None:
+    local = client_at("127.0.0.1", tom)
+
+    assert await send_until_refused(local, "POST", "/bookings", json={}) == 60  # ten times six
+    assert await send_until_refused(local, "GET", "/me/export") == 1
+
+
 # Each kind.
 
 
@@ -206,7 +216,8 @@ async def test_a_hold_counts_besides_the_booking(client_at: Any, tom: Person, ha
 async def test_staff_pages_have_the_same_limits(client_at: Any, mara: Person, haircut: Service) -> None:
     del haircut
     desk = client_at()
-    assert (await sign_in(desk, "mara@example.com")).status_code == 303
+    signed_in = await sign_in(desk, "mara@example.com")
+    assert (signed_in.status_code, signed_in.headers["RateLimit-Policy"]) == (303, '"sign-in";q=12;w=300')
 
     counts = {
         path: await send_until_refused(desk, "GET", path)
@@ -221,6 +232,24 @@ async def test_staff_pages_have_the_same_limits(client_at: Any, mara: Person, ha
     assert script.json() == {"message": "Too many requests. Please try again in a minute."}
     assert '"searches";q=12;w=60' in script.headers["RateLimit-Policy"]
     assert writes == 24
+
+
+async def test_an_account_has_only_so_many_streams_open_at_once(
+    client_at: Any, limited_app: Starlette, mara: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del mara
+    monkeypatch.setattr(event_stream, "STREAM_SECONDS", 0.3)
+    counter = limited_app.state.rate_limits.counter_of(*rates.STREAMS.staff)
+    desk = client_at()
+    assert (await sign_in(desk, "mara@example.com")).status_code == 303
+
+    first = asyncio.create_task(desk.get("/admin/calendar/stream"))
+    await eventually(lambda: bool(counter.open_count))
+    second = await desk.get("/admin/calendar/stream")
+
+    assert (second.status_code, second.headers["RateLimit"].split(", ")[-1]) == (429, '"streams";r=0')
+    assert (await first).status_code == 200
+    assert counter.open_count == {}
 
 
 async def test_health_checks_are_answered_whatever_else_their_address_sends(
