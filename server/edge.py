@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Sequence
+from ipaddress import IPv6Address
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -42,7 +43,7 @@ class HostMiddleware:
         if not hosts and scope.get("http_version") == "1.0":
             return None
         match = HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
-        if match is None:
+        if match is None or not is_readable(match["name"]):
             return no.UnreadableHost()
         if self.serves_all or scope["path"] in HEALTH_PATHS or self.is_allowed(match["name"].rstrip(".")):
             return None
@@ -52,6 +53,14 @@ class HostMiddleware:
         """Return whether a host is named, or a name of which it is a part has a ``*`` before it."""
         parents = (name[index:] for index, sign in enumerate(name) if sign == ".")
         return name in self.allowed_hosts or any(f"*{parent}" in self.allowed_hosts for parent in parents)
+
+
+def is_readable(name: str) -> bool:
+    """Return whether a name in brackets is an IPv6 address."""
+    try:
+        return not name.startswith("[") or bool(IPv6Address(name[1:-1]).packed)
+    except ValueError:
+        return False
 
 
 class TrustedProxyMiddleware(ProxyHeadersMiddleware):

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bookit import security_log
 from bookit.policy import limits
 from web.content_security import ADMIN_POLICY
 
@@ -27,6 +28,7 @@ class SameOriginMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on requests that only read, and those of our own pages."""
         if scope["type"] == "http" and scope["method"] not in SAFE_METHODS and not is_same_origin(Headers(scope=scope)):
+            security_log.report("origin refused", detail=name_sender(Headers(scope=scope)))
             refusal = PlainTextResponse("Refused: this request did not come from a BookIt page.", 403)
             await refusal(scope, receive, send)
             return
@@ -39,6 +41,12 @@ def is_same_origin(headers: Headers) -> bool:
         return site == "same-origin"
     origin = headers.get("origin")
     return origin is not None and urlsplit(origin).netloc == headers.get("host")
+
+
+def name_sender(headers: Headers) -> str:
+    """Return what a browser says of the page that sends a request, in at most 100 plain signs."""
+    origin = headers.get("origin", "none").encode("ascii", "backslashreplace").decode()
+    return f"Origin: {origin:.80}"
 
 
 class BodyLimitMiddleware:

@@ -16,7 +16,7 @@ from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
 from admin.framework.permissions import require_permission
 from admin.framework.transactions import ActorAndTime, run_act
-from bookit import records
+from bookit import records, security_log
 from bookit import refusals as no
 from bookit.db.session import Session
 from bookit.people import data_export, erasure
@@ -63,6 +63,7 @@ async def erase_person(request: Request) -> Response:
         except no.Refusal as error:
             refusal = error
         else:
+            security_log.report("erased", account=user.id)
             Flash.success(request, erased_message(user.id, cancelled_count))
             return RedirectResponse(request.url_for("admin:details", identity="user", pk=user.id), 303)
     page_state(request).refusal = refusal

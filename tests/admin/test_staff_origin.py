@@ -19,7 +19,9 @@ FOREIGN: list[tuple[str, dict[str, str]]] = [
 
 
 @pytest.mark.parametrize("headers", [headers for _, headers in FOREIGN], ids=[name for name, _ in FOREIGN])
-async def test_requests_of_another_site_are_refused(desk: AdminDesk, visit: Booking, headers: dict[str, str]) -> None:
+async def test_requests_of_another_site_are_refused(
+    desk: AdminDesk, visit: Booking, headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
     """D3: on every unsafe address, signing in and out among them."""
     unsafe = [(method, path) for method, path in list_admin_routes(desk) if method not in {"GET", "OPTIONS"}]
     assert {method for method, _ in unsafe} == {"POST", "DELETE"}
@@ -31,6 +33,8 @@ async def test_requests_of_another_site_are_refused(desk: AdminDesk, visit: Book
         answer = await desk.ada.request(method, path, headers=headers, **sent)  # type: ignore[arg-type]  # one of both
         assert answer.status_code == 403, (method, path)
         assert "set-cookie" not in answer.headers
+    events = [getattr(record, "event_kind", None) for record in caplog.records]
+    assert events.count("origin refused") == len(unsafe) + 2
     row = await desk.fetch_row("bookings", 1)
     assert row is not None
     assert (row["status"], row["version"]) == ("pending", 1)

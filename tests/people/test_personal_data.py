@@ -117,7 +117,7 @@ async def press_erase(client: httpx2.AsyncClient, number: int, email: str = EMAI
 
 
 async def test_erasing_leaves_no_trace_of_a_person(
-    desk: AdminDesk, tamsin: Person, tom: Person, console: Console
+    desk: AdminDesk, tamsin: Person, tom: Person, console: Console, caplog: pytest.LogCaptureFixture
 ) -> None:
     others = [tom.user.name, tom.user.email, "Mara", "mara@example.com"]
     assert find_traces(console, *TRACES, *others) == [*TRACES, *others]
@@ -125,6 +125,7 @@ async def test_erasing_leaves_no_trace_of_a_person(
     answer = await press_erase(desk.ada, tamsin.id)
 
     assert (answer.status, answer.location.endswith(f"/admin/user/details/{tamsin.id}")) == (303, True)
+    assert [vars(record)["account"] for record in caplog.records if record.name == "bookit.security"] == [tamsin.id]
     assert find_traces(console, *TRACES, *others) == others
     page_text = get_page_text((await desk.ada.get(answer.location)).text)
     assert f"Customer {tamsin.id} is erased. 2 bookings were cancelled." in page_text

@@ -57,7 +57,22 @@ async def test_a_host_that_is_not_allowed_is_refused(
 
 
 @pytest.mark.parametrize(
-    "host", ["", "[", "a b", "a/b", "user@salon.example", "salon.example:port", "<script>", "a,b", "x" * 300, "-"]
+    "host",
+    [
+        "",
+        "[",
+        "a b",
+        "a/b",
+        "user@salon.example",
+        "salon.example:port",
+        "<script>",
+        "a,b",
+        "x" * 300,
+        "-",
+        "[:::]",
+        "[::1",
+        "[1.2.3.4]",
+    ],
 )
 async def test_a_host_that_cannot_be_read_is_refused(
     open_door: BuildApp, settings: Settings, host: str, caplog: pytest.LogCaptureFixture
