@@ -71,7 +71,7 @@ async def issue(session: Session, sign_in: SignIn, *, now: datetime, lifetime: t
             sign_in_id=sign_in.id,
             token_hash=hash_token(token),
             created_at=now,
-            expires_at=min(now + lifetime, sign_in.expires_at),
+            expires_at=now + lifetime,
         )
     )
     return token

@@ -1,9 +1,13 @@
 """Sign-ins: where they are listed, how each is ended, and when they end by themselves."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import httpx2
 import psycopg
 import pytest
@@ -368,6 +372,43 @@ async def test_a_password_that_is_changed_meanwhile_signs_nobody_in(
     with pytest.raises(no.WrongPassword):
         async with database.transaction(by=OWNER, now=NOW) as session:
             await sign_ins.begin(session, tom.user, door="api", now=NOW, lifetime=SHORT, client=Client())
+
+
+WAITING = text("SELECT 1 AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+
+
+async def wait_for_a_lock(database: Database) -> None:
+    with anyio.fail_after(10):
+        while not await database.fetch(WAITING):
+            pass
+
+
+async def test_a_sign_in_waits_for_a_password_that_is_being_changed(database: Database, tom: Person) -> None:
+    async def sign_in_as_tom() -> None:
+        with suppress(no.WrongPassword):
+            async with database.transaction(by=OWNER, now=NOW) as session:
+                await sign_ins.begin(session, tom.user, door="api", now=NOW, lifetime=SHORT, client=Client())
+            raise AssertionError("The old password has signed in.")
+
+    with psycopg.connect(database.url) as console:
+        console.execute("UPDATE users SET password_hash = 'x' WHERE id = %s", [tom.id])
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sign_in_as_tom)
+            await wait_for_a_lock(database)
+            console.commit()
+
+
+async def test_a_password_that_changes_during_a_sign_in_ends_it(
+    database: Database, tom: Person, console: psycopg.Connection
+) -> None:
+    change = "UPDATE users SET password_hash = 'x' WHERE id = %s"
+    async with anyio.create_task_group() as tasks, database.transaction(by=OWNER, now=NOW) as session:
+        begun = await sign_ins.begin(session, tom.user, door="api", now=NOW, lifetime=SHORT, client=Client())
+        tasks.start_soon(anyio.to_thread.run_sync, partial(console.execute, change, [tom.id]))
+        await wait_for_a_lock(database)
+
+    with pytest.raises(no.SignInEnded):
+        await sign_ins.find(database, begun.sid, door="api", now=NOW)
 
 
 async def test_a_token_of_one_door_does_not_open_the_other(database: Database, begun: SignIn) -> None:
