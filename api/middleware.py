@@ -5,6 +5,8 @@ import secrets
 import time
 
 import structlog
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import internal_error_response
@@ -13,6 +15,8 @@ from web.client_address import client_address
 from web.content_security import DATA_POLICY
 from web.rate_limits import rate_headers
 
+REQUEST_ID_BYTES = 16  # from the system's random numbers: undo finds an act by its id, so nobody may foretell it
+CLIENT_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 LOGGER_NAME = "bookit.requests"
 
 SECURITY_HEADERS = {
@@ -42,7 +46,7 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = scope["request_id"] = get_proxy_request_id(scope) or secrets.token_hex(8)
+        request_id = scope["request_id"] = secrets.token_hex(REQUEST_ID_BYTES)
         security_log.request_source.set(security_log.RequestSource(client_address(scope), request_id))
         status = 500
 
@@ -66,6 +70,7 @@ class RequestMiddleware:
                 who=str(actor) if actor else None,
                 address=client_address(scope) or None,
                 request_id=request_id,
+                **client_request_id(scope),
             )
 
 
@@ -87,6 +92,9 @@ class ErrorMiddleware:
 
         try:
             await self.app(scope, receive, note_start)
+        except ClientDisconnect:
+            if not is_started:  # Nobody reads this, but the log has its status.
+                await Response(status_code=400)(scope, receive, send)
         except Exception:
             self.log.exception("unhandled error", request_id=scope.get("request_id"))
             if is_started or scope["type"] != "http":
@@ -106,9 +114,12 @@ def add_headers(headers: list[tuple[bytes, bytes]], request_id: str, scope: Scop
     return [*headers, *missing, *https_only, (b"x-request-id", request_id.encode())]
 
 
-def get_proxy_request_id(scope: Scope) -> str | None:
-    """Return the ``X-Request-Id`` that a client or proxy has set, or None if it is not up to 64 plain characters."""
+def client_request_id(scope: Scope) -> dict[str, str]:
+    """Return the ``X-Request-Id`` that a client or proxy has set, as a field of the log. It identifies nothing here.
+
+    It is left out unless it is up to 64 plain characters.
+    """
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and re.fullmatch(rb"[A-Za-z0-9._-]{1,64}", value):
-            return str(value.decode("ascii"))
-    return None
+        if name == b"x-request-id" and CLIENT_REQUEST_ID.fullmatch(value):
+            return {"client_request_id": value.decode("ascii")}
+    return {}

@@ -6,18 +6,46 @@ from typing import Any
 
 import structlog
 from pydantic_core import to_json
+from starlette.requests import ClientDisconnect
 from structlog.typing import EventDict
 
 from bookit.clock import system_clock
 
 QUIET_LOGGERS = ("uvicorn.access", "alembic.runtime.plugins")
 SILENT_LOGGERS = ("psycopg.pool",)  # It has a line for each attempt to connect; bookit.db.incidents has one a minute.
+MAX_PATH_LENGTH = 200  # of a line; a path may have thirty thousand letters
 EXTRA_FIELDS = ["event_kind", "address", "account", "request_id", "reason", "detail", "count"]
+
+
+def shorten_path(event: EventDict) -> EventDict:
+    """Return an event whose path, which a stranger writes, is cut."""
+    path = event.get("path")
+    if not isinstance(path, str) or len(path) <= MAX_PATH_LENGTH:
+        return event
+    return {**event, "path": f"{path[:MAX_PATH_LENGTH]}…"}
+
+
+def escape_controls(logger: Any, level: str, event: EventDict) -> EventDict:  # noqa: ARG001 -- structlog's signature
+    """Return an event that cannot move the cursor of a terminal, colour it or name its window."""
+    return {
+        name: escape(value, name) if isinstance(value, str) else value for name, value in shorten_path(event).items()
+    }
+
+
+def escape(text: str, name: str) -> str:
+    """Return a text with its control characters as Python writes them. A traceback keeps its lines."""
+    if text.isprintable():
+        return text
+    kept = "\n" if name == "exception" else ""
+    return "".join(each if each.isprintable() or each in kept else ascii(each)[1:-1] for each in text)
+
+
 TERMINAL_PROCESSORS: list[Any] = [
+    structlog.processors.format_exc_info,  # A pretty traceback would show the values of variables, and so passwords.
+    escape_controls,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    # A pretty traceback would show the values of variables, and so passwords and tokens.
-    structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    structlog.dev.ConsoleRenderer(),
 ]
 
 
@@ -61,7 +89,7 @@ def render_json(logger: Any, level: str, event: EventDict) -> bytes:
     if "exc_info" in event:
         event = structlog.processors.format_exc_info(logger, level, event)
     timestamp = system_clock().isoformat().replace("+00:00", "Z")
-    return to_json({**event, "level": level, "timestamp": timestamp}, fallback=repr)
+    return to_json({**shorten_path(event), "level": level, "timestamp": timestamp}, fallback=repr)
 
 
 def decode_line(logger: Any, level: str, line: Any) -> str:  # noqa: ARG001 -- structlog's signature
@@ -76,8 +104,11 @@ def drop_disconnect(logger: Any, level: str, event: EventDict) -> EventDict:  # 
 
 
 def is_disconnect(error: BaseException | None) -> bool:
-    """Whether this is uvloop's error for a write to a connection that the client has closed.
+    """Whether this only says that the client has hung up.
 
-    uvicorn drops such writes, except for a client that sent several requests at once (HTTP pipelining).
+    It is Starlette's error for a body that ends too soon, or uvloop's for a write to a closed connection. uvicorn drops
+    such writes, except for a client that sent several requests at once (HTTP pipelining).
     """
+    if isinstance(error, ClientDisconnect):
+        return True
     return isinstance(error, RuntimeError) and "TCPTransport" in str(error) and "handler is closed" in str(error)

@@ -24,6 +24,7 @@ from uvicorn.supervisors import Multiprocess
 
 from bookit.clock import system_clock
 from bookit.settings import Settings, SettingsError
+from server.http_protocol import HttpProtocol
 from server.logs import configure_logging
 
 log = logging.getLogger("bookit.server")
@@ -126,6 +127,8 @@ def run(settings: Settings, listener: socket.socket, workers: int, *, demo: bool
     config = Config(
         "server.app:create",
         factory=True,
+        http=HttpProtocol,
+        ws="none",
         workers=workers,
         log_config=None,
         access_log=False,

@@ -39,8 +39,10 @@ def is_same_origin(headers: Headers) -> bool:
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc == headers.get("host")
+    try:
+        return urlsplit(headers["origin"]).netloc == headers.get("host")
+    except (KeyError, ValueError):  # none, or none that can be read, such as http://[
+        return False
 
 
 def name_sender(headers: Headers) -> str:

@@ -3,7 +3,7 @@
 from typing import Unpack
 
 from sqladmin import Flash
-from sqlalchemy import BigInteger, bindparam, select
+from sqlalchemy import BigInteger, and_, bindparam, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,8 +26,11 @@ from bookit.schema.tables import Booking, Event, table_of
 
 MAX_EVENTS_SHOWN = 1_000
 EVENTS = table_of(Event).c
-EVENTS_OF_ACT = (
-    select(table_of(Event)).where(EVENTS.request_id == bindparam("act")).order_by(EVENTS.id).limit(MAX_EVENTS_SHOWN)
+IS_OF_ACT, IS_CLOCK = EVENTS.request_id == bindparam("act"), EVENTS.door == "clock"
+FIRST = select(EVENTS.actor_id, EVENTS.door).where(IS_OF_ACT).order_by(IS_CLOCK, EVENTS.id).limit(1).subquery()
+IS_OF_ACTOR = and_(EVENTS.actor_id.is_not_distinct_from(FIRST.c.actor_id), EVENTS.door == FIRST.c.door)
+EVENTS_OF_ACT = (  # of one actor and door, as in undo.undo_request
+    select(table_of(Event)).where(IS_OF_ACT, or_(IS_OF_ACTOR, IS_CLOCK)).order_by(EVENTS.id).limit(MAX_EVENTS_SHOWN)
 )
 
 BOOKINGS = table_of(Booking).c

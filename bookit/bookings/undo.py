@@ -26,8 +26,10 @@ SELECT id, actor_id, door, action, old, new, reason, request_id FROM events
  WHERE table_name = 'bookings' AND row_id = :booking_id ORDER BY id DESC LIMIT :limit
 """)
 SELECT_REQUEST_EVENTS = text("""
-SELECT row_id, max(id) AS event_id FROM events
+WITH first AS (SELECT actor_id, door FROM events WHERE request_id = :request_id ORDER BY door = 'clock', id LIMIT 1)
+SELECT row_id, max(id) AS event_id FROM events, first
  WHERE request_id = :request_id AND table_name = 'bookings' AND action = 'changed'
+   AND (events.actor_id IS NOT DISTINCT FROM first.actor_id AND events.door = first.door OR events.door = 'clock')
  GROUP BY row_id ORDER BY row_id LIMIT :limit
 """)
 TIME_COLUMNS = {"start_time", "end_time", "blocks_from", "blocks_until"}
@@ -133,6 +135,9 @@ async def undo_request(
     session: Session, request_id: str, *, by: Actor, now: datetime, notify_customers: bool = False
 ) -> list[Booking]:
     """Undo everything that one request changed in bookings, or nothing. Raise the refusals of ``undo``.
+
+    A request has one actor and one door: those of its first event, besides the clock's, which ends holds. Events of
+    others under its id, which a client could once choose, are not its own.
 
     ``notify_customers`` applies to visits that are still to come.
     """

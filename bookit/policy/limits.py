@@ -4,6 +4,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 MAX_BODY_BYTES = 64 * 1024  # of a request: ten times the longest; 1 MiB of nonsense would take half a second to parse.
+MAX_HEAD_BYTES = 32 * 1024  # of a request: of its address and headers, of its trailers, of one chunk's extension
+HEAD_SECONDS = 10  # for the head of a request, from its first byte
+BODY_SECONDS = 30  # for the body, from the end of the head
+RESPONSE_SECONDS = 30  # until bytes of a response are taken; a stream may last as long as its client reads
+MAX_CONNECTIONS = 10_000  # of a server process, or fewer: each is an open file
+OWN_FILES = 64  # that a server process needs besides connections of clients and of the database
+REPORT_SECONDS = 60  # between two lines of the log about connections from one address
+MAX_REPORTED_ADDRESSES = 1_000  # of refused connections; the others share one line
+
 MAX_BIGINT = 2**63 - 1  # PostgreSQL's largest; ids have this type.
 
 MAX_PASSWORD_BYTES = 72  # bcrypt ignores the rest.

@@ -123,26 +123,31 @@ async def test_an_internal_error_has_security_headers_and_no_details(
         "code": "internal-server-error",
     }
     assert get_security_headers(answer) == SECURITY_HEADERS | {"content-security-policy": API_CSP}
-    assert answer.headers["x-request-id"] == "req-1"
+    request_id = answer.headers["x-request-id"]
     ours = [(line["event"], line["request_id"]) for line in lines if line.get("request_id")]
-    assert ours == [("unhandled error", "req-1"), ("request", "req-1")]
+    assert ours == [("unhandled error", request_id), ("request", request_id)]
 
 
 @pytest.mark.parametrize("request_id", ["a", "req-1", "0af7651916cd43dd8448eb211c80319c", "A.b_c-9", "x" * 64])
-async def test_a_valid_request_id_is_used(request_id: str, visitor: httpx2.AsyncClient) -> None:
-    answer = await visitor.get("/healthz", headers={"X-Request-Id": request_id})
+async def test_a_plain_request_id_of_a_client_is_only_logged(request_id: str, visitor: httpx2.AsyncClient) -> None:
+    with capture_logs() as lines:
+        answer = await visitor.get("/healthz", headers={"X-Request-Id": request_id})
 
-    assert answer.headers.get_list("x-request-id") == [request_id]
+    [ours] = answer.headers.get_list("x-request-id")
+    assert re.fullmatch("[0-9a-f]{32}", ours)
+    assert [(line["request_id"], line["client_request_id"]) for line in lines] == [(ours, request_id)]
 
 
 @pytest.mark.parametrize(
     "request_id",
     [b"", b" ", b"a b", b"x" * 65, b"a\nb", b"a\r\nSet-Cookie: x=1", b"\xff", b"<b>", b'"', b"a;b", b"\0", b"../a"],
 )
-async def test_an_invalid_request_id_is_replaced(request_id: bytes, visitor: httpx2.AsyncClient) -> None:
-    answer = await visitor.get("/healthz", headers=[(b"x-request-id", request_id)])
+async def test_any_other_request_id_is_ignored(request_id: bytes, visitor: httpx2.AsyncClient) -> None:
+    with capture_logs() as lines:
+        answer = await visitor.get("/healthz", headers=[(b"x-request-id", request_id)])
 
-    assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
+    assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+    assert "client_request_id" not in lines[0]
     assert "set-cookie" not in answer.headers
 
 
@@ -176,7 +181,7 @@ async def test_every_request_logs_one_line_without_secrets(
         {"event": "request", "method": "PATCH", "path": "/services/1", "status": 200, "who": f"admin {ada.id}"},
         {"event": "request", "method": "GET", "path": "/nowhere", "status": 404, "who": None},
     ]
-    assert lines[1]["request_id"] == "req-1"
+    assert lines[1]["client_request_id"] == "req-1"
     assert all(isinstance(line["ms"], float) and line["log_level"] == "info" for line in lines)
     secrets = [*tokens.values(), PASSWORD, "confidential", "not-a-token", "tom@example.com"]
     assert [secret for secret in secrets if secret != "bearer" and secret in str(lines)] == []
@@ -202,7 +207,8 @@ def test_a_server_logs_json_without_secrets(served: RunningServer) -> None:
         "logger": "bookit.requests",
         "method": "POST",
         "path": "/auth/login",
-        "request_id": "req-1",
+        "client_request_id": "req-1",
+        "request_id": refused.headers["x-request-id"],
         "status": 401,
         "address": "127.0.0.1",
         "who": None,

@@ -37,7 +37,12 @@ LAYERS = {
         {"views", "calendar"},
         {"site"},
     ],
-    "server": [{"logs", "process", "edge"}, {"app", "runner"}, {"asgi", "cli"}],
+    "server": [
+        {"logs", "process", "edge", "connections"},
+        {"http_protocol"},
+        {"app", "runner"},
+        {"asgi", "cli"},
+    ],
 }
 
 

@@ -236,6 +236,22 @@ async def test_a_bulk_change_is_undone_as_a_whole(business: Database, what: Bulk
     assert [row.id for row in rows] == numbers
 
 
+async def test_an_act_is_undone_without_what_others_did_under_its_id(desk: AdminDesk, business: Database) -> None:
+    """Clients could once choose the id of their request, and so join their changes to the desk's."""
+    numbers = await bulk_scenario.fill_afternoon(business, 3)
+    await bulk_scenario.run_bulk(business, numbers[:2], BulkAction.CONFIRM)
+    for by in (Actor("api", 1, Role.USER), Actor("api", MARA.id, MARA.role)):
+        async with business.transaction(by=by, request_id="an-act") as session:
+            row = await records.lock(session, Booking, numbers[2])
+            await records.change(session, row, by=by, now=NOW, start_time=row.start_time + timedelta(hours=4))
+
+    page = await desk.mara.get("/admin/act/an-act")
+    rows = await undo_request(business, "an-act")
+
+    assert [f"Booking {number}" in get_page_text(page.text) for number in numbers] == [True, True, False]
+    assert [row.id for row in rows] == numbers[:2]
+
+
 async def test_a_swap_is_undone(business: Database) -> None:
     await create_booking(business, TEN)
     await create_booking(business, TEN + HALF_HOUR, resource=MAX)

@@ -167,12 +167,13 @@ async def test_a_console_is_recorded_as_unknown(console: Console, database: Data
 
 
 async def test_a_request_is_recorded_with_its_actor_and_id(tom: Person, database: Database) -> None:
-    await tom.request("PATCH", "/me", json={"name": "Thomas"}, headers={"X-Request-Id": "r-42"})
+    answer = await tom.request("PATCH", "/me", json={"name": "Thomas"}, headers={"X-Request-Id": "r-42"})
+    ours = answer.headers["x-request-id"]
 
     events = await fetch_last_events(
         database, 1, "actor_id", "actor", "door", "request_id", "table_name", "row_id", "old", "new"
     )
-    assert events == [(tom.id, f"user {tom.id}", "api", "r-42", "users", tom.id, {"name": "Tom"}, {"name": "Thomas"})]
+    assert events == [(tom.id, f"user {tom.id}", "api", ours, "users", tom.id, {"name": "Tom"}, {"name": "Thomas"})]
 
 
 async def test_one_transaction_may_have_several_actors(business: Database) -> None:

@@ -203,7 +203,9 @@ def test_each_request_is_one_log_line_without_secrets(running: tuple[Workspace, 
         client.get("/nowhere", headers={"Cookie": f"session={PASSWORD}"})
     server.wait_for_output('"path":"/nowhere"')
 
-    requests = [line for line in server.log_entries if line["event"] == "request" and line["request_id"] == "mine"]
+    requests = [
+        line for line in server.log_entries if line["event"] == "request" and line.get("client_request_id") == "mine"
+    ]
     assert [(line["method"], line["path"], line["status"]) for line in requests] == [
         ("POST", "/auth/login", 200),
         ("GET", "/me", 200),

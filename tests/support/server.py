@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 30
+PROGRAM = "from server.cli import main; main()"
 SECRET_KEY = "a secret that only tests know, long enough"
 
 
@@ -28,7 +29,7 @@ OpenServer = Callable[..., RunningServer]
 
 
 @contextmanager
-def run_server(home: Path, url: str, *arguments: str, **more: str) -> Iterator[str]:
+def run_server(home: Path, url: str, *arguments: str, program: str = PROGRAM, **more: str) -> Iterator[str]:
     """Run `bookit serve` on any free port and this database, yield its URL, and stop it as Ctrl-C does."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -38,7 +39,7 @@ def run_server(home: Path, url: str, *arguments: str, **more: str) -> Iterator[s
         "RATE_LIMITS": "0",
         **more,
     }
-    command = [sys.executable, "-c", "from server.cli import main; main()", "serve", "--port", "0", *arguments]
+    command = [sys.executable, "-c", program, "serve", "--port", "0", *arguments]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)
     try:
