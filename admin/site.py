@@ -48,6 +48,7 @@ from bookit.db.outage import connection_parameters
 from bookit.db.pool import configure
 from bookit.schema.revisions import engine_options
 from bookit.schema.tables import id_of
+from bookit.slices import pause
 from web.statuses import retry_headers, status_of
 
 HERE = Path(__file__).parent
@@ -71,7 +72,11 @@ class StaffSite(Admin):
             part.state.admin_context = self.context
         # "min" says where a page of a list ends, though more rows may follow.
         self.templates.env.globals.update(
-            min=lambda *counts: int(min(counts)), page_state=page_state, https_notice=https_notice, **TEMPLATE_GLOBALS
+            min=lambda *counts: int(min(counts)),
+            page_state=page_state,
+            https_notice=https_notice,
+            pause=pause,
+            **TEMPLATE_GLOBALS,
         )
         self.admin.exception_handlers[DataError] = self.handle_data_error
         self.admin.exception_handlers[no.RangeReversed] = self.handle_reversed_range

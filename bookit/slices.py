@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
-SLICE_SECONDS = 0.005
+SLICE_SECONDS = 0.002
 _paused_at = 0.0
 
 

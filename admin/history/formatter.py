@@ -108,7 +108,11 @@ class EventFormatter:
         """
         events = list(events)
         acts = {event.request_id for event in events if event.request_id} - {*complete_acts}
-        row_keys = [*extra_rows, *(row_key for event in events for row_key in self.rows_of_event(event))]
+        row_keys = [*extra_rows]
+        for event in events:
+            await pause()
+            row_keys += self.rows_of_event(event)
+        await pause()
         self.names, self.other_counts = await self.load_names(row_keys, acts)
         texts = []
         for event in events:

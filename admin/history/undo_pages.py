@@ -22,7 +22,7 @@ from bookit import refusals as no
 from bookit.bookings import availability, undo
 from bookit.db.session import Session
 from bookit.policy import permissions
-from bookit.schema.tables import Booking, Event, table_of
+from bookit.schema.tables import Booking, Event, from_row, table_of
 
 MAX_EVENTS_SHOWN = 1_000
 EVENTS = table_of(Event).c
@@ -101,7 +101,7 @@ async def show_act(request: Request) -> Response:
 async def render_act(request: Request, act_id: str, error: str) -> Response:
     """Return the page of an act. Raise 404 where this user may see nothing of it."""
     context, actor = context_of(request), page_state(request).actor
-    events = [Event(**row) for row in await context.database.fetch(EVENTS_OF_ACT, act=act_id)]
+    events = [from_row(Event, row) for row in await context.database.fetch(EVENTS_OF_ACT, act=act_id)]
     visible = [event for event in events if may_see(request, event)]
     if not visible:
         raise HTTPException(404)

@@ -36,10 +36,11 @@ on it, but cold caches can double it: a load far above the number of cores makes
   connections. *FastAPI + ORM*: `baseline/`, a typical implementation of the same API, on a database with the same rows.
 - The requests are for five services in turn and by 20 customers in turn. Each POST books another free slot of 32
   resources, with `resource_id`. The baseline has no resources, so it books 32 services. BookIt writes one log line per
-  request to a file, as it does by default. It limits no requests (`RATE_LIMITS=0`), since a benchmark is a flood.
+  request to a file, as it does by default.
 - The clients under contention are connections of the benchmark itself, all opened before the first request. Their
   response times include the time until the benchmark reads the response.
-- No rate limit applies: BookIt counts only failed sign-ins, and here every sign-in succeeds.
+- No limit on requests applies (`RATE_LIMITS=0`), since a benchmark is a flood. Only failed sign-ins are counted, and
+  here every sign-in succeeds.
 """
 
 

@@ -32,6 +32,11 @@ MUCH = """
            '{"status": "pending", "service_id": 1, "resource_id": 2}',
            '{"status": "confirmed", "service_id": 1, "resource_id": 1}'
       FROM generate_series(1, 4000) n;
+    UPDATE bookings SET start_time = at, end_time = at + interval '5 min', blocks_from = at,
+                        blocks_until = at + interval '5 min'
+      FROM (SELECT id AS moved, start_time + interval '30 days' AS at FROM bookings WHERE id <= 600) late
+     WHERE id = moved;
+    UPDATE events SET request_id = 'an-act' WHERE row_id <= 500;
     SET session_replication_role = DEFAULT;
     ANALYZE;
 """
@@ -44,6 +49,8 @@ PATHS = [
     "/admin/booking/list?pageSize=100",
     "/admin/event/list?pageSize=100",
     "/admin/review/list?pageSize=100",
+    "/admin/booking/bulk?customer=1",
+    "/admin/act/an-act",
     "/admin/booking/export/csv",
     "/admin/booking/export/xlsx",
     "/admin/event/export/csv",
