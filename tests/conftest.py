@@ -3,6 +3,8 @@
 Mara works at the desk, Ada is the admin, Tom books, and Eve tries what she may not.
 """
 
+import gc
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -36,14 +38,27 @@ from tests.support.server import OpenServer, RunningServer, run_server
 from tests.support.sign_ins import make_token
 
 MARKER_OF_FIXTURE = {"browser": "browser", "served": "process"}
+SLOW_FILES = ("test_openapi.py", "test_availability_oracle.py", "test_deployment.py")  # few tests, many seconds
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that drive a browser or ask for a server."""
+    """Put the files that take longest first, then those with most tests; mark what drives a browser or a server.
+
+    A worker takes the next file when it is done, so a slow file at the end would leave the other worker idle.
+    """
+    test_counts = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.name not in SLOW_FILES, -test_counts[item.path]))
     for item in items:
         for fixture, marker in MARKER_OF_FIXTURE.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage among what tests create, not among the modules and tests, which all stay to the end."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
