@@ -84,8 +84,8 @@ async def test_an_entry_expands_without_script_and_links_to_its_act(desk: AdminD
 
     fold = html.partition("<details")[2].partition("</details>")[0]
     assert "<summary>Confirmed 3 bookings</summary>" in fold
-    assert 'href="http://bookit.test/admin/act/an-act"' in fold
-    assert 'href="http://bookit.test/admin/booking/details/2"' in fold
+    assert 'href="https://bookit.test/admin/act/an-act"' in fold
+    assert 'href="https://bookit.test/admin/booking/details/2"' in fold
     assert "Confirmed 3 bookings" not in get_page_text((await desk.ada.get("/admin/event/details/1")).text)
     assert "2 other changes made together" not in get_page_text(html)
 
