@@ -205,7 +205,7 @@ async def test_a_hold_counts_besides_the_booking(client_at: Any, tom: Person, ha
     body = {"service_id": haircut.id, "start_time": "2030-01-08T10:00:00Z", "hold": True}
     another, key = {**body, "start_time": "2030-01-09T10:00:00Z"}, {"Idempotency-Key": "one"}
 
-    first = await client_at(person=tom).post("/bookings", json=body)
+    first = await client_at(person=tom).post("/bookings", json=body, headers={"Idempotency-Key": "zero"})
     second = await client_at(person=tom).post("/bookings", json=another, headers=key)
     again = await client_at(person=tom).post("/bookings", json=another, headers=key)
 
@@ -259,6 +259,8 @@ async def test_health_checks_are_answered_whatever_else_their_address_sends(
     limited_app.state.rate_limits.clock = lambda: moment[0]
     probe = client_at()
     await send_until_refused(probe, "GET", "/no-such-page")
+    page = await probe.get("/admin/login")
+    assert (page.status_code, page.text) == (429, "Too many requests. Please try again in a minute.")
 
     statuses = set()
     for second in range(100):

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import Awaitable
 from typing import Any
 
 import httpx2
@@ -10,11 +11,13 @@ import pytest
 from sqlalchemy import text
 
 from bookit import records
+from bookit import refusals as no
 from bookit.db.pool import Database
+from bookit.people import passwords
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, User
 from tests.support.clock import NOW, Clock
-from tests.support.people import OWNER, PASSWORD, Person
+from tests.support.people import OWNER, PASSWORD, PASSWORD_HASH, Person
 from tests.support.request_helpers import status_and_code
 from tests.support.security_events import SecurityEvents
 from tests.support.server import ROOT
@@ -245,3 +248,20 @@ def test_passwords_are_hashed_at_cost_12() -> None:
     ).stdout
 
     assert hashed.startswith("$2b$12$")
+
+
+async def test_a_flood_of_sign_ups_delays_no_sign_in() -> None:
+    done: list[str] = []
+
+    async def note(name: str, hashing: Awaitable[object]) -> None:
+        try:
+            await hashing
+        except no.Busy:
+            name = "busy"
+        done.append(name)
+
+    flood = [note("sign-up", passwords.hash_first_password("flood-flood")) for _ in range(60)]
+    await asyncio.gather(*flood, note("sign-in", passwords.verify_password(PASSWORD, PASSWORD_HASH)))
+
+    assert done.count("busy") == 60 - 1 - passwords.MAX_SIGN_UPS_WAITING
+    assert [name for name in done if name != "busy"].index("sign-in") <= passwords.THREAD_COUNT + 1
