@@ -69,7 +69,7 @@ async def test_the_history_of_a_booking_is_shown(desk: AdminDesk, visit: Booking
 async def test_the_actor_links_to_their_page(
     desk: AdminDesk, visit: Booking, tom: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link = f'<a href="http://bookit.test/admin/user/details/{tom.id}">Tom</a> (customer)'
+    link = f'<a href="https://bookit.test/admin/user/details/{tom.id}">Tom</a> (customer)'
     assert link in (await desk.mara.get("/admin/booking/details/1")).text
 
     mays = {**permissions.PERMISSIONS_BY_ROLE, Role.STAFF: {Booking: permissions.FULL_ACCESS}}
@@ -186,7 +186,7 @@ async def test_events_link_to_their_rows(desk: AdminDesk, visit: Booking) -> Non
 
     _, html = await fetch_last_event(desk, "bookings", "changed")
 
-    link = '<a href="http://bookit.test/admin/booking/details/1">Booking 1</a>'
+    link = '<a href="https://bookit.test/admin/booking/details/1">Booking 1</a>'
     for page in (listed, html):
         assert link in page
         assert "Status: Pending → Confirmed" in get_page_text(page)

@@ -90,7 +90,7 @@ async def test_pages_follow_the_permissions(desk: AdminDesk, busy: Booking, who:
     assert (await client.get(f"/admin/{identity}/create")).status_code == expected("create", view.can_create)
     edit = (await client.get(f"/admin/{identity}/edit/{number}")).status_code
     assert edit == expected("change", view.can_edit)
-    offered = f'href="http://bookit.test/admin/{identity}/create"' in listed.text
+    offered = f'href="https://bookit.test/admin/{identity}/create"' in listed.text
     assert offered == (expected("create", view.can_create) == 200)
 
 

@@ -88,7 +88,7 @@ async def test_the_dashboard_lists_next_pending_and_overdue_bookings(
     assert "10:00" not in late
     for link in ("booking/list?status=pending&amp;start_time=2030-01-07..", "booking/list?start_time=2030-01-07",
                  "booking/details/1", f"user/details/{tom.id}", f"resource/details/{chair.id}"):  # fmt: skip
-        assert f'href="http://bookit.test/admin/{link}"' in html
+        assert f'href="https://bookit.test/admin/{link}"' in html
 
 
 @pytest.mark.usefixtures("chair")
@@ -303,7 +303,7 @@ async def test_sign_in_leads_to_the_dashboard(desk: AdminDesk) -> None:
 async def test_a_visitor_is_redirected_to_sign_in(desk: AdminDesk) -> None:
     for path in ("/admin/", "/admin/reports"):
         answer = await desk.visitor.get(path)
-        assert (answer.status_code, answer.headers["location"]) == (302, "http://bookit.test/admin/login")
+        assert (answer.status_code, answer.headers["location"]) == (302, "/admin/login")
 
 
 def test_only_staff_see_figures() -> None:
