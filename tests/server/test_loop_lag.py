@@ -2,7 +2,6 @@
 
 import gc
 import tracemalloc
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -68,15 +67,10 @@ def much(superuser: psycopg.Connection, tom: Person, eve: Person) -> Person:
 
 
 @pytest.fixture
-def served_collector() -> Iterator[None]:
-    """Set the collector of garbage as a server does, so that it does not look at all objects of the tests."""
-    threshold = gc.get_threshold()
+def served_collector() -> None:
+    """Let the collector of garbage look at no object of earlier tests, as in a server that has just started."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
-    yield
-    gc.set_threshold(*threshold)
-    gc.unfreeze()
 
 
 @pytest.mark.usefixtures("served_collector")
