@@ -7,12 +7,12 @@ from tests.support.admin_client import ALL_VIEWS, AdminDesk, list_admin_routes
 from tests.support.people import PASSWORD
 
 FOREIGN: list[tuple[str, dict[str, str]]] = [
-    ("another site", {"sec-fetch-site": "cross-site", "origin": "http://bookit.test"}),
-    ("a sister", {"sec-fetch-site": "same-site", "origin": "http://bookit.test"}),
-    ("the address bar", {"sec-fetch-site": "none", "origin": "http://bookit.test"}),
+    ("another site", {"sec-fetch-site": "cross-site", "origin": "https://bookit.test"}),
+    ("a sister", {"sec-fetch-site": "same-site", "origin": "https://bookit.test"}),
+    ("the address bar", {"sec-fetch-site": "none", "origin": "https://bookit.test"}),
     ("a foreign origin", {"origin": "http://evil.test"}),
-    ("another port", {"origin": "http://bookit.test:8080"}),
-    ("a name like ours", {"origin": "http://bookit.test.evil.test"}),
+    ("another port", {"origin": "https://bookit.test:8080"}),
+    ("a name like ours", {"origin": "https://bookit.test.evil.test"}),
     ("an origin kept secret", {"origin": "null"}),
     ("neither header", {}),
 ]
@@ -41,7 +41,7 @@ async def test_requests_of_another_site_are_refused(
     assert (await desk.ada.get("/admin/booking/list")).status_code == 200
 
 
-@pytest.mark.parametrize("headers", [{"origin": "http://bookit.test"}, {"sec-fetch-site": "same-origin"}])
+@pytest.mark.parametrize("headers", [{"origin": "https://bookit.test"}, {"sec-fetch-site": "same-origin"}])
 async def test_requests_of_our_own_pages_are_accepted(desk: AdminDesk, visit: Booking, headers: dict[str, str]) -> None:
     """D3."""
     del desk.ada.headers["origin"]
