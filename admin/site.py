@@ -28,11 +28,12 @@ from admin.calendar import actions, feed
 from admin.calendar.page import CalendarPage
 from admin.framework.context import AdminContext
 from admin.framework.custom_page import Client, CustomPage
+from admin.framework.formatting import humanize
 from admin.framework.lookups import EVERYTHING
 from admin.framework.menu import PageMenu
 from admin.framework.middleware import BodyLimitMiddleware, SameOriginMiddleware, SecurityHeadersMiddleware, read_form
 from admin.framework.page_state import page_state
-from admin.framework.permissions import Permissions
+from admin.framework.permissions import Permissions, require_ability
 from admin.framework.rate_limits import limit_routes
 from admin.framework.session_cookie import https_notice
 from admin.framework.sign_in import StaffSignIn, is_signed_in
@@ -76,6 +77,7 @@ class StaffSite(Admin):
             page_state=page_state,
             https_notice=https_notice,
             pause=pause,
+            role_label=humanize,
             **TEMPLATE_GLOBALS,
         )
         self.admin.exception_handlers[DataError] = self.handle_data_error
@@ -90,7 +92,9 @@ class StaffSite(Admin):
         routes.insert(0, Mount("/static", StaticFiles(directory=HERE / "static"), name="static"))
         for page in CUSTOM_PAGES:
             self.admin.add_route(page.path, partial(self.respond, page), methods=[*page.methods], name=page.name)
-        self._menu.items[:0] = [PageMenu(*page.menu, route=f"admin:{page.name}") for page in CUSTOM_PAGES if page.menu]
+        self._menu.items[:0] = [
+            PageMenu(*page.menu, route=f"admin:{page.name}", ability=page.ability) for page in CUSTOM_PAGES if page.menu
+        ]
 
     def add_view(self, view: type[ModelView] | type[BaseView]) -> None:
         """Add a view. SQLAdmin writes its site on the class, which two sites share: write it on the instance too."""
@@ -111,6 +115,8 @@ class StaffSite(Admin):
     async def respond(self, page: CustomPage, request: Request) -> Response:
         """Answer a request for a page of our own, or send a visitor away."""
         if await self.admits(page.client, request):
+            if page.ability:
+                require_ability(request, page.ability)
             return apply_refusal_status(request, await page.handler(request))
         if page.client is Client.BROWSER:
             return RedirectResponse(request.url_for("admin:login"), 302)

@@ -80,11 +80,20 @@ class BookingView(BookingActions, SuggestsSlots, model=Booking):
     optional_relations = {"resource": "Leave empty for any free resource."}
 
     def list_query(self, request: Request) -> Statement:
-        """Return the bookings from today on, unless the URL asks for other days or searches."""
-        statement = super().list_query(request)
+        """Return the bookings that the user sees, from today on unless the URL asks for other days or searches."""
+        statement = self.within_scope(request, super().list_query(request))
         if not self.day_filter.hides_past(request):
             return statement
         return self.day_filter.apply(statement, self.day_filter.value(request), self.context)
+
+    def details_query(self, request: Request) -> Statement:
+        """Read a booking that the user sees."""
+        return self.within_scope(request, super().details_query(request))
+
+    def within_scope(self, request: Request, statement: Statement) -> Statement:
+        """Return the statement without bookings of resources whose calendar the user does not see."""
+        own = permissions.own_resource(page_state(request).actor)
+        return statement if own is None else statement.where(BOOKINGS.resource_id == own)
 
     def get_sorting(self, request: Request) -> Sorting:
         """Return the order: of some days the earliest first, of all days the latest first."""
@@ -110,14 +119,15 @@ class BookingView(BookingActions, SuggestsSlots, model=Booking):
         """Return what can be searched."""
         return "number, customer or e-mail"
 
-    async def apply_search(self, statement: Statement, term: str) -> tuple[Statement, int]:
+    async def apply_search(self, request: Request, statement: Statement, term: str) -> tuple[Statement, int]:
         """Find bookings by id, or by customer: first the people that match, then their bookings.
 
         Where these are more than are counted, the page is read along the order, which soon finds as many. Where too
-        many people match, each booking along the order is checked for one of them.
+        many people match, each booking along the order is checked for one of them. Users who may not see people find
+        bookings by id alone.
         """
         booking_id = parse_id(term.removeprefix("#"))
-        if booking_id > 0:
+        if booking_id > 0 or not permissions.has_permission(page_state(request).actor, "see", User):
             return statement.where(BOOKINGS.id == booking_id), 1
         is_match = matches(term, USERS.name, USERS.email)
         matched = select(USERS.id).where(is_match).limit(MAX_MATCHED_PEOPLE + 1)
@@ -227,15 +237,16 @@ class UserView(RecordView, model=User):
 
     category, icon, name, name_plural = "People", "fa-solid fa-user", "Person", "People"
     column_list = ["id", "name", "email", "role", "is_active", "created_at"]
-    column_details_list = column_list
+    column_details_list = [*column_list, "resource"]
     column_formatters = column_formatters_detail = {"role": format_enum}
     column_sortable_list = ["id", "name"]
     column_default_sort = ("id", True)
     column_searchable_list = ["name", "email"]
     list_filters = [ChoiceFilter(USERS.role, "Role", Role), YesNoFilter(USERS.is_active, "Active")]
     column_export_list = ["id", "name", "email", "role", "is_active", "created_at"]
-    form_columns = ["name", "email", "role", "is_active", "version"]
-    form_create_rules = ["name", "email", "role"]
+    form_columns = ["name", "email", "role", "resource", "is_active", "version"]
+    form_create_rules = ["name", "email", "role", "resource"]
+    form_ajax_refs = {"resource": RESOURCE_LOOKUP}
 
     async def scaffold_form(self, rules: list[str] | None = None) -> type[Form]:
         """Return the form with a password, which is no column and is never shown again."""

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from sqlmodel import SQLModel
 
-from bookit import refusals as no
-from bookit.policy.permissions import Actor, Verb, require_permission
+from bookit.policy.permissions import Ability, Actor, Verb, require_ability, require_permission
 
 
 @dataclass(frozen=True)
@@ -19,14 +18,14 @@ class Access:
     is_auth_required: bool = False
     is_auth_optional: bool = False
     is_auth_in_handler: bool = False
-    is_staff_only: bool = False
+    ability: Ability | None = None
     verb: Verb | None = None
     table: type[SQLModel] | None = None
 
     def require(self, actor: Actor) -> None:
         """Raise ``Forbidden`` if this actor may not call the endpoint."""
-        if self.is_staff_only and not actor.is_staff:
-            raise no.Forbidden
+        if self.ability:
+            require_ability(actor, self.ability)
         if self.verb and self.table:
             require_permission(actor, self.verb, self.table)
 
@@ -39,14 +38,14 @@ class Access:
     def error_statuses(self) -> set[int]:
         """The statuses with which a caller can be turned away."""
         statuses = {401} if self.is_auth_required or self.has_optional_auth else set[int]()
-        return statuses | {403} if self.verb or self.is_staff_only else statuses
+        return statuses | {403} if self.verb or self.ability else statuses
 
 
 ANYONE = Access()
 OPTIONAL_AUTH = Access(is_auth_optional=True)
 AUTH_IN_HANDLER = Access(is_auth_in_handler=True)
 AUTH_REQUIRED = Access(is_auth_required=True)
-STAFF_ONLY = Access(is_auth_required=True, is_staff_only=True)
+REPORT_READERS = Access(is_auth_required=True, ability="see_reports")
 
 
 def access_for(verb: Verb, table: type[SQLModel]) -> Access:

@@ -174,7 +174,7 @@ async def resolve_visit(context: RequestContext, service_id: int, query: SlotQue
         booking = await context.database.get(Booking, query.booking_id)
         if booking is None or booking.service_id != service_id:
             raise no.Missing(what="booking")
-        permissions.require_own_or_staff(booking, by=context.by)
+        permissions.require_in_scope(booking, by=context.by)
         lifecycle.require_open(booking, by=context.by, now=context.now)
         await acts.require_cancel_notice(context.database, booking, by=context.by, now=context.now)
     return Visit(service_id, query.resource_id, query.booking_id)

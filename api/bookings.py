@@ -52,6 +52,8 @@ SELECT_OF_USER = select(Booking).where(
     col(Booking.user_id) == bindparam("user_id", type_=BigInteger), col(Booking.deleted_by_customer_at).is_(None)
 )
 OWN_BOOKINGS = Listing(SELECT_OF_USER, BY_START, FILTERS, is_per_user=True)
+SELECT_OF_RESOURCE = select(Booking).where(col(Booking.resource_id) == bindparam("own_resource_id", type_=BigInteger))
+RESOURCE_BOOKINGS = Listing(SELECT_OF_RESOURCE, BY_START, FILTERS)
 BookingQuery: Any = ALL_BOOKINGS.make_query_model("BookingQuery")
 Bookings: Any = list[BookingResponse]
 
@@ -168,7 +170,9 @@ LIST_REFUSALS: tuple[type[no.Refusal], ...] = (no.OutsideTheCalendar, no.NoSuchT
 
 @api("GET", "/bookings", tag="bookings", access=AUTH_REQUIRED, refusals=LIST_REFUSALS)
 async def list_bookings(context: RequestContext, query: BookingQuery) -> Bookings:
-    """List your own bookings, or as staff all bookings, by start."""
+    """List your own bookings, or as staff all bookings, by start; with your own calendar, those of your resource."""
+    if (resource_id := permissions.own_resource(context.by)) is not None:
+        return await RESOURCE_BOOKINGS.fetch_page(context, query, own_resource_id=resource_id)
     if context.by.is_staff:
         return await ALL_BOOKINGS.fetch_page(context, query)
     return await OWN_BOOKINGS.fetch_page(context, query, user_id=context.by.id)
@@ -183,21 +187,22 @@ async def get_booking(context: RequestContext, id: PathId) -> BookingResponse:
     booking = await context.database.get(Booking, id)
     if booking is None:
         raise no.Missing(what="booking")
-    permissions.require_own_or_staff(booking, by=context.by)
+    permissions.require_in_scope(booking, by=context.by)
     return booking
 
 
 async def lock_own_booking(session: Session, context: RequestContext, id: int) -> Booking:
     """Return a booking, locked. Raise Missing or NotYourBooking, and only then Stale."""
     booking = await records.lock(session, Booking, id)
-    permissions.require_own_or_staff(booking, by=context.by)
+    permissions.require_in_scope(booking, by=context.by)
     context.require_preconditions(booking)
     return booking
 
 
 CHANGE_ACCESS = access_for("change", Booking)
 CHANGE_REFUSALS = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.NoLongerOpen, no.TooLateToCancel,
-               no.HoldExpired, no.Stale, no.OnlyStaffLengthen, no.EndsBeforeStart, no.LengthOutOfRange,
+               no.HoldExpired, no.Stale, no.OnlyStaffLengthen, no.OnlyOwnCalendar,
+               no.BusyElsewhere, no.EndsBeforeStart, no.LengthOutOfRange,
                *availability.TIME_REFUSALS, *OVERLAP_REFUSALS, Unreadable)  # fmt: skip
 
 

@@ -142,7 +142,7 @@ class Endpoint:
         if not (self.access.is_auth_required or has_token):
             return RequestContext(request, Actor("api"), now, self.to_response)
         user, sign_in_id, *_ = await get_current_user(request, now=now)
-        by = Actor("api", user.id, user.role, sign_in_id)
+        by = Actor.of("api", user, sign_in_id)
         request.scope["actor"] = by
         self.access.require(by)
         return RequestContext(request, by, now, self.to_response, user)

@@ -1,4 +1,7 @@
-"""Reports for staff: revenue, utilisation, no-shows and repeat customers. The staff panel shows the same figures."""
+"""Reports for managers and owners: revenue, utilisation, no-shows and repeat customers.
+
+The staff panel shows the same figures.
+"""
 
 from collections.abc import Sequence
 from datetime import date
@@ -7,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from api.access import STAFF_ONLY
+from api.access import REPORT_READERS
 from api.context import RequestContext
 from api.endpoint import Api
 from api.schemas import DATE_PATTERN, RequestModel, ResponseModel
@@ -172,14 +175,14 @@ class RepeatCustomers(ReportResponse):
 REFUSALS = (no.OutsideTheCalendar, no.RangeReversed, no.RangeTooLong)
 
 
-@api("GET", "/reports/revenue", tag="reports", access=STAFF_ONLY, kind=rates.SEARCHES, refusals=REFUSALS)
+@api("GET", "/reports/revenue", tag="reports", access=REPORT_READERS, kind=rates.SEARCHES, refusals=REFUSALS)
 async def report_revenue(context: RequestContext, query: ReportQuery) -> Revenue:
     """Report the revenue of completed visits, and separately of visits that are still to come."""
     report = await figures.visits(context.database, get_report_range(context, query), now=context.now)
     return Revenue(**build_report_fields("revenue", report), services=to_models(ServiceRevenue, report.groups))
 
 
-@api("GET", "/reports/utilisation", tag="reports", access=STAFF_ONLY, kind=rates.SEARCHES, refusals=REFUSALS)
+@api("GET", "/reports/utilisation", tag="reports", access=REPORT_READERS, kind=rates.SEARCHES, refusals=REFUSALS)
 async def report_utilisation(context: RequestContext, query: ReportQuery) -> Utilisation:
     """Report how much of the open time was booked, and how much of the rest is too short for any service."""
     report = await figures.utilisation(context.database, get_report_range(context, query), now=context.now)
@@ -188,14 +191,14 @@ async def report_utilisation(context: RequestContext, query: ReportQuery) -> Uti
     )
 
 
-@api("GET", "/reports/no-shows", tag="reports", access=STAFF_ONLY, kind=rates.SEARCHES, refusals=REFUSALS)
+@api("GET", "/reports/no-shows", tag="reports", access=REPORT_READERS, kind=rates.SEARCHES, refusals=REFUSALS)
 async def report_no_shows(context: RequestContext, query: ReportQuery) -> NoShows:
     """Report how many customers did not come to their visits."""
     report = await figures.visits(context.database, get_report_range(context, query), now=context.now)
     return NoShows(**build_report_fields("no-shows", report), services=to_models(ServiceNoShows, report.groups))
 
 
-@api("GET", "/reports/repeat-customers", tag="reports", access=STAFF_ONLY, kind=rates.SEARCHES, refusals=REFUSALS)
+@api("GET", "/reports/repeat-customers", tag="reports", access=REPORT_READERS, kind=rates.SEARCHES, refusals=REFUSALS)
 async def report_repeat_customers(context: RequestContext, query: ReportQuery) -> RepeatCustomers:
     """Report how many customers had visited before."""
     report = await figures.repeat_customers(context.database, get_report_range(context, query))

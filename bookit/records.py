@@ -128,11 +128,18 @@ async def get(session: Session, table: type[TableRow], row_id: int) -> TableRow:
     return row
 
 
-async def lock(session: Session, table: type[TableRow], row_id: int, *, version: int | None = None) -> TableRow:
-    """Return the row with this id, locked. Raise ``Stale`` if its version is not the one that the editor saw."""
+async def lock(
+    session: Session, table: type[TableRow], row_id: int, *, version: int | None = None, by: Actor | None = None
+) -> TableRow:
+    """Return the row with this id, locked. Raise ``Stale`` if its version is not the one that the editor saw.
+
+    For an actor ``by``, a booking that they do not see is refused first: its version is none of their business.
+    """
     row = await session.get(table, row_id, for_update=True)
     if row is None:
         raise no.Missing(what=display_name(table))
+    if by and isinstance(row, Booking):
+        permissions.require_in_scope(row, by=by)
     require_version(row, version)
     return row
 

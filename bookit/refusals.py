@@ -172,9 +172,19 @@ class EndNeedsReason(Invalid):
 
 
 class UnknownRole(Misshapen):
-    """Choose a role: user, staff or admin."""
+    """Choose a role: user, own_calendar, staff, manager or admin."""
 
     field = "role"
+
+
+class OwnResourceNeeded(Misshapen):
+    """Choose the resource whose calendar this person sees."""
+
+    field = "resource_id"
+
+
+class LastOwner(Conflict):
+    """This is the only active owner. Make someone else an owner first."""
 
 
 class UnknownUser(Missing):
@@ -467,6 +477,18 @@ class NoLongerOpen(Invalid):
     """This booking is {status}. You can no longer change it."""
 
     field = "status"
+
+
+class OnlyOwnCalendar(Forbidden):
+    """You can move visits within your own calendar only. Ask the desk to move it to another one."""
+
+    field = "resource_id"
+
+
+class BusyElsewhere(Conflict):
+    """The customer has another visit at this time. Ask the desk."""
+
+    field = "start_time"
 
 
 class AlreadySo(Conflict):

@@ -5,8 +5,9 @@ from typing import Any
 
 from bookit import refusals as no
 from bookit.db.session import Session
+from bookit.policy import permissions
 from bookit.policy.permissions import Actor
-from bookit.schema.tables import Booking, Review, Role, Status
+from bookit.schema.tables import Booking, Review, Status
 
 
 async def write(session: Session, *, by: Actor, now: datetime, booking_id: int, rating: int, comment: str) -> Review:
@@ -29,9 +30,9 @@ async def change(session: Session, review: Review, *, by: Actor, now: datetime, 
 
 
 async def remove(session: Session, review: Review, *, by: Actor, now: datetime) -> None:
-    """Delete the actor's own review or, as an admin, any review."""
+    """Delete the actor's own review or, as a manager or an owner, any review."""
     del now
-    if by.role != Role.ADMIN:
+    if not permissions.has_ability(by, "remove_any_review"):
         await require_author(session, review, by=by)
     await session.delete(review)
 

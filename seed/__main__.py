@@ -11,7 +11,17 @@ import click
 from bookit.clock import system_clock
 from bookit.db.pool import Database
 from bookit.settings import Settings, read_settings
-from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_PASSWORD, DEMO_STAFF, Outcome, Summary, seed_database
+from seed.business import (
+    DEMO_ADMIN,
+    DEMO_CUSTOMER,
+    DEMO_MANAGER,
+    DEMO_PASSWORD,
+    DEMO_STAFF,
+    DEMO_STYLIST,
+    Outcome,
+    Summary,
+    seed_database,
+)
 from server.process import (
     CliError,
     install_signal_handlers,
@@ -76,8 +86,10 @@ def format_report(summary: Summary, seconds: float) -> str:
 
   Sign in with the password {DEMO_PASSWORD} as
 
-    {DEMO_ADMIN:<22}the owner (admin)
-    {DEMO_STAFF:<22}reception (staff)
+    {DEMO_ADMIN:<22}the owner
+    {DEMO_MANAGER:<22}a manager
+    {DEMO_STAFF:<22}reception
+    {DEMO_STYLIST:<22}a stylist with her own calendar
     {DEMO_CUSTOMER:<22}a customer
 
   This password is public. Do not enter real customers into this database.

@@ -22,9 +22,11 @@ from seed.schedule import Schedule, Step, from_wall_clock
 from seed.studio import (
     CUSTOMERS,
     DESK_NAMES,
+    MANAGER_NAME,
     OWNER_NAME,
     RESOURCES,
     SERVICES,
+    STYLIST_NAME,
     ExceptionSpec,
     ResourceSpec,
     ServiceSpec,
@@ -34,6 +36,8 @@ from seed.studio import (
 DEMO_PASSWORD = "bookit-demo"  # noqa: S105 -- public, and printed by the command
 DEMO_ADMIN = "admin@example.com"
 DEMO_STAFF = "desk@example.com"
+DEMO_MANAGER = "manager@example.com"
+DEMO_STYLIST = "stylist@example.com"
 DEMO_CUSTOMER = "customer@example.com"
 
 MAX_DETAILED_BOOKINGS = 1000  # the studio has room for these; BulkSeeder adds the rest
@@ -159,8 +163,11 @@ class Seeder:
         emails = (DEMO_STAFF, make_email(DESK_NAMES[1]))
         for name, email in zip(DESK_NAMES, emails, strict=True):
             self.staff.append(await self.create_account(owner, opened_at, name, email, Role.STAFF))
+        await self.create_account(owner, opened_at, MANAGER_NAME, DEMO_MANAGER, Role.MANAGER)
         for resource in RESOURCES:
             await self.create_resource(owner, opened_at, resource)
+        own = self.resources[STYLIST_NAME].id
+        await self.create_account(owner, opened_at, STYLIST_NAME, DEMO_STYLIST, Role.OWN_CALENDAR, resource_id=own)
         for service in SERVICES:
             values = self.make_service_values(service)
             self.services[service.title] = await self.create_row(Service, owner, opened_at, **values)
@@ -178,9 +185,12 @@ class Seeder:
             self.actor = by
             await self.session.set_actor(by)
 
-    async def create_account(self, by: Actor, at: datetime, name: str, email: str, role: Role) -> Actor:
-        user = await self.create_row(User, by, at, name=name, email=email, role=role, password_hash=self.password_hash)
-        return Actor("seed", id=user.id, role=role)
+    async def create_account(
+        self, by: Actor, at: datetime, name: str, email: str, role: Role, *, resource_id: int | None = None
+    ) -> Actor:
+        values = {"name": name, "email": email, "role": role, "resource_id": resource_id}
+        user = await self.create_row(User, by, at, **values, password_hash=self.password_hash)
+        return Actor.of("seed", user)
 
     async def create_resource(self, by: Actor, at: datetime, spec: ResourceSpec) -> None:
         resource = await self.create_row(Resource, by, at, name=spec.name, capacity=spec.capacity)

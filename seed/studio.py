@@ -145,6 +145,8 @@ HOLIDAYS = {
 
 OWNER_NAME = "Katrin Linden"
 DESK_NAMES = ("Deniz Arslan", "Paul Richter")
+MANAGER_NAME = "Helena Busse"
+STYLIST_NAME = "Clara Hoffmann"  # who is a resource, too
 CUSTOMERS = (
     "Lena Brandt", "Jürgen Köhler", "Fatma Güneş", "Tobias Krüger", "Anna Kowalska", "Minh Nguyen",
     "Charlotte Fischer", "Omar Haddad", "Svenja Petersen", "Luca Moretti", "Ingrid Schäfer", "Emre Kaya",

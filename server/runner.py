@@ -193,11 +193,12 @@ def banner(url: str, *, demo: bool, only: str | None = None) -> str:
         lines += [f"    API, to try out      {url}/docs", f"    API reference        {url}/redoc"]
     lines.append(f"    health check         {url}/readyz")
     if demo:
-        from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_PASSWORD, DEMO_STAFF
+        from seed.business import DEMO_ADMIN, DEMO_CUSTOMER, DEMO_MANAGER, DEMO_PASSWORD, DEMO_STAFF, DEMO_STYLIST
 
         lines += [
             "",
             f"  Sign in with the password {DEMO_PASSWORD} as",
-            f"    {DEMO_CUSTOMER} (a customer), {DEMO_STAFF} (staff) or {DEMO_ADMIN} (admin)",
+            f"    {DEMO_CUSTOMER} (a customer), {DEMO_STYLIST} (a stylist, own calendar), {DEMO_STAFF} (desk),",
+            f"    {DEMO_MANAGER} (manager) or {DEMO_ADMIN} (owner)",
         ]
     return "\n".join([*lines, "", "  Press Ctrl-C to stop BookIt.", ""])

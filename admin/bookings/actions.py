@@ -206,7 +206,7 @@ async def run_one(
     """Act on one booking; return the refusal, or None."""
 
     async def run(session: Session, **by_and_now: Unpack[ActorAndTime]) -> None:
-        booking = await records.lock(session, Booking, booking_id)
+        booking = await records.lock(session, Booking, booking_id, by=by_and_now["by"])
         if options.reason:
             await session.set_reason(options.reason)
         if options.accepts_overlap:

@@ -295,4 +295,4 @@ async def change_bookings(request: Request) -> Response:
     return await page.render()
 
 
-PAGE = CustomPage("/booking/bulk", "bulk", change_bookings, ("GET", "POST"))
+PAGE = CustomPage("/booking/bulk", "bulk", change_bookings, ("GET", "POST"), ability="change_many")

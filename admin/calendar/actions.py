@@ -29,7 +29,7 @@ from bookit.bookings import acts, availability, undo
 from bookit.bookings.availability import OVERRIDABLE_REFUSALS, Visit
 from bookit.db.session import Session
 from bookit.people import passwords
-from bookit.policy import times
+from bookit.policy import permissions, times
 from bookit.policy.limits import MAX_BIGINT
 from bookit.reports import calendar
 from bookit.schema.fields import OPTIONAL_TEXT_PATTERN, ReasonText, checked_type
@@ -198,7 +198,7 @@ async def move(request: Request) -> Response:
     require_permission(request, "change", Booking)
     body, context = await parse_body(MoveBooking, request), context_of(request)
     booking = await context.database.get(Booking, parse_id(request.path_params["pk"]))
-    if booking is None:
+    if booking is None or not permissions.is_in_scope(booking, by=page_state(request).actor):
         return refusal_response(request, no.Missing(what="booking"))
     try:
         start, end = new_times(booking, body, context.zone)
@@ -207,7 +207,7 @@ async def move(request: Request) -> Response:
     visit = availability.visit_after(booking, start_time=start, end_time=end, resource_id=body.resource_id)
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Booking:
-        row = await records.lock(session, Booking, booking.id, version=body.version)
+        row = await records.lock(session, Booking, booking.id, version=body.version, by=by_and_now["by"])
         return await records.change(
             session,
             row,
@@ -244,7 +244,8 @@ async def set_status(request: Request) -> Response:
             await session.set_reason(body.reason)
         if body.overlap:
             await session.allow_overlap()
-        row = await records.lock(session, Booking, parse_id(request.path_params["pk"]), version=body.version)
+        booking_id = parse_id(request.path_params["pk"])
+        row = await records.lock(session, Booking, booking_id, version=body.version, by=by_and_now["by"])
         return await status_acts[body.act](session, row, **by_and_now)
 
     return await run_and_respond(request, body, act)
@@ -259,7 +260,7 @@ async def undo_act(request: Request) -> Response:
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Booking:
         if body.event is not None:
             return await undo.undo(session, booking_id, event_id=body.event, **by_and_now)
-        row = await records.lock(session, Booking, booking_id, version=body.version)
+        row = await records.lock(session, Booking, booking_id, version=body.version, by=by_and_now["by"])
         await session.set_reason("Undid: booked")
         return await acts.cancel(session, row, **by_and_now)
 

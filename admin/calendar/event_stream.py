@@ -20,10 +20,16 @@ WATCHED_TABLES = {"services", "resources", "service_resources", "opening_hours",
 Payload = dict[str, object]
 Serialize = Callable[[Row], Payload]
 IsSignedIn = Callable[[], Awaitable[bool]]
+OwnResource = Callable[[], int | None]  # see ``permissions.own_resource``; asked anew, since a role can change
 
 
 async def stream_messages(
-    request: Request, change_feed: ChangeFeed, serialize: Serialize, *, is_signed_in: IsSignedIn
+    request: Request,
+    change_feed: ChangeFeed,
+    serialize: Serialize,
+    *,
+    own_resource: OwnResource,
+    is_signed_in: IsSignedIn,
 ) -> AsyncIterator[str]:
     """Yield messages until the stream's time is over: first the changes that the client has missed, then new ones."""
     async with change_feed.subscribe() as subscriber:
@@ -33,16 +39,23 @@ async def stream_messages(
         if last_cursor:
             changes, _ = await poll(change_feed.database, last_cursor)
             cursor = change_feed.cursor if changes.is_truncated else changes.cursor
-            if payload := build_payload(changes, last_cursor, serialize):
+            if payload := build_payload(changes, last_cursor, serialize, own_resource()):
                 yield format_message("changes", cursor, payload)
         else:
             yield format_message("start", cursor, {})
-        async for message in follow_changes(subscriber, cursor, serialize, is_signed_in=is_signed_in):
+        async for message in follow_changes(
+            subscriber, cursor, serialize, own_resource=own_resource, is_signed_in=is_signed_in
+        ):
             yield message
 
 
 async def follow_changes(
-    subscriber: Subscriber, cursor: Cursor, serialize: Serialize, *, is_signed_in: IsSignedIn
+    subscriber: Subscriber,
+    cursor: Cursor,
+    serialize: Serialize,
+    *,
+    own_resource: OwnResource,
+    is_signed_in: IsSignedIn,
 ) -> AsyncIterator[str]:
     """Yield each new change once, and a heartbeat where nothing changes."""
     deadline = asyncio.get_running_loop().time() + STREAM_SECONDS
@@ -56,33 +69,53 @@ async def follow_changes(
             continue
         if changes is None:
             return
-        payload = build_payload(changes, cursor, serialize)
+        payload = build_payload(changes, cursor, serialize, own_resource())
         cursor = cursor.without(event["id"] for event in changes.events).intersect(changes.cursor)
         if payload:
             yield format_message("changes", cursor, payload)
 
 
-def build_payload(changes: Changes, cursor: Cursor, serialize: Serialize) -> Payload:
+def build_payload(
+    changes: Changes, cursor: Cursor, serialize: Serialize, own_resource_id: int | None = None
+) -> Payload:
     """Return what is new to a client: ids of events, the bookings as they are now, and the ids of deleted ones.
 
     It is empty where the client has seen all of it, or the calendar shows none of it. Where there are too many changes,
-    or some of other tables than bookings, the client is to load everything anew.
+    or some of other tables than bookings, the client is to load everything anew. A client that sees one resource gets
+    its bookings, and as deleted those that went to another resource.
     """
     events = [
         event
         for event in changes.events
-        if event["id"] in cursor and event["table_name"] in {"bookings", *WATCHED_TABLES}
+        if event["id"] in cursor and event["row_id"] and is_shown(event, changes, own_resource_id)
     ]
     if not events:
         return {}
-    booking_ids = [event["row_id"] for event in events if event["table_name"] == "bookings"]
-    current = [changes.bookings[row_id] for row_id in dict.fromkeys(booking_ids) if row_id in changes.bookings]
+    booking_ids = [*dict.fromkeys(event["row_id"] for event in events if event["table_name"] == "bookings")]
+    current = [
+        changes.bookings[row_id]
+        for row_id in booking_ids
+        if row_id in changes.bookings and own_resource_id in {None, changes.bookings[row_id]["resource_id"]}
+    ]
+    has_others = any(event["table_name"] != "bookings" for event in events)
     return {
         "events": [event["id"] for event in events],
         "visits": [serialize(booking) for booking in current],
-        "deleted": sorted({row_id for row_id in booking_ids if row_id not in changes.bookings}),
-        "is_reload_needed": changes.is_truncated or len(booking_ids) < len(events),
+        "deleted": sorted({*booking_ids} - {booking["id"] for booking in current}),
+        "is_reload_needed": changes.is_truncated or has_others,
     }
+
+
+def is_shown(event: Row, changes: Changes, own_resource_id: int | None) -> bool:
+    """Return whether an event concerns the calendar of a client: of all resources, or of its own.
+
+    A booking is its own if it is on its resource now, or was before this event.
+    """
+    if event["table_name"] != "bookings":
+        return event["table_name"] in WATCHED_TABLES
+    booking = changes.bookings.get(event["row_id"])
+    resource_ids = {booking["resource_id"] if booking else None, event["old_resource_id"]}
+    return own_resource_id is None or own_resource_id in resource_ids
 
 
 def format_message(kind: str, cursor: Cursor, payload: Payload) -> str:

@@ -43,12 +43,15 @@ async def get_calendar(request: Request) -> Response:
     since, until = (parse_day(query.get(name, ""), zone) for name in ("start", "end"))
     if not timedelta() < until - since <= timedelta(days=MAX_DAYS):
         raise HTTPException(400, f"The calendar shows 1 to {MAX_DAYS} days.")
+    own, resource_id = permissions.own_resource(page_state(request).actor), parse_optional_id(query.get("resource"))
+    if own is not None and resource_id not in {None, own}:
+        raise HTTPException(404)
     shown = CalendarFilter(
-        parse_optional_id(query.get("resource")), parse_optional_id(query.get("service")), query.get("cancelled") == "1"
+        resource_id if own is None else own, parse_optional_id(query.get("service")), query.get("cancelled") == "1"
     )
     visits = await calendar.bookings_in_range(database, shown, since=since, until=until, now=now)
     inactive = await calendar.inactive_in_range(
-        database, since=since, until=until, now=now, with_cancelled=shown.with_cancelled
+        database, since=since, until=until, now=now, with_cancelled=shown.with_cancelled, resource_id=own
     )
     resource_ids = [resource["id"] for resource in (*await calendar.resources(database), *inactive["resources"])]
     resource_ids = [shown.resource_id] if shown.resource_id else resource_ids
@@ -146,12 +149,15 @@ def gaps(open_times: list[Row], since: datetime, until: datetime) -> Iterable[Ro
         yield {"start_time": end, "end_time": until}
 
 
+BOOKING_FIELDS = ("id", "user_id", "resource_id", "status", "expires_at", "start_time")
+
+
 async def get_visit(request: Request) -> Response:
     """Return one booking with its acts; an act that is not allowed comes with the refusal."""
     require_permission(request, "see", Booking)
     context = context_of(request)
     (visit,) = await calendar.bookings_by_id(context.database, [parse_id(request.path_params["pk"])]) or (None,)
-    if visit is None:
+    if visit is None or not is_visible(request, visit):
         raise HTTPException(404)
     return JSONResponse(
         {
@@ -160,6 +166,11 @@ async def get_visit(request: Request) -> Response:
             "when": format_when(visit["start_time"], context.zone),
         }
     )
+
+
+def is_visible(request: Request, visit: Row) -> bool:
+    """Return whether the user sees the calendar of the resource of a booking."""
+    return permissions.own_resource(page_state(request).actor) in {None, visit["resource_id"]}
 
 
 def format_when(moment: datetime, zone: ZoneInfo) -> str:
@@ -175,7 +186,7 @@ def available_actions(request: Request, visit: Row, *, now: datetime) -> list[di
     actor = page_state(request).actor
     if not permissions.has_permission(actor, "change", Booking):
         return []
-    booking = Booking(**{name: visit[name] for name in ("id", "user_id", "status", "expires_at", "start_time")})
+    booking = Booking(**{name: visit[name] for name in BOOKING_FIELDS})
     primary = primary_status(booking, now=now)
     return [
         {
@@ -205,6 +216,7 @@ async def stream(request: Request) -> Response:
         request,
         context.change_feed,
         partial(visit_as_dict, zone=context.zone),
+        own_resource=lambda: permissions.own_resource(page_state(request).actor),
         is_signed_in=partial(is_signed_in, request),
     )
     return StreamingResponse(messages, media_type="text/event-stream", headers=event_stream.STREAM_HEADERS)

@@ -11,7 +11,7 @@ from admin.framework.permissions import require_permission
 from bookit import catalogue
 from bookit.policy import permissions
 from bookit.reports import calendar
-from bookit.schema.tables import Booking, User
+from bookit.schema.tables import Booking, CalendarException, User
 
 
 class CalendarPage(BaseView):
@@ -35,11 +35,17 @@ async def render_calendar(request: Request) -> Response:
     """Return the page, with what the user may do on it."""
     require_permission(request, "see", Booking)
     context, actor = context_of(request), page_state(request).actor
-    zone, now = context.zone, context.now()
+    zone, now, own = context.zone, context.now(), permissions.own_resource(actor)
+    resources, services = await calendar.resources(context.database), await calendar.services(context.database)
+    without_hours = await catalogue.fetch_without_hours(context.database)
+    if own is not None:
+        resources, without_hours = [row for row in resources if row["id"] == own], []
+        services = [{**row, "resource_ids": [own]} for row in services if own in row["resource_ids"]]
     values = {
-        "resources": await calendar.resources(context.database),
-        "services": await calendar.services(context.database),
-        "without_hours": await catalogue.fetch_without_hours(context.database),
+        "resources": resources,
+        "services": services,
+        "without_hours": without_hours,
+        "may_see_closures": permissions.has_permission(actor, "see", CalendarException),
         "zone": zone.key,
         "now": wall_clock.to_wall_clock(now, zone),
         "offset": wall_clock.utc_offset(now, zone),

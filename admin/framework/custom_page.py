@@ -7,6 +7,8 @@ from enum import Enum, auto
 from starlette.requests import Request
 from starlette.responses import Response
 
+from bookit.policy.permissions import Ability
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -22,7 +24,7 @@ class Client(Enum):
 class CustomPage:
     """A page for users who have signed in. What they may see or do there, its handler decides.
 
-    ``menu`` is its entry of the menu, with its icon.
+    ``menu`` is its entry of the menu, with its icon; it is shown to users who have the ``ability`` that the page needs.
     """
 
     path: str
@@ -31,3 +33,4 @@ class CustomPage:
     methods: tuple[str, ...] = ("GET",)
     menu: tuple[str, str] | None = None
     client: Client = Client.BROWSER
+    ability: Ability | None = None

@@ -1,26 +1,29 @@
 """The filters above a list: a word, a yes or no, a row of another table, a day or a span of days."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, literal, select
 from sqlmodel import SQLModel
 from starlette.requests import Request
 
 from admin.framework.context import AdminContext, context_of
 from admin.framework.formatting import humanize
+from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
 from admin.framework.types import Column, Statement
 from bookit import refusals as no
 from bookit.db.search import sort_key
-from bookit.policy import times
-from bookit.schema.tables import table_of
+from bookit.policy import permissions, times
+from bookit.schema.tables import Resource, table_of
 
 Choices = list[tuple[str, str]]  # the value in the URL, and its words
 ALL = "all"
 MAX_CHOICES = 200
+NUMBER_OR_DAYS = re.compile(r"[0-9.-]{1,30}")
 
 
 class ListFilter(ABC):
@@ -41,6 +44,14 @@ class ListFilter(ABC):
     @abstractmethod
     async def lookups(self, request: Request) -> Choices:
         """Return what can be chosen."""
+
+    async def describe(self, request: Request) -> str:
+        """Return in words what the list is filtered by, or an empty text. A value that nobody can choose is "?"."""
+        value = self.value(request)
+        if not value:
+            return ""
+        words = dict(await self.lookups(request)).get(value)
+        return f"{self.title}: {words or (value if NUMBER_OR_DAYS.fullmatch(value) else '?')}"
 
     @abstractmethod
     def apply(self, statement: Statement, value: str, context: AdminContext) -> Statement:
@@ -88,14 +99,17 @@ class RowFilter(ListFilter):
 
     def __init__(self, column: Column, title: str, table: type[SQLModel], name_column: str) -> None:
         super().__init__(column, title)
+        self.table = table
         self.label_column = table_of(table).c[name_column]
         self.id_column = table_of(table).c.id
         self.is_active = table_of(table).c.is_active
 
     async def lookups(self, request: Request) -> Choices:
         """Return the rows by name, and one more than are shown, so that the page can say that there are more."""
+        own = permissions.own_resource(page_state(request).actor) if self.table is Resource else None
         rows = await context_of(request).fetch_rows(
             select(self.id_column, self.label_column, self.is_active)
+            .where(literal(value=True) if own is None else self.id_column == own)
             .order_by(sort_key(self.label_column), self.id_column)
             .limit(self.max_choices + 1)
         )

@@ -11,6 +11,7 @@ from sqlmodel import SQLModel
 
 from bookit import refusals as no
 from bookit.policy import lifecycle
+from bookit.policy.permissions import ROLE_LABELS
 from bookit.schema.tables import Role, Service, Status, User
 
 WEEKDAYS = dict(enumerate(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"), start=1))
@@ -24,8 +25,8 @@ STATUS_COLOURS = {
 
 
 def humanize(value: str) -> str:
-    """Return a word of the database as pages show it: no_show is "No-show", the role user is "Customer"."""
-    return "Customer" if value == Role.USER else lifecycle.format_status(value).capitalize()
+    """Return a word of the database as pages show it: no_show is "No-show", the role admin is "Owner"."""
+    return ROLE_LABELS[Role(value)] if value in set(Role) else lifecycle.format_status(value).capitalize()
 
 
 def format_enum(row: object, column: str) -> str:

@@ -28,20 +28,20 @@ from wtforms.validators import InputRequired
 from wtforms.widgets import DateTimeLocalInput, TextInput
 
 from admin.framework.form_values import FORM_TIME, FormValues
-from admin.framework.formatting import WEEKDAYS, humanize
+from admin.framework.formatting import WEEKDAYS
 from admin.framework.number_fields import AmountField, WholeNumberField
 from bookit import refusals as no
 from bookit import timezones
 from bookit.policy import times
+from bookit.policy.permissions import ROLE_LABELS
 from bookit.schema.fields import checked_type
-from bookit.schema.tables import Role
 from bookit.validation_messages import format_error
 
 Method = TypeVar("Method", bound=Callable[..., object])
 FieldArgs = dict[str, Any]  # what a field is made with
 Property = ColumnProperty[Any]
 TIME_FORMATS = [FORM_TIME, "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]
-CHOICES: Mapping[str, Mapping[Any, str]] = {"role": {role: humanize(role) for role in Role}, "weekday": WEEKDAYS}
+CHOICES: Mapping[str, Mapping[Any, str]] = {"role": ROLE_LABELS, "weekday": WEEKDAYS}
 TEXTAREA_MIN_LENGTH = 1000  # letters; a text that may be as long as this gets several lines
 
 

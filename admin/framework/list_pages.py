@@ -25,6 +25,7 @@ from admin.framework.export import EXPORT_FORMATS, stream_rows
 from admin.framework.export_columns import ExportSelection
 from admin.framework.filters import ListFilter
 from admin.framework.formatting import type_formatters
+from admin.framework.transactions import record_export
 from admin.framework.types import Column, Columns, Statement
 from bookit.db.search import LETTER_OR_DIGIT, has_words, sort_key, split_words
 from bookit.schema.tables import id_of, table_of
@@ -60,9 +61,9 @@ def build_order_by(columns: Columns, sorting: Sorting) -> list[ColumnElement[obj
     return order
 
 
-def select_count(statement: Statement) -> Statement:
-    """Count the rows of a statement, up to one more than the limit."""
-    rows = statement.order_by(None).with_only_columns(literal(1), maintain_column_froms=True).limit(MAX_COUNTED + 1)
+def select_count(statement: Statement, *, limit: int | None = MAX_COUNTED + 1) -> Statement:
+    """Count the rows of a statement, up to a limit: by default one more than lists count."""
+    rows = statement.order_by(None).with_only_columns(literal(1), maintain_column_froms=True).limit(limit)
     return select(func.count()).select_from(rows.subquery())
 
 
@@ -178,8 +179,9 @@ class ListView(ModelView):
         rows = {row.id: row for row in await self.context.fetch_scalars(statement)}
         return [rows[row_id] for row_id in ids if row_id in rows]
 
-    async def apply_search(self, statement: Statement, term: str) -> tuple[Statement, int]:
+    async def apply_search(self, request: Request, statement: Statement, term: str) -> tuple[Statement, int]:
         """Return the statement of the rows that match a term, and how many of them to find before sorting."""
+        del request
         columns = (self.columns[name] for name in self._search_fields)
         return statement.where(matches(term, *columns)), MAX_SEARCH_HITS
 
@@ -192,7 +194,7 @@ class ListView(ModelView):
                 statement = list_filter.apply(statement, value, self.context)
         term = request.query_params.get("search", "").replace("\0", "").strip()
         if term and self._search_fields:
-            statement, limit = await self.apply_search(statement, term)
+            statement, limit = await self.apply_search(request, statement, term)
         return self.sort_query(statement, request), limit
 
     async def export_query(self, request: Request) -> Statement:
@@ -203,17 +205,35 @@ class ListView(ModelView):
     async def export_data(  # type: ignore[override]  # takes a statement rather than its rows
         self, data: Statement, export_type: str = "csv", request: Request | None = None
     ) -> StreamingResponse:
-        """Stream the rows that the list shows."""
+        """Stream the rows that the list shows, and write down before that they leave."""
+        if request is None:
+            raise HTTPException(400)
         selection = ExportSelection(self.model, data, self.context.zone)
         for name in self._export_prop_names:
             self.add_export_column(selection, name, request)
+        export_format = EXPORT_FORMATS[export_type]
+        (rows,) = await self.context.fetch_scalars(select_count(data, limit=None))
+        await record_export(
+            request,
+            table_name=table_of(self.model).name,
+            file=export_format.label,
+            rows=rows,
+            filter_words=await self.describe_filters(request),
+        )
         return stream_rows(
             self.context.session_maker,
             selection,
-            EXPORT_FORMATS[export_type],
+            export_format,
             name=self.name_plural,
             day=self.context.today,
         )
+
+    async def describe_filters(self, request: Request) -> str:
+        """Return in words which rows the list shows. What was searched for may be a name, so it is not said."""
+        words = [await list_filter.describe(request) for list_filter in self.list_filters]
+        if request.query_params.get("search", "").strip():
+            words.append("a search")
+        return "; ".join(filter(None, words)) or "everything"
 
     def add_export_column(self, selection: ExportSelection, name: str, request: Request | None) -> None:
         """Add a column of the list to its export."""

@@ -15,9 +15,12 @@ from wtforms.widgets import html_params
 
 from admin.framework.formatting import full_label
 from admin.framework.list_pages import ListView, matches
+from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
+from admin.framework.permissions import require_permission
 from bookit.db.search import sort_key
-from bookit.schema.tables import id_of, table_of
+from bookit.policy import permissions
+from bookit.schema.tables import Resource, id_of, table_of
 
 EVERYTHING = "\0"  # SQLAdmin refuses an empty term, and nobody can type this.
 USER_LOOKUP = {"fields": ("name", "email")}
@@ -41,10 +44,17 @@ class LookupLoader(QueryAjaxModelLoader):
         return {"id": str(id_of(model)), "text": full_label(model)}
 
     async def get_list(self, request: Request, term: str) -> list[SQLModel]:
-        """Return the rows that match a term; of many rows, none as long as nothing is typed."""
-        del request
+        """Return the rows that match a term; of many rows, none as long as nothing is typed.
+
+        Raise 403 for a user who may not see these rows; a user with their own calendar finds its resource alone.
+        """
         columns, context = table_of(self.model).c, cast("ListView", self.model_admin).context
         hits = select(columns.id, sort_key(columns[self.fields[0]]).label("sort_key"))
+        own = permissions.own_resource(page_state(request).actor) if self.model is Resource else None
+        if own is None:
+            require_permission(request, "see", self.model)
+        else:
+            hits = hits.where(columns.id == own)
         if term != EVERYTHING:
             hits = hits.where(matches(term, *(columns[name] for name in self.fields)))
         elif not self.is_preloaded:

@@ -5,18 +5,19 @@ from starlette.requests import Request
 
 from admin.framework.page_state import page_state
 from bookit.policy import permissions
+from bookit.policy.permissions import Ability
 
 
 class PageMenu(ItemMenu):
-    """The entry of a page of reports, for users who may see them."""
+    """The entry of a page, for users who have the ability that it needs."""
 
-    def __init__(self, name: str, icon: str, *, route: str) -> None:
+    def __init__(self, name: str, icon: str, *, route: str, ability: Ability | None) -> None:
         super().__init__(name, icon)
-        self.route = route
+        self.route, self.ability = route, ability
 
     def is_visible(self, request: Request) -> bool:
         """Return whether the user may see the page."""
-        return permissions.may_see_reports(page_state(request).actor)
+        return self.ability is None or permissions.has_ability(page_state(request).actor, self.ability)
 
     def is_active(self, request: Request) -> bool:
         """Return whether this page is open."""

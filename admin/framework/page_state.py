@@ -26,6 +26,7 @@ class PageState:
     refusal: no.Refusal | None = None  # gives the page its status
     is_repeat: bool = False  # whether the form that was sent had been saved before
     edit_conflict: object = None  # what stale_edit.html shows
+    who_may: str = ""  # for which roles something is that the user may not do; a page of status 403 says it
     email: str = ""  # as typed on the sign-in page
     search_term: str = ""  # as typed in the search box
     parts: dict[type[object], object] = field(default_factory=dict)  # see ``part``
@@ -44,7 +45,7 @@ class PageState:
 
 def actor_of(user: User, sign_in_id: int | None = None) -> Actor:
     """Return a user as the one who acts at this door."""
-    return Actor("admin", user.id, user.role, sign_in_id)
+    return Actor.of("admin", user, sign_in_id)
 
 
 def page_state(request: Request) -> PageState:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from admin.framework.context import context_of, request_id_of
 from admin.framework.page_state import page_state
+from bookit import exports
 from bookit.db.errors import retry_interrupted
 from bookit.db.session import Session
 from bookit.policy.permissions import Actor
@@ -44,3 +45,23 @@ async def run_act(request: Request, act: Act[T], *, dry_run: bool = False) -> T:
             return await act(session, by=actor, now=now)
 
     return await retry_interrupted(attempt)
+
+
+async def record_export(
+    request: Request, *, table_name: str, file: str, rows: int, filter_words: str = "everything", row_id: int = 0
+) -> None:
+    """Write down in history that the user takes a file; see ``exports.record``."""
+
+    async def act(session: Session, *, by: Actor, now: datetime) -> None:
+        await exports.record(
+            session,
+            by=by,
+            now=now,
+            table_name=table_name,
+            file=file,
+            rows=rows,
+            filter_words=filter_words,
+            row_id=row_id,
+        )
+
+    await run_act(request, act)

@@ -1,5 +1,7 @@
 """Names the person behind a change, and the door through which it was made."""
 
+from bookit.policy.permissions import ROLE_LABELS
+
 DOOR_PHRASES = {
     "api": "through the API",
     "admin": "at the desk",
@@ -9,8 +11,8 @@ DOOR_PHRASES = {
     "sql": "in the database console",
     "clock": "automatically",
 }
-ROLE_LABELS = {"user": "customer", "staff": "staff", "admin": "admin"}
-ANONYMOUS_LABELS = {"visitor": "A visitor", "admin": "An admin", "staff": "Staff"}
+ROLE_NAMES = {role.value: label.lower() for role, label in ROLE_LABELS.items()}
+ANONYMOUS_LABELS = {"visitor": "A visitor", "admin": "An owner", "staff": "Staff"}
 
 
 def actor_label(actor_id: int | None, name: str | None, actor: str, door: str) -> str:
@@ -24,4 +26,4 @@ def actor_label(actor_id: int | None, name: str | None, actor: str, door: str) -
 def actor_role(actor: str) -> str:
     """Return the role that an actor had at the time, in words."""
     role = actor.partition(" ")[0]
-    return ROLE_LABELS.get(role, role)
+    return ROLE_NAMES.get(role, role)

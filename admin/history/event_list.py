@@ -6,16 +6,17 @@ from typing import Any
 
 from markupsafe import Markup, escape
 from sqladmin.pagination import Pagination
+from sqlalchemy import func, select
 from starlette.requests import Request
 
 from admin.framework import list_pages
 from admin.framework.export_columns import ExportColumn, ExportSelection, time_columns
 from admin.framework.list_pages import ListView, MoreThan
 from admin.framework.page_state import page_state
-from admin.framework.types import ColumnFormatters
+from admin.framework.types import ColumnFormatters, Statement
 from admin.history import grouping
 from admin.history.actors import DOOR_PHRASES, actor_label
-from admin.history.formatter import EventFormatter, EventText
+from admin.history.formatter import SHOWN_CHANGES, EventFormatter, EventText
 from admin.history.grouping import GroupPart, RequestGroup
 from bookit.schema.tables import Event, User, from_row, table_of
 from bookit.slices import pause
@@ -78,7 +79,7 @@ def format_brief(event: Event, column: str, request: Request) -> Markup:
 
 
 def format_changes(text: EventText) -> Markup:
-    return text.changes_html if text.action == "changed" else Markup()
+    return text.changes_html if text.action in SHOWN_CHANGES else Markup()
 
 
 def format_reason(text: EventText) -> Markup:
@@ -149,6 +150,11 @@ class EventListView(ListView):
             group = next(group for group in groups.values() if group.first <= event.id <= group.last)
             group.events.append(event)
         return events
+
+    async def export_query(self, request: Request) -> Statement:
+        """Return the statement of the list up to now: the export itself becomes an event before it is read."""
+        (last,) = await self.context.fetch_scalars(select(func.coalesce(func.max(self.columns.id), 0)))
+        return (await super().export_query(request)).where(self.columns.id <= last)
 
     def add_export_column(self, selection: ExportSelection, name: str, request: Request | None) -> None:
         """Add a column to the export in the words of the page."""

@@ -41,6 +41,7 @@ SECRET_COLUMNS = secret_columns(*SQLModel.metadata.tables.values())  # Of these,
 RowNames = Mapping[tuple[str, int], str]
 OtherCounts = Mapping[str, int]
 TABLE_LABELS = {"sign_ins": "Sign-in"}  # of tables without a page
+SHOWN_CHANGES = {"changed", "exported"}  # the actions whose values are shown: not all of a new or a deleted row
 ACT_KIND = "an act"  # no table has this name
 REQUEST_ID_PATTERN = re.compile("[A-Za-z0-9._-]{1,64}")
 
@@ -198,7 +199,10 @@ class EventFormatter:
 
     def format_row(self, table: str, row_id: int) -> Markup:
         """Return the name of a row, with a link to it if it still exists."""
-        name = f"{self.views[table].name if table in self.views else TABLE_LABELS.get(table, table)} {row_id}"
+        view = self.views.get(table)
+        if not row_id:  # A list, or a report.
+            return escape(view.name_plural if view else table.capitalize())
+        name = f"{view.name if view else TABLE_LABELS.get(table, table)} {row_id}"
         return self.link_row(table, row_id, name) if (table, row_id) in self.names else escape(name)
 
     def link_row(self, table: str, row_id: int, name: str) -> Markup:
@@ -222,7 +226,7 @@ class EventFormatter:
 
     def describe_changes(self, event: Event) -> str:
         """Return what an event changed as plain text; of a new or a deleted row nothing, since all of it changed."""
-        if event.action != "changed":
+        if event.action not in SHOWN_CHANGES:
             return ""
         columns = visible_columns(self.tables.get(event.table_name), event)
         changes = (self.format_change(event, column) for column in columns)

@@ -128,5 +128,5 @@ def may_see(request: Request, event: Event) -> bool:
 
 PAGES = [
     CustomPage("/booking/{pk}/undo", "undo", undo_last, ("POST",)),
-    CustomPage("/act/{act}", "act", show_act, ("GET", "POST")),
+    CustomPage("/act/{act}", "act", show_act, ("GET", "POST"), ability="change_many"),
 ]

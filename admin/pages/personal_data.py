@@ -14,13 +14,13 @@ from admin.framework.export import ExportStreamingResponse
 from admin.framework.middleware import read_form
 from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
-from admin.framework.permissions import require_permission
-from admin.framework.transactions import ActorAndTime, run_act
+from admin.framework.permissions import require_ability, require_permission
+from admin.framework.transactions import ActorAndTime, record_export, run_act
 from bookit import records, security_log
 from bookit import refusals as no
 from bookit.db.session import Session
 from bookit.people import data_export, erasure
-from bookit.schema.tables import User
+from bookit.schema.tables import User, table_of
 
 
 async def require_user(request: Request) -> User:
@@ -35,7 +35,15 @@ async def download_personal_data(request: Request) -> Response:
     """Return a person's data as a file, whose name does not say who it is."""
     user, context = await require_user(request), context_of(request)
     if not data_export.may_export(page_state(request).actor, user):
-        raise HTTPException(403)
+        require_ability(request, "export_personal_data")
+    await record_export(
+        request,
+        table_name=table_of(User).name,
+        row_id=user.id,
+        file="Personal data (JSON)",
+        filter_words="one person",
+        rows=1,
+    )
     actor, now = page_state(request).actor, context.now()
 
     async def parts() -> AsyncGenerator[bytes, None]:

@@ -14,7 +14,7 @@ from admin.framework.context import context_of
 from admin.framework.custom_page import CustomPage
 from admin.framework.export import EXPORT_FORMATS, ExportFormat, render_rows
 from admin.framework.formatting import format_minutes
-from admin.framework.permissions import require_reports
+from admin.framework.transactions import record_export
 from admin.framework.types import Cell
 from admin.pages.date_range import Preset, select_range
 from bookit.db.pool import Database
@@ -120,7 +120,6 @@ REPORTS = {
 
 async def show_report(request: Request) -> Response:
     """Show a report of the days that the URL asks for, or send it as a file."""
-    require_reports(request)
     name = request.query_params.get("report", "revenue")
     if name not in REPORTS:
         raise HTTPException(404)
@@ -129,6 +128,14 @@ async def show_report(request: Request) -> Response:
     report = await definition.fetch(context.database, selected.days, now)
     export_format = EXPORT_FORMATS.get(request.query_params.get("as", ""))
     if export_format and not selected.error:
+        days, by = selected.days, GRANULARITY_LABELS[selected.days.granularity].lower()
+        await record_export(
+            request,
+            table_name="reports",
+            file=export_format.label,
+            rows=len(report.periods) + len(report.groups) + 1,
+            filter_words=f"{definition.title}: {days.first} to {days.last}, {by}",
+        )
         return export_report(name, definition, report, export_format)
     values = {
         "name": name,
@@ -173,4 +180,6 @@ def export_report(
     return render_rows(headings, rows, export_format, name=definition.title, filename=filename)
 
 
-PAGE = CustomPage("/reports", "reports", show_report, menu=("Reports", "fa-solid fa-chart-column"))
+PAGE = CustomPage(
+    "/reports", "reports", show_report, menu=("Reports", "fa-solid fa-chart-column"), ability="see_reports"
+)

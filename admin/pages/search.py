@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 
 from admin.framework.context import context_of
 from admin.framework.custom_page import CustomPage
-from admin.framework.formatting import format_local_time, format_status
+from admin.framework.formatting import format_local_time, format_status, humanize
 from admin.framework.list_pages import matches
 from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
@@ -111,7 +111,8 @@ class Search:
         """Find a booking by its id. Names of customers find people, with their bookings beside them."""
         group = Group("Bookings", [])
         if self.query.row_id > 0 and self.may_see(Booking):
-            for row in await self.context.fetch_rows(select_booking(self.query.row_id)):
+            own = permissions.own_resource(page_state(self.request).actor)
+            for row in await self.context.fetch_rows(select_booking(self.query.row_id, own_resource_id=own)):
                 details = [self.format_time(row.start_time), row.customer, row.service, format_status(row, "status")]
                 group.hits.append(Hit(f"#{row.id}", self.details_url("booking", row.id), details))
         return group
@@ -167,18 +168,19 @@ class Search:
 
 def person_details(row: ResultRow) -> list[str]:
     """Return what tells one person from another of the same name."""
-    role = [] if row.role == "user" else [row.role]
+    role = [] if row.role == "user" else [humanize(row.role)]
     return [f"#{row.id}", row.email, *role, *([] if row.is_active else ["inactive"])]
 
 
-def select_booking(booking_id: int) -> Statement:
-    """Read a booking by its id, with the names of its customer and its service."""
+def select_booking(booking_id: int, *, own_resource_id: int | None) -> Statement:
+    """Read a booking by its id, with the names of its customer and its service; of one resource, or of all if None."""
+    is_own = literal(value=True) if own_resource_id is None else BOOKINGS.resource_id == own_resource_id
     columns = (BOOKINGS.id, BOOKINGS.start_time, BOOKINGS.status)
     return (
         select(*columns, USERS.name.label("customer"), SERVICES.title.label("service"))
         .join(table_of(User), USERS.id == BOOKINGS.user_id)
         .join(table_of(Service), SERVICES.id == BOOKINGS.service_id)
-        .where(BOOKINGS.id == booking_id)
+        .where(BOOKINGS.id == booking_id, is_own)
     )
 
 

@@ -1,6 +1,7 @@
 """The acts on one booking: book, accept a hold, reschedule, set a status, remove."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ from bookit.bookings import availability
 from bookit.bookings.availability import Visit
 from bookit.bookings.availability_sql import checks_cte, is_bookable
 from bookit.db.audit import SET_AUDIT_CTE, AuditContext, limit_fields, notify_fields, overlap_fields
+from bookit.db.errors import replace_refusal
 from bookit.db.session import Reader, Session, SingleStatement
 from bookit.policy import lifecycle, permissions, times
 from bookit.policy.permissions import Actor
@@ -133,7 +135,7 @@ async def change(
     With ``overlap``, the customer may have a visit of another service at the new time; staff may give one of the same
     service too, as a repeated change adds no visit. History keeps ``notify_customer``.
     """
-    permissions.require_own_or_staff(booking, by=by)
+    permissions.require_in_scope(booking, by=by)
     if overlap:
         await session.allow_overlap(with_same_service=by.is_staff or permissions.may_book_service_twice(by))
     if notify_customer is not None:
@@ -158,10 +160,13 @@ async def change(
 
 async def accept_hold(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
     """Turn a hold into a pending booking. Raise AlreadyStarted, NoLongerOpen or HoldExpired if it is too late."""
-    permissions.require_own_or_staff(booking, by=by)
+    permissions.require_in_scope(booking, by=by)
     lifecycle.require_open(booking, by=by, now=now)
     lifecycle.require_not_expired(booking, now=now)
-    return await session.update(booking, expires_at=None) if booking.expires_at else booking
+    if not booking.expires_at:
+        return booking
+    with hiding_other_calendars(by):
+        return await session.update(booking, expires_at=None)
 
 
 async def reschedule(
@@ -187,9 +192,10 @@ async def reschedule(
 
     Raise a refusal if the actor may not move it, if a rule forbids the new time, or if no seat is free.
     """
-    permissions.require_own_or_staff(booking, by=by)
+    permissions.require_in_scope(booking, by=by)
     lifecycle.require_open(booking, by=by, now=now)
     permissions.require_override(override_reason, by=by)
+    permissions.require_own_resource(resource_id, by=by)
     await require_cancel_notice(session, booking, by=by, now=now)
     start = times.cut_seconds(start_time or booking.start_time)
     end = times.cut_seconds(end_time or start + (booking.end_time - booking.start_time))
@@ -205,7 +211,8 @@ async def reschedule(
     changes = shifted_times(booking, start, end, keeps_seat=keeps_seat)
     if resource_id and resource_id != booking.resource_id:
         changes["resource_id"] = resource_id
-    return await write_move(session, booking, changes)
+    with hiding_other_calendars(by):
+        return await write_move(session, booking, changes)
 
 
 async def choose_resource(
@@ -229,6 +236,13 @@ async def free_resources(reader: Reader, visit: Visit, *, start: datetime, by: A
     """Return the ids of the resources that are free for a visit at this start, in order."""
     checks = await availability.check_start(reader, visit, start=start, by=by, now=now, with_free_seats=True)
     return [check["id"] for check in checks if not availability.obstacles(check, now=now)]
+
+
+def hiding_other_calendars(by: Actor) -> AbstractContextManager[None]:
+    """Raise BusyElsewhere instead of a refusal that names a visit which the actor's own calendar may not show."""
+    if permissions.own_resource(by) is None:
+        return nullcontext()
+    return replace_refusal(no.OverlappingBooking, no.BusyElsewhere())
 
 
 async def write_move(session: Session, booking: Booking, changes: Mapping[str, Any]) -> Booking:
@@ -300,7 +314,8 @@ async def set_status(session: Session, booking: Booking, status: Status, *, by: 
         raise refusal
     # A cancelled hold stays known as one: its customer cannot hold the time again at once.
     expires_at = booking.expires_at if status == Status.CANCELLED else None
-    return await session.update(booking, status=status, expires_at=expires_at, deleted_by_customer_at=None)
+    with hiding_other_calendars(by):
+        return await session.update(booking, status=status, expires_at=expires_at, deleted_by_customer_at=None)
 
 
 async def confirm(session: Session, booking: Booking, *, by: Actor, now: datetime) -> Booking:
@@ -353,7 +368,7 @@ async def remove(session: Session, booking: Booking, *, by: Actor, now: datetime
     Raise AlreadyStarted, NoLongerOpen or TooLateToCancel if the customer can no longer cancel it. One that is cancelled
     already can be hidden at any time.
     """
-    permissions.require_own_or_staff(booking, by=by)
+    permissions.require_in_scope(booking, by=by)
     if by.is_staff:
         await session.delete(booking)
     elif booking.status == Status.CANCELLED:

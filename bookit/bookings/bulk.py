@@ -139,8 +139,7 @@ def all_or_nothing_refusal(outcomes: list[Outcome]) -> no.NotAllPossible:
 def validate(expected_versions: Mapping[int, int | None], change: BulkChange, *, by: Actor) -> None:
     """Raise a refusal if the actor may not do this, or if the change makes no sense for any booking."""
     permissions.require_permission(by, "change", Booking)
-    if not by.is_staff:
-        raise no.Forbidden
+    permissions.require_ability(by, "change_many")
     if not expected_versions:
         raise no.NothingChosen
     if len(expected_versions) > MAX_BOOKINGS:

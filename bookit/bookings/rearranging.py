@@ -99,7 +99,7 @@ async def swap(
     targets: list[Target] = []
     for booking, other in ((first, second), (second, first)):
         start, end = other.start_time, other.start_time + (booking.end_time - booking.start_time)
-        permissions.require_own_or_staff(booking, by=by)
+        permissions.require_in_scope(booking, by=by)
         require_movable(booking, now=now)
         await acts.require_cancel_notice(session, booking, by=by, now=now)
         times.require_future(start, by=by, now=now)

@@ -163,7 +163,8 @@ async def undo_all(
         raise no.Forbidden
     rows = {row.id: row for row in await rearranging.lock_bookings(session, event_ids)}
     changes = [
-        await require_last_change(session, booking_id, event_id, rows) for booking_id, event_id in event_ids.items()
+        await require_last_change(session, booking_id, event_id, rows, by=by)
+        for booking_id, event_id in event_ids.items()
     ]
     old_resources = [change.resource_id for change in changes if change.resource_id]
     await rearranging.lock_resources(session, [*rows.values()], *old_resources)
@@ -171,22 +172,27 @@ async def undo_all(
     await session.set_reason(f"Undid: {', '.join(sorted({change.description for change in changes}))}")
     notified_ids = {row.id for row in rows.values() if notifies(row)}
     await restore_status(session, changes, rows, notified_ids, by=by, now=now, is_open=False)
-    await restore_times(session, changes, rows, notified_ids, by=by)
+    await restore_times(session, changes, rows, notified_ids)
     await restore_status(session, changes, rows, notified_ids, by=by, now=now, is_open=True)
     return [rows[booking_id] for booking_id in sorted(rows)]
 
 
 async def require_last_change(
-    session: Session, booking_id: int, event_id: int, rows: Mapping[int, Booking]
+    session: Session, booking_id: int, event_id: int, rows: Mapping[int, Booking], *, by: Actor
 ) -> LastChange:
-    """Return the last change of a booking. Raise a refusal if there is none, or if it has another event id."""
+    """Return the last change of a booking. Raise a refusal if there is none, or if it has another event id.
+
+    Raise OnlyOwnCalendar if the booking would go back to a resource whose calendar the actor does not see.
+    """
     change = await last_change(session, booking_id)
     if booking_id not in rows:
         raise no.Missing(what="booking")
+    permissions.require_in_scope(rows[booking_id], by=by)
     if change is None:
         raise no.NothingToUndo
     if change.event_id != event_id:
         raise no.ChangedSince
+    permissions.require_own_resource(change.resource_id, by=by)
     return change
 
 
@@ -195,14 +201,11 @@ async def restore_times(
     changes: Sequence[LastChange],
     rows: dict[int, Booking],
     notified_ids: Collection[int],
-    *,
-    by: Actor,
 ) -> None:
     """Move bookings back. Only an overlap is refused: the old place was right by the rules, or by an override."""
     targets: list[rearranging.Target] = []
     for change in changes:
         row = rows[change.booking_id]
-        permissions.require_own_or_staff(row, by=by)
         if change.is_move:
             targets.append(change.previous_target(row))
     for part in split_by_notification(targets, notified_ids):

@@ -38,6 +38,17 @@ def translate_errors(connection: Connection) -> Iterator[None]:
         raise refusal from error
 
 
+@contextmanager
+def replace_refusal(kind: type[no.Refusal], replacement: no.Refusal) -> Iterator[None]:
+    """Raise the replacement if a statement breaks a constraint whose refusal is of this kind."""
+    try:
+        yield
+    except psycopg.IntegrityError as error:
+        if isinstance(refusal_for(error), kind):
+            raise replacement from error
+        raise
+
+
 def refusal_for_failure(error: psycopg.Error, *, is_broken: bool) -> no.Busy | None:
     """Return the refusal for a failure of the server or the connection; None for one that is a bug."""
     if isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):

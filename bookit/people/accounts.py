@@ -4,7 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from bookit import refusals as no
+from bookit import security_log
 from bookit.db.session import Session
+from bookit.policy import permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, User
 
@@ -12,17 +14,29 @@ ERASED_DOMAIN = "@erased.invalid"  # Reserved domain (RFC 2606) of erased accoun
 
 
 async def register(
-    session: Session, *, by: Actor, now: datetime, name: str, email: str, password_hash: str, role: Role = Role.USER
+    session: Session,
+    *,
+    by: Actor,
+    now: datetime,
+    name: str,
+    email: str,
+    password_hash: str,
+    role: Role = Role.USER,
+    resource_id: int | None = None,
 ) -> User:
-    """Create an account. Only an admin may give a role other than user."""
-    if role != Role.USER and by.role != Role.ADMIN:
-        raise no.Forbidden
+    """Create an account. Only an owner may give a role other than user, or say which resource a person works as."""
+    if role != Role.USER or resource_id is not None:
+        permissions.require_ability(by, "give_roles")
     require_unreserved_domain(email)
-    return await session.insert(User(name=name, email=email, password_hash=password_hash, role=role, created_at=now))
+    return await session.insert(
+        User(name=name, email=email, password_hash=password_hash, role=role, resource_id=resource_id, created_at=now)
+    )
 
 
 async def change(session: Session, user: User, *, by: Actor, now: datetime, **changes: Any) -> User:
-    """Change an account: the actor's own; as staff, a customer's name and e-mail; as an admin, any.
+    """Change an account: the actor's own; at the desk, a customer's name and e-mail; as an owner, any.
+
+    A manager changes customers, but gives no roles. Raise LastOwner if no active owner would be left.
 
     A new password, another role or a deactivation ends every sign-in of the user, except the one by which they change
     their own password. Raise AlreadyErased if it was erased.
@@ -34,17 +48,26 @@ async def change(session: Session, user: User, *, by: Actor, now: datetime, **ch
     require_unreserved_domain(changes.get("email", ""))
     if "password_hash" in changes and by.id == user.id and by.sign_in_id:
         await session.keep_sign_in(by.sign_in_id)
-    return await session.update(user, **changes)
+    changed = await session.update(user, **changes)
+    if changes.keys() & {"role", "resource_id"}:
+        security_log.report("role changed", account=user.id, detail=str(changed.role))
+    return changed
 
 
 def require_may_change(user: User, columns: set[str], *, by: Actor) -> None:
     """Raise Forbidden unless the actor may change these columns of this account."""
-    if by.role == Role.ADMIN:
+    if permissions.has_ability(by, "give_roles"):
         return
     is_own = user.id == by.id and columns <= {"name", "email", "password_hash"}
-    is_customers = by.is_staff and user.role == Role.USER and columns <= {"name", "email"}
-    if not (is_own or is_customers):
+    if not (is_own or (user.role == Role.USER and columns <= columns_of_customers(by))):
         raise no.Forbidden
+
+
+def columns_of_customers(by: Actor) -> set[str]:
+    """Return which columns of a customer's account this actor may change."""
+    if permissions.has_ability(by, "manage_customers"):
+        return {"name", "email", "password_hash", "is_active"}
+    return {"name", "email"} if permissions.has_permission(by, "see", User) else set()
 
 
 def erased_email(user_id: int) -> str:

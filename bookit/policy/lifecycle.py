@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from bookit import refusals as no
 from bookit.policy.limits import MAX_VISIT_LENGTH, MIN_VISIT_LENGTH
-from bookit.policy.permissions import Actor, is_own_or_staff
+from bookit.policy.permissions import Actor, refusal_out_of_scope
 from bookit.policy.times import format_duration, has_started, wall_clock_length
 from bookit.schema.tables import Booking, Service, Status
 
@@ -55,8 +55,8 @@ def refusal_for_status(booking: Booking, status: Status, *, by: Actor, now: date
     A button asks this to know whether it is disabled, and the act to know whether to go on.
     """
     role: Literal["customer", "staff"] = "staff" if by.is_staff else "customer"
-    if not is_own_or_staff(booking, by=by):
-        return no.NotYourBooking()
+    if refusal := refusal_out_of_scope(booking, by=by):
+        return refusal
     if has_begun(booking, now=now) and not by.is_staff:
         return no.AlreadyStarted()
     if status in TRANSITIONS[role].get(Status(booking.status), frozenset()):

@@ -1,4 +1,4 @@
-"""Permissions: what an actor may do to the rows of a table."""
+"""Permissions, as data: what each role may do to the rows of a table, whose bookings it sees, and what else it may."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,35 +7,74 @@ from typing import Literal
 from sqlmodel import SQLModel
 
 from bookit import refusals as no
-from bookit.schema.tables import Booking, CalendarException, OpeningHours, Resource, Review, Role, Service, User
+from bookit.schema.tables import (
+    Booking,
+    CalendarException,
+    Event,
+    OpeningHours,
+    Resource,
+    Review,
+    Role,
+    Service,
+    User,
+)
 
-Verb = Literal["see", "create", "change", "remove", "erase"]
+Verb = Literal["see", "create", "change", "remove", "erase", "export"]
+Ability = Literal[
+    "see_reports",  # and the figures of the first page: revenue, utilisation, no-shows
+    "change_many",  # the page that changes many bookings, and the page of everything that one act changed
+    "export_personal_data",  # the file of everything that BookIt stores about one person
+    "manage_customers",  # their password, and whether they may sign in; and to delete their accounts
+    "remove_any_review",
+    "give_roles",  # to create, change and delete the accounts of people who work here
+]
+Scope = Literal["all", "own_resource", "own"]
 Door = Literal["api", "admin", "seed", "worker", "cli"]
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes a request, through which door and by which sign-in. An actor without a role has not signed in."""
+    """Who makes a request, through which door and by which sign-in. An actor without a role has not signed in.
+
+    ``resource_id`` is the resource that this person works as, if there is one.
+    """
 
     door: Door
     id: int | None = None
     role: Role | None = None
     sign_in_id: int | None = field(default=None, compare=False)
+    resource_id: int | None = None
+
+    @classmethod
+    def of(cls, door: Door, user: User, sign_in_id: int | None = None) -> "Actor":
+        """Return a user as the one who acts at this door."""
+        return cls(door, user.id, user.role, sign_in_id, user.resource_id)
 
     @property
     def is_staff(self) -> bool:
-        """Whether this actor is staff or an admin."""
-        return self.role in {Role.STAFF, Role.ADMIN}
+        """Whether this actor works here: the rules for customers do not bind them where they may act."""
+        return self.role in STAFF_ROLES
 
     def __str__(self) -> str:
         without_role = "nobody" if self.door == "worker" else "visitor"
         return f"{self.role} {self.id}" if self.role and self.id else self.role or without_role
 
 
+# In the order in which forms offer them. The values of the first, the third and the last are those of the API.
+ROLE_LABELS: Mapping[Role, str] = {
+    Role.USER: "Customer",
+    Role.OWN_CALENDAR: "Own calendar",
+    Role.STAFF: "Desk",
+    Role.MANAGER: "Manager",
+    Role.ADMIN: "Owner",
+}
+STAFF_ROLES = frozenset(Role) - {Role.USER}
+
 FULL_ACCESS: frozenset[Verb] = frozenset({"see", "create", "change", "remove"})
+WITH_EXPORT: frozenset[Verb] = FULL_ACCESS | {"export"}
 READ_ONLY: frozenset[Verb] = frozenset({"see"})
-# An admin may do everything. The rules of a table narrow this further, for example to a customer's own rows. "see"
-# applies to the staff panel only.
+# An owner may do everything. The rules of a table narrow this further, for example to a customer's own rows. "see" and
+# "export" apply to the staff panel only.
 PERMISSIONS_BY_ROLE: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb]]] = {
     None: {User: frozenset({"create"})},
     Role.USER: {
@@ -43,15 +82,38 @@ PERMISSIONS_BY_ROLE: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb
         Booking: FULL_ACCESS,
         Review: FULL_ACCESS,
     },
+    Role.OWN_CALENDAR: {
+        User: frozenset({"change"}),
+        Booking: frozenset({"see", "change"}),
+    },
     Role.STAFF: {
         User: frozenset({"see", "create", "change"}),
         Booking: FULL_ACCESS,
         Review: frozenset({"see", "create", "change"}),
-        OpeningHours: FULL_ACCESS,
-        CalendarException: FULL_ACCESS,
-        Service: READ_ONLY,
-        Resource: READ_ONLY,
+        OpeningHours: WITH_EXPORT,
+        CalendarException: WITH_EXPORT,
+        Service: frozenset({"see", "export"}),
+        Resource: frozenset({"see", "export"}),
     },
+    Role.MANAGER: {
+        User: WITH_EXPORT | {"erase"},
+        **dict.fromkeys((Booking, Review, OpeningHours, CalendarException, Service, Resource), WITH_EXPORT),
+        Event: frozenset({"see", "export"}),
+    },
+}
+ABILITIES_BY_ROLE: Mapping[Role | None, frozenset[Ability]] = {
+    Role.STAFF: frozenset({"change_many"}),
+    Role.MANAGER: frozenset(
+        {"see_reports", "change_many", "export_personal_data", "manage_customers", "remove_any_review"}
+    ),
+}
+# Whose bookings a role sees and changes. What is out of scope does not exist for it.
+SCOPE_BY_ROLE: Mapping[Role | None, Scope] = {
+    Role.USER: "own",
+    Role.OWN_CALENDAR: "own_resource",
+    Role.STAFF: "all",
+    Role.MANAGER: "all",
+    Role.ADMIN: "all",
 }
 
 
@@ -66,30 +128,80 @@ def require_permission(by: Actor, verb: Verb, table: type[SQLModel]) -> None:
         raise no.Forbidden if by.role else no.Unauthenticated
 
 
-def may_see_reports(actor: Actor) -> bool:
-    """Return whether this actor may see the reports."""
-    return actor.is_staff
+def has_ability(actor: Actor, ability: Ability) -> bool:
+    """Return whether this actor may do what this ability names."""
+    return actor.role == Role.ADMIN or ability in ABILITIES_BY_ROLE.get(actor.role, frozenset())
 
 
-def require_own_or_staff(booking: Booking, *, by: Actor) -> None:
-    """Raise NotYourBooking unless this is the actor's own booking or the actor is staff.
+def require_ability(by: Actor, ability: Ability) -> None:
+    """Raise Forbidden, or Unauthenticated without a role, unless the actor has this ability."""
+    if not has_ability(by, ability):
+        raise no.Forbidden if by.role else no.Unauthenticated
+
+
+def describe_who_may(verb: Verb, table: type[SQLModel]) -> str:
+    """Return which staff may do this to rows of this table, as in "For the roles Manager and Owner."."""
+    return describe_roles([role for role in ROLE_LABELS if has_permission(Actor("admin", role=role), verb, table)])
+
+
+def describe_who_can(ability: Ability) -> str:
+    """Return which staff have this ability, as in "For the role Owner."."""
+    return describe_roles([role for role in ROLE_LABELS if has_ability(Actor("admin", role=role), ability)])
+
+
+def describe_roles(roles: list[Role]) -> str:
+    """Return that something is for these roles, without customers, who are not in the staff panel."""
+    *others, last = [label for role, label in ROLE_LABELS.items() if role in roles and role in STAFF_ROLES]
+    return f"For the roles {', '.join(others)} and {last}." if others else f"For the role {last}."
+
+
+def own_resource(actor: Actor) -> int | None:
+    """Return the only resource whose bookings this actor sees, or None if they see those of all resources.
+
+    A person without a resource, which the database does not allow for this role, sees those of none.
+    """
+    return (actor.resource_id or 0) if SCOPE_BY_ROLE.get(actor.role) == "own_resource" else None
+
+
+def is_in_scope(booking: Booking, *, by: Actor) -> bool:
+    """Return whether this is a booking that the actor sees and may act on."""
+    scope = SCOPE_BY_ROLE.get(by.role, "own")
+    if scope == "own_resource":
+        return booking.resource_id == by.resource_id
+    return scope == "all" or booking.user_id == by.id
+
+
+def refusal_out_of_scope(booking: Booking, *, by: Actor) -> no.Refusal | None:
+    """Return the refusal if the actor may not act on this booking, or None.
+
+    To customers, another's booking is not theirs. To a person with their own calendar, that of another resource does
+    not exist.
+    """
+    if is_in_scope(booking, by=by):
+        return None
+    return no.Missing(what="booking") if by.is_staff else no.NotYourBooking()
+
+
+def require_in_scope(booking: Booking, *, by: Actor) -> None:
+    """Raise NotYourBooking, or Missing for staff, unless the actor sees this booking.
 
     Raise Missing if the actor, a customer, has deleted it: only staff still see it.
     """
-    if not is_own_or_staff(booking, by=by):
-        raise no.NotYourBooking
+    if refusal := refusal_out_of_scope(booking, by=by):
+        raise refusal
     if booking.deleted_by_customer_at and not by.is_staff:
         raise no.Missing(what="booking")
 
 
-def is_own_or_staff(booking: Booking, *, by: Actor) -> bool:
-    """Return whether this is the actor's own booking or the actor is staff."""
-    return by.is_staff or booking.user_id == by.id
+def require_own_resource(resource_id: int | None, *, by: Actor) -> None:
+    """Raise OnlyOwnCalendar if the actor's own calendar is another one. None is the resource that a booking has."""
+    if resource_id is not None and own_resource(by) not in {None, resource_id}:
+        raise no.OnlyOwnCalendar
 
 
 def require_own_customer(user_id: int | None, *, by: Actor) -> None:
-    """Raise Forbidden if a customer books for another customer. None is the actor."""
-    if user_id not in {None, by.id} and not by.is_staff:
+    """Raise Forbidden if someone who does not see all bookings books for another customer. None is the actor."""
+    if user_id not in {None, by.id} and SCOPE_BY_ROLE.get(by.role) != "all":
         raise no.Forbidden
 
 

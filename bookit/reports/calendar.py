@@ -18,6 +18,7 @@ SELECT b.id, b.start_time, b.end_time, b.status, b.expires_at, b.version, b.user
 """
 IS_IN_RANGE = """b.start_time < :until AND b.start_time > earliest_start(:since) AND b.end_time > :since
    AND (:with_cancelled OR (b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)))"""
+IS_OF_RESOURCE = "(CAST(:resource_id AS bigint) IS NULL OR {column} = CAST(:resource_id AS bigint))"
 SELECT_IN_RANGE = text(f"""{SELECT_BOOKINGS}
  WHERE {IS_IN_RANGE}
    AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
@@ -38,10 +39,13 @@ INACTIVE_IN_RANGE = text(f"""
 SELECT 'resources' AS kind, r.id, r.name
   FROM resources r
  WHERE NOT r.is_active AND EXISTS (SELECT FROM bookings b WHERE b.resource_id = r.id AND {IS_IN_RANGE})
+   AND {IS_OF_RESOURCE.format(column="r.id")}
 UNION ALL
 SELECT 'services', s.id, s.title
   FROM services s
- WHERE NOT s.is_active AND EXISTS (SELECT FROM bookings b WHERE b.service_id = s.id AND {IS_IN_RANGE})
+ WHERE NOT s.is_active AND EXISTS (
+   SELECT FROM bookings b
+    WHERE b.service_id = s.id AND {IS_IN_RANGE} AND {IS_OF_RESOURCE.format(column="b.resource_id")})
  ORDER BY 3, 2
 """)
 RESOURCES = text("SELECT id, name FROM resources WHERE is_active ORDER BY sort_key(name), id")
@@ -82,10 +86,14 @@ async def closures(reader: Reader, *, since: datetime, until: datetime, resource
 
 
 async def inactive_in_range(
-    reader: Reader, *, since: datetime, until: datetime, now: datetime, with_cancelled: bool
+    reader: Reader, *, since: datetime, until: datetime, now: datetime, with_cancelled: bool, resource_id: int | None
 ) -> dict[str, list[Row]]:
-    """Return the inactive ``resources`` and ``services`` with visits in a range, by name: ``id`` and ``name``."""
-    rows = await reader.fetch(INACTIVE_IN_RANGE, since=since, until=until, now=now, with_cancelled=with_cancelled)
+    """Return the inactive ``resources`` and ``services`` with visits in a range, by name: ``id`` and ``name``.
+
+    The visits are those of one resource, or of all if it is None.
+    """
+    params = {"since": since, "until": until, "now": now, "with_cancelled": with_cancelled, "resource_id": resource_id}
+    rows = await reader.fetch(INACTIVE_IN_RANGE, **params)
     return {
         kind: [{"id": row["id"], "name": row["name"]} for row in rows if row["kind"] == kind]
         for kind in ("resources", "services")

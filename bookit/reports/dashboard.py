@@ -45,8 +45,9 @@ LIST_CONDITIONS = (
     ),
     ("holds", "b.status = 'pending' AND b.expires_at > :now ORDER BY b.expires_at, b.id"),
 )
+IS_OF_RESOURCE = "(CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))"
 LISTED_BOOKINGS = " UNION ALL ".join(
-    f"(SELECT '{name}' AS list, b.* FROM bookings b WHERE {condition} LIMIT :many)"
+    f"(SELECT '{name}' AS list, b.* FROM bookings b WHERE {IS_OF_RESOURCE} AND {condition} LIMIT :many)"
     for name, condition in LIST_CONDITIONS
 )
 # listed: the bookings of all lists, up to a limit for each condition.
@@ -75,8 +76,12 @@ async def free_today(reader: Reader, *, now: datetime, until: datetime) -> list[
     return await reader.fetch(FREE_TODAY, since=now, until=until, now=now)
 
 
-async def booking_lists(reader: Reader, *, now: datetime, until: datetime) -> dict[str, list[Row]]:
+async def booking_lists(
+    reader: Reader, *, now: datetime, until: datetime, resource_id: int | None = None
+) -> dict[str, list[Row]]:
     """Return four lists: visits that come ``next`` before ``until``, ``pending`` ones, ``late`` ones, and ``holds``.
+
+    They are the visits of one resource, or of all if it is None.
 
     A list has up to ``MAX_DASHBOARD_ROWS`` bookings. In each row, ``many`` is the whole length of the list, counted up
     to ``MAX_DASHBOARD_COUNT``.
@@ -85,6 +90,7 @@ async def booking_lists(reader: Reader, *, now: datetime, until: datetime) -> di
         BOOKING_LISTS,
         now=now,
         until=until,
+        resource_id=resource_id,
         late=now - limits.OVERDUE_AFTER,
         many=limits.MAX_DASHBOARD_COUNT,
         max_rows=limits.MAX_DASHBOARD_ROWS,

@@ -318,6 +318,29 @@ CREATE TRIGGER customer_is_limited AFTER INSERT ON bookings
   FOR EACH ROW WHEN (is_live(NEW.status) AND current_setting('bookit.booking_limits', true) <> '')
   EXECUTE FUNCTION limit_bookings();
 
+-- People.
+
+-- Refuses a change that leaves the business without an active owner. Of two owners who demote each other at once, the
+-- second waits at the lock, and then sees what the first has done. A transaction that would not see it is refused.
+CREATE FUNCTION keep_an_owner() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.role = 'admin' AND NEW.is_active THEN
+    RETURN NULL;
+  END IF;
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE 'change owners in a READ COMMITTED transaction' USING ERRCODE = 'feature_not_supported';
+  END IF;
+  PERFORM pg_advisory_xact_lock(-1025);  -- next to those of customer_lock()
+  IF NOT EXISTS (SELECT FROM public.users u WHERE u.role = 'admin' AND u.is_active) THEN
+    RAISE 'the business needs an active owner'
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'an_owner_remains', TABLE = 'users';
+  END IF;
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER an_owner_remains AFTER UPDATE OF role, is_active OR DELETE ON users
+  FOR EACH ROW WHEN (OLD.role = 'admin' AND OLD.is_active) EXECUTE FUNCTION keep_an_owner();
+
 -- Rates.
 
 -- Returns the name of a counter: a hash, so that all names have the same length and none says whom it counts.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, TypeVar, cast
+from typing import Any, Optional, TypeVar, cast
 
 from sqlalchemy import (
     CheckConstraint,
@@ -81,7 +81,9 @@ class Role(StrEnum):
     """What a user is to the business."""
 
     USER = "user"
+    OWN_CALENDAR = "own_calendar"
     STAFF = "staff"
+    MANAGER = "manager"
     ADMIN = "admin"
 
 
@@ -119,6 +121,13 @@ class User(SQLModel, table=True):
             "user_email_looks_like_one", f"char_length(email) <= 255 AND email ~ '{EMAIL_PATTERN_SQL}'", no.NotAnEmail
         ),
         check("user_role_is_known", in_enum("role", Role), no.UnknownRole),
+        check(
+            "user_with_own_calendar_has_a_resource",
+            "role <> 'own_calendar' OR resource_id IS NOT NULL",
+            no.OwnResourceNeeded,
+        ),
+        foreign_key("user_works_as_a_resource", "resource_id", "resources", no.UnknownResource),
+        Index("users_by_resource", "resource_id", postgresql_where=text("resource_id IS NOT NULL")),
         Index("user_email_is_unique", text("lower(email)"), unique=True, info=refuses_with(no.EmailTaken)),
         search_index("users_by_search_key", "(name::text || ' '::text) || email::text"),
         Index("users_by_sort_key", text("sort_key(name::text)"), "id"),
@@ -127,10 +136,20 @@ class User(SQLModel, table=True):
     name: RequiredText = required_text(100, title="Name")
     email: Email = required_text(255, min_length=3, title="E-mail")
     password_hash: str = secret(title="Password")
-    role: Role = with_server_default(Role.USER.value, sa_type=String, title="Role")
+    role: Role = with_server_default(
+        Role.USER.value,
+        sa_type=String,
+        title="Role",
+        description="Own calendar: sees and changes the visits of one resource. Desk: all visits, customers and opening"
+        " hours. Manager: also reports, exports, services and resources. Owner: everything. Only an owner gives roles.",
+    )
+    resource_id: int | None = foreign_id(
+        "Works as", default=None, description="For the role Own calendar: the resource whose visits this person sees."
+    )
     is_active: bool = with_server_default(default=True, title="Active", description="An inactive user cannot sign in.")
     created_at: datetime = timestamp()
     version: int = version_counter()
+    resource: Optional["Resource"] = Relationship()
 
     def __str__(self) -> str:
         return self.name
@@ -582,6 +601,7 @@ def refusals_by_constraint() -> dict[tuple[str, str], RefusalWithDetails]:
     }
     by_trigger: dict[tuple[str, str], RefusalWithDetails] = {
         ("events", "history_is_append_only"): (no.HistoryIsKept, {}),
+        ("users", "an_owner_remains"): (no.LastOwner, {}),
         ("bookings", "customer_books_a_service_once_at_a_time"): (no.AlreadyBooked, {}),
         ("bookings", "customer_has_one_visit_at_a_time"): (no.OverlappingBooking, {}),
         ("bookings", "booking_has_a_seat"): (no.SlotTaken, {}),

@@ -74,7 +74,7 @@ async def test_a_number_finds_every_row_with_that_id(desk: AdminDesk, visit: Boo
     """Mara is user 1, since she was created first."""
     assert await find(desk, "#1") == (
         'bk-results"> Bookings #1 Tue 08 Jan 2030, 11:00 Tom Haircut Pending'
-        " People Mara #1 mara@example.com staff Services Haircut #1 Bookings for Haircut"
+        " People Mara #1 mara@example.com Desk Services Haircut #1 Bookings for Haircut"
         " Resources Haircut #1 Bookings for Haircut"
     )
 

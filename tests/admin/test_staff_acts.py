@@ -170,7 +170,7 @@ async def test_an_action_reports_its_booking(desk: AdminDesk, visit: Booking, st
 
     page = get_page_text((await desk.mara.get(DETAILS)).text)
     assert "They called" in page
-    assert "Mara (staff) changed it at the desk." in page
+    assert "Mara (desk) changed it at the desk." in page
 
 
 async def test_the_confirmation_is_about_this_booking(desk: AdminDesk, visit: Booking) -> None:

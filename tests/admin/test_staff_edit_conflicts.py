@@ -59,12 +59,12 @@ async def test_both_versions_are_shown(desk: AdminDesk, everything: None) -> Non
     assert BANNER in answer.text
     assert read_versions(answer) == {
         "Title": ("Tint", "Colour"),
-        "Price": ("70.00", "66.50 Ada (admin)"),
-        "Cleanup": ("0", "5 Ada (admin)"),
+        "Price": ("70.00", "66.50 Ada (owner)"),
+        "Cleanup": ("0", "5 Ada (owner)"),
     }
     fields = ParsedPage(answer.html).fields
     assert (fields["title"], fields["price"], fields["version"]) == ("Tint", "70", "2")
-    assert "Ada (admin) changed it at the desk. Price: 60.00 → 66.50 Cleanup: 0 → 5" in answer.text
+    assert "Ada (owner) changed it at the desk. Price: 60.00 → 66.50 Cleanup: 0 → 5" in answer.text
     assert "Save my version" in answer.text
     assert "Save and add another" not in answer.text
     assert len(statements) <= MOST_STATEMENTS, statements
@@ -98,7 +98,7 @@ async def test_another_change_meanwhile_is_refused_again(desk: AdminDesk, everyt
     assert read_versions(again) == {
         "Title": ("Tint", "Colour"),
         "Price": ("60.00", "66.50"),  # Already shown the first time, with its author.
-        "Duration": ("30", "35 Ada (admin)"),
+        "Duration": ("30", "35 Ada (owner)"),
     }
 
 
@@ -112,8 +112,8 @@ async def test_related_rows_are_shown_by_name(desk: AdminDesk, everything: None)
 
     assert answer.status == 412
     assert read_versions(answer) == {
-        "Resource": ("Lea", "Max Mara (staff)"),
-        "Start": ("Tue 08 Jan 2030, 11:00", "Tue 08 Jan 2030, 14:00 Mara (staff)"),
+        "Resource": ("Lea", "Max Mara (desk)"),
+        "Start": ("Tue 08 Jan 2030, 11:00", "Tue 08 Jan 2030, 14:00 Mara (desk)"),
     }
 
 
@@ -126,7 +126,7 @@ async def test_changes_outside_the_form_are_shown_too(desk: AdminDesk, everythin
     assert answer.status == 412
     assert read_versions(answer) == {}
     assert "Your values match the current ones. Something else was changed." in answer.text
-    assert "Mara (staff) changed it at the desk. They are ill Status: Pending → Cancelled" in answer.text
+    assert "Mara (desk) changed it at the desk. They are ill Status: Pending → Cancelled" in answer.text
 
 
 async def test_changes_of_a_console_are_shown(desk: AdminDesk, everything: None) -> None:
@@ -172,7 +172,7 @@ def test_every_form_is_tested() -> None:
 
 async def test_a_password_is_not_shown_again(desk: AdminDesk, everything: None, tom: Person) -> None:
     path = f"/admin/user/edit/{tom.id}"
-    mine = await open_fields(desk, path)
+    mine = await open_fields(desk, path) | {"resource": ""}
     await desk.database.fetch(text("UPDATE users SET name = 'Thomas' WHERE id = :id"), id=tom.id)
 
     with_one = await post_form(desk.ada, path, {**mine, "password": "a secret of Tom's"})

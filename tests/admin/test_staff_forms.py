@@ -46,8 +46,11 @@ ASKED = {"Override reason": False}
             "calendar-exception/create",
             {"Resource": False, "From": True, "Until": True, "Open": False, "Reason": False},
         ),
-        ("user/create", {"Name": True, "E-mail": True, "Role": True, "Password": True}),
-        ("user/edit/1", {"Name": True, "E-mail": True, "Role": True, "Active": False, "Password": False}),
+        ("user/create", {"Name": True, "E-mail": True, "Role": True, "Works as": False, "Password": True}),
+        (
+            "user/edit/1",
+            {"Name": True, "E-mail": True, "Role": True, "Works as": False, "Active": False, "Password": False},
+        ),
         ("resource/create", {"Name": True, "Seats": True, "Time zone": True, "Active": False}),
         (
             "opening-hours/create",

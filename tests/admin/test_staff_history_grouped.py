@@ -70,7 +70,7 @@ async def test_a_bulk_change_is_one_entry(
 
     assert rest == before
     sentence = expected[0].upper() + expected[1:]
-    assert entry.startswith(f"Tom (staff) at the desk changed 3 bookings {sentence} The train is late Booking ")
+    assert entry.startswith(f"Tom (desk) at the desk changed 3 bookings {sentence} The train is late Booking ")
     assert entry.endswith("Show all 3 changes")
     for number in numbers:
         assert f"Booking {number} changed" in entry

@@ -103,14 +103,14 @@ async def test_a_list_is_filtered_and_sorted(
     desk: AdminDesk, visits: list[int], query: str, expected: list[int]
 ) -> None:
     assert await listed(desk.mara, query) == expected
-    exported = (await desk.mara.get(f"/admin/booking/export/csv?{query}")).text.splitlines()[1:]
+    exported = (await desk.ada.get(f"/admin/booking/export/csv?{query}")).text.splitlines()[1:]
     assert [int(row.split(",")[0]) for row in exported] == expected
 
 
 @pytest.mark.parametrize("column", ["id", "price", "user", "nonsense"])
 async def test_a_list_is_sorted_only_by_an_index(desk: AdminDesk, visits: list[int], column: str) -> None:
     for page in ("list", "export/csv"):
-        answer = await desk.mara.get(f"/admin/booking/{page}?sortBy={column}&sort=asc")
+        answer = await desk.ada.get(f"/admin/booking/{page}?sortBy={column}&sort=asc")
         assert (answer.status_code, "This list cannot be sorted so." in get_page_text(answer.text)) == (400, True), page
 
 

@@ -36,7 +36,7 @@ async def is_signed_in(client: httpx2.AsyncClient) -> bool:
     return (await client.get("/admin/booking/list")).status_code == 200
 
 
-@pytest.mark.parametrize(("who", "label"), [("mara", "Mara Staff"), ("ada", "Ada Admin")])
+@pytest.mark.parametrize(("who", "label"), [("mara", "Mara Desk"), ("ada", "Ada Owner")])
 async def test_the_menu_names_the_signed_in_user(desk: AdminDesk, who: str, label: str) -> None:
     page = await getattr(desk, who).get("/admin/booking/list")
 

@@ -27,7 +27,7 @@ LAYERS = {
         {"db"},
         {"bookings", "catalogue", "reviews", "idempotency", "rate_limits"},
         {"people", "reports"},
-        {"records", "cleanup", "change_feed"},
+        {"records", "cleanup", "change_feed", "exports"},
     ],
     "admin": [
         {"framework"},

@@ -60,8 +60,12 @@ NOT_IN_JSON: Reasons = {
         "notify_customer": THEY_KNOW,
     },
     (Booking, "change"): {"notify_customer": THEY_KNOW},
-    (User, "create"): {"role": "users may not change their own role"},
-    (User, "change"): {"role": "as above", "is_active": "users may not deactivate themselves"},
+    (User, "create"): {"role": "users may not change their own role", "resource_id": "an owner says who works here"},
+    (User, "change"): {
+        "role": "as above",
+        "resource_id": "as above",
+        "is_active": "users may not deactivate themselves",
+    },
     (Review, "change"): {"booking_id": "a review stays with its visit"},
 }
 ONLY_IN_JSON: Reasons = {

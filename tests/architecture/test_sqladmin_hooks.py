@@ -143,7 +143,7 @@ async def test_the_menu_shows_our_own_entries(desk: AdminDesk) -> None:
 
     assert (first.display_name, second.display_name, first.children) == ("Today", "Reports", [])
     assert isinstance(first, ItemMenu)
-    page = (await desk.mara.get("/admin/password")).text
+    page = (await desk.ada.get("/admin/password")).text
     assert re.findall(r'class="nav-link-title">([^<]+)', page)[:4] == ["Today", "Reports", "Calendar", "Bookings"]
 
 

@@ -197,7 +197,7 @@ async def test_a_stale_edit_shows_both_versions(
     both = page.get_by_role("row", name="Start")
     await expect(both).to_contain_text(f"{start + timedelta(hours=2):%H:%M}")
     await expect(both).to_contain_text(f"{start + timedelta(hours=1):%H:%M}")
-    await expect(page.locator(".bk-stale")).to_contain_text("Mara (staff) changed it at the desk.")
+    await expect(page.locator(".bk-stale")).to_contain_text("Mara (desk) changed it at the desk.")
     await expect(page.get_by_role("alert").filter(visible=True)).to_have_count(1)
     grave = await find_violations_in_both_themes(page)
     is_fitting = await fits_viewport(page)

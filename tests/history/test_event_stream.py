@@ -47,7 +47,11 @@ class Listener:
             return True
 
         messages: Any = event_stream.stream_messages(
-            request, self.feed, lambda booking: {"id": booking["id"]}, is_signed_in=is_signed_in
+            request,
+            self.feed,
+            lambda booking: {"id": booking["id"]},
+            own_resource=lambda: None,
+            is_signed_in=is_signed_in,
         )
         async with aclosing(messages):
             async for message in messages:

@@ -47,6 +47,7 @@ async def test_a_new_account_is_a_customer(door: DoorClient, visitor: httpx2.Asy
         "name": "Nia",
         "email": "nia@example.com",
         "role": "user",
+        "resource_id": None,
         "is_active": True,
         "created_at": NOW,
         "version": 1,

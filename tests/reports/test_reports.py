@@ -217,9 +217,9 @@ def runs(minutes: set[datetime]) -> Iterator[list[datetime]]:
 
 
 @pytest.fixture
-def api(desk: AdminDesk, staff_settings: Settings, mara: Person) -> httpx2.AsyncClient:
-    """Return Mara's client of the API of the same application."""
-    token = token_of(mara, staff_settings, now=NOW)
+def api(desk: AdminDesk, staff_settings: Settings, ada: Person) -> httpx2.AsyncClient:
+    """Return Ada's client of the API of the same application."""
+    token = token_of(ada, staff_settings, now=NOW)
     bearer = {"Authorization": f"Bearer {token}"}
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(desk.app), base_url="http://bookit.test", headers=bearer)
 
@@ -280,8 +280,8 @@ async def test_api_and_desk_report_the_same_figures(
     query = f"from_date={first}&to_date={last}&by=week"
 
     reports = (await api.get(f"/reports/{name}?{query}")).json()
-    page = await desk.mara.get(f"/admin/reports?report={name}&{query}")
-    sheet = await desk.mara.get(f"/admin/reports?report={name}&{query}&as=csv")
+    page = await desk.ada.get(f"/admin/reports?report={name}&{query}")
+    sheet = await desk.ada.get(f"/admin/reports?report={name}&{query}&as=csv")
 
     head, *rows = read_csv(sheet)
     of_parts = reports.get("services") or reports.get("resources") or []
@@ -306,7 +306,7 @@ async def test_a_name_like_a_formula_is_exported_as_text(desk: AdminDesk, tom: P
         booking = await records.create(session, Booking, **HERE, **visit)
         await records.change(session, booking, **HERE, status=Status.COMPLETED)
 
-    sheet = await desk.mara.get("/admin/reports?as=csv")
+    sheet = await desk.ada.get("/admin/reports?as=csv")
 
     assert [row[2] for row in read_csv(sheet)] == ["Service", *[""] * 6, "'=1+1", "Total"]
 
@@ -333,7 +333,7 @@ async def test_an_invalid_range_is_refused_by_api_and_desk(
     expected, _ = BAD[query]
 
     answers = [status_and_code(await api.get(f"/reports/{name}?{query}")) for name in REPORTS]
-    pages = [await desk.mara.get(f"/admin/reports?report={name}&{query}") for name in REPORTS]
+    pages = [await desk.ada.get(f"/admin/reports?report={name}&{query}") for name in REPORTS]
 
     assert answers == [BAD[query]] * len(REPORTS)
     is_read_more_kindly = query in {"from_date=20300101", "until=2030-01-01"}
@@ -362,16 +362,16 @@ async def test_only_staff_may_read_reports(cast: dict[str, Person], visitor: htt
     for name in REPORTS:
         codes = {who: status_and_code(await person.request("GET", f"/reports/{name}")) for who, person in cast.items()}
         forbidden = (403, "forbidden")
-        assert codes == {"tom": forbidden, "eve": forbidden, "mara": (200, None), "ada": (200, None)}
+        assert codes == {"tom": forbidden, "eve": forbidden, "mara": forbidden, "ada": (200, None)}
         assert status_and_code(await visitor.get(f"/reports/{name}")) == (401, "unauthenticated")
 
 
 async def test_an_unknown_report_is_not_found(desk: AdminDesk) -> None:
-    assert (await desk.mara.get("/admin/reports?report=profit")).status_code == 404
+    assert (await desk.ada.get("/admin/reports?report=profit")).status_code == 404
 
 
 async def test_a_hold_counts_until_it_expires(
-    database: Database, haircut: Service, tom: Person, mara: Person, clock: Clock
+    database: Database, haircut: Service, tom: Person, ada: Person, clock: Clock
 ) -> None:
     await tom.request(
         "POST", "/bookings", json={"service_id": haircut.id, "start_time": f"{NOW + MINUTE}", "hold": True}
@@ -379,7 +379,7 @@ async def test_a_hold_counts_until_it_expires(
 
     async def coming_and_booked() -> tuple[int, int]:
         today = {"from_date": "2030-01-07", "to_date": "2030-01-07"}
-        found = [(await mara.request("GET", f"/reports/{name}", params=today)).json()["total"] for name in REPORTS[:2]]
+        found = [(await ada.request("GET", f"/reports/{name}", params=today)).json()["total"] for name in REPORTS[:2]]
         return found[0]["coming"], found[1]["booked_minutes"]
 
     while_it_lives = await coming_and_booked()
@@ -405,7 +405,7 @@ def test_periods_have_no_gaps(zone: str) -> None:
 
 def test_days_before_the_first_date_are_cut_off() -> None:
     assert times.days_before(date(1, 1, 3), 30) == date(1, 1, 1)
-    assert Role.USER not in {role for role in Role if permissions.may_see_reports(Actor("api", 1, role))}
+    assert Role.USER not in {role for role in Role if permissions.has_ability(Actor("api", 1, role), "see_reports")}
 
 
 @pytest.mark.parametrize("days", RANGES, ids=str)
@@ -435,12 +435,12 @@ async def test_the_total_of_a_range_is_the_sum_of_its_periods(
 
 @pytest.mark.parametrize(("day", "expected"), [(8, [("Haircut", False, 45)]), (9, [])])
 async def test_an_inactive_resource_counts_while_it_has_visits(
-    mara: Person, visit: Booking, database: Database, day: int, expected: list[tuple[str, bool, int]]
+    ada: Person, visit: Booking, database: Database, day: int, expected: list[tuple[str, bool, int]]
 ) -> None:
     await database.fetch(text("UPDATE resources SET is_active = false"))
     query = {"from_date": f"2030-01-{day:02}", "to_date": f"2030-01-{day:02}"}
 
-    report = (await mara.request("GET", "/reports/utilisation", params=query)).json()
+    report = (await ada.request("GET", "/reports/utilisation", params=query)).json()
 
     rows = [(row["name"], row["is_active"], row["booked_minutes"]) for row in report["resources"]]
     assert rows == expected
@@ -457,7 +457,7 @@ async def test_the_desk_marks_what_is_inactive(desk: AdminDesk, visit: Booking) 
         "today": "/admin/",
         "filter": "/admin/booking/list",
     }
-    texts = {name: get_page_text((await desk.mara.get(path)).text) for name, path in pages.items()}
+    texts = {name: get_page_text((await desk.ada.get(path)).text) for name, path in pages.items()}
     marked = {name: bool(re.search(r"Haircut \(?inactive", page)) for name, page in texts.items()}
 
     assert marked == dict.fromkeys(pages, True)

@@ -18,13 +18,13 @@ DESK_PATHS = ["/admin/booking/list", "/admin/booking/export/csv", "/admin/bookin
     ids=["one day", "a year", "the same day"],
 )
 async def test_a_reversed_range_is_refused_at_both_doors(
-    first: str, last: str, is_reversed: bool, desk: AdminDesk, mara: Person, haircut: Service
+    first: str, last: str, is_reversed: bool, desk: AdminDesk, ada: Person, haircut: Service
 ) -> None:
     days = {"from_date": first, "to_date": last}
 
-    in_api = {path: await mara.request("GET", path, params=days) for path in API_PATHS}
-    reports = [await desk.mara.get("/admin/reports", params={**days, **more}) for more in ({}, {"as": "csv"})]
-    lists = {path: await desk.mara.get(path, params={"start_time": f"{first}..{last}"}) for path in DESK_PATHS}
+    in_api = {path: await ada.request("GET", path, params=days) for path in API_PATHS}
+    reports = [await desk.ada.get("/admin/reports", params={**days, **more}) for more in ({}, {"as": "csv"})]
+    lists = {path: await desk.ada.get(path, params={"start_time": f"{first}..{last}"}) for path in DESK_PATHS}
 
     status = 400 if is_reversed else 200
     code = "range-reversed" if is_reversed else None

@@ -18,6 +18,7 @@ from tests.support.people import OWNER
 # One business with a row in every table: a visit that took place and was reviewed, and one to come.
 BUSINESS = """
     INSERT INTO users (name, email, password_hash) VALUES ('Tom', 'tom@example.com', '-'), ('Eve', 'eve@example.com', '-');
+    INSERT INTO users (name, email, password_hash, role) VALUES ('Ada', 'ada@example.com', '-', 'admin');
     INSERT INTO services (title, price, duration_minutes) VALUES ('Haircut', 35, 45);
     INSERT INTO resources (name, timezone) VALUES ('Chair', 'UTC');
     INSERT INTO service_resources (service_id, resource_id) VALUES (1, 1);
@@ -100,7 +101,21 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
             "UPDATE users SET email = repeat('t', 244) || '@example.com' WHERE id = 1",
         ],
     ),
-    ("users", "user_role_is_known"): (no.UnknownRole, ["UPDATE users SET role = 'owner'"]),
+    ("users", "user_role_is_known"): (no.UnknownRole, ["UPDATE users SET role = 'owner' WHERE id = 1"]),
+    ("users", "user_with_own_calendar_has_a_resource"): (
+        no.OwnResourceNeeded,
+        ["UPDATE users SET role = 'own_calendar' WHERE id = 1"],
+    ),
+    ("users", "user_works_as_a_resource"): (no.UnknownResource, ["UPDATE users SET resource_id = 9 WHERE id = 1"]),
+    ("users", "an_owner_remains"): (
+        no.LastOwner,
+        [
+            "UPDATE users SET role = 'manager' WHERE id = 3",
+            "UPDATE users SET is_active = false",
+            "UPDATE users SET role = 'staff', is_active = false WHERE id = 3",
+            "DELETE FROM users WHERE id = 3",
+        ],
+    ),
     ("users", "user_email_is_unique"): (no.EmailTaken, ["UPDATE users SET email = 'EVE@Example.com' WHERE id = 1"]),
     ("services", "service_title_has_1_to_200_characters"): (
         no.TitleNeeded,

@@ -150,7 +150,7 @@ async def test_the_demo_data_obeys_the_rules(database: Database) -> None:
     assert future.total() > 80
     comments = [row["comment"] for row in await rows(database, Review)]
     assert len(set(comments)) == len(comments)
-    assert await count(database, User) == 83
+    assert await count(database, User) == 85
     assert {row["is_open"] for row in await rows(database, CalendarException)} == {True, False}
 
 

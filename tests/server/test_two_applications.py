@@ -124,7 +124,7 @@ async def test_each_reads_and_writes_its_own_database(businesses: Businesses) ->
     ):
         assert await business.resource_names() == [name]
         assert name in await business.page("resource/list")
-        assert f"{owner} (admin) changed it at the desk." in get_page_text(await business.page("resource/details/1"))
+        assert f"{owner} (owner) changed it at the desk." in get_page_text(await business.page("resource/details/1"))
         assert re.findall(r"^\d+,(\w+)", await business.page("user/export/csv"), re.MULTILINE) == [owner]
         lookup = await business.owner.get("/admin/booking/ajax/lookup", params={"name": "user", "term": "o"})
         assert [choice["text"].partition(" ")[0] for choice in lookup.json()["results"]] in ([owner], [])

@@ -28,7 +28,7 @@ const calendar = EventCalendar.create(board, {
   eventClick: ({ event }) => {
     const { visit, closure } = event.extendedProps;
     if (visit) openVisit(visit.id);
-    if (closure) location.assign(board.dataset.closure.replace(/0$/, closure.id));
+    if (closure && board.dataset.closure) location.assign(board.dataset.closure.replace(/0$/, closure.id));
   },
   eventDrop: drop,
   dateClick: ({ dateStr, allDay, resource }) => {
