@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
 
@@ -140,6 +141,17 @@ async def test_a_sign_up_too_many_is_refused_before_its_password_is_hashed(
     statuses = [(await register(client_at(address), 1)).status_code for address in (STRANGER, STRANGER, "203.0.113.8")]
 
     assert (statuses, len(hashed)) == ([201, 429, 409], 2)
+
+
+async def test_a_refused_address_writes_no_rows(client_at: Any, database: Database) -> None:
+    eve, rows = client_at(), []
+
+    for number in range(20):
+        await eve.post("/auth/login", json={"email": f"{number}{'x' * 800}", "password": "x"})
+        rows += [(await database.fetch(text("SELECT count(*), max(length(name)) FROM tries")))[0]]
+
+    assert rows[11] == rows[19]
+    assert (rows[0]["count"] < rows[11]["count"] < 20, rows[19]["max"]) == (True, 64)
 
 
 async def test_an_ipv6_network_is_one_sender_and_the_machine_itself_may_send_ten_times_as_much(client_at: Any) -> None:
