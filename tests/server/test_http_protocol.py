@@ -13,8 +13,10 @@ from random import Random
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 
+from tests.support.people import PASSWORD, PASSWORD_HASH
 from tests.support.processes import wait_until
 from tests.support.server import PROGRAM, OpenServer, RunningServer
 
@@ -288,3 +290,26 @@ def test_clients_that_pipeline_and_hang_up_are_no_bug(wire: RunningServer) -> No
     assert is_healthy(wire)
     entries = log_entries(wire, before)
     assert [entry for entry in entries if entry["level"] == "error" or entry.get("status", 0) >= 500] == []
+
+
+def test_a_stream_lasts_longer_than_any_deadline(wire: RunningServer) -> None:
+    """The calendar listens all day. Only bytes that a client does not take have a deadline."""
+    with psycopg.connect(wire.database_url) as console:
+        facts = ("Mara", "mara.of.the.wire@example.com", PASSWORD_HASH)
+        console.execute("INSERT INTO users (name, email, password_hash, role) VALUES (%s, %s, %s, 'staff')", facts)
+    with httpx2.Client(base_url=wire.url, headers={"origin": wire.url}, trust_env=False) as client:
+        signed_in = client.post("/admin/login", data={"username": facts[1], "password": PASSWORD})
+        cookie = signed_in.headers["set-cookie"].partition(";")[0]
+
+    with closing(connect(wire)) as connection:
+        connection.sendall(
+            f"GET /admin/calendar/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n\r\n".encode()
+        )
+        assert connection.recv(100_000).startswith(b"HTTP/1.1 200 ")
+        connection.settimeout(0.5)
+        until = time.monotonic() + 3.5
+        while time.monotonic() < until:
+            try:
+                assert connection.recv(100_000) != b""  # nothing is the end
+            except TimeoutError:
+                continue
