@@ -16,7 +16,7 @@ from bookit import refusals as no
 from bookit import security_log
 from bookit.db.session import Reader
 from bookit.policy import rates
-from bookit.policy.rates import Rate
+from bookit.policy.rates import LOOPBACK_FACTOR, Rate
 
 # of a second, by which a full quota may be exceeded: quotas do not divide every window into whole microseconds
 ROUNDING = 0.001
@@ -99,7 +99,9 @@ class RateLimits:
         self.clock = clock
         every_rate = tuple(rates.all_rates()) if self.is_on else ()
         self._counters = {rate: Counter(rate, factor) for rate in every_rate}
-        self._loopback = {rate: Counter(rate, factor * rates.LOOPBACK_FACTOR) for rate in every_rate}
+        self._loopback = {
+            rate: Counter(rate, factor * (1 if rate.is_strict else LOOPBACK_FACTOR)) for rate in every_rate
+        }
         self._reports: OrderedDict[tuple[str, str | int], tuple[float, int]] = OrderedDict()
 
     def counter_of(self, rate: Rate, *, is_loopback: bool = False) -> Counter:

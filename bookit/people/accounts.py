@@ -38,15 +38,15 @@ async def change(session: Session, user: User, *, by: Actor, now: datetime, **ch
 
     A manager changes customers, but gives no roles. Raise LastOwner if no active owner would be left.
 
-    A new password, another role or a deactivation ends every sign-in of the user, except the one by which they change
-    their own password. Raise AlreadyErased if it was erased.
+    A new password, another role or a deactivation ends every sign-in of the user, except the one at the desk by which
+    they change their own password. Raise AlreadyErased if it was erased.
     """
     del now
     require_may_change(user, set(changes), by=by)
     if is_erased(user) and changes:
         raise no.AlreadyErased
     require_unreserved_domain(changes.get("email", ""))
-    if "password_hash" in changes and by.id == user.id and by.sign_in_id:
+    if "password_hash" in changes and by.door == "admin" and by.id == user.id and by.sign_in_id:
         await session.keep_sign_in(by.sign_in_id)
     changed = await session.update(user, **changes)
     if changes.keys() & {"role", "resource_id"}:

@@ -15,8 +15,8 @@ from datetime import timedelta
 from typing import Literal
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-# For requests from the machine itself: a load test, or a proxy that names no client, so that all clients are one. The
-# shared rates of an account stay as they are.
+# For requests from the machine itself: a load test, or a proxy that names no client, so that all clients are one.
+# Strict rates, and the shared rates of an account, stay as they are.
 LOOPBACK_FACTOR = 10
 REPORT_SECONDS = 60  # between two lines of the security log about the same sender and rate
 MAX_COUNTERS = 20_000  # of one rate in the memory of a process; the longest unused are forgotten
@@ -29,7 +29,8 @@ Audience = Literal["visitor", "customer", "staff"]
 class Rate:
     """A quota that is refilled evenly over a window.
 
-    A rate of concurrent requests has no window: the quota is how many may be open.
+    A rate of concurrent requests has no window: the quota is how many may be open. What is dear ``is_strict``: the
+    machine itself gets no more of it than others.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Rate:
     window: timedelta = MINUTE
     unit: Unit = "requests"
     is_shared: bool = False
+    is_strict: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +79,13 @@ HEALTH = RequestKind(
 )  # fmt: skip
 AVAILABILITY = RequestKind(
     "free slots, by day", "Each day costs about a millisecond. This is sixty requests of two months, or 531 of a week.",
-    (Rate("availability", 60 * 62, unit="days"),),
+    (Rate("availability", 60 * 62, unit="days", is_strict=True),),
     (Rate("availability", 60 * 62, unit="days"),),
     (Rate("availability", 600 * 62, unit="days"),),
 )  # fmt: skip
 SIGN_UP = RequestKind(
     "sign-ups", "Each hashes a password for a quarter of a second. A class of people may register from one room.",
-    visitor=(Rate("sign-up", 60, HOUR, is_shared=True),),
+    visitor=(Rate("sign-up", 100, HOUR, is_shared=True, is_strict=True),),
 )  # fmt: skip
 SIGN_IN = RequestKind(
     "sign-ins, right or wrong", "Two a second from one address. Wrong ones have a stricter limit of their own.",
