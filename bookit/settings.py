@@ -167,7 +167,7 @@ class Settings(BaseSettings):
     history_retention_days: Annotated[int, AfterValidator(require_a_month)] = Field(default=0, ge=0, le=36_600)
     hold_minutes: int = Field(default=10, ge=1, le=24 * 60)
     rate_limits: float = Field(default=1, ge=0, le=1000, allow_inf_nan=False)
-    max_connections_per_address: int = Field(default=256, ge=0, le=100_000)
+    max_connections_per_address: int = Field(default=128, ge=0, le=100_000)
     max_holds: int = Field(default=3, ge=0, le=1_000)
     max_open_bookings: int = Field(default=30, ge=0, le=100_000)
     confirm_within_hours: int = Field(default=72, ge=0, le=366 * 24)
