@@ -273,16 +273,16 @@ async def test_deleting_takes_as_much_notice_as_cancelling(tom: Person, haircut:
     assert status_and_code(await tom.request("DELETE", "/bookings/1")) == (400, "too-late-to-cancel")
 
 
-async def test_reports_count_it_as_cancelled(tom: Person, mara: Person, haircut: Service) -> None:
+async def test_reports_count_it_as_cancelled(tom: Person, ada: Person, haircut: Service) -> None:
     query = {"from_date": "2030-01-07", "to_date": "2030-01-07"}
 
     async def total() -> Any:
-        return (await mara.request("GET", "/reports/visits", params=query)).json()
+        return (await ada.request("GET", "/reports/visits", params=query)).json()
 
     await book(tom, haircut)
-    await mara.request("PATCH", "/bookings/1", json={"status": "cancelled"})
+    await ada.request("PATCH", "/bookings/1", json={"status": "cancelled"})
     when_cancelled = await total()
-    await set_status(mara, "confirmed")
+    await set_status(ada, "confirmed")
     await tom.request("DELETE", "/bookings/1")
 
     assert await total() == when_cancelled

@@ -28,7 +28,7 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
         async with database.transaction(by=OWNER) as session:
             who: dict[str, Any] = {**HOW, "password_hash": PASSWORD_HASH}
             if await session.get(User, 1) is None:
-                await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
+                await records.create(session, User, name="Mara", email="mara@example.com", role=Role.MANAGER, **who)
                 await records.create(session, User, name="Tom", email="tom@example.com", **who)
                 chairs = [await records.create(session, Resource, name=f"Chair {n:02}", **HOW) for n in range(12)]
                 facts: dict[str, Any] = {"title": "Haircut", "price": 35, "duration_minutes": 30}

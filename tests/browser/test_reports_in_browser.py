@@ -31,7 +31,7 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
         async with database.transaction(by=OWNER, now=NOW) as session:
             audit: dict[str, Any] = {"by": OWNER, "now": NOW}
             who = {**audit, "password_hash": PASSWORD_HASH}
-            await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
+            await records.create(session, User, name="Mara", email="mara@example.com", role=Role.MANAGER, **who)
             await records.create(session, User, name="Tom Featherstonehaugh", email="tom@example.com", **who)
             for title, price in (("Haircut", 35), ("Colour and a very long head massage", 60)):
                 facts: dict[str, Any] = {"title": title, "price": price, "duration_minutes": 45}

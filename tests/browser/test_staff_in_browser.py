@@ -31,7 +31,7 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
     async with Database(served.database_url) as database:
         async with database.transaction(by=OWNER) as session:
             who: dict[str, Any] = {"by": OWNER, "now": NOW, "password_hash": PASSWORD_HASH}
-            await records.create(session, User, name="Mara", email="mara@example.com", role=Role.STAFF, **who)
+            await records.create(session, User, name="Mara", email="mara@example.com", role=Role.MANAGER, **who)
             await records.create(session, User, name="Tom", email="tom@example.com", **who)
             facts: dict[str, Any] = {"title": "Haircut", "price": 35, "duration_minutes": 45}
             await records.create(session, Service, by=OWNER, now=NOW, **facts)
