@@ -23,12 +23,14 @@ from api.schemas import (
 from api.streaming import StreamedJson
 from bookit import records
 from bookit import refusals as no
-from bookit.people import data_export, passwords, refresh_tokens, sign_in, sign_ins
+from bookit.people import data_export, devices, passwords, refresh_tokens, sign_in, sign_ins
+from bookit.people.password_threads import Queue
 from bookit.people.sign_ins import lifetime_at
 from bookit.policy import limits, rates
 from bookit.policy.permissions import Actor
 from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
 from bookit.schema.tables import Role, User
+from web.sign_in_source import source_of
 
 api = Api()
 TAG = "accounts"
@@ -67,6 +69,10 @@ class SignIn(RequestModel):
 
     email: PlainText
     password: PlainText
+    device_token: Annotated[
+        PlainText | None,
+        Field(description="From an earlier sign-in on this device. Strangers who guess cannot block it."),
+    ] = None
 
 
 class RefreshTokenRequest(RequestModel):
@@ -91,6 +97,12 @@ class Tokens(ResponseModel):
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 -- a kind of token
 
 
+class SignInTokens(Tokens):
+    """A pair of tokens, and a token to send with the next sign-in on this device."""
+
+    device_token: str
+
+
 class SignedOut(ResponseModel):
     """The sign-in has ended."""
 
@@ -109,7 +121,7 @@ class ChangedUser(PatchModel):
 @api("POST", "/auth/register", tag=TAG, status=201, kind=rates.SIGN_UP, refusals=(no.EmailTaken, Unreadable))
 async def register(context: RequestContext, body: NewUser) -> UserResponse:
     """Register as a customer."""
-    password_hash = await passwords.hash_first_password(body.password)
+    password_hash = await passwords.hash_password(body.password, Queue.SIGN_UPS)
     async with context.transaction() as session:
         return await records.create(
             session, User, **context.actor_and_time, name=body.name, email=body.email, password_hash=password_hash
@@ -117,16 +129,23 @@ async def register(context: RequestContext, body: NewUser) -> UserResponse:
 
 
 @api("POST", "/auth/login", tag=TAG, kind=rates.SIGN_IN, refusals=(no.WrongPassword, no.TooManyGuesses, Unreadable))
-async def login(context: RequestContext, body: SignIn) -> Tokens:
-    """Sign in."""
+async def login(context: RequestContext, body: SignIn) -> SignInTokens:
+    """Sign in. Keep the device token, and send it with the next sign-in on this device."""
+    secrets = context.settings.secrets
     user = await sign_in.authenticate(
-        context.database, email=body.email, password=body.password, client_address=context.client_ip
+        context.database,
+        email=body.email,
+        password=body.password,
+        now=context.now,
+        source=source_of(context.request.scope, body.device_token or ""),
+        secrets=secrets,
     )
     now, by, lifetime = context.now, Actor("api", user.id, user.role), lifetime_at("api", user.role, context.settings)
     async with context.database.transaction(by=by, now=now, request_id=context.request_id) as session:
         begun = await sign_ins.begin(session, user, door="api", now=now, lifetime=lifetime, client=context.client)
         token = await refresh_tokens.issue(session, begun, now=now, lifetime=lifetime.idle)
-    return create_tokens(context, user, token, begun.sid)
+    device_token = devices.create_token(user.id, secrets, now=now)
+    return SignInTokens(**vars(create_tokens(context, user, token, begun.sid)), device_token=device_token)
 
 
 @api("POST", "/auth/refresh", tag=TAG, kind=rates.REFRESH, refusals=(no.SignInEnded, Unreadable))
@@ -194,7 +213,7 @@ async def change_me(context: RequestContext, body: ChangedUser) -> UserResponse:
     password = changes.pop("password", None)
     if password:
         changes["password_hash"] = await sign_in.hash_own_password(
-            context.database, user, password, current=current, client_address=context.client_ip
+            context.database, user, password, current=current, now=context.now
         )
     async with context.transaction() as session:
         locked = await context.lock(session, User, user.id)

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from admin.framework.context import context_of, request_id_of
+from admin.framework.device_cookie import read_device_token, set_device_cookie
 from admin.framework.middleware import read_form
 from admin.framework.page_state import actor_of, page_state
 from admin.framework.session_cookie import StaffSessionMiddleware, loses_cookies
@@ -19,6 +20,7 @@ from bookit.policy.permissions import Actor
 from bookit.schema.tables import User
 from bookit.settings import Settings
 from web.client_address import client_address
+from web.sign_in_source import source_of
 from web.user_agent import user_agent_of
 
 
@@ -43,7 +45,9 @@ class StaffSignIn(AuthenticationBackend):
                 context_of(request).database,
                 email=email,
                 password=password,
-                client_address=client_address(request.scope),
+                now=context_of(request).now(),
+                source=source_of(request.scope, read_device_token(request), is_staff_panel=True),
+                secrets=context_of(request).settings.secrets,
             )
         except no.Unauthenticated:
             return False
@@ -60,7 +64,9 @@ class StaffSignIn(AuthenticationBackend):
         return_path = str(request.session.get("next", ""))
         request.session.clear()
         request.session.update(user=user.id, sid=sid)  # Limits count by the user, before the database is asked.
-        return RedirectResponse(return_path if is_admin_path(return_path) else request.url_for("admin:index"), 303)
+        answer = RedirectResponse(return_path if is_admin_path(return_path) else request.url_for("admin:index"), 303)
+        set_device_cookie(answer, request, user.id)
+        return answer
 
     async def logout(self, request: Request) -> Response | bool:
         """End the sign-in, so that a copy of the cookie ends too."""

@@ -19,7 +19,6 @@ from bookit import refusals as no
 from bookit.db.session import Session
 from bookit.people import sign_in
 from bookit.schema.tables import User
-from web.client_address import client_address
 
 CHANGED_MESSAGE = "Password changed. You have been signed out everywhere else."
 
@@ -56,9 +55,7 @@ async def change_own_password(request: Request) -> Response:
 async def save_password(request: Request, current: str, password: str) -> User:
     """Change the password of the user who has signed in."""
     database, user = context_of(request).database, signed_in_user(request)
-    hashed = await sign_in.hash_own_password(
-        database, user, password, current=current, client_address=client_address(request.scope)
-    )
+    hashed = await sign_in.hash_own_password(database, user, password, current=current, now=context_of(request).now())
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> User:
         return await records.change(

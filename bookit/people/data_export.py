@@ -41,7 +41,8 @@ REQUESTS = text(
 )
 ATTEMPTS = text("""
 SELECT due_at FROM tries
- WHERE name IN (SELECT counter_name('account ' || lower(email)) FROM users WHERE id = :user_id)
+ WHERE name IN (SELECT counter_name(name) FROM unnest(ARRAY['account ', 'password of ']) AS prefix,
+                       LATERAL (SELECT prefix || CAST(:user_id AS bigint)) AS counter (name))
 """)
 # OFFSET 0 makes PostgreSQL look up the events row by row: the planner cannot know how few rows a user has.
 # own: a row that is or was this user's.    table_name, row_id

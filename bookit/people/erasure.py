@@ -30,12 +30,9 @@ UPDATE reviews SET comment = :comment
  WHERE booking_id IN (SELECT id FROM bookings WHERE user_id = :user_id) AND comment <> :comment
 """)
 DELETE_IDEMPOTENCY_KEYS = text("DELETE FROM idempotency_keys WHERE user_id = :user_id")
-# Attempts are named by e-mail. History has the current address and all earlier ones.
 DELETE_ATTEMPTS = text("""
 DELETE FROM tries WHERE name IN (
-  SELECT counter_name('account ' || lower(address))
-    FROM events CROSS JOIN unnest(ARRAY[old ->> 'email', new ->> 'email']) address
-   WHERE table_name = 'users' AND row_id = :user_id)
+  counter_name('account ' || CAST(:user_id AS bigint)), counter_name('password of ' || CAST(:user_id AS bigint)))
 """)
 ERASE_FROM_HISTORY = text("SELECT erase_from_history(:user_id)")
 

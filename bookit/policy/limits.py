@@ -22,6 +22,7 @@ MIN_PASSWORD_LENGTH = 8
 MAX_ATTEMPTS_PER_ACCOUNT = 10
 MAX_ATTEMPTS_PER_ADDRESS = 100
 ATTEMPT_WINDOW = timedelta(minutes=5)
+MAX_ATTEMPT_WAIT = timedelta(hours=1)  # for the turn of a network at an account that many guess at
 
 IDEMPOTENCY_TTL = timedelta(hours=24)
 REFUSAL_TTL = timedelta(minutes=10)  # of a key whose request was refused: a client that tries again does so soon

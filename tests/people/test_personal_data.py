@@ -70,7 +70,7 @@ async def tamsin(database: Database, join: JoinUser, mara: Person, haircut: Serv
         await acts.reopen(session, await records.lock(session, Booking, 5), by=desk, now=NOW)
         await acts.cancel(session, await records.lock(session, Booking, 6), by=desk, now=NOW)
     with pytest.raises(no.WrongPassword):
-        await sign_in.authenticate(database, email=EMAIL, password="wrong")
+        await sign_in.authenticate(database, email=EMAIL, password="wrong", now=NOW)
     changed = await database.get(User, person.id)
     assert changed
     return Person(changed, person.client)

@@ -174,7 +174,7 @@ async def test_history_names_the_actors(database: Database) -> None:
 async def test_the_demo_users_can_sign_in(database: Database, email: str) -> None:
     await seed_database(database, now=NOW, bookings=0)
 
-    user = await sign_in.authenticate(database, email=email, password=DEMO_PASSWORD)
+    user = await sign_in.authenticate(database, email=email, password=DEMO_PASSWORD, now=NOW)
 
     assert user.role == {DEMO_ADMIN: Role.ADMIN, DEMO_STAFF: Role.STAFF, DEMO_CUSTOMER: Role.USER}[email]
     assert await count(database, Booking) == 0
