@@ -1,6 +1,7 @@
 """Known devices: a signed token says that this person has signed in on this device before (OWASP, device cookies).
 
-It signs nobody in. It has a counter of wrong passwords of its own, so that strangers who guess cannot keep its owner out.
+It signs nobody in. It has a counter of wrong passwords of its own, so that no stranger who guesses can
+keep its owner out.
 """
 
 import hmac

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 class Queue(IntEnum):
     """Who waits, the first to be served first; the last two take turns.
 
-    A queue is chosen by what a request shows, and never by the account it names: else, while others wait, the time of an
-    answer would say whose account it is.
+    A queue is chosen by what a request shows, and never by the account it names: else, while others wait, the time of
+    an answer would say whose account it is.
     """
 
     STAFF = 0  # who has signed in as staff, now or before on this device

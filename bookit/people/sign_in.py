@@ -71,8 +71,8 @@ async def authenticate(
 ) -> User:
     """Return the active user with this e-mail and password.
 
-    Raise WrongPassword in all other cases, after the same time. Raise TooManyGuesses after too many failed attempts from
-    this network or at this account. ``secrets`` are those that sign the tokens of devices.
+    Raise WrongPassword in all other cases, after the same time. Raise TooManyGuesses after too many failed attempts
+    from this network or at this account. ``secrets`` are those that sign the tokens of devices.
     """
     if "\0" in email:
         raise no.WrongPassword

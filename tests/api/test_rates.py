@@ -133,7 +133,7 @@ async def test_a_sign_up_too_many_is_refused_before_its_password_is_hashed(
 ) -> None:
     hashed: list[str] = []
 
-    async def count(password: str) -> str:
+    async def count(password: str, _queue: object) -> str:
         hashed.append(password)
         return "-"
 

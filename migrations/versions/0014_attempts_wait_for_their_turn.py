@@ -7,8 +7,8 @@ The running version does not survive this: it calls ``seconds_until_next_try``. 
 
 from alembic import op
 
-revision = "0013"
-down_revision = "0012"
+revision = "0014"
+down_revision = "0013"
 
 FUNCTION = r"""
 -- Counts an attempt at a password. Returns 0, or for how many seconds the sender must wait. `burst` attempts may be made at
