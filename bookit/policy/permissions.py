@@ -140,19 +140,19 @@ def require_ability(by: Actor, ability: Ability) -> None:
 
 
 def describe_who_may(verb: Verb, table: type[SQLModel]) -> str:
-    """Return which staff may do this to rows of this table, as in "For the roles Manager and Owner."."""
+    """Return which staff may do this to rows of this table, as in "This is for the roles Manager and Owner."."""
     return describe_roles([role for role in ROLE_LABELS if has_permission(Actor("admin", role=role), verb, table)])
 
 
 def describe_who_can(ability: Ability) -> str:
-    """Return which staff have this ability, as in "For the role Owner."."""
+    """Return which staff have this ability, as in "This is for the role Owner."."""
     return describe_roles([role for role in ROLE_LABELS if has_ability(Actor("admin", role=role), ability)])
 
 
 def describe_roles(roles: list[Role]) -> str:
     """Return that something is for these roles, without customers, who are not in the staff panel."""
     *others, last = [label for role, label in ROLE_LABELS.items() if role in roles and role in STAFF_ROLES]
-    return f"For the roles {', '.join(others)} and {last}." if others else f"For the role {last}."
+    return f"This is for the roles {', '.join(others)} and {last}." if others else f"This is for the role {last}."
 
 
 def own_resource(actor: Actor) -> int | None:

@@ -207,8 +207,8 @@ async def test_a_refused_page_says_who_may(team: Team) -> None:
     texts = [get_page_text((await browser.get(f"/admin/{path}")).text)
              for browser, path in ((desk, "reports"), (desk, "user/export/csv"), (lea, "user/list"))]  # fmt: skip
 
-    for page, who in zip(texts, ("For the roles Manager and Owner.", "For the roles Manager and Owner.",
-                                 "For the roles Desk, Manager and Owner."), strict=True):  # fmt: skip
+    for page, who in zip(texts, ("This is for the roles Manager and Owner.", "This is for the roles Manager and Owner.",
+                                 "This is for the roles Desk, Manager and Owner."), strict=True):  # fmt: skip
         assert f"You do not have permission to do this. {who}" in page
 
 
