@@ -35,12 +35,24 @@ from admin.framework.middleware import BodyLimitMiddleware, SameOriginMiddleware
 from admin.framework.page_state import page_state
 from admin.framework.permissions import Permissions, require_ability
 from admin.framework.rate_limits import limit_routes
+from admin.framework.second_step import passkey_request
 from admin.framework.session_cookie import https_notice
 from admin.framework.sign_in import StaffSignIn, is_signed_in
 from admin.framework.stranded_visits import TEMPLATE_GLOBALS
 from admin.framework.url_cache import UrlCacheMiddleware
 from admin.history import undo_pages
-from admin.pages import dashboard, deleting, opening_hours, password, personal_data, reports, search, sign_ins
+from admin.pages import (
+    dashboard,
+    deleting,
+    opening_hours,
+    password,
+    personal_data,
+    reports,
+    search,
+    second_step,
+    sign_ins,
+    signing_in,
+)
 from admin.record_view import SaveFailed
 from admin.views import VIEWS
 from bookit import refusals as no
@@ -55,7 +67,8 @@ from web.statuses import retry_headers, status_of
 HERE = Path(__file__).parent
 CUSTOM_PAGES: list[CustomPage] = [
     *dashboard.PAGES, reports.PAGE, search.PAGE, bulk.PAGE, opening_hours.PAGE, deleting.PAGE, password.PAGE,
-    *personal_data.PAGES, *sign_ins.PAGES, *undo_pages.PAGES, *feed.PAGES, *actions.PAGES,
+    *personal_data.PAGES, *sign_ins.PAGES, *second_step.PAGES, *signing_in.PAGES, *undo_pages.PAGES, *feed.PAGES,
+    *actions.PAGES,
 ]  # fmt: skip
 # Routes of SQLAdmin that BookIt does without: they serve any file that a column names, and write past the rules.
 DISABLED_ROUTES = {"file_download", "file_preview", "import"}
@@ -78,6 +91,7 @@ class StaffSite(Admin):
             https_notice=https_notice,
             pause=pause,
             role_label=humanize,
+            passkey_request=passkey_request,
             **TEMPLATE_GLOBALS,
         )
         self.admin.exception_handlers[DataError] = self.handle_data_error
@@ -114,21 +128,28 @@ class StaffSite(Admin):
 
     async def respond(self, page: CustomPage, request: Request) -> Response:
         """Answer a request for a page of our own, or send a visitor away."""
-        if await self.admits(page.client, request):
+        admitted = await self.admit(page.client, request)
+        if admitted is True:
             if page.ability:
                 require_ability(request, page.ability)
             return apply_refusal_status(request, await page.handler(request))
         if page.client is Client.BROWSER:
-            return RedirectResponse(request.url_for("admin:login"), 302)
+            return admitted or RedirectResponse(request.url_for("admin:login"), 302)
         if page.client is Client.SCRIPT:
             request.session.pop("next", None)  # It is no page to come back to.
-        return JSONResponse({"message": str(no.SignInEnded())}, 401)
+        refusal = no.SecondFactorNotSetUp if page_state(request).lacks_second_factor else no.SignInEnded
+        return JSONResponse({"message": str(refusal())}, status_of(refusal))
 
-    async def admits(self, client: Client, request: Request) -> bool:
-        """Return whether the user of this request may come in; only a person's own requests are use of the sign-in."""
+    async def admit(self, client: Client, request: Request) -> Response | bool:
+        """Return whether the user of this request may come in, or where they must go first.
+
+        Only a person's own requests are use of the sign-in.
+        """
+        if client is Client.VISITOR:
+            return True
         if client is Client.POLLING_SCRIPT or self.authentication_backend is None:
             return await is_signed_in(request)
-        return await self.authentication_backend.authenticate(request) is True
+        return await self.authentication_backend.authenticate(request)
 
     # Pages of SQLAdmin.
 

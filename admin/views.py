@@ -281,6 +281,8 @@ class UserView(RecordView, model=User):
             values["erase_url"] = request.url_for("admin:erase", pk=user.id)
         if permissions.has_permission(actor, "see", SignIn):
             values["sign_ins_url"] = request.url_for("admin:sign-ins-of-person", pk=user.id)
+        if permissions.has_ability(actor, "give_roles") and user.role != Role.USER and user.id != actor.id:
+            values["second_factor_url"] = request.url_for("admin:reset-second-factor", pk=user.id)
         if permissions.has_permission(actor, "change", Booking):
             cancel_url = request.url_for("admin:bulk").include_query_params(customer=user.id)
             values["cancel_all_url"] = cancel_url

@@ -23,13 +23,14 @@ from api.schemas import (
 from api.streaming import StreamedJson
 from bookit import records
 from bookit import refusals as no
-from bookit.people import data_export, devices, passwords, refresh_tokens, sign_in, sign_ins
+from bookit.people import data_export, devices, passwords, refresh_tokens, second_factors, sign_in, sign_ins
 from bookit.people.password_threads import Queue
 from bookit.people.sign_ins import lifetime_at
 from bookit.policy import limits, rates
 from bookit.policy.permissions import Actor
 from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
 from bookit.schema.tables import Role, User
+from web.client_address import network_of
 from web.sign_in_source import source_of
 
 api = Api()
@@ -69,6 +70,10 @@ class SignIn(RequestModel):
 
     email: PlainText
     password: PlainText
+    code: Annotated[
+        PlainText | None,
+        Field(description="Of staff who have a second factor: the code of the authenticator app, or a recovery code."),
+    ] = None
     device_token: Annotated[
         PlainText | None,
         Field(description="From an earlier sign-in on this device. Strangers who guess cannot block it."),
@@ -128,9 +133,16 @@ async def register(context: RequestContext, body: NewUser) -> UserResponse:
         )
 
 
-@api("POST", "/auth/login", tag=TAG, kind=rates.SIGN_IN, refusals=(no.WrongPassword, no.TooManyGuesses, Unreadable))
+LOGIN_REFUSALS = (no.WrongPassword, no.SecondFactorNeeded, no.WrongSecondFactor, no.SecondFactorNotSetUp,
+                  no.TooManyGuesses, Unreadable)  # fmt: skip
+
+
+@api("POST", "/auth/login", tag=TAG, kind=rates.SIGN_IN, refusals=LOGIN_REFUSALS)
 async def login(context: RequestContext, body: SignIn) -> SignInTokens:
-    """Sign in. Keep the device token, and send it with the next sign-in on this device."""
+    """Sign in. Keep the device token, and send it with the next sign-in on this device.
+
+    Staff who have a second factor give a code too: the refusal `second-factor-needed` asks for it.
+    """
     secrets = context.settings.secrets
     user = await sign_in.authenticate(
         context.database,
@@ -141,8 +153,24 @@ async def login(context: RequestContext, body: SignIn) -> SignInTokens:
         secrets=secrets,
     )
     now, by, lifetime = context.now, Actor("api", user.id, user.role), lifetime_at("api", user.role, context.settings)
+    has_code = body.code is not None and await sign_ins.has_second_factor(context.database, user.id)
+    if has_code:
+        network = network_of(context.client_ip)
+        await second_factors.count_attempt(context.database, user, body.code or "", network=network, now=now)
+    second_factor = None
     async with context.database.transaction(by=by, now=now, request_id=context.request_id) as session:
-        begun = await sign_ins.begin(session, user, door="api", now=now, lifetime=lifetime, client=context.client)
+        if has_code:
+            second_factor = await second_factors.use_code(session, user, body.code or "", now=now, secret_keys=secrets)
+        begun = await sign_ins.begin(
+            session,
+            user,
+            door="api",
+            now=now,
+            lifetime=lifetime,
+            client=context.client,
+            second_factor=second_factor,
+        )
+        second_factors.require(user.role, second_factor, context.settings)
         token = await refresh_tokens.issue(session, begun, now=now, lifetime=lifetime.idle)
     device_token = devices.create_token(user.id, secrets, now=now)
     return SignInTokens(**vars(create_tokens(context, user, token, begun.sid)), device_token=device_token)

@@ -11,7 +11,7 @@ import jwt
 from starlette.requests import Request
 
 from bookit import refusals as no
-from bookit.people import sign_ins
+from bookit.people import second_factors, sign_ins
 from bookit.people.sign_ins import SignedIn
 from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.tables import User
@@ -79,13 +79,15 @@ async def get_current_user(request: Request, *, now: datetime) -> SignedIn:
     """Return the user whose token the request has, as the database has them now, and their sign-in.
 
     Raise ``Unauthenticated`` without a token, and ``SignInEnded`` if the token is not valid, its sign-in has ended, or
-    the user is not active.
+    the user is not active. Raise ``SecondFactorNotSetUp`` if the sign-in lacks the second factor that its role must
+    have.
     """
     state = request.app.state
     claims = verify_token(read_bearer(request), state.settings, now=now)
     signed_in = await sign_ins.find(state.database, claims["sid"], door="api", now=now)
     if signed_in.user.id != int(claims["sub"]):
         raise no.SignInEnded
+    second_factors.require(signed_in.user.role, signed_in.second_factor, state.settings)
     state.last_seen.note(state.database, signed_in, now=now)
     return signed_in
 

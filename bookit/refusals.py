@@ -126,6 +126,58 @@ class CurrentPasswordNeeded(Invalid):
     field = "current_password"
 
 
+class SecondFactorNeeded(Unauthenticated):
+    """Enter a code too: that of your authenticator app, or a recovery code."""
+
+    field = "code"
+
+
+class WrongSecondFactor(Unauthenticated):
+    """This code is wrong, or it was used before. Wait for the next one."""
+
+    field = "code"
+
+
+class SecondFactorNotSetUp(Forbidden):
+    """Sign in to the staff panel first, and set up an authenticator app or a passkey there."""
+
+
+class SecondFactorRequired(Invalid):
+    """You need an authenticator app or a passkey here. Add another one before you remove this one."""
+
+
+class ConfirmationNeeded(Forbidden):
+    """Confirm that it is you, and then make the change."""
+
+
+class AuthenticatorTaken(Conflict):
+    """You have an authenticator app already. Remove it before you set up another one."""
+
+
+class PasskeyTaken(Conflict):
+    """This passkey has been added already."""
+
+
+class PasskeyRefused(Invalid):
+    """This passkey did not work. Please try again."""
+
+
+class PasskeyNameNeeded(Misshapen):
+    """Enter a name of 1 to 100 characters."""
+
+    field = "name"
+
+
+class WrongCode(Invalid):
+    """This code is wrong. Enter the one that the app shows now."""
+
+    field = "code"
+
+
+class RecoveryCodesMiscounted(Invalid):
+    """There are at most 10 recovery codes, and their number is stored beside them."""
+
+
 class PasswordTooShort(Misshapen):
     """Use at least 8 characters."""
 

@@ -163,6 +163,7 @@ class Settings(BaseSettings):
     staff_idle_minutes: int = Field(default=8 * 60, ge=5, le=24 * 60)
     admin_idle_minutes: int = Field(default=30, ge=5, le=24 * 60)
     staff_sign_in_hours: int = Field(default=12, ge=1, le=7 * 24)
+    require_second_factor: Literal["none", "admin", "staff"] = "none"
     sign_in_retention_days: int = Field(default=30, ge=1, le=366)
     history_retention_days: Annotated[int, AfterValidator(require_a_month)] = Field(default=0, ge=0, le=36_600)
     hold_minutes: int = Field(default=10, ge=1, le=24 * 60)

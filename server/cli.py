@@ -1,4 +1,4 @@
-"""The `bookit` command: serve, migrate, create-admin, worker, check."""
+"""The `bookit` command: serve, migrate, create-admin, reset-second-factor, worker, check."""
 
 import signal
 import sys
@@ -108,6 +108,36 @@ async def add_admin(settings: Settings, email: str, name: str, password: str) ->
     facts: dict[str, Any] = {"name": name, "email": email, "password_hash": password_hash, "role": Role.ADMIN}
     async with Database.from_settings(settings, size=1) as database, database.transaction(by=by) as session:
         await records.create(session, User, by=by, now=system_clock(), **facts)
+
+
+@main.command("reset-second-factor")
+@click.argument("email")
+def reset_second_factor(email: str) -> None:
+    """Remove the second factor of a person who lost theirs."""
+    import anyio
+
+    configured = read_settings_or_exit()
+    with user_errors(), running_database(configured) as settings:
+        require_schema(settings, may_migrate=configured.is_embedded)
+        was_set_up = anyio.run(remove_second_factor, settings, email)
+    if was_set_up:
+        click.echo(f"{email} signs in with the password alone now, and was signed out everywhere.")
+    else:
+        click.echo(f"{email} had no second factor.")
+
+
+async def remove_second_factor(settings: Settings, email: str) -> bool:
+    from bookit.db.pool import Database
+    from bookit.people import second_factors
+    from bookit.policy.permissions import Actor
+    from bookit.schema.tables import Role
+
+    by, now = Actor("cli", role=Role.ADMIN), system_clock()
+    async with Database.from_settings(settings, size=1) as database, database.transaction(by=by, now=now) as session:
+        user = await second_factors.find_user(session, email)
+        if user is None:
+            raise CliError(f"Nobody has the e-mail address {email}.")
+        return await second_factors.reset(session, user.id, by=by, now=now)
 
 
 @main.command()

@@ -15,6 +15,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Client(Enum):
     """What sends the requests of a page. It decides what a visitor gets, and whether it is use of the sign-in."""
 
+    VISITOR = auto()  # Everybody is let in: the page is part of signing in.
     BROWSER = auto()  # A visitor is sent to the page to sign in.
     SCRIPT = auto()  # A visitor is answered 401 and a sentence.
     POLLING_SCRIPT = auto()  # As SCRIPT. It asks by itself, so its requests are no use of the sign-in.

@@ -21,6 +21,7 @@ class PageState:
 
     user: User | None = None  # who has signed in
     sign_in_id: int | None = None  # by which sign-in
+    lacks_second_factor: bool = False  # that they must have
     rows: dict[str, SQLModel | None] = field(default_factory=dict)  # by id: SQLAdmin asks for a row twice or more
     form: Form | None = None  # the form that was sent, on which a refusal is shown
     refusal: no.Refusal | None = None  # gives the page its status

@@ -12,6 +12,8 @@ from web.rate_limits import limited
 # The kind of the requests of these routes when they read, and when they write; of all others: reads, and writes.
 KINDS_BY_ROUTE: Mapping[str, tuple[RequestKind, RequestKind]] = {
     "login": (rates.READS, rates.SIGN_IN),
+    "second-step": (rates.READS, rates.SIGN_IN),
+    "passkey-sign-in": (rates.READS, rates.SIGN_IN),
     "logout": (rates.READS, rates.READS),
     "data": (rates.OWN_DATA, rates.OWN_DATA),
     "export": (rates.EXPORTS, rates.EXPORTS),

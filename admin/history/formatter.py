@@ -40,7 +40,13 @@ SECRET_COLUMNS = secret_columns(*SQLModel.metadata.tables.values())  # Of these,
 
 RowNames = Mapping[tuple[str, int], str]
 OtherCounts = Mapping[str, int]
-TABLE_LABELS = {"sign_ins": "Sign-in"}  # of tables without a page
+# Of tables without a page.
+TABLE_LABELS = {
+    "sign_ins": "Sign-in",
+    "authenticators": "Authenticator app",
+    "passkeys": "Passkey",
+    "recovery_codes": "Recovery codes",
+}
 SHOWN_CHANGES = {"changed", "exported"}  # the actions whose values are shown: not all of a new or a deleted row
 ACT_KIND = "an act"  # no table has this name
 REQUEST_ID_PATTERN = re.compile("[A-Za-z0-9._-]{1,64}")

@@ -36,6 +36,13 @@ SELECT id, door, created_at, last_seen_at, least(idle_ends_at, expires_at) AS en
        ended_at, end_reason
   FROM sign_ins WHERE user_id = :user_id ORDER BY id
 """)
+SECOND_FACTORS = text("""
+SELECT 'authenticator app' AS kind, NULL AS name, created_at, NULL::timestamptz AS last_used_at
+  FROM authenticators WHERE user_id = :user_id
+UNION ALL SELECT 'passkey', name, created_at, last_used_at FROM passkeys WHERE user_id = :user_id
+UNION ALL SELECT 'recovery codes', NULL, created_at, NULL FROM recovery_codes WHERE user_id = :user_id
+ORDER BY created_at, kind, name
+""")
 REQUESTS = text(
     "SELECT key, created_at, status FROM idempotency_keys WHERE user_id = :user_id ORDER BY created_at, key"
 )
@@ -73,6 +80,15 @@ TABLE_BY_NAME: Mapping[str, type[SQLModel]] = {
 HIDDEN = {"id", "version", "user_id", "seat", "blocks_from", "blocks_until"} | secret_columns(
     *map(table_of, TABLE_BY_NAME.values())
 )
+NOUNS = {
+    "users": "account",
+    "bookings": "booking",
+    "reviews": "review",
+    "sign_ins": "sign-in",
+    "authenticators": "authenticator app",
+    "passkeys": "passkey",
+    "recovery_codes": "recovery codes",
+}
 Names = Mapping[tuple[str, int], str]
 
 
@@ -188,6 +204,15 @@ def sign_in_dict(row: Row) -> Row:
     }
 
 
+def second_factor_dict(row: Row) -> Row:
+    return {
+        "kind": row["kind"],
+        "name": row["name"],
+        "set_up_at": row["created_at"],
+        "last_used_at": row["last_used_at"],
+    }
+
+
 def attempt_dict(row: Row) -> Row:
     return {"forgotten_at": row["due_at"]}
 
@@ -200,6 +225,7 @@ SECTIONS = (
     ("bookings", BOOKINGS, booking_dict),
     ("reviews", REVIEWS, review_dict),
     ("sign_ins", SIGN_INS, sign_in_dict),
+    ("second_factors", SECOND_FACTORS, second_factor_dict),
     ("wrong_sign_ins", ATTEMPTS, attempt_dict),
     ("requests_sent_with_a_key", REQUESTS, request_dict),
 )
@@ -208,7 +234,7 @@ SECTIONS = (
 def event_dict(row: Row, user: User, names: Names) -> Row:
     """Return an event for the export, without the values of a row that belongs to another person."""
     table = row["table_name"]
-    noun = {"users": "account", "bookings": "booking", "reviews": "review", "sign_ins": "sign-in"}.get(table, table)
+    noun = NOUNS.get(table, table)
     result = {
         "at": row["at"],
         "by": actor_label(row, user),

@@ -10,7 +10,7 @@ from sqlmodel import col
 from bookit import refusals as no
 from bookit import security_log
 from bookit.db.pool import Database
-from bookit.db.session import Session
+from bookit.db.session import Reader, Session
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import EndReason, Role, SignIn, User, from_row
 from bookit.settings import Settings
@@ -20,10 +20,16 @@ SignInDoor = Literal["api", "admin"]
 # The lock makes this wait for a change of the user that has begun, and a change wait for this: so a new password ends
 # also the sign-in for which the old one has just been checked.
 BEGIN = text("""
-INSERT INTO sign_ins (user_id, door, role, sid, created_at, last_seen_at, idle_ends_at, expires_at, address, browser)
-SELECT id, :door, role, :sid, :now, :now, :idle_ends_at, :expires_at, :address, :browser
+INSERT INTO sign_ins (user_id, door, role, sid, created_at, last_seen_at, idle_ends_at, expires_at, address, browser,
+                      second_factor)
+SELECT id, :door, role, :sid, :now, :now, :idle_ends_at, :expires_at, :address, :browser, :second_factor
   FROM users WHERE id = :user_id AND is_active AND password_hash = :password_hash AND role = :role FOR SHARE
 RETURNING *
+""")
+# Who sets up a second factor locks the user too: either it is seen here, or its set-up ends the sign-in that has begun.
+HAS_SECOND_FACTOR = text("""
+SELECT EXISTS (SELECT FROM authenticators WHERE user_id = :user_id)
+    OR EXISTS (SELECT FROM passkeys WHERE user_id = :user_id) AS is_set_up
 """)
 ENDS_AT = func.least(col(SignIn.idle_ends_at), col(SignIn.expires_at))
 SELECT_BY_SID: ClauseElement = (
@@ -32,6 +38,7 @@ SELECT_BY_SID: ClauseElement = (
         col(SignIn.id).label("sign_in_id"),
         col(SignIn.last_seen_at).label("sign_in_seen_at"),
         ENDS_AT.label("sign_in_ends_at"),
+        col(SignIn.second_factor).label("sign_in_second_factor"),
     )
     .join(SignIn, col(SignIn.user_id) == col(User.id))
     .where(
@@ -97,6 +104,7 @@ class SignedIn(NamedTuple):
     sign_in_id: int
     last_seen_at: datetime
     ends_at: datetime
+    second_factor: str | None
 
 
 def lifetime_at(door: SignInDoor, role: Role, settings: Settings) -> Lifetime:
@@ -108,9 +116,19 @@ def lifetime_at(door: SignInDoor, role: Role, settings: Settings) -> Lifetime:
 
 
 async def begin(
-    session: Session, user: User, *, door: SignInDoor, now: datetime, lifetime: Lifetime, client: Client
+    session: Session,
+    user: User,
+    *,
+    door: SignInDoor,
+    now: datetime,
+    lifetime: Lifetime,
+    client: Client,
+    second_factor: str | None = None,
 ) -> SignIn:
-    """Sign in a user whose password was checked. Raise WrongPassword if they have changed meanwhile."""
+    """Sign in a user whose password was checked. Raise WrongPassword if they have changed meanwhile.
+
+    Raise SecondFactorNeeded if they have a second factor, and none was checked.
+    """
     rows = await session.fetch(
         BEGIN,
         user_id=user.id,
@@ -123,11 +141,19 @@ async def begin(
         expires_at=now + lifetime.absolute,
         address=client.address,
         browser=client.browser,
+        second_factor=second_factor,
     )
     if not rows:
         raise no.WrongPassword
+    if second_factor is None and await has_second_factor(session, user.id):
+        raise no.SecondFactorNeeded
     security_log.report("signed in", account=user.id, detail=f"door {door}")
     return from_row(SignIn, rows[0])
+
+
+async def has_second_factor(reader: Reader, user_id: int) -> bool:
+    """Return whether a user has a second factor."""
+    return bool((await reader.fetch(HAS_SECOND_FACTOR, user_id=user_id))[0]["is_set_up"])
 
 
 async def find(database: Database, sid: str, *, door: SignInDoor, now: datetime) -> SignedIn:
@@ -139,10 +165,11 @@ async def find(database: Database, sid: str, *, door: SignInDoor, now: datetime)
     if not rows:
         raise no.SignInEnded
     row = dict(rows[0])  # The callers of a batch share it.
-    sign_in_id, seen_at, ends_at = (row.pop(f"sign_in_{name}") for name in ("id", "seen_at", "ends_at"))
+    names = ("id", "seen_at", "ends_at", "second_factor")
+    sign_in_id, seen_at, ends_at, second_factor = (row.pop(f"sign_in_{name}") for name in names)
     if ends_at <= now:
         raise no.SignInEnded
-    return SignedIn(from_row(User, row), sign_in_id, seen_at, ends_at)
+    return SignedIn(from_row(User, row), sign_in_id, seen_at, ends_at, second_factor)
 
 
 async def sign_out(session: Session, sid: str, *, now: datetime) -> None:

@@ -24,6 +24,15 @@ MAX_ATTEMPTS_PER_ADDRESS = 100
 ATTEMPT_WINDOW = timedelta(minutes=5)
 MAX_ATTEMPT_WAIT = timedelta(hours=1)  # for the turn of a network at an account that many guess at
 
+# Wrong codes of a second factor within the window before the user must wait. Recovery codes, which nobody can guess,
+# are counted by address alone; passkeys are not counted.
+MAX_CODES_PER_ACCOUNT = 5
+MAX_CODES_PER_ADDRESS = 20
+CODE_WINDOW = timedelta(minutes=15)
+SECOND_FACTOR_TIME = timedelta(minutes=5)  # after the password; and to use a passkey, or a confirmation
+MAX_PASSKEYS = 20  # of one user
+RECOVERY_CODES = 10
+
 IDEMPOTENCY_TTL = timedelta(hours=24)
 REFUSAL_TTL = timedelta(minutes=10)  # of a key whose request was refused: a client that tries again does so soon
 

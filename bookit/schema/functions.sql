@@ -494,6 +494,29 @@ CREATE TRIGGER audit_removal AFTER DELETE ON sign_ins
   FOR EACH ROW WHEN (OLD.role <> 'user' AND OLD.ended_at IS NULL)
   EXECUTE FUNCTION audit_row('address', 'browser', 'sid');
 
+-- Second factors.
+
+-- History has that a second factor is set up, changed or removed, and not each use of it; of recovery codes also each use.
+CREATE TRIGGER audit_change AFTER INSERT OR DELETE ON authenticators
+  FOR EACH ROW EXECUTE FUNCTION audit_row('last_step', 'secret');
+CREATE TRIGGER audit_change AFTER INSERT OR DELETE OR UPDATE OF user_id, name, public_key ON passkeys
+  FOR EACH ROW EXECUTE FUNCTION audit_row('credential_id', 'last_used_at', 'name', 'public_key', 'sign_count');
+CREATE TRIGGER audit_change AFTER INSERT OR UPDATE OR DELETE ON recovery_codes
+  FOR EACH ROW EXECUTE FUNCTION audit_row('code_hashes');
+
+-- A person who is deactivated, or is no longer staff, has no second factor any more.
+CREATE FUNCTION remove_second_factors() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM public.authenticators WHERE user_id = NEW.id;
+  DELETE FROM public.passkeys WHERE user_id = NEW.id;
+  DELETE FROM public.recovery_codes WHERE user_id = NEW.id;
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER remove_second_factors AFTER UPDATE OF role, is_active ON users
+  FOR EACH ROW WHEN (OLD.is_active AND NOT NEW.is_active OR OLD.role <> 'user' AND NEW.role = 'user')
+  EXECUTE FUNCTION remove_second_factors();
+
 -- History: append-only, except that an erased customer is removed from it.
 
 -- Whether this is the id of an erased customer: erasure.py sets this address, and no other customer can have it.

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Optional, TypeVar, cast
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Constraint,
     Index,
@@ -23,7 +24,7 @@ from sqlalchemy import (
     literal_column,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, ExcludeConstraint
 from sqlalchemy.orm import configure_mappers
 from sqlmodel import Field, Relationship, SQLModel
 
@@ -59,6 +60,7 @@ from bookit.schema.fields import (
 )
 
 TableRow = TypeVar("TableRow", bound=SQLModel)
+CODE_HASHES: Any = ARRAY(String)  # SQLModel's stub wants a class
 
 
 def many_to_many(order_by: str) -> Any:
@@ -537,6 +539,66 @@ class RefreshToken(SQLModel, table=True):
     spent_at: datetime | None = None
     # The next token is made of this one and the seed, so that a second request soon after gets the same one.
     seed: str | None = secret(default=None)
+
+
+class Authenticator(SQLModel, table=True):
+    """The authenticator app of a user, which shows a new code every 30 seconds (TOTP, RFC 6238)."""
+
+    __tablename__ = "authenticators"
+    __table_args__ = (
+        foreign_key("authenticator_is_of_a_user", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
+        UniqueConstraint("user_id", name="authenticator_is_the_only_one", info=refuses_with(no.AuthenticatorTaken)),
+    )
+    id: int = primary_key()
+    user_id: int = foreign_id("User")
+    secret: str = secret(title="Key", description="Encrypted with a key that is made from SECRET_KEY.")
+    last_step: int = Field(
+        sa_type=BigInteger, title="Last code", description="The time step of the last code that was used."
+    )
+    created_at: datetime = timestamp("Set up")
+
+
+class Passkey(SQLModel, table=True):
+    """A passkey of a user (WebAuthn)."""
+
+    __tablename__ = "passkeys"
+    __table_args__ = (
+        foreign_key("passkey_is_of_a_user", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
+        UniqueConstraint("credential_id", name="passkey_is_registered_once", info=refuses_with(no.PasskeyTaken)),
+        check("passkey_name_has_1_to_100_characters", "char_length(name) BETWEEN 1 AND 100", no.PasskeyNameNeeded),
+        check("passkey_name_is_visible", "name = '' OR is_line(name)", no.NotVisible, field="name", title="name"),
+        Index("passkeys_by_user", "user_id", "id"),
+    )
+    id: int = primary_key()
+    user_id: int = foreign_id("User")
+    name: RequiredText = required_text(100, title="Name")
+    credential_id: str = secret(title="Credential", description="What the browser names it by, as base64url.")
+    public_key: str = secret(title="Public key", description="COSE, as base64url.")
+    sign_count: int = Field(sa_type=BigInteger, title="Counter", description="0 where the device does not count.")
+    created_at: datetime = timestamp("Added")
+    last_used_at: datetime | None = nullable("Last used", "Empty if it was not used yet.")
+
+
+class RecoveryCodes(SQLModel, table=True):
+    """The unused recovery codes of a user, each for one sign-in without the second factor."""
+
+    __tablename__ = "recovery_codes"
+    __table_args__ = (
+        foreign_key("recovery_codes_are_of_a_user", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
+        UniqueConstraint("user_id", name="recovery_codes_are_the_only_ones", info=refuses_with(no.Interrupted)),
+        check(
+            "recovery_codes_are_counted",
+            "remaining = cardinality(code_hashes) AND remaining BETWEEN 0 AND 10",
+            no.RecoveryCodesMiscounted,
+        ),
+    )
+    id: int = primary_key()
+    user_id: int = foreign_id("User")
+    code_hashes: list[str] = Field(
+        sa_type=CODE_HASHES, sa_column_kwargs={"info": {"secret": True}}, title="Codes", description="SHA-256 of each."
+    )
+    remaining: int = Field(sa_type=SmallInteger, title="Recovery codes left")
+    created_at: datetime = timestamp("Made")
 
 
 class IdempotencyKey(SQLModel, table=True):

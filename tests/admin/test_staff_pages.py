@@ -18,7 +18,9 @@ from tests.support.clock import NOW, TOMORROW_AT_TEN
 from tests.support.databases import list_tables
 from tests.support.people import OWNER, Person
 
-WITHOUT_A_PAGE = {"ServiceResource", "SignIn", "RefreshToken", "IdempotencyKey", "Try"}
+WITHOUT_A_PAGE = {
+    "ServiceResource", "SignIn", "Authenticator", "Passkey", "RecoveryCodes", "RefreshToken", "IdempotencyKey", "Try",
+}  # fmt: skip
 EDITABLE = ("booking", "service", "resource", "opening-hours", "calendar-exception", "user")
 
 

@@ -111,7 +111,7 @@ def test_every_status_is_described() -> None:
         "GET /services/{id}/availability": "200 304 400 401 403 404 409 422 429 503",
         "GET /services/{id}/availability/explain": "200 400 401 403 404 409 422 429 503",
         "POST /auth/register": "201 400 409 413 415 422 429 503",
-        "POST /auth/login": "200 400 401 413 415 422 429 503",
+        "POST /auth/login": "200 400 401 403 413 415 422 429 503",
         "POST /auth/refresh": "200 400 401 413 415 422 429 503",
         "POST /auth/logout": "200 400 401 413 415 422 429 503",
         "GET /me": "200 304 401 422 429 503",

@@ -17,7 +17,8 @@ OUR_PAGES = {  # that replace none of SQLAdmin's
     "act.html", "act_again.html", "act_overlap.html", "acts.html", "bulk.html", "calendar.html", "delete.html",
     "erase.html",
     "filters/day_filter.html", "filters/row_filter.html", "modals/act.html", "password.html", "reports.html",
-    "save.html", "search.html", "sign_ins.html", "stale_edit.html", "today.html", "week.html",
+    "reset_second_factor.html", "save.html", "search.html", "second_step.html", "sign_ins.html", "signing_in.html",
+    "stale_edit.html", "today.html", "week.html",
 }  # fmt: skip
 OUR_BLOCKS = {"choices", "more", "page_name", "page_tools"}
 # Ids in SQLAdmin's pages that our style and script select.

@@ -437,6 +437,7 @@ async def test_the_export_contains_everything_about_one_person(desk: AdminDesk, 
             exported(5, 2, "pending"), exported(6, 3, "cancelled"),
         ],
         "reviews": [{"number": 1, "booking": 1, "rating": 4, "comment": COMMENT, "written_at": utc(NOW)}],
+        "second_factors": [],
         "requests_sent_with_a_key": [{"key": "k-1", "sent_at": utc(NOW), "answered_with": None}],
     }  # fmt: skip
     assert {**begun, "number": 0} == {

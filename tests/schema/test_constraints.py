@@ -37,6 +37,9 @@ BUSINESS = """
     INSERT INTO sign_ins (user_id, door, role, sid, idle_ends_at, expires_at)
       VALUES (1, 'api', 'user', 's', '2030-02-01Z', '2030-02-01Z');
     INSERT INTO refresh_tokens (sign_in_id, token_hash, expires_at) VALUES (1, 'h', '2030-02-01Z');
+    INSERT INTO authenticators (user_id, secret, last_step) VALUES (1, 's', 0);
+    INSERT INTO passkeys (user_id, name, credential_id, public_key, sign_count) VALUES (1, 'Key', 'c', 'k', 0);
+    INSERT INTO recovery_codes (user_id, code_hashes, remaining) VALUES (1, '{h}', 1);
     INSERT INTO idempotency_keys (user_id, key, request_hash, created_at) VALUES (1, 'k', 'h', '2030-01-07Z');
     INSERT INTO tries (name, due_at) VALUES (counter_name('account tom@example.com'), '2030-01-07Z');
 """  # noqa: E501 -- rows read best as rows
@@ -347,6 +350,47 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
             "UPDATE sign_ins SET ended_at = now()",
             "UPDATE sign_ins SET end_reason = 'expired'",
             "UPDATE sign_ins SET ended_at = now(), end_reason = 'enough'",
+        ],
+    ),
+    ("authenticators", "authenticator_is_of_a_user"): (
+        no.UnknownUser,
+        ["UPDATE authenticators SET user_id = 999"],
+    ),
+    ("authenticators", "authenticator_is_the_only_one"): (
+        no.AuthenticatorTaken,
+        ["INSERT INTO authenticators (user_id, secret, last_step) VALUES (1, 't', 0)"],
+    ),
+    ("passkeys", "passkey_is_of_a_user"): (no.UnknownUser, ["UPDATE passkeys SET user_id = 999"]),
+    ("passkeys", "passkey_is_registered_once"): (
+        no.PasskeyTaken,
+        [
+            "INSERT INTO passkeys (user_id, name, credential_id, public_key, sign_count)"
+            f" VALUES ({number}, 'Key', 'c', 'k', 0)"
+            for number in (1, 2)
+        ],
+    ),
+    ("passkeys", "passkey_name_has_1_to_100_characters"): (
+        no.PasskeyNameNeeded,
+        ["UPDATE passkeys SET name = ''", "UPDATE passkeys SET name = repeat('é', 101)"],
+    ),
+    ("passkeys", "passkey_name_is_visible"): (
+        no.NotVisible,
+        [f"UPDATE passkeys SET name = {text}" for text in INVISIBLE_LINES],
+    ),
+    ("recovery_codes", "recovery_codes_are_of_a_user"): (
+        no.UnknownUser,
+        ["UPDATE recovery_codes SET user_id = 999"],
+    ),
+    ("recovery_codes", "recovery_codes_are_the_only_ones"): (
+        no.Interrupted,
+        ["INSERT INTO recovery_codes (user_id, code_hashes, remaining) VALUES (1, '{}', 0)"],
+    ),
+    ("recovery_codes", "recovery_codes_are_counted"): (
+        no.RecoveryCodesMiscounted,
+        [
+            "UPDATE recovery_codes SET remaining = 2",
+            "UPDATE recovery_codes SET code_hashes = '{}'",
+            "UPDATE recovery_codes SET remaining = 11, code_hashes = array_fill(text 'h', ARRAY[11])",
         ],
     ),
     ("refresh_tokens", "refresh_token_is_of_a_sign_in"): (

@@ -15,7 +15,7 @@ from tests.support.timezones import OTHER_ZONE, write_other_clocks
 
 pytestmark = pytest.mark.process
 
-COMMANDS = ("serve", "migrate", "create-admin", "worker", "check")
+COMMANDS = ("serve", "migrate", "create-admin", "reset-second-factor", "worker", "check")
 PASSWORD = "correct horse battery"
 
 

@@ -193,7 +193,7 @@ def list_admin_routes(desk: AdminDesk) -> list[tuple[str, str]]:
         if isinstance(route, Mount):
             continue
         assert isinstance(route, Route)
-        if route.name in {"login", "logout"}:
+        if route.name in {"login", "logout", "second-step", "passkey-sign-in"}:
             continue
         path = route.path
         for name, value in {"identity": "booking", "pk:path": "1", "export_type": "csv"}.items():
