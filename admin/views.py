@@ -133,7 +133,7 @@ class BookingView(BookingActions, SuggestsSlots, model=Booking):
         matched = select(USERS.id).where(is_match).limit(MAX_MATCHED_PEOPLE + 1)
         (people,) = await self.context.fetch_scalars(select(array_of(matched)))
         if len(people) <= MAX_MATCHED_PEOPLE:
-            return statement.where(any_of(BOOKINGS.user_id, people)), list_pages.MAX_COUNTED
+            return statement.where(any_of(BOOKINGS.user_id, people)), list_pages.MAX_SEARCH_HITS
         of_match = select(is_match).where(USERS.id == BOOKINGS.user_id).correlate(table_of(Booking)).scalar_subquery()
         return statement.where(of_match), list_pages.MAX_SCANNED
 

@@ -235,7 +235,7 @@ async def test_a_search_with_many_bookings_reads_its_page_along_the_order(
     fill(90)
     console.execute("VACUUM ANALYZE bookings, users")
     expected = await find_rows(desk, "booking?search=nobody")
-    monkeypatch.setattr(list_pages, "MAX_COUNTED", 50)
+    monkeypatch.setattr(list_pages, "MAX_SEARCH_HITS", 50)
     with record_statements(desk) as statements:
         page = get_page_text((await desk.ada.get("/admin/booking/list?search=nobody")).text)
 
@@ -335,7 +335,8 @@ async def test_an_incomplete_count_of_rows_is_labelled(
     fill(60)
     assert "Showing 1 to 25 of 60 items" in get_page_text((await desk.ada.get("/admin/booking/list")).text)
 
-    monkeypatch.setattr(list_pages, "MAX_COUNTED", 50)
+    for limit in ("MAX_COUNTED", "MAX_SEARCH_HITS"):
+        monkeypatch.setattr(list_pages, limit, 50)
     for query in ("", "search=nobody", "status=pending"):
         page = get_page_text((await desk.ada.get(f"/admin/booking/list?{query}")).text)
         assert "Showing 1 to 25 of more than 50 items" in page, query
