@@ -81,7 +81,7 @@ def migrate() -> None:
 @click.option("--name", show_default="the part of EMAIL before the @", help="The admin's name.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 def create_admin(email: str, name: str | None, *, password_stdin: bool) -> None:
-    """Create an admin, who can then create all other accounts."""
+    """Create an admin, who can create all other accounts."""
     import anyio
 
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else ask_password()
@@ -113,7 +113,7 @@ async def add_admin(settings: Settings, email: str, name: str, password: str) ->
 @main.command("reset-second-factor")
 @click.argument("email")
 def reset_second_factor(email: str) -> None:
-    """Remove the second factor of a person who lost theirs."""
+    """Remove the second factor of a person who lost it."""
     import anyio
 
     configured = read_settings_or_exit()
@@ -128,7 +128,7 @@ def reset_second_factor(email: str) -> None:
 
 async def remove_second_factor(settings: Settings, email: str) -> bool:
     from bookit.db.pool import Database
-    from bookit.people import second_factors
+    from bookit.people import second_factor_setup, second_factors
     from bookit.policy.permissions import Actor
     from bookit.schema.tables import Role
 
@@ -137,12 +137,12 @@ async def remove_second_factor(settings: Settings, email: str) -> bool:
         user = await second_factors.find_user(session, email)
         if user is None:
             raise CliError(f"Nobody has the e-mail address {email}.")
-        return await second_factors.reset(session, user.id, by=by, now=now)
+        return await second_factor_setup.reset(session, user.id, by=by, now=now)
 
 
 @main.command()
 def worker() -> None:
-    """Expire holds, keys and tokens every hour until Ctrl-C."""
+    """Expire holds, keys and tokens hourly until Ctrl-C."""
     import anyio
 
     from server.logs import configure_logging
@@ -172,7 +172,7 @@ async def run_worker(settings: Settings) -> None:
 
 @main.command()
 def check() -> None:
-    """Check whether BookIt can run here, or what is missing."""
+    """Check whether BookIt can run, or what is missing."""
     from bookit.schema import revisions
 
     with user_errors():

@@ -30,7 +30,7 @@ from admin.framework.second_step import (
 from admin.framework.transactions import ActorAndTime, run_act
 from bookit import refusals as no
 from bookit.db.session import Session
-from bookit.people import passkeys, second_factors, sign_in, totp
+from bookit.people import passkeys, second_factor_setup, second_factors, sign_in, totp
 from bookit.schema.tables import User
 from bookit.schema.visible_text import VisibleText
 
@@ -111,7 +111,7 @@ async def set_up_app(request: Request, form: FormData) -> Codes:
     code = str(form.get("code", ""))
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Codes:
-        return await second_factors.set_up_app(session, secret, code, **by_and_now, secret_keys=keys)
+        return await second_factor_setup.set_up_app(session, secret, code, **by_and_now, secret_keys=keys)
 
     codes = await run_act(request, act)
     request.session.pop(NEW_APP, None)
@@ -123,7 +123,7 @@ async def remove_app(request: Request, form: FormData) -> Codes:
     settings = context_of(request).settings
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> None:
-        await second_factors.remove_app(session, **by_and_now, settings=settings)
+        await second_factor_setup.remove_app(session, **by_and_now, settings=settings)
 
     await run_act(request, act)
     return []
@@ -133,7 +133,7 @@ async def add_passkey(request: Request, form: FormData) -> Codes:
     ceremony, name, credential = take_ceremony(request), name_of(form), str(form.get("credential", ""))
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Codes:
-        return await second_factors.add_passkey(session, name, credential, ceremony, **by_and_now)
+        return await second_factor_setup.add_passkey(session, name, credential, ceremony, **by_and_now)
 
     return await run_act(request, act)
 
@@ -142,7 +142,7 @@ async def rename_passkey(request: Request, form: FormData) -> Codes:
     name, number = name_of(form), parse_id(form.get("id"))
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> None:
-        await second_factors.rename_passkey(session, number, name, **by_and_now)
+        await second_factor_setup.rename_passkey(session, number, name, **by_and_now)
 
     await run_act(request, act)
     return []
@@ -152,7 +152,7 @@ async def remove_passkey(request: Request, form: FormData) -> Codes:
     settings, number = context_of(request).settings, parse_id(form.get("id"))
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> None:
-        await second_factors.remove_passkey(session, number, **by_and_now, settings=settings)
+        await second_factor_setup.remove_passkey(session, number, **by_and_now, settings=settings)
 
     await run_act(request, act)
     return []
@@ -162,7 +162,7 @@ async def make_codes(request: Request, form: FormData) -> Codes:
     del form
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Codes:
-        return await second_factors.make_codes(session, **by_and_now)
+        return await second_factor_setup.make_codes(session, **by_and_now)
 
     return await run_act(request, act)
 
@@ -265,7 +265,7 @@ async def reset_second_factor(request: Request) -> Response:
         else:
 
             async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> bool:
-                return await second_factors.reset(session, user.id, **by_and_now)
+                return await second_factor_setup.reset(session, user.id, **by_and_now)
 
             done = "is reset" if await run_act(request, act) else "was not set up"
             Flash.success(request, f"The second factor of {user.name} {done}.")

@@ -36,6 +36,8 @@
     const message = form.querySelector("[role=alert]");
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
+      if (form.ariaBusy === "true") return;
+      form.ariaBusy = "true";
       message.hidden = true;
       try {
         const options = JSON.parse(form.dataset.bkOptions);
@@ -47,6 +49,7 @@
       } catch (error) {
         message.textContent = explain(error);
         message.hidden = false;
+        form.ariaBusy = "false";
       }
     });
   }

@@ -73,7 +73,7 @@ query("#bk-stale, .is-invalid:not(select), .is-invalid + .select2 .select2-selec
 // A form is sent once: its buttons are busy until the next page comes. The key of a form that was sent is kept with the
 // page, so that Back and Save again is recognised, even if the browser loads the page anew.
 const BUSY_LABEL = "Saving…";
-for (const form of queryAll("form[method=post i]")) {
+for (const form of queryAll("form[method=post i]:not([data-bk-passkey])")) {
   const key = form.elements.form_key;
   if (key && history.state?.formKey) key.value = history.state.formKey;
   form.addEventListener("submit", (event) => {

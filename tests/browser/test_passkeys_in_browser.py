@@ -124,6 +124,23 @@ async def test_a_passkey_from_its_first_day_to_its_last(
     assert (desk.watched.errors, desk.watched.foreign_requests) == ([], [])
 
 
+async def test_a_device_has_one_passkey_and_a_person_several(
+    browser: Browser, served: RunningServer, served_database: Database
+) -> None:
+    desk = await open_desk_with_passkey(browser, served)
+
+    await desk.add_passkey("Again")
+    await expect(desk.page.get_by_role("alert").filter(visible=True)).to_contain_text(
+        "has a passkey for BookIt already"
+    )
+    await desk.cdp.send("WebAuthn.removeVirtualAuthenticator", {"authenticatorId": desk.device})
+    await desk.cdp.send("WebAuthn.addVirtualAuthenticator", {"options": AUTHENTICATOR | {"transport": "usb"}})
+    await desk.press("Add a passkey")
+
+    await expect(desk.page.get_by_role("row", name="Again")).to_be_visible()
+    await expect(desk.page.get_by_role("row", name="Phone")).to_be_visible()
+
+
 async def test_an_answer_works_once_for_a_verified_user_and_a_counter_that_goes_up(
     browser: Browser, served: RunningServer, served_database: Database
 ) -> None:

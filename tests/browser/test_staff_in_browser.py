@@ -150,7 +150,15 @@ async def test_pages_are_accessible(
     page, errors, elsewhere = await open_admin(browser, served.url, width=width)
     violations: dict[str, list[str]] = {}
 
-    for path in ("booking/list", f"booking/details/{booked.id}", "booking/create", "user/list", "sign-ins", "login"):
+    for path in (
+        "booking/list",
+        f"booking/details/{booked.id}",
+        "booking/create",
+        "user/list",
+        "sign-ins",
+        "signing-in",
+        "login",
+    ):
         await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
         violations[path] = await find_violations_in_both_themes(page)
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -14,7 +15,9 @@ from starlette.applications import Starlette
 from bookit import records
 from bookit import refusals as no
 from bookit.db.pool import Database
-from bookit.people import second_factors, totp
+from bookit.people import passkeys, second_factor_setup, second_factors, sign_ins, totp
+from bookit.people.passkeys import Ceremony
+from bookit.people.sign_ins import Client, Lifetime
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, User
 from bookit.settings import Settings
@@ -30,7 +33,7 @@ from tests.support.applications import SharedApplications
 from tests.support.clock import NOW, Clock
 from tests.support.people import OWNER, PASSWORD, Person, read_export
 from tests.support.request_helpers import status_and_code
-from tests.support.second_factors import RECOVERY_CODE, SECRET, code_at, insert_app, insert_passkey
+from tests.support.second_factors import RECOVERY_CODE, SECRET, SoftPasskey, code_at, insert_app, insert_passkey
 from tests.support.security_events import SecurityEvents
 
 PAGE, STEP = "/admin/signing-in", "/admin/login/second-step"
@@ -77,7 +80,7 @@ async def set_up_app(browser: httpx2.AsyncClient, clock: Clock) -> list[str]:
 async def set_up_directly(database: Database, person: Person, settings: Settings) -> None:
     by, keys = Actor("admin", person.id, Role.STAFF), settings.secrets
     async with database.transaction(by=by, now=NOW) as session:
-        await second_factors.set_up_app(session, SECRET, code_at(NOW), by=by, now=NOW, secret_keys=keys)
+        await second_factor_setup.set_up_app(session, SECRET, code_at(NOW), by=by, now=NOW, secret_keys=keys)
 
 
 async def log_in(client: httpx2.AsyncClient, person: Person, **more: Any) -> httpx2.Response:
@@ -548,7 +551,7 @@ async def test_only_an_owner_resets_and_only_that_of_others(
     assert [answer.status_code for answer in answers] == [403, 404, 404]
     with pytest.raises(no.Forbidden):
         async with database.transaction(by=OWNER) as session:
-            await second_factors.reset(session, ada.id, by=Actor("admin", mara.id, Role.STAFF), now=NOW)
+            await second_factor_setup.reset(session, ada.id, by=Actor("admin", mara.id, Role.STAFF), now=NOW)
 
 
 @pytest.mark.parametrize("changes", [{"is_active": False}, {"role": Role.USER}])
@@ -591,3 +594,131 @@ async def test_a_key_is_encrypted_anew_with_the_newest_secret(
 
     [row] = await database.fetch(text("SELECT secret FROM authenticators"))
     assert totp.decrypt(row["secret"], [new]) == SECRET
+
+
+# Passkeys. The browser's own part is tested in tests/browser.
+
+
+def ask(now: datetime = NOW, **changes: Any) -> Ceremony:
+    """Return what a browser was asked."""
+    return Ceremony(b"challenge", now, "bookit.test", ["https://bookit.test"])._replace(**changes)
+
+
+async def use_passkey(database: Database, person: Person, credential: str, ceremony: Ceremony, now: datetime) -> bool:
+    """Use a passkey in a transaction of its own, and return whether that was possible."""
+    async with database.transaction(by=Actor("admin", person.id, Role.STAFF), now=now) as session:
+        try:
+            await second_factors.use_passkey(session, credential, ceremony, now=now, user_id=person.id)
+        except no.PasskeyRefused:
+            return False
+        await asyncio.sleep(0.01)
+        return True
+
+
+async def test_a_passkey_signs_what_it_was_asked_for_this_site_and_by_its_user(
+    mara: Person, ada: Person, superuser: psycopg.Connection, database: Database
+) -> None:
+    passkey = SoftPasskey(superuser, mara.user)
+    later = NOW + timedelta(minutes=1)
+    answers = {
+        "another origin": (passkey.answer(ask(), origin="https://bookit.test.evil"), ask(), mara, later),
+        "another site": (passkey.answer(ask(), rp_id="evil.test"), ask(), mara, later),
+        "an unverified user": (passkey.answer(ask(), verified=False), ask(), mara, later),
+        "another challenge": (passkey.answer(ask(challenge=b"other")), ask(), mara, later),
+        "another person's": (passkey.answer(ask()), ask(), ada, later),
+        "too late": (passkey.answer(ask()), ask(), mara, NOW + timedelta(minutes=5)),
+        "before it was asked": (passkey.answer(ask()), ask(), mara, NOW - timedelta(seconds=1)),
+        "no answer": ("{}", ask(), mara, later),
+        "nonsense": ("\0", ask(), mara, later),
+        "only an id": (f'{{"id": "{passkey.id}"}}', ask(), mara, later),
+    }
+
+    accepted = {
+        name: await use_passkey(database, person, credential, ceremony, now)
+        for name, (credential, ceremony, person, now) in answers.items()
+    }
+
+    assert accepted == dict.fromkeys(answers, False)
+    assert await use_passkey(database, mara, passkey.answer(ask()), ask(), later)
+
+
+@pytest.mark.race
+async def test_the_answer_of_a_passkey_sent_many_times_at_once_works_once(
+    mara: Person, superuser: psycopg.Connection, database: Database
+) -> None:
+    """Also if the device does not count, and with every answer to a question of before."""
+    passkey = SoftPasskey(superuser, mara.user)
+    passkey.sign_count = -1  # The first answer has the counter 0, which means that it does not count.
+    credential, later = passkey.answer(ask()), NOW + timedelta(minutes=1)
+
+    used = await asyncio.gather(*(use_passkey(database, mara, credential, ask(), later) for _ in range(8)))
+    passkey.sign_count = -1
+    earlier = await use_passkey(database, mara, passkey.answer(ask()), ask(), later + timedelta(seconds=1))
+    passkey.sign_count = -1
+    new = ask(later + timedelta(seconds=1))
+    asked_anew = await use_passkey(database, mara, passkey.answer(new), new, later + timedelta(seconds=2))
+
+    assert (sum(used), earlier, asked_anew) == (1, False, True)
+
+
+async def test_a_counter_that_does_not_go_up_is_refused(
+    mara: Person, superuser: psycopg.Connection, database: Database
+) -> None:
+    passkey = SoftPasskey(superuser, mara.user)
+    superuser.execute("UPDATE passkeys SET sign_count = 7")
+    outcomes = []
+    for count in (0, 6, 7, 8):
+        passkey.sign_count = count - 1
+        outcomes.append(await use_passkey(database, mara, passkey.answer(ask()), ask(), NOW))
+
+    assert outcomes == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("host", "rp_id"),
+    [
+        ("localhost", "localhost"),
+        ("Book.Example.com", "book.example.com"),
+        ("127.0.0.1", None),
+        ("::1", None),
+        ("", None),
+    ],
+)
+def test_passkeys_belong_to_a_name(host: str, rp_id: str | None) -> None:
+    assert passkeys.rp_id_of(host) == rp_id
+
+
+# A sign-in and a set-up at the same moment.
+
+
+async def sign_in_directly(database: Database, person: Person) -> None:
+    async with database.transaction(by=Actor("api", person.id, Role.STAFF), now=NOW) as session:
+        lifetime = Lifetime(timedelta(hours=1), timedelta(hours=1))
+        await sign_ins.begin(session, person.user, door="api", now=NOW, lifetime=lifetime, client=Client())
+
+
+@pytest.mark.race
+async def test_a_sign_in_waits_for_a_set_up_that_has_begun(
+    mara: Person, database: Database, settings: Settings
+) -> None:
+    by, keys = Actor("admin", mara.id, Role.STAFF), settings.secrets
+    async with database.transaction(by=by, now=NOW) as session:
+        await second_factor_setup.set_up_app(session, SECRET, code_at(NOW), by=by, now=NOW, secret_keys=keys)
+        signing_in = asyncio.create_task(sign_in_directly(database, mara))
+        await asyncio.sleep(0.1)
+
+    with pytest.raises(no.SecondFactorNeeded):
+        await signing_in
+
+
+@pytest.mark.race
+async def test_a_set_up_ends_a_sign_in_that_has_begun(mara: Person, database: Database, settings: Settings) -> None:
+    async with database.transaction(by=Actor("api", mara.id, Role.STAFF), now=NOW) as session:
+        lifetime = Lifetime(timedelta(hours=1), timedelta(hours=1))
+        begun = await sign_ins.begin(session, mara.user, door="api", now=NOW, lifetime=lifetime, client=Client())
+        setting_up = asyncio.create_task(set_up_directly(database, mara, settings))
+        await asyncio.sleep(0.1)
+    await setting_up
+
+    [row] = await database.fetch(text("SELECT ended_at FROM sign_ins WHERE id = :id"), id=begun.id)
+    assert row["ended_at"] is not None

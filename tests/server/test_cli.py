@@ -119,6 +119,27 @@ def test_the_rules_for_accounts_hold_for_an_admin_too(installed: Workspace, own_
     ]
 
 
+def test_the_lone_owner_who_lost_their_second_factor_resets_it(installed: Workspace, own_url: str) -> None:
+    with psycopg.connect(own_url, autocommit=True) as connection:
+        add = "INSERT INTO users (name, email, password_hash, role) VALUES ('Ona', 'ona@example.com', '-', 'admin')"
+        (number,) = connection.execute(f"{add} RETURNING id").fetchone() or (0,)
+        connection.execute("INSERT INTO authenticators (user_id, secret, last_step) VALUES (%s, 's', 0)", [number])
+
+        results = [
+            installed.run("reset-second-factor", email) for email in ("ONA@example.com", "ona@example.com", "x@y.z")
+        ]
+
+        left = connection.execute("SELECT count(*) FROM authenticators WHERE user_id = %s", [number]).fetchone()
+        events = "SELECT action, actor, door, reason FROM events WHERE table_name = 'authenticators' ORDER BY id DESC"
+        event = connection.execute(events).fetchone()
+    assert results[0].stdout == (
+        "ONA@example.com signs in with the password alone now, and was signed out everywhere.\n"
+    )
+    assert results[1].stdout == "ona@example.com had no second factor.\n"
+    assert results[2].error_message == "Nobody has the e-mail address x@y.z."
+    assert (left, event) == ((0,), ("deleted", "admin", "cli", "Second factor reset"))
+
+
 def test_a_stopped_migration_does_not_report_success(installed: Workspace, own_url: str) -> None:
     url = create_database(own_url, "locked", "template0")
     with psycopg.connect(url) as connection:
