@@ -152,28 +152,28 @@ async def login(context: RequestContext, body: SignIn) -> SignInTokens:
         source=source_of(context.request.scope, body.device_token or ""),
         secrets=secrets,
     )
-    now, by, lifetime = context.now, Actor("api", user.id, user.role), lifetime_at("api", user.role, context.settings)
-    has_code = body.code is not None and await sign_ins.has_second_factor(context.database, user.id)
-    if has_code:
-        network = network_of(context.client_ip)
-        await second_factors.count_attempt(context.database, user, body.code or "", network=network, now=now)
-    second_factor = None
-    async with context.database.transaction(by=by, now=now, request_id=context.request_id) as session:
-        if has_code:
-            second_factor = await second_factors.use_code(session, user, body.code or "", now=now, secret_keys=secrets)
+    tokens = await begin_sign_in(context, user, body.code)
+    return SignInTokens(**vars(tokens), device_token=devices.create_token(user.id, secrets, now=context.now))
+
+
+async def begin_sign_in(context: RequestContext, user: User, code: str | None) -> Tokens:
+    """Sign in a user whose password was checked, and use up the code of their second factor if they have one."""
+    now, settings, database = context.now, context.settings, context.database
+    lifetime = lifetime_at("api", user.role, settings)
+    if not await sign_ins.has_second_factor(database, user.id):
+        code = None
+    if code is not None:
+        await second_factors.count_attempt(database, user, code, network=network_of(context.client_ip), now=now)
+    async with database.transaction(by=Actor.of("api", user), now=now, request_id=context.request_id) as session:
+        second_factor = None
+        if code is not None:
+            second_factor = await second_factors.use_code(session, user, code, now=now, secret_keys=settings.secrets)
         begun = await sign_ins.begin(
-            session,
-            user,
-            door="api",
-            now=now,
-            lifetime=lifetime,
-            client=context.client,
-            second_factor=second_factor,
+            session, user, door="api", now=now, lifetime=lifetime, client=context.client, second_factor=second_factor
         )
-        second_factors.require(user.role, second_factor, context.settings)
+        second_factors.require(user.role, second_factor, settings)
         token = await refresh_tokens.issue(session, begun, now=now, lifetime=lifetime.idle)
-    device_token = devices.create_token(user.id, secrets, now=now)
-    return SignInTokens(**vars(create_tokens(context, user, token, begun.sid)), device_token=device_token)
+    return create_tokens(context, user, token, begun.sid)
 
 
 @api("POST", "/auth/refresh", tag=TAG, kind=rates.REFRESH, refusals=(no.SignInEnded, Unreadable))
