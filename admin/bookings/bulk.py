@@ -90,6 +90,7 @@ class BulkForm:
     reason: str = ""
     override_reason: str = ""
     mode: str = "all"
+    overlap: str = ""
     notify_customers: str = ""
 
     @classmethod
@@ -116,6 +117,7 @@ class BulkForm:
             cancels_unassigned=self.if_none_free == "cancel",
             reason=self.reason,
             override_reason=self.override_reason or None,
+            accepts_overlap=bool(self.overlap),
             is_all_or_nothing=self.mode != "works",
             notify_customers=bool(self.notify_customers),
         )
@@ -247,9 +249,11 @@ class BulkPage:
         names = {row["id"]: row["name"] for row in resources}
         versions = {outcome.booking_id: outcome.before.version if outcome.before else 0 for outcome in outcomes}
         is_refused = any(outcome.refusal for outcome in outcomes)
+        overlaps = [one.booking_id for one in outcomes if isinstance(one.refusal, no.OverlappingBooking)]
         self.values |= {
             "step": "done" if is_done and not self.values["error"] else "preview",
             "results": [self.make_line(outcome, rows.get(outcome.booking_id), names) for outcome in outcomes],
+            "overlap_count": len(overlaps),
             "success_count": sum(not outcome.refusal for outcome in outcomes),
             "versions": ",".join(f"{booking_id}:{version}" for booking_id, version in versions.items()),
             "can_apply": not (self.form.change.is_all_or_nothing and is_refused),

@@ -62,14 +62,16 @@ class ListsAffectedBookings(RecordView):
     """A view of closures that lists the bookings which one affects."""
 
     async def affected_bookings(self, closure: CalendarException) -> list[Row]:
-        """Return the coming bookings that a closure affects; an extra opening affects none."""
+        """Return the coming bookings that a closure affects, by each resource's clock; an opening affects none."""
         now = self.context.now()
-        if closure.is_open or closure.end_time <= now:
+        if closure.is_open:
             return []
         return await availability.affected_bookings(
             self.context.database,
-            since=max(closure.start_time, now),
+            since=closure.start_time,
             until=closure.end_time,
+            timezone=closure.timezone,
+            ends_after=now,
             resource_id=closure.resource_id,
             now=now,
             limit=MAX_AFFECTED + 1,

@@ -166,11 +166,30 @@ def best_refusal(
 
 
 async def affected_bookings(
-    reader: Reader, *, since: datetime, until: datetime, resource_id: int | None, now: datetime, limit: int
+    reader: Reader,
+    *,
+    since: datetime,
+    until: datetime,
+    resource_id: int | None,
+    now: datetime,
+    limit: int,
+    timezone: str | None = None,
+    ends_after: datetime | None = None,
 ) -> list[Row]:
     """Return the live bookings that overlap a range, by start; of one resource, or of all if it is None.
 
+    With a ``timezone`` each resource has the range at the same times by its own clock as that zone has it. With
+    ``ends_after`` return only visits that end later.
     A row has ``id``, ``start_time``, ``status``, and the names of ``customer``, ``service`` and ``resource``.
     """
     statement = availability_sql.AFFECTED
-    return await reader.fetch(statement, since=since, until=until, resource_id=resource_id, now=now, limit=limit)
+    return await reader.fetch(
+        statement,
+        since=since,
+        until=until,
+        timezone=timezone,
+        ends_after=ends_after or since - timedelta(days=2),
+        resource_id=resource_id,
+        now=now,
+        limit=limit,
+    )

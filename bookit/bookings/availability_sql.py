@@ -318,9 +318,13 @@ AFFECTED = text("""
 SELECT b.id, b.start_time, b.status, u.name AS customer, s.title AS service, r.name AS resource
   FROM bookings b JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
   JOIN resources r ON r.id = b.resource_id
+ CROSS JOIN LATERAL (
+   SELECT coalesce(:since AT TIME ZONE CAST(:timezone AS text) AT TIME ZONE r.timezone, :since) AS since,
+          coalesce(:until AT TIME ZONE CAST(:timezone AS text) AT TIME ZONE r.timezone, :until) AS until) AS local
  WHERE blocks_at(b.status, b.expires_at, :now)
-   AND tstzrange(b.start_time, b.end_time) && tstzrange(:since, :until)
-   AND b.start_time >= earliest_start(:since) AND b.start_time < :until
+   AND b.start_time < local.until AND b.end_time > greatest(local.since, :ends_after)
+   AND b.start_time >= earliest_start(greatest(:since - interval '2 days', :ends_after))
+   AND b.start_time < :until + interval '2 days'
    AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
  ORDER BY b.start_time, b.id
  LIMIT :limit

@@ -49,8 +49,8 @@ class BulkChange:
     """An action and its options.
 
     ``minutes`` is how far a shift moves a booking, negative for earlier. ``resource_id`` is the new resource.
-    ``cancels_unassigned`` cancels a booking that no other resource can serve. ``notify_customers`` applies to visits
-    that are still to come.
+    ``cancels_unassigned`` cancels a booking that no other resource can serve. With ``accepts_overlap`` the customers
+    may have other visits at the time. ``notify_customers`` applies to visits that are still to come.
     """
 
     action: BulkAction
@@ -59,6 +59,7 @@ class BulkChange:
     cancels_unassigned: bool = False
     reason: str = ""
     override_reason: str | None = None
+    accepts_overlap: bool = False
     is_all_or_nothing: bool = True
     notify_customers: bool = True
 
@@ -87,6 +88,8 @@ async def run(
         change = replace(change, override_reason=f"{change.reason} {change.override_reason}")
     if change.reason:
         await session.set_reason(change.reason)
+    if change.accepts_overlap:
+        await session.allow_overlap()
     outcomes = await run_rows(session, expected_versions, rows, change, by=by, now=now)
     if change.is_all_or_nothing and any(outcome.refusal for outcome in outcomes):
         raise all_or_nothing_refusal(outcomes)

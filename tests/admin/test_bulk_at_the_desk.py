@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import text
 
 from bookit.bookings import bulk
 from bookit.bookings.bulk import BulkAction
@@ -12,7 +13,17 @@ from bookit.policy import permissions
 from bookit.schema.tables import Booking, Role, Status
 from tests.support import bulk_scenario
 from tests.support.admin_client import AdminDesk, ParsedPage, get_page_text
-from tests.support.bulk_scenario import HALF_HOUR, LEA, MAX, TEN, create_booking, fetch_snapshot, fetch_starts
+from tests.support.bulk_scenario import (
+    HALF_HOUR,
+    LEA,
+    MAX,
+    NAILS,
+    TEN,
+    ZOE,
+    create_booking,
+    fetch_snapshot,
+    fetch_starts,
+)
 from tests.support.people import Person
 
 BULK = "/admin/booking/bulk"
@@ -89,6 +100,34 @@ async def test_a_preview_changes_nothing_and_the_run_matches_it(desk: AdminDesk,
     assert await fetch_starts(business) == {one: (TEN + HALF_HOUR * (one - 1) + HALF_HOUR / 2, LEA) for one in numbers}
     (event, *_) = await bulk_scenario.fetch_events(business, 2)
     assert (event["reason"], event["door"], event["notify_customer"]) == ("The train is late", "admin", True)
+
+
+async def test_the_preview_asks_about_visits_that_overlap(business: Database, desk: AdminDesk) -> None:
+    """Nothing is saved before the answer, and the answer is for this change only."""
+    await create_booking(business, TEN)
+    await create_booking(business, TEN, resource=MAX, user=2)
+    await business.fetch(text("UPDATE bookings SET status = 'cancelled'"))
+    await create_booking(business, TEN, resource=ZOE, service=NAILS)
+    before = await fetch_snapshot(business)
+
+    asked = await send_form(desk.mara, "preview", booking=[1, 2], bulk_action="confirm", reason="Mistake")
+    question = asked.text.partition('class="bk-bulk-overlap"')[2].partition("</form>")[0]
+    fields = {**ParsedPage(question).fields, "booking": ["1", "2"]}
+    preview = await send_form(desk.mara, "preview", **fields)
+
+    assert "Tom already has another visit then: Nails at 10:00 on Tue 8 Jan with Zoe (booking 3)." in get_page_text(
+        asked.text
+    )
+    assert "The customer of one booking has another visit at the time. Are both meant?" in get_page_text(question)
+    assert "2 of 2 will change. Nothing is saved yet." in get_page_text(preview.text)
+    assert 'class="bk-bulk-overlap"' not in preview.text
+    assert await fetch_snapshot(business) == before
+    chosen = await send_form(desk.mara, "choose", **fields)
+    assert 'name="overlap"' not in chosen.text
+    done = await send_form(desk.mara, "apply", **button_fields(preview))
+    assert "Changed 2 of 2." in get_page_text(done.text)
+    rows = await business.fetch(text("SELECT status FROM bookings WHERE id < 3"))
+    assert [row["status"] for row in rows] == ["confirmed", "confirmed"]
 
 
 async def test_history_records_the_reason_and_the_override_reason(desk: AdminDesk, business: Database) -> None:

@@ -122,6 +122,31 @@ async def test_a_closure_lists_the_bookings_in_it(
     assert page.text.count("/admin/booking/details/") == 2
 
 
+@pytest.mark.parametrize(
+    ("resource", "timezone", "lists"),
+    [(None, "America/New_York", [True, False]), (1, "America/New_York", [True, False]), (None, None, [False, True])],
+)
+async def test_a_closure_lists_bookings_by_the_clock_of_each_resource(
+    desk: AdminDesk,
+    tom: Person,
+    massage: Service,
+    database: Database,
+    resource: int | None,
+    timezone: str | None,
+    lists: list[bool],
+) -> None:
+    """Written as 9 to 11 by the clock of New York, it is 9 to 11 in Berlin too; without a zone it is 15 to 17 there."""
+    await add_opening_hours(database, 1, "15:00-17:00")
+    for start in ("2030-01-09T10:00:00+01:00", "2030-01-09T15:00:00+01:00"):
+        await create_booking(tom, start)
+    span = ("2030-01-09T09:00-05:00", "2030-01-09T11:00-05:00")
+    await add_exception(database, *span, resource=resource, timezone=timezone)
+
+    page = get_page_text((await desk.mara.get("/admin/calendar-exception/details/1")).text)
+
+    assert [f"Wed 09 Jan 2030, {hour}:00 : Tom" in page for hour in (10, 15)] == lists
+
+
 async def test_openings_and_past_closures_list_no_bookings(
     desk: AdminDesk, tom: Person, massage: Service, database: Database
 ) -> None:

@@ -34,12 +34,14 @@ async def add_opening_hours(
 
 
 async def add_exception(
-    database: Database, start: str, end: str, *, resource: int | None = None, is_open: bool = False
+    database: Database, start: str, end: str, *, resource: int | None = None, is_open: bool = False, **more: Any
 ) -> None:
     """Add a closure or a special opening for one resource or for all."""
     span: dict[str, Any] = {"start_time": datetime.fromisoformat(start), "end_time": datetime.fromisoformat(end)}
     async with database.transaction(by=OWNER) as session:
-        await records.create(session, CalendarException, **AS_OWNER, resource_id=resource, is_open=is_open, **span)
+        await records.create(
+            session, CalendarException, **AS_OWNER, resource_id=resource, is_open=is_open, **span, **more
+        )
 
 
 async def change_row(database: Database, table: Any, number: int, **changes: Any) -> None:
