@@ -8,7 +8,7 @@ from playwright.async_api import Browser, Locator, Page, Route, expect
 from sqlalchemy import text
 
 from bookit.db.pool import Database
-from tests.support.browser import find_accessibility_violations, fits_viewport
+from tests.support.browser import find_accessibility_violations, fits_viewport, open_admin
 from tests.support.calendar_scenario import PHONE, berlin_time, create_booking, open_calendar
 from tests.support.server import RunningServer
 
@@ -146,6 +146,27 @@ async def test_the_desk_is_asked_about_another_visit_and_goes_on(
     assert await count_bookings(berlin_database, 36) == 2
     assert violations == []
     assert [error for error in errors if "409" not in error] == []
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+async def test_the_page_of_a_booking_asks_before_it_is_live_again_over_another(
+    browser: Browser, berlin: RunningServer, berlin_database: Database, width: int
+) -> None:
+    day = 37 if width == 390 else 38
+    first = (await create_booking(berlin_database, berlin_time(day, 9))).id
+    await berlin_database.fetch(text("UPDATE bookings SET status = 'cancelled' WHERE id = :id"), id=first)
+    await create_booking(berlin_database, berlin_time(day, 9), resource=2)
+    page, _, _ = await open_admin(browser, berlin.url, width=width)
+    await page.goto(f"{berlin.url}/admin/booking/details/{first}")
+    await page.get_by_role("button", name="Reopen…").click()
+    await page.get_by_role("dialog").filter(visible=True).get_by_role("button", name="Yes").click()
+
+    await expect(page.get_by_text("Are both meant?")).to_be_visible()
+    fits, violations = await fits_viewport(page), await find_accessibility_violations(page)
+    await page.get_by_role("button", name="Reopen anyway").click()
+
+    await expect(page.get_by_text(f"Booking #{first} is reopened.")).to_be_visible()
+    assert (fits, violations) == (True, [])
 
 
 # Acts are taken back where they were done.
