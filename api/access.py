@@ -36,9 +36,13 @@ class Access:
 
     @property
     def error_statuses(self) -> set[int]:
-        """The statuses with which a caller can be turned away."""
-        statuses = {401} if self.is_auth_required or self.has_optional_auth else set[int]()
-        return statuses | {403} if self.verb or self.ability else statuses
+        """The statuses with which a caller can be turned away.
+
+        Every token may be refused with 403: the sign-in may lack the second factor that its role must have.
+        """
+        if self.is_auth_required or self.is_auth_optional:
+            return {401, 403}
+        return {401} if self.is_auth_in_handler else set()
 
 
 ANYONE = Access()

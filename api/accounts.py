@@ -161,6 +161,7 @@ async def begin_sign_in(context: RequestContext, user: User, code: str | None) -
     now, settings, database = context.now, context.settings, context.database
     lifetime = lifetime_at("api", user.role, settings)
     if not await sign_ins.has_second_factor(database, user.id):
+        second_factors.require(user.role, None, settings)
         code = None
     if code is not None:
         await second_factors.count_attempt(database, user, code, network=network_of(context.client_ip), now=now)
@@ -171,7 +172,6 @@ async def begin_sign_in(context: RequestContext, user: User, code: str | None) -
         begun = await sign_ins.begin(
             session, user, door="api", now=now, lifetime=lifetime, client=context.client, second_factor=second_factor
         )
-        second_factors.require(user.role, second_factor, settings)
         token = await refresh_tokens.issue(session, begun, now=now, lifetime=lifetime.idle)
     return create_tokens(context, user, token, begun.sid)
 

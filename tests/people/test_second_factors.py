@@ -490,7 +490,11 @@ async def test_who_lacks_a_required_second_factor_sets_it_up_first(
 
 
 async def test_without_a_required_second_factor_no_page_and_no_call_is_open(
-    desk: AdminDesk, guarded: Callable[[str], Starlette], mara: Person, tom: Person
+    desk: AdminDesk,
+    guarded: Callable[[str], Starlette],
+    mara: Person,
+    tom: Person,
+    security_events: SecurityEvents,
 ) -> None:
     app = guarded("staff")
     async with make_browser(app) as browser:
@@ -504,6 +508,7 @@ async def test_without_a_required_second_factor_no_page_and_no_call_is_open(
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://bookit.test") as client:
         assert status_and_code(await log_in(client, mara)) == (403, "second-factor-not-set-up")
+        assert ("signed in", mara.id, "door api") not in security_events()
         old = {"Authorization": mara.client.headers["authorization"]}
         assert status_and_code(await client.get("/me", headers=old)) == (403, "second-factor-not-set-up")
         assert (await log_in(client, tom)).status_code == 200
