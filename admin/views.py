@@ -43,7 +43,7 @@ from bookit.schema.tables import (
 BOOKINGS, SERVICES, RESOURCES, EXCEPTIONS, USERS = (
     table_of(table).c for table in (Booking, Service, Resource, CalendarException, User)
 )
-LENGTH_HELP = "Use at least 8 characters."
+CHOOSE_HELP = "Use at least 8 characters, and not the person's name or a common password."
 KEEP_EMPTY_HELP = "Leave empty to keep the password. A new one signs the person out everywhere."
 MAX_MATCHED_PEOPLE = 5_000  # whose bookings are counted, and sorted if they are few
 
@@ -255,7 +255,7 @@ class UserView(RecordView, model=User):
         field = PasswordField(
             "Password",
             [InputRequired(no.PasswordTooShort.__doc__)] if is_new else [],
-            description=LENGTH_HELP if is_new else f"{LENGTH_HELP} {KEEP_EMPTY_HELP}",
+            description=CHOOSE_HELP if is_new else f"{CHOOSE_HELP} {KEEP_EMPTY_HELP}",
             render_kw={"class": "form-control", "autocomplete": "new-password"},
         )
         return type("PersonForm", (form,), {"password": field})
@@ -295,7 +295,8 @@ async def hash_typed_password(request: Request, data: Values, *, is_required: bo
     password = str(values.pop("password", "") or "")
     if password or is_required:
         try:
-            values["password_hash"] = await passwords.hash_password(password)
+            name, email = str(values.get("name") or ""), str(values.get("email") or "")
+            values["password_hash"] = await passwords.hash_new_password(password, name=name, email=email)
         except no.Refusal as refusal:
             show_refusal(request, refusal)
             raise

@@ -44,7 +44,8 @@ PASSWORD_SCHEMA = {
     "format": "password",
     "minLength": limits.MIN_PASSWORD_LENGTH,
     "maxLength": limits.MAX_PASSWORD_BYTES,
-    "description": "At least 8 characters and at most 72 bytes, because bcrypt ignores the rest.",
+    "description": "At least 8 characters and at most 72 bytes, because bcrypt ignores the rest. No common password, "
+    "no repeated sign or row such as 12345678, and not your name or e-mail address.",
 }
 NewPassword = Annotated[
     str,
@@ -55,6 +56,11 @@ NewPassword = Annotated[
 PlainText = Annotated[str, Field(max_length=1000, pattern=OPTIONAL_TEXT_PATTERN)]
 Name: Any = field_from_table(User, "name", is_request=True)[0]
 Email: Any = field_from_table(User, "email", is_request=True)[0]
+
+
+PASSWORD_REFUSALS = (no.PasswordTooShort, no.PasswordTooLong, no.PasswordTooCommon, no.PasswordTooSimple,
+                     no.PasswordIsYourName)  # fmt: skip
+REGISTER_REFUSALS = (no.EmailTaken, *PASSWORD_REFUSALS, Unreadable)
 
 
 class NewUser(RequestModel):
@@ -123,10 +129,10 @@ class ChangedUser(PatchModel):
     current_password: Annotated[PlainText, NOT_NULL, Field(description="Required with a new password.")] = ""
 
 
-@api("POST", "/auth/register", tag=TAG, status=201, kind=rates.SIGN_UP, refusals=(no.EmailTaken, Unreadable))
+@api("POST", "/auth/register", tag=TAG, status=201, kind=rates.SIGN_UP, refusals=REGISTER_REFUSALS)
 async def register(context: RequestContext, body: NewUser) -> UserResponse:
     """Register as a customer."""
-    password_hash = await passwords.hash_password(body.password, Queue.SIGN_UPS)
+    password_hash = await passwords.hash_new_password(body.password, Queue.SIGN_UPS, name=body.name, email=body.email)
     async with context.transaction() as session:
         return await records.create(
             session, User, **context.actor_and_time, name=body.name, email=body.email, password_hash=password_hash
@@ -228,8 +234,8 @@ async def export_me(context: RequestContext) -> ExportResponse:
     return StreamedJson(await data_export.started(parts()), {"Content-Disposition": EXPORT_DISPOSITION})
 
 
-CHANGE_REFUSALS = (no.EmailTaken, no.CurrentPasswordNeeded, no.WrongCurrentPassword, no.TooManyGuesses, no.Stale,
-               Unreadable)  # fmt: skip
+CHANGE_REFUSALS = (no.EmailTaken, *PASSWORD_REFUSALS, no.CurrentPasswordNeeded, no.WrongCurrentPassword,
+                   no.TooManyGuesses, no.Stale, Unreadable)  # fmt: skip
 
 
 @api("PATCH", "/me", tag=TAG, access=AUTH_REQUIRED, refusals=CHANGE_REFUSALS, headers=CONDITIONAL_HEADERS)
@@ -241,7 +247,7 @@ async def change_me(context: RequestContext, body: ChangedUser) -> UserResponse:
     password = changes.pop("password", None)
     if password:
         changes["password_hash"] = await sign_in.hash_own_password(
-            context.database, user, password, current=current, now=context.now
+            context.database, user, password, current=current, now=context.now, **changes
         )
     async with context.transaction() as session:
         locked = await context.lock(session, User, user.id)

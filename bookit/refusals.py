@@ -190,6 +190,24 @@ class PasswordTooLong(Misshapen):
     field = "password"
 
 
+class PasswordTooCommon(Misshapen):
+    """Many people use this password, so it is guessed first. Choose another one, such as three unrelated words."""
+
+    field = "password"
+
+
+class PasswordTooSimple(Misshapen):
+    """Do not repeat one sign or use signs in a row, such as 12345678. Choose three unrelated words, for example."""
+
+    field = "password"
+
+
+class PasswordIsYourName(Misshapen):
+    """Your name or e-mail address is easy to guess. Choose a password that has nothing to do with you."""
+
+    field = "password"
+
+
 # People.
 
 

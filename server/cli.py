@@ -103,7 +103,7 @@ async def add_admin(settings: Settings, email: str, name: str, password: str) ->
     from bookit.policy.permissions import Actor
     from bookit.schema.tables import Role, User
 
-    password_hash = await passwords.hash_password(password)
+    password_hash = await passwords.hash_new_password(password, name=name, email=email)
     by = Actor("cli", role=Role.ADMIN)
     facts: dict[str, Any] = {"name": name, "email": email, "password_hash": password_hash, "role": Role.ADMIN}
     async with Database.from_settings(settings, size=1) as database, database.transaction(by=by) as session:

@@ -20,6 +20,7 @@ from bookit.db.session import Session
 from bookit.people import sign_in
 from bookit.schema.tables import User
 
+HELP = "Use at least 8 characters, and not your name or a common password. Three unrelated words are good."
 CHANGED_MESSAGE = "Password changed. You have been signed out everywhere else."
 
 
@@ -32,7 +33,7 @@ class PasswordForm(AdminForm):
     """The current password, and the new one."""
 
     current_password = password_field("Current password", "current-password")
-    password = password_field("New password", "new-password", description="Use at least 8 characters.")
+    password = password_field("New password", "new-password", description=HELP)
 
 
 async def change_own_password(request: Request) -> Response:

@@ -10,6 +10,7 @@ from passlib.context import CryptContext
 
 from bookit import refusals as no
 from bookit.db import incidents
+from bookit.people import password_rules
 from bookit.people.password_threads import PasswordThreads, Queue
 from bookit.policy import limits
 
@@ -29,13 +30,25 @@ def normalise(password: str) -> str:
 
 
 async def hash_password(password: str, queue: Queue = Queue.CUSTOMERS) -> str:
-    """Return the bcrypt hash of a password of 8 characters to 72 bytes. Call it outside a transaction: it is slow."""
+    """Return the bcrypt hash of a password of 8 characters to 72 bytes. Call it outside a transaction: it is slow.
+
+    A password that a person chose goes through ``hash_new_password``.
+    """
     password = normalise(password)
     if len(password) < limits.MIN_PASSWORD_LENGTH or "\0" in password:
         raise no.PasswordTooShort
     if len(password.encode()) > limits.MAX_PASSWORD_BYTES:
         raise no.PasswordTooLong
     return str(await run_in_pool(CRYPT_CONTEXT.hash, password, queue=queue))
+
+
+async def hash_new_password(password: str, queue: Queue = Queue.CUSTOMERS, *, name: str, email: str) -> str:
+    """Return the hash of a password that somebody with this name and e-mail address chose.
+
+    Raise a refusal if it is easy to guess.
+    """
+    password_rules.require_strong(normalise(password), name=name, email=email)
+    return await hash_password(password, queue)
 
 
 async def verify_password(password: str, password_hash: str | None, queue: Queue = Queue.CUSTOMERS) -> bool:

@@ -18,7 +18,7 @@ from bookit.db.pool import Database
 from bookit.db.session import Session
 from bookit.people import devices
 from bookit.people.password_threads import Queue
-from bookit.people.passwords import hash_password, verify_password
+from bookit.people.passwords import hash_new_password, verify_password
 from bookit.policy import limits, rates
 from bookit.schema.tables import Role, Try, User, from_row
 
@@ -154,11 +154,15 @@ async def require_current_password(database: Database, user: User, current: str 
 
 
 async def hash_own_password(
-    database: Database, user: User, password: str, *, current: str | None, now: datetime
+    database: Database, user: User, password: str, *, current: str | None, now: datetime, **changes: str
 ) -> str:
-    """Return the hash of a new password of this user, who has signed in and must say the ``current`` one."""
+    """Return the hash of a new password of this user, who has signed in and must say the ``current`` one.
+
+    ``changes`` has the name and the e-mail address that change with it.
+    """
     await require_current_password(database, user, current, now=now)
-    return await hash_password(password, queue_of(user))
+    facts = {"name": user.name, "email": user.email} | changes
+    return await hash_new_password(password, queue_of(user), name=facts["name"], email=facts["email"])
 
 
 def queue_of(user: User) -> Queue:

@@ -8,6 +8,7 @@ import httpx2
 import psycopg
 import pytest
 
+from bookit import refusals as no
 from bookit.schema import revisions
 from tests.support.databases import create_database, sibling_url
 from tests.support.processes import Workspace, wait_until
@@ -108,14 +109,17 @@ def test_the_rules_for_accounts_hold_for_an_admin_too(installed: Workspace, own_
     with psycopg.connect(own_url) as connection:
         connection.execute("INSERT INTO users (name, email, password_hash) VALUES ('Ada', 'ada@example.com', '-')")
     with ThreadPoolExecutor() as threads:
-        emails = ["ADA@example.com", "bea", "bea@example.com", "bea@example.com"]
-        refusals = list(threads.map(refusal, emails, [f"{PASSWORD}\n", f"{PASSWORD}\r\n", "1234567\n", "p" * 73]))
+        emails = ["ADA@example.com", "bea", *["bea@example.com"] * 4]
+        weak = ["1234567\n", "pear " * 15, "password123\n", "bea-1990\n"]
+        refusals = list(threads.map(refusal, emails, [f"{PASSWORD}\n", f"{PASSWORD}\r\n", *weak]))
 
     assert refusals == [
         "This e-mail address is already registered.",
         "Enter an e-mail address such as name@example.com.",
         "Use at least 8 characters.",
         "Use at most 72 bytes. A letter such as ä takes two.",
+        no.PasswordTooCommon.__doc__,
+        no.PasswordIsYourName.__doc__,
     ]
 
 
