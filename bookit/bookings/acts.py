@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
@@ -11,7 +11,7 @@ from sqlalchemy import text
 from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit
-from bookit.bookings.availability_sql import checks_cte, is_bookable
+from bookit.bookings.availability_sql import DAY_END, checks_cte, is_bookable
 from bookit.db.audit import SET_AUDIT_CTE, AuditContext, limit_fields, notify_fields, overlap_fields
 from bookit.db.errors import replace_refusal
 from bookit.db.session import Reader, Session, SingleStatement
@@ -26,16 +26,24 @@ BOOK = text(f"""
 INSERT INTO bookings
   (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, status, price, expires_at,
    created_at)
-SELECT CAST(:user_id AS bigint), rule.service_id, chosen.id, :since, :since + rule.duration,
-       :since - rule.setup, :since + rule.duration + rule.cleanup, CAST(:status AS text), rule.price,
+SELECT CAST(:user_id AS bigint), rule.service_id, chosen.id, :since, visit.end_time,
+       visit.blocks_from, visit.blocks_until, CAST(:status AS text), rule.price,
        CAST(:expires_at AS timestamptz), :now
   FROM rule CROSS JOIN audit_context
  CROSS JOIN LATERAL resource_for_booking(
    CASE WHEN audit_context.is_set THEN ARRAY(
      SELECT c.id FROM checks c WHERE {is_bookable()} OR :is_override ORDER BY NOT {is_bookable()}, c.id) END,
-   :since - rule.setup, :since + rule.duration + rule.cleanup) AS chosen (id)
- WHERE chosen.id IS NOT NULL
+   :since - rule.setup, (SELECT max(blocks_until) FROM checks)) AS chosen (id)
+  JOIN checks AS visit ON visit.id = chosen.id
 RETURNING bookings.*
+""")
+
+SHORTEST_DAY = timedelta(hours=22)  # by the clock on the wall, where the clocks go forward by two hours
+SAME_LENGTH = text(f"""
+SELECT CASE WHEN (b.end_time AT TIME ZONE r.timezone) - (b.start_time AT TIME ZONE r.timezone) = interval '1 day'
+            THEN {DAY_END.format(start="CAST(:start AS timestamptz)", timezone="r.timezone")}
+            ELSE CAST(:start AS timestamptz) + (b.end_time - b.start_time) END AS end_time
+  FROM bookings b JOIN resources r ON r.id = b.resource_id WHERE b.id = :booking_id
 """)
 
 # Rules about the start. They do not apply to a booking that keeps its start and changes only its end or its resource.
@@ -198,9 +206,10 @@ async def reschedule(
     permissions.require_own_resource(resource_id, by=by)
     await require_cancel_notice(session, booking, by=by, now=now)
     start = times.cut_seconds(start_time or booking.start_time)
-    end = times.cut_seconds(end_time or start + (booking.end_time - booking.start_time))
+    end = times.cut_seconds(end_time or await end_of_same_length(session, booking, start))
     times.require_future(start, by=by, now=now)
-    lifecycle.require_length(booking, start, end, by=by, zone=ZoneInfo(session.timezone))
+    if end_time:
+        lifecycle.require_length(booking, start, end, by=by, zone=ZoneInfo(session.timezone))
     if override_reason:
         await session.set_reason(override_reason)
         await session.allow_overlap()
@@ -213,6 +222,18 @@ async def reschedule(
         changes["resource_id"] = resource_id
     with hiding_other_calendars(by):
         return await write_move(session, booking, changes)
+
+
+async def end_of_same_length(reader: Reader, booking: Booking, start: datetime) -> datetime:
+    """Return when a booking ends that starts at another time: one that lasts a day ends at the same time of the next.
+
+    The day is by the clock of its resource, and so it lasts 23 to 25 hours.
+    """
+    length = booking.end_time - booking.start_time
+    if length < SHORTEST_DAY:
+        return start + length
+    rows = await reader.fetch(SAME_LENGTH, booking_id=booking.id, start=start)
+    return cast("datetime", rows[0]["end_time"])
 
 
 async def choose_resource(

@@ -60,7 +60,7 @@ def visit_after(
     Without ``resource_id`` it is a visit on the same resource or, unless it ``keeps_resource``, on any.
     """
     start = start_time or booking.start_time
-    duration = end_time - start if end_time else booking.end_time - booking.start_time
+    duration = end_time - start if end_time else None
     resource_id = resource_id or (booking.resource_id if keeps_resource else None)
     return Visit(booking.service_id, resource_id, booking.id, duration)
 

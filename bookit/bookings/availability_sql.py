@@ -17,24 +17,36 @@ from sqlalchemy import text
 #   service_id, price
 #   has_step                            whether visits must start on the slot step
 #   duration, setup, cleanup, step      intervals
+#   is_day                              whether a visit ends at the same time of the next day, after 23 to 26 hours
+#   shortest, longest                   the duration, or how long such a day may be
 #   earliest                            the first start by the notice
 #   horizon_days                        may be NULL
 RULE = """rule AS MATERIALIZED (
-  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step,
-         coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
-                  make_interval(mins => s.duration_minutes)) AS duration,
+  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step, length.*,
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
          :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days
     FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
+    LEFT JOIN resources r ON r.id = b.resource_id
+   CROSS JOIN LATERAL (
+     SELECT coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
+                     make_interval(mins => s.duration_minutes)) AS duration,
+            CAST(:duration AS interval) IS NULL AND coalesce(
+              (b.end_time AT TIME ZONE r.timezone) - (b.start_time AT TIME ZONE r.timezone) = interval '1 day',
+              s.duration_minutes = 1440) AS is_day
+   ) AS kept
+   CROSS JOIN LATERAL (
+     SELECT kept.*, CASE WHEN kept.is_day THEN interval '22 hours' ELSE kept.duration END AS shortest,
+            CASE WHEN kept.is_day THEN interval '26 hours' ELSE kept.duration END AS longest
+   ) AS length
    WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
 )"""
 
 # rule, where no service is asked about: a visit of no length.
-#   duration
+#   longest
 EMPTY_RULE = """rule AS MATERIALIZED (
-  SELECT interval '0' AS duration
+  SELECT interval '0' AS longest
 )"""
 
 # candidate: a resource that can serve the service. One row each.
@@ -85,7 +97,7 @@ EXCEPTION = """exception AS MATERIALIZED (
     FROM rule CROSS JOIN (SELECT DISTINCT c.timezone FROM candidate c) AS zone
     JOIN calendar_exceptions x
       ON tstzrange(x.start_time, x.end_time) && tstzrange(
-           :since - interval '26 hours', :until + rule.duration + interval '26 hours', '[]')
+           :since - interval '26 hours', :until + rule.longest + interval '26 hours', '[]')
    CROSS JOIN LATERAL (
      SELECT coalesce(x.start_time AT TIME ZONE x.timezone AT TIME ZONE zone.timezone, x.start_time) AS start_time,
             coalesce(x.end_time AT TIME ZONE x.timezone AT TIME ZONE zone.timezone, x.end_time) AS end_time
@@ -122,7 +134,7 @@ DATED_HOURS = """dated_hours AS MATERIALIZED (
     FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM weekly_hours) AS w
    CROSS JOIN LATERAL generate_series(
      date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days') + make_interval(days => w.weekday - 1),
-     (:until + rule.duration) AT TIME ZONE w.timezone, interval '7 days') AS day
+     (:until + rule.longest) AT TIME ZONE w.timezone, interval '7 days') AS day
    WHERE ((day + interval '12 hours') AT TIME ZONE w.timezone) AT TIME ZONE w.timezone = day + interval '12 hours'
 )"""
 
@@ -171,7 +183,7 @@ BUSY_LEVEL = """busy_level AS MATERIALIZED (
       CROSS JOIN LATERAL (VALUES (b.blocks_from, 1), (b.blocks_until, -1)) AS change (at, step)
       WHERE b.resource_id = c.id AND blocks_at(b.status, b.expires_at, :now)
         AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(
-              :since - rule.setup, :until + rule.duration + rule.cleanup, '[]')
+              :since - rule.setup, :until + rule.longest + rule.cleanup, '[]')
         AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
    ) AS load
    CROSS JOIN LATERAL generate_series(1, least(load.bookings, c.capacity)) AS level
@@ -194,15 +206,22 @@ SEAT_GROUP = """seat_group AS MATERIALIZED (
 # The last start by the horizon, whose days have 23 to 25 hours by the clock of the resource; NULL without one.
 LATEST = "(:now AT TIME ZONE p.timezone + make_interval(days => rule.horizon_days)) AT TIME ZONE p.timezone"
 
+# When a visit ends that starts at a time: after its duration, or at the same time of the next day by the clock of the
+# resource.
+DAY_END = "({start} AT TIME ZONE {timezone} + interval '1 day') AT TIME ZONE {timezone}"
+VISIT_END = "CASE WHEN rule.is_day THEN " + DAY_END + " ELSE {start} + rule.duration END"
+
 # start_range: when a visit could start in a group. The visit fits in open time, and setup and cleanup meet no booking.
 #   id, level, seats, step
 #   starts                              a multirange, cut to the range, the notice and the horizon
+#   open, times                         where each start is checked once more, since not every day is equally long
 START_RANGE = (
     """start_range AS MATERIALIZED (
-  SELECT g.id, g.level, g.seats, rule.step,
-         ((SELECT range_agg(tstzrange(lower(o), upper(o) - rule.duration, '[]'))
-             FROM unnest(p.open) AS o WHERE upper(o) - rule.duration >= lower(o))
-          - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.duration - rule.cleanup, upper(t) + rule.setup, '()'))
+  SELECT g.id, g.level, g.seats, rule.step, p.timezone,
+         CASE WHEN rule.is_day THEN p.open END AS open, CASE WHEN rule.is_day THEN g.times END AS times,
+         ((SELECT range_agg(tstzrange(lower(o), upper(o) - rule.shortest, '[]'))
+             FROM unnest(p.open) AS o WHERE upper(o) - rule.shortest >= lower(o))
+          - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.shortest - rule.cleanup, upper(t) + rule.setup, '()'))
                         FROM unnest(g.times) AS t), '{}'))
          * tstzmultirange(tstzrange(:since, :until) * tstzrange(rule.earliest, NULL)
                           * tstzrange(:now, """
@@ -214,16 +233,24 @@ START_RANGE = (
 
 # start: a start on the slot step in a group.
 #   at, id, level, seats
-START = """start AS (
+START = (
+    """start AS (
   SELECT DISTINCT at, start_range.id, start_range.level, start_range.seats
-    FROM start_range JOIN span s USING (id)
+    FROM rule CROSS JOIN start_range JOIN span s USING (id)
    CROSS JOIN LATERAL unnest(start_range.starts * tstzmultirange(tstzrange(s.since, s.until))) AS possible
    CROSS JOIN LATERAL generate_series(
      s.since
      + start_range.step * ceil(extract(epoch FROM lower(possible) - s.since) / extract(epoch FROM start_range.step)),
      upper(possible), start_range.step) AS at
-   WHERE possible @> at
+   WHERE possible @> at AND (NOT rule.is_day OR (
+     start_range.open @> tstzrange(at, """
+    + DAY_END.format(start="at", timezone="start_range.timezone")
+    + """)
+     AND NOT start_range.times && tstzrange(at - rule.setup, """
+    + DAY_END.format(start="at", timezone="start_range.timezone")
+    + """ + rule.cleanup)))
 )"""
+)
 
 # free_start: a start on a candidate.
 #   at, id
@@ -238,20 +265,22 @@ FREE_START = """free_start AS (
 #                                       one for each rule; whether a seat is free is asked of busy_level
 CHECKS = (
     """checks AS MATERIALIZED (
-  SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, :since + rule.duration AS end_time,
-         :since - rule.setup AS blocks_from, :since + rule.duration + rule.cleanup AS blocks_until,
+  SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, visit.end_time,
+         :since - rule.setup AS blocks_from, visit.end_time + rule.cleanup AS blocks_until,
          rule.earliest, rule.horizon_days, rule.step,
          CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :allows_past END AS has_notice,
          coalesce(:since <= """
     + LATEST
     + """, true) AS is_within_horizon,
-         p.hours @> tstzrange(:since, :since + rule.duration) AS is_in_hours,
-         NOT p.closed && tstzrange(:since, :since + rule.duration) AS is_not_closed,
+         p.hours @> tstzrange(:since, visit.end_time) AS is_in_hours,
+         NOT p.closed && tstzrange(:since, visit.end_time) AS is_not_closed,
          NOT rule.has_step OR EXISTS (
            SELECT FROM span s
             WHERE s.id = p.id AND s.since <= :since AND :since < s.until
               AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_on_step
-    FROM rule CROSS JOIN plan p
+    FROM rule CROSS JOIN plan p CROSS JOIN LATERAL (SELECT """
+    + VISIT_END.format(start=":since", timezone="p.timezone")
+    + """ AS end_time) AS visit
 )"""
 )
 
@@ -284,11 +313,12 @@ def is_bookable() -> LiteralString:
 # The starts at which the service is free, by start and zone; the arrays hold the free resources by id.
 SLOTS = text(f"""
 WITH {plans_cte(RULE, CANDIDATE)}, {BUSY_LEVEL}, {SEAT_GROUP}, {START_RANGE}, {START}, {FREE_START}
-SELECT free_start.at AS start_time, free_start.at + rule.duration AS end_time, c.timezone,
+SELECT free_start.at AS start_time, {VISIT_END.format(start="free_start.at", timezone="c.timezone")} AS end_time,
+       c.timezone,
        array_agg(c.id ORDER BY c.id) AS ids, array_agg(c.name ORDER BY c.id) AS names,
        array_agg(free_start.seats ORDER BY c.id) AS seats
   FROM rule CROSS JOIN free_start JOIN candidate c USING (id)
- GROUP BY free_start.at, rule.duration, c.timezone
+ GROUP BY free_start.at, rule.duration, rule.is_day, c.timezone
  ORDER BY free_start.at, c.timezone
  LIMIT :limit
 """)

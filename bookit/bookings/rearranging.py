@@ -98,7 +98,7 @@ async def swap(
         await session.allow_overlap()
     targets: list[Target] = []
     for booking, other in ((first, second), (second, first)):
-        start, end = other.start_time, other.start_time + (booking.end_time - booking.start_time)
+        start, end = other.start_time, await acts.end_of_same_length(session, booking, other.start_time)
         permissions.require_in_scope(booking, by=by)
         require_movable(booking, now=now)
         await acts.require_cancel_notice(session, booking, by=by, now=now)

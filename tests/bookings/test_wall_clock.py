@@ -15,6 +15,7 @@ from tests.support.admin_client import AdminDesk
 from tests.support.bulk_scenario import TEN, create_booking, create_business, run_bulk
 from tests.support.clock import Clock
 from tests.support.doors import AT_BOTH_DOORS, DoorClient
+from tests.support.opening_hours import create_service
 from tests.support.people import OWNER, Person
 from tests.support.refusal_assertions import RefusalOutcome
 
@@ -64,6 +65,67 @@ def test_a_visit_lasts_until_the_same_time_of_the_next_day_at_most(start: str, h
             lifecycle.require_length(booking, since, since + hours * HOUR, by=OWNER, zone=BERLIN)
     else:
         lifecycle.require_length(booking, since, since + hours * HOUR, by=OWNER, zone=BERLIN)
+
+
+# Visits of a day.
+
+
+@pytest.fixture
+async def stay(database: Database) -> Service:
+    """Create a stay of a day in Berlin, which begins at any full hour, with an hour for cleaning."""
+    facts = {"duration_minutes": 1440, "slot_step_minutes": 60, "cleanup_minutes": 60}
+    return await create_service(database, {"name": "Flat", "timezone": "Europe/Berlin"}, **facts)
+
+
+DAYS = pytest.mark.parametrize(
+    ("day", "next_day", "hours"), [("2030-03-30", "2030-03-31", 23), ("2030-10-26", "2030-10-27", 25),
+                                   ("2030-07-01", "2030-07-02", 24)],
+)  # fmt: skip
+
+
+@AT_BOTH_DOORS
+@DAYS
+async def test_a_day_ends_at_the_same_time_of_the_next(
+    door: DoorClient, tom: Person, stay: Service, day: str, next_day: str, hours: int
+) -> None:
+    """Booked, and moved there and away again; the cleaning follows it."""
+    booked = await door.book(tom, stay, berlin(f"{day} 11:00"))
+    away = await door.reschedule(booked, start_time=berlin("2030-05-06 11:00"))
+    back = await door.reschedule(away, start_time=berlin(f"{day} 12:00"))
+
+    assert (booked["end_time"], booked["blocks_until"]) == (berlin(f"{next_day} 11:00"), berlin(f"{next_day} 12:00"))
+    assert booked["end_time"] - booked["start_time"] == hours * HOUR
+    assert away["end_time"] == berlin("2030-05-07 11:00")
+    assert (back["end_time"], back["blocks_until"]) == (berlin(f"{next_day} 12:00"), berlin(f"{next_day} 13:00"))
+
+
+@DAYS
+async def test_what_availability_offers_of_days_is_what_can_be_booked(
+    tom: Person, eve: Person, stay: Service, day: str, next_day: str, hours: int
+) -> None:
+    """Each hour around a stay over the change of clocks: offered if and only if it can be booked."""
+    await create_booking_at(tom, berlin(f"{day} 11:00"))
+    since, until = berlin(day) - 2 * DAY, berlin(next_day) + 2 * DAY
+    query = {"from_date": since.isoformat(), "to_date": until.isoformat()}
+    slots = (await eve.request("GET", "/services/1/availability", params=query)).json()
+    offered = {slot["start_time"]: slot["end_time"] for slot in slots}
+
+    for hour in range(int((until - since) / HOUR)):
+        start = since + hour * HOUR
+        answer = await eve.request("POST", "/bookings", json={"service_id": 1, "start_time": start.isoformat()})
+        at = start.isoformat().replace("+00:00", "Z")
+        assert (answer.status_code == 201) == (at in offered), (at, answer.text)
+        if answer.status_code == 201:
+            assert answer.json()["end_time"] == offered[at]
+            await eve.request("DELETE", answer.headers["location"])
+    assert {datetime.fromisoformat(end) - datetime.fromisoformat(start) for start, end in offered.items()} <= {
+        hours * HOUR, 24 * HOUR
+    }  # fmt: skip
+
+
+async def create_booking_at(person: Person, start: datetime) -> None:
+    sent = {"service_id": 1, "start_time": start.isoformat()}
+    assert (await person.request("POST", "/bookings", json=sent)).status_code == 201
 
 
 # Moves by days.

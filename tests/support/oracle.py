@@ -75,6 +75,16 @@ class Business:
         (start, end), (since, until) = self.moved_booking.visit, self.moved_booking.blocked
         return self.new_duration or end - start, start - since, until - end
 
+    @property
+    def is_day(self) -> bool:
+        """Whether a visit ends at the same time of the next day."""
+        if self.moved_booking is None:
+            return self.duration == DAY
+        start, end = self.moved_booking.visit
+        zones = [ZoneInfo(one.zone) for one in self.resources if self.moved_booking in one.bookings]
+        clock = [[moment.astimezone(zone).replace(tzinfo=None) for moment in (start, end)] for zone in zones]
+        return not self.new_duration and any(later - earlier == DAY for earlier, later in clock)
+
 
 @cache
 def wall_clock_to_utc(day: date, clock: time, zone: str) -> datetime:
@@ -141,6 +151,13 @@ class ResourceSchedule:
         wall = self.now.astimezone(ZoneInfo(self.resource.zone)).replace(tzinfo=None) + (self.business.horizon or DAY)
         return wall_clock_to_utc(wall.date(), wall.time(), self.resource.zone)
 
+    def end_of(self, at: datetime) -> datetime:
+        """Return when a visit ends that starts at this moment."""
+        if not self.business.is_day:
+            return at + self.duration
+        wall = at.astimezone(ZoneInfo(self.resource.zone)).replace(tzinfo=None) + DAY
+        return wall_clock_to_utc(wall.date(), wall.time(), self.resource.zone)
+
     def list_starts(self) -> set[datetime]:
         """Return every start that is offered if no rule is against it."""
         every = self.business.step or self.business.duration
@@ -148,7 +165,7 @@ class ResourceSchedule:
 
     def count_free_seats(self, at: datetime) -> int:
         """Return the number of free seats for a visit from this moment on, setup and cleanup included."""
-        since, until = at - self.before, at + self.duration + self.after
+        since, until = at - self.before, self.end_of(at) + self.after
         blocked = [sold.blocked for sold in self.bookings if do_overlap(sold.blocked, (since, until))]
         moments = {since, *(start for start, _ in blocked if start > since)}
         most_at_once = max(sum(start <= moment < end for start, end in blocked) for moment in moments)
@@ -156,7 +173,7 @@ class ResourceSchedule:
 
     def list_obstacles(self, at: datetime, *, is_staff: bool = False) -> list[str]:
         """Return the code of each rule against a start, but not whether it is taken."""
-        visit, codes = (at, at + self.duration), list[str]()
+        visit, codes = (at, self.end_of(at)), list[str]()
         if at <= self.now and not is_staff:
             codes.append("in-the-past")
         elif self.now < at < self.now + self.business.notice:
@@ -190,7 +207,7 @@ def find_slots(
     for diary in build_schedules(business, now, since, until, resource_id):
         for at in diary.list_starts():
             if since <= at < until and not diary.list_obstacles(at) and (seats := diary.count_free_seats(at)):
-                slots.setdefault((at, at + diary.duration, diary.resource.zone), []).append((diary.resource.id, seats))
+                slots.setdefault((at, diary.end_of(at), diary.resource.zone), []).append((diary.resource.id, seats))
     return [(*when, sum(seats for _, seats in free), free) for when, free in sorted(slots.items())]
 
 

@@ -1,12 +1,22 @@
 WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audit_request_id, true) || set_config('bookit.now', :audit_now, true) || set_config('bookit.actor_id', :audit_actor_id, true) || set_config('bookit.actor', :audit_actor, true) || set_config('bookit.door', :audit_door, true) || set_config('bookit.reason', :audit_reason, true) || set_config('bookit.notify_customer', :audit_notify_customer, true) || set_config('bookit.allows_overlap', :audit_allows_overlap, true) || set_config('bookit.booking_limits', :audit_booking_limits, true) IS NOT NULL AS is_set), rule AS MATERIALIZED (
-  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step,
-         coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
-                  make_interval(mins => s.duration_minutes)) AS duration,
+  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step, length.*,
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
          :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days
     FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
+    LEFT JOIN resources r ON r.id = b.resource_id
+   CROSS JOIN LATERAL (
+     SELECT coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
+                     make_interval(mins => s.duration_minutes)) AS duration,
+            CAST(:duration AS interval) IS NULL AND coalesce(
+              (b.end_time AT TIME ZONE r.timezone) - (b.start_time AT TIME ZONE r.timezone) = interval '1 day',
+              s.duration_minutes = 1440) AS is_day
+   ) AS kept
+   CROSS JOIN LATERAL (
+     SELECT kept.*, CASE WHEN kept.is_day THEN interval '22 hours' ELSE kept.duration END AS shortest,
+            CASE WHEN kept.is_day THEN interval '26 hours' ELSE kept.duration END AS longest
+   ) AS length
    WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
 ), candidate AS MATERIALIZED (
   SELECT r.id, r.name, r.capacity, r.timezone,
@@ -20,7 +30,7 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
     FROM rule CROSS JOIN (SELECT DISTINCT c.timezone FROM candidate c) AS zone
     JOIN calendar_exceptions x
       ON tstzrange(x.start_time, x.end_time) && tstzrange(
-           :since - interval '26 hours', :until + rule.duration + interval '26 hours', '[]')
+           :since - interval '26 hours', :until + rule.longest + interval '26 hours', '[]')
    CROSS JOIN LATERAL (
      SELECT coalesce(x.start_time AT TIME ZONE x.timezone AT TIME ZONE zone.timezone, x.start_time) AS start_time,
             coalesce(x.end_time AT TIME ZONE x.timezone AT TIME ZONE zone.timezone, x.end_time) AS end_time
@@ -43,7 +53,7 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
     FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM weekly_hours) AS w
    CROSS JOIN LATERAL generate_series(
      date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days') + make_interval(days => w.weekday - 1),
-     (:until + rule.duration) AT TIME ZONE w.timezone, interval '7 days') AS day
+     (:until + rule.longest) AT TIME ZONE w.timezone, interval '7 days') AS day
    WHERE ((day + interval '12 hours') AT TIME ZONE w.timezone) AT TIME ZONE w.timezone = day + interval '12 hours'
 ), span AS MATERIALIZED (
   SELECT w.id, d.since, d.until
@@ -67,29 +77,29 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
      SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
    ) AS closed
 ), checks AS MATERIALIZED (
-  SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, :since + rule.duration AS end_time,
-         :since - rule.setup AS blocks_from, :since + rule.duration + rule.cleanup AS blocks_until,
+  SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, visit.end_time,
+         :since - rule.setup AS blocks_from, visit.end_time + rule.cleanup AS blocks_until,
          rule.earliest, rule.horizon_days, rule.step,
          CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :allows_past END AS has_notice,
          coalesce(:since <= (:now AT TIME ZONE p.timezone + make_interval(days => rule.horizon_days)) AT TIME ZONE p.timezone, true) AS is_within_horizon,
-         p.hours @> tstzrange(:since, :since + rule.duration) AS is_in_hours,
-         NOT p.closed && tstzrange(:since, :since + rule.duration) AS is_not_closed,
+         p.hours @> tstzrange(:since, visit.end_time) AS is_in_hours,
+         NOT p.closed && tstzrange(:since, visit.end_time) AS is_not_closed,
          NOT rule.has_step OR EXISTS (
            SELECT FROM span s
             WHERE s.id = p.id AND s.since <= :since AND :since < s.until
               AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_on_step
-    FROM rule CROSS JOIN plan p
+    FROM rule CROSS JOIN plan p CROSS JOIN LATERAL (SELECT CASE WHEN rule.is_day THEN (:since AT TIME ZONE p.timezone + interval '1 day') AT TIME ZONE p.timezone ELSE :since + rule.duration END AS end_time) AS visit
 )
 INSERT INTO bookings
   (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, status, price, expires_at,
    created_at)
-SELECT CAST(:user_id AS bigint), rule.service_id, chosen.id, :since, :since + rule.duration,
-       :since - rule.setup, :since + rule.duration + rule.cleanup, CAST(:status AS text), rule.price,
+SELECT CAST(:user_id AS bigint), rule.service_id, chosen.id, :since, visit.end_time,
+       visit.blocks_from, visit.blocks_until, CAST(:status AS text), rule.price,
        CAST(:expires_at AS timestamptz), :now
   FROM rule CROSS JOIN audit_context
  CROSS JOIN LATERAL resource_for_booking(
    CASE WHEN audit_context.is_set THEN ARRAY(
      SELECT c.id FROM checks c WHERE (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step) OR :is_override ORDER BY NOT (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step), c.id) END,
-   :since - rule.setup, :since + rule.duration + rule.cleanup) AS chosen (id)
- WHERE chosen.id IS NOT NULL
+   :since - rule.setup, (SELECT max(blocks_until) FROM checks)) AS chosen (id)
+  JOIN checks AS visit ON visit.id = chosen.id
 RETURNING bookings.*

@@ -1,12 +1,22 @@
 WITH rule AS MATERIALIZED (
-  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step,
-         coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
-                  make_interval(mins => s.duration_minutes)) AS duration,
+  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step, length.*,
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
          :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days
     FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
+    LEFT JOIN resources r ON r.id = b.resource_id
+   CROSS JOIN LATERAL (
+     SELECT coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
+                     make_interval(mins => s.duration_minutes)) AS duration,
+            CAST(:duration AS interval) IS NULL AND coalesce(
+              (b.end_time AT TIME ZONE r.timezone) - (b.start_time AT TIME ZONE r.timezone) = interval '1 day',
+              s.duration_minutes = 1440) AS is_day
+   ) AS kept
+   CROSS JOIN LATERAL (
+     SELECT kept.*, CASE WHEN kept.is_day THEN interval '22 hours' ELSE kept.duration END AS shortest,
+            CASE WHEN kept.is_day THEN interval '26 hours' ELSE kept.duration END AS longest
+   ) AS length
    WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
 ), candidate AS MATERIALIZED (
   SELECT r.id, r.name, r.capacity, r.timezone,
@@ -20,7 +30,7 @@ WITH rule AS MATERIALIZED (
     FROM rule CROSS JOIN (SELECT DISTINCT c.timezone FROM candidate c) AS zone
     JOIN calendar_exceptions x
       ON tstzrange(x.start_time, x.end_time) && tstzrange(
-           :since - interval '26 hours', :until + rule.duration + interval '26 hours', '[]')
+           :since - interval '26 hours', :until + rule.longest + interval '26 hours', '[]')
    CROSS JOIN LATERAL (
      SELECT coalesce(x.start_time AT TIME ZONE x.timezone AT TIME ZONE zone.timezone, x.start_time) AS start_time,
             coalesce(x.end_time AT TIME ZONE x.timezone AT TIME ZONE zone.timezone, x.end_time) AS end_time
@@ -43,7 +53,7 @@ WITH rule AS MATERIALIZED (
     FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM weekly_hours) AS w
    CROSS JOIN LATERAL generate_series(
      date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days') + make_interval(days => w.weekday - 1),
-     (:until + rule.duration) AT TIME ZONE w.timezone, interval '7 days') AS day
+     (:until + rule.longest) AT TIME ZONE w.timezone, interval '7 days') AS day
    WHERE ((day + interval '12 hours') AT TIME ZONE w.timezone) AT TIME ZONE w.timezone = day + interval '12 hours'
 ), span AS MATERIALIZED (
   SELECT w.id, d.since, d.until
@@ -67,18 +77,18 @@ WITH rule AS MATERIALIZED (
      SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
    ) AS closed
 ), checks AS MATERIALIZED (
-  SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, :since + rule.duration AS end_time,
-         :since - rule.setup AS blocks_from, :since + rule.duration + rule.cleanup AS blocks_until,
+  SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, visit.end_time,
+         :since - rule.setup AS blocks_from, visit.end_time + rule.cleanup AS blocks_until,
          rule.earliest, rule.horizon_days, rule.step,
          CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :allows_past END AS has_notice,
          coalesce(:since <= (:now AT TIME ZONE p.timezone + make_interval(days => rule.horizon_days)) AT TIME ZONE p.timezone, true) AS is_within_horizon,
-         p.hours @> tstzrange(:since, :since + rule.duration) AS is_in_hours,
-         NOT p.closed && tstzrange(:since, :since + rule.duration) AS is_not_closed,
+         p.hours @> tstzrange(:since, visit.end_time) AS is_in_hours,
+         NOT p.closed && tstzrange(:since, visit.end_time) AS is_not_closed,
          NOT rule.has_step OR EXISTS (
            SELECT FROM span s
             WHERE s.id = p.id AND s.since <= :since AND :since < s.until
               AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_on_step
-    FROM rule CROSS JOIN plan p
+    FROM rule CROSS JOIN plan p CROSS JOIN LATERAL (SELECT CASE WHEN rule.is_day THEN (:since AT TIME ZONE p.timezone + interval '1 day') AT TIME ZONE p.timezone ELSE :since + rule.duration END AS end_time) AS visit
 ), busy_level AS MATERIALIZED (
   SELECT c.id, level, range_agg(tstzrange(load.since, load.until)) AS times
     FROM rule CROSS JOIN candidate c
@@ -89,7 +99,7 @@ WITH rule AS MATERIALIZED (
       CROSS JOIN LATERAL (VALUES (b.blocks_from, 1), (b.blocks_until, -1)) AS change (at, step)
       WHERE b.resource_id = c.id AND blocks_at(b.status, b.expires_at, :now)
         AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(
-              :since - rule.setup, :until + rule.duration + rule.cleanup, '[]')
+              :since - rule.setup, :until + rule.longest + rule.cleanup, '[]')
         AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
    ) AS load
    CROSS JOIN LATERAL generate_series(1, least(load.bookings, c.capacity)) AS level

@@ -1,12 +1,22 @@
 WITH rule AS MATERIALIZED (
-  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step,
-         coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
-                  make_interval(mins => s.duration_minutes)) AS duration,
+  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step, length.*,
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
          :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days
     FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
+    LEFT JOIN resources r ON r.id = b.resource_id
+   CROSS JOIN LATERAL (
+     SELECT coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
+                     make_interval(mins => s.duration_minutes)) AS duration,
+            CAST(:duration AS interval) IS NULL AND coalesce(
+              (b.end_time AT TIME ZONE r.timezone) - (b.start_time AT TIME ZONE r.timezone) = interval '1 day',
+              s.duration_minutes = 1440) AS is_day
+   ) AS kept
+   CROSS JOIN LATERAL (
+     SELECT kept.*, CASE WHEN kept.is_day THEN interval '22 hours' ELSE kept.duration END AS shortest,
+            CASE WHEN kept.is_day THEN interval '26 hours' ELSE kept.duration END AS longest
+   ) AS length
    WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
 ), candidate AS MATERIALIZED (
   SELECT r.id, r.name, r.capacity, r.timezone,
@@ -20,7 +30,7 @@ WITH rule AS MATERIALIZED (
     FROM rule CROSS JOIN (SELECT DISTINCT c.timezone FROM candidate c) AS zone
     JOIN calendar_exceptions x
       ON tstzrange(x.start_time, x.end_time) && tstzrange(
-           :since - interval '26 hours', :until + rule.duration + interval '26 hours', '[]')
+           :since - interval '26 hours', :until + rule.longest + interval '26 hours', '[]')
    CROSS JOIN LATERAL (
      SELECT coalesce(x.start_time AT TIME ZONE x.timezone AT TIME ZONE zone.timezone, x.start_time) AS start_time,
             coalesce(x.end_time AT TIME ZONE x.timezone AT TIME ZONE zone.timezone, x.end_time) AS end_time
@@ -43,7 +53,7 @@ WITH rule AS MATERIALIZED (
     FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM weekly_hours) AS w
    CROSS JOIN LATERAL generate_series(
      date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days') + make_interval(days => w.weekday - 1),
-     (:until + rule.duration) AT TIME ZONE w.timezone, interval '7 days') AS day
+     (:until + rule.longest) AT TIME ZONE w.timezone, interval '7 days') AS day
    WHERE ((day + interval '12 hours') AT TIME ZONE w.timezone) AT TIME ZONE w.timezone = day + interval '12 hours'
 ), span AS MATERIALIZED (
   SELECT w.id, d.since, d.until
@@ -76,7 +86,7 @@ WITH rule AS MATERIALIZED (
       CROSS JOIN LATERAL (VALUES (b.blocks_from, 1), (b.blocks_until, -1)) AS change (at, step)
       WHERE b.resource_id = c.id AND blocks_at(b.status, b.expires_at, :now)
         AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(
-              :since - rule.setup, :until + rule.duration + rule.cleanup, '[]')
+              :since - rule.setup, :until + rule.longest + rule.cleanup, '[]')
         AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
    ) AS load
    CROSS JOIN LATERAL generate_series(1, least(load.bookings, c.capacity)) AS level
@@ -89,30 +99,34 @@ WITH rule AS MATERIALIZED (
     FROM candidate c LEFT JOIN busy_level b ON b.id = c.id
    GROUP BY c.id, c.capacity HAVING c.capacity > count(b.id)
 ), start_range AS MATERIALIZED (
-  SELECT g.id, g.level, g.seats, rule.step,
-         ((SELECT range_agg(tstzrange(lower(o), upper(o) - rule.duration, '[]'))
-             FROM unnest(p.open) AS o WHERE upper(o) - rule.duration >= lower(o))
-          - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.duration - rule.cleanup, upper(t) + rule.setup, '()'))
+  SELECT g.id, g.level, g.seats, rule.step, p.timezone,
+         CASE WHEN rule.is_day THEN p.open END AS open, CASE WHEN rule.is_day THEN g.times END AS times,
+         ((SELECT range_agg(tstzrange(lower(o), upper(o) - rule.shortest, '[]'))
+             FROM unnest(p.open) AS o WHERE upper(o) - rule.shortest >= lower(o))
+          - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.shortest - rule.cleanup, upper(t) + rule.setup, '()'))
                         FROM unnest(g.times) AS t), '{}'))
          * tstzmultirange(tstzrange(:since, :until) * tstzrange(rule.earliest, NULL)
                           * tstzrange(:now, (:now AT TIME ZONE p.timezone + make_interval(days => rule.horizon_days)) AT TIME ZONE p.timezone, '(]')) AS starts
     FROM rule CROSS JOIN seat_group g JOIN plan p USING (id)
 ), start AS (
   SELECT DISTINCT at, start_range.id, start_range.level, start_range.seats
-    FROM start_range JOIN span s USING (id)
+    FROM rule CROSS JOIN start_range JOIN span s USING (id)
    CROSS JOIN LATERAL unnest(start_range.starts * tstzmultirange(tstzrange(s.since, s.until))) AS possible
    CROSS JOIN LATERAL generate_series(
      s.since
      + start_range.step * ceil(extract(epoch FROM lower(possible) - s.since) / extract(epoch FROM start_range.step)),
      upper(possible), start_range.step) AS at
-   WHERE possible @> at
+   WHERE possible @> at AND (NOT rule.is_day OR (
+     start_range.open @> tstzrange(at, (at AT TIME ZONE start_range.timezone + interval '1 day') AT TIME ZONE start_range.timezone)
+     AND NOT start_range.times && tstzrange(at - rule.setup, (at AT TIME ZONE start_range.timezone + interval '1 day') AT TIME ZONE start_range.timezone + rule.cleanup)))
 ), free_start AS (
   SELECT at, id, CAST(sum(seats) AS integer) AS seats FROM start GROUP BY at, id
 )
-SELECT free_start.at AS start_time, free_start.at + rule.duration AS end_time, c.timezone,
+SELECT free_start.at AS start_time, CASE WHEN rule.is_day THEN (free_start.at AT TIME ZONE c.timezone + interval '1 day') AT TIME ZONE c.timezone ELSE free_start.at + rule.duration END AS end_time,
+       c.timezone,
        array_agg(c.id ORDER BY c.id) AS ids, array_agg(c.name ORDER BY c.id) AS names,
        array_agg(free_start.seats ORDER BY c.id) AS seats
   FROM rule CROSS JOIN free_start JOIN candidate c USING (id)
- GROUP BY free_start.at, rule.duration, c.timezone
+ GROUP BY free_start.at, rule.duration, rule.is_day, c.timezone
  ORDER BY free_start.at, c.timezone
  LIMIT :limit

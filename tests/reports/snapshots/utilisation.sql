@@ -1,5 +1,5 @@
 WITH rule AS MATERIALIZED (
-  SELECT interval '0' AS duration
+  SELECT interval '0' AS longest
 ), candidate AS MATERIALIZED (
   SELECT r.id, r.name, r.capacity, r.timezone, r.is_active,
          EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
@@ -14,7 +14,7 @@ WITH rule AS MATERIALIZED (
     FROM rule CROSS JOIN (SELECT DISTINCT c.timezone FROM candidate c) AS zone
     JOIN calendar_exceptions x
       ON tstzrange(x.start_time, x.end_time) && tstzrange(
-           :since - interval '26 hours', :until + rule.duration + interval '26 hours', '[]')
+           :since - interval '26 hours', :until + rule.longest + interval '26 hours', '[]')
    CROSS JOIN LATERAL (
      SELECT coalesce(x.start_time AT TIME ZONE x.timezone AT TIME ZONE zone.timezone, x.start_time) AS start_time,
             coalesce(x.end_time AT TIME ZONE x.timezone AT TIME ZONE zone.timezone, x.end_time) AS end_time
@@ -37,7 +37,7 @@ WITH rule AS MATERIALIZED (
     FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM weekly_hours) AS w
    CROSS JOIN LATERAL generate_series(
      date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days') + make_interval(days => w.weekday - 1),
-     (:until + rule.duration) AT TIME ZONE w.timezone, interval '7 days') AS day
+     (:until + rule.longest) AT TIME ZONE w.timezone, interval '7 days') AS day
    WHERE ((day + interval '12 hours') AT TIME ZONE w.timezone) AT TIME ZONE w.timezone = day + interval '12 hours'
 ), span AS MATERIALIZED (
   SELECT w.id, d.since, d.until
