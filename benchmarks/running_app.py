@@ -86,7 +86,7 @@ class RunningApp:
 async def open_app(home: Path, url: str) -> AsyncIterator[RunningApp]:
     """Run BookIt on this database, with staff and admin signed in, and record every statement."""
     settings = Settings(
-        database_url=url, bookit_home=home, bookit_demo=True, timezone="Europe/Berlin", secret_key="x" * 40,
+        database_url=url, bookit_home=home, timezone="Europe/Berlin", secret_key="x" * 40,
         rate_limits=0,
         _env_file=None,
     )  # fmt: skip

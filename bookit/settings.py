@@ -173,7 +173,6 @@ class Settings(BaseSettings):
     max_open_bookings: int = Field(default=30, ge=0, le=100_000)
     confirm_within_hours: int = Field(default=72, ge=0, le=366 * 24)
     debug: bool = False
-    bookit_demo: bool = False
     bookit_only: Annotated[Literal["api", "admin"] | None, BeforeValidator(none_if_empty)] = None
     allowed_origins: TextList[Annotated[str, AfterValidator(normalise_origin)]] = []
     allowed_hosts: TextList[Annotated[str, AfterValidator(normalise_host)]] = []

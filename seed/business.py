@@ -189,7 +189,7 @@ class Seeder:
         self, by: Actor, at: datetime, name: str, email: str, role: Role, *, resource_id: int | None = None
     ) -> Actor:
         values = {"name": name, "email": email, "role": role, "resource_id": resource_id}
-        user = await self.create_row(User, by, at, **values, password_hash=self.password_hash)
+        user = await self.create_row(User, by, at, **values, password_hash=self.password_hash, is_demo=True)
         return Actor.of("seed", user)
 
     async def create_resource(self, by: Actor, at: datetime, spec: ResourceSpec) -> None:

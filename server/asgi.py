@@ -1,7 +1,7 @@
 """The application for any ASGI server, such as ``uvicorn main:app``.
 
 `bookit serve` prepares the database in a process of its own. Another server only loads the application, so this module
-checks the settings and the schema, and runs the embedded database while the server runs.
+makes the same checks, and runs the embedded database while the server runs.
 """
 
 import sys
@@ -14,7 +14,7 @@ from bookit.db.embedded import postgres
 from bookit.settings import Settings, read_settings
 from server.app import build
 from server.logs import configure_logging
-from server.process import CliError, require_schema, require_timezones, user_errors
+from server.process import CliError, require_no_demo_people, require_schema, require_timezones, user_errors
 
 
 def load() -> ASGIApp:
@@ -24,6 +24,7 @@ def load() -> ASGIApp:
             settings = read_settings().with_secret()
             if not settings.is_embedded:
                 require_schema(settings, may_migrate=False)
+                require_no_demo_people(settings)
                 with ThreadPoolExecutor(1) as thread:  # An event loop may run here, and the check brings its own.
                     thread.submit(require_timezones, settings).result()
     except CliError as error:
@@ -56,6 +57,7 @@ class EmbeddedApplication:
                     url = stack.enter_context(postgres(self.settings.bookit_home))
                     settings = self.settings.model_copy(update={"database_url": url})
                     require_schema(settings, may_migrate=True)
+                    require_no_demo_people(settings)
             except CliError as error:
                 await send({"type": "lifespan.startup.failed", "message": error.message})
                 return

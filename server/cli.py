@@ -1,4 +1,4 @@
-"""The `bookit` command: serve, migrate, create-admin, reset-second-factor, worker, check."""
+"""The `bookit` command: serve, migrate, create-admin, reset-second-factor, remove-demo, worker, check."""
 
 import signal
 import sys
@@ -14,6 +14,7 @@ from server.process import (
     install_signal_handlers,
     read_settings_or_exit,
     require_database,
+    require_no_demo_people,
     require_schema,
     require_timezones,
     running_database,
@@ -43,7 +44,11 @@ def main() -> None:
 @click.option(
     "--only", type=click.Choice(["api", "admin"]), help="Serve one door only; another process serves the other."
 )
-@click.option("--demo", is_flag=True, help="Fill an empty embedded database with a demo business.")
+@click.option(
+    "--demo",
+    is_flag=True,
+    help="Fill an empty embedded database with a demo business. Listens on this machine alone.",
+)
 def serve(host: str, port: int, workers: int, only: str | None, *, demo: bool) -> None:
     """Serve BookIt until Ctrl-C."""
     from server import runner
@@ -53,9 +58,12 @@ def serve(host: str, port: int, workers: int, only: str | None, *, demo: bool) -
         configured = read_settings().with_secret()
         if demo and not configured.is_embedded:
             raise CliError("--demo creates accounts with a known password. Unset DATABASE_URL to use it.")
-        with runner.listen(host, port) as listener, running_database(configured, restarts=True) as settings:
+        listening = runner.listen(host, port, loopback_only=demo)
+        with listening as listener, running_database(configured, restarts=True) as settings:
             require_schema(settings, may_migrate=configured.is_embedded)
             require_timezones(settings)
+            if not demo:
+                require_no_demo_people(settings)
             has_demo = demo and runner.seed_demo(settings)
             runner.run(settings, listener, workers, demo=has_demo, only=only)
 
@@ -140,6 +148,42 @@ async def remove_second_factor(settings: Settings, email: str) -> bool:
         return await second_factor_setup.reset(session, user.id, by=by, now=now)
 
 
+@main.command("remove-demo")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove_demo(*, yes: bool) -> None:
+    """Make the accounts of a demo inactive."""
+    import anyio
+
+    configured = read_settings_or_exit()
+    if not yes and not sys.stdin.isatty():
+        raise CliError("bookit remove-demo asks first, and this is no terminal. Add --yes.")
+    with user_errors(), running_database(configured) as settings:
+        require_schema(settings, may_migrate=configured.is_embedded)
+        if not yes:
+            click.confirm("Make all accounts of the demo inactive, for good?", abort=True)
+        staff, customers = anyio.run(deactivate_demo, settings)
+    if staff or customers:
+        click.echo(f"Made inactive: {staff:,} of the demo's staff and {customers:,} of its customers.")
+    else:
+        click.echo("Nobody of the demo can sign in.")
+
+
+async def deactivate_demo(settings: Settings) -> tuple[int, int]:
+    from bookit.db.pool import Database
+    from bookit.people import demo
+    from bookit.policy.permissions import Actor
+    from bookit.refusals import LastOwner
+    from bookit.schema.tables import Role
+
+    by = Actor("cli", role=Role.ADMIN)
+    async with Database.from_settings(settings, size=1) as database:
+        try:
+            async with database.transaction(by=by) as session:
+                return await demo.deactivate(session, by=by)
+        except LastOwner:
+            raise CliError("Only the demo has an owner. First create a real one: bookit create-admin EMAIL") from None
+
+
 @main.command()
 def worker() -> None:
     """Expire holds, keys and tokens hourly until Ctrl-C."""
@@ -189,3 +233,4 @@ def check() -> None:
             click.echo(f"The schema is up to date ({revisions.latest_revision()}).")
             require_timezones(settings)
             click.echo("BookIt and its database have the same time zones.")
+            require_no_demo_people(settings)

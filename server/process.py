@@ -122,6 +122,23 @@ def require_schema(settings: Settings, *, may_migrate: bool) -> None:
     revisions.migrate(url)
 
 
+def require_no_demo_people(settings: Settings) -> None:
+    """Raise CliError if people of the demo can sign in: their password is public."""
+    import psycopg
+
+    from bookit.people.demo import COUNT_ABLE_TO_SIGN_IN
+
+    with psycopg.connect(settings.database_url or "", connect_timeout=10) as connection:
+        row = connection.execute(COUNT_ABLE_TO_SIGN_IN).fetchone()
+    count = row[0] if row else 0
+    if count:
+        accounts = f"{count:,} accounts of the demo" if count > 1 else "An account of the demo"
+        raise CliError(
+            f"{accounts} can still sign in, and the demo's password is public: to make them inactive, run:"
+            " bookit remove-demo"
+        )
+
+
 def require_timezones(settings: Settings) -> None:
     """Raise CliError if BookIt and its database have different clocks for a zone in use; warn of zones left behind."""
     import anyio

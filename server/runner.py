@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from multiprocessing.process import BaseProcess
 from threading import Thread
 from urllib.error import HTTPError
@@ -37,8 +38,11 @@ class CannotServe(SettingsError):
 
 
 @contextmanager
-def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """Bind the port. This comes first, so that a port in use is reported at once. Raise CannotServe."""
+def listen(host: str, port: int, *, loopback_only: bool = False) -> Iterator[socket.socket]:
+    """Bind the port. This comes first, so that a port in use is reported at once. Raise CannotServe.
+
+    With ``loopback_only``, also raise it for an address that other machines can reach.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family)
@@ -49,22 +53,34 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         ) from None
     listener.set_inheritable(True)
     with listener:
+        if loopback_only and not ip_address(listener.getsockname()[0]).is_loopback:
+            raise CannotServe(
+                f"--demo serves this machine alone, because its password is public, and {host} is an address for"
+                " others. Leave --host out, or create a business of your own without --demo."
+            )
         yield listener
 
 
 def seed_demo(settings: Settings) -> bool:
-    """Fill an empty database with the demo business. Return whether it has one; do not touch any other data."""
+    """Fill an empty database with the demo business; do not touch any other data.
+
+    Return whether people of the demo can sign in; if not, print why.
+    """
     from bookit.db.pool import Database
-    from seed.business import Outcome, Summary, seed_database
+    from bookit.people import demo
+    from seed.business import Outcome, seed_database
 
-    async def run() -> Summary:
+    async def run() -> tuple[Outcome, int]:
         async with Database.from_settings(settings, size=1) as database:
-            return await seed_database(database, now=system_clock())
+            summary = await seed_database(database, now=system_clock())
+            return summary.outcome, await demo.count_able_to_sign_in(database)
 
-    outcome = anyio.run(run).outcome
+    outcome, count = anyio.run(run)
     if outcome == Outcome.IN_USE:
         click.echo(outcome, err=True)
-    return outcome != Outcome.IN_USE
+    elif not count:
+        click.echo("The demo of this database was removed: none of its accounts can sign in.", err=True)
+    return outcome != Outcome.IN_USE and count > 0
 
 
 class Config(uvicorn.Config):
@@ -120,7 +136,6 @@ def exit_with_parent(parent: BaseProcess) -> None:
 def run(settings: Settings, listener: socket.socket, workers: int, *, demo: bool, only: str | None = None) -> None:
     """Serve on this socket until a signal arrives. The server processes read their settings from the environment."""
     os.environ["DATABASE_URL"] = settings.database_url or ""
-    os.environ["BOOKIT_DEMO"] = str(demo)
     os.environ["BOOKIT_ONLY"] = only or ""
     os.environ["SECRET_KEY"] = settings.secret_key.get_secret_value()
     configure_logging(debug=settings.debug)

@@ -246,8 +246,8 @@ async def shared(database: Database) -> Service:
 
 @pytest.fixture
 def staff_settings(settings: Settings) -> Settings:
-    """Return settings with the cookie without Secure, as in a demo, and the time zone of Berlin."""
-    return settings.model_copy(update={"bookit_demo": True, "timezone": "Europe/Berlin"})
+    """Return settings with the time zone of Berlin."""
+    return settings.model_copy(update={"timezone": "Europe/Berlin"})
 
 
 @pytest.fixture

@@ -23,14 +23,21 @@ async def register(
     password_hash: str,
     role: Role = Role.USER,
     resource_id: int | None = None,
+    is_demo: bool = False,
 ) -> User:
-    """Create an account. Only an owner may give a role other than user, or say which resource a person works as."""
+    """Create an account. Only an owner may give a role other than user, or say which resource a person works as.
+
+    Only the seed marks it as one of the demo.
+    """
+    if is_demo and by.door != "seed":
+        raise no.Forbidden
     if role != Role.USER or resource_id is not None:
         permissions.require_ability(by, "give_roles")
     require_unreserved_domain(email)
-    return await session.insert(
-        User(name=name, email=email, password_hash=password_hash, role=role, resource_id=resource_id, created_at=now)
-    )
+    user = User(name=name, email=email, password_hash=password_hash, role=role, resource_id=resource_id, created_at=now)
+    if is_demo:
+        user.is_demo = True
+    return await session.insert(user)
 
 
 async def change(session: Session, user: User, *, by: Actor, now: datetime, **changes: Any) -> User:

@@ -341,6 +341,17 @@ END $$;
 CREATE TRIGGER an_owner_remains AFTER UPDATE OF role, is_active OR DELETE ON users
   FOR EACH ROW WHEN (OLD.role = 'admin' AND OLD.is_active) EXECUTE FUNCTION keep_an_owner();
 
+-- A person of the demo who gets another password is a real one from then on. No password at all is not another one.
+CREATE FUNCTION unmark_demo() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.is_demo := false;
+  RETURN NEW;
+END $$;
+
+CREATE TRIGGER unmark_demo BEFORE UPDATE OF password_hash ON users
+  FOR EACH ROW WHEN (OLD.is_demo AND NEW.password_hash NOT IN (OLD.password_hash, ''))
+  EXECUTE FUNCTION unmark_demo();
+
 -- Rates.
 
 -- Returns the name of a counter: a hash, so that all names have the same length and none says whom it counts.

@@ -149,6 +149,9 @@ class User(SQLModel, table=True):
         "Works as", default=None, description="For the role Own calendar: the resource whose visits this person sees."
     )
     is_active: bool = with_server_default(default=True, title="Active", description="An inactive user cannot sign in.")
+    is_demo: bool = with_server_default(
+        default=False, title="Demo", description="The seed made this account with its public password."
+    )
     created_at: datetime = timestamp()
     version: int = version_counter()
     resource: Optional["Resource"] = Relationship()

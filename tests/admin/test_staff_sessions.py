@@ -139,7 +139,7 @@ async def test_a_redirect_names_no_host(open_door: BuildApp, settings: Settings)
 async def test_a_cookie_of_another_key_is_refused(desk: AdminDesk, open_door: BuildApp, settings: Settings) -> None:
     """D15."""
     secret = type(settings.secret_key)("another secret that is long enough too")
-    other = open_door(settings.model_copy(update={"secret_key": secret, "bookit_demo": True}))
+    other = open_door(settings.model_copy(update={"secret_key": secret}))
     async with make_browser(other) as client:
         client.cookies = desk.ada.cookies
         answer = await client.get("/admin/booking/list")

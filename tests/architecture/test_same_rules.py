@@ -36,7 +36,7 @@ Reasons = Mapping[tuple[type[SQLModel], str], Mapping[str, str]]
 CALLED: Mapping[str, str] = {
     "password_hash": "password"
 }  # Field names in forms and bodies, and the names of the same inputs in rules.
-BY_ITSELF = {"id", "created_at", "version"}  # Columns that the database fills in.
+BY_ITSELF = {"id", "created_at", "version", "is_demo"}  # Columns that the database or the seed fills in.
 TABLES: list[type[SQLModel]] = [*RULES, OpeningHours, CalendarException]
 
 # Inputs of a rule that a door does not offer, and why.
@@ -102,7 +102,8 @@ def columns(table: type[SQLModel]) -> set[str]:
 def inputs_of(act: Callable[..., Any], table: type[SQLModel]) -> set[str]:
     """Return the keyword arguments of a rule; with ``**facts``, also the columns of the table."""
     parameters = inspect.signature(act).parameters.values()
-    named = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY} - {"by", "now"}
+    keywords = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+    named = keywords - {"by", "now", "is_demo"}  # Only the seed marks people of the demo.
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     return named | columns(table) if takes_any else named
 

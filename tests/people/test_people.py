@@ -49,6 +49,7 @@ async def test_a_new_account_is_a_customer(door: DoorClient, visitor: httpx2.Asy
         "role": "user",
         "resource_id": None,
         "is_active": True,
+        "is_demo": False,
         "created_at": NOW,
         "version": 1,
     }

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
-from sqlalchemy import func
+from sqlalchemy import func, text
 from sqlmodel import SQLModel, col, select
 
 from bookit import records
@@ -258,6 +258,7 @@ async def test_many_bookings_obey_the_rules(database: Database, monkeypatch: pyt
         reviews=await count(database, Review),
     )
     assert progress == [*range(1, 51), 3000]
+    assert await database.fetch(text("SELECT FROM users WHERE NOT is_demo")) == []
     assert await count(database, Booking) == 3000
     assert summary.reviews > 100
     await assert_obeys_the_rules(database)
@@ -298,8 +299,8 @@ def test_the_command_fills_the_named_database(empty: str, tmp_path: Path) -> Non
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "25 bookings" in first.stdout
-    for text in (DEMO_PASSWORD, DEMO_ADMIN, DEMO_STAFF, DEMO_CUSTOMER):
-        assert text in first.stdout
+    for expected in (DEMO_PASSWORD, DEMO_ADMIN, DEMO_STAFF, DEMO_CUSTOMER):
+        assert expected in first.stdout
     assert "25 of 25 bookings, 100%" in first.stderr
     assert second.stdout == "This database already has its demo business, so nothing was added.\n"
     assert second.stderr == ""

@@ -16,7 +16,7 @@ from tests.support.timezones import OTHER_ZONE, write_other_clocks
 
 pytestmark = pytest.mark.process
 
-COMMANDS = ("serve", "migrate", "create-admin", "reset-second-factor", "worker", "check")
+COMMANDS = ("serve", "migrate", "create-admin", "reset-second-factor", "remove-demo", "worker", "check")
 PASSWORD = "correct horse battery"
 
 

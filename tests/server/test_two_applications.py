@@ -78,7 +78,6 @@ async def businesses(
                 database_url=url,
                 secret_key=f"the secret of {owner}, which is long enough",
                 timezone=zone,
-                bookit_demo=True,
                 bookit_home=tmp_path_factory.mktemp(owner),
                 _env_file=None,
             )
