@@ -9,13 +9,14 @@ from wtforms.validators import InputRequired
 from admin.bookings.actions import BookingActions, describe_new_booking, warn_of_past
 from admin.bookings.form import SuggestsSlots
 from admin.framework import list_pages
+from admin.framework.context import context_of
 from admin.framework.export_columns import ExportSelection
 from admin.framework.filters import ChoiceFilter, DayFilter, RowFilter, YesNoFilter
 from admin.framework.form_values import FormValues, form_values, show_refusal
 from admin.framework.formatting import WEEKDAYS, format_enum, format_status, format_weekday
 from admin.framework.list_pages import Sorting, any_of, array_of, matches
 from admin.framework.lookups import RESOURCE_LOOKUP, SERVICE_LOOKUP, USER_LOOKUP
-from admin.framework.page_state import page_state
+from admin.framework.page_state import page_state, signed_in_user
 from admin.framework.parsing import parse_id
 from admin.framework.types import Statement, Values
 from admin.history.event_list import DETAIL_FORMATTERS, LIST_FORMATTERS, EventListView
@@ -23,7 +24,7 @@ from admin.pages.closures import ListsAffectedBookings, ShowsClosureTimes
 from admin.pages.missing_hours import WarnsOfMissingHours, format_name
 from admin.record_view import RecordView
 from bookit import refusals as no
-from bookit.people import data_export, erasure, passwords
+from bookit.people import data_export, erasure, passwords, sign_in
 from bookit.policy import permissions
 from bookit.schema.tables import (
     Booking,
@@ -44,6 +45,7 @@ BOOKINGS, SERVICES, RESOURCES, EXCEPTIONS, USERS = (
     table_of(table).c for table in (Booking, Service, Resource, CalendarException, User)
 )
 CHOOSE_HELP = "Use at least 8 characters, and not the person's name or a common password."
+CURRENT_HELP = "Only to change your own password or e-mail address."
 KEEP_EMPTY_HELP = "Leave empty to keep the password. A new one signs the person out everywhere."
 MAX_MATCHED_PEOPLE = 5_000  # whose bookings are counted, and sorted if they are few
 
@@ -258,7 +260,14 @@ class UserView(RecordView, model=User):
             description=CHOOSE_HELP if is_new else f"{CHOOSE_HELP} {KEEP_EMPTY_HELP}",
             render_kw={"class": "form-control", "autocomplete": "new-password"},
         )
-        return type("PersonForm", (form,), {"password": field})
+        if is_new:
+            return type("PersonForm", (form,), {"password": field})
+        current = PasswordField(
+            "Your current password",
+            description=CURRENT_HELP,
+            render_kw={"class": "form-control", "autocomplete": "current-password"},
+        )
+        return type("PersonForm", (form,), {"password": field, "current_password": current})
 
     async def insert_model(self, request: Request, data: Values) -> User:
         """Create an account."""
@@ -266,7 +275,13 @@ class UserView(RecordView, model=User):
         return user
 
     async def update_model(self, request: Request, pk: str, data: Values) -> User:
-        """Change an account, and its password only if one was typed."""
+        """Change an account, and its password only if one was typed.
+
+        Somebody's own e-mail address or password needs the current password.
+        """
+        current = str(data.pop("current_password", "") or "")
+        if int(pk) == page_state(request).actor.id:
+            await require_own_password(request, data, current)
         values = await hash_typed_password(request, data, is_required=False)
         user: User = await super().update_model(request, pk, values)
         return user
@@ -287,6 +302,18 @@ class UserView(RecordView, model=User):
             cancel_url = request.url_for("admin:bulk").include_query_params(customer=user.id)
             values["cancel_all_url"] = cancel_url
         return values
+
+
+async def require_own_password(request: Request, data: Values, current: str) -> None:
+    """Raise a refusal, and show it, if a form changes one's own e-mail address or password without the current one."""
+    values, user, context = form_values(request, data), signed_in_user(request), context_of(request)
+    if not values.get("password") and values.get("email", user.email) == user.email:
+        return
+    try:
+        await sign_in.require_current_password(context.database, user, current, now=context.now())
+    except no.Refusal as refusal:
+        show_refusal(request, refusal)
+        raise
 
 
 async def hash_typed_password(request: Request, data: Values, *, is_required: bool) -> FormValues:

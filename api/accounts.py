@@ -126,7 +126,9 @@ class ChangedUser(PatchModel):
     name: Annotated[Name, NOT_NULL] = None
     email: Annotated[Email, NOT_NULL] = None
     password: Annotated[NewPassword, NOT_NULL] = ""
-    current_password: Annotated[PlainText, NOT_NULL, Field(description="Required with a new password.")] = ""
+    current_password: Annotated[
+        PlainText, NOT_NULL, Field(description="Required with a new password or another e-mail address.")
+    ] = ""
 
 
 @api("POST", "/auth/register", tag=TAG, status=201, kind=rates.SIGN_UP, refusals=REGISTER_REFUSALS)
@@ -240,15 +242,20 @@ CHANGE_REFUSALS = (no.EmailTaken, *PASSWORD_REFUSALS, no.CurrentPasswordNeeded, 
 
 @api("PATCH", "/me", tag=TAG, access=AUTH_REQUIRED, refusals=CHANGE_REFUSALS, headers=CONDITIONAL_HEADERS)
 async def change_me(context: RequestContext, body: ChangedUser) -> UserResponse:
-    """Change your own profile. A new password needs the current one, and ends all your other sign-ins."""
+    """Change your own profile. A new password ends all your other sign-ins.
+
+    A new password, and another e-mail address, need the current password: `current-password-needed`.
+    """
     user = context.require_user()
     changes = get_provided_fields(body)
     current = changes.pop("current_password", None)
     password = changes.pop("password", None)
+    if changes.get("email") == user.email:
+        del changes["email"]  # Without the current password, nothing is written over an address that changes just now.
+    if password or "email" in changes:
+        await sign_in.require_current_password(context.database, user, current, now=context.now)
     if password:
-        changes["password_hash"] = await sign_in.hash_own_password(
-            context.database, user, password, current=current, now=context.now, **changes
-        )
+        changes["password_hash"] = await sign_in.hash_own_password(user, password, **changes)
     async with context.transaction() as session:
         locked = await context.lock(session, User, user.id)
         return await records.change(session, locked, **context.actor_and_time, **changes)

@@ -121,7 +121,7 @@ class WrongCurrentPassword(Invalid):
 
 
 class CurrentPasswordNeeded(Invalid):
-    """Enter your current password to set a new one."""
+    """Enter your current password to change your password or e-mail address."""
 
     field = "current_password"
 

@@ -56,7 +56,8 @@ async def change_own_password(request: Request) -> Response:
 async def save_password(request: Request, current: str, password: str) -> User:
     """Change the password of the user who has signed in."""
     database, user = context_of(request).database, signed_in_user(request)
-    hashed = await sign_in.hash_own_password(database, user, password, current=current, now=context_of(request).now())
+    await sign_in.require_current_password(database, user, current, now=context_of(request).now())
+    hashed = await sign_in.hash_own_password(user, password)
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> User:
         return await records.change(

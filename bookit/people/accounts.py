@@ -46,7 +46,7 @@ async def change(session: Session, user: User, *, by: Actor, now: datetime, **ch
     A manager changes customers, but gives no roles. Raise LastOwner if no active owner would be left.
 
     A new password, another role or a deactivation ends every sign-in of the user, except the one at the desk by which
-    they change their own password. Raise AlreadyErased if it was erased.
+    they change their own password. Another e-mail address ends none. Raise AlreadyErased if it was erased.
     """
     del now
     require_may_change(user, set(changes), by=by)
@@ -56,6 +56,10 @@ async def change(session: Session, user: User, *, by: Actor, now: datetime, **ch
     if "password_hash" in changes and by.door == "admin" and by.id == user.id and by.sign_in_id:
         await session.keep_sign_in(by.sign_in_id)
     changed = await session.update(user, **changes)
+    if "password_hash" in changes:
+        security_log.report("password changed", account=user.id)
+    if "email" in changes:
+        security_log.report("email changed", account=user.id, detail="sign-ins go on")
     if changes.keys() & {"role", "resource_id"}:
         security_log.report("role changed", account=user.id, detail=str(changed.role))
     return changed

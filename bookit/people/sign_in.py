@@ -153,14 +153,11 @@ async def require_current_password(database: Database, user: User, current: str 
     await database.fetch(RESET_ATTEMPTS, name=counter.name, before=now + limits.ATTEMPT_WINDOW)
 
 
-async def hash_own_password(
-    database: Database, user: User, password: str, *, current: str | None, now: datetime, **changes: str
-) -> str:
-    """Return the hash of a new password of this user, who has signed in and must say the ``current`` one.
+async def hash_own_password(user: User, password: str, **changes: str) -> str:
+    """Return the hash of a new password of this user, who has signed in and said the current one.
 
     ``changes`` has the name and the e-mail address that change with it.
     """
-    await require_current_password(database, user, current, now=now)
     facts = {"name": user.name, "email": user.email} | changes
     return await hash_new_password(password, queue_of(user), name=facts["name"], email=facts["email"])
 

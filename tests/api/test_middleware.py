@@ -85,7 +85,7 @@ async def test_every_response_has_security_headers(
         await tom.request("POST", "/services", json={}),
         await visitor.get("/nowhere"),
         await visitor.put("/services"),
-        await ada.request("PATCH", "/me", json={"email": "tom@example.com"}),
+        await ada.request("PATCH", "/me", json={"email": "tom@example.com", "current_password": PASSWORD}),
         await ada.request("DELETE", "/services/1", headers={"If-Match": '"7"'}),
         await tom.request("POST", "/bookings", content=b"x" * 2_000_000, headers=is_json),
         await tom.request("POST", "/bookings", content=b"x"),

@@ -231,7 +231,7 @@ async def test_the_domain_of_erased_accounts_is_reserved(
     email = "Erased-1@Erased.invalid"
 
     joined = await visitor.post("/auth/register", json={"name": "Eve", "email": email, "password": PASSWORD})
-    moved = await tom.request("PATCH", "/me", json={"email": email})
+    moved = await tom.request("PATCH", "/me", json={"email": email, "current_password": PASSWORD})
     written = await submit_form(desk.ada, f"/admin/user/edit/{tom.id}", email=email)
 
     assert [answer.json()["code"] for answer in (joined, moved)] == ["not-an-email", "not-an-email"]

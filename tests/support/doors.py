@@ -148,7 +148,7 @@ class ApiDoor(DoorClient):
         """Patch the version that was read; the user's own account has none."""
         number = get_int(seen_row, "id")
         if table is User:
-            proof = {"current_password": PASSWORD} if "password" in facts else {}
+            proof = {"current_password": PASSWORD} if facts.keys() & {"password", "email"} else {}
             answer = await self.request(by, "PATCH", "/me", json=to_json(facts) | proof)
         else:
             version = {"If-Match": f'"{get_int(seen_row, "version")}"'}
