@@ -60,7 +60,7 @@ def own_words(name: str, email: str) -> set[str]:
 
 @cache
 def common_passwords() -> frozenset[str]:
-    """Return the commonest passwords of a permitted length. The first call takes a twentieth of a second.
+    """Return the commonest passwords of a permitted length. The first call takes a hundredth of a second.
 
     The module of the list is loaded alone and let go: its package would keep 100,000 words and rank them all.
     """

@@ -49,7 +49,15 @@ ASKED = {"Override reason": False}
         ("user/create", {"Name": True, "E-mail": True, "Role": True, "Works as": False, "Password": True}),
         (
             "user/edit/1",
-            {"Name": True, "E-mail": True, "Role": True, "Works as": False, "Active": False, "Password": False},
+            {
+                "Name": True,
+                "E-mail": True,
+                "Role": True,
+                "Works as": False,
+                "Active": False,
+                "Password": False,
+                "Your current password": False,
+            },
         ),
         ("resource/create", {"Name": True, "Seats": True, "Time zone": True, "Active": False}),
         (
