@@ -14,6 +14,7 @@ from server.process import (
     install_signal_handlers,
     read_settings_or_exit,
     require_database,
+    require_demo_people,
     require_no_demo_people,
     require_schema,
     require_timezones,
@@ -57,7 +58,7 @@ def serve(host: str, port: int, workers: int, only: str | None, *, demo: bool) -
     with user_errors():
         configured = read_settings().with_secret()
         if demo and not configured.is_embedded:
-            raise CliError("--demo creates accounts with a known password. Unset DATABASE_URL to use it.")
+            require_demo_people(configured)
         listening = runner.listen(host, port, loopback_only=demo)
         with listening as listener, running_database(configured, restarts=True) as settings:
             require_schema(settings, may_migrate=configured.is_embedded)

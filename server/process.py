@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -122,21 +122,36 @@ def require_schema(settings: Settings, *, may_migrate: bool) -> None:
     revisions.migrate(url)
 
 
-def require_no_demo_people(settings: Settings) -> None:
-    """Raise CliError if people of the demo can sign in: their password is public."""
+def count_demo_people(settings: Settings) -> int:
+    """Return how many people of the demo can sign in. Raise psycopg.Error if the database cannot be asked."""
     import psycopg
 
     from bookit.people.demo import COUNT_ABLE_TO_SIGN_IN
 
     with psycopg.connect(settings.database_url or "", connect_timeout=10) as connection:
         row = connection.execute(COUNT_ABLE_TO_SIGN_IN).fetchone()
-    count = row[0] if row else 0
+    return int(row[0]) if row else 0
+
+
+def require_no_demo_people(settings: Settings) -> None:
+    """Raise CliError if people of the demo can sign in: their password is public."""
+    count = count_demo_people(settings)
     if count:
         accounts = f"{count:,} accounts of the demo" if count > 1 else "An account of the demo"
         raise CliError(
             f"{accounts} can still sign in, and the demo's password is public: to make them inactive, run:"
             " bookit remove-demo"
         )
+
+
+def require_demo_people(settings: Settings) -> None:
+    """Raise CliError unless this database of one's own has people of the demo: --demo makes none there."""
+    import psycopg
+
+    with suppress(psycopg.Error):
+        if count_demo_people(settings):
+            return
+    raise CliError("--demo creates accounts with a known password. Unset DATABASE_URL to use it.")
 
 
 def require_timezones(settings: Settings) -> None:

@@ -21,7 +21,7 @@ from bookit.schema.tables import Role, User
 from bookit.settings import Settings
 from seed.business import DEMO_PASSWORD, seed_database
 from server import runner
-from server.process import CliError, require_no_demo_people
+from server.process import CliError, require_demo_people, require_no_demo_people
 from tests.support.clock import NOW
 from tests.support.databases import TEMPLATE_DATABASE, create_database
 from tests.support.doors import AT_BOTH_DOORS, DoorClient
@@ -69,6 +69,17 @@ async def mark(database: Database, *people: Person) -> None:
     async with database.transaction(by=OWNER) as session:
         for person in people:
             await session.fetch(text("UPDATE users SET is_demo = true WHERE id = :id"), id=person.id)
+
+
+async def test_a_seeded_database_of_ones_own_is_served_as_a_demo(
+    database: Database, settings: Settings, tom: Person
+) -> None:
+    """--demo creates nobody in a database of one's own; what `python -m seed` has created there, it serves."""
+    with pytest.raises(CliError, match=r"^--demo creates accounts with a known password\."):
+        require_demo_people(settings)
+
+    await mark(database, tom)
+    require_demo_people(settings)
 
 
 async def test_the_seed_marks_whom_it_creates(database: Database, settings: Settings) -> None:
