@@ -1,10 +1,11 @@
 """Passwords of a sign-in: checking them, and counting failed attempts.
 
 An attempt is counted by its network, and then by the account. Neither can keep out a person for long: an account whose
-attempts are used up gives each network a turn, in the order in which they came, and a device on which the person has
-signed in before has a counter of its own.
+attempts are used up gives each network a turn, in the order in which they came, and a device or a network from which
+the person has signed in before has a counter of its own.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -39,6 +40,14 @@ NAME = func.counter_name(bindparam("name", type_=String))
 RESET_ATTEMPTS = delete(Try).where(col(Try.name) == NAME, col(Try.due_at) <= bindparam("before"))
 TAKE_BACK_ATTEMPT = text("UPDATE tries SET due_at = due_at - CAST(:step AS interval) WHERE name = counter_name(:name)")
 DELETE_OLD_ATTEMPTS = delete(Try).where(col(Try.due_at) <= bindparam("before"))
+# A network is an address, or the /64 network of one. What a test or a proxy gives instead is no network.
+NETWORK = re.compile(r"[0-9a-f:.]+(/64)?")
+HAS_SIGNED_IN_FROM = text("""
+SELECT EXISTS (
+  SELECT FROM sign_ins
+   WHERE user_id = :user_id
+     AND CASE WHEN address ~ '^[0-9a-f:.]+$' THEN CAST(address AS inet) <<= CAST(:network AS cidr) END) AS is_known
+""")
 NO_WAIT = timedelta(0)
 
 
@@ -80,11 +89,19 @@ async def authenticate(
     rows = await database.fetch(SELECT_BY_EMAIL, email=email if email.isascii() else "")
     user = from_row(User, rows[0]) if rows else None
     device = user and devices.find_device(source.device_token, user_id=user.id, secrets=secrets, now=now)
+    is_strange = False
     if user and device:
         counter = Counter(f"account {user.id} device {device}")
         await count_attempt(database, counter, account=user.id, now=now)
     else:
-        counter = await count_strange_attempt(database, user, email=email, source=source, now=now)
+        try:
+            counter = await count_strange_attempt(database, user, email=email, source=source, now=now)
+            is_strange = True
+        except no.TooManyGuesses:
+            if not (user and await has_signed_in_from(database, user, source.network)):
+                raise
+            counter = Counter(f"account {user.id} network {source.network}")
+            await count_attempt(database, counter, account=user.id, now=now)
     queue = Queue.STAFF_PANEL if source.is_staff_panel else Queue.CUSTOMERS
     if user and device and user.role != Role.USER:
         queue = Queue.STAFF
@@ -93,10 +110,17 @@ async def authenticate(
         security_log.report("wrong password", account=user.id if user else None)
         raise no.WrongPassword
     await database.fetch(RESET_ATTEMPTS, name=counter.name, before=now + limits.ATTEMPT_WINDOW)
-    if not device:
+    if is_strange:
         address = address_counter(source)
         await database.fetch(TAKE_BACK_ATTEMPT, name=address.name, step=limits.ATTEMPT_WINDOW / address.most)
     return user
+
+
+async def has_signed_in_from(database: Database, user: User, network: str) -> bool:
+    """Return whether this user has signed in from this network, as far as sign-ins are kept."""
+    if not NETWORK.fullmatch(network):
+        return False
+    return bool((await database.fetch(HAS_SIGNED_IN_FROM, user_id=user.id, network=network))[0]["is_known"])
 
 
 def address_counter(source: Source) -> Counter:

@@ -7,6 +7,7 @@ from threading import Event
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -21,6 +22,7 @@ from tests.support.admin_client import sign_in as sign_in_at_panel
 from tests.support.clock import NOW
 from tests.support.people import PASSWORD, JoinUser, Person
 from tests.support.request_helpers import status_and_code
+from tests.support.sign_ins import insert_sign_in
 
 SECRETS = ["x" * 40]
 HOME = Source("198.51.100.1")
@@ -124,6 +126,53 @@ async def test_right_passwords_use_up_no_address(tom: Person, attempt: Attempt) 
     assert answers == {"in"}
 
 
+@pytest.mark.parametrize(
+    ("address", "network", "is_known"),
+    [
+        ("198.51.100.1", "198.51.100.1", True),
+        ("198.51.100.1", "198.51.100.2", False),
+        ("2001:db8:1:2::7", "2001:db8:1:2::/64", True),
+        ("2001:db8:1:3::7", "2001:db8:1:2::/64", False),
+        ("", "198.51.100.1", False),
+        ("testclient", "testclient", False),
+    ],
+)
+async def test_an_owner_comes_in_from_where_they_have_signed_in_before(
+    mara: Person, attempt: Attempt, database: Database, address: str, network: str, is_known: bool
+) -> None:
+    """A client that keeps no token of its device is known by its network. There, too, are ten guesses and no more."""
+    with psycopg.connect(database.url) as console:
+        insert_sign_in(console, mara.user, now=NOW, door="api")
+        console.execute("UPDATE sign_ins SET address = %s", [address])
+    for attacker in ATTACKERS:
+        await attempt("mara@example.com", "guess", attacker)
+
+    home = Source(network)
+    first = await attempt("mara@example.com", PASSWORD, home)
+    guesses = [await attempt("mara@example.com", "guess", home) for _ in range(limits.MAX_ATTEMPTS_PER_ACCOUNT + 2)]
+
+    assert (first == "in") is is_known
+    assert guesses.count("wrong") == (limits.MAX_ATTEMPTS_PER_ACCOUNT if is_known else 0)
+
+
+async def test_a_known_network_forgives_no_address(
+    eve: Person, tom: Person, attempt: Attempt, database: Database
+) -> None:
+    """Eve signs in to her own account from the address that is blocked, and guesses on."""
+    attacker = ATTACKERS[0]
+    with psycopg.connect(database.url) as console:
+        insert_sign_in(console, eve.user, now=NOW, door="api")
+        console.execute("UPDATE sign_ins SET address = %s", [attacker.network])
+    for number in range(limits.MAX_ATTEMPTS_PER_ADDRESS):
+        await attempt(f"nobody{number}@example.com", "guess", attacker)
+
+    own = [await attempt("eve@example.com", PASSWORD, attacker) for _ in range(20)]
+    others = [await attempt(f"another{number}@example.com", "guess", attacker) for number in range(20)]
+
+    assert own == ["in"] * 20
+    assert "wrong" not in others
+
+
 @pytest.mark.parametrize("typed", ["adm\u0130n@example.com", "ADM\u0130N@example.com", "\u212aim@example.com"])
 async def test_letters_that_the_database_would_fold_find_no_account(
     join: JoinUser, attempt: Attempt, typed: str
@@ -165,7 +214,8 @@ async def test_the_token_of_a_device_is_of_one_person_and_has_ten_guesses(
 
 
 async def block(database: Database, person: Person) -> None:
-    """Use up all attempts at an account, and every turn."""
+    """Use up all attempts at an account, and every turn. The person has signed in from elsewhere."""
+    await database.fetch(text("UPDATE sign_ins SET address = '203.0.113.99' WHERE user_id = :id"), id=person.id)
     await database.fetch(
         text("INSERT INTO tries (name, due_at) VALUES (counter_name(:name), :due_at)"),
         name=f"account {person.id}", due_at=NOW + limits.ATTEMPT_WINDOW + limits.MAX_ATTEMPT_WAIT,
