@@ -101,13 +101,13 @@ def test_every_range_is_tested() -> None:
     assert with_range == RANGES.keys()
 
 
-async def test_a_reversed_range_is_refused_alike(mara: Person, haircut: Service, database: Database) -> None:
+async def test_a_reversed_range_is_refused_alike(ada: Person, haircut: Service, database: Database) -> None:
     days, amounts = ("2030-02-02", "2030-02-01"), ("20", "10")
     answers = {}
     for path, (start, end) in RANGES.items():
         values = amounts if path == "/services" else days
         query = f"{start}={values[0]}&{end}={values[1]}"
-        answers[path] = await request_refusal(database, mara.client, "GET", f"{path}?{query}")
+        answers[path] = await request_refusal(database, ada.client, "GET", f"{path}?{query}")
 
     assert answers == {path: (400, "range-reversed", end) for path, (_, end) in RANGES.items()}
 

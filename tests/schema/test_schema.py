@@ -21,7 +21,7 @@ from sqlmodel import SQLModel
 
 from bookit.schema import revisions
 from tests.architecture.test_architecture import imports
-from tests.support.databases import TEMPLATE_DATABASE, create_database
+from tests.support.databases import TEMPLATE_DATABASE, create_database, drop_database
 
 Console = psycopg.Connection[TupleRow]
 Schema = dict[tuple[str, ...], str]
@@ -75,9 +75,8 @@ def scratch(server: str, worker_id: str) -> Iterator[MakeScratch]:
         return create_database(server, names[-1], template)
 
     yield make
-    with psycopg.connect(server, autocommit=True) as connection:
-        for name in names:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    for name in names:
+        drop_database(server, name)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from bookit.people import refresh_tokens
 from bookit.people.sign_ins import Client
 from bookit.schema import revisions
 from tests.support.clock import NOW
-from tests.support.databases import create_database
+from tests.support.databases import create_database, drop_database
 from tests.support.people import OWNER
 
 OF_BEFORE = """
@@ -34,8 +34,7 @@ async def test_an_upgrade_makes_sign_ins_of_the_families_of_refresh_tokens(serve
         events = console.execute("SELECT count(*) FROM events WHERE table_name = 'sign_ins'").fetchone()
     async with Database(url, size=1) as database, database.transaction(by=OWNER, now=NOW) as session:
         renewed = await refresh_tokens.rotate(session, "tom's", now=NOW, lifetime=timedelta(days=7), client=Client())
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE families_{worker_id} WITH (FORCE)".encode())
+    drop_database(server, f"families_{worker_id}")
 
     assert rows == [
         (1, "api", "user", "a", "2030-01-01 00:00:00+00", "2030-01-13 00:00:00+00", "2030-04-01 00:00:00+00"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bookit.schema import revisions
 from bookit.schema.visible_text import VisibleText
-from tests.support.databases import create_database
+from tests.support.databases import create_database, drop_database
 
 LINE, PARAGRAPHS = VisibleText(), VisibleText(has_paragraphs=True)
 EMPTY, ACCENTS, LETTERS = "Enter some text", "Use at most 4 accents on one letter", "Use at least one letter or digit"
@@ -185,8 +185,7 @@ def test_an_upgrade_cleans_the_texts_that_are_there(server: str, worker_id: str)
         event = console.execute(
             "SELECT actor, old ->> 'name', new ->> 'name', reason FROM events WHERE action = 'changed' AND row_id = 2"
         ).fetchone()
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE dirty_{worker_id} WITH (FORCE)".encode())
+    drop_database(server, f"dirty_{worker_id}")
 
     assert cleaned[: len(STORED)] == [*STORED.values()]
     assert cleaned[len(STORED) :] == [

@@ -23,7 +23,7 @@ from seed.business import DEMO_PASSWORD, seed_database
 from server import runner
 from server.process import CliError, require_demo_people, require_no_demo_people
 from tests.support.clock import NOW
-from tests.support.databases import TEMPLATE_DATABASE, create_database
+from tests.support.databases import TEMPLATE_DATABASE, create_database, drop_database
 from tests.support.doors import AT_BOTH_DOORS, DoorClient
 from tests.support.people import OWNER, Person
 from tests.support.processes import BOOKIT_COMMAND, Workspace
@@ -241,8 +241,7 @@ def test_an_upgrade_marks_the_demo_of_before(server: str, worker_id: str) -> Non
         after = console.execute("SELECT count(*) FROM events").fetchone()
         console.execute("UPDATE users SET name = 'Amelie' WHERE name = 'Amy'")
         last = console.execute("SELECT new FROM events ORDER BY id DESC LIMIT 1").fetchone()
-    with psycopg.connect(server, autocommit=True) as console:
-        console.execute(f"DROP DATABASE demo_of_before_{worker_id} WITH (FORCE)".encode())
+    drop_database(server, f"demo_of_before_{worker_id}")
 
     assert marked == [("Kathrin", 2), ("Amy", 1)]
     assert before == after

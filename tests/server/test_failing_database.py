@@ -120,6 +120,7 @@ async def test_a_restart_of_the_database_breaks_no_page_of_the_panel(
 async def test_a_page_that_waits_too_long_says_so(
     desk: AdminDesk, console: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await desk.database._pool.wait()  # A connection that it opened later would keep these settings.
     settings = pool_module.SESSION_SETTINGS.replace("lock_timeout = '10s'", "lock_timeout = '50ms'")
     monkeypatch.setattr(pool_module, "SESSION_SETTINGS", settings)
     assert isinstance(desk.site.engine, AsyncEngine)

@@ -46,12 +46,18 @@ def superuser_url(url: str) -> str:
 
 def create_database(url: str, name: str, template: str) -> str:
     """Create a database from a template, replacing one of that name, and return its URL."""
+    drop_database(url, name)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
         )
     return sibling_url(url, name)
+
+
+def drop_database(url: str, name: str) -> None:
+    """Drop a database, whoever is connected: autovacuum too, which only a superuser may end."""
+    with psycopg.connect(superuser_url(url), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def connect_as_superuser(url: str) -> psycopg.Connection:
