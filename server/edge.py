@@ -3,9 +3,9 @@
 import re
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv6Address
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -27,6 +27,7 @@ class HostMiddleware:
         self.app = app
         self.allowed_hosts = frozenset(allowed_hosts)
         self.serves_all = "*" in allowed_hosts or not allowed_hosts
+        self.judge = lru_cache(maxsize=256)(self.judge_host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request for a host that is served."""
@@ -39,15 +40,20 @@ class HostMiddleware:
 
     def refuse(self, scope: Scope) -> no.Refusal | None:
         """Return why the host of a request is refused, or None. Only HTTP/1.0 knows requests without one."""
-        hosts = Headers(scope=scope).getlist("host")
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
         if not hosts and scope.get("http_version") == "1.0":
             return None
-        match = HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
-        if match is None or not is_readable(match["name"]):
-            return no.UnreadableHost()
-        if self.serves_all or scope["path"] in HEALTH_PATHS or self.is_allowed(match["name"].rstrip(".")):
+        kind = self.judge(hosts[0]) if len(hosts) == 1 else no.UnreadableHost
+        if kind is None or (kind is no.UnknownHost and scope["path"] in HEALTH_PATHS):
             return None
-        return no.UnknownHost()
+        return kind()
+
+    def judge_host(self, host: bytes) -> type[no.Refusal] | None:
+        """Return the refusal of a host, or None for one that is served."""
+        match = HOST.fullmatch(host.decode("latin-1").lower())
+        if match is None or not is_readable(match["name"]):
+            return no.UnreadableHost
+        return None if self.serves_all or self.is_allowed(match["name"].rstrip(".")) else no.UnknownHost
 
     def is_allowed(self, name: str) -> bool:
         """Return whether a host is named, or a name of which it is a part has a ``*`` before it."""
@@ -73,9 +79,11 @@ class TrustedProxyMiddleware(ProxyHeadersMiddleware):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
         """Pass on a request with the address of its client."""
         client = scope.get("client")
-        if client and any(name in FORWARDED_HEADERS for name, _ in scope["headers"]):
+        if client and not FORWARDED_HEADERS.isdisjoint([name for name, _ in scope["headers"]]):
             self.warn_unless_trusted(client[0])
-        await super().__call__(scope, receive, send)  # type: ignore[arg-type]
+            await super().__call__(scope, receive, send)  # type: ignore[arg-type]
+            return
+        await self.app(scope, receive, send)  # type: ignore[arg-type]
 
     def warn_unless_trusted(self, address: str) -> None:
         """Log that this address sends what only a trusted proxy may say, at most once a minute."""

@@ -39,8 +39,8 @@ on it, but cold caches can double it: a load far above the number of cores makes
   request to a file, as it does by default.
 - The clients under contention are connections of the benchmark itself, all opened before the first request. Their
   response times include the time until the benchmark reads the response.
-- No limit on requests applies (`RATE_LIMITS=0`), since a benchmark is a flood. Only failed sign-ins are counted, and
-  here every sign-in succeeds.
+- No limit on requests or bookings applies (`RATE_LIMITS=0`, `MAX_OPEN_BOOKINGS=0`), since a benchmark is a flood. Only
+  failed sign-ins are counted, and here every sign-in succeeds.
 """
 
 

@@ -51,7 +51,14 @@ def build_environment(folder: Path, **more: str) -> dict[str, str]:
     BookIt limits no requests there: a benchmark is a flood.
     """
     path = os.pathsep.join([str(ROOT), str(BENCHMARKS)])
-    return {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": path, "RATE_LIMITS": "0", **more}
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "PYTHONPATH": path,
+        "RATE_LIMITS": "0",
+        "MAX_OPEN_BOOKINGS": "0",
+        **more,
+    }
 
 
 def is_responding(url: str) -> bool:

@@ -27,6 +27,7 @@ from bookit.db.embedded import postgres
 from bookit.db.pool import Database
 from bookit.db.session import Session
 from bookit.people import passwords
+from bookit.policy.limits import BookingLimits
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, OpeningHours, Resource, Role, Service, User
 from bookit.settings import Settings
@@ -71,7 +72,7 @@ class BenchmarkData:
         """The settings of BookIt."""
         return Settings(
             database_url=self.url, secret_key=self.secret, bookit_home=self.folder, access_token_expire_minutes=1440,
-            bookit_only="api", _env_file=None,
+            bookit_only="api", rate_limits=0, max_open_bookings=0, _env_file=None,
         )  # fmt: skip
 
     @property
@@ -140,7 +141,11 @@ def create_data(folder: Path, url: str) -> BenchmarkData:
 async def create_rows(url: str) -> tuple[list[User], list[int], list[int]]:
     """Create the customers, resources and services, and the bookings of the first customers."""
     now = datetime.now(UTC)
-    async with Database(url, size=1) as database, database.transaction(by=OWNER, now=now) as session:
+    unlimited = BookingLimits(holds=0, bookings=0)
+    async with (
+        Database(url, size=1, booking_limits=unlimited) as database,
+        database.transaction(by=OWNER, now=now) as session,
+    ):
         password_hash = await passwords.hash_password(PASSWORD)
         names = [(f"Customer {n}", f"customer{n}@bench.example", password_hash) for n in range(CUSTOMER_COUNT)]
         await session.copy_rows(User, ("name", "email", "password_hash"), names)
