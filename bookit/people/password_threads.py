@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 
 class Queue(IntEnum):
-    """Who waits, the first to be served first; the last two take turns.
+    """The queues for the hashing of passwords, in the order in which they are served. The last two take turns.
 
     A queue is chosen by what a request shows, and never by the account it names: else, while others wait, the time of
     an answer would say whose account it is.

@@ -34,7 +34,7 @@ Door = Literal["api", "admin", "seed", "worker", "cli"]
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes a request, through which door and by which sign-in. An actor without a role has not signed in.
+    """The user who makes a request, with the door and the sign-in. An actor without a role has not signed in.
 
     ``resource_id`` is the resource that this person works as, if there is one.
     """

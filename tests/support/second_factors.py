@@ -34,13 +34,13 @@ def code_at(now: datetime, secret: str = SECRET) -> str:
 
 
 def insert_app(connection: psycopg.Connection, user: User, settings: Settings) -> None:
-    """Give a user an app with ``SECRET``, and one recovery code. A superuser's connection writes no history of it."""
+    """Insert an app with ``SECRET`` and one recovery code. A superuser's connection writes no history of it."""
     connection.execute(INSERT_APP, (user.id, totp.encrypt(SECRET, settings.secrets)))
     connection.execute(INSERT_CODES, (user.id, [recovery_codes.hash_code(RECOVERY_CODE)]))
 
 
 def insert_passkey(connection: psycopg.Connection, user: User, name: str = "Key") -> None:
-    """Give a user a passkey that nothing can use."""
+    """Insert a passkey of a user, which nothing can use."""
     connection.execute(INSERT_PASSKEY, (user.id, name, f"{name}{user.id:05}"[-8:]))
 
 
