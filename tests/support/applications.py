@@ -32,7 +32,7 @@ class SharedApplications:
         """End the streams that a test left open, so that the next one begins without subscribers."""
         for _, app in self._built:
             app.state.staff_site.close_streams()
-            app.state.staff_site.open_feed = None
+            app.state.change_feed = None
 
     async def close(self) -> None:
         """Close the connections of each application."""
