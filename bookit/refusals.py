@@ -318,6 +318,48 @@ class MinutesOutOfRange(Misshapen):
         self.field = field  # type: ignore[misc]  # six columns share this refusal; the constraint names the column
 
 
+class UnknownResourceRole(Misshapen):
+    """Choose one of with, in and using."""
+
+    field = "role"
+
+
+class PartyOutOfRange(Misshapen):
+    """The number of seats must be between 1 and 100."""
+
+    field = "seats"
+
+
+class PauseOutOfRange(Misshapen):
+    """A resource must be free within the longest visit of the service."""
+
+    field = "free_from_minutes"
+
+
+class PauseEndsBeforeStart(Misshapen):
+    """A resource must be free until later than it is free from, and needed for a part of the visit."""
+
+    field = "free_until_minutes"
+
+
+class TooManyNeeds(Misshapen):
+    """A visit can take at most 5 resources."""
+
+    field = "needs"
+
+
+class UnknownNeed(Missing):
+    """There is no such need."""
+
+    field = "needs"
+
+
+class NeedTaken(Conflict):
+    """The needs of a service must have different positions."""
+
+    field = "needs"
+
+
 class ResourceNameNeeded(Misshapen):
     """Enter a name of 1 to 200 characters."""
 
@@ -680,6 +722,22 @@ class DeletedNotCancelled(Invalid):
 
 class SeatOutOfRange(Invalid):
     """The seat must be 1 or more, and the blocked time must include the whole visit."""
+
+
+class OneRoleEach(Invalid):
+    """A resource can have only one role in a visit."""
+
+    field = "resources"
+
+
+class NeedUnfilled(Invalid):
+    """Choose a resource for each thing that this service needs."""
+
+    field = "resources"
+
+
+class ClaimsFollow(Forbidden):
+    """Change the booking: what it takes of each resource follows."""
 
 
 class BlocksTooMuch(Invalid):

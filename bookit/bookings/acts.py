@@ -187,16 +187,14 @@ async def reschedule(
     end_time: datetime | None = None,
     resource_id: int | None = None,
     override_reason: str | None = None,
-    keeps_seat: bool = False,
 ) -> Booking:
     """Move a booking to another time or resource, or, as staff, give it another end.
 
     Without ``resource_id`` staff keep the resource. A customer's booking keeps its resource if that is free at the new
     time, and otherwise gets the first one that is, as a new booking does: availability offers these times too.
 
-    Without ``end_time`` the booking keeps its length. Setup, cleanup and price never change. With ``keeps_seat`` it
-    leaves its seat only if the seat is taken: if many bookings move one after another, none moves into the way of the
-    next.
+    Without ``end_time`` the booking keeps its length. Setup, cleanup and price never change. It leaves its seat only if
+    the seat is taken: if many bookings move one after another, none moves into the way of the next.
 
     Raise a refusal if the actor may not move it, if a rule forbids the new time, or if no seat is free.
     """
@@ -217,11 +215,11 @@ async def reschedule(
     if not resource_id and start != booking.start_time and not by.is_staff:
         resource_id = await choose_resource(session, booking, start, end, by=by, now=now)
     await require_available(session, booking, start, end, resource_id, by=by, now=now, is_override=is_override)
-    changes = shifted_times(booking, start, end, keeps_seat=keeps_seat)
+    changes = shifted_times(booking, start, end)
     if resource_id and resource_id != booking.resource_id:
         changes["resource_id"] = resource_id
     with hiding_other_calendars(by):
-        return await write_move(session, booking, changes)
+        return await session.update(booking, **changes)
 
 
 async def end_of_same_length(reader: Reader, booking: Booking, start: datetime) -> datetime:
@@ -266,14 +264,6 @@ def hiding_other_calendars(by: Actor) -> AbstractContextManager[None]:
     return replace_refusal(no.OverlappingBooking, no.BusyElsewhere())
 
 
-async def write_move(session: Session, booking: Booking, changes: Mapping[str, Any]) -> Booking:
-    row = await session.update(booking, **changes)
-    if changes.keys() == {"end_time", "blocks_until"}:
-        # If the longer booking met another one, a trigger has moved it to a free seat, after this row was returned.
-        return await session.get(Booking, row.id) or row
-    return row
-
-
 async def require_available(
     session: Session,
     booking: Booking,
@@ -301,16 +291,11 @@ async def require_available(
         raise refusal
 
 
-def shifted_times(booking: Booking, start: datetime, end: datetime, *, keeps_seat: bool) -> dict[str, Any]:
-    """Return the columns that change if a booking starts and ends at these times.
-
-    A new start asks for any free seat, unless the booking ``keeps_seat``. With the same start it keeps its seat, unless
-    the seat is taken.
-    """
+def shifted_times(booking: Booking, start: datetime, end: datetime) -> dict[str, Any]:
+    """Return the columns that change if a booking starts and ends at these times."""
     changes: dict[str, Any] = {}
     if shift := start - booking.start_time:
         changes |= {"start_time": start, "blocks_from": booking.blocks_from + shift}
-        changes |= {} if keeps_seat else {"seat": None}
     if shift := end - booking.end_time:
         changes |= {"end_time": end, "blocks_until": booking.blocks_until + shift}
     return changes

@@ -217,9 +217,7 @@ async def shift(session: Session, booking: Booking, change: BulkChange, *, by: A
     rearranging.require_movable(booking, now=now)
     reason, by_how_much = change.override_reason, timedelta(minutes=change.minutes)
     start = times.shift(booking.start_time, by_how_much, ZoneInfo(session.timezone))
-    return await acts.reschedule(
-        session, booking, by=by, now=now, start_time=start, override_reason=reason, keeps_seat=True
-    )
+    return await acts.reschedule(session, booking, by=by, now=now, start_time=start, override_reason=reason)
 
 
 async def reassign(session: Session, booking: Booking, change: BulkChange, *, by: Actor, now: datetime) -> Booking:

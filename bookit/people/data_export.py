@@ -77,7 +77,7 @@ PART_ROWS = 50  # that are encoded at once, in about 2 ms
 TABLE_BY_NAME: Mapping[str, type[SQLModel]] = {
     table_of(table).name: table for table in (User, Booking, Review, Service)
 }
-HIDDEN = {"id", "version", "user_id", "seat", "blocks_from", "blocks_until"} | secret_columns(
+HIDDEN = {"id", "version", "user_id", "seat", "is_blocking", "blocks_from", "blocks_until"} | secret_columns(
     *map(table_of, TABLE_BY_NAME.values())
 )
 NOUNS = {

@@ -50,22 +50,23 @@ SELECT period, service_id, s.title, bool_and(s.is_active) AS is_active, GROUPING
 """)
 
 # The two columns that occupied can have.
-VISIT_RANGES = "range_agg(tstzrange(b.start_time, b.end_time)) AS visits"
-BLOCKED_RANGES = "range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS blocks"
+VISIT_RANGES = "range_agg(tstzrange(c.since, c.until) * tstzrange(b.start_time, b.end_time)) AS visits"
+BLOCKED_RANGES = "range_agg(tstzrange(c.since, c.until)) AS blocks"
 
 
 def occupied_cte(plans: LiteralString, *ranges: LiteralString) -> LiteralString:
     """Return the CTEs ``plans``, and ``occupied`` after them. Needs ``:since`` and ``:until``.
 
-    occupied: a seat that bookings use.
+    occupied: a seat that bookings take.
       id, seat
       visits, blocks                    multiranges of the visits alone, and with setup and cleanup; as asked by ranges
     """
     return f"""{plans}, occupied AS MATERIALIZED (
-  SELECT b.resource_id AS id, b.seat, {", ".join(ranges)}
-    FROM bookings b WHERE b.start_time >= earliest_start(:since) AND b.start_time < :until + interval '1 day'
+  SELECT c.resource_id AS id, c.seat, {", ".join(ranges)}
+    FROM bookings b JOIN claims c ON c.booking_id = b.id
+   WHERE b.start_time >= earliest_start(:since) AND b.start_time < :until + interval '1 day'
      AND {IS_COUNTED}
-   GROUP BY b.resource_id, b.seat
+   GROUP BY c.resource_id, c.seat
 )"""
 
 

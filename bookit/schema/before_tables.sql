@@ -37,6 +37,15 @@ CREATE FUNCTION blocks_at(status text, expires_at timestamptz, moment timestampt
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN is_live(status) AND NOT is_expired(expires_at, moment);
 
+-- A moment so many minutes later. It is IMMUTABLE, which + is not: an interval of minutes needs no time zone.
+CREATE FUNCTION minutes_after(moment timestamptz, minutes integer) RETURNS timestamptz
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN moment + make_interval(mins => minutes);
+
+-- Whether no id is in a list twice, and none is missing.
+CREATE FUNCTION are_different(ids bigint[]) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN (SELECT count(DISTINCT id) = count(*) AND count(id) = count(*) FROM unnest(ids) AS id);
+
 -- The earliest start of a booking that can reach this moment: the visit lasts at most a day, which has 25 hours where the
 -- clocks go back, and what it blocks after it lasts a day too. It lets a range of time use the index on starts.
 CREATE FUNCTION earliest_start(moment timestamptz) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE

@@ -6,131 +6,330 @@ CREATE FUNCTION booking_now() RETURNS timestamptz LANGUAGE sql STABLE AS $$
   SELECT coalesce(nullif(current_setting('bookit.now', true), '')::timestamptz, now())
 $$;
 
--- Seats.
+-- Claims. What a booking takes of each resource is in its claims, which only the triggers here write.
 
--- The seats of a resource that bookings other than this one take. An expired hold takes none.
-CREATE FUNCTION taken_seats(resource bigint, since timestamptz, until timestamptz, except_booking bigint)
-RETURNS SETOF smallint LANGUAGE sql STABLE AS $$
-  SELECT b.seat FROM public.bookings b
-   WHERE b.resource_id = resource AND b.id IS DISTINCT FROM except_booking
-     AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(since, until)
-     AND public.blocks_at(b.status, b.expires_at, public.booking_now())
+-- The seats of a resource that claims other than this one take; without a number, than those of the booking. An expired
+-- hold takes none.
+CREATE FUNCTION taken_seats(
+  resource bigint, since timestamptz, until timestamptz, except_booking bigint, except_number smallint
+) RETURNS SETOF smallint LANGUAGE sql STABLE AS $$
+  SELECT c.seat FROM public.claims c JOIN public.bookings b ON b.id = c.booking_id
+   WHERE c.resource_id = resource AND c.is_blocking AND tstzrange(c.since, c.until) && tstzrange(taken_seats.since, taken_seats.until)
+     AND (c.booking_id IS DISTINCT FROM except_booking OR c.number <> except_number)
+     AND NOT public.is_expired(b.expires_at, public.booking_now())
 $$;
 
--- The most bookings other than this one that block a resource at one moment of a range. An expired hold blocks none.
-CREATE FUNCTION most_at_once(resource bigint, since timestamptz, until timestamptz, except_booking bigint)
-RETURNS bigint LANGUAGE sql STABLE AS $$
+-- The most seats of a resource that claims other than this one take at one moment of a range. An expired hold takes none.
+CREATE FUNCTION most_at_once(
+  resource bigint, since timestamptz, until timestamptz, except_booking bigint, except_number smallint
+) RETURNS bigint LANGUAGE sql STABLE AS $$
   SELECT coalesce(max(at_once), 0) FROM (
     SELECT sum(change.step) OVER (ORDER BY change.at, change.step) AS at_once
-      FROM public.bookings b
-     CROSS JOIN LATERAL (VALUES (greatest(b.blocks_from, since), 1), (b.blocks_until, -1)) AS change (at, step)
-     WHERE b.resource_id = resource AND b.id IS DISTINCT FROM except_booking
-       AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(since, until)
-       AND public.blocks_at(b.status, b.expires_at, public.booking_now())
+      FROM public.claims c JOIN public.bookings b ON b.id = c.booking_id
+     CROSS JOIN LATERAL (VALUES (greatest(c.since, most_at_once.since), 1), (c.until, -1)) AS change (at, step)
+     WHERE c.resource_id = resource AND c.is_blocking
+       AND tstzrange(c.since, c.until) && tstzrange(most_at_once.since, most_at_once.until)
+       AND (c.booking_id IS DISTINCT FROM except_booking OR c.number <> except_number)
+       AND NOT public.is_expired(b.expires_at, public.booking_now())
   ) AS counted
 $$;
 
--- A seat that is free in this range: the preferred one, or else the first; NULL if as many bookings as the resource has
--- seats block it at one moment. Bookings are counted, whatever their seats: after a cancellation, or with a capacity that
--- was lowered, a moment with a free seat can have its bookings on any seats. If no single seat is free in the whole range,
--- the seat is a further one.
+-- A seat that is free in this range: the first one; NULL if as many seats as the resource has are taken at one moment.
+-- Claims are counted, whatever their seats: after a cancellation, or with a capacity that was lowered, a moment with a free
+-- seat can have its claims on any seats. If no single seat is free in the whole range, the seat is a further one.
+--
+-- A transaction that does not see what others commit meanwhile cannot count them: for one seat the exclusion constraint
+-- refuses what it misses, for several only READ COMMITTED is accepted.
 CREATE FUNCTION free_seat(
-  resource bigint, since timestamptz, until timestamptz, except_booking bigint, preferred smallint
+  resource bigint, since timestamptz, until timestamptz, except_booking bigint, except_number smallint
 ) RETURNS smallint LANGUAGE plpgsql AS $$
 DECLARE
-  taken smallint[] := ARRAY(SELECT t.seat FROM public.taken_seats(resource, since, until, except_booking) AS t (seat));
+  taken smallint[] := ARRAY(
+    SELECT t.seat FROM public.taken_seats(resource, since, until, except_booking, except_number) AS t (seat));
   seats integer;
 BEGIN
-  IF taken = '{}' AND preferred IS NULL THEN
+  IF current_setting('transaction_isolation') <> 'read committed'
+     AND (SELECT r.capacity FROM public.resources r WHERE r.id = resource) > 1 THEN
+    RAISE 'write bookings of a resource with several seats in a READ COMMITTED transaction'
+      USING ERRCODE = 'feature_not_supported';
+  END IF;
+  IF taken = '{}' THEN
     RETURN 1;
   END IF;
   seats := (SELECT r.capacity FROM public.resources r WHERE r.id = resource);
-  IF cardinality(taken) >= seats AND public.most_at_once(resource, since, until, except_booking) >= seats THEN
+  IF cardinality(taken) >= seats
+     AND public.most_at_once(resource, since, until, except_booking, except_number) >= seats THEN
     RETURN NULL;
   END IF;
   RETURN (
     SELECT seat FROM generate_series(1, greatest(seats, cardinality(taken) + 1)) AS seat
-     WHERE seat <> ALL (taken)
-     ORDER BY coalesce(seat = preferred AND seat <= seats, false) DESC, seat
-     LIMIT 1);
+     WHERE seat <> ALL (taken) ORDER BY seat LIMIT 1);
 END $$;
 
--- Gives a booking a seat on its resource. Every write of a booking first locks its resource, so writers of one resource
--- run one after the other. Without the lock, two writers of one slot each wait for the other's index entry and end in a
--- deadlock after a second or more. Two resources are locked in the order of their ids.
---
--- A booking that moves in time keeps its seat at first, so that one statement can move a whole day, whatever the order of
--- its rows. seat = NULL asks for any free seat. If all seats are taken, the booking gets the first one, and
--- booking_slot_free refuses it, or booking_has_a_seat if that seat happens to be free.
---
--- A transaction that does not see what others commit meanwhile cannot count them: for one seat the exclusion constraint
--- refuses what it misses, for several only READ COMMITTED is accepted.
-CREATE FUNCTION assign_seat() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Every write of a booking first locks its resources, the old and the new ones, in the order of their ids, so writers of
+-- one resource run one after the other. Without the locks, two writers of one slot each wait for the other's index entry
+-- and end in a deadlock after a second or more. The end of an expired hold needs none: it takes nothing any more.
+CREATE FUNCTION lock_resources() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM pg_advisory_xact_lock(least(OLD.resource_id, NEW.resource_id));
-  IF OLD.resource_id <> NEW.resource_id THEN
-    PERFORM pg_advisory_xact_lock(greatest(OLD.resource_id, NEW.resource_id));
+  IF TG_OP = 'UPDATE' AND NEW.status = 'cancelled' AND OLD.status = 'pending'
+     AND public.is_expired(OLD.expires_at, public.booking_now()) THEN
+    NULL;
+  ELSIF coalesce(OLD.other_resource_ids, '{}') = '{}' AND coalesce(NEW.other_resource_ids, '{}') = '{}' THEN
+    PERFORM pg_advisory_xact_lock(least(OLD.resource_id, NEW.resource_id));
+    IF OLD.resource_id <> NEW.resource_id THEN
+      PERFORM pg_advisory_xact_lock(greatest(OLD.resource_id, NEW.resource_id));
+    END IF;
+  ELSE
+    PERFORM pg_advisory_xact_lock(id) FROM (
+      SELECT DISTINCT id FROM unnest(
+        ARRAY[OLD.resource_id, NEW.resource_id] || OLD.other_resource_ids || NEW.other_resource_ids) AS id
+       WHERE id IS NOT NULL ORDER BY id) AS in_order;
   END IF;
-  IF TG_OP = 'DELETE' THEN
-    RETURN OLD;
+  RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+END $$;
+
+CREATE TRIGGER lock_resources BEFORE INSERT OR UPDATE OR DELETE ON bookings
+  FOR EACH ROW EXECUTE FUNCTION lock_resources();
+
+-- An expired hold never blocks a booking: the booking that takes its time cancels it. History records the actor "nobody"
+-- and the door "clock"; the settings of the writer are put back afterwards. The holds are locked in the order of their
+-- ids, so that no two writers wait for each other.
+CREATE FUNCTION expire_holds(resources bigint[], since timestamptz, until timestamptz, except_booking bigint)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  expired bigint[] := ARRAY(
+    SELECT b.id FROM public.bookings b
+     WHERE b.id <> except_booking AND b.status = 'pending' AND public.is_expired(b.expires_at, public.booking_now())
+       AND b.id IN (SELECT c.booking_id FROM public.claims c
+                     WHERE c.resource_id = ANY (resources) AND c.is_blocking
+                       AND tstzrange(c.since, c.until) && tstzrange(expire_holds.since, expire_holds.until))
+     ORDER BY b.id FOR UPDATE);
+  actor_id text := current_setting('bookit.actor_id', true);
+  actor text := current_setting('bookit.actor', true);
+  door text := current_setting('bookit.door', true);
+  reason text := current_setting('bookit.reason', true);
+  notify text := current_setting('bookit.notify_customer', true);
+BEGIN
+  IF cardinality(expired) > 0 THEN
+    PERFORM set_config('bookit.actor_id', '', true), set_config('bookit.actor', 'nobody', true),
+            set_config('bookit.door', 'clock', true), set_config('bookit.reason', 'The hold expired.', true),
+            set_config('bookit.notify_customer', '', true);
+    UPDATE public.bookings SET status = 'cancelled' WHERE id = ANY (expired);
+    PERFORM set_config('bookit.actor_id', coalesce(actor_id, ''), true),
+            set_config('bookit.actor', coalesce(actor, ''), true),
+            set_config('bookit.door', coalesce(door, ''), true),
+            set_config('bookit.reason', coalesce(reason, ''), true),
+            set_config('bookit.notify_customer', coalesce(notify, ''), true);
   END IF;
-  IF NOT public.is_live(NEW.status) THEN
-    NEW.seat := coalesce(NEW.seat, 1);
-    RETURN NEW;
-  END IF;
-  IF public.is_live(OLD.status) AND (OLD.resource_id, OLD.seat) = (NEW.resource_id, NEW.seat)
-     AND (OLD.blocks_from = NEW.blocks_from AND OLD.blocks_until >= NEW.blocks_until
-          OR NEW.seat <= (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id)) THEN
-    RETURN NEW;
-  END IF;
-  IF current_setting('transaction_isolation') <> 'read committed'
-     AND (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id) > 1 THEN
-    RAISE 'write bookings of a resource with several seats in a READ COMMITTED transaction'
-      USING ERRCODE = 'feature_not_supported';
-  END IF;
-  NEW.seat := public.free_seat(NEW.resource_id, NEW.blocks_from, NEW.blocks_until, NEW.id, NEW.seat);
-  IF NEW.seat IS NULL THEN
-    NEW.seat := 1;
-    IF TG_OP = 'INSERT' AND 1 NOT IN (
-      SELECT public.taken_seats(NEW.resource_id, NEW.blocks_from, NEW.blocks_until, NEW.id)) THEN
-      RAISE 'all seats are taken'
-        USING ERRCODE = 'exclusion_violation', CONSTRAINT = 'booking_has_a_seat', TABLE = 'bookings';
+END $$;
+
+-- Adds one claim of a booking, on a free seat. If all seats are taken, it gets the first one, and booking_slot_free
+-- refuses it, or booking_has_a_seat if that seat happens to be free.
+CREATE FUNCTION add_claim(claim claims) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  since timestamptz := CASE WHEN claim.part = 2 THEN public.minutes_after(claim.start_time, claim.free_until_minutes)
+                            ELSE claim.blocks_from END;
+  until timestamptz := CASE WHEN claim.part = 1 AND claim.free_from_minutes IS NOT NULL
+                            THEN public.minutes_after(claim.start_time, claim.free_from_minutes)
+                            ELSE claim.blocks_until END;
+BEGIN
+  claim.seat := 1;
+  IF claim.is_blocking AND since < until THEN
+    claim.seat := public.free_seat(claim.resource_id, since, until, NULL, NULL);
+    IF claim.seat IS NULL THEN
+      claim.seat := 1;
+      IF 1 NOT IN (SELECT public.taken_seats(claim.resource_id, since, until, NULL, NULL)) THEN
+        RAISE 'all seats are taken'
+          USING ERRCODE = 'exclusion_violation', CONSTRAINT = 'booking_has_a_seat', TABLE = 'claims';
+      END IF;
     END IF;
   END IF;
-  RETURN NEW;
+  INSERT INTO public.claims
+    (booking_id, number, position, role, resource_id, seat, part, free_from_minutes, free_until_minutes, is_blocking,
+     start_time, blocks_from, blocks_until)
+  VALUES
+    (claim.booking_id, claim.number, claim.position, claim.role, claim.resource_id, claim.seat, claim.part,
+     claim.free_from_minutes, claim.free_until_minutes, claim.is_blocking, claim.start_time, claim.blocks_from,
+     claim.blocks_until);
 END $$;
 
-CREATE TRIGGER assign_seat BEFORE INSERT OR UPDATE OR DELETE ON bookings
-  FOR EACH ROW EXECUTE FUNCTION assign_seat();
-
--- Refuses a change by which more bookings block a resource at one moment than it has seats; assign_seat has counted for a
--- new booking. What was sold before the capacity was lowered stays, and a booking may become shorter where too many stand.
--- It is checked as late as booking_slot_free is.
-CREATE FUNCTION check_seats() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Adds the claims of a new booking: a seat for each person on its first resource, and what else its service needs. A
+-- resource with a pause has two parts, and none for a part that has no time.
+CREATE FUNCTION add_claims(booking bookings) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-  seats integer := (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id);
+  claim public.claims;
+  needed integer := 0;
 BEGIN
-  IF public.is_live(OLD.status) AND OLD.resource_id = NEW.resource_id
-     AND OLD.blocks_from = NEW.blocks_from AND OLD.blocks_until >= NEW.blocks_until THEN
+  IF booking.is_blocking THEN
+    PERFORM public.expire_holds(
+      booking.resource_id || booking.other_resource_ids, booking.blocks_from, booking.blocks_until, booking.id);
+  END IF;
+  FOR claim IN
+    SELECT booking.id, row_number() OVER (ORDER BY need.position, seat, part), need.position, need.role, need.resource_id,
+           NULL, part, need.free_from_minutes, need.free_until_minutes, booking.is_blocking, booking.start_time,
+           booking.blocks_from, booking.blocks_until, NULL, NULL
+      FROM (
+        SELECT 1 AS position, s.role, booking.resource_id, booking.seats, s.free_from_minutes, s.free_until_minutes
+          FROM public.services s WHERE s.id = booking.service_id
+        UNION ALL
+        SELECT n.position, n.role, booking.other_resource_ids[n.position - 1], n.seats, n.free_from_minutes,
+               n.free_until_minutes
+          FROM public.service_needs n WHERE n.service_id = booking.service_id
+      ) AS need
+     CROSS JOIN generate_series(1, need.seats) AS seat CROSS JOIN generate_series(1, 2) AS part
+     WHERE CASE part WHEN 1 THEN need.free_from_minutes IS DISTINCT FROM 0 ELSE need.free_until_minutes IS NOT NULL END
+     ORDER BY 2
+  LOOP
+    needed := greatest(needed, claim.position);
+    IF claim.resource_id IS NULL THEN
+      EXIT;
+    END IF;
+    PERFORM public.add_claim(claim);
+  END LOOP;
+  IF needed <> 1 + cardinality(booking.other_resource_ids) THEN
+    RAISE 'each need of the service takes a resource'
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'booking_fills_each_need', TABLE = 'bookings';
+  END IF;
+END $$;
+
+-- Adds or removes claims of the first resource, until there is one for each person.
+CREATE FUNCTION change_party(booking bookings) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  claim public.claims;
+BEGIN
+  DELETE FROM public.claims c
+   USING (SELECT o.number, row_number() OVER (PARTITION BY o.part ORDER BY o.number) AS nth
+            FROM public.claims o WHERE o.booking_id = booking.id AND o.position = 1) AS own
+   WHERE (c.booking_id, c.number) = (booking.id, own.number) AND own.nth > booking.seats;
+  FOR claim IN
+    SELECT first.*
+      FROM (SELECT DISTINCT ON (c.part) c.* FROM public.claims c
+             WHERE c.booking_id = booking.id AND c.position = 1 ORDER BY c.part, c.number) AS first
+     CROSS JOIN LATERAL generate_series(
+       1, booking.seats - (SELECT count(*) FROM public.claims o
+                            WHERE (o.booking_id, o.position, o.part) = (booking.id, 1, first.part)))
+  LOOP
+    claim.number := (SELECT max(c.number) + 1 FROM public.claims c WHERE c.booking_id = booking.id);
+    PERFORM public.add_claim(claim);
+  END LOOP;
+END $$;
+
+-- PostgreSQL runs the AFTER triggers of a row in the order of their names, capitals first. The checks of foreign keys are
+-- among them ("RI_..."), and so is the check of booking_slot_free ("Unique_..."). The capital letter of the next name makes
+-- it run after the former and before the triggers that look at customers: if the slot is taken, that is the refusal.
+CREATE FUNCTION add_claims_of_row() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM public.add_claims(NEW);
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER "Write_claims" AFTER INSERT ON bookings
+  FOR EACH ROW EXECUTE FUNCTION add_claims_of_row();
+
+-- What a statement has changed of bookings, their claims follow. The foreign key has carried time and liveness over by
+-- now, for all rows of the statement, and booking_slot_free is checked after this: so one statement can move a whole day,
+-- whatever the order of its rows.
+CREATE FUNCTION change_claims() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  booking public.bookings;
+  changed bigint[] := ARRAY(
+    SELECT n.id FROM before o JOIN after n USING (id)
+     WHERE (o.is_blocking, o.blocks_from, o.blocks_until, o.resource_id, o.other_resource_ids, o.seats, o.service_id)
+        <> (n.is_blocking, n.blocks_from, n.blocks_until, n.resource_id, n.other_resource_ids, n.seats, n.service_id)
+     ORDER BY n.id);
+BEGIN
+  IF changed = '{}' THEN
     RETURN NULL;
   END IF;
-  -- If the check was deferred, the booking may have moved again; then its last change is checked. One whose seat is taken
-  -- is left to booking_slot_free, which may be deferred on its own.
-  IF public.most_at_once(NEW.resource_id, NEW.blocks_from, NEW.blocks_until, NEW.id) >= seats
-     AND EXISTS (
-       SELECT FROM public.bookings b
-        WHERE b.id = NEW.id AND public.is_live(b.status)
-          AND (b.resource_id, b.blocks_from, b.blocks_until) = (NEW.resource_id, NEW.blocks_from, NEW.blocks_until)
-          AND b.seat NOT IN (SELECT public.taken_seats(b.resource_id, b.blocks_from, b.blocks_until, b.id))) THEN
-    RAISE 'all seats are taken'
-      USING ERRCODE = 'exclusion_violation', CONSTRAINT = 'booking_has_a_seat', TABLE = 'bookings';
+  PERFORM public.expire_holds(n.resource_id || n.other_resource_ids, n.blocks_from, n.blocks_until, n.id)
+     FROM after n WHERE n.id = ANY (changed) AND n.is_blocking ORDER BY n.id;
+  UPDATE public.claims c
+     SET resource_id = CASE c.position WHEN 1 THEN n.resource_id ELSE n.other_resource_ids[c.position - 1] END
+    FROM after n
+   WHERE n.id = ANY (changed) AND c.booking_id = n.id
+     AND c.resource_id IS DISTINCT FROM CASE c.position WHEN 1 THEN n.resource_id ELSE n.other_resource_ids[c.position - 1] END;
+  FOR booking IN
+    SELECT n.* FROM before o JOIN after n USING (id)
+     WHERE n.id = ANY (changed) AND (o.seats, o.service_id, cardinality(o.other_resource_ids))
+                                 <> (n.seats, n.service_id, cardinality(n.other_resource_ids)) ORDER BY n.id
+  LOOP
+    IF (SELECT o.service_id = booking.service_id
+           AND cardinality(o.other_resource_ids) = cardinality(booking.other_resource_ids)
+          FROM before o WHERE o.id = booking.id) THEN
+      PERFORM public.change_party(booking);
+    ELSE
+      DELETE FROM public.claims c WHERE c.booking_id = booking.id;
+      PERFORM public.add_claims(booking);
+    END IF;
+  END LOOP;
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER change_claims AFTER UPDATE ON bookings
+  REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION change_claims();
+
+-- A claim that moves keeps its seat, unless another one has taken it or the seat was removed.
+CREATE FUNCTION change_seat() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.seat > (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id)
+       AND NOT (OLD.is_blocking AND OLD.resource_id = NEW.resource_id AND OLD.since = NEW.since AND OLD.until >= NEW.until)
+     OR NEW.seat IN (
+       SELECT public.taken_seats(NEW.resource_id, NEW.since, NEW.until, NEW.booking_id, NEW.number)) THEN
+    UPDATE public.claims c SET seat = chosen.seat
+      FROM (SELECT public.free_seat(NEW.resource_id, NEW.since, NEW.until, NEW.booking_id, NEW.number) AS seat) AS chosen
+     WHERE (c.booking_id, c.number, c.resource_id, c.since, c.until)
+         = (NEW.booking_id, NEW.number, NEW.resource_id, NEW.since, NEW.until) AND chosen.seat IS NOT NULL;
   END IF;
   RETURN NULL;
 END $$;
 
-CREATE CONSTRAINT TRIGGER booking_has_a_seat
-  AFTER UPDATE OF status, resource_id, blocks_from, blocks_until ON bookings
-  DEFERRABLE INITIALLY IMMEDIATE FOR EACH ROW WHEN (is_live(NEW.status)) EXECUTE FUNCTION check_seats();
+CREATE TRIGGER "Change_seat" AFTER UPDATE ON claims
+  FOR EACH ROW WHEN (
+    NEW.is_blocking AND (OLD.is_blocking, OLD.resource_id, OLD.since, OLD.until)
+                     <> (NEW.is_blocking, NEW.resource_id, NEW.since, NEW.until))
+  EXECUTE FUNCTION change_seat();
+
+-- Refuses a change by which more seats of a resource are taken at one moment than it has; add_claim has counted for a new
+-- booking. What was sold before the capacity was lowered stays, and a booking may become shorter where too many stand. It
+-- is checked as late as booking_slot_free is.
+CREATE FUNCTION check_seats() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  seats integer := (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id);
+BEGIN
+  IF OLD.is_blocking AND OLD.resource_id = NEW.resource_id AND OLD.since = NEW.since AND OLD.until >= NEW.until
+     OR NEW.since >= NEW.until THEN
+    RETURN NULL;
+  END IF;
+  IF seats > 1 AND current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE 'write bookings of a resource with several seats in a READ COMMITTED transaction'
+      USING ERRCODE = 'feature_not_supported';
+  END IF;
+  -- If the check was deferred, the claim may have moved again; then its last change is checked. One whose seat is taken is
+  -- left to booking_slot_free, which may be deferred on its own.
+  IF public.most_at_once(NEW.resource_id, NEW.since, NEW.until, NEW.booking_id, NEW.number) >= seats
+     AND EXISTS (
+       SELECT FROM public.claims c
+        WHERE (c.booking_id, c.number, c.resource_id, c.since, c.until)
+            = (NEW.booking_id, NEW.number, NEW.resource_id, NEW.since, NEW.until) AND c.is_blocking
+          AND c.seat NOT IN (SELECT public.taken_seats(c.resource_id, c.since, c.until, c.booking_id, c.number))) THEN
+    RAISE 'all seats are taken'
+      USING ERRCODE = 'exclusion_violation', CONSTRAINT = 'booking_has_a_seat', TABLE = 'claims';
+  END IF;
+  RETURN NULL;
+END $$;
+
+CREATE CONSTRAINT TRIGGER booking_has_a_seat AFTER UPDATE ON claims
+  DEFERRABLE INITIALLY IMMEDIATE FOR EACH ROW WHEN (NEW.is_blocking) EXECUTE FUNCTION check_seats();
+
+-- Refuses a statement that writes claims by itself. The triggers of bookings run such statements one level deeper.
+CREATE FUNCTION forbid_claim_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE 'write the booking instead: its claims follow'
+    USING ERRCODE = 'check_violation', CONSTRAINT = 'claims_are_written_with_their_booking', TABLE = 'claims';
+END $$;
+
+CREATE TRIGGER forbid_claim_change BEFORE INSERT OR UPDATE OR DELETE ON claims
+  FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION forbid_claim_change();
 
 -- Chooses the resource for a new booking: the first of these, in this order, that has a free seat. If all are taken, it
 -- returns one that the constraint refuses; NULL if there are no candidates. It looks before it locks, locks the resource
@@ -157,54 +356,6 @@ BEGIN
   END LOOP;
   RETURN chosen;
 END $$;
-
--- PostgreSQL runs the AFTER triggers of a row in the order of their names, capitals first. The check of booking_slot_free
--- is one of them ("Unique_..."), and so are the checks of foreign keys ("RI_..."). The capital letters of the next two
--- names make them run before these checks, in this order.
-
--- After a multi-row move, a booking that now overlaps another one looks for a free seat.
-CREATE FUNCTION change_seat() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  IF NEW.seat IN (SELECT public.taken_seats(NEW.resource_id, NEW.blocks_from, NEW.blocks_until, NEW.id)) THEN
-    UPDATE public.bookings SET seat = NULL WHERE id = NEW.id;
-  END IF;
-  RETURN NULL;
-END $$;
-
-CREATE TRIGGER "Change_seat" AFTER UPDATE OF blocks_from, blocks_until ON bookings
-  FOR EACH ROW WHEN (is_live(NEW.status)) EXECUTE FUNCTION change_seat();
-
--- An expired hold never blocks a booking: the booking that takes its seat cancels it. History records the actor "nobody"
--- and the door "clock"; the settings of the writer are put back afterwards.
-CREATE FUNCTION expire_holds() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-  expired bigint[] := ARRAY(
-    SELECT b.id FROM public.bookings b
-     WHERE b.resource_id = NEW.resource_id AND b.seat = NEW.seat AND b.id <> NEW.id
-       AND b.status = 'pending' AND public.is_expired(b.expires_at, public.booking_now())
-       AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(NEW.blocks_from, NEW.blocks_until));
-  actor_id text := current_setting('bookit.actor_id', true);
-  actor text := current_setting('bookit.actor', true);
-  door text := current_setting('bookit.door', true);
-  reason text := current_setting('bookit.reason', true);
-  notify text := current_setting('bookit.notify_customer', true);
-BEGIN
-  IF cardinality(expired) > 0 THEN
-    PERFORM set_config('bookit.actor_id', '', true), set_config('bookit.actor', 'nobody', true),
-            set_config('bookit.door', 'clock', true), set_config('bookit.reason', 'The hold expired.', true),
-            set_config('bookit.notify_customer', '', true);
-    UPDATE public.bookings SET status = 'cancelled' WHERE id = ANY (expired);
-    PERFORM set_config('bookit.actor_id', coalesce(actor_id, ''), true),
-            set_config('bookit.actor', coalesce(actor, ''), true),
-            set_config('bookit.door', coalesce(door, ''), true),
-            set_config('bookit.reason', coalesce(reason, ''), true),
-            set_config('bookit.notify_customer', coalesce(notify, ''), true);
-  END IF;
-  RETURN NULL;
-END $$;
-
-CREATE TRIGGER "Expire_holds" AFTER INSERT OR UPDATE OF status, resource_id, seat, blocks_from, blocks_until ON bookings
-  FOR EACH ROW WHEN (is_live(NEW.status)) EXECUTE FUNCTION expire_holds();
 
 -- A customer has one live visit at a time, unless the writer sets bookit.allows_overlap to say that the second is meant:
 -- true, or "another service" for a second one of another service only.
@@ -431,8 +582,8 @@ END $$;
 -- name secret columns: history stores that they changed, and never their values.
 CREATE FUNCTION audit_row() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-  before jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
-  after jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
+  before jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) - 'is_blocking' END;
+  after jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) - 'is_blocking' END;
   row_id bigint := coalesce(after, before) ->> 'id';
   secret text;
 BEGIN
@@ -475,6 +626,10 @@ BEGIN
   RAISE 'delete the rows instead, so that history records it'
     USING ERRCODE = 'check_violation', CONSTRAINT = 'rows_are_not_truncated', TABLE = TG_TABLE_NAME;
 END $$;
+
+-- Claims are not audited, but they are not truncated either.
+CREATE TRIGGER forbid_truncate BEFORE TRUNCATE ON claims
+  FOR EACH STATEMENT EXECUTE FUNCTION forbid_truncate();
 
 -- Sign-ins.
 

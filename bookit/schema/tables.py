@@ -14,7 +14,9 @@ from typing import Any, Optional, TypeVar, cast
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     Constraint,
+    ForeignKeyConstraint,
     Index,
     SmallInteger,
     String,
@@ -61,6 +63,36 @@ from bookit.schema.fields import (
 
 TableRow = TypeVar("TableRow", bound=SQLModel)
 CODE_HASHES: Any = ARRAY(String)  # SQLModel's stub wants a class
+IDS: Any = ARRAY(BigInteger)
+MAX_ROLES = 5  # of one visit
+MAX_PARTY = 100  # seats that one booking takes on a resource
+CARRIED_COLUMNS = ("is_blocking", "start_time", "blocks_from", "blocks_until")  # from a booking to its claims
+CLAIM_SINCE = "CASE WHEN part = 2 THEN least(minutes_after(start_time, free_until_minutes), blocks_until) ELSE blocks_from END"
+CLAIM_UNTIL = (
+    "CASE WHEN part = 1 THEN least(coalesce(minutes_after(start_time, free_from_minutes), blocks_until), blocks_until)"
+    " ELSE blocks_until END"
+)
+
+
+def pause_start() -> Any:
+    return Field(
+        default=None,
+        ge=0,
+        le=MINUTES_PER_DAY,
+        title="Free from",
+        description="Minutes after the start at which the resource may serve somebody else. Leave empty for no pause.",
+    )
+
+
+def pause_end() -> Any:
+    return Field(
+        default=None,
+        ge=1,
+        le=MINUTES_PER_DAY,
+        title="Free until",
+        description="Minutes after the start at which it is needed again. Leave empty if it is not.",
+    )
+
 
 
 def many_to_many(order_by: str) -> Any:
@@ -97,6 +129,14 @@ class Status(StrEnum):
     COMPLETED = "completed"
     CANCELLED = "cancelled"
     NO_SHOW = "no_show"
+
+
+class ResourceRole(StrEnum):
+    """What a resource is to a visit: with Sofia, in Room 2, using the van."""
+
+    WITH = "with"
+    IN = "in"
+    USING = "using"
 
 
 class EndReason(StrEnum):
@@ -160,6 +200,24 @@ class User(SQLModel, table=True):
         return self.name
 
 
+def pause_checks(table: str) -> list[CheckConstraint]:
+    """Return the constraints on the pause of a resource: minutes within the longest visit, the end after the start."""
+    longest = MINUTES_PER_DAY
+    return [
+        check(
+            f"{table}_pause_lies_in_a_visit",
+            f"free_from_minutes BETWEEN 0 AND {longest} AND free_until_minutes BETWEEN 1 AND {longest}",
+            no.PauseOutOfRange,
+        ),
+        check(
+            f"{table}_pause_ends_after_start",
+            "CASE WHEN free_until_minutes IS NULL THEN free_from_minutes IS DISTINCT FROM 0"
+            " ELSE coalesce(free_until_minutes > free_from_minutes, false) END",
+            no.PauseEndsBeforeStart,
+        ),
+    ]
+
+
 def service_range(column: str, title: str, low: int, high: int, unit: str = "minutes") -> CheckConstraint:
     """Return the constraint that a number of minutes or days is in its range; the refusal uses ``title``."""
     return check(
@@ -199,6 +257,9 @@ class Service(SQLModel, table=True):
         service_range("min_notice_minutes", "notice", 0, MINUTES_PER_YEAR),
         service_range("horizon_days", "horizon", 1, MAX_HORIZON_DAYS, "days"),
         service_range("cancel_notice_minutes", "cancellation notice", 0, MINUTES_PER_YEAR),
+        check("service_role_is_known", in_enum("role", ResourceRole), no.UnknownResourceRole),
+        check("service_takes_1_to_100_seats", f"max_party BETWEEN 1 AND {MAX_PARTY}", no.PartyOutOfRange),
+        *pause_checks("service"),
     )
     id: int = primary_key()
     title: RequiredText = required_text(200, title="Title")
@@ -219,6 +280,17 @@ class Service(SQLModel, table=True):
     cancel_notice_minutes: int = minutes(
         "Cancellation notice", "Customers must move or cancel at least this many minutes in advance."
     )
+    max_party: int = with_server_default(
+        1, ge=1, le=MAX_PARTY, sa_type=SmallInteger, title="Largest party", description="Seats that one booking may take."
+    )
+    price_is_per_person: bool = with_server_default(
+        default=False, title="Price per person", description="The price is of one seat, and not of the whole visit."
+    )
+    role: ResourceRole = with_server_default(
+        ResourceRole.WITH.value, sa_type=String, title="Role", description="With a person, in a room, or using a thing."
+    )
+    free_from_minutes: int | None = pause_start()
+    free_until_minutes: int | None = pause_end()
     is_active: bool = with_server_default(
         default=True, title="Active", description="Only an active service can be booked."
     )
@@ -268,21 +340,56 @@ class ServiceResource(SQLModel, table=True):
     resource_id: int = foreign_id("Resource", primary_key=True)
 
 
+class ServiceNeed(SQLModel, table=True):
+    """What a visit needs beside its first resource: seats on one of some resources, in a role."""
+
+    __tablename__ = "service_needs"
+    __table_args__ = (
+        foreign_key("need_is_of_a_service", "service_id", "services", no.UnknownService, ondelete="CASCADE"),
+        UniqueConstraint("service_id", "position", name="need_has_its_own_position", info=refuses_with(no.NeedTaken)),
+        check("need_position_is_2_to_5", f"position BETWEEN 2 AND {MAX_ROLES}", no.TooManyNeeds),
+        check("need_role_is_known", in_enum("role", ResourceRole), no.UnknownResourceRole),
+        check("need_takes_1_to_100_seats", f"seats BETWEEN 1 AND {MAX_PARTY}", no.PartyOutOfRange),
+        *pause_checks("need"),
+    )
+    id: int = primary_key()
+    service_id: int = foreign_id("Service")
+    # 2 for the first need: the resource of the booking itself has position 1.
+    position: int = Field(ge=2, le=MAX_ROLES, sa_type=SmallInteger, title="Position")
+    role: ResourceRole = with_server_default(
+        ResourceRole.WITH.value, sa_type=String, title="Role", description="With a person, in a room, or using a thing."
+    )
+    seats: int = with_server_default(
+        1, ge=1, le=MAX_PARTY, sa_type=SmallInteger, title="Seats", description="Seats that each visit takes."
+    )
+    free_from_minutes: int | None = pause_start()
+    free_until_minutes: int | None = pause_end()
+    version: int = version_counter()
+    service: Service = Relationship()
+
+
+class NeedResource(SQLModel, table=True):
+    """A link: this resource can fill this need."""
+
+    __tablename__ = "need_resources"
+    __table_args__ = (
+        foreign_key("need_link_is_of_a_need", "need_id", "service_needs", no.UnknownNeed, ondelete="CASCADE"),
+        foreign_key("need_link_is_to_a_resource", "resource_id", "resources", no.UnknownResource, ondelete="CASCADE"),
+        Index("need_resources_by_resource", "resource_id"),
+    )
+    need_id: int = foreign_id("Need", primary_key=True)
+    resource_id: int = foreign_id("Resource", primary_key=True)
+
+
 class Booking(SQLModel, table=True):
-    """A user, a service, a resource, a seat and a time that no other booking has."""
+    """A user, a service, resources and a time. What it takes of each resource is in its claims."""
 
     __tablename__ = "bookings"
     __table_args__ = (
-        ExcludeConstraint(
-            ("resource_id", "="),
-            ("seat", "="),
-            (text("tstzrange(blocks_from, blocks_until)"), "&&"),
-            where=text("is_live(status)"),
-            using="gist",
-            name="booking_slot_free",
-            deferrable=True,
-            initially="IMMEDIATE",
-            info=refuses_with(no.SlotTaken),
+        UniqueConstraint(
+            *("id", "is_blocking", "start_time", "blocks_from", "blocks_until"),
+            name="booking_time_is_that_of_its_claims",
+            info=refuses_with(no.Interrupted),
         ),
         foreign_key("booking_is_for_a_user", "user_id", "users", no.UnknownUser),
         foreign_key("booking_is_of_a_service", "service_id", "services", no.UnknownService),
@@ -311,7 +418,12 @@ class Booking(SQLModel, table=True):
             "blocks_from >= '1999-12-30Z' AND blocks_until < '3000-01-03Z'",
             no.OutsideTheCalendar,
         ),
-        check("booking_seat_is_numbered_from_1", "seat >= 1", no.SeatOutOfRange),
+        check("booking_takes_1_to_100_seats", f"seats BETWEEN 1 AND {MAX_PARTY}", no.PartyOutOfRange),
+        check(
+            "booking_has_each_resource_in_one_role",
+            "other_resource_ids = '{}' OR are_different(resource_id || other_resource_ids)",
+            no.OneRoleEach,
+        ),
         check("booking_status_is_known", in_enum("status", Status), no.UnknownStatus),
         check("booking_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
         check(
@@ -341,7 +453,16 @@ class Booking(SQLModel, table=True):
     user_id: int = foreign_id("Customer")
     service_id: int = foreign_id("Service")
     resource_id: int = foreign_id("Resource")
-    seat: int = Field(default=None, nullable=False, sa_type=SmallInteger, title="Seat")
+    other_resource_ids: list[int] = Field(
+        default=[],
+        sa_type=IDS,
+        sa_column_kwargs={"server_default": text("'{}'"), "default": None},
+        title="Other resources",
+        description="Those that fill the other needs of the service, in the order of the needs.",
+    )
+    seats: int = with_server_default(
+        1, ge=1, le=MAX_PARTY, sa_type=SmallInteger, title="Seats", description="For how many people it is."
+    )
     start_time: datetime = Field(title="Start")
     end_time: datetime = Field(
         title="End", description="A visit that moves keeps its length, unless staff set another end."
@@ -349,6 +470,9 @@ class Booking(SQLModel, table=True):
     blocks_from: datetime = Field(title="Blocked from")
     blocks_until: datetime = Field(title="Blocked until")
     status: Status = with_server_default(Status.PENDING.value, sa_type=String, title="Status")
+    is_blocking: bool = Field(
+        default=None, nullable=False, sa_column_args=[Computed("is_live(status)", persisted=True)], title="Takes its seats"
+    )
     price: Decimal = money("Price", description="The price at the time of booking.")
     expires_at: datetime | None = nullable("Expires", "A hold expires at this time.")
     deleted_by_customer_at: datetime | None = nullable(
@@ -362,6 +486,55 @@ class Booking(SQLModel, table=True):
 
     def __str__(self) -> str:
         return f"#{self.id}"
+
+
+class Claim(SQLModel, table=True):
+    """One seat on one resource for a part of a visit. Only the triggers of its booking write it.
+
+    Whether it counts and when it is are the booking's own: the foreign key carries them over, so that nobody can part the
+    two. A resource that may serve somebody else in between has two parts, before and after the pause.
+    """
+
+    __tablename__ = "claims"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["booking_id", *CARRIED_COLUMNS],
+            ["bookings.id", *(f"bookings.{column}" for column in CARRIED_COLUMNS)],
+            name="claim_follows_its_booking",
+            onupdate="CASCADE",
+            ondelete="CASCADE",
+            info=refuses_with(no.Interrupted),
+        ),
+        ExcludeConstraint(
+            ("resource_id", "="),
+            ("seat", "="),
+            (text("tstzrange(since, until)"), "&&"),
+            where=text("is_blocking"),
+            using="gist",
+            name="booking_slot_free",
+            deferrable=True,
+            initially="IMMEDIATE",
+            info=refuses_with(no.SlotTaken),
+        ),
+        foreign_key("claim_is_on_a_resource", "resource_id", "resources", no.UnknownResource),
+        check("claim_seat_is_numbered_from_1", "seat >= 1", no.SeatOutOfRange),
+        Index("claims_by_resource", "resource_id", "start_time"),
+    )
+    booking_id: int = foreign_id("Booking", primary_key=True)
+    number: int = Field(primary_key=True, sa_type=SmallInteger)
+    position: int = Field(sa_type=SmallInteger)
+    role: ResourceRole = Field(sa_type=String)
+    resource_id: int = foreign_id("Resource")
+    seat: int = Field(sa_type=SmallInteger)
+    part: int = Field(sa_type=SmallInteger)
+    free_from_minutes: int | None = None
+    free_until_minutes: int | None = None
+    is_blocking: bool
+    start_time: datetime
+    blocks_from: datetime
+    blocks_until: datetime
+    since: datetime = Field(default=None, sa_column_args=[Computed(CLAIM_SINCE, persisted=True)])
+    until: datetime = Field(default=None, sa_column_args=[Computed(CLAIM_UNTIL, persisted=True)])
 
 
 class Review(SQLModel, table=True):
@@ -669,13 +842,17 @@ def refusals_by_constraint() -> dict[tuple[str, str], RefusalWithDetails]:
         ("users", "an_owner_remains"): (no.LastOwner, {}),
         ("bookings", "customer_books_a_service_once_at_a_time"): (no.AlreadyBooked, {}),
         ("bookings", "customer_has_one_visit_at_a_time"): (no.OverlappingBooking, {}),
-        ("bookings", "booking_has_a_seat"): (no.SlotTaken, {}),
+        ("claims", "booking_has_a_seat"): (no.SlotTaken, {}),
+        ("claims", "claims_are_written_with_their_booking"): (no.ClaimsFollow, {}),
+        ("bookings", "booking_fills_each_need"): (no.NeedUnfilled, {}),
         ("bookings", "customer_has_few_holds"): (no.TooManyHolds, {}),
         ("bookings", "customer_has_few_bookings"): (no.TooManyBookings, {}),
         ("bookings", "customer_holds_a_time_once"): (no.HoldRanOut, {}),
     }
     by_key: dict[tuple[str, str], RefusalWithDetails] = {
         ("service_resources", "service_resources_pkey"): (no.AlreadyLinked, {}),
+        ("need_resources", "need_resources_pkey"): (no.AlreadyLinked, {}),
+        ("claims", "claims_pkey"): (no.Interrupted, {}),
         ("idempotency_keys", "idempotency_keys_pkey"): (no.Interrupted, {}),
     }
     return declared | by_trigger | by_key

@@ -12,6 +12,8 @@ from bookit.schema.fields import secret_columns
 NOT_AUDITED = {
     "events": "It is the history itself; forbid_history_change and check_erasure protect it.",
     "service_resources": "A link has no id that an event could name; the version of its service counts the change.",
+    "need_resources": "A link has no id that an event could name; the version of its service counts the change.",
+    "claims": "They follow their booking, whose history has what they are made of.",
     "sign_ins": "Only sign-ins of staff and their ends are in history, by triggers of their own in functions.sql.",
     "authenticators": "Each code that is used writes it. History has its set-up and removal, by triggers of its own.",
     "passkeys": "Each use writes it. History has what its owner does to it, by triggers of its own.",

@@ -135,9 +135,9 @@ DRIFT: dict[str, tuple[LiteralString, set[tuple[str, ...]]]] = {
     ),
     "an EXCLUDE that cannot wait": (
         """
-        ALTER TABLE bookings DROP CONSTRAINT booking_slot_free, ADD CONSTRAINT booking_slot_free
-          EXCLUDE USING gist (resource_id WITH =, seat WITH =, tstzrange(blocks_from, blocks_until) WITH &&)
-          WHERE (is_live(status))
+        ALTER TABLE claims DROP CONSTRAINT booking_slot_free, ADD CONSTRAINT booking_slot_free
+          EXCLUDE USING gist (resource_id WITH =, seat WITH =, tstzrange(since, until) WITH &&)
+          WHERE (is_blocking)
         """,
         {("constraint", "bookings", "booking_slot_free")},
     ),

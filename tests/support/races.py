@@ -56,12 +56,12 @@ SHIFT = """
     UPDATE bookings SET start_time = start_time + '15 min', end_time = end_time + '15 min',
                         blocks_from = blocks_from + '15 min', blocks_until = blocks_until + '15 min'
 """
-SOLD = "SELECT seat FROM bookings WHERE status IN ('pending', 'confirmed') AND start_time = %s ORDER BY seat"
+SOLD = "SELECT seat FROM claims WHERE is_blocking AND start_time = %s ORDER BY seat"
 OVERLAPPING = """
-    SELECT a.id, b.id FROM bookings a JOIN bookings b
-        ON a.id < b.id AND a.resource_id = b.resource_id AND a.seat = b.seat
-       AND tstzrange(a.blocks_from, a.blocks_until) && tstzrange(b.blocks_from, b.blocks_until)
-     WHERE a.status IN ('pending', 'confirmed') AND b.status IN ('pending', 'confirmed')
+    SELECT a.booking_id, b.booking_id FROM claims a JOIN claims b
+        ON (a.booking_id, a.number) < (b.booking_id, b.number) AND a.resource_id = b.resource_id AND a.seat = b.seat
+       AND tstzrange(a.since, a.until) && tstzrange(b.since, b.until)
+     WHERE a.is_blocking AND b.is_blocking
 """
 BOOKED_TWICE = """
     SELECT a.id, b.id FROM bookings a JOIN bookings b
@@ -70,10 +70,9 @@ BOOKED_TWICE = """
      WHERE a.status IN ('pending', 'confirmed') AND b.status IN ('pending', 'confirmed')
 """
 OVERSOLD = """
-    SELECT a.id, count(*) FROM bookings a JOIN resources r ON r.id = a.resource_id
-      JOIN bookings b ON b.resource_id = a.resource_id
-       AND tstzrange(b.blocks_from, b.blocks_until) @> a.blocks_from AND b.status IN ('pending', 'confirmed')
-     WHERE a.status IN ('pending', 'confirmed') GROUP BY a.id, r.capacity
+    SELECT a.booking_id, count(*) FROM claims a JOIN resources r ON r.id = a.resource_id
+      JOIN claims b ON b.resource_id = a.resource_id AND tstzrange(b.since, b.until) @> a.since AND b.is_blocking
+     WHERE a.is_blocking GROUP BY a.booking_id, a.number, r.capacity
     HAVING count(*) > r.capacity
 """
 
