@@ -33,7 +33,7 @@ SELECT row_id, max(id) AS event_id FROM events, first
  GROUP BY row_id ORDER BY row_id LIMIT :limit
 """)
 TIME_COLUMNS = {"start_time", "end_time", "blocks_from", "blocks_until"}
-# A change of other columns cannot be undone. An accepted hold stays accepted. Events of versions before 0.2 have a seat.
+# A change of other columns cannot be undone. An accepted hold stays accepted. Events of earlier versions have a seat.
 UNDOABLE_COLUMNS = TIME_COLUMNS | {"resource_id", "seat", "status", "expires_at", "deleted_by_customer_at"}
 
 

@@ -67,7 +67,9 @@ IDS: Any = ARRAY(BigInteger)
 MAX_ROLES = 5  # of one visit
 MAX_PARTY = 100  # seats that one booking takes on a resource
 CARRIED_COLUMNS = ("is_blocking", "start_time", "blocks_from", "blocks_until")  # from a booking to its claims
-CLAIM_SINCE = "CASE WHEN part = 2 THEN least(minutes_after(start_time, free_until_minutes), blocks_until) ELSE blocks_from END"
+CLAIM_SINCE = (
+    "CASE WHEN part = 2 THEN least(minutes_after(start_time, free_until_minutes), blocks_until) ELSE blocks_from END"
+)
 CLAIM_UNTIL = (
     "CASE WHEN part = 1 THEN least(coalesce(minutes_after(start_time, free_from_minutes), blocks_until), blocks_until)"
     " ELSE blocks_until END"
@@ -92,7 +94,6 @@ def pause_end() -> Any:
         title="Free until",
         description="Minutes after the start at which it is needed again. Leave empty if it is not.",
     )
-
 
 
 def many_to_many(order_by: str) -> Any:
@@ -281,7 +282,12 @@ class Service(SQLModel, table=True):
         "Cancellation notice", "Customers must move or cancel at least this many minutes in advance."
     )
     max_party: int = with_server_default(
-        1, ge=1, le=MAX_PARTY, sa_type=SmallInteger, title="Largest party", description="Seats that one booking may take."
+        1,
+        ge=1,
+        le=MAX_PARTY,
+        sa_type=SmallInteger,
+        title="Largest party",
+        description="Seats that one booking may take.",
     )
     price_is_per_person: bool = with_server_default(
         default=False, title="Price per person", description="The price is of one seat, and not of the whole visit."
@@ -471,7 +477,10 @@ class Booking(SQLModel, table=True):
     blocks_until: datetime = Field(title="Blocked until")
     status: Status = with_server_default(Status.PENDING.value, sa_type=String, title="Status")
     is_blocking: bool = Field(
-        default=None, nullable=False, sa_column_args=[Computed("is_live(status)", persisted=True)], title="Takes its seats"
+        default=None,
+        nullable=False,
+        sa_column_args=[Computed("is_live(status)", persisted=True)],
+        title="Takes its seats",
     )
     price: Decimal = money("Price", description="The price at the time of booking.")
     expires_at: datetime | None = nullable("Expires", "A hold expires at this time.")

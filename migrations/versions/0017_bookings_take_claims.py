@@ -97,6 +97,8 @@ CREATE TABLE claims (
 """
 
 REMOVE_SEATS = r"""
+DROP TRIGGER customer_has_one_visit ON bookings;
+DROP FUNCTION refuse_second_visit();
 DROP TRIGGER assign_seat ON bookings;
 DROP TRIGGER booking_has_a_seat ON bookings;
 DROP TRIGGER "Change_seat" ON bookings;
@@ -491,6 +493,98 @@ CREATE TRIGGER forbid_truncate BEFORE TRUNCATE ON claims
   FOR EACH STATEMENT EXECUTE FUNCTION forbid_truncate();
 """
 
+SECOND_VISITS = r"""
+CREATE FUNCTION refuse_second_visit(booking bookings, before tstzrange) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  other record;
+BEGIN
+  IF before @> tstzrange(booking.start_time, booking.end_time)
+     OR NOT public.blocks_at(booking.status, booking.expires_at, public.booking_now()) THEN
+    RETURN;
+  END IF;
+  PERFORM pg_advisory_xact_lock(public.customer_lock(booking.user_id));
+  IF current_setting('bookit.allows_overlap', true) = 'true' THEN
+    RETURN;
+  END IF;
+  SELECT b.id, b.service_id, b.start_time, b.end_time, u.name AS customer, s.title AS service,
+         to_char(b.start_time AT TIME ZONE r.timezone, 'HH24:MI "on" Dy FMDD Mon')
+           || CASE WHEN r.name <> s.title THEN ' with ' || r.name ELSE '' END AS place
+    INTO other
+    FROM public.bookings b JOIN public.users u ON u.id = b.user_id JOIN public.services s ON s.id = b.service_id
+    JOIN public.resources r ON r.id = b.resource_id
+   WHERE b.user_id = booking.user_id AND b.id <> booking.id
+     AND b.start_time >= public.earliest_start(booking.start_time) AND b.start_time < booking.end_time
+     AND b.end_time > booking.start_time AND NOT before && tstzrange(b.start_time, b.end_time)
+     AND (b.service_id = booking.service_id
+          OR current_setting('bookit.allows_overlap', true) IS DISTINCT FROM 'another service')
+     AND public.blocks_at(b.status, b.expires_at, public.booking_now())
+   ORDER BY b.service_id = booking.service_id DESC, b.start_time, b.id
+   LIMIT 1;
+  IF FOUND THEN
+    RAISE 'the customer has another visit at this time; SET bookit.allows_overlap = true if both are meant'
+      USING ERRCODE = 'exclusion_violation', TABLE = 'bookings',
+            CONSTRAINT = CASE WHEN other.service_id = booking.service_id THEN 'customer_books_a_service_once_at_a_time'
+                              ELSE 'customer_has_one_visit_at_a_time' END,
+            DETAIL = jsonb_build_object(
+              'customer', CASE WHEN current_setting('bookit.actor_id', true) = booking.user_id::text THEN 'You'
+                               ELSE other.customer END,
+              'has', CASE WHEN current_setting('bookit.actor_id', true) = booking.user_id::text THEN 'have' ELSE 'has' END,
+              'service', other.service, 'when', other.place,
+              'booking', jsonb_build_object('id', other.id, 'service_id', other.service_id,
+                                            'start_time', other.start_time, 'end_time', other.end_time));
+  END IF;
+END $$;
+
+-- Its name comes after "Write_claims": if the slot is taken as well, that is the refusal. For the same reason, a visit that
+-- is moved or reopened is checked when its claims have followed, and any other change at once.
+CREATE FUNCTION check_visits_of_customer() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  before tstzrange := 'empty';
+BEGIN
+  IF TG_OP = 'UPDATE' AND OLD.user_id = NEW.user_id
+     AND public.blocks_at(OLD.status, OLD.expires_at, public.booking_now()) THEN
+    before := tstzrange(OLD.start_time, OLD.end_time);
+  END IF;
+  PERFORM public.refuse_second_visit(NEW, before);
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER customer_has_one_visit AFTER INSERT ON bookings
+  FOR EACH ROW WHEN (is_live(NEW.status)) EXECUTE FUNCTION check_visits_of_customer();
+CREATE TRIGGER customer_still_has_one_visit
+  AFTER UPDATE OF user_id, start_time, end_time, status, expires_at ON bookings
+  FOR EACH ROW WHEN (
+    is_live(NEW.status)
+    AND ((OLD.is_blocking, OLD.start_time, OLD.blocks_from, OLD.blocks_until)
+          = (NEW.is_blocking, NEW.start_time, NEW.blocks_from, NEW.blocks_until)
+         OR (OLD.user_id, OLD.blocks_until - OLD.end_time) <> (NEW.user_id, NEW.blocks_until - NEW.end_time)
+         OR OLD.expires_at IS DISTINCT FROM NEW.expires_at))
+  EXECUTE FUNCTION check_visits_of_customer();
+
+CREATE FUNCTION check_visits_after_move() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  booking public.bookings;
+BEGIN
+  SELECT b.* INTO booking FROM public.bookings b
+   WHERE (b.id, b.is_blocking, b.start_time, b.blocks_until)
+       = (NEW.booking_id, NEW.is_blocking, NEW.start_time, NEW.blocks_until);
+  IF FOUND THEN
+    PERFORM public.refuse_second_visit(
+      booking,
+      CASE WHEN OLD.is_blocking
+           THEN tstzrange(OLD.start_time, OLD.blocks_until - (booking.blocks_until - booking.end_time)) ELSE 'empty' END);
+  END IF;
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER customer_has_one_visit AFTER UPDATE ON claims
+  FOR EACH ROW WHEN (
+    NEW.number = 1 AND NEW.is_blocking
+    AND (OLD.is_blocking, OLD.start_time, OLD.blocks_from, OLD.blocks_until)
+     <> (NEW.is_blocking, NEW.start_time, NEW.blocks_from, NEW.blocks_until))
+  EXECUTE FUNCTION check_visits_after_move();
+"""
+
 AUDIT = r"""
 CREATE OR REPLACE FUNCTION audit_row() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -541,7 +635,10 @@ ALTER TABLE bookings ADD COLUMN seat smallint;
 ALTER TABLE bookings DISABLE TRIGGER USER;
 UPDATE bookings b SET seat = c.seat FROM claims c WHERE (c.booking_id, c.number) = (b.id, 1);
 ALTER TABLE bookings ENABLE TRIGGER USER;
-DROP FUNCTION add_claim(claims);
+DROP TRIGGER customer_has_one_visit ON bookings;
+DROP TRIGGER customer_still_has_one_visit ON bookings;
+DROP TRIGGER customer_has_one_visit ON claims;
+DROP FUNCTION check_visits_of_customer(), check_visits_after_move(), refuse_second_visit(bookings, tstzrange), add_claim(claims);
 DROP TABLE claims;
 DROP TABLE need_resources;
 DROP TABLE service_needs;
@@ -764,6 +861,58 @@ END $$;
 
 CREATE TRIGGER "Expire_holds" AFTER INSERT OR UPDATE OF status, resource_id, seat, blocks_from, blocks_until ON bookings
   FOR EACH ROW WHEN (is_live(NEW.status)) EXECUTE FUNCTION expire_holds();
+
+CREATE FUNCTION refuse_second_visit() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  before tstzrange := 'empty';
+  other record;
+BEGIN
+  IF TG_OP = 'UPDATE' AND OLD.user_id = NEW.user_id
+     AND public.blocks_at(OLD.status, OLD.expires_at, public.booking_now()) THEN
+    before := tstzrange(OLD.start_time, OLD.end_time);
+  END IF;
+  IF before @> tstzrange(NEW.start_time, NEW.end_time)
+     OR NOT public.blocks_at(NEW.status, NEW.expires_at, public.booking_now()) THEN
+    RETURN NULL;
+  END IF;
+  PERFORM pg_advisory_xact_lock(public.customer_lock(NEW.user_id));
+  IF current_setting('bookit.allows_overlap', true) = 'true' THEN
+    RETURN NULL;
+  END IF;
+  SELECT b.id, b.service_id, b.start_time, b.end_time, u.name AS customer, s.title AS service,
+         to_char(b.start_time AT TIME ZONE r.timezone, 'HH24:MI "on" Dy FMDD Mon')
+           || CASE WHEN r.name <> s.title THEN ' with ' || r.name ELSE '' END AS place
+    INTO other
+    FROM public.bookings b JOIN public.users u ON u.id = b.user_id JOIN public.services s ON s.id = b.service_id
+    JOIN public.resources r ON r.id = b.resource_id
+   WHERE b.user_id = NEW.user_id AND b.id <> NEW.id
+     AND b.start_time >= public.earliest_start(NEW.start_time) AND b.start_time < NEW.end_time
+     AND b.end_time > NEW.start_time AND NOT before && tstzrange(b.start_time, b.end_time)
+     AND (b.service_id = NEW.service_id
+          OR current_setting('bookit.allows_overlap', true) IS DISTINCT FROM 'another service')
+     AND public.blocks_at(b.status, b.expires_at, public.booking_now())
+   ORDER BY b.service_id = NEW.service_id DESC, b.start_time, b.id
+   LIMIT 1;
+  IF FOUND THEN
+    RAISE 'the customer has another visit at this time; SET bookit.allows_overlap = true if both are meant'
+      USING ERRCODE = 'exclusion_violation', TABLE = 'bookings',
+            CONSTRAINT = CASE WHEN other.service_id = NEW.service_id THEN 'customer_books_a_service_once_at_a_time'
+                              ELSE 'customer_has_one_visit_at_a_time' END,
+            DETAIL = jsonb_build_object(
+              'customer', CASE WHEN current_setting('bookit.actor_id', true) = NEW.user_id::text THEN 'You'
+                               ELSE other.customer END,
+              'has', CASE WHEN current_setting('bookit.actor_id', true) = NEW.user_id::text THEN 'have' ELSE 'has' END,
+              'service', other.service, 'when', other.place,
+              'booking', jsonb_build_object('id', other.id, 'service_id', other.service_id,
+                                            'start_time', other.start_time, 'end_time', other.end_time));
+  END IF;
+  RETURN NULL;
+END $$;
+
+-- Its name comes after "Unique_...": if the slot is taken as well, that is the refusal.
+CREATE TRIGGER customer_has_one_visit
+  AFTER INSERT OR UPDATE OF user_id, start_time, end_time, status, expires_at ON bookings
+  FOR EACH ROW WHEN (is_live(NEW.status)) EXECUTE FUNCTION refuse_second_visit();
 """
 
 PREVIOUS_AUDIT = r"""
@@ -810,7 +959,7 @@ END $$;
 
 
 def upgrade() -> None:
-    for statements in (HELPERS, TABLES, REMOVE_SEATS, AUDIT, FILL, CLAIMS):
+    for statements in (HELPERS, TABLES, REMOVE_SEATS, AUDIT, FILL, CLAIMS, SECOND_VISITS):
         op.execute(statements)
 
 

@@ -12,6 +12,7 @@ from bookit import records
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Resource, Service, Status, User
+from tests.support.claims import fetch_seats
 from tests.support.clock import NOW, TOMORROW_AT_TEN
 from tests.support.doors import AT_BOTH_DOORS, AT_THE_ADMIN_ONLY, DoorClient
 from tests.support.people import OWNER, Person
@@ -42,12 +43,14 @@ async def test_a_free_slot_is_booked(door: DoorClient, tom: Person, haircut: Ser
         "user_id": tom.id,
         "service_id": haircut.id,
         "resource_id": 1,
-        "seat": 1,
+        "other_resource_ids": [],
+        "seats": 1,
         "start_time": TEN,
         "end_time": TEN + 45 * MINUTE,
         "blocks_from": TEN,
         "blocks_until": TEN + 45 * MINUTE,
         "status": door.new_status,
+        "is_blocking": True,
         "price": Decimal(35),
         "expires_at": None,
         "deleted_by_customer_at": None,
@@ -94,13 +97,13 @@ async def test_setup_and_cleanup_time_is_blocked(door: DoorClient, tom: Person, 
 @AT_BOTH_DOORS
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.COMPLETED, Status.NO_SHOW])
 async def test_cancelled_and_completed_bookings_free_their_slot(
-    door: DoorClient, tom: Person, eve: Person, haircut: Service, status: Status
+    door: DoorClient, tom: Person, eve: Person, haircut: Service, database: Database, status: Status
 ) -> None:
     await door.set_status(await door.book(tom, haircut, TEN), status)
 
     second = await door.book(eve, haircut, TEN)
 
-    assert (second["start_time"], second["seat"]) == (TEN, 1)
+    assert (second["start_time"], await fetch_seats(database, second)) == (TEN, [1])
 
 
 @AT_BOTH_DOORS
@@ -204,7 +207,7 @@ async def test_a_resource_with_two_seats_takes_two_bookings(
 
     bookings = [await door.book(person, haircut, TEN) for person in (tom, eve)]
 
-    assert [booking["seat"] for booking in bookings] == [1, 2]
+    assert [await fetch_seats(database, booking) for booking in bookings] == [[1], [2]]
     assert await door.book(tom, haircut, TEN) == RefusalOutcome(no.SlotTaken)
 
 

@@ -103,8 +103,9 @@ async def test_a_shift_keeps_each_booking_on_its_seat(business: Database) -> Non
     await business.fetch(text("UPDATE resources SET capacity = 2 WHERE id = 1"))
     early = await create_booking(business, TEN - HALF_HOUR)
     taken = await create_booking(business, TEN - HALF_HOUR, user=2)  # on the second seat, where it stays
-    late = await create_booking(business, TEN, user=3)
-    await business.fetch(text("UPDATE bookings SET seat = 2 WHERE id = 3"))
+    first = await create_booking(business, TEN)
+    late = await create_booking(business, TEN, user=3)  # on the second seat
+    await business.fetch(text("DELETE FROM bookings WHERE id = :id"), id=first.id)
     later = "end_time = end_time + interval '25 min', blocks_until = blocks_until + interval '25 min'"
     await business.fetch(text(f"UPDATE bookings SET {later} WHERE id = 1"))
 

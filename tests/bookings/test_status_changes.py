@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from bookit import refusals as no
+from bookit.policy.lifecycle import OPEN_STATUSES
 from bookit.schema.tables import Booking, Service, Status
 from tests.support.clock import TOMORROW_AT_TEN
 from tests.support.doors import AT_BOTH_DOORS, ApiDoor, DoorClient
@@ -38,7 +39,7 @@ async def test_staff_change_any_status_to_any_other(
 
     steps = (first != door.new_status) + 1
     assert (there["status"], there["version"]) == (first, steps)
-    assert led == there | {"status": then, "version": 1 + steps}
+    assert led == there | {"status": then, "is_blocking": then in OPEN_STATUSES, "version": 1 + steps}
 
 
 @AT_BOTH_DOORS

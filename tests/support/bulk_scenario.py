@@ -27,10 +27,10 @@ SELECT (SELECT jsonb_agg(b ORDER BY id) FROM bookings b) AS bookings,
        (SELECT count(*) FROM events) AS events, (SELECT sum(version) FROM resources) AS versions
 """
 SELECT_OVERLAPS = """
-SELECT a.id AS a, b.id AS b FROM bookings a JOIN bookings b
-    ON a.id < b.id AND a.resource_id = b.resource_id AND a.seat = b.seat
-   AND tstzrange(a.blocks_from, a.blocks_until) && tstzrange(b.blocks_from, b.blocks_until)
- WHERE a.status IN ('pending', 'confirmed') AND b.status IN ('pending', 'confirmed')
+SELECT a.booking_id AS a, b.booking_id AS b FROM claims a JOIN claims b
+    ON a.booking_id < b.booking_id AND a.resource_id = b.resource_id AND a.seat = b.seat
+   AND tstzrange(a.since, a.until) && tstzrange(b.since, b.until)
+ WHERE a.is_blocking AND b.is_blocking
 """
 
 

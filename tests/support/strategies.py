@@ -147,7 +147,7 @@ SERVICE_COLUMNS = ("id", "title", "price", "duration_minutes", "setup_minutes", 
            "min_notice_minutes", "horizon_days")  # fmt: skip
 USER_COLUMNS = ("id", "name", "email", "password_hash", "role")
 OPENING_HOURS_COLUMNS = ("resource_id", "weekday", "opens", "closes", "valid_from", "valid_until")
-BOOKING_COLUMNS = ("id", "user_id", "service_id", "resource_id", "seat", "start_time", "end_time", "blocks_from",
+BOOKING_COLUMNS = ("id", "user_id", "service_id", "resource_id", "start_time", "end_time", "blocks_from",
            "blocks_until", "status", "price", "expires_at")  # fmt: skip
 
 
@@ -180,7 +180,7 @@ async def load_business(session: Session, scenario: Scenario) -> None:
     exceptions += [(n, *span, False) for n, one in whom for span in one.closed]
     await session.copy_rows(CalendarException, ("resource_id", "start_time", "end_time", "is_open"), exceptions)
     bookings = [
-        (sold.id, 1, 1, one.id, sold.seat, *sold.visit, *sold.blocked, sold.status, 60, sold.expires_at)
+        (sold.id, 1, 1, one.id, *sold.visit, *sold.blocked, sold.status, 60, sold.expires_at)
         for one in resources
         for sold in one.bookings
     ]

@@ -82,10 +82,10 @@ WITH rule AS MATERIALIZED (
    CROSS JOIN LATERAL (
      SELECT change.at AS since, lead(change.at) OVER (ORDER BY change.at, change.step) AS until,
             CAST(sum(change.step) OVER (ORDER BY change.at, change.step) AS integer) AS bookings
-       FROM bookings b
-      CROSS JOIN LATERAL (VALUES (b.blocks_from, 1), (b.blocks_until, -1)) AS change (at, step)
-      WHERE b.resource_id = c.id AND blocks_at(b.status, b.expires_at, :now)
-        AND tstzrange(b.blocks_from, b.blocks_until) && tstzrange(
+       FROM claims k JOIN bookings b ON b.id = k.booking_id
+      CROSS JOIN LATERAL (VALUES (k.since, 1), (k.until, -1)) AS change (at, step)
+      WHERE k.resource_id = c.id AND k.is_blocking AND NOT is_expired(b.expires_at, :now)
+        AND tstzrange(k.since, k.until) && tstzrange(
               :since - rule.setup, :until + rule.longest + rule.cleanup, '[]')
         AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
    ) AS load

@@ -61,10 +61,11 @@ WITH rule AS MATERIALIZED (
      SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
    ) AS closed
 ), occupied AS MATERIALIZED (
-  SELECT b.resource_id AS id, b.seat, range_agg(tstzrange(b.start_time, b.end_time)) AS visits, range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS blocks
-    FROM bookings b WHERE b.start_time >= earliest_start(:since) AND b.start_time < :until + interval '1 day'
+  SELECT c.resource_id AS id, c.seat, range_agg(tstzrange(c.since, c.until) * tstzrange(b.start_time, b.end_time)) AS visits, range_agg(tstzrange(c.since, c.until)) AS blocks
+    FROM bookings b JOIN claims c ON c.booking_id = b.id
+   WHERE b.start_time >= earliest_start(:since) AND b.start_time < :until + interval '1 day'
      AND b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)
-   GROUP BY b.resource_id, b.seat
+   GROUP BY c.resource_id, c.seat
 ), period AS MATERIALIZED (
   SELECT n, since, until
     FROM unnest(CAST(:edges AS timestamptz[]), CAST(:ends AS timestamptz[])) WITH ORDINALITY AS edge (since, until, n)
