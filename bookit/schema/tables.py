@@ -500,8 +500,8 @@ class Booking(SQLModel, table=True):
 class Claim(SQLModel, table=True):
     """One seat on one resource for a part of a visit. Only the triggers of its booking write it.
 
-    Whether it counts and when it is are the booking's own: the foreign key carries them over, so that nobody can part the
-    two. A resource that may serve somebody else in between has two parts, before and after the pause.
+    Whether it counts and when it is are the booking's own: the foreign key carries them over, so that nobody can part
+    the two. A resource that may serve somebody else in between has two parts, before and after the pause.
     """
 
     __tablename__ = "claims"

@@ -11,6 +11,7 @@ from bookit import refusals as no
 from bookit.bookings import bulk
 from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
+from bookit.policy.lifecycle import OPEN_STATUSES
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, Status
 from tests.support import bulk_scenario
@@ -59,7 +60,8 @@ async def test_many_bookings_change_status(business: Database, what: BulkAction)
     outcomes = await run_bulk(business, numbers, what, reason="The power is out")
 
     after = await bulk_scenario.fetch_bookings(business)
-    assert after == {number: before[number] | {"status": DONE[what].value, "version": 2} for number in numbers}
+    changes = {"status": DONE[what].value, "is_blocking": DONE[what] in OPEN_STATUSES, "version": 2}
+    assert after == {number: before[number] | changes for number in numbers}
     assert [one.booking_id for one in outcomes] == numbers
     for one in outcomes:
         assert one.before is not None

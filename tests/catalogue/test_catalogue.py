@@ -33,6 +33,11 @@ async def test_an_admin_adds_a_service_with_its_own_resource(door: DoorClient, d
 
     assert service == MASSAGE | {
         "id": 1,
+        "max_party": 1,
+        "price_is_per_person": False,
+        "role": "with",
+        "free_from_minutes": None,
+        "free_until_minutes": None,
         "setup_minutes": 0,
         "cleanup_minutes": 0,
         "slot_step_minutes": None,

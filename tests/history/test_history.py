@@ -122,7 +122,7 @@ async def fetch_last_events(database: Database, most: int, *columns: str) -> lis
 def recorded_form(table: SQLModel) -> Any:
     """Return the query for a row in the format of history."""
     name = table_of(type(table)).name
-    return text(f"SELECT to_jsonb(t) - 'password_hash' AS row FROM {name} t ORDER BY id DESC LIMIT 1")
+    return text(f"SELECT to_jsonb(t) - 'password_hash' - 'is_blocking' AS row FROM {name} t ORDER BY id DESC LIMIT 1")
 
 
 # Changes that are recorded.
@@ -205,7 +205,7 @@ async def test_rows_of_a_bulk_insert_are_recorded_one_by_one(business: Database)
 async def test_an_update_without_changes_is_not_recorded(console: Console, database: Database) -> None:
     before = await fetch_last_events(database, 100, "id")
 
-    console.execute("UPDATE users SET name = name; UPDATE bookings SET status = 'pending', seat = 1")
+    console.execute("UPDATE users SET name = name; UPDATE bookings SET status = 'pending', seats = 1")
 
     assert await fetch_last_events(database, 100, "id") == before
 

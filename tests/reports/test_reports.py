@@ -231,7 +231,11 @@ async def customers(join: JoinUser) -> list[int]:
 
 async def all_rows(database: Database) -> dict[str, list[Row]]:
     tables = ("bookings", "opening_hours", "calendar_exceptions", "resources")
-    return {name: await database.fetch(text(f"SELECT * FROM {name}")) for name in tables}
+    rows = {name: await database.fetch(text(f"SELECT * FROM {name}")) for name in tables}
+    seats = {
+        row["booking_id"]: row["seat"] for row in await database.fetch(text("SELECT booking_id, seat FROM claims"))
+    }
+    return rows | {"bookings": [row | {"seat": seats[row["id"]]} for row in rows["bookings"]]}
 
 
 @pytest.mark.parametrize("by", ["week", "month"])

@@ -139,7 +139,7 @@ DRIFT: dict[str, tuple[LiteralString, set[tuple[str, ...]]]] = {
           EXCLUDE USING gist (resource_id WITH =, seat WITH =, tstzrange(since, until) WITH &&)
           WHERE (is_blocking)
         """,
-        {("constraint", "bookings", "booking_slot_free")},
+        {("constraint", "claims", "booking_slot_free")},
     ),
     "what a foreign key does": (
         """

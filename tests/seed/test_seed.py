@@ -23,6 +23,7 @@ from bookit.people import sign_in
 from bookit.schema.tables import (
     Booking,
     CalendarException,
+    Claim,
     Event,
     OpeningHours,
     Resource,
@@ -62,16 +63,16 @@ async def read_all_rows(database: Database) -> dict[str, list[Row]]:
     return by_table
 
 
-def find_overlaps(bookings: list[Row], capacity: dict[int, int]) -> list[tuple[Row, Row]]:
-    """Return the pairs of bookings, not cancelled, that block one seat at one time."""
-    active = [row for row in bookings if row["status"] != Status.CANCELLED]
-    active.sort(key=lambda row: (row["resource_id"], row["seat"], row["blocks_from"]))
+def find_overlaps(claims: list[Row], cancelled: set[int], capacity: dict[int, int]) -> list[tuple[Row, Row]]:
+    """Return the pairs of claims, of bookings that are not cancelled, that are of one seat at one time."""
+    active = [row for row in claims if row["booking_id"] not in cancelled]
+    active.sort(key=lambda row: (row["resource_id"], row["seat"], row["since"]))
     assert all(row["seat"] <= capacity[row["resource_id"]] for row in active)
     return [
         (row, next_row)
         for row, next_row in pairwise(active)
         if (row["resource_id"], row["seat"]) == (next_row["resource_id"], next_row["seat"])
-        and next_row["blocks_from"] < row["blocks_until"]
+        and next_row["since"] < row["until"]
     ]
 
 
@@ -93,7 +94,8 @@ def is_open(booking: Row, hours: list[Row], exceptions: list[Row]) -> bool:
 async def assert_obeys_the_rules(database: Database) -> None:
     bookings, hours, exceptions = [await rows(database, table) for table in (Booking, OpeningHours, CalendarException)]
     capacity = {row["id"]: row["capacity"] for row in await rows(database, Resource)}
-    assert find_overlaps(bookings, capacity) == []
+    cancelled = {row["id"] for row in bookings if row["status"] == Status.CANCELLED}
+    assert find_overlaps(await rows(database, Claim), cancelled, capacity) == []
     assert [row for row in bookings if not is_open(row, hours, exceptions)] == []
     assert [row for row in bookings if row["created_at"] >= min(row["start_time"], NOW + timedelta(seconds=1))] == []
     completed = {row["id"]: row for row in bookings if row["status"] == Status.COMPLETED}

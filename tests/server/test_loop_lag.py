@@ -21,8 +21,8 @@ MUCH = """
     INSERT INTO resources (name, timezone) SELECT 'Chair ' || n, 'Europe/Berlin' FROM generate_series(1, 8) n;
     INSERT INTO service_resources (service_id, resource_id) SELECT 1, n FROM generate_series(1, 8) n;
     INSERT INTO bookings
-           (user_id, service_id, resource_id, seat, start_time, end_time, blocks_from, blocks_until, status, price)
-    SELECT 1 + n % 2, 1, 1 + n % 8, 1, at, at + interval '5 min', at, at + interval '5 min', 'confirmed', 35
+           (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, status, price)
+    SELECT 1 + n % 2, 1, 1 + n % 8, at, at + interval '5 min', at, at + interval '5 min', 'confirmed', 35
       FROM generate_series(1, 4000) n,
            LATERAL (SELECT timestamptz '2029-12-20Z' + interval '5 min' * (n / 2)) t (at);
     INSERT INTO reviews (booking_id, rating, comment) SELECT id, 5, 'Good, and quick.' FROM bookings WHERE id % 9 = 0;
@@ -35,6 +35,9 @@ MUCH = """
                         blocks_until = at + interval '5 min'
       FROM (SELECT id AS moved, start_time + interval '30 days' AS at FROM bookings WHERE id <= 600) late
      WHERE id = moved;
+    INSERT INTO claims (booking_id, number, position, role, resource_id, seat, part, is_blocking, start_time, blocks_from,
+                        blocks_until)
+    SELECT id, 1, 1, 'with', resource_id, 1, 1, is_blocking, start_time, blocks_from, blocks_until FROM bookings;
     UPDATE events SET request_id = 'an-act' WHERE row_id <= 500;
     SET session_replication_role = DEFAULT;
     ANALYZE;
