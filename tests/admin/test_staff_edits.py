@@ -4,6 +4,7 @@ import pytest
 
 from bookit.schema.tables import Booking, Service
 from tests.support.admin_client import INTERNALS_PATTERN, AdminDesk, ParsedPage, post_form, shorten, submit_form
+from tests.support.claims import fetch_seats
 from tests.support.people import Person
 
 

@@ -35,8 +35,8 @@ MUCH = """
                         blocks_until = at + interval '5 min'
       FROM (SELECT id AS moved, start_time + interval '30 days' AS at FROM bookings WHERE id <= 600) late
      WHERE id = moved;
-    INSERT INTO claims (booking_id, number, position, role, resource_id, seat, part, is_blocking, start_time, blocks_from,
-                        blocks_until)
+    INSERT INTO claims (booking_id, number, position, role, resource_id, seat, part, is_blocking, start_time,
+                        blocks_from, blocks_until)
     SELECT id, 1, 1, 'with', resource_id, 1, 1, is_blocking, start_time, blocks_from, blocks_until FROM bookings;
     UPDATE events SET request_id = 'an-act' WHERE row_id <= 500;
     SET session_replication_role = DEFAULT;
