@@ -109,8 +109,9 @@ def count_distinct_seats(data: BenchmarkData, first: datetime) -> int:
     """Return how many seats of this day are booked. A seat that is booked twice counts negatively."""
     with psycopg.connect(data.url) as console:
         row = console.execute(
-            "SELECT 2 * count(DISTINCT (resource_id, seat, start_time)) - count(*) FROM bookings"
-            " WHERE service_id = %s AND start_time >= %s AND start_time < %s AND status = 'pending'",
+            "SELECT 2 * count(DISTINCT (resource_id, seat, start_time)) - count(*) FROM claims"
+            " WHERE booking_id IN (SELECT id FROM bookings WHERE service_id = %s AND status = 'pending')"
+            " AND start_time >= %s AND start_time < %s",
             (data.day_service_id, first, first + timedelta(days=1)),
         ).fetchone()
     return int(row[0]) if row else 0

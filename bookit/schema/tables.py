@@ -530,20 +530,20 @@ class Claim(SQLModel, table=True):
         Index("claims_by_resource", "resource_id", "start_time"),
     )
     booking_id: int = foreign_id("Booking", primary_key=True)
-    number: int = Field(primary_key=True, sa_type=SmallInteger)
-    position: int = Field(sa_type=SmallInteger)
-    role: ResourceRole = Field(sa_type=String)
+    number: int = Field(primary_key=True, sa_type=SmallInteger, title="Number")
+    position: int = Field(sa_type=SmallInteger, title="Position", description="1 for the resource of the booking.")
+    role: ResourceRole = Field(sa_type=String, title="Role")
     resource_id: int = foreign_id("Resource")
-    seat: int = Field(sa_type=SmallInteger)
-    part: int = Field(sa_type=SmallInteger)
-    free_from_minutes: int | None = None
-    free_until_minutes: int | None = None
-    is_blocking: bool
-    start_time: datetime
-    blocks_from: datetime
-    blocks_until: datetime
-    since: datetime = Field(default=None, sa_column_args=[Computed(CLAIM_SINCE, persisted=True)])
-    until: datetime = Field(default=None, sa_column_args=[Computed(CLAIM_UNTIL, persisted=True)])
+    seat: int = Field(sa_type=SmallInteger, title="Seat")
+    part: int = Field(sa_type=SmallInteger, title="Part", description="1 before the pause, 2 after it.")
+    free_from_minutes: int | None = Field(default=None, title="Free from")
+    free_until_minutes: int | None = Field(default=None, title="Free until")
+    is_blocking: bool = Field(title="Blocking")
+    start_time: datetime = Field(title="Start")
+    blocks_from: datetime = Field(title="Blocked from")
+    blocks_until: datetime = Field(title="Blocked until")
+    since: datetime = Field(default=None, sa_column_args=[Computed(CLAIM_SINCE, persisted=True)], title="From")
+    until: datetime = Field(default=None, sa_column_args=[Computed(CLAIM_UNTIL, persisted=True)], title="Until")
 
 
 class Review(SQLModel, table=True):
