@@ -63,8 +63,7 @@ def occupied_cte(plans: LiteralString, *ranges: LiteralString) -> LiteralString:
     """
     return f"""{plans}, occupied AS MATERIALIZED (
   SELECT b.resource_id AS id, b.seat, {", ".join(ranges)}
-    FROM bookings b WHERE b.start_time >= earliest_start(:since) AND b.start_time < :until + interval '1 day'
-     AND {IS_COUNTED}
+    FROM bookings_reaching(:since) b WHERE b.start_time < :until + interval '1 day' AND {IS_COUNTED}
    GROUP BY b.resource_id, b.seat
 )"""
 

@@ -58,8 +58,7 @@ WITH rule AS MATERIALIZED (
    ) AS closed
 ), occupied AS MATERIALIZED (
   SELECT b.resource_id AS id, b.seat, range_agg(tstzrange(b.blocks_from, b.blocks_until)) AS blocks
-    FROM bookings b WHERE b.start_time >= earliest_start(:since) AND b.start_time < :until + interval '1 day'
-     AND b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)
+    FROM bookings_reaching(:since) b WHERE b.start_time < :until + interval '1 day' AND b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)
    GROUP BY b.resource_id, b.seat
 ), free_time AS (
   SELECT p.id, 1 AS seats, p.open - t.blocks AS times
