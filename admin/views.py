@@ -1,7 +1,9 @@
 """The view of each table, a short class each: columns, their order, what is searched and filtered. No rules."""
 
+from datetime import datetime
+
 from sqladmin import Flash
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, column, func, or_, select
 from starlette.requests import Request
 from wtforms import Form, PasswordField
 from wtforms.validators import InputRequired
@@ -50,6 +52,23 @@ KEEP_EMPTY_HELP = "Leave empty to keep the password. A new one signs the person 
 MAX_MATCHED_PEOPLE = 5_000  # whose bookings are counted, and sorted if they are few
 
 
+def meets_day(since: datetime, until: datetime) -> ColumnElement[bool]:
+    """Return the condition that a visit meets a day. The few long visits that began before are read first."""
+    columns = [column(name, BOOKINGS[name].type) for name in ("id", "start_time", "end_time")]
+    reaching = func.bookings_reaching(since).table_valued(*columns).alias("reaching").c
+    began_before = select(reaching.id).where(
+        reaching.start_time < func.earliest_short_start(since), reaching.end_time > since
+    )
+    return or_(
+        and_(
+            BOOKINGS.start_time >= func.earliest_short_start(since),
+            BOOKINGS.start_time < until,
+            BOOKINGS.end_time > since,
+        ),
+        BOOKINGS.id == func.any(array_of(began_before)),
+    )
+
+
 class BookingView(BookingActions, SuggestsSlots, model=Booking):
     """The desk's bookings."""
 
@@ -65,7 +84,7 @@ class BookingView(BookingActions, SuggestsSlots, model=Booking):
         BOOKINGS.start_time,
         "Day",
         end_column=BOOKINGS.end_time,
-        earliest_start=func.earliest_start,
+        meets=meets_day,
         hides_past_by_default=True,
     )
     list_filters = [
@@ -162,14 +181,15 @@ class ServiceView(WarnsOfMissingHours, model=Service):
     column_formatters = {"title": format_name}
     column_details_list = [
         *column_list, "resources", "description", "setup_minutes", "cleanup_minutes", "slot_step_minutes",
-        "min_notice_minutes", "horizon_days", "cancel_notice_minutes", "created_at",
+        "min_notice_minutes", "horizon_days", "cancel_notice_minutes", "binds_hours_at_ends", "created_at",
     ]  # fmt: skip
     column_sortable_list = ["id", "title", "price", "duration_minutes"]
     column_searchable_list = ["title", "description"]
     list_filters = [YesNoFilter(SERVICES.is_active, "Active")]
     form_columns = [
         "title", "description", "price", "duration_minutes", "resources", "setup_minutes", "cleanup_minutes",
-        "slot_step_minutes", "min_notice_minutes", "horizon_days", "cancel_notice_minutes", "is_active", "version",
+        "binds_hours_at_ends", "slot_step_minutes", "min_notice_minutes", "horizon_days", "cancel_notice_minutes",
+        "is_active", "version",
     ]  # fmt: skip
     form_ajax_refs = {"resources": RESOURCE_LOOKUP}
     many_relations = {"resources": ("Served by", "Leave empty to create a resource for this service alone.")}

@@ -305,7 +305,7 @@ class PriceBelowZero(Misshapen):
 
 
 class DurationNotPositive(Misshapen):
-    """The duration must be between 1 minute and 1 day."""
+    """The duration must be between 1 minute and 60 days."""
 
     field = "duration_minutes"
 
@@ -640,7 +640,7 @@ class OnlyStaffLengthen(Forbidden):
 
 
 class LengthOutOfRange(Invalid):
-    """A visit must last between 1 minute and 1 day."""
+    """A visit must last between 1 minute and 60 days."""
 
     field = "end_time"
 

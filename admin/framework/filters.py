@@ -125,7 +125,7 @@ class DayFilter(ListFilter):
     """A day or a span of days, by the business's clock: 2026-05-04 or 2026-05-04..2026-05-10.
 
     Rows with an ``end_column`` are on each day that they meet: a visit after midnight, a holiday of a week.
-    ``earliest_start`` returns when a row that reaches a moment can start, so that an index on starts finds it.
+    ``meets`` returns the condition that a row meets a day, for a table so large that it needs its indexes for that.
     """
 
     template = "sqladmin/filters/day_filter.html"
@@ -136,11 +136,11 @@ class DayFilter(ListFilter):
         title: str,
         *,
         end_column: Column | None = None,
-        earliest_start: Callable[[datetime], ColumnElement[datetime]] | None = None,
+        meets: Callable[[datetime, datetime], ColumnElement[bool]] | None = None,
         hides_past_by_default: bool = False,
     ) -> None:
         super().__init__(column, title)
-        self.end_column, self.earliest_start = end_column, earliest_start
+        self.end_column, self.meets = end_column, meets
         self.shows_all_by_default = not hides_past_by_default
 
     def hides_past(self, request: Request) -> bool:
@@ -178,16 +178,14 @@ class DayFilter(ListFilter):
             return statement
         if since and until and until <= since:
             raise no.RangeReversed
-        is_one_day = first == final
-        statement = statement.where(*self.conditions_since(since, is_one_day=is_one_day)) if since else statement
+        if self.meets and since and until and first == final:
+            return statement.where(self.meets(since, until))
+        statement = statement.where(self.condition_since(since)) if since else statement
         return statement.where(self.column < until) if until else statement
 
-    def conditions_since(self, since: datetime, *, is_one_day: bool) -> list[ColumnElement[bool]]:
-        """Return the conditions of rows that begin, or for one day that end, after its start.
+    def condition_since(self, since: datetime) -> ColumnElement[bool]:
+        """Return the condition of rows that begin, or that end, after the start of a span of days.
 
-        A span of days is counted in an index on starts alone, which has no ends.
+        A large table is counted in an index on starts alone, which has no ends.
         """
-        if self.end_column is None or (self.earliest_start and not is_one_day):
-            return [self.column >= since]
-        bound = [self.column >= self.earliest_start(since)] if self.earliest_start else []
-        return [self.end_column > since, *bound]
+        return self.column >= since if self.end_column is None or self.meets else self.end_column > since

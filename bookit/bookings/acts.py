@@ -11,13 +11,16 @@ from sqlalchemy import text
 from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit
-from bookit.bookings.availability_sql import DAY_END, checks_cte, is_bookable
+from bookit.bookings.availability_sql import checks_cte, days_later, is_bookable, whole_days
 from bookit.db.audit import SET_AUDIT_CTE, AuditContext, limit_fields, notify_fields, overlap_fields
 from bookit.db.errors import replace_refusal
 from bookit.db.session import Reader, Session, SingleStatement
 from bookit.policy import lifecycle, permissions, times
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Resource, Service, Status, from_row
+
+# The resources that a booking may get, in this order.
+WILLING = f"FROM checks c WHERE {is_bookable()} OR :is_override ORDER BY NOT {is_bookable()}, c.id"
 
 # One statement: check the start against every rule, choose the first resource that passes and has a free seat, and
 # insert the booking. Length, price and blocked time come from the service.
@@ -31,19 +34,20 @@ SELECT CAST(:user_id AS bigint), rule.service_id, chosen.id, :since, visit.end_t
        CAST(:expires_at AS timestamptz), :now
   FROM rule CROSS JOIN audit_context
  CROSS JOIN LATERAL resource_for_booking(
-   CASE WHEN audit_context.is_set THEN ARRAY(
-     SELECT c.id FROM checks c WHERE {is_bookable()} OR :is_override ORDER BY NOT {is_bookable()}, c.id) END,
-   :since - rule.setup, (SELECT max(blocks_until) FROM checks)) AS chosen (id)
+   CASE WHEN audit_context.is_set THEN ARRAY(SELECT c.id {WILLING}) END,
+   :since - rule.setup, ARRAY(SELECT c.blocks_until {WILLING})) AS chosen (id)
   JOIN checks AS visit ON visit.id = chosen.id
 RETURNING bookings.*
 """)
 
-SHORTEST_DAY = timedelta(hours=22)  # by the clock on the wall, where the clocks go forward by two hours
+SHORTEST_DAY = timedelta(hours=12)  # by the clock on the wall, with room for any change of the clocks
 SAME_LENGTH = text(f"""
-SELECT CASE WHEN (b.end_time AT TIME ZONE r.timezone) - (b.start_time AT TIME ZONE r.timezone) = interval '1 day'
-            THEN {DAY_END.format(start="CAST(:start AS timestamptz)", timezone="r.timezone")}
+SELECT CASE WHEN whole.days > 0 THEN {days_later("CAST(:start AS timestamptz)", "r.timezone", "whole.days")}
             ELSE CAST(:start AS timestamptz) + (b.end_time - b.start_time) END AS end_time
-  FROM bookings b JOIN resources r ON r.id = b.resource_id WHERE b.id = :booking_id
+  FROM bookings b JOIN resources r ON r.id = b.resource_id
+ CROSS JOIN LATERAL (SELECT
+   {whole_days("((b.end_time AT TIME ZONE r.timezone) - (b.start_time AT TIME ZONE r.timezone))")} AS days) AS whole
+ WHERE b.id = :booking_id
 """)
 
 # Rules about the start. They do not apply to a booking that keeps its start and changes only its end or its resource.
@@ -223,9 +227,9 @@ async def reschedule(
 
 
 async def end_of_same_length(reader: Reader, booking: Booking, start: datetime) -> datetime:
-    """Return when a booking ends that starts at another time: one that lasts a day ends at the same time of the next.
+    """Return when a booking ends that starts at another time: one that lasts whole days ends at the same time of day.
 
-    The day is by the clock of its resource, and so it lasts 23 to 25 hours.
+    The days are by the clock of its resource, and so each lasts 23 to 25 hours.
     """
     length = booking.end_time - booking.start_time
     if length < SHORTEST_DAY:

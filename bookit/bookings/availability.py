@@ -7,6 +7,9 @@ one visit may start when another ends.
 - Openings and closures of all resources override weekly hours, and a resource's own override those. If an opening and
   a closure of the same kind overlap, the closure wins.
 - The visit must lie in open time. Setup and cleanup may lie outside it, but no other booking may overlap them.
+- Of a service that binds hours at the ends, as of a rental, only the start and the end must lie in open time. The visit
+  may end just when the resource opens or closes; a closure between the two is no obstacle.
+- A visit of whole days ends at the time of day at which it began, by the clock of its resource.
 - Starts are counted from each opening: every ``slot_step_minutes``, or else every ``duration_minutes``; from midnight
   if the resource is always open. A service with a slot step can be booked at these starts only, by staff with a reason
   at any minute. One without a step can be booked at any minute; these starts are the ones that are offered.

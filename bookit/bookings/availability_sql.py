@@ -12,36 +12,87 @@ from typing import LiteralString
 
 from sqlalchemy import text
 
+
+def whole_days(by_clock: LiteralString) -> LiteralString:
+    """Return the expression for a length by the clock on the wall in days; 0 if it is not a number of whole days."""
+    seconds: LiteralString = f"extract(epoch FROM {by_clock})"
+    return f"CASE WHEN mod({seconds}, 86400) = 0 THEN CAST({seconds} / 86400 AS integer) ELSE 0 END"
+
+
+def days_later(start: LiteralString, timezone: LiteralString, days: LiteralString) -> LiteralString:
+    """Return the expression for the same time some days later, by the clock of a zone."""
+    return f"({start} AT TIME ZONE {timezone} + make_interval(days => {days})) AT TIME ZONE {timezone}"
+
+
+def visit_end(start: LiteralString, timezone: LiteralString) -> LiteralString:
+    """Return the expression for when a visit of the rule ends that starts at a time."""
+    return f"CASE WHEN rule.days > 0 THEN {days_later(start, timezone, 'rule.days')} ELSE {start} + rule.duration END"
+
+
+def may_end(times: LiteralString, end: LiteralString) -> LiteralString:
+    """Return the condition that a visit which is bound at its ends ends in these times, or just when they end."""
+    return f"({times} @> {end} OR {times} @> {end} - interval '1 microsecond')"
+
+
+def is_in_hours(binds_at_ends: LiteralString, start: LiteralString, end: LiteralString) -> LiteralString:
+    """Return the condition that a visit lies in the hours of ``plan p``: the whole of it, or its two ends."""
+    return (
+        f"CASE WHEN {binds_at_ends} THEN p.hours @> {start} AND {may_end('p.hours', end)}"
+        f" ELSE p.hours @> tstzrange({start}, {end}) END"
+    )
+
+
+def is_not_closed(binds_at_ends: LiteralString, start: LiteralString, end: LiteralString) -> LiteralString:
+    """Return the condition that no closure of ``plan p`` meets a visit, or takes the hours of one of its two ends."""
+    return (
+        f"CASE WHEN {binds_at_ends}"
+        f" THEN NOT p.closed @> {start} AND (NOT {may_end('p.hours', end)} OR {may_end('p.open', end)})"
+        f" ELSE NOT p.closed && tstzrange({start}, {end}) END"
+    )
+
+
 # rule: what the service requires of a visit. One row; none if the service cannot be booked. A booking that moves keeps
 # its own length, setup and cleanup, and can move even if the service is no longer active.
 #   service_id, price
 #   has_step                            whether visits must start on the slot step
 #   duration, setup, cleanup, step      intervals
-#   is_day                              whether a visit ends at the same time of the next day, after 23 to 26 hours
-#   shortest, longest                   the duration, or how long such a day may be
+#   days                                how many days later a visit ends at the time at which it began; 0 if it does not
+#   shortest, longest                   the duration, or how long so many days can be
+#   binds_at_ends                       whether only the start and the end must lie in open time
 #   earliest                            the first start by the notice
 #   horizon_days                        may be NULL
-RULE = """rule AS MATERIALIZED (
+RULE = (
+    """rule AS MATERIALIZED (
   SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step, length.*,
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
-         :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days
+         :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days,
+         s.binds_hours_at_ends AS binds_at_ends
     FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
     LEFT JOIN resources r ON r.id = b.resource_id
    CROSS JOIN LATERAL (
      SELECT coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
                      make_interval(mins => s.duration_minutes)) AS duration,
-            CAST(:duration AS interval) IS NULL AND coalesce(
-              (b.end_time AT TIME ZONE r.timezone) - (b.start_time AT TIME ZONE r.timezone) = interval '1 day',
-              s.duration_minutes = 1440) AS is_day
+            CASE WHEN CAST(:duration AS interval) IS NULL THEN coalesce(
+              (b.end_time AT TIME ZONE r.timezone) - (b.start_time AT TIME ZONE r.timezone),
+              make_interval(mins => s.duration_minutes)) END AS by_clock
    ) AS kept
    CROSS JOIN LATERAL (
-     SELECT kept.*, CASE WHEN kept.is_day THEN interval '22 hours' ELSE kept.duration END AS shortest,
-            CASE WHEN kept.is_day THEN interval '26 hours' ELSE kept.duration END AS longest
+     SELECT """
+    + whole_days("kept.by_clock")
+    + """ AS days
+   ) AS whole
+   CROSS JOIN LATERAL (
+     SELECT kept.duration, whole.days,
+            CASE WHEN whole.days > 0 THEN greatest(interval '12 hours', make_interval(hours => 24 * whole.days - 26))
+                 ELSE kept.duration END AS shortest,
+            CASE WHEN whole.days > 0 THEN make_interval(hours => 24 * whole.days + 26)
+                 ELSE kept.duration END AS longest
    ) AS length
    WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
 )"""
+)
 
 # rule, where no service is asked about: a visit of no length.
 #   longest
@@ -74,9 +125,9 @@ USED_CANDIDATE = """candidate AS MATERIALIZED (
   SELECT r.id, r.name, r.capacity, r.timezone, r.is_active,
          EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
     FROM resources r WHERE r.is_active OR EXISTS (
-      SELECT FROM bookings b
+      SELECT FROM bookings_reaching(:since) b
        WHERE b.resource_id = r.id AND b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)
-         AND b.start_time >= earliest_start(:since) AND b.start_time < :until - interval '1 day'
+         AND b.start_time < :until - interval '1 day'
          AND b.end_time > :since + interval '1 day')
 )"""
 
@@ -206,21 +257,20 @@ SEAT_GROUP = """seat_group AS MATERIALIZED (
 # The last start by the horizon, whose days have 23 to 25 hours by the clock of the resource; NULL without one.
 LATEST = "(:now AT TIME ZONE p.timezone + make_interval(days => rule.horizon_days)) AT TIME ZONE p.timezone"
 
-# When a visit ends that starts at a time: after its duration, or at the same time of the next day by the clock of the
-# resource.
-DAY_END = "({start} AT TIME ZONE {timezone} + interval '1 day') AT TIME ZONE {timezone}"
-VISIT_END = "CASE WHEN rule.is_day THEN " + DAY_END + " ELSE {start} + rule.duration END"
-
-# start_range: when a visit could start in a group. The visit fits in open time, and setup and cleanup meet no booking.
+# start_range: when a visit could start in a group. The visit fits in open time, or only its ends do if they alone are
+# bound, and setup and cleanup meet no booking.
 #   id, level, seats, step
 #   starts                              a multirange, cut to the range, the notice and the horizon
 #   open, times                         where each start is checked once more, since not every day is equally long
 START_RANGE = (
     """start_range AS MATERIALIZED (
   SELECT g.id, g.level, g.seats, rule.step, p.timezone,
-         CASE WHEN rule.is_day THEN p.open END AS open, CASE WHEN rule.is_day THEN g.times END AS times,
-         ((SELECT range_agg(tstzrange(lower(o), upper(o) - rule.shortest, '[]'))
-             FROM unnest(p.open) AS o WHERE upper(o) - rule.shortest >= lower(o))
+         CASE WHEN rule.days > 0 THEN p.open END AS open, CASE WHEN rule.days > 0 THEN g.times END AS times,
+         (CASE WHEN rule.binds_at_ends THEN p.open * (
+                 SELECT range_agg(tstzrange(lower(o) - rule.longest, upper(o) - rule.shortest, '[]'))
+                   FROM unnest(p.open) AS o)
+               ELSE (SELECT range_agg(tstzrange(lower(o), upper(o) - rule.shortest, '[]'))
+                       FROM unnest(p.open) AS o WHERE upper(o) - rule.shortest >= lower(o)) END
           - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.shortest - rule.cleanup, upper(t) + rule.setup, '()'))
                         FROM unnest(g.times) AS t), '{}'))
          * tstzmultirange(tstzrange(:since, :until) * tstzrange(rule.earliest, NULL)
@@ -242,13 +292,15 @@ START = (
      s.since
      + start_range.step * ceil(extract(epoch FROM lower(possible) - s.since) / extract(epoch FROM start_range.step)),
      upper(possible), start_range.step) AS at
-   WHERE possible @> at AND (NOT rule.is_day OR (
-     start_range.open @> tstzrange(at, """
-    + DAY_END.format(start="at", timezone="start_range.timezone")
-    + """)
-     AND NOT start_range.times && tstzrange(at - rule.setup, """
-    + DAY_END.format(start="at", timezone="start_range.timezone")
-    + """ + rule.cleanup)))
+   CROSS JOIN LATERAL (SELECT """
+    + days_later("at", "start_range.timezone", "rule.days")
+    + """ AS ends) AS visit
+   WHERE possible @> at AND (rule.days = 0 OR (
+     CASE WHEN rule.binds_at_ends THEN """
+    + may_end("start_range.open", "visit.ends")
+    + """
+          ELSE start_range.open @> tstzrange(at, visit.ends) END
+     AND NOT start_range.times && tstzrange(at - rule.setup, visit.ends + rule.cleanup)))
 )"""
 )
 
@@ -272,14 +324,18 @@ CHECKS = (
          coalesce(:since <= """
     + LATEST
     + """, true) AS is_within_horizon,
-         p.hours @> tstzrange(:since, visit.end_time) AS is_in_hours,
-         NOT p.closed && tstzrange(:since, visit.end_time) AS is_not_closed,
+         """
+    + is_in_hours("rule.binds_at_ends", ":since", "visit.end_time")
+    + """ AS is_in_hours,
+         """
+    + is_not_closed("rule.binds_at_ends", ":since", "visit.end_time")
+    + """ AS is_not_closed,
          NOT rule.has_step OR EXISTS (
            SELECT FROM span s
             WHERE s.id = p.id AND s.since <= :since AND :since < s.until
               AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_on_step
     FROM rule CROSS JOIN plan p CROSS JOIN LATERAL (SELECT """
-    + VISIT_END.format(start=":since", timezone="p.timezone")
+    + visit_end(":since", "p.timezone")
     + """ AS end_time) AS visit
 )"""
 )
@@ -313,12 +369,12 @@ def is_bookable() -> LiteralString:
 # The starts at which the service is free, by start and zone; the arrays hold the free resources by id.
 SLOTS = text(f"""
 WITH {plans_cte(RULE, CANDIDATE)}, {BUSY_LEVEL}, {SEAT_GROUP}, {START_RANGE}, {START}, {FREE_START}
-SELECT free_start.at AS start_time, {VISIT_END.format(start="free_start.at", timezone="c.timezone")} AS end_time,
+SELECT free_start.at AS start_time, {visit_end("free_start.at", "c.timezone")} AS end_time,
        c.timezone,
        array_agg(c.id ORDER BY c.id) AS ids, array_agg(c.name ORDER BY c.id) AS names,
        array_agg(free_start.seats ORDER BY c.id) AS seats
   FROM rule CROSS JOIN free_start JOIN candidate c USING (id)
- GROUP BY free_start.at, rule.duration, rule.is_day, c.timezone
+ GROUP BY free_start.at, rule.duration, rule.days, c.timezone
  ORDER BY free_start.at, c.timezone
  LIMIT :limit
 """)
@@ -346,14 +402,13 @@ SELECT p.id AS resource_id, lower(o) AS start_time, upper(o) AS end_time
 # The live bookings that meet a closure.
 AFFECTED = text("""
 SELECT b.id, b.start_time, b.status, u.name AS customer, s.title AS service, r.name AS resource
-  FROM bookings b JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
-  JOIN resources r ON r.id = b.resource_id
+  FROM bookings_reaching(greatest(:since - interval '2 days', :ends_after)) b
+  JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id JOIN resources r ON r.id = b.resource_id
  CROSS JOIN LATERAL (
    SELECT coalesce(:since AT TIME ZONE CAST(:timezone AS text) AT TIME ZONE r.timezone, :since) AS since,
           coalesce(:until AT TIME ZONE CAST(:timezone AS text) AT TIME ZONE r.timezone, :until) AS until) AS local
  WHERE blocks_at(b.status, b.expires_at, :now)
    AND b.start_time < local.until AND b.end_time > greatest(local.since, :ends_after)
-   AND b.start_time >= earliest_start(greatest(:since - interval '2 days', :ends_after))
    AND b.start_time < :until + interval '2 days'
    AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
  ORDER BY b.start_time, b.id

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlmodel import SQLModel
 
 from bookit import refusals as no
-from bookit.bookings.availability_sql import EMPTY_RULE, NAMED_CANDIDATE, plans_cte
+from bookit.bookings.availability_sql import EMPTY_RULE, NAMED_CANDIDATE, is_in_hours, is_not_closed, plans_cte
 from bookit.db.session import Session
 from bookit.policy.limits import CALENDAR_END, CALENDAR_START
 from bookit.schema.tables import CalendarException, OpeningHours, Resource, Service
@@ -31,8 +31,8 @@ def extent_sql(condition: LiteralString) -> LiteralString:
     """Return the statement for the resources and the whole time of the visits to come in a range."""
     return f"""
 SELECT array_agg(DISTINCT b.resource_id) AS resource_ids, min(b.start_time) AS since, max(b.end_time) AS until
-  FROM bookings b
- WHERE {IS_TO_COME} AND b.start_time >= earliest_start(:since) AND b.start_time < :until AND b.end_time > :since
+  FROM bookings_reaching(:since) b
+ WHERE {IS_TO_COME} AND b.start_time < :until AND b.end_time > :since
    AND {condition}"""
 
 
@@ -40,7 +40,7 @@ EXTENT_OF_ALL = text(extent_sql("true"))
 EXTENT_OF_SOME = text(extent_sql("b.resource_id = ANY(CAST(:resource_ids AS bigint[]))"))
 
 # visit: a visit of these resources in the range, also one that has begun: it takes a seat.
-#   id, resource_id, start_time, end_time, blocks_from, blocks_until
+#   id, resource_id, start_time, end_time, blocks_from, blocks_until, binds_hours_at_ends
 # edge: when a visit begins or ends to block its seat, with how many seats are blocked from then on.
 #   resource_id, id, step               step is 1 at the beginning and -1 at the end
 #   blocked
@@ -48,20 +48,22 @@ EXTENT_OF_SOME = text(extent_sql("b.resource_id = ANY(CAST(:resource_ids AS bigi
 #   id, rule
 MISFITS_OF_RESOURCES = text(f"""
 WITH {plans_cte(EMPTY_RULE, NAMED_CANDIDATE)}, visit AS MATERIALIZED (
-  SELECT b.id, b.resource_id, b.start_time, b.end_time, b.blocks_from, b.blocks_until
-    FROM bookings b
+  SELECT b.id, b.resource_id, b.start_time, b.end_time, b.blocks_from, b.blocks_until, s.binds_hours_at_ends
+    FROM bookings_reaching(greatest(:since, :now)) b JOIN services s ON s.id = b.service_id
    WHERE b.resource_id = ANY(CAST(:resource_ids AS bigint[])) AND blocks_at(b.status, b.expires_at, :now)
-     AND b.start_time >= earliest_start(greatest(:since, :now)) AND b.start_time < :until AND b.blocks_until > :now
+     AND b.start_time < :until AND b.blocks_until > :now
 ), edge AS (
   SELECT e.*, sum(e.step) OVER (PARTITION BY e.resource_id ORDER BY e.at, e.step, e.id) AS blocked
     FROM (SELECT resource_id, id, 1 AS step, blocks_from AS at FROM visit
           UNION ALL SELECT resource_id, id, -1, blocks_until FROM visit) AS e
 ), misfit AS (
   SELECT v.id, 'hours' AS rule
-    FROM visit v JOIN plan p ON p.id = v.resource_id WHERE NOT p.hours @> tstzrange(v.start_time, v.end_time)
+    FROM visit v JOIN plan p ON p.id = v.resource_id
+   WHERE NOT {is_in_hours("v.binds_hours_at_ends", "v.start_time", "v.end_time")}
   UNION ALL
   SELECT v.id, 'closure'
-    FROM visit v JOIN plan p ON p.id = v.resource_id WHERE p.closed && tstzrange(v.start_time, v.end_time)
+    FROM visit v JOIN plan p ON p.id = v.resource_id
+   WHERE NOT {is_not_closed("v.binds_hours_at_ends", "v.start_time", "v.end_time")}
   UNION ALL
   SELECT v.id, 'inactive' FROM visit v JOIN resources r ON r.id = v.resource_id WHERE NOT r.is_active
   UNION ALL

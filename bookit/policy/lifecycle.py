@@ -69,7 +69,7 @@ def refusal_for_status(booking: Booking, status: Status, *, by: Actor, now: date
 def require_length(booking: Booking, start: datetime, end: datetime, *, by: Actor, zone: ZoneInfo) -> None:
     """Raise a refusal if a customer changes the length, or if staff set a length that no visit may have.
 
-    The longest visit ends a day later by the clock of the zone, after 23 to 25 hours.
+    The longest visit ends 60 days later by the clock of the zone.
     """
     length = end - start
     if length == booking.end_time - booking.start_time:

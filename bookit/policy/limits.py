@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from bookit.schema.fields import MAX_VISIT_DAYS
+
 MAX_BODY_BYTES = 64 * 1024  # of a request: ten times the longest; 1 MiB of nonsense would take half a second to parse.
 MAX_HEAD_BYTES = 32 * 1024  # of a request: of its address and headers, of its trailers, of one chunk's extension
 HEAD_SECONDS = 10  # for the head of a request, from its first byte
@@ -48,7 +50,7 @@ MAX_DASHBOARD_COUNT = 1_000
 
 # Length of a visit and of a service. Range queries rely on the maximum and look back no further.
 MIN_VISIT_LENGTH = timedelta(minutes=1)
-MAX_VISIT_LENGTH = timedelta(days=1)  # by the clock on the wall: 23 to 25 hours
+MAX_VISIT_LENGTH = timedelta(days=MAX_VISIT_DAYS)  # by the clock on the wall
 
 # A start lies in [CALENDAR_START, CALENDAR_END).
 CALENDAR_START = datetime(2000, 1, 1, tzinfo=UTC)

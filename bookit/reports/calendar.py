@@ -10,23 +10,27 @@ from bookit.db.session import Reader
 from bookit.db.statements import Row
 
 MAX_BOOKINGS = 2_000  # at one time
-SELECT_BOOKINGS = """
+VISIT_COLUMNS = """
 SELECT b.id, b.start_time, b.end_time, b.status, b.expires_at, b.version, b.user_id, b.service_id, b.resource_id,
        u.name AS customer, s.title AS service, r.name AS resource
-  FROM bookings b JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
-  JOIN resources r ON r.id = b.resource_id
 """
-IS_IN_RANGE = """b.start_time < :until AND b.start_time > earliest_start(:since) AND b.end_time > :since
+NAMES = (
+    "JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id JOIN resources r ON r.id = b.resource_id"
+)
+IS_IN_RANGE = """b.start_time < :until AND b.end_time > :since
    AND (:with_cancelled OR (b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)))"""
 IS_OF_RESOURCE = "(CAST(:resource_id AS bigint) IS NULL OR {column} = CAST(:resource_id AS bigint))"
-SELECT_IN_RANGE = text(f"""{SELECT_BOOKINGS}
+SELECT_IN_RANGE = text(f"""{VISIT_COLUMNS}
+  FROM bookings_reaching(:since) b {NAMES}
  WHERE {IS_IN_RANGE}
    AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
    AND (CAST(:service_id AS bigint) IS NULL OR b.service_id = CAST(:service_id AS bigint))
  ORDER BY b.start_time, b.id
  LIMIT {MAX_BOOKINGS + 1}
 """)
-SELECT_BY_IDS = text(f"{SELECT_BOOKINGS} WHERE b.id = ANY(CAST(:ids AS bigint[])) ORDER BY b.start_time, b.id")
+SELECT_BY_IDS = text(
+    f"{VISIT_COLUMNS} FROM bookings b {NAMES} WHERE b.id = ANY(CAST(:ids AS bigint[])) ORDER BY b.start_time, b.id"
+)
 CLOSURES = text("""
 SELECT x.id, x.resource_id, x.start_time, x.end_time, x.reason
   FROM calendar_exceptions x
@@ -38,13 +42,13 @@ SELECT x.id, x.resource_id, x.start_time, x.end_time, x.reason
 INACTIVE_IN_RANGE = text(f"""
 SELECT 'resources' AS kind, r.id, r.name
   FROM resources r
- WHERE NOT r.is_active AND EXISTS (SELECT FROM bookings b WHERE b.resource_id = r.id AND {IS_IN_RANGE})
+ WHERE NOT r.is_active AND EXISTS (SELECT FROM bookings_reaching(:since) b WHERE b.resource_id = r.id AND {IS_IN_RANGE})
    AND {IS_OF_RESOURCE.format(column="r.id")}
 UNION ALL
 SELECT 'services', s.id, s.title
   FROM services s
  WHERE NOT s.is_active AND EXISTS (
-   SELECT FROM bookings b
+   SELECT FROM bookings_reaching(:since) b
     WHERE b.service_id = s.id AND {IS_IN_RANGE} AND {IS_OF_RESOURCE.format(column="b.resource_id")})
  ORDER BY 3, 2
 """)

@@ -63,9 +63,8 @@ def occupied_cte(plans: LiteralString, *ranges: LiteralString) -> LiteralString:
     """
     return f"""{plans}, occupied AS MATERIALIZED (
   SELECT c.resource_id AS id, c.seat, {", ".join(ranges)}
-    FROM bookings b JOIN claims c ON c.booking_id = b.id
-   WHERE b.start_time >= earliest_start(:since) AND b.start_time < :until + interval '1 day'
-     AND {IS_COUNTED}
+    FROM bookings_reaching(:since) b JOIN claims c ON c.booking_id = b.id
+   WHERE b.start_time < :until + interval '1 day' AND {IS_COUNTED}
    GROUP BY c.resource_id, c.seat
 )"""
 

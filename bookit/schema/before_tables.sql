@@ -46,9 +46,18 @@ CREATE FUNCTION minutes_after(moment timestamptz, minutes integer) RETURNS times
 CREATE FUNCTION are_different(ids bigint[]) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN (SELECT count(DISTINCT id) = count(*) AND count(id) = count(*) FROM unnest(ids) AS id);
 
--- The earliest start of a booking that can reach this moment: the visit lasts at most a day, which has 25 hours where the
--- clocks go back, and what it blocks after it lasts a day too. It lets a range of time use the index on starts.
+-- The earliest start of a booking that can reach this moment: the visit lasts at most 60 days, and up to three hours more
+-- where the clocks go back, and what it blocks after it lasts a day. It lets a range of time use an index on starts.
 CREATE FUNCTION earliest_start(moment timestamptz) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+  RETURN moment - interval '62 days';
+
+-- A visit that lasts longer than a day. Few do, so they have a small index of their own, which stores this result.
+CREATE FUNCTION is_long(start_time timestamptz, end_time timestamptz) RETURNS boolean
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN end_time - start_time > interval '26 hours';
+
+-- The earliest start of a booking that can reach this moment and is not long.
+CREATE FUNCTION earliest_short_start(moment timestamptz) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
   RETURN moment - interval '50 hours';
 
 -- Text that people can see. visible_text.py makes such text of what is typed at a door; these hold for every writer. They

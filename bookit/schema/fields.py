@@ -28,7 +28,8 @@ Email = Annotated[str, StringConstraints(pattern=EMAIL_PATTERN)]
 ReasonText = Annotated[str, StringConstraints(min_length=1, max_length=200), VisibleText()]
 MAX_AMOUNT = Decimal("99999999.99")
 MINUTES_PER_DAY = 24 * 60
-LONGEST_DAY_HOURS = 25  # where the clocks go back by an hour
+MAX_VISIT_DAYS = 60
+MINUTES_PER_LONGEST_VISIT = MAX_VISIT_DAYS * MINUTES_PER_DAY
 MINUTES_PER_YEAR = 366 * MINUTES_PER_DAY
 MAX_HORIZON_DAYS = 3660
 

@@ -6,6 +6,18 @@ CREATE FUNCTION booking_now() RETURNS timestamptz LANGUAGE sql STABLE AS $$
   SELECT coalesce(nullif(current_setting('bookit.now', true), '')::timestamptz, now())
 $$;
 
+-- The bookings that can reach this moment, or start after it: whoever reads a range of time reads it from here, and adds
+-- the exact condition. Nearly all visits are short and are found by their start, in two days. The long ones are found in
+-- the small index of their own, so a page of one day does not read two months. PostgreSQL inlines it: conditions of the
+-- reader, also on other columns, reach both indexes.
+CREATE FUNCTION bookings_reaching(moment timestamptz) RETURNS SETOF bookings LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT * FROM public.bookings WHERE start_time >= public.earliest_short_start(moment)
+  UNION ALL
+  SELECT * FROM public.bookings
+   WHERE public.is_long(start_time, end_time) AND end_time > moment - interval '26 hours'
+     AND start_time >= public.earliest_start(moment) AND start_time < public.earliest_short_start(moment)
+$$;
+
 -- Claims. What a booking takes of each resource is in its claims, which only the triggers here write.
 
 -- The seats of a resource that claims other than this one take; without a number, than those of the booking. An expired
@@ -335,10 +347,12 @@ CREATE TRIGGER forbid_claim_change BEFORE INSERT OR UPDATE OR DELETE ON claims
 -- returns one that the constraint refuses; NULL if there are no candidates. It looks before it locks, locks the resource
 -- it found and looks again, so bookings on other resources need not wait. Locks are taken in the order of ids, so no two
 -- writers wait for each other. Staff who override rules may pass another order; then all candidates are locked first.
-CREATE FUNCTION resource_for_booking(candidates bigint[], since timestamptz, until timestamptz)
+-- Each candidate has its own end: days are by its own clock.
+CREATE FUNCTION resource_for_booking(candidates bigint[], since timestamptz, ends timestamptz[])
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
   candidate bigint;
+  until timestamptz;
   chosen bigint := candidates[1];
 BEGIN
   IF coalesce(cardinality(candidates), 0) < 2 THEN
@@ -347,7 +361,7 @@ BEGIN
   IF candidates <> ARRAY(SELECT unnest(candidates) ORDER BY 1) THEN
     PERFORM pg_advisory_xact_lock(id) FROM (SELECT unnest(candidates) AS id ORDER BY 1) AS in_order;
   END IF;
-  FOREACH candidate IN ARRAY candidates LOOP
+  FOR candidate, until IN SELECT * FROM unnest(candidates, ends) LOOP
     IF public.free_seat(candidate, since, until, NULL, NULL) IS NOT NULL THEN
       PERFORM pg_advisory_xact_lock(candidate);
       chosen := candidate;

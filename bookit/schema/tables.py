@@ -34,9 +34,10 @@ import bookit.schema.ddl  # noqa: F401 -- adds functions and triggers to what cr
 from bookit import refusals as no
 from bookit.schema.fields import (
     EMAIL_PATTERN_SQL,
-    LONGEST_DAY_HOURS,
     MAX_HORIZON_DAYS,
+    MAX_VISIT_DAYS,
     MINUTES_PER_DAY,
+    MINUTES_PER_LONGEST_VISIT,
     MINUTES_PER_YEAR,
     Email,
     OptionalParagraphs,
@@ -80,7 +81,7 @@ def pause_start() -> Any:
     return Field(
         default=None,
         ge=0,
-        le=MINUTES_PER_DAY,
+        le=MINUTES_PER_LONGEST_VISIT,
         title="Free from",
         description="Minutes after the start at which the resource may serve somebody else. Leave empty for no pause.",
     )
@@ -90,7 +91,7 @@ def pause_end() -> Any:
     return Field(
         default=None,
         ge=1,
-        le=MINUTES_PER_DAY,
+        le=MINUTES_PER_LONGEST_VISIT,
         title="Free until",
         description="Minutes after the start at which it is needed again. Leave empty if it is not.",
     )
@@ -203,7 +204,7 @@ class User(SQLModel, table=True):
 
 def pause_checks(table: str) -> list[CheckConstraint]:
     """Return the constraints on the pause of a resource: minutes within the longest visit, the end after the start."""
-    longest = MINUTES_PER_DAY
+    longest = MINUTES_PER_LONGEST_VISIT
     return [
         check(
             f"{table}_pause_lies_in_a_visit",
@@ -251,7 +252,11 @@ class Service(SQLModel, table=True):
             "service_description_has_at_most_1000_characters", "char_length(description) <= 1000", no.DescriptionTooLong
         ),
         check("service_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
-        check("service_lasts_up_to_a_day", f"duration_minutes BETWEEN 1 AND {MINUTES_PER_DAY}", no.DurationNotPositive),
+        check(
+            "service_lasts_up_to_60_days",
+            f"duration_minutes BETWEEN 1 AND {MINUTES_PER_LONGEST_VISIT}",
+            no.DurationNotPositive,
+        ),
         service_range("setup_minutes", "setup", 0, MINUTES_PER_DAY),
         service_range("cleanup_minutes", "cleanup", 0, MINUTES_PER_DAY),
         service_range("slot_step_minutes", "slot step", 1, MINUTES_PER_DAY),
@@ -266,7 +271,9 @@ class Service(SQLModel, table=True):
     title: RequiredText = required_text(200, title="Title")
     description: OptionalParagraphs = optional_text(1000, "Description")
     price: Decimal = money("Price")
-    duration_minutes: int = Field(ge=1, le=MINUTES_PER_DAY, title="Duration", description="In minutes.")
+    duration_minutes: int = Field(
+        ge=1, le=MINUTES_PER_LONGEST_VISIT, title="Duration", description="In minutes. A day has 1,440."
+    )
     setup_minutes: int = minutes("Setup", "Minutes that must be free before each visit.", MINUTES_PER_DAY)
     cleanup_minutes: int = minutes("Cleanup", "Minutes that must be free after each visit.", MINUTES_PER_DAY)
     slot_step_minutes: int | None = nullable(
@@ -280,6 +287,11 @@ class Service(SQLModel, table=True):
     )
     cancel_notice_minutes: int = minutes(
         "Cancellation notice", "Customers must move or cancel at least this many minutes in advance."
+    )
+    binds_hours_at_ends: bool = with_server_default(
+        default=False,
+        title="Collect and return in opening hours",
+        description="As for a rental: only the start and the end must be in opening hours, not all of the visit.",
     )
     max_party: int = with_server_default(
         1,
@@ -402,8 +414,8 @@ class Booking(SQLModel, table=True):
         foreign_key("booking_is_on_a_resource", "resource_id", "resources", no.UnknownResource),
         check("booking_ends_after_start", "end_time > start_time", no.EndsBeforeStart),
         check(
-            "booking_lasts_a_minute_to_a_day",
-            f"end_time - start_time BETWEEN interval '1 minute' AND interval '{LONGEST_DAY_HOURS} hours'",
+            "booking_lasts_a_minute_to_60_days",  # and up to three hours more where the clocks go back
+            f"end_time - start_time BETWEEN interval '1 minute' AND interval '{MAX_VISIT_DAYS} days 3 hours'",
             no.LengthOutOfRange,
         ),
         check(
@@ -447,6 +459,13 @@ class Booking(SQLModel, table=True):
         Index("bookings_by_service", "service_id", "start_time", "id"),
         Index("bookings_by_resource", "resource_id", "start_time"),
         Index("bookings_by_start", "start_time", "id"),
+        Index(
+            "bookings_that_are_long",
+            "start_time",
+            "end_time",
+            "resource_id",
+            postgresql_where=text("is_long(start_time, end_time)"),
+        ),
         Index("bookings_by_status", "status", "start_time", "id"),
         Index(
             "bookings_that_expire",

@@ -88,7 +88,7 @@ async def book(database: Database, who: Person, start: datetime) -> Booking:
     ("identity", "name", "expected"),
     [
         ("service", "price", ['type="text"', 'inputmode="decimal"', "required"]),
-        ("service", "duration_minutes", ['type="number"', 'min="1"', 'max="1440"', 'step="1"', "required"]),
+        ("service", "duration_minutes", ['type="number"', 'min="1"', 'max="86400"', 'step="1"', "required"]),
         ("service", "horizon_days", ['type="number"', 'min="1"', 'max="3660"']),
         ("service", "description", ["<textarea", 'maxlength="1000"']),
         ("service", "title", ['type="text"', 'maxlength="200"', "required"]),

@@ -39,6 +39,7 @@ REQUIRED_OUTCOMES = {"booked", "moved", "not moved", "moved elsewhere", "moved i
        "not another length", "in-the-past", "too-soon", "too-far-ahead", "outside-hours", "closed",
        "between-slots", "slot-taken", "resource-unsuitable", "nothing-to-serve-it"}  # fmt: skip
 NEXT = 3 * DAY
+LENGTHS = (5, 20, 45, 60, 75, 240, 1440, 5 * 1440, 6 * 1440 + 30)  # minutes
 OF_ANOTHER_START = {"too-soon", "too-far-ahead", "between-slots"}
 SEEN: Counter[str] = Counter()
 
@@ -219,7 +220,7 @@ async def compare_lengths(session: Session, case: Scenario, moves: BookedVisit, 
     assert booking
     has = booking.end_time - booking.start_time
     for at in (booking.start_time, *draw_edges(case, rest)[:3]):
-        lasts = rest.choice([minutes for minutes in (5, 20, 45, 60, 75, 240, 1440) if minutes * MINUTE != has]) * MINUTE
+        lasts = rest.choice([minutes for minutes in LENGTHS if minutes * MINUTE != has]) * MINUTE
         facts: dict[str, Any] = {"start_time": at, "end_time": at + lasts, "overlap": True}
 
         outcome = await try_and_roll_back(

@@ -44,6 +44,7 @@ async def test_an_admin_adds_a_service_with_its_own_resource(door: DoorClient, d
         "min_notice_minutes": 0,
         "horizon_days": None,
         "cancel_notice_minutes": 0,
+        "binds_hours_at_ends": False,
         "is_active": True,
         "created_at": NOW,
         "version": 1,
@@ -58,7 +59,7 @@ async def test_an_admin_adds_a_service_with_its_own_resource(door: DoorClient, d
 async def test_every_field_of_a_service_is_stored(door: DoorClient) -> None:
     facts: dict[str, Any] = {
         "setup_minutes": 5, "cleanup_minutes": 10, "slot_step_minutes": 15, "min_notice_minutes": 120,
-        "horizon_days": 90, "cancel_notice_minutes": 1440, "is_active": False,
+        "horizon_days": 90, "cancel_notice_minutes": 1440, "binds_hours_at_ends": True, "is_active": False,
     }  # fmt: skip
 
     service = await door.add(Service, **MASSAGE, **facts)
@@ -103,7 +104,7 @@ async def test_a_stale_change_is_refused(door: DoorClient) -> None:
         ("price", "1.005"),
         ("price", "100000000"),
         ("duration_minutes", 0),
-        ("duration_minutes", 1441),
+        ("duration_minutes", 86401),
         ("setup_minutes", -1),
         ("cleanup_minutes", 1441),
         ("slot_step_minutes", 0),
@@ -124,7 +125,7 @@ async def test_an_invalid_value_is_reported_on_its_field(
 @AT_BOTH_DOORS
 async def test_bounds_are_inclusive(door: DoorClient) -> None:
     most: dict[str, Any] = {
-        "title": "é" * 200, "description": "x" * 1000, "price": Decimal("99999999.99"), "duration_minutes": 1440,
+        "title": "é" * 200, "description": "x" * 1000, "price": Decimal("99999999.99"), "duration_minutes": 86400,
         "setup_minutes": 1440, "slot_step_minutes": 1, "min_notice_minutes": 527040, "horizon_days": 3660,
     }  # fmt: skip
 

@@ -46,7 +46,7 @@ def sources() -> Iterator[tuple[str, str]]:
 def test_a_condition_is_written_in_one_place(condition: str) -> None:
     places = [name for name, text in sources() for _ in re.finditer(CONDITIONS[condition], text)]
 
-    assert places == [HOME]
+    assert places == [HOME] * (2 if condition == "how far back" else 1)  # of any visit, and of a short one
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_condition_is_written_in_one_place(condition: str) -> None:
             f"{OVERLAPPING} AND status IN ('pending', 'confirmed') AND (expires_at IS NULL OR expires_at > now())",
             "booking_slot_free",
         ),
-        (f"{STARTING} earliest_start(now())", f"{STARTING} now() - interval '50 hours'", "bookings_by_start"),
+        (f"{STARTING} earliest_start(now())", f"{STARTING} now() - interval '62 days'", "bookings_by_start"),
         (f"{EXPIRED} is_expired(expires_at, now())", f"{EXPIRED} expires_at <= now()", "bookings_that_expire"),
     ],
     ids=["live", "how far back", "expired"],

@@ -132,9 +132,9 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
         no.PriceBelowZero,
         ["UPDATE services SET price = -0.01", "UPDATE services SET price = 'NaN'"],
     ),
-    ("services", "service_lasts_up_to_a_day"): (
+    ("services", "service_lasts_up_to_60_days"): (
         no.DurationNotPositive,
-        ["UPDATE services SET duration_minutes = 0", "UPDATE services SET duration_minutes = 1441"],
+        ["UPDATE services SET duration_minutes = 0", "UPDATE services SET duration_minutes = 86401"],
     ),
     ("services", "service_setup_minutes_stay_in_range"): (
         no.MinutesOutOfRange,
@@ -214,9 +214,9 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
             ).replace("'2031-01-08 10:00Z'", "'2031-01-07 10:30Z'"),
         ],
     ),
-    ("bookings", "booking_lasts_a_minute_to_a_day"): (
+    ("bookings", "booking_lasts_a_minute_to_60_days"): (
         no.LengthOutOfRange,
-        ["UPDATE bookings SET end_time = end_time + interval '24 h 1 min', blocks_until = blocks_until + '2 d'"],
+        ["UPDATE bookings SET end_time = end_time + interval '60 d 2 h 31 min', blocks_until = blocks_until + '61 d'"],
     ),
     ("bookings", "booking_blocks_up_to_a_day_around"): (
         no.BlocksTooMuch,

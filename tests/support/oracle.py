@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 Span = tuple[datetime, datetime]  # A half-open span: from the first moment until just before the second.
 DAY = timedelta(days=1)
-MARGIN = 4 * DAY  # How far around a moment openings and closures are searched; no visit is longer.
+MARGIN = 4 * DAY  # How far around a moment openings and closures are searched, beside the length of the visit.
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Business:
     closed: Sequence[Span] = ()
     moved_booking: BookedVisit | None = None  # The booking that is to be moved; it does not block itself.
     new_duration: timedelta | None = None  # The new duration, if it changes.
+    binds_at_ends: bool = False  # Whether only the start and the end must be in open time, as of a rental.
 
     def get_visit_lengths(self) -> tuple[timedelta, timedelta, timedelta]:
         """Return the duration of a visit and what it blocks before and after, by the service or by the booking."""
@@ -76,14 +77,16 @@ class Business:
         return self.new_duration or end - start, start - since, until - end
 
     @property
-    def is_day(self) -> bool:
-        """Whether a visit ends at the same time of the next day."""
-        if self.moved_booking is None:
-            return self.duration == DAY
-        start, end = self.moved_booking.visit
-        zones = [ZoneInfo(one.zone) for one in self.resources if self.moved_booking in one.bookings]
-        clock = [[moment.astimezone(zone).replace(tzinfo=None) for moment in (start, end)] for zone in zones]
-        return not self.new_duration and any(later - earlier == DAY for earlier, later in clock)
+    def days(self) -> int:
+        """How many days later a visit ends at the time at which it began; 0 if it ends at another time."""
+        if self.new_duration:
+            return 0
+        by_clock = self.duration
+        if self.moved_booking is not None:
+            zone = next(ZoneInfo(one.zone) for one in self.resources if self.moved_booking in one.bookings)
+            start, end = (moment.astimezone(zone).replace(tzinfo=None) for moment in self.moved_booking.visit)
+            by_clock = end - start
+        return 0 if by_clock % DAY else by_clock // DAY
 
 
 @cache
@@ -139,7 +142,7 @@ class ResourceSchedule:
     def __init__(self, business: Business, resource: Resource, now: datetime, since: datetime, until: datetime) -> None:
         self.business, self.resource, self.now = business, resource, now
         self.duration, self.before, self.after = business.get_visit_lengths()
-        weekly = iter_opening_spans(resource, since - MARGIN, until + MARGIN)
+        weekly = iter_opening_spans(resource, since - MARGIN, until + self.duration + MARGIN)
         self.openings = [(a, b) for a, b in [*weekly, *business.opened, *resource.opened] if a < b]
         self.hours = merge_spans(self.openings)
         self.closed = [*subtract_spans(business.closed, resource.opened), *resource.closed]
@@ -153,9 +156,9 @@ class ResourceSchedule:
 
     def end_of(self, at: datetime) -> datetime:
         """Return when a visit ends that starts at this moment."""
-        if not self.business.is_day:
+        if not self.business.days:
             return at + self.duration
-        wall = at.astimezone(ZoneInfo(self.resource.zone)).replace(tzinfo=None) + DAY
+        wall = at.astimezone(ZoneInfo(self.resource.zone)).replace(tzinfo=None) + self.business.days * DAY
         return wall_clock_to_utc(wall.date(), wall.time(), self.resource.zone)
 
     def list_starts(self) -> set[datetime]:
@@ -180,13 +183,31 @@ class ResourceSchedule:
             codes.append("too-soon")
         if self.business.horizon and at > self.horizon_end:
             codes.append("too-far-ahead")
-        if not any(a <= at and visit[1] <= b for a, b in self.hours):
+        if not self.lies_in_hours(*visit):
             codes.append("outside-hours")
         elif (step := self.business.step) and not any(a <= at < b and not (at - a) % step for a, b in self.openings):
             codes.append("between-slots")
-        if any(do_overlap(visit, span) for span in self.closed):
+        if self.is_closed(*visit):
             codes.append("closed")
         return codes
+
+    def lies_in_hours(self, start: datetime, end: datetime) -> bool:
+        """Whether the visit lies in the hours: the whole of it, or its two ends if only these are bound."""
+        if not self.business.binds_at_ends:
+            return any(a <= start and end <= b for a, b in self.hours)
+        return any(a <= start < b for a, b in self.hours) and self.may_end(end, self.hours)
+
+    def is_closed(self, start: datetime, end: datetime) -> bool:
+        """Whether a closure meets the visit or, if only its ends are bound, the start, or the hours of the end."""
+        if not self.business.binds_at_ends:
+            return any(do_overlap((start, end), span) for span in self.closed)
+        if any(a <= start < b for a, b in self.closed):
+            return True
+        return self.may_end(end, self.hours) and not self.may_end(end, subtract_spans(self.hours, self.closed))
+
+    def may_end(self, end: datetime, times: Sequence[Span]) -> bool:
+        """Whether a visit may end now: in these times, or at the moment at which they begin or end."""
+        return any(a <= end <= b for a, b in times)
 
 
 OfferedSlot = tuple[datetime, datetime, str, int, list[tuple[int, int]]]

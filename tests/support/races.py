@@ -45,7 +45,7 @@ INSERT = """
 """
 ANYWHERE = """
     INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price)
-    VALUES (%(user)s, 1, resource_for_booking(%(rooms)s, %(start)s, %(end)s), %(start)s, %(end)s, %(start)s, %(end)s,
+    VALUES (%(user)s, 1, resource_for_booking(%(rooms)s, %(start)s, %(ends)s), %(start)s, %(end)s, %(start)s, %(end)s,
             60)
 """
 MOVE = """
@@ -92,7 +92,8 @@ def visit(
 
 
 def anywhere(rooms: Sequence[int], start: datetime, *, user: int = 1) -> dict[str, Any]:
-    return {"rooms": list(rooms), "start": start, "end": start + HOUR, "user": user}
+    end = start + HOUR
+    return {"rooms": list(rooms), "start": start, "end": end, "ends": [end] * len(rooms), "user": user}
 
 
 def book(console: Console, resource: int, start: datetime, **more: Any) -> int:

@@ -71,7 +71,7 @@ def draw_weekly_hours(draw: st.DrawFn, around: date) -> list[WeeklyHours]:
 
 @st.composite
 def draw_exception_span(draw: st.DrawFn, base: datetime) -> Span:
-    start = base + draw(st.integers(-2 * 24 * 4, 4 * 24 * 4)) * 15 * MINUTE
+    start = base + draw(st.integers(-2 * 24 * 4, 4 * 24 * 4)) * 15 * MINUTE + draw(st.sampled_from([0, 0, 10])) * DAY
     return start, start + draw(minutes(15, 50, 60, 120, 480, 1440, 4000))
 
 
@@ -81,7 +81,7 @@ def draw_bookings(draw: st.DrawFn, number: int, base: datetime, now: datetime, s
     bookings: list[BookedVisit] = []
     for _ in range(draw(st.integers(0, 8))):
         start = base + draw(st.integers(-24 * 12, 4 * 24 * 12)) * 5 * MINUTE
-        end = start + draw(minutes(5, 30, 45, 60, 60, 240, 1500))
+        end = start + draw(minutes(5, 30, 45, 60, 60, 240, 1500, 3 * 1440, 9 * 1440 + 30))
         blocks = start - draw(minutes(0, 0, 10)), end + draw(minutes(0, 0, 15))
         kinds = ["pending", "confirmed", "hold", "dead hold", "cancelled", "completed", "no_show"]
         kind = draw(st.sampled_from(kinds[:4] * 2 + kinds))
@@ -126,7 +126,7 @@ def draw_scenarios(draw: st.DrawFn) -> Scenario:
             )
         )
     business = Business(
-        duration=draw(minutes(7, 15, 30, 45, 60, 60, 90, 480, 1440)),
+        duration=draw(minutes(7, 15, 30, 45, 60, 60, 90, 480, 1440, 2 * 1440, 10 * 1440, 2 * 1440 + 90, 60 * 1440)),
         setup=draw(minutes(0, 0, 0, 5, 15, 90)),
         cleanup=draw(minutes(0, 0, 0, 10, 20, 90)),
         step=draw(st.one_of(st.none(), minutes(10, 15, 25, 30, 60, 1440))),
@@ -135,6 +135,7 @@ def draw_scenarios(draw: st.DrawFn) -> Scenario:
         resources=resources,
         opened=draw(st.lists(draw_exception_span(base), max_size=2)),
         closed=draw(st.lists(draw_exception_span(base), max_size=2)),
+        binds_at_ends=not draw(st.integers(0, 2)),
     )
     return Scenario(business, tuple(places_once), now, since, until, oracle.wall_clock_to_utc(day, time(2), zone))
 
@@ -144,7 +145,7 @@ def to_whole_minutes(length: timedelta | None) -> int | None:
 
 
 SERVICE_COLUMNS = ("id", "title", "price", "duration_minutes", "setup_minutes", "cleanup_minutes", "slot_step_minutes",
-           "min_notice_minutes", "horizon_days")  # fmt: skip
+           "min_notice_minutes", "horizon_days", "binds_hours_at_ends")  # fmt: skip
 USER_COLUMNS = ("id", "name", "email", "password_hash", "role")
 OPENING_HOURS_COLUMNS = ("resource_id", "weekday", "opens", "closes", "valid_from", "valid_until")
 BOOKING_COLUMNS = ("id", "user_id", "service_id", "resource_id", "start_time", "end_time", "blocks_from",
@@ -159,9 +160,8 @@ async def load_business(session: Session, scenario: Scenario) -> None:
     lengths: Any = map(
         to_whole_minutes, (business.duration, business.setup, business.cleanup, business.step, business.notice)
     )
-    await session.copy_rows(
-        Service, SERVICE_COLUMNS, [(1, "Massage", 60, *lengths, business.horizon and business.horizon.days)]
-    )
+    horizon = business.horizon and business.horizon.days
+    await session.copy_rows(Service, SERVICE_COLUMNS, [(1, "Massage", 60, *lengths, horizon, business.binds_at_ends)])
     once_open = zip(resources, scenario.original_capacities, strict=True)
     await session.copy_rows(
         Resource, ("id", "name", "timezone", "capacity"), [(one.id, "Room", one.zone, n) for one, n in once_open]

@@ -3,19 +3,26 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
-         :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days
+         :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days,
+         s.binds_hours_at_ends AS binds_at_ends
     FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
     LEFT JOIN resources r ON r.id = b.resource_id
    CROSS JOIN LATERAL (
      SELECT coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
                      make_interval(mins => s.duration_minutes)) AS duration,
-            CAST(:duration AS interval) IS NULL AND coalesce(
-              (b.end_time AT TIME ZONE r.timezone) - (b.start_time AT TIME ZONE r.timezone) = interval '1 day',
-              s.duration_minutes = 1440) AS is_day
+            CASE WHEN CAST(:duration AS interval) IS NULL THEN coalesce(
+              (b.end_time AT TIME ZONE r.timezone) - (b.start_time AT TIME ZONE r.timezone),
+              make_interval(mins => s.duration_minutes)) END AS by_clock
    ) AS kept
    CROSS JOIN LATERAL (
-     SELECT kept.*, CASE WHEN kept.is_day THEN interval '22 hours' ELSE kept.duration END AS shortest,
-            CASE WHEN kept.is_day THEN interval '26 hours' ELSE kept.duration END AS longest
+     SELECT CASE WHEN mod(extract(epoch FROM kept.by_clock), 86400) = 0 THEN CAST(extract(epoch FROM kept.by_clock) / 86400 AS integer) ELSE 0 END AS days
+   ) AS whole
+   CROSS JOIN LATERAL (
+     SELECT kept.duration, whole.days,
+            CASE WHEN whole.days > 0 THEN greatest(interval '12 hours', make_interval(hours => 24 * whole.days - 26))
+                 ELSE kept.duration END AS shortest,
+            CASE WHEN whole.days > 0 THEN make_interval(hours => 24 * whole.days + 26)
+                 ELSE kept.duration END AS longest
    ) AS length
    WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
 ), candidate AS MATERIALIZED (
@@ -82,13 +89,13 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
          rule.earliest, rule.horizon_days, rule.step,
          CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :allows_past END AS has_notice,
          coalesce(:since <= (:now AT TIME ZONE p.timezone + make_interval(days => rule.horizon_days)) AT TIME ZONE p.timezone, true) AS is_within_horizon,
-         p.hours @> tstzrange(:since, visit.end_time) AS is_in_hours,
-         NOT p.closed && tstzrange(:since, visit.end_time) AS is_not_closed,
+         CASE WHEN rule.binds_at_ends THEN p.hours @> :since AND (p.hours @> visit.end_time OR p.hours @> visit.end_time - interval '1 microsecond') ELSE p.hours @> tstzrange(:since, visit.end_time) END AS is_in_hours,
+         CASE WHEN rule.binds_at_ends THEN NOT p.closed @> :since AND (NOT (p.hours @> visit.end_time OR p.hours @> visit.end_time - interval '1 microsecond') OR (p.open @> visit.end_time OR p.open @> visit.end_time - interval '1 microsecond')) ELSE NOT p.closed && tstzrange(:since, visit.end_time) END AS is_not_closed,
          NOT rule.has_step OR EXISTS (
            SELECT FROM span s
             WHERE s.id = p.id AND s.since <= :since AND :since < s.until
               AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_on_step
-    FROM rule CROSS JOIN plan p CROSS JOIN LATERAL (SELECT CASE WHEN rule.is_day THEN (:since AT TIME ZONE p.timezone + interval '1 day') AT TIME ZONE p.timezone ELSE :since + rule.duration END AS end_time) AS visit
+    FROM rule CROSS JOIN plan p CROSS JOIN LATERAL (SELECT CASE WHEN rule.days > 0 THEN (:since AT TIME ZONE p.timezone + make_interval(days => rule.days)) AT TIME ZONE p.timezone ELSE :since + rule.duration END AS end_time) AS visit
 )
 INSERT INTO bookings
   (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, status, price, expires_at,
@@ -98,8 +105,7 @@ SELECT CAST(:user_id AS bigint), rule.service_id, chosen.id, :since, visit.end_t
        CAST(:expires_at AS timestamptz), :now
   FROM rule CROSS JOIN audit_context
  CROSS JOIN LATERAL resource_for_booking(
-   CASE WHEN audit_context.is_set THEN ARRAY(
-     SELECT c.id FROM checks c WHERE (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step) OR :is_override ORDER BY NOT (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step), c.id) END,
-   :since - rule.setup, (SELECT max(blocks_until) FROM checks)) AS chosen (id)
+   CASE WHEN audit_context.is_set THEN ARRAY(SELECT c.id FROM checks c WHERE (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step) OR :is_override ORDER BY NOT (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step), c.id) END,
+   :since - rule.setup, ARRAY(SELECT c.blocks_until FROM checks c WHERE (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step) OR :is_override ORDER BY NOT (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step), c.id)) AS chosen (id)
   JOIN checks AS visit ON visit.id = chosen.id
 RETURNING bookings.*

@@ -3,19 +3,26 @@ WITH rule AS MATERIALIZED (
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
-         :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days
+         :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days,
+         s.binds_hours_at_ends AS binds_at_ends
     FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
     LEFT JOIN resources r ON r.id = b.resource_id
    CROSS JOIN LATERAL (
      SELECT coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
                      make_interval(mins => s.duration_minutes)) AS duration,
-            CAST(:duration AS interval) IS NULL AND coalesce(
-              (b.end_time AT TIME ZONE r.timezone) - (b.start_time AT TIME ZONE r.timezone) = interval '1 day',
-              s.duration_minutes = 1440) AS is_day
+            CASE WHEN CAST(:duration AS interval) IS NULL THEN coalesce(
+              (b.end_time AT TIME ZONE r.timezone) - (b.start_time AT TIME ZONE r.timezone),
+              make_interval(mins => s.duration_minutes)) END AS by_clock
    ) AS kept
    CROSS JOIN LATERAL (
-     SELECT kept.*, CASE WHEN kept.is_day THEN interval '22 hours' ELSE kept.duration END AS shortest,
-            CASE WHEN kept.is_day THEN interval '26 hours' ELSE kept.duration END AS longest
+     SELECT CASE WHEN mod(extract(epoch FROM kept.by_clock), 86400) = 0 THEN CAST(extract(epoch FROM kept.by_clock) / 86400 AS integer) ELSE 0 END AS days
+   ) AS whole
+   CROSS JOIN LATERAL (
+     SELECT kept.duration, whole.days,
+            CASE WHEN whole.days > 0 THEN greatest(interval '12 hours', make_interval(hours => 24 * whole.days - 26))
+                 ELSE kept.duration END AS shortest,
+            CASE WHEN whole.days > 0 THEN make_interval(hours => 24 * whole.days + 26)
+                 ELSE kept.duration END AS longest
    ) AS length
    WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
 ), candidate AS MATERIALIZED (
@@ -100,9 +107,12 @@ WITH rule AS MATERIALIZED (
    GROUP BY c.id, c.capacity HAVING c.capacity > count(b.id)
 ), start_range AS MATERIALIZED (
   SELECT g.id, g.level, g.seats, rule.step, p.timezone,
-         CASE WHEN rule.is_day THEN p.open END AS open, CASE WHEN rule.is_day THEN g.times END AS times,
-         ((SELECT range_agg(tstzrange(lower(o), upper(o) - rule.shortest, '[]'))
-             FROM unnest(p.open) AS o WHERE upper(o) - rule.shortest >= lower(o))
+         CASE WHEN rule.days > 0 THEN p.open END AS open, CASE WHEN rule.days > 0 THEN g.times END AS times,
+         (CASE WHEN rule.binds_at_ends THEN p.open * (
+                 SELECT range_agg(tstzrange(lower(o) - rule.longest, upper(o) - rule.shortest, '[]'))
+                   FROM unnest(p.open) AS o)
+               ELSE (SELECT range_agg(tstzrange(lower(o), upper(o) - rule.shortest, '[]'))
+                       FROM unnest(p.open) AS o WHERE upper(o) - rule.shortest >= lower(o)) END
           - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.shortest - rule.cleanup, upper(t) + rule.setup, '()'))
                         FROM unnest(g.times) AS t), '{}'))
          * tstzmultirange(tstzrange(:since, :until) * tstzrange(rule.earliest, NULL)
@@ -116,17 +126,19 @@ WITH rule AS MATERIALIZED (
      s.since
      + start_range.step * ceil(extract(epoch FROM lower(possible) - s.since) / extract(epoch FROM start_range.step)),
      upper(possible), start_range.step) AS at
-   WHERE possible @> at AND (NOT rule.is_day OR (
-     start_range.open @> tstzrange(at, (at AT TIME ZONE start_range.timezone + interval '1 day') AT TIME ZONE start_range.timezone)
-     AND NOT start_range.times && tstzrange(at - rule.setup, (at AT TIME ZONE start_range.timezone + interval '1 day') AT TIME ZONE start_range.timezone + rule.cleanup)))
+   CROSS JOIN LATERAL (SELECT (at AT TIME ZONE start_range.timezone + make_interval(days => rule.days)) AT TIME ZONE start_range.timezone AS ends) AS visit
+   WHERE possible @> at AND (rule.days = 0 OR (
+     CASE WHEN rule.binds_at_ends THEN (start_range.open @> visit.ends OR start_range.open @> visit.ends - interval '1 microsecond')
+          ELSE start_range.open @> tstzrange(at, visit.ends) END
+     AND NOT start_range.times && tstzrange(at - rule.setup, visit.ends + rule.cleanup)))
 ), free_start AS (
   SELECT at, id, CAST(sum(seats) AS integer) AS seats FROM start GROUP BY at, id
 )
-SELECT free_start.at AS start_time, CASE WHEN rule.is_day THEN (free_start.at AT TIME ZONE c.timezone + interval '1 day') AT TIME ZONE c.timezone ELSE free_start.at + rule.duration END AS end_time,
+SELECT free_start.at AS start_time, CASE WHEN rule.days > 0 THEN (free_start.at AT TIME ZONE c.timezone + make_interval(days => rule.days)) AT TIME ZONE c.timezone ELSE free_start.at + rule.duration END AS end_time,
        c.timezone,
        array_agg(c.id ORDER BY c.id) AS ids, array_agg(c.name ORDER BY c.id) AS names,
        array_agg(free_start.seats ORDER BY c.id) AS seats
   FROM rule CROSS JOIN free_start JOIN candidate c USING (id)
- GROUP BY free_start.at, rule.duration, rule.is_day, c.timezone
+ GROUP BY free_start.at, rule.duration, rule.days, c.timezone
  ORDER BY free_start.at, c.timezone
  LIMIT :limit

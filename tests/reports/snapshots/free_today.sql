@@ -58,9 +58,8 @@ WITH rule AS MATERIALIZED (
    ) AS closed
 ), occupied AS MATERIALIZED (
   SELECT c.resource_id AS id, c.seat, range_agg(tstzrange(c.since, c.until)) AS blocks
-    FROM bookings b JOIN claims c ON c.booking_id = b.id
-   WHERE b.start_time >= earliest_start(:since) AND b.start_time < :until + interval '1 day'
-     AND b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)
+    FROM bookings_reaching(:since) b JOIN claims c ON c.booking_id = b.id
+   WHERE b.start_time < :until + interval '1 day' AND b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)
    GROUP BY c.resource_id, c.seat
 ), free_time AS (
   SELECT p.id, 1 AS seats, p.open - t.blocks AS times

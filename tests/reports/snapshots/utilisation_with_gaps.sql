@@ -4,9 +4,9 @@ WITH rule AS MATERIALIZED (
   SELECT r.id, r.name, r.capacity, r.timezone, r.is_active,
          EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
     FROM resources r WHERE r.is_active OR EXISTS (
-      SELECT FROM bookings b
+      SELECT FROM bookings_reaching(:since) b
        WHERE b.resource_id = r.id AND b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)
-         AND b.start_time >= earliest_start(:since) AND b.start_time < :until - interval '1 day'
+         AND b.start_time < :until - interval '1 day'
          AND b.end_time > :since + interval '1 day')
 ), exception AS MATERIALIZED (
   SELECT x.resource_id, zone.timezone, x.is_open, local.start_time,
@@ -62,9 +62,8 @@ WITH rule AS MATERIALIZED (
    ) AS closed
 ), occupied AS MATERIALIZED (
   SELECT c.resource_id AS id, c.seat, range_agg(tstzrange(c.since, c.until) * tstzrange(b.start_time, b.end_time)) AS visits, range_agg(tstzrange(c.since, c.until)) AS blocks
-    FROM bookings b JOIN claims c ON c.booking_id = b.id
-   WHERE b.start_time >= earliest_start(:since) AND b.start_time < :until + interval '1 day'
-     AND b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)
+    FROM bookings_reaching(:since) b JOIN claims c ON c.booking_id = b.id
+   WHERE b.start_time < :until + interval '1 day' AND b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)
    GROUP BY c.resource_id, c.seat
 ), period AS MATERIALIZED (
   SELECT n, since, until

@@ -9,8 +9,8 @@ under an exclusive lock.
 
 from alembic import op
 
-revision = "0017"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0017"
 
 HELPERS = r"""
 -- A moment so many minutes later. It is IMMUTABLE, which + is not: an interval of minutes needs no time zone.
@@ -33,7 +33,7 @@ ALTER TABLE services
   ADD CONSTRAINT service_role_is_known CHECK (role IN ('with', 'in', 'using')),
   ADD CONSTRAINT service_takes_1_to_100_seats CHECK (max_party BETWEEN 1 AND 100),
   ADD CONSTRAINT service_pause_lies_in_a_visit
-    CHECK (free_from_minutes BETWEEN 0 AND 1440 AND free_until_minutes BETWEEN 1 AND 1440),
+    CHECK (free_from_minutes BETWEEN 0 AND 86400 AND free_until_minutes BETWEEN 1 AND 86400),
   ADD CONSTRAINT service_pause_ends_after_start
     CHECK (CASE WHEN free_until_minutes IS NULL THEN free_from_minutes IS DISTINCT FROM 0
            ELSE coalesce(free_until_minutes > free_from_minutes, false) END);
@@ -54,7 +54,7 @@ CREATE TABLE service_needs (
 );
 ALTER TABLE service_needs
   ADD CONSTRAINT need_pause_lies_in_a_visit
-    CHECK (free_from_minutes BETWEEN 0 AND 1440 AND free_until_minutes BETWEEN 1 AND 1440),
+    CHECK (free_from_minutes BETWEEN 0 AND 86400 AND free_until_minutes BETWEEN 1 AND 86400),
   ADD CONSTRAINT need_pause_ends_after_start
     CHECK (CASE WHEN free_until_minutes IS NULL THEN free_from_minutes IS DISTINCT FROM 0
            ELSE coalesce(free_until_minutes > free_from_minutes, false) END);
@@ -103,7 +103,7 @@ DROP TRIGGER assign_seat ON bookings;
 DROP TRIGGER booking_has_a_seat ON bookings;
 DROP TRIGGER "Change_seat" ON bookings;
 DROP TRIGGER "Expire_holds" ON bookings;
-DROP FUNCTION assign_seat(), check_seats(), change_seat(), expire_holds(), resource_for_booking(bigint[], timestamptz, timestamptz),
+DROP FUNCTION assign_seat(), check_seats(), change_seat(), expire_holds(),
   free_seat(bigint, timestamptz, timestamptz, bigint, smallint), most_at_once(bigint, timestamptz, timestamptz, bigint),
   taken_seats(bigint, timestamptz, timestamptz, bigint);
 ALTER TABLE bookings DROP CONSTRAINT booking_slot_free;
@@ -463,32 +463,6 @@ END $$;
 CREATE TRIGGER forbid_claim_change BEFORE INSERT OR UPDATE OR DELETE ON claims
   FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION forbid_claim_change();
 
--- Chooses the resource for a new booking: the first of these, in this order, that has a free seat. If all are taken, it
--- returns one that the constraint refuses; NULL if there are no candidates. It looks before it locks, locks the resource
--- it found and looks again, so bookings on other resources need not wait. Locks are taken in the order of ids, so no two
--- writers wait for each other. Staff who override rules may pass another order; then all candidates are locked first.
-CREATE FUNCTION resource_for_booking(candidates bigint[], since timestamptz, until timestamptz)
-RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE
-  candidate bigint;
-  chosen bigint := candidates[1];
-BEGIN
-  IF coalesce(cardinality(candidates), 0) < 2 THEN
-    RETURN chosen;
-  END IF;
-  IF candidates <> ARRAY(SELECT unnest(candidates) ORDER BY 1) THEN
-    PERFORM pg_advisory_xact_lock(id) FROM (SELECT unnest(candidates) AS id ORDER BY 1) AS in_order;
-  END IF;
-  FOREACH candidate IN ARRAY candidates LOOP
-    IF public.free_seat(candidate, since, until, NULL, NULL) IS NOT NULL THEN
-      PERFORM pg_advisory_xact_lock(candidate);
-      chosen := candidate;
-      EXIT WHEN public.free_seat(candidate, since, until, NULL, NULL) IS NOT NULL;
-    END IF;
-  END LOOP;
-  RETURN chosen;
-END $$;
-
 CREATE TRIGGER forbid_truncate BEFORE TRUNCATE ON claims
   FOR EACH STATEMENT EXECUTE FUNCTION forbid_truncate();
 """
@@ -644,7 +618,6 @@ DROP TABLE need_resources;
 DROP TABLE service_needs;
 DROP FUNCTION lock_resources(), expire_holds(bigint[], timestamptz, timestamptz, bigint), add_claims(bookings),
   change_party(bookings), add_claims_of_row(), change_claims(), change_seat(), check_seats(), forbid_claim_change(),
-  resource_for_booking(bigint[], timestamptz, timestamptz),
   free_seat(bigint, timestamptz, timestamptz, bigint, smallint),
   most_at_once(bigint, timestamptz, timestamptz, bigint, smallint),
   taken_seats(bigint, timestamptz, timestamptz, bigint, smallint);
@@ -787,32 +760,6 @@ END $$;
 CREATE CONSTRAINT TRIGGER booking_has_a_seat
   AFTER UPDATE OF status, resource_id, blocks_from, blocks_until ON bookings
   DEFERRABLE INITIALLY IMMEDIATE FOR EACH ROW WHEN (is_live(NEW.status)) EXECUTE FUNCTION check_seats();
-
--- Chooses the resource for a new booking: the first of these, in this order, that has a free seat. If all are taken, it
--- returns one that the constraint refuses; NULL if there are no candidates. It looks before it locks, locks the resource
--- it found and looks again, so bookings on other resources need not wait. Locks are taken in the order of ids, so no two
--- writers wait for each other. Staff who override rules may pass another order; then all candidates are locked first.
-CREATE FUNCTION resource_for_booking(candidates bigint[], since timestamptz, until timestamptz)
-RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE
-  candidate bigint;
-  chosen bigint := candidates[1];
-BEGIN
-  IF coalesce(cardinality(candidates), 0) < 2 THEN
-    RETURN chosen;
-  END IF;
-  IF candidates <> ARRAY(SELECT unnest(candidates) ORDER BY 1) THEN
-    PERFORM pg_advisory_xact_lock(id) FROM (SELECT unnest(candidates) AS id ORDER BY 1) AS in_order;
-  END IF;
-  FOREACH candidate IN ARRAY candidates LOOP
-    IF public.free_seat(candidate, since, until, NULL, NULL) IS NOT NULL THEN
-      PERFORM pg_advisory_xact_lock(candidate);
-      chosen := candidate;
-      EXIT WHEN public.free_seat(candidate, since, until, NULL, NULL) IS NOT NULL;
-    END IF;
-  END LOOP;
-  RETURN chosen;
-END $$;
 
 -- PostgreSQL runs the AFTER triggers of a row in the order of their names, capitals first. The check of booking_slot_free
 -- is one of them ("Unique_..."), and so are the checks of foreign keys ("RI_..."). The capital letters of the next two
