@@ -14,9 +14,9 @@ ROWS = """
   INSERT INTO resources (name, timezone) SELECT 'Van ' || n, 'UTC' FROM generate_series(1, 20) n;
   INSERT INTO services (title, price, duration_minutes) SELECT 'Rental ' || n, 10, 30 FROM generate_series(1, 10) n;
   INSERT INTO bookings
-    (user_id, service_id, resource_id, seat, start_time, end_time, blocks_from, blocks_until, price, status)
+    (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price, status)
     SELECT (SELECT max(id) FROM users) - n % 2000, (SELECT max(id) FROM services) - n % 10,
-           (SELECT max(id) FROM resources) - (n + n / 500) % 20, 1, start, start + length, start, start + length, 10,
+           (SELECT max(id) FROM resources) - (n + n / 500) % 20, start, start + length, start, start + length, 10,
            'completed'
       FROM generate_series(1, 200000) n
      CROSS JOIN LATERAL (SELECT timestamptz '2031-01-01Z' + n * interval '5 minutes' AS start,
