@@ -111,6 +111,8 @@ def visit_as_dict(visit: Row, zone: ZoneInfo) -> dict[str, object]:
     start, end = (visit[name].astimezone(zone) for name in ("start_time", "end_time"))
     is_odd = is_repeated(start, zone) or is_repeated(end, zone) or start.utcoffset() != end.utcoffset()
     time_format = "%H:%M %Z" if is_odd else "%H:%M"
+    if visit["end_time"] - visit["start_time"] >= timedelta(days=1):
+        time_format = f"%a %d %b {time_format}"
     is_hold = visit["status"] == Status.PENDING and visit["expires_at"] is not None
     return {
         **wall_times(visit, zone),
@@ -149,7 +151,7 @@ def gaps(open_times: list[Row], since: datetime, until: datetime) -> Iterable[Ro
         yield {"start_time": end, "end_time": until}
 
 
-BOOKING_FIELDS = ("id", "user_id", "resource_id", "status", "expires_at", "start_time")
+BOOKING_FIELDS = ("id", "user_id", "resource_id", "status", "expires_at", "start_time", "end_time")
 
 
 async def get_visit(request: Request) -> Response:
@@ -203,7 +205,7 @@ def available_actions(request: Request, visit: Row, *, now: datetime) -> list[di
 
 def primary_status(booking: Booking, *, now: datetime) -> Status | None:
     """Return the status that this booking should have next, if there is one now."""
-    if booking.status in lifecycle.OPEN_STATUSES and times.has_started(booking.start_time, now=now):
+    if booking.status in lifecycle.OPEN_STATUSES and lifecycle.is_due_to_close(booking, now=now):
         return Status.COMPLETED
     return Status.CONFIRMED if booking.status == Status.PENDING else None
 

@@ -6,7 +6,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from bookit import refusals as no
-from bookit.policy.limits import MAX_VISIT_LENGTH, MIN_VISIT_LENGTH
+from bookit.policy.limits import LONG_VISIT, MAX_VISIT_LENGTH, MIN_VISIT_LENGTH
 from bookit.policy.permissions import Actor, refusal_out_of_scope
 from bookit.policy.times import format_duration, has_started, wall_clock_length
 from bookit.schema.tables import Booking, Service, Status
@@ -80,6 +80,12 @@ def require_length(booking: Booking, start: datetime, end: datetime, *, by: Acto
         raise no.EndsBeforeStart
     if length < MIN_VISIT_LENGTH or wall_clock_length(start, end, zone) > MAX_VISIT_LENGTH:
         raise no.LengthOutOfRange
+
+
+def is_due_to_close(booking: Booking, *, now: datetime) -> bool:
+    """Return whether staff may expect to close a booking: its visit has begun or, if that is long, is over."""
+    is_long = booking.end_time - booking.start_time > LONG_VISIT
+    return has_started(booking.end_time if is_long else booking.start_time, now=now)
 
 
 def has_begun(booking: Booking, *, now: datetime) -> bool:

@@ -51,6 +51,7 @@ MAX_DASHBOARD_COUNT = 1_000
 # Length of a visit and of a service. Range queries rely on the maximum and look back no further.
 MIN_VISIT_LENGTH = timedelta(minutes=1)
 MAX_VISIT_LENGTH = timedelta(days=MAX_VISIT_DAYS)  # by the clock on the wall
+LONG_VISIT = timedelta(hours=26)  # A longer one is long, as is_long() of the database has it.
 
 # A start lies in [CALENDAR_START, CALENDAR_END).
 CALENDAR_START = datetime(2000, 1, 1, tzinfo=UTC)

@@ -29,7 +29,9 @@ SELECT p.id, p.name, p.capacity, NOT p.has_hours AS is_always_open,
   ) AS free_length USING (id)
  ORDER BY free_minutes DESC, sort_key(p.name), p.id
 """)
-# The conditions and the order of each list; a list may have two conditions, so that each has its index.
+# The conditions and the order of each list; a list may have two conditions, so that each has its index. A long visit is
+# closed when it is over, and not soon after its start.
+RUNS_LONG = "(is_long(b.start_time, b.end_time) AND b.end_time >= :late)"
 LIST_CONDITIONS = (
     (
         "next",
@@ -38,10 +40,20 @@ LIST_CONDITIONS = (
     ),
     # A visit that has just begun may still be confirmed; after that it waits to be closed, as a confirmed one does.
     ("pending", "b.status = 'pending' AND b.start_time >= :late AND b.expires_at IS NULL ORDER BY b.start_time, b.id"),
-    ("late", "b.status = 'confirmed' AND b.start_time < :late ORDER BY b.start_time DESC, b.id DESC"),
+    (
+        "pending",
+        f"""b.status = 'pending' AND b.start_time < :late AND b.start_time >= earliest_start(:late) AND {RUNS_LONG}
+           AND b.expires_at IS NULL ORDER BY b.start_time, b.id""",
+    ),
     (
         "late",
-        "b.status = 'pending' AND b.start_time < :late AND b.expires_at IS NULL ORDER BY b.start_time DESC, b.id DESC",
+        f"""b.status = 'confirmed' AND b.start_time < :late AND NOT {RUNS_LONG}
+           ORDER BY b.start_time DESC, b.id DESC""",
+    ),
+    (
+        "late",
+        f"""b.status = 'pending' AND b.start_time < :late AND NOT {RUNS_LONG} AND b.expires_at IS NULL
+           ORDER BY b.start_time DESC, b.id DESC""",
     ),
     ("holds", "b.status = 'pending' AND b.expires_at > :now ORDER BY b.expires_at, b.id"),
 )

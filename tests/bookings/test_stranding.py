@@ -122,6 +122,27 @@ async def test_a_change_that_is_accepted_is_made(database: Database, tom: Person
     assert (await database.fetch(text("SELECT status FROM bookings")))[0]["status"] == Status.PENDING
 
 
+async def test_a_rental_is_stranded_by_its_ends_alone(database: Database, tom: Person, shared: Service) -> None:
+    """Ten days from Tuesday at ten to a Friday: what closes in between does not matter, nor what begins as it ends."""
+    open_days = [Opening(day, time(9), time(18)) for day in range(1, 6)]
+    await write(database, change(Service, duration_minutes=14400, binds_hours_at_ends=True))
+    await write(database, replace_hours(*open_days))
+    rental = await book(database, tom, TEN, resource_id=1)
+    ends = rental.end_time
+    hour = timedelta(hours=1)
+
+    async def stranded_by_closure(since: datetime, until: datetime) -> list[int]:
+        return await stranded_ids(database, create(CalendarException, resource_id=1, start_time=since, end_time=until))
+
+    assert ends == TEN + timedelta(days=10)
+    assert await stranded_by_closure(TEN + 5 * hour, ends - 5 * hour) == []
+    assert await stranded_by_closure(ends, ends + hour) == []
+    assert await stranded_by_closure(ends - hour, ends + hour) == [rental.id]
+    assert await stranded_by_closure(TEN - hour, TEN + hour) == [rental.id]
+    assert await stranded_ids(database, replace_hours(*open_days[:2], open_days[4])) == []
+    assert await stranded_ids(database, replace_hours(*open_days[:4])) == [rental.id]
+
+
 async def test_visits_that_are_over_or_not_live_are_not_stranded(
     database: Database, tom: Person, eve: Person, shared: Service
 ) -> None:
