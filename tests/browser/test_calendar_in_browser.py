@@ -208,3 +208,33 @@ async def test_two_users_see_each_others_changes(
     await berlin_database.fetch(text("DELETE FROM bookings WHERE start_time = :start"), start=berlin_time(5, 11))
     for page in (one, other):
         await expect(page.locator(".cal-visit")).to_have_count(0, timeout=2000)
+
+
+async def test_a_visit_of_ten_days_is_shown_on_each_of_them(
+    browser: Browser, berlin: RunningServer, berlin_database: Database
+) -> None:
+    """Each view shows it on a day in the middle, with the days on which it begins and ends."""
+    start = berlin_time(200, 10)
+    async with berlin_database.transaction(by=OWNER) as session:
+        how: dict[str, Any] = {"by": OWNER, "now": NOW}
+        van = await records.create(session, Resource, name="Van", timezone="Europe/Berlin", **how)
+        about: dict[str, Any] = {"title": "Rental", "price": 600, "duration_minutes": 14400}
+        rental = await records.create(session, Service, **about, resource_ids=[van.id], **how)
+        facts: dict[str, Any] = {"user_id": 2, "service_id": rental.id, "start_time": start}
+        await records.create(session, Booking, **facts, **how)
+    times = f"{start:%a %d %b %H:%M} – {berlin_time(210, 10):%a %d %b %H:%M}"
+    page, errors, _ = await open_calendar(browser, berlin, berlin_time(205, 12))
+
+    weekday = berlin_time(205, 12).weekday()
+    days = range(max(200, 205 - weekday), min(210, 211 - weekday) + 1)  # of this week that it covers
+    counts = {"Day": 1, "Week": len(days), "List": len(days)}
+    for view, count in counts.items():
+        await page.get_by_role("button", name=view, exact=True).click()
+        blocks = page.locator(f".cal-visit[title^='{times}']")
+        await expect(blocks).to_have_count(count)
+        await expect(blocks.first.locator(".cal-customer")).to_be_in_viewport()
+    await page.get_by_role("button", name="Day", exact=True).click()
+    await page.locator(".cal-visit").click()
+    await expect(page.get_by_role("dialog")).to_contain_text(times)
+    await berlin_database.fetch(text("UPDATE resources SET is_active = false WHERE name = 'Van'"))  # as it is shared
+    assert errors == []

@@ -229,7 +229,8 @@ def find_slots(
         for at in diary.list_starts():
             if since <= at < until and not diary.list_obstacles(at) and (seats := diary.count_free_seats(at)):
                 slots.setdefault((at, diary.end_of(at), diary.resource.zone), []).append((diary.resource.id, seats))
-    return [(*when, sum(seats for _, seats in free), free) for when, free in sorted(slots.items())]
+    by_start_and_zone = sorted(slots.items(), key=lambda slot: (slot[0][0], slot[0][2]))
+    return [(*when, sum(seats for _, seats in free), free) for when, free in by_start_and_zone]
 
 
 def predict_outcome(

@@ -10,10 +10,12 @@ import { currentDay, updateVisit } from "./view.js";
 const form = byId("cal-booking");
 let key; // of the booking that this dialog makes
 
+const durationText = (minutes) => (minutes % 1440 ? `${minutes} min` : `${minutes / 1440} ${minutes === 1440 ? "day" : "days"}`);
+
 function fillOptions(resourceId, serviceId) {
   const fields = form.elements;
   const offered = services.filter((service) => !resourceId || service.resource_ids.includes(+resourceId));
-  fields.service_id.replaceChildren(createElement("option", "Choose a service", { value: "" }), ...offered.map((service) => createElement("option", `${service.title} · ${service.duration_minutes} min`, { value: service.id })));
+  fields.service_id.replaceChildren(createElement("option", "Choose a service", { value: "" }), ...offered.map((service) => createElement("option", `${service.title} · ${durationText(service.duration_minutes)}`, { value: service.id })));
   if (offered.some((service) => service.id === +serviceId)) fields.service_id.value = serviceId;
   fields.resource_id.replaceChildren(createElement("option", "Any free resource", { value: "" }), ...resources.map((resource) => createElement("option", resource.name, { value: resource.id })));
   fields.resource_id.value = resourceId || "";

@@ -7,6 +7,7 @@ export const matchesFilters = (visit) => {
   return (!resource || visit.resource_id === +resource) && (!service || visit.service_id === +service) && (cancelled || !isOver);
 };
 
+const DAY_MS = 24 * 60 * 60 * 1000;
 export const toEvent = (visit) => ({
   id: String(visit.id),
   resourceIds: [String(visit.resource_id)],
@@ -14,7 +15,7 @@ export const toEvent = (visit) => ({
   end: visit.end,
   allDay: false,
   title: `${visit.customer}, ${visit.service}`,
-  classNames: ["cal-visit", `cal-${visit.status}`, ...(visit.is_hold ? ["cal-hold"] : [])],
+  classNames: ["cal-visit", `cal-${visit.status}`, ...(visit.is_hold ? ["cal-hold"] : []), ...(Date.parse(visit.end) - Date.parse(visit.start) >= DAY_MS ? ["cal-long"] : [])],
   editable: mayChange && visit.is_movable,
   extendedProps: { visit },
 });
