@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import text
 
 from bookit import refusals as no
+from bookit.bookings.bulk import BulkAction
 from bookit.db.pool import Database
 from bookit.reports import figures
 from bookit.reports.ranges import ReportRange
 from bookit.schema.tables import Booking, Service, Status
 from tests.support.admin_client import AdminDesk, get_page_text
+from tests.support.bulk_scenario import run_bulk
 from tests.support.clock import NOW, Clock
 from tests.support.doors import AT_BOTH_DOORS, DoorClient
 from tests.support.opening_hours import add_exception, add_opening_hours, change_row, create_service
@@ -216,6 +218,29 @@ async def book_van(person: Person) -> int:
     answer = await person.request("POST", "/bookings", json={"service_id": 1, "start_time": MONDAY.isoformat()})
     assert answer.status_code == 201, answer.text
     return int(answer.json()["id"])
+
+
+# Many at once.
+
+
+async def test_rentals_in_a_row_move_by_a_day(database: Database, tom: Person, van: Service) -> None:
+    """One after the other, over the change of clocks: each keeps its times of day."""
+    await change_row(database, Service, van.id, duration_minutes=7 * 1440)
+    starts = [berlin(f"2030-03-{day} 09:00") for day in (12, 19, 26)]
+    for start in starts:
+        sent = {"service_id": van.id, "start_time": start.isoformat()}
+        assert (await tom.request("POST", "/bookings", json=sent)).status_code == 201
+
+    async with Database(database.url, timezone="Europe/Berlin", size=1) as in_berlin:
+        await run_bulk(in_berlin, [1, 2, 3], BulkAction.SHIFT, minutes=1440)
+
+    rows = await database.fetch(text("SELECT start_time, end_time FROM bookings ORDER BY id"))
+    moved = [(row["start_time"], row["end_time"]) for row in rows]
+    assert moved == [
+        (berlin("2030-03-13 09:00"), berlin("2030-03-20 09:00")),
+        (berlin("2030-03-20 09:00"), berlin("2030-03-27 09:00")),
+        (berlin("2030-03-27 09:00"), berlin("2030-04-03 09:00")),
+    ]
 
 
 # Each resource has its own end.
