@@ -7,7 +7,7 @@ no longer after it. A visit that did not fit before, because staff overrode a ru
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
@@ -37,6 +37,7 @@ SELECT array_agg(DISTINCT b.resource_id) AS resource_ids, min(b.start_time) AS s
 
 
 EXTENT_OF_ALL = text(extent_sql("true"))
+EXTENT_OF_SERVICE = text(extent_sql("b.service_id = :service_id"))
 EXTENT_OF_SOME = text(extent_sql("b.resource_id = ANY(CAST(:resource_ids AS bigint[]))"))
 
 # visit: a visit of these resources in the range, also one that has begun: it takes a seat.
@@ -95,9 +96,13 @@ Misfit = tuple[int, str]
 
 @dataclass(frozen=True)
 class Scope:
-    """What a change is about: a service, or resources in a range of time. ``resource_ids`` None is all of them."""
+    """What a change is about: a service, or resources in a range of time. ``resource_ids`` None is all of them.
+
+    With ``is_about_hours`` a service changes how opening hours bind its visits.
+    """
 
     service_id: int | None = None
+    is_about_hours: bool = False
     resource_ids: Sequence[int] | None = None
     since: datetime = CALENDAR_START
     until: datetime = CALENDAR_END
@@ -106,7 +111,7 @@ class Scope:
 # The columns whose change can strand visits, beside those of hours and exceptions, where each column can.
 STRANDING_COLUMNS: Mapping[type[SQLModel], frozenset[str]] = {
     Resource: frozenset({"is_active", "capacity", "timezone"}),
-    Service: frozenset({"is_active", "resource_ids"}),
+    Service: frozenset({"is_active", "resource_ids", "binds_hours_at_ends"}),
 }
 
 
@@ -118,7 +123,9 @@ def scope_of_change(table: type[SQLModel], before: Values | None, after: Values 
     if table in STRANDING_COLUMNS:
         if not (before and after and after.keys() & STRANDING_COLUMNS[table]):
             return None
-        return Scope(service_id=before["id"]) if table is Service else Scope(resource_ids=[before["id"]])
+        if table is Service:
+            return Scope(service_id=before["id"], is_about_hours="binds_hours_at_ends" in after)
+        return Scope(resource_ids=[before["id"]])
     if table not in {OpeningHours, CalendarException}:
         return None
     versions = [version for version in (before, {**(before or {}), **after} if after else None) if version]
@@ -156,28 +163,34 @@ async def strands_none(
 
 async def find_extent(session: Session, scope: Scope, *, now: datetime) -> Scope | None:
     """Return a scope cut to its visits to come, or None if it has none."""
-    if scope.service_id is not None:
-        return scope
     values: dict[str, Any] = {"since": max(scope.since, now), "until": scope.until, "now": now}
-    if scope.resource_ids is None:
+    if scope.service_id is not None:
+        if not scope.is_about_hours:
+            return scope
+        rows = await session.fetch(EXTENT_OF_SERVICE, **values, service_id=scope.service_id)
+    elif scope.resource_ids is None:
         rows = await session.fetch(EXTENT_OF_ALL, **values)
     else:
         rows = await session.fetch(EXTENT_OF_SOME, **values, resource_ids=list(scope.resource_ids))
     extent = rows[0]
     if not extent["resource_ids"]:
         return None
-    return Scope(None, extent["resource_ids"], extent["since"] - MARGIN, extent["until"] + MARGIN)
+    since, until = extent["since"] - MARGIN, extent["until"] + MARGIN
+    return replace(scope, resource_ids=extent["resource_ids"], since=since, until=until)
 
 
 async def find_misfits(session: Session, scope: Scope, *, now: datetime) -> set[Misfit]:
     """Return each visit to come in a scope with each rule that it does not fit, as the rows are now."""
+    misfits: set[Misfit] = set()
     if scope.service_id is not None:
         rows = await session.fetch(MISFITS_OF_SERVICE, service_id=scope.service_id, now=now)
-    else:
+        misfits |= {(row["id"], row["rule"]) for row in rows}
+    if scope.resource_ids is not None:
         rows = await session.fetch(
             MISFITS_OF_RESOURCES, resource_ids=scope.resource_ids, since=scope.since, until=scope.until, now=now
         )
-    return {(row["id"], row["rule"]) for row in rows}
+        misfits |= {(row["id"], row["rule"]) for row in rows}
+    return misfits
 
 
 def make_tag(booking_ids: Sequence[int]) -> str:

@@ -95,8 +95,9 @@ async def test_only_the_ends_are_bound_to_opening_hours(door: DoorClient, tom: P
     booked = await door.book(tom, back_at_six, MONDAY)
     assert booked["end_time"] == berlin("2030-01-24 18:00")
 
-    whole = await door.change(Service, back_at_six, binds_hours_at_ends=False)
-    assert await door.book(tom, whole, MONDAY + 28 * DAY) == RefusalOutcome(no.OutsideHours)
+    assert await door.change(Service, back_at_six, binds_hours_at_ends=False) == RefusalOutcome(no.StrandsVisits)
+    await change_row(door.desk.database, Service, 1, binds_hours_at_ends=False)
+    assert await door.book(tom, van, MONDAY + 28 * DAY) == RefusalOutcome(no.OutsideHours)
 
 
 @AT_BOTH_DOORS

@@ -139,6 +139,8 @@ async def test_a_rental_is_stranded_by_its_ends_alone(database: Database, tom: P
     assert await stranded_by_closure(ends, ends + hour) == []
     assert await stranded_by_closure(ends - hour, ends + hour) == [rental.id]
     assert await stranded_by_closure(TEN - hour, TEN + hour) == [rental.id]
+    assert await stranded_ids(database, change(Service, binds_hours_at_ends=False)) == [rental.id]
+    assert await stranded_ids(database, change(Service, binds_hours_at_ends=False, resource_ids=[1, 2])) == [rental.id]
     assert await stranded_ids(database, replace_hours(*open_days[:2], open_days[4])) == []
     assert await stranded_ids(database, replace_hours(*open_days[:4])) == [rental.id]
 
