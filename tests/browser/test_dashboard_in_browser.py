@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Resource, Role, Service, Status, User
-from tests.support.browser import WatchedPage, open_admin
+from tests.support.browser import WatchedPage, has_settled, open_admin
 from tests.support.people import OWNER, PASSWORD, PASSWORD_HASH
 from tests.support.server import RunningServer
 
@@ -52,7 +52,7 @@ async def today(browser: Browser, served: RunningServer, served_database: Databa
 async def wait_until_connected(page: Page) -> None:
     """Wait until the page is connected to the stream, and mark it, so that a reload would be noticed."""
     await expect(page.locator("[data-bk-live]")).to_have_text("Live")
-    await page.wait_for_load_state("networkidle")
+    await has_settled(page)
     await page.evaluate("window.isAsItWas = true")
 
 

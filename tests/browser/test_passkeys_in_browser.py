@@ -11,7 +11,15 @@ from sqlalchemy import text
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Role, User
-from tests.support.browser import WatchedPage, find_violations_in_both_themes, fits_viewport, open_page, sign_in
+from tests.support.browser import (
+    WatchedPage,
+    find_violations_in_both_themes,
+    fits_viewport,
+    go_to,
+    has_settled,
+    open_page,
+    sign_in,
+)
 from tests.support.clock import NOW
 from tests.support.people import OWNER, PASSWORD, PASSWORD_HASH
 from tests.support.server import RunningServer
@@ -45,7 +53,7 @@ class Desk:
         self.watched, self.page, self.cdp, self.device, self.url = watched, watched.page, cdp, device, url
 
     async def go(self, path: str) -> None:
-        await self.page.goto(f"{self.url}/admin/{path}", wait_until="networkidle")
+        await go_to(self.page, f"{self.url}/admin/{path}")
 
     async def press(self, name: str) -> None:
         await self.page.get_by_role("button", name=name, exact=True).click()
@@ -182,7 +190,7 @@ async def test_an_answer_works_once_for_a_verified_user_and_a_counter_that_goes_
       form.dataset.bkOptions = JSON.stringify({ ...options, userVerification: "discouraged" });
     }""")
     await desk.press("Use a passkey instead")
-    await page.wait_for_load_state("networkidle")
+    await has_settled(page)
     unverified = await page.get_by_role("alert").filter(visible=True).text_content()
 
     assert (replayed, replayed_by_counter, accepted) == (400, 400, 303)

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, expect
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Role, Service, User
-from tests.support.browser import find_violations_in_both_themes, fits_viewport, open_admin, sign_in
+from tests.support.browser import find_violations_in_both_themes, fits_viewport, go_to, open_admin, sign_in
 from tests.support.people import OWNER, PASSWORD_HASH
 from tests.support.server import RunningServer
 
@@ -112,7 +112,7 @@ async def test_these_pages_are_accessible(
 
     results = {}
     for path in ("search?q=a", "search?q=zzz", f"user/{otto.id}/erase", f"user/details/{otto.id}", "search?q=%231"):
-        await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
+        await go_to(page, f"{served.url}/admin/{path}")
         results[path] = (await find_violations_in_both_themes(page), await fits_viewport(page))
 
     assert results == dict.fromkeys(results, ([], True))

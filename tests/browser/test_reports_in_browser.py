@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, expect
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Role, Service, Status, User
-from tests.support.browser import THEMES, find_accessibility_violations, fits_viewport, open_admin, set_theme
+from tests.support.browser import THEMES, find_accessibility_violations, fits_viewport, go_to, open_admin, set_theme
 from tests.support.people import OWNER, PASSWORD_HASH
 from tests.support.server import RunningServer
 
@@ -81,7 +81,7 @@ async def test_each_report_has_a_chart_beside_its_table(width: int, browser: Bro
     page, errors, elsewhere = await open_admin(browser, served.url, width=width)
 
     for name in REPORTS:
-        await page.goto(f"{served.url}/admin/reports?report={name}&by=week", wait_until="networkidle")
+        await go_to(page, f"{served.url}/admin/reports?report={name}&by=week")
         await expect(page).to_have_title("Reports – BookIt")
         assert await page.get_by_role("table").first.is_visible()
         assert await fits_viewport(page), name

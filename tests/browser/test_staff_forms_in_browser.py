@@ -11,7 +11,7 @@ from sqlalchemy import text
 from bookit import records
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Resource, Role, Service, User
-from tests.support.browser import find_violations_in_both_themes, fits_viewport, open_admin
+from tests.support.browser import find_violations_in_both_themes, fits_viewport, go_to, open_admin
 from tests.support.people import OWNER, PASSWORD, PASSWORD_HASH
 from tests.support.server import RunningServer
 
@@ -89,7 +89,7 @@ async def test_a_list_is_filtered_by_name_with_the_keyboard(
     width: int, browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     page, errors, _ = await open_admin(browser, served.url, "ada@example.com", width=width)
-    await page.goto(f"{served.url}/admin/booking/list", wait_until="networkidle")
+    await go_to(page, f"{served.url}/admin/booking/list")
     names = page.get_by_role("group", name="Resource")
 
     await names.locator("summary").focus()
@@ -112,7 +112,7 @@ async def test_an_emptied_range_shows_all_days(
     browser: Browser, served: RunningServer, served_database: Database
 ) -> None:
     page, errors, _ = await open_admin(browser, served.url, "ada@example.com")
-    await page.goto(f"{served.url}/admin/booking/list", wait_until="networkidle")
+    await go_to(page, f"{served.url}/admin/booking/list")
 
     await page.locator("[data-bk-first]").fill("")
     await page.get_by_role("button", name="Show", exact=True).click()
@@ -145,7 +145,7 @@ async def test_forms_are_accessible(
     results: dict[str, tuple[list[str], bool]] = {}
 
     for path in PAGES:
-        await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
+        await go_to(page, f"{served.url}/admin/{path}")
         results[path] = (await find_violations_in_both_themes(page), await fits_viewport(page))
 
     assert results == dict.fromkeys(PAGES, ([], True))

@@ -13,7 +13,7 @@ from bookit.db.pool import Database
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, User
 from tests.support import bulk_scenario
-from tests.support.browser import find_violations_in_both_themes, fits_viewport, open_admin, sign_in
+from tests.support.browser import find_violations_in_both_themes, fits_viewport, go_to, open_admin, sign_in
 from tests.support.bulk_scenario import HALF_HOUR
 from tests.support.people import OWNER, PASSWORD_HASH
 from tests.support.server import RunningServer
@@ -51,7 +51,7 @@ async def test_an_act_is_expanded_by_keyboard_and_links_to_its_page(
     width: int, browser: Browser, served: RunningServer
 ) -> None:
     page, errors, elsewhere = await open_admin(browser, served.url, ADA, width=width)
-    await page.goto(f"{served.url}/admin/event/list", wait_until="networkidle")
+    await go_to(page, f"{served.url}/admin/event/list")
     results = {"folded": (await find_violations_in_both_themes(page), await fits_viewport(page))}
     fold = page.locator("details", has_text=MOVED)
     moved = fold.get_by_role("link", name="Booking 1", exact=True)
@@ -93,7 +93,7 @@ async def test_an_act_is_expanded_without_javascript(browser: Browser, served: R
 async def test_refusals_and_previews_are_accessible(width: int, browser: Browser, served: RunningServer) -> None:
     page, errors, elsewhere = await open_admin(browser, served.url, ADA, width=width)
     results = {}
-    await page.goto(f"{served.url}/admin/booking/bulk?pks=1,2", wait_until="networkidle")
+    await go_to(page, f"{served.url}/admin/booking/bulk?pks=1,2")
     await page.get_by_role("button", name="Preview").click()
     await expect(page.get_by_role("button", name="Apply")).to_be_visible()
     results["preview"] = (await find_violations_in_both_themes(page), await fits_viewport(page))
@@ -104,7 +104,7 @@ async def test_refusals_and_previews_are_accessible(width: int, browser: Browser
     await page.get_by_role("button", name="Preview").click()
     await expect(page.get_by_label("Reason (shown")).to_be_focused()
     results["bulk"] = (await find_violations_in_both_themes(page), await fits_viewport(page))
-    await page.goto(f"{served.url}/admin/booking/details/1", wait_until="networkidle")
+    await go_to(page, f"{served.url}/admin/booking/details/1")
     await page.get_by_role("button", name="Cancel visit…").click()
     dialog = page.get_by_role("dialog").filter(visible=True)
     await dialog.get_by_label("Reason").evaluate(
@@ -113,7 +113,7 @@ async def test_refusals_and_previews_are_accessible(width: int, browser: Browser
     await dialog.get_by_role("button", name="Yes").click()
     await expect(page.get_by_label("Reason (shown")).to_have_value("x" * 201)
     results["act"] = (await find_violations_in_both_themes(page), await fits_viewport(page))
-    await page.goto(f"{served.url}/admin/booking/create", wait_until="networkidle")
+    await go_to(page, f"{served.url}/admin/booking/create")
     await page.evaluate("document.querySelectorAll('form').forEach((form) => { form.noValidate = true; })")
     await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.get_by_text("Choose one.").first).to_be_visible()

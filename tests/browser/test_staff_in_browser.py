@@ -16,7 +16,7 @@ from bookit import records
 from bookit.db.pool import Database
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, Service, Status, User
-from tests.support.browser import find_violations_in_both_themes, fits_viewport, open_admin
+from tests.support.browser import find_violations_in_both_themes, fits_viewport, go_to, open_admin
 from tests.support.people import OWNER, PASSWORD_HASH
 from tests.support.server import RunningServer
 
@@ -159,7 +159,7 @@ async def test_pages_are_accessible(
         "signing-in",
         "login",
     ):
-        await page.goto(f"{served.url}/admin/{path}", wait_until="networkidle")
+        await go_to(page, f"{served.url}/admin/{path}")
         violations[path] = await find_violations_in_both_themes(page)
 
     assert {path: wrong for path, wrong in violations.items() if wrong} == {}
