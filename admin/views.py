@@ -24,6 +24,7 @@ from admin.framework.types import Statement, Values
 from admin.history.event_list import DETAIL_FORMATTERS, LIST_FORMATTERS, EventListView
 from admin.pages.closures import ListsAffectedBookings, ShowsClosureTimes
 from admin.pages.missing_hours import WarnsOfMissingHours, format_name
+from admin.pages.service_needs import EditsNeeds
 from admin.record_view import RecordView
 from bookit import refusals as no
 from bookit.people import data_export, erasure, passwords, sign_in
@@ -164,23 +165,25 @@ class ReviewView(RecordView, model=Review):
     form_columns = []
 
 
-class ServiceView(WarnsOfMissingHours, model=Service):
+class ServiceView(EditsNeeds, WarnsOfMissingHours, model=Service):
     """What can be booked."""
 
     category, icon, name, name_plural = "Set-up", "fa-solid fa-scissors", "Service", "Services"
     column_list = ["id", "title", "price", "duration_minutes", "is_active"]
     column_formatters = {"title": format_name}
     column_details_list = [
-        *column_list, "resources", "description", "setup_minutes", "cleanup_minutes", "slot_step_minutes",
+        *column_list, "price_is_per_person", "max_party", "role", "resources", "free_from_minutes",
+        "free_until_minutes", "description", "setup_minutes", "cleanup_minutes", "slot_step_minutes",
         "min_notice_minutes", "horizon_days", "cancel_notice_minutes", "binds_hours_at_ends", "created_at",
     ]  # fmt: skip
+    column_formatters_detail = {"role": format_enum}
     column_sortable_list = ["id", "title", "price", "duration_minutes"]
     column_searchable_list = ["title", "description"]
     list_filters = [YesNoFilter(SERVICES.is_active, "Active")]
     form_columns = [
-        "title", "description", "price", "duration_minutes", "resources", "setup_minutes", "cleanup_minutes",
-        "binds_hours_at_ends", "slot_step_minutes", "min_notice_minutes", "horizon_days", "cancel_notice_minutes",
-        "is_active", "version",
+        "title", "description", "price", "price_is_per_person", "max_party", "duration_minutes", "resources", "role",
+        "free_from_minutes", "free_until_minutes", "setup_minutes", "cleanup_minutes", "binds_hours_at_ends",
+        "slot_step_minutes", "min_notice_minutes", "horizon_days", "cancel_notice_minutes", "is_active", "version",
     ]  # fmt: skip
     form_ajax_refs = {"resources": RESOURCE_LOOKUP}
     many_relations = {"resources": ("Served by", "Leave empty to create a resource for this service alone.")}

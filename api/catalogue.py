@@ -10,6 +10,7 @@ from api.context import RequestContext
 from api.crud import generate_endpoints
 from api.endpoint import Api
 from api.listing import Listing, at_least, at_most, contains, equals
+from api.needs import NEEDS_FIELD, NEEDS_OF_SERVICE, NEEDS_RESPONSE
 from api.pagination import BY_ID, PageQuery
 from api.schemas import BodyId, PathId, QueryAmount
 from bookit import refusals as no
@@ -44,11 +45,12 @@ services = generate_endpoints(
         "price_max": at_most(QueryAmount, SERVICE_COLUMNS.price, after="price_min"),
         "active": equals(bool, SERVICE_COLUMNS.is_active),
     },
-    extra_fields={"resource_ids": RESOURCE_IDS_FIELD},
+    extra_fields={"resource_ids": RESOURCE_IDS_FIELD, "needs": NEEDS_FIELD},
     change_fields={"accepts_stranded": ACCEPTS_STRANDED_FIELD},
+    computed={"needs": (NEEDS_RESPONSE, NEEDS_OF_SERVICE)},
     refusals={
-        "create": [no.UnknownResource],
-        "change": [no.UnknownResource, no.StrandsVisits],
+        "create": [no.UnknownResource, no.PauseEndsBeforeStart, no.NeedPauseEndsBeforeStart],
+        "change": [no.UnknownResource, no.PauseEndsBeforeStart, no.NeedPauseEndsBeforeStart, no.StrandsVisits],
         "delete": [no.StillInUse],
     },
 )

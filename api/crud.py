@@ -6,8 +6,10 @@ only where an address means more than a row.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
+from sqlalchemy import BigInteger, ColumnElement, Select, bindparam
 from sqlmodel import SQLModel, select
 
 from api.access import ANYONE, Access, access_for
@@ -17,6 +19,7 @@ from api.listing import Filter, Listing
 from api.pagination import BY_ID, PageQuery
 from api.problems import Unreadable
 from api.schemas import (
+    ModelField,
     PathId,
     RequestModel,
     ResponseModel,
@@ -27,6 +30,7 @@ from api.schemas import (
 )
 from bookit import records
 from bookit import refusals as no
+from bookit.db.session import Session
 from bookit.db.statements import Row
 from bookit.schema.tables import id_of, table_of
 
@@ -35,7 +39,7 @@ Operation = Literal["list", "get", "create", "change", "delete"]
 ALL_OPERATIONS: tuple[Operation, ...] = ("list", "get", "create", "change", "delete")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Crud:
     """The handlers of the generated endpoints of one table, and their models."""
 
@@ -47,22 +51,24 @@ class Crud:
     listing: Listing
     read_access: Access
     refusals: Mapping[Operation, Sequence[type[no.Refusal]]]
+    computed: Mapping[str, ColumnElement[Any]]
 
     async def list_rows(self, context: RequestContext, query: PageQuery) -> Result:
         return await self.listing.fetch_page(context, query)
 
     async def get_row(self, context: RequestContext, id: int) -> Row:
-        row = await context.database.get_row(self.table, id)
-        if row is None:
+        rows = await context.database.fetch_batched(self.select_by_id, id=id)
+        if not rows:
             raise no.Missing(what=self.entity)
-        return row
+        return rows[0]
 
     async def create_row(self, context: RequestContext, body: RequestModel) -> Result:
         async with context.transaction() as session:
             row = await records.create(session, self.table, **context.actor_and_time, **get_provided_fields(body))
-        return Result(row, {"Location": f"{context.request.url.path}/{id_of(row)}"})
+            answer = await self.with_computed(session, row)
+        return Result(answer, {"Location": f"{context.request.url.path}/{id_of(row)}"})
 
-    async def change_row(self, context: RequestContext, id: int, body: RequestModel) -> SQLModel:
+    async def change_row(self, context: RequestContext, id: int, body: RequestModel) -> SQLModel | Row:
         async with context.transaction() as session:
             row = await records.lock(session, self.table, id)
             changed = await records.change(
@@ -70,13 +76,22 @@ class Crud:
             )
             # Only now, because a refusal of the rule comes first (RFC 9110, 13.2.1). It undoes the change.
             context.require_preconditions(row)
-            return changed
+            return await self.with_computed(session, changed)
 
     async def delete_row(self, context: RequestContext, id: int) -> None:
         async with context.transaction() as session:
             row = await records.lock(session, self.table, id)
             await records.remove(session, row, **context.actor_and_time)
             context.require_preconditions(row)
+
+    async def with_computed(self, session: Session, row: SQLModel) -> SQLModel | Row:
+        """Return a row that was written with the fields that are computed, if the table has any."""
+        return (await session.fetch(self.select_by_id, id=id_of(row)))[0] if self.computed else row
+
+    @cached_property
+    def select_by_id(self) -> Select[Any]:
+        """The statement for one row with the fields that are computed."""
+        return self.listing.select_statement.where(table_of(self.table).c.id == bindparam("id", type_=BigInteger))
 
     @property
     def entity(self) -> str:
@@ -110,20 +125,24 @@ def generate_endpoints(
     filters: Mapping[str, Filter] | None = None,
     extra_fields: Mapping[str, tuple[Any, Any]] | None = None,
     change_fields: Mapping[str, tuple[Any, Any]] | None = None,
+    computed: Mapping[str, tuple[ModelField, ColumnElement[Any]]] | None = None,
     refusals: Mapping[Operation, Sequence[type[no.Refusal]]] | None = None,
 ) -> Crud:
     """Declare the endpoints of a table at this path.
 
     Columns that are ``hidden`` are neither sent nor accepted; those that are ``create_only`` cannot change.
     ``extra_fields`` are what the rule of the table takes besides its columns, and ``change_fields`` what a change takes
-    besides those. ``refusals`` are added to the usual ones.
+    besides those. ``computed`` are fields of responses that are no columns, each with its expression. ``refusals`` are
+    added to the usual ones.
     """
+    computed = computed or {}
+    expressions = {name: expression.label(name) for name, (_, expression) in computed.items()}
     columns = [column.name for column in table_of(table).columns if column.name not in hidden]
     writable = [name for name in columns if name not in READ_ONLY_COLUMNS]
     crud = Crud(
         table,
         path,
-        make_row_model(table, *columns),
+        make_row_model(table, *columns, **{name: response_field for name, (response_field, _) in computed.items()}),
         make_create_model(table, *writable, **(extra_fields or {})),
         make_change_model(
             table,
@@ -131,9 +150,10 @@ def generate_endpoints(
             **(extra_fields or {}),
             **(change_fields or {}),
         ),
-        Listing(select(table), BY_ID, filters or {}),
+        Listing(select(table, *expressions.values()), BY_ID, filters or {}),
         read_access,
         refusals or {},
+        expressions,
     )
     api.endpoints += [ENDPOINT_FACTORIES[operation](crud) for operation in operations]
     return crud

@@ -253,9 +253,10 @@ class PatchModel(RequestModel):
         return self
 
 
-def make_row_model(table: type[SQLModel], *columns: str) -> type[ResponseModel]:
-    """Return the model of a row in a response: these columns and no others."""
+def make_row_model(table: type[SQLModel], *columns: str, **extra_fields: ModelField) -> type[ResponseModel]:
+    """Return the model of a row in a response: these columns, and the extra fields that its statement computes."""
     fields: dict[str, Any] = {name: field_from_table(table, name, is_request=False) for name in columns}
+    fields |= extra_fields
     model = create_model(table.__name__, __base__=ResponseModel, __doc__=table.__doc__, **fields)
     field_types: Any = {name: field_type for name, (field_type, _) in fields.items()}
     model.row_type = TypedDict(table.__name__, field_types)  # type: ignore[misc]  # made from the table

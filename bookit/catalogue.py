@@ -12,6 +12,7 @@ from bookit import timezones
 from bookit.db import timezone_check
 from bookit.db.session import Reader, Session
 from bookit.db.statements import Row
+from bookit.needs import Need, replace_needs
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import OpeningHours, Resource, Service, ServiceResource, from_row
 
@@ -53,14 +54,25 @@ SELECT_OPENING_HOURS = (
 
 
 async def add_service(
-    session: Session, *, by: Actor, now: datetime, resource_ids: Sequence[int] | None = None, **values: Any
+    session: Session,
+    *,
+    by: Actor,
+    now: datetime,
+    resource_ids: Sequence[int] | None = None,
+    needs: Sequence[Need] | None = None,
+    **values: Any,
 ) -> Service:
-    """Create a service that these resources serve; without any, create a resource of its own."""
+    """Create a service that these resources serve; without any, create a resource of its own.
+
+    ``needs`` are what a visit needs beside that resource.
+    """
     service = await session.insert(Service(**values, created_at=now))
     if not resource_ids:
         own = await add_resource(session, by=by, now=now, name=service.title)
         resource_ids = [own.id]
     await set_resources(session, service, resource_ids)
+    if needs:
+        await replace_needs(session, service, needs)
     return service
 
 
@@ -71,13 +83,21 @@ async def change_service(
     by: Actor,
     now: datetime,
     resource_ids: Sequence[int] | None = None,
+    needs: Sequence[Need] | None = None,
     **changes: Any,
 ) -> Service:
-    """Change a service, or the resources that serve it; if none is left, it gets its own. Bookings stay as they are."""
+    """Change a service, the resources that serve it, or what else it needs. Bookings stay as they are.
+
+    If no resource is left to serve it, it gets its own.
+    """
+    is_changed = False
     if resource_ids is not None:
         chosen = resource_ids or [(await get_or_create_own_resource(session, service, by=by, now=now)).id]
-        if await set_resources(session, service, chosen):
-            changes = {"title": service.title} | changes  # Write the title again, so that the version goes up.
+        is_changed = await set_resources(session, service, chosen)
+    if needs is not None:
+        is_changed |= await replace_needs(session, service, needs)
+    if is_changed:
+        changes = {"title": service.title} | changes  # Write the title again, so that the version goes up.
     return await session.update(service, **changes)
 
 

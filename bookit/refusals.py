@@ -342,8 +342,20 @@ class PauseEndsBeforeStart(Misshapen):
     field = "free_until_minutes"
 
 
+class NeedPauseEndsBeforeStart(Misshapen):
+    """What a visit needs must be free until later than it is free from, and needed for a part of the visit."""
+
+    field = "needs"
+
+
 class TooManyNeeds(Misshapen):
     """A visit can take at most 5 resources."""
+
+    field = "needs"
+
+
+class NeedWithoutResource(Misshapen):
+    """Choose at least one resource for each need."""
 
     field = "needs"
 
@@ -726,6 +738,18 @@ class SeatOutOfRange(Invalid):
 
 class OneRoleEach(Invalid):
     """A resource can have only one role in a visit."""
+
+    field = "resources"
+
+
+class RoleNotNeeded(Invalid):
+    """This service does not need that many resources in this role."""
+
+    field = "resources"
+
+
+class ResourcesDiffer(Misshapen):
+    """Send one of resource_id and resources, or the same first resource in both."""
 
     field = "resources"
 

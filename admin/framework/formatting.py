@@ -12,8 +12,13 @@ from sqlmodel import SQLModel
 from bookit import refusals as no
 from bookit.policy import lifecycle
 from bookit.policy.permissions import ROLE_LABELS
-from bookit.schema.tables import Role, Service, Status, User
+from bookit.schema.tables import ResourceRole, Role, Service, Status, User
 
+RESOURCE_ROLE_LABELS: Mapping[Any, str] = {
+    ResourceRole.WITH: "With a person",
+    ResourceRole.IN: "In a room",
+    ResourceRole.USING: "Using a thing",
+}
 WEEKDAYS = dict(enumerate(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"), start=1))
 STATUS_COLOURS = {
     Status.PENDING: "yellow",

@@ -28,13 +28,14 @@ from wtforms.validators import InputRequired
 from wtforms.widgets import DateTimeLocalInput, TextInput
 
 from admin.framework.form_values import FORM_TIME, FormValues
-from admin.framework.formatting import WEEKDAYS
+from admin.framework.formatting import RESOURCE_ROLE_LABELS, WEEKDAYS
 from admin.framework.number_fields import AmountField, WholeNumberField
 from bookit import refusals as no
 from bookit import timezones
 from bookit.policy import times
 from bookit.policy.permissions import ROLE_LABELS
 from bookit.schema.fields import checked_type
+from bookit.schema.tables import Service
 from bookit.validation_messages import format_error
 
 Method = TypeVar("Method", bound=Callable[..., object])
@@ -42,6 +43,7 @@ FieldArgs = dict[str, Any]  # what a field is made with
 Property = ColumnProperty[Any]
 TIME_FORMATS = [FORM_TIME, "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]
 CHOICES: Mapping[str, Mapping[Any, str]] = {"role": ROLE_LABELS, "weekday": WEEKDAYS}
+CHOICES_OF_SERVICES: Mapping[str, Mapping[Any, str]] = {"role": RESOURCE_ROLE_LABELS}
 TEXTAREA_MIN_LENGTH = 1000  # letters; a text that may be as long as this gets several lines
 
 
@@ -138,8 +140,9 @@ class AdminModelConverter(ModelConverter):
     @for_type("String")
     def conv_string(self, model: type, prop: Property, kwargs: FieldArgs) -> Field:
         """Return a text field, or a choice where there are few words."""
-        if prop.key in CHOICES:
-            return ChoiceField(choices=CHOICES[prop.key], **kwargs)
+        choices = CHOICES_OF_SERVICES if model is Service else CHOICES
+        if prop.key in choices:
+            return ChoiceField(choices=choices[prop.key], **kwargs)
         kwargs = add_bounds(model, prop, kwargs)
         if int(kwargs["render_kw"].get("maxlength", 0)) >= TEXTAREA_MIN_LENGTH:
             kwargs["filters"] = [*kwargs["filters"], normalize_newlines]

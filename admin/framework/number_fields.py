@@ -32,12 +32,16 @@ class WholeNumberField(IntegerField):  # type: ignore[misc]  # WTForms has no ty
         if not valuelist:
             return
         self.data = None
-        text = valuelist[0].strip()
+        self.data = self.parse(valuelist[0].strip())
+
+    @staticmethod
+    def parse(text: str) -> int:
+        """Return the number of a text. Raise ValueError if it is no whole number."""
         if not WHOLE.fullmatch(text):
             require_ungrouped(text)
             message = f"{WHOLE_NUMBER}, such as 45."
             raise ValueError(message)
-        self.data = int(text)
+        return int(text)
 
 
 class AmountField(DecimalField):  # type: ignore[misc]  # as above

@@ -42,6 +42,7 @@ RowNames = Mapping[tuple[str, int], str]
 OtherCounts = Mapping[str, int]
 # Of tables without a page.
 TABLE_LABELS = {
+    "service_needs": "Need",
     "sign_ins": "Sign-in",
     "authenticators": "Authenticator app",
     "passkeys": "Passkey",

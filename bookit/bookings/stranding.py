@@ -111,7 +111,7 @@ class Scope:
 # The columns whose change can strand visits, beside those of hours and exceptions, where each column can.
 STRANDING_COLUMNS: Mapping[type[SQLModel], frozenset[str]] = {
     Resource: frozenset({"is_active", "capacity", "timezone"}),
-    Service: frozenset({"is_active", "resource_ids", "binds_hours_at_ends"}),
+    Service: frozenset({"is_active", "resource_ids", "needs", "binds_hours_at_ends"}),
 }
 
 

@@ -243,12 +243,12 @@ class AdminDoor(DoorClient):
             return refusal_from_status(opened)
         fields, facts = ParsedPage(opened.text).fields, dict(facts)
         accepts_overlap = facts.pop("overlap", False)  # Its box is shown when the overlap was refused.
-        for name, value in facts.items():
+        for name, value in form_facts(facts).items():
             field = next((field for field in form_field_names(name) if f'name="{field}"' in opened.text), None)
             assert field, f"There is no field for {name}."
             fields.pop(field, None)
             if value is not False:  # An unticked box is not sent.
-                fields[field] = self.format_value(value)
+                fields[field] = value if isinstance(value, list) else self.format_value(value)
         answer = await client.post(path, data={**fields, "save": "Save"})
         if accepts_overlap and not answer.is_redirect:
             assert 'name="overlap"' in answer.text
@@ -286,6 +286,21 @@ class AdminDoor(DoorClient):
         return RefusalOutcome(
             Missing if is_message_of(sentence, Missing) else refusal_with_message(sentence)
         )  # A button acts on its row alone.
+
+
+def form_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts by the names of their fields in a form: relations to many rows, and a group of fields for a need."""
+    fields = {name: value for name, value in facts.items() if name not in {"resource_ids", "needs"}}
+    if "resource_ids" in facts:
+        fields["resources"] = list(map(str, facts["resource_ids"]))
+    needs = facts.get("needs", ())
+    empty = {"role": "with", "resource_ids": [], "seats": 1, "free_from_minutes": None, "free_until_minutes": None}
+    for position, need in enumerate([*needs, *[empty] * (4 - len(needs))], start=2) if "needs" in facts else ():
+        for name, value in need.items():
+            fields[f"needs-{position}-{name.removesuffix('_ids')}{'s' if name == 'resource_ids' else ''}"] = (
+                list(map(str, value)) if isinstance(value, list) else value
+            )
+    return fields
 
 
 def get_int(row: Any, name: str) -> int:

@@ -1,0 +1,151 @@
+"""What a visit needs beside its first resource: for each position from 2 on, a role and who or what can fill it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import ARRAY, BigInteger, any_, bindparam, delete, text
+from sqlmodel import col, select
+
+from bookit import refusals as no
+from bookit.db.session import Reader, Session
+from bookit.db.statements import Row
+from bookit.schema.tables import MAX_ROLES, NeedResource, ResourceRole, Service, ServiceNeed, from_row
+
+FIRST_POSITION = 2  # of a need: the resource of the booking itself has position 1
+SELECT_NEEDS = (
+    select(ServiceNeed)
+    .where(col(ServiceNeed.service_id) == bindparam("service_id"))
+    .order_by(col(ServiceNeed.position))
+)
+SELECT_RESOURCES = (
+    select(NeedResource)
+    .join(ServiceNeed, col(ServiceNeed.id) == col(NeedResource.need_id))
+    .where(col(ServiceNeed.service_id) == bindparam("service_id"))
+    .order_by(col(NeedResource.resource_id))
+)
+DELETE_RESOURCES = delete(NeedResource).where(
+    col(NeedResource.need_id) == bindparam("need_id"),
+    col(NeedResource.resource_id) == any_(bindparam("resource_ids", type_=ARRAY(BigInteger))),
+)
+SELECT_ROLES = text("""
+SELECT 1 AS position, role FROM services WHERE id = :service_id
+UNION ALL
+SELECT position, role FROM service_needs WHERE service_id = :service_id
+ORDER BY position
+""")
+SELECT_NEEDS_WITH_NAMES = text("""
+SELECT n.position, n.role, n.seats, n.free_from_minutes, n.free_until_minutes,
+       ARRAY(SELECT r.name FROM need_resources o JOIN resources r ON r.id = o.resource_id
+              WHERE o.need_id = n.id ORDER BY sort_key(r.name), r.id) AS names
+  FROM service_needs n WHERE n.service_id = :service_id ORDER BY n.position
+""")
+
+
+@dataclass(frozen=True)
+class Need:
+    """Seats on one of some resources, in a role. ``free_from_minutes`` and ``free_until_minutes`` are its pause."""
+
+    resource_ids: tuple[int, ...]
+    role: ResourceRole = ResourceRole.WITH
+    seats: int = 1
+    free_from_minutes: int | None = None
+    free_until_minutes: int | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of the row, without its position."""
+        return {name: value for name, value in asdict(self).items() if name != "resource_ids"}
+
+
+async def get_needs(reader: Reader, service_id: int) -> list[Need]:
+    """Return the needs of a service in the order of their positions."""
+    rows = await reader.fetch(SELECT_NEEDS, service_id=service_id)
+    resources = await get_resources(reader, service_id)
+    return [
+        Need(
+            resource_ids=tuple(resources.get(row["id"], ())),
+            **{name: row[name] for name in Need.__dataclass_fields__ if name != "resource_ids"},
+        )
+        for row in rows
+    ]
+
+
+async def get_needs_with_names(reader: Reader, service_id: int) -> list[Row]:
+    """Return the needs of a service as rows, each with the ``names`` of the resources that can fill it."""
+    return await reader.fetch(SELECT_NEEDS_WITH_NAMES, service_id=service_id)
+
+
+async def get_resources(reader: Reader, service_id: int) -> dict[int, list[int]]:
+    """Return the ids of the resources that can fill each need of a service, by the id of the need."""
+    resources: dict[int, list[int]] = {}
+    for row in await reader.fetch(SELECT_RESOURCES, service_id=service_id):
+        resources.setdefault(row["need_id"], []).append(row["resource_id"])
+    return resources
+
+
+async def replace_needs(session: Session, service: Service, needs: Sequence[Need]) -> bool:
+    """Replace the needs of a service by these. Return whether that changed anything. Bookings keep what they take.
+
+    Raise TooManyNeeds, NeedWithoutResource or NeedPauseEndsBeforeStart. The caller has locked the service.
+    """
+    if len(needs) > MAX_ROLES - 1:
+        raise no.TooManyNeeds
+    if not all(need.resource_ids for need in needs):
+        raise no.NeedWithoutResource
+    require_pauses(needs)
+    rows = await session.fetch(SELECT_NEEDS, service_id=service.id)
+    resources = await get_resources(session, service.id) if rows else {}
+    is_changed = len(rows) != len(needs)
+    for row in rows[len(needs) :]:
+        await session.delete(from_row(ServiceNeed, row))
+    for position, need in enumerate(needs, start=FIRST_POSITION):
+        index = position - FIRST_POSITION
+        if index < len(rows):
+            stored = from_row(ServiceNeed, rows[index])
+            changes = {name: value for name, value in need.columns.items() if getattr(stored, name) != value}
+            if changes:
+                await session.update(stored, **changes)
+            is_changed |= bool(changes)
+        else:
+            stored = await session.insert(ServiceNeed(service_id=service.id, position=position, **need.columns))
+        is_changed |= await replace_resources(session, stored.id, resources.get(stored.id, []), need.resource_ids)
+    return is_changed
+
+
+def require_pauses(needs: Sequence[Need]) -> None:
+    """Raise NeedPauseEndsBeforeStart if a pause has no time or is the whole visit."""
+    for need in needs:
+        since, until = need.free_from_minutes, need.free_until_minutes
+        if since == 0 if until is None else since is None or until <= since:
+            raise no.NeedPauseEndsBeforeStart
+
+
+async def replace_resources(session: Session, need_id: int, old_ids: Sequence[int], new_ids: Sequence[int]) -> bool:
+    """Make these resources, and no others, able to fill a need. Return whether that changed anything."""
+    old, new = set(old_ids), set(new_ids)
+    if old - new:
+        await session.fetch(DELETE_RESOURCES, need_id=need_id, resource_ids=sorted(old - new))
+    for resource_id in sorted(new - old):
+        await session.insert(NeedResource(need_id=need_id, resource_id=resource_id))
+    return new != old
+
+
+async def assign_positions(
+    reader: Reader, service_id: int, wanted: Sequence[tuple[ResourceRole | None, int]]
+) -> Mapping[int, int]:
+    """Return which position of a service each of these resources fills: the first one that is left in its role.
+
+    A resource without a role takes the first position that is left. Raise RoleNotNeeded if none is.
+    """
+    left = {row["position"]: row["role"] for row in await reader.fetch(SELECT_ROLES, service_id=service_id)}
+    if not left:
+        raise no.UnknownService(what="service")
+    assigned: dict[int, int] = {}
+    for role, resource_id in wanted:
+        position = next((position for position, needed in left.items() if role in {None, needed}), None)
+        if position is None:
+            raise no.RoleNotNeeded
+        del left[position]
+        assigned[position] = resource_id
+    return assigned
