@@ -38,7 +38,10 @@ OPEN_END = 2**62
 SELECT_UNSEEN = text("""
 SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS oldest_transaction, event.*
   FROM (VALUES (1)) AS always LEFT JOIN (
-    SELECT e.id, e.table_name, e.row_id, CAST(e.old ->> 'resource_id' AS bigint) AS old_resource_id
+    SELECT e.id, e.table_name, e.row_id, CAST(e.old ->> 'resource_id' AS bigint) AS old_resource_id,
+           ARRAY(SELECT CAST(id AS bigint)
+                   FROM jsonb_array_elements_text(nullif(e.old -> 'other_resource_ids', 'null')) AS id)
+             AS old_other_resource_ids
       FROM unnest(CAST(:firsts AS bigint[]), CAST(:lasts AS bigint[])) AS unseen (first, last)
      CROSS JOIN LATERAL (
        SELECT * FROM events WHERE id BETWEEN unseen.first AND unseen.last ORDER BY id LIMIT :limit) AS e

@@ -27,13 +27,14 @@ from bookit import records
 from bookit import refusals as no
 from bookit.bookings import acts, availability, undo
 from bookit.bookings.availability import OVERRIDABLE_REFUSALS, Visit
+from bookit.bookings.claims import names_of_slot, resources_of_slot
 from bookit.db.session import Session
 from bookit.people import passwords
 from bookit.policy import permissions, times
 from bookit.policy.limits import MAX_BIGINT
 from bookit.reports import calendar
 from bookit.schema.fields import OPTIONAL_TEXT_PATTERN, ReasonText, checked_type
-from bookit.schema.tables import Booking, User
+from bookit.schema.tables import MAX_ROLES, Booking, User
 
 Name: Any = checked_type(User.model_fields["name"])
 OptionalReason = ReasonText | Literal[""]
@@ -41,6 +42,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 TYPED_TEXTS = {"name": "name", "reason": "reason", "override_reason": "reason"}
 NOT_SENT = "The calendar did not send this."
 RowId = Annotated[int, Field(ge=1, le=MAX_BIGINT)]
+Resources = Annotated[dict[int, RowId], Field(max_length=MAX_ROLES)]  # by position
 
 
 class CalendarModel(BaseModel):
@@ -80,12 +82,16 @@ class NewBooking(CalendarRequest):
 
 
 class MoveBooking(CalendarRequest):
-    """A booking that was dragged, to another time, resource or both, or by its end; and its version at the time."""
+    """A booking that was dragged, to another time, resource or both, or by its end; and its version at the time.
+
+    ``resources`` are by position; ``resource_id`` is that of the first. A position that neither names keeps its own.
+    """
 
     version: int
     start: str | None = None
     end: str | None = None
     resource_id: RowId | None = None
+    resources: Resources | None = None
     override_reason: OptionalReason = ""
 
 
@@ -176,11 +182,16 @@ def refusal_response(request: Request, refusal: no.Refusal) -> Response:
     """Return a refusal: its sentence, its field, the next free slots, and whether staff may override it."""
     page_state(request).refusal, zone = refusal, context_of(request).zone
     next_free = [
-        {"start": wall_clock.to_wall_clock(slot["start_time"], zone),
-         "text": format_when(slot["start_time"], zone), "ends_at": slot["end_time"].isoformat(),
-         "resource_id": slot["ids"][0], "resource": slot["names"][0]}
+        {
+            "start": wall_clock.to_wall_clock(slot["start_time"], zone),
+            "text": format_when(slot["start_time"], zone),
+            "ends_at": slot["end_time"].isoformat(),
+            "resource_id": slot["ids"][0],
+            "resources": resources_of_slot(slot),
+            "resource": names_of_slot(slot),
+        }
         for slot in refusal.next_free or ()
-    ]  # fmt: skip
+    ]
     payload = {
         "message": str(refusal),
         "field": refusal.field,
@@ -204,7 +215,10 @@ async def move(request: Request) -> Response:
         start, end = new_times(booking, body, context.zone)
     except no.Refusal as refusal:
         return refusal_response(request, refusal)
-    visit = availability.visit_after(booking, start_time=start, end_time=end, resource_id=body.resource_id)
+    others = {position: one for position, one in (body.resources or {}).items() if position > 1}
+    first = body.resource_id or (body.resources or {}).get(1)
+    more: dict[str, Any] = {"resources": others} if others else {}
+    visit = availability.visit_after(booking, start_time=start, end_time=end, resource_id=first)
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Booking:
         row = await records.lock(session, Booking, booking.id, version=body.version, by=by_and_now["by"])
@@ -214,12 +228,13 @@ async def move(request: Request) -> Response:
             **by_and_now,
             start_time=start,
             end_time=end,
-            resource_id=body.resource_id,
+            resource_id=first,
+            **more,
             overlap=body.overlap,
             override_reason=body.override_reason,
         )
 
-    search_from, is_moved = start or booking.start_time, bool(start or body.resource_id)
+    search_from, is_moved = start or booking.start_time, bool(start or first or others)
     return await run_and_respond(request, body, act, visit=visit, search_from=search_from, warns_of_past=is_moved)
 
 

@@ -82,7 +82,7 @@ def build_payload(
 
     It is empty where the client has seen all of it, or the calendar shows none of it. Where there are too many changes,
     or some of other tables than bookings, the client is to load everything anew. A client that sees one resource gets
-    its bookings, and as deleted those that went to another resource.
+    the bookings that take it, and as deleted those that do so no more.
     """
     events = [
         event
@@ -95,7 +95,7 @@ def build_payload(
     current = [
         changes.bookings[row_id]
         for row_id in booking_ids
-        if row_id in changes.bookings and own_resource_id in {None, changes.bookings[row_id]["resource_id"]}
+        if row_id in changes.bookings and is_on_calendar(changes.bookings[row_id], own_resource_id)
     ]
     has_others = any(event["table_name"] != "bookings" for event in events)
     return {
@@ -109,13 +109,18 @@ def build_payload(
 def is_shown(event: Row, changes: Changes, own_resource_id: int | None) -> bool:
     """Return whether an event concerns the calendar of a client: of all resources, or of its own.
 
-    A booking is its own if it is on its resource now, or was before this event.
+    A booking is its own if it takes its resource now, or did before this event.
     """
     if event["table_name"] != "bookings":
         return event["table_name"] in WATCHED_TABLES
     booking = changes.bookings.get(event["row_id"])
-    resource_ids = {booking["resource_id"] if booking else None, event["old_resource_id"]}
-    return own_resource_id is None or own_resource_id in resource_ids
+    was_on_it = own_resource_id in {event["old_resource_id"], *event["old_other_resource_ids"]}
+    return own_resource_id is None or was_on_it or (booking is not None and is_on_calendar(booking, own_resource_id))
+
+
+def is_on_calendar(booking: Row, own_resource_id: int | None) -> bool:
+    """Return whether a booking takes this resource, in any role; any booking does if it is None."""
+    return own_resource_id in {None, booking["resource_id"], *booking["other_resource_ids"]}
 
 
 def format_message(kind: str, cursor: Cursor, payload: Payload) -> str:

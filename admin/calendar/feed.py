@@ -118,6 +118,9 @@ def visit_as_dict(visit: Row, zone: ZoneInfo) -> dict[str, object]:
         **wall_times(visit, zone),
         **{name: visit[name] for name in ("id", "version", "customer", "service", "resource", "service_id")},
         "resource_id": visit["resource_id"],
+        "resource_ids": [visit["resource_id"], *visit["other_resource_ids"]],
+        "seats": visit["seats"],
+        "parts": [part_as_dict(part, zone) for part in visit["parts"] or ()],
         "starts_at": visit["start_time"].isoformat(),
         "ends_at": visit["end_time"].isoformat(),
         "times": f"{start:{time_format}} – {end:{time_format}}",
@@ -129,6 +132,13 @@ def visit_as_dict(visit: Row, zone: ZoneInfo) -> dict[str, object]:
         "is_movable": visit["status"] in lifecycle.OPEN_STATUSES,
         "expires_at": visit["expires_at"].isoformat() if is_hold else None,
     }
+
+
+def part_as_dict(part: Row, zone: ZoneInfo) -> dict[str, object]:
+    """Return when one resource serves a visit, by the clock on the wall."""
+    times_of_part = {name: datetime.fromisoformat(part[name]) for name in ("start_time", "end_time")}
+    named = {name: part[name] for name in ("resource_id", "position", "role", "name")}
+    return {**wall_times(times_of_part, zone), **named}
 
 
 def closed_times(
@@ -151,7 +161,9 @@ def gaps(open_times: list[Row], since: datetime, until: datetime) -> Iterable[Ro
         yield {"start_time": end, "end_time": until}
 
 
-BOOKING_FIELDS = ("id", "user_id", "resource_id", "status", "expires_at", "start_time", "end_time")
+BOOKING_FIELDS = (
+    "id", "user_id", "resource_id", "other_resource_ids", "status", "expires_at", "start_time", "end_time",
+)  # fmt: skip
 
 
 async def get_visit(request: Request) -> Response:
@@ -171,8 +183,8 @@ async def get_visit(request: Request) -> Response:
 
 
 def is_visible(request: Request, visit: Row) -> bool:
-    """Return whether the user sees the calendar of the resource of a booking."""
-    return permissions.own_resource(page_state(request).actor) in {None, visit["resource_id"]}
+    """Return whether the user sees the calendar of one of the resources of a booking."""
+    return event_stream.is_on_calendar(visit, permissions.own_resource(page_state(request).actor))
 
 
 def format_when(moment: datetime, zone: ZoneInfo) -> str:

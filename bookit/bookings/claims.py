@@ -4,20 +4,28 @@ A visit has position 1, whose resource is the booking's own, and further positio
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import LiteralString
+from typing import Any, LiteralString
 
 from bookit import refusals as no
+from bookit.db.statements import Row
 from bookit.schema.tables import MAX_ROLES, Booking
 
 # The names of the resources of booking ``b`` in the order of their positions: "Sofia and Room 1".
-RESOURCE_NAMES: LiteralString = """(
+RESOURCE_NAMES: LiteralString = """CASE WHEN b.other_resource_ids = '{}' THEN (
+  SELECT r.name FROM resources r WHERE r.id = b.resource_id
+) ELSE (
   SELECT string_agg(named.name, CASE WHEN named.is_last THEN ' and ' ELSE ', ' END ORDER BY named.number)
     FROM (
       SELECT r.name, taken.number, taken.number = 1 + cardinality(b.other_resource_ids) AS is_last
         FROM unnest(b.resource_id || b.other_resource_ids) WITH ORDINALITY AS taken (id, number)
         JOIN resources r ON r.id = taken.id
     ) AS named
-)"""
+) END"""
+
+
+def takes(resource: LiteralString) -> LiteralString:
+    """Return the condition that booking ``b`` takes this resource, in any position."""
+    return f"(b.resource_id = {resource} OR {resource} = ANY (b.other_resource_ids))"
 
 
 def resources_of(booking: Booking) -> dict[int, int]:
@@ -28,6 +36,26 @@ def resources_of(booking: Booking) -> dict[int, int]:
 def with_resources(resource_id: int, other_ids: Sequence[int]) -> dict[int, int]:
     """Return the id of the resource in each position, of the first one and of the others in their order."""
     return dict(enumerate([resource_id, *other_ids], start=1))
+
+
+def resources_of_slot(slot: Mapping[str, Any]) -> dict[int, int]:
+    """Return the id of the resource in each position of a free slot: the first combination of it."""
+    return {1: slot["ids"][0]} | {other["position"]: other["resource_id"] for other in first_others(slot)}
+
+
+def names_of_slot(slot: Mapping[str, Any]) -> str:
+    """Return the names of these resources, as in "Sofia and Room 1"."""
+    return join_names([slot["names"][0], *(other["name"] for other in first_others(slot))])
+
+
+def first_others(slot: Mapping[str, Any]) -> Sequence[Row]:
+    return (slot.get("others") or [()])[0] or ()
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Return names as people list them: "Sofia", "Sofia and Room 1", "Sofia, Room 1 and Van"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def other_ids(resources: Mapping[int, int]) -> list[int]:

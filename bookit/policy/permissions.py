@@ -164,10 +164,13 @@ def own_resource(actor: Actor) -> int | None:
 
 
 def is_in_scope(booking: Booking, *, by: Actor) -> bool:
-    """Return whether this is a booking that the actor sees and may act on."""
+    """Return whether this is a booking that the actor sees and may act on.
+
+    A person with their own calendar sees a visit if any of its resources is theirs.
+    """
     scope = SCOPE_BY_ROLE.get(by.role, "own")
     if scope == "own_resource":
-        return booking.resource_id == by.resource_id
+        return by.resource_id in {booking.resource_id, *booking.other_resource_ids}
     return scope == "all" or booking.user_id == by.id
 
 

@@ -3,27 +3,41 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 
 from sqlalchemy import text
 
+from bookit.bookings.claims import RESOURCE_NAMES, takes
 from bookit.db.session import Reader
 from bookit.db.statements import Row
 
 MAX_BOOKINGS = 2_000  # at one time
-VISIT_COLUMNS = """
+# When each resource of a visit serves it, without setup and cleanup; NULL for a visit that takes one all the time.
+PARTS: LiteralString = """(
+  SELECT jsonb_agg(jsonb_build_object(
+           'resource_id', c.resource_id, 'position', c.position, 'role', c.role, 'name', o.name,
+           'start_time', c.since, 'end_time', c.until) ORDER BY c.position, c.part)
+    FROM (
+      SELECT DISTINCT position, part, role, resource_id, free_from_minutes,
+             greatest(since, b.start_time) AS since, least(until, b.end_time) AS until
+        FROM claims WHERE booking_id = b.id
+    ) AS c JOIN resources o ON o.id = c.resource_id
+   WHERE c.since < c.until
+  HAVING bool_or(c.position > 1 OR c.free_from_minutes IS NOT NULL)
+)"""
+VISIT_COLUMNS: LiteralString = f"""
 SELECT b.id, b.start_time, b.end_time, b.status, b.expires_at, b.version, b.user_id, b.service_id, b.resource_id,
-       u.name AS customer, s.title AS service, r.name AS resource
+       b.other_resource_ids, b.seats, u.name AS customer, s.title AS service, {RESOURCE_NAMES} AS resource,
+       {PARTS} AS parts
 """
-NAMES = (
-    "JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id JOIN resources r ON r.id = b.resource_id"
-)
+NAMES: LiteralString = "JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id"
 IS_IN_RANGE = """b.start_time < :until AND b.end_time > :since
    AND (:with_cancelled OR (b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)))"""
-IS_OF_RESOURCE = "(CAST(:resource_id AS bigint) IS NULL OR {column} = CAST(:resource_id AS bigint))"
+IS_OF_RESOURCE: LiteralString = f"(CAST(:resource_id AS bigint) IS NULL OR {takes('CAST(:resource_id AS bigint)')})"
 SELECT_IN_RANGE = text(f"""{VISIT_COLUMNS}
   FROM bookings_reaching(:since) b {NAMES}
  WHERE {IS_IN_RANGE}
-   AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
+   AND {IS_OF_RESOURCE}
    AND (CAST(:service_id AS bigint) IS NULL OR b.service_id = CAST(:service_id AS bigint))
  ORDER BY b.start_time, b.id
  LIMIT {MAX_BOOKINGS + 1}
@@ -42,14 +56,16 @@ SELECT x.id, x.resource_id, x.start_time, x.end_time, x.reason
 INACTIVE_IN_RANGE = text(f"""
 SELECT 'resources' AS kind, r.id, r.name
   FROM resources r
- WHERE NOT r.is_active AND EXISTS (SELECT FROM bookings_reaching(:since) b WHERE b.resource_id = r.id AND {IS_IN_RANGE})
-   AND {IS_OF_RESOURCE.format(column="r.id")}
+ WHERE NOT r.is_active AND EXISTS (
+   SELECT FROM claims c JOIN bookings b ON b.id = c.booking_id
+    WHERE c.resource_id = r.id AND c.start_time >= earliest_start(:since) AND c.start_time < :until AND {IS_IN_RANGE})
+   AND (CAST(:resource_id AS bigint) IS NULL OR r.id = CAST(:resource_id AS bigint))
 UNION ALL
 SELECT 'services', s.id, s.title
   FROM services s
  WHERE NOT s.is_active AND EXISTS (
    SELECT FROM bookings_reaching(:since) b
-    WHERE b.service_id = s.id AND {IS_IN_RANGE} AND {IS_OF_RESOURCE.format(column="b.resource_id")})
+    WHERE b.service_id = s.id AND {IS_IN_RANGE} AND {IS_OF_RESOURCE})
  ORDER BY 3, 2
 """)
 RESOURCES = text("SELECT id, name FROM resources WHERE is_active ORDER BY sort_key(name), id")
@@ -74,7 +90,9 @@ async def bookings_in_range(
 ) -> list[Row]:
     """Return the bookings that overlap a range, by start; at most ``MAX_BOOKINGS`` + 1, so that a caller sees a cut.
 
-    A row has the columns that the calendar needs, and the names of ``customer``, ``service`` and ``resource``.
+    A row has the columns that the calendar needs, and the names of ``customer``, ``service`` and ``resource``: of all
+    resources, as in "Sofia and Room 1". ``parts`` are when each of them serves the visit, or None for one resource that
+    serves all of it.
     """
     return await reader.fetch(SELECT_IN_RANGE, since=since, until=until, now=now, **vars(calendar_filter))
 

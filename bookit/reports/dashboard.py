@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import text
 
 from bookit.bookings.availability_sql import active_plans_cte
+from bookit.bookings.claims import takes
 from bookit.db.session import Reader
 from bookit.db.statements import Row
 from bookit.policy import limits
@@ -57,7 +58,7 @@ LIST_CONDITIONS = (
     ),
     ("holds", "b.status = 'pending' AND b.expires_at > :now ORDER BY b.expires_at, b.id"),
 )
-IS_OF_RESOURCE = "(CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))"
+IS_OF_RESOURCE = f"(CAST(:resource_id AS bigint) IS NULL OR {takes('CAST(:resource_id AS bigint)')})"
 LISTED_BOOKINGS = " UNION ALL ".join(
     f"(SELECT '{name}' AS list, b.* FROM bookings b WHERE {IS_OF_RESOURCE} AND {condition} LIMIT :many)"
     for name, condition in LIST_CONDITIONS

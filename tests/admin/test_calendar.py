@@ -32,6 +32,9 @@ FED = {
     "service_id": 1,
     "resource": "Haircut",
     "resource_id": 1,
+    "resource_ids": [1],
+    "parts": [],
+    "seats": 1,
     "status": "pending",
     "status_text": "Pending",
     "is_hold": False,
@@ -307,7 +310,7 @@ async def test_a_taken_time_is_refused_with_the_next_free_slots(panel: AdminDesk
     assert (status, answer["message"], answer["may_override"]) == (409, no.SlotTaken.__doc__, False)
     assert answer["next_free"][0] == {
         "start": "2030-01-08T13:45:00", "text": "Tue 08 Jan 2030, 13:45",
-        "ends_at": "2030-01-08T13:30:00+00:00", "resource_id": 1, "resource": "Haircut",
+        "ends_at": "2030-01-08T13:30:00+00:00", "resource_id": 1, "resources": {"1": 1}, "resource": "Haircut",
     }  # fmt: skip
     assert await starts(panel) == visit.start_time
 

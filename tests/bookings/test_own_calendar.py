@@ -247,35 +247,41 @@ async def test_a_resource_stays_as_long_as_a_person_works_as_it(team: Team) -> N
 # The stream of changes.
 
 
-def changes_of(*events: tuple[int, int, int | None, int | None]) -> Changes:
-    """Return changes of bookings: id of the event, id of the booking, its resource now, and the one before."""
-    rows = [
-        {"id": event, "table_name": "bookings", "row_id": row, "old_resource_id": old} for event, row, _, old in events
-    ]
-    bookings = {row: {"id": row, "resource_id": now} for _, row, now, _ in events if now}
+Resources = list[int]  # of a booking: that of the first role, and the others
+
+
+def change_of(now: Resources, before: Resources) -> Changes:
+    """Return a change of booking 1, by event 5, with its resources now and those of them that were others before."""
+    old, others = before[0] if before else None, before[1:]
+    row = {"id": 5, "table_name": "bookings", "row_id": 1, "old_resource_id": old, "old_other_resource_ids": others}
+    bookings = {1: {"id": 1, "resource_id": now[0], "other_resource_ids": now[1:]}} if now else {}
     cursor = Cursor.parse("1-")
     assert cursor
-    return Changes(rows, bookings, cursor)
+    return Changes([row], bookings, cursor)
 
 
 @pytest.mark.parametrize(
-    ("event", "visits", "deleted"),
+    ("now", "before", "visits", "deleted"),
     [
-        ((5, 1, 1, None), [1], []),  # hers
-        ((5, 1, 1, 2), [1], []),  # came to her
-        ((5, 1, 2, 1), [], [1]),  # left her
-        ((5, 1, None, 1), [], [1]),  # hers, deleted
-        ((5, 1, 2, None), None, None),  # another's
-        ((5, 1, None, 2), None, None),  # another's, deleted
-        ((5, 1, 2, 3), None, None),  # between two others
+        ([1], [], [1], []),  # hers
+        ([1], [2], [1], []),  # came to her
+        ([2], [1], [], [1]),  # left her
+        ([], [1], [], [1]),  # hers, deleted
+        ([2], [], None, None),  # another's
+        ([], [2], None, None),  # another's, deleted
+        ([2], [3], None, None),  # between two others
+        ([2, 1], [], [1], []),  # hers in the second role
+        ([2, 3], [2, 1], [], [1]),  # left her in the second role
+        ([], [2, 1], [], [1]),  # hers in the second role, deleted
+        ([2, 3], [2, 4], None, None),  # others' in both roles
     ],
 )
 def test_the_stream_has_the_own_resource_alone(
-    event: tuple[int, int, int | None, int | None], visits: list[int] | None, deleted: list[int] | None
+    now: Resources, before: Resources, visits: list[int] | None, deleted: list[int] | None
 ) -> None:
     cursor = Cursor.parse("1-")
     assert cursor
-    payload = event_stream.build_payload(changes_of(event), cursor, lambda row: {"id": row["id"]}, 1)
+    payload = event_stream.build_payload(change_of(now, before), cursor, lambda row: {"id": row["id"]}, 1)
 
     expected = None if visits is None else [{"id": one} for one in visits]
     assert (payload.get("visits"), payload.get("deleted")) == (expected, deleted)

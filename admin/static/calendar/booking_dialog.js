@@ -48,7 +48,7 @@ function showRefusal(response) {
   refusal.hidden = !response.message;
   showFreeSlots(dialog, response, (slot) => {
     form.elements.start.value = slot.start.slice(0, 16);
-    if (form.elements.resource_id.value) form.elements.resource_id.value = slot.resource_id;
+    if (form.elements.resource_id.value) form.elements.resource_id.value = slot.resources[1];
     form.elements.override_reason.value = "";
     form.requestSubmit();
   });

@@ -13,9 +13,10 @@ function addDelta(wallTime, delta) {
 }
 
 export async function drop({ event, delta, newResource, revert }) {
-  const { visit } = event.extendedProps;
+  const { visit, part } = event.extendedProps;
   const start = addDelta(visit.start, delta);
-  const change = { version: visit.version, start: start === visit.start ? null : start, resource_id: newResource ? +newResource.id : null };
+  const resources = newResource ? { [part.position]: +newResource.id } : null; // the others keep theirs
+  const change = { version: visit.version, start: start === visit.start ? null : start, resources };
   if (!(await move(visit, change, event.title))) revert();
 }
 
@@ -51,7 +52,7 @@ function refuse(response, visit, change, title) {
   const again = (pressed, changed) => whileBusy(buttons(), pressed, "Saving…", () => move(visit, { ...change, ...changed }, title));
   anyway.textContent = isMove ? "Move anyway" : "Change anyway";
   anyway.onclick = () => again(anyway, { overlap: true });
-  const target = (slot) => ({ start: slot.start, resource_id: slot.resource_id, ...(change.end ? { end: slot.ends_at } : {}) });
+  const target = (slot) => ({ start: slot.start, resources: slot.resources, ...(change.end ? { end: slot.ends_at } : {}) });
   showFreeSlots(dialog, response, (slot, button) => again(button, { ...target(slot), override_reason: "" }));
   overlap.hidden = !response.may_overlap;
   override.hidden = !response.may_override;

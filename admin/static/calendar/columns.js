@@ -11,7 +11,7 @@ export function fitColumns({ view }) {
   const minWidth = MIN_WIDTH[view.type];
   if (!main) return;
   if (minWidth === undefined) return main.style.removeProperty("grid-template-columns");
-  const visits = calendar.getEvents().map((event) => event.extendedProps.visit).filter(Boolean);
+  const visits = calendar.getEvents().filter((event) => event.extendedProps.visit).map((event) => event.extendedProps.part);
   const overlaps = view.type === VIEWS.day ? overlapsByResource(visits) : overlapsByDay(visits, calendar.getView().currentStart);
   const isCrowded = overlaps.some((count) => count > 1);
   const widths = overlaps.map((count) => Math.max(minWidth, isCrowded ? Math.max(count, 1) * VISIT_WIDTH : 0));

@@ -4,21 +4,27 @@ import { VIEWS, createElement, mayChange, selection, shownResources } from "./pa
 export const matchesFilters = (visit) => {
   const { resource, service, cancelled } = selection();
   const isOver = visit.status === "cancelled" || (visit.expires_at && Date.parse(visit.expires_at) <= Date.now());
-  return (!resource || visit.resource_id === +resource) && (!service || visit.service_id === +service) && (cancelled || !isOver);
+  return (!resource || visit.resource_ids.includes(+resource)) && (!service || visit.service_id === +service) && (cancelled || !isOver);
 };
 
 const DAY_MS = 24 * 60 * 60 * 1000;
-export const toEvent = (visit) => ({
-  id: String(visit.id),
-  resourceIds: [String(visit.resource_id)],
-  start: visit.start,
-  end: visit.end,
+
+// When each resource serves a visit: in most visits, one resource serves all of it.
+export const partsOf = (visit) => (visit.parts.length ? visit.parts : [{ resource_id: visit.resource_id, position: 1, start: visit.start, end: visit.end }]);
+
+// The day view has a column for each resource, so a visit is an event in each; the other views show it once.
+export const toEvents = (visit, view) => (view === VIEWS.day ? partsOf(visit) : [{ ...visit, position: 1 }]).map((part, index) => ({
+  id: index ? `${visit.id}-${index}` : String(visit.id),
+  resourceIds: [String(part.resource_id)],
+  start: part.start,
+  end: part.end,
   allDay: false,
   title: `${visit.customer}, ${visit.service}`,
   classNames: ["cal-visit", `cal-${visit.status}`, ...(visit.is_hold ? ["cal-hold"] : []), ...(Date.parse(visit.end) - Date.parse(visit.start) >= DAY_MS ? ["cal-long"] : [])],
   editable: mayChange && visit.is_movable,
-  extendedProps: { visit },
-});
+  ...(part.end === visit.end ? {} : { durationEditable: false }),
+  extendedProps: { visit, part },
+}));
 
 export function backgroundEvents(feed, view) {
   const isByResource = view === VIEWS.day;
@@ -55,7 +61,7 @@ export function backgroundEvents(feed, view) {
 
 // The text of a visit: time, customer, status, service. A short block cuts off the end.
 export function eventContent({ event, view }) {
-  const { visit, closure } = event.extendedProps;
+  const { visit, part, closure } = event.extendedProps;
   if (closure) return { domNodes: [createElement("div", closure.resource_id && view.type !== VIEWS.day ? `${resourceName(closure.resource_id)}: ${event.title}` : event.title, { className: "cal-closed" })] };
   if (!visit) return undefined;
   const startTime = visit.times.split(" – ")[0]; // The block's length shows the end.
@@ -66,7 +72,9 @@ export function eventContent({ event, view }) {
     createElement("span", visit.status_text, { className: "cal-status" }), " ",
   );
   if (view.type === VIEWS.month) return { domNodes: [line] };
-  const location = view.type === VIEWS.day ? "" : ` · ${visit.resource}`;
-  return { domNodes: [line, createElement("div", `${visit.service}${location}`, { className: "cal-service" })] };
+  const others = new Set(partsOf(visit).filter((one) => one.resource_id !== part.resource_id).map((one) => one.name));
+  const location = view.type === VIEWS.day ? [...others].join(", ") : visit.resource;
+  const seats = visit.seats > 1 ? `${visit.seats} seats` : "";
+  return { domNodes: [line, createElement("div", [visit.service, seats, location].filter(Boolean).join(" · "), { className: "cal-service" })] };
 }
 const resourceName = (id) => shownResources().find((resource) => resource.id === id)?.name ?? "";

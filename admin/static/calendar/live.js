@@ -1,7 +1,7 @@
 // Changes made elsewhere, from the server's event stream.
 import { matchesFilters } from "./events.js";
 import { baseUrl, byId } from "./page.js";
-import { calendar, updateVisit } from "./view.js";
+import { calendar, removeVisit, updateVisit } from "./view.js";
 
 const liveStatus = byId("cal-live");
 const showLiveStatus = (text, isLive) => { liveStatus.textContent = text; liveStatus.toggleAttribute("data-live", isLive); };
@@ -16,10 +16,10 @@ function openStream() {
   source.addEventListener("changes", (message) => {
     markLive();
     const changes = JSON.parse(message.data);
-    changes.deleted.forEach((id) => calendar.removeEventById(String(id)));
+    changes.deleted.forEach(removeVisit);
     changes.visits.forEach(updateVisit);
     const columns = calendar.getOption("resources").map((resource) => +resource.id);
-    const lacksColumn = changes.visits.some((visit) => matchesFilters(visit) && !columns.includes(visit.resource_id));
+    const lacksColumn = changes.visits.some((visit) => matchesFilters(visit) && !visit.resource_ids.some((id) => columns.includes(id)));
     if (changes.is_reload_needed || lacksColumn) calendar.refetchEvents();
   });
   source.addEventListener("error", () => {
@@ -35,6 +35,6 @@ export function connect() {
   window.addEventListener("pagehide", () => source.close());
 
   setInterval(() => { // Holds expire without an event.
-    for (const { extendedProps: { visit } } of calendar.getEvents()) if (visit && !matchesFilters(visit)) calendar.removeEventById(String(visit.id));
+    for (const { extendedProps: { visit } } of calendar.getEvents()) if (visit && !matchesFilters(visit)) removeVisit(visit.id);
   }, 10000);
 }

@@ -1,6 +1,6 @@
 // The drawn calendar: loads its events and updates single visits.
 import { callServer } from "./api.js";
-import { backgroundEvents, matchesFilters, toEvent } from "./events.js";
+import { backgroundEvents, matchesFilters, toEvents } from "./events.js";
 import { inactive, initial, selection, setInactive, showMessage } from "./page.js";
 
 export let calendar;
@@ -24,10 +24,14 @@ export async function load(range, callback, drawColumns) {
   const known = JSON.stringify(inactive.resources);
   setInactive(feed.inactive);
   if (JSON.stringify(inactive.resources) !== known) drawColumns();
-  callback([...backgroundEvents(feed, view), ...feed.visits.map(toEvent)]);
+  callback([...backgroundEvents(feed, view), ...feed.visits.flatMap((visit) => toEvents(visit, view))]);
+}
+
+export function removeVisit(id) {
+  for (const event of calendar.getEvents()) if (event.extendedProps.visit?.id === id) calendar.removeEventById(event.id);
 }
 
 export function updateVisit(visit) {
-  calendar.removeEventById(String(visit.id));
-  if (matchesFilters(visit)) calendar.addEvent(toEvent(visit));
+  removeVisit(visit.id);
+  if (matchesFilters(visit)) toEvents(visit, calendar.getView().type).forEach((event) => calendar.addEvent(event));
 }

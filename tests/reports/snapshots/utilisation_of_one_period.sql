@@ -4,9 +4,9 @@ WITH rule AS MATERIALIZED (
   SELECT r.id, r.name, r.capacity, r.timezone, r.is_active,
          EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
     FROM resources r WHERE r.is_active OR EXISTS (
-      SELECT FROM bookings_reaching(:since) b
-       WHERE b.resource_id = r.id AND b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)
-         AND b.start_time < :until - interval '1 day'
+      SELECT FROM claims c JOIN bookings b ON b.id = c.booking_id
+       WHERE c.resource_id = r.id AND c.start_time >= earliest_start(:since)
+         AND c.start_time < :until - interval '1 day' AND b.status <> 'cancelled' AND NOT is_expired(b.expires_at, :now)
          AND b.end_time > :since + interval '1 day')
 ), exception AS MATERIALIZED (
   SELECT x.resource_id, zone.timezone, x.is_open, local.start_time,
