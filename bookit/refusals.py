@@ -754,6 +754,12 @@ class ResourcesDiffer(Misshapen):
     field = "resources"
 
 
+class PartyTooLarge(Invalid):
+    """You can book {most} of these at once. Please ask us if you need more."""
+
+    field = "seats"
+
+
 class NeedUnfilled(Invalid):
     """Choose a resource for each thing that this service needs."""
 

@@ -69,7 +69,8 @@ async def describe_refusal(
     context = context_of(request)
     booking = await context.database.get(Booking, booking_id)
     if booking and last_change:
-        _, start, end, resource_id = last_change.previous_target(booking)
+        target = last_change.previous_target(booking)
+        start, end, resource_id = target.start, target.end, target.resources[1]
         visit = availability.visit_after(booking, start_time=start, end_time=end, resource_id=resource_id)
         await availability.attach_next_free(context.database, refusal, visit, since=start, now=context.now())
     return f"{refusal} {next_free_text(refusal, context.zone)}" if refusal.next_free else str(refusal)

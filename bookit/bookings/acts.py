@@ -1,8 +1,9 @@
 """The acts on one booking: book, accept a hold, reschedule, set a status, remove."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
@@ -11,32 +12,44 @@ from sqlalchemy import text
 from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit
-from bookit.bookings.availability_sql import checks_cte, days_later, is_bookable, whole_days
+from bookit.bookings.availability_sql import blocked, checks_cte, days_later, is_bookable, whole_days
+from bookit.bookings.claims import first_combination, other_ids, require_different, resources_of, wanted_resources
 from bookit.db.audit import SET_AUDIT_CTE, AuditContext, limit_fields, notify_fields, overlap_fields
 from bookit.db.errors import replace_refusal
 from bookit.db.session import Reader, Session, SingleStatement
+from bookit.db.statements import Row
 from bookit.policy import lifecycle, permissions, times
 from bookit.policy.permissions import Actor
-from bookit.schema.tables import Booking, Resource, Service, Status, from_row
+from bookit.schema.tables import MAX_PARTY, Booking, Resource, Service, Status, from_row
 
 # The resources that a booking may get, in this order.
 WILLING = f"FROM checks c WHERE {is_bookable()} OR :is_override ORDER BY NOT {is_bookable()}, c.id"
 
-# One statement: check the start against every rule, choose the first resource that passes and has a free seat, and
+# One statement: check the start against every rule, choose the first resources that pass and have free seats, and
 # insert the booking. Length, price and blocked time come from the service.
 BOOK = text(f"""
 {SET_AUDIT_CTE}, {checks_cte()}
 INSERT INTO bookings
-  (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, status, price, expires_at,
-   created_at)
-SELECT CAST(:user_id AS bigint), rule.service_id, chosen.id, :since, visit.end_time,
-       visit.blocks_from, visit.blocks_until, CAST(:status AS text), rule.price,
+  (user_id, service_id, resource_id, other_resource_ids, seats, start_time, end_time, blocks_from, blocks_until, status,
+   price, expires_at, created_at)
+SELECT CAST(:user_id AS bigint), rule.service_id, visit.id, chosen.ids[2:], visit.needed, :since, visit.end_time,
+       visit.blocks_from, visit.blocks_until, CAST(:status AS text),
+       rule.price * CASE WHEN rule.price_is_per_person THEN visit.needed ELSE 1 END,
        CAST(:expires_at AS timestamptz), :now
   FROM rule CROSS JOIN audit_context
- CROSS JOIN LATERAL resource_for_booking(
-   CASE WHEN audit_context.is_set THEN ARRAY(SELECT c.id {WILLING}) END,
-   :since - rule.setup, ARRAY(SELECT c.blocks_until {WILLING})) AS chosen (id)
-  JOIN checks AS visit ON visit.id = chosen.id
+ CROSS JOIN LATERAL (
+   SELECT CASE
+     WHEN NOT audit_context.is_set OR CAST(:seats AS integer) > rule.max_party AND NOT :is_staff THEN NULL
+     WHEN rule.is_plain THEN ARRAY[resource_for_booking(
+       ARRAY(SELECT c.id {WILLING}), :since - rule.setup, ARRAY(SELECT c.blocks_until {WILLING}))]
+     ELSE (
+       SELECT resources_for_visit(
+                array_agg(c.position), array_agg(c.id), array_agg(c.needed),
+                array_agg({blocked("c.blocks_from", "c.start_time", "c.blocks_until", of="c")}),
+                array_agg(c.end_time), rule.roles)
+         FROM (SELECT c.* {WILLING}) AS c) END AS ids
+ ) AS chosen
+  JOIN checks AS visit ON visit.position = 1 AND visit.id = chosen.ids[1]
 RETURNING bookings.*
 """)
 
@@ -62,6 +75,8 @@ async def book(
     service_id: int,
     start_time: datetime,
     resource_id: int | None = None,
+    resources: Mapping[int, int] | None = None,
+    seats: int = 1,
     user_id: int | None = None,
     hold: bool = False,
     overlap: bool = False,
@@ -70,14 +85,15 @@ async def book(
 ) -> Booking:
     """Book a service for the actor or, as staff, for the customer ``user_id``.
 
-    Without ``resource_id`` the visit goes to the first free resource. End, price and blocked time come from the service
-    as it is now. A booking of the desk is confirmed; any other is pending. A ``hold`` blocks its slot until it expires.
+    The visit gets the first free resources, but those in ``resources``, by position; ``resource_id`` is that of the
+    first. It takes ``seats`` of the first, all or none. End, price and blocked time come from the service as it is now.
+    A booking of the desk is confirmed; any other is pending. A ``hold`` blocks its slot until it expires.
     With ``overlap``, the customer may have a visit of another service at this time; booked at the desk, of this service
     too. With an ``override_reason``, staff may ignore the same, and notice, horizon, hours, closures and slot step;
     history keeps the reason. It also keeps ``notify_customer``, as false for a visit in the past.
 
-    Raise a refusal if a rule forbids the start, no seat is free, or the service cannot be booked. Customers also meet
-    TooManyHolds, HoldRanOut and TooManyBookings.
+    Raise a refusal if a rule forbids the start, too few seats are free, or the service cannot be booked. Customers also
+    meet PartyTooLarge, TooManyHolds, HoldRanOut and TooManyBookings.
     """
     start_time = times.cut_seconds(start_time)
     times.require_future(start_time, by=by, now=now)
@@ -90,40 +106,78 @@ async def book(
     audit |= {"reason": override_reason} if override_reason else {}
     if notify_customer is not None:
         audit |= notify_fields(notify=notify_customer and not times.has_started(start_time, now=now))
-    visit = Visit(service_id, resource_id)
+    wanted = wanted_resources(resource_id, resources)
+    others = {position: other for position, other in wanted.items() if position > 1}
+    visit = Visit(service_id, wanted.get(1), seats=require_party(seats), others=others or None)
     rows = await session.fetch(
         BOOK,
         audit=audit,
         **availability.start_params(start_time, by=by, now=now),
-        **vars(visit),
+        **visit.params(),
         user_id=user_id or by.id,
         status=lifecycle.first_status(by=by, is_hold=hold),
         expires_at=now + session.hold_duration if hold else None,
         is_override=bool(override_reason),
+        is_staff=by.is_staff,
     )
     if not rows:
-        raise await refusal_for_visit(session, visit, start=start_time, by=by, now=now)
+        raise await refusal_for_visit(
+            session, visit, start=start_time, by=by, now=now, is_override=bool(override_reason)
+        )
     return from_row(Booking, rows[0])
 
 
-async def refusal_for_visit(reader: Reader, visit: Visit, *, start: datetime, by: Actor, now: datetime) -> no.Refusal:
+def require_party(seats: int) -> int:
+    """Return the number of seats. Raise PartyOutOfRange if no booking can have so many."""
+    if not 1 <= seats <= MAX_PARTY:
+        raise no.PartyOutOfRange
+    return seats
+
+
+async def refusal_for_visit(
+    reader: Reader, visit: Visit, *, start: datetime, by: Actor, now: datetime, is_override: bool = False
+) -> no.Refusal:
     """Return the refusal for a visit that could not be booked."""
+    if refusal := await refusal_for_party(reader, visit.service_id, visit.seats, by=by):
+        return refusal
     checks = await availability.check_start(reader, visit, start=start, by=by, now=now)
+    if refusal := await refusal_for_positions(reader, visit, checks):
+        return refusal
+    return (None if is_override else availability.best_refusal(checks, now=now)) or no.SlotTaken()
+
+
+async def refusal_for_party(reader: Reader, service_id: int, seats: int | None, *, by: Actor) -> no.Refusal | None:
+    """Return PartyTooLarge if a customer books more seats than the service lets them, or None."""
+    if by.is_staff or (seats or 1) == 1:
+        return None
+    service = await reader.get(Service, service_id)
+    return no.PartyTooLarge(most=service.max_party) if service and (seats or 1) > service.max_party else None
+
+
+async def refusal_for_positions(reader: Reader, visit: Visit, checks: Sequence[Row]) -> no.Refusal | None:
+    """Return the refusal for the first position that no resource can be in at any time, or None."""
     if not checks:
         return await refusal_without_resource(reader, visit)
-    return availability.best_refusal(checks, now=now) or no.SlotTaken()
+    filled = {check["position"] for check in checks}
+    empty = [position for position in range(1, checks[0]["roles"] + 1) if position not in filled]
+    return await refusal_for_resource(reader, (visit.others or {}).get(empty[0])) if empty else None
 
 
 async def refusal_without_resource(reader: Reader, visit: Visit) -> no.Refusal:
-    """Return the refusal for a visit that no resource can serve at any time."""
+    """Return the refusal for a visit whose first resource none can be at any time."""
     service = await reader.get(Service, visit.service_id)
     if service is None:
         return no.UnknownService(what="service")
     if not service.is_active:
         return no.ServiceInactive()
-    if visit.resource_id is None:
+    return await refusal_for_resource(reader, visit.resource_id or next(iter((visit.others or {}).values()), None))
+
+
+async def refusal_for_resource(reader: Reader, resource_id: int | None) -> no.Refusal:
+    """Return the refusal for a resource that cannot be in its position; without an id, for all that could be."""
+    if resource_id is None:
         return no.NothingToServeIt()
-    resource = await reader.get(Resource, visit.resource_id)
+    resource = await reader.get(Resource, resource_id)
     return no.ResourceUnsuitable() if resource else no.UnknownResource(what="resource")
 
 
@@ -136,6 +190,8 @@ async def change(
     start_time: datetime | None = None,
     end_time: datetime | None = None,
     resource_id: int | None = None,
+    resources: Mapping[int, int] | None = None,
+    seats: int | None = None,
     status: Status | None = None,
     hold: bool | None = None,
     overlap: bool = False,
@@ -154,7 +210,7 @@ async def change(
         await session.set_notify_customer(notify=notify_customer)
     if hold is False:
         booking = await accept_hold(session, booking, by=by, now=now)
-    if start_time or end_time or resource_id:
+    if start_time or end_time or resource_id or resources or seats is not None:
         booking = await reschedule(
             session,
             booking,
@@ -163,6 +219,8 @@ async def change(
             start_time=start_time,
             end_time=end_time,
             resource_id=resource_id,
+            resources=resources,
+            seats=seats,
             override_reason=override_reason,
         )
     if status and status != booking.status:
@@ -190,22 +248,27 @@ async def reschedule(
     start_time: datetime | None = None,
     end_time: datetime | None = None,
     resource_id: int | None = None,
+    resources: Mapping[int, int] | None = None,
+    seats: int | None = None,
     override_reason: str | None = None,
 ) -> Booking:
-    """Move a booking to another time or resource, or, as staff, give it another end.
+    """Move a booking to another time or other resources, change its seats, or, as staff, give it another end.
 
-    Without ``resource_id`` staff keep the resource. A customer's booking keeps its resource if that is free at the new
-    time, and otherwise gets the first one that is, as a new booking does: availability offers these times too.
+    ``resources`` are by position, and ``resource_id`` is that of the first. In other positions staff keep the resource.
+    A customer's booking keeps a resource if that is free at the new time, and otherwise gets the first one that is, as
+    a new booking does: availability offers these times too.
 
-    Without ``end_time`` the booking keeps its length. Setup, cleanup and price never change. It leaves its seat only if
-    the seat is taken: if many bookings move one after another, none moves into the way of the next.
+    Without ``end_time`` the booking keeps its length. Setup and cleanup never change, and the price only with the seats
+    of a service with a price for each person. It leaves its seats only if they are taken: if many bookings move one
+    after another, none moves into the way of the next.
 
-    Raise a refusal if the actor may not move it, if a rule forbids the new time, or if no seat is free.
+    Raise a refusal if the actor may not move it, if a rule forbids the new time, or if too few seats are free.
     """
     permissions.require_in_scope(booking, by=by)
     lifecycle.require_open(booking, by=by, now=now)
     permissions.require_override(override_reason, by=by)
-    permissions.require_own_resource(resource_id, by=by)
+    wanted = wanted_resources(resource_id, resources)
+    permissions.require_own_resource(wanted.get(1), by=by)
     await require_cancel_notice(session, booking, by=by, now=now)
     start = times.cut_seconds(start_time or booking.start_time)
     end = times.cut_seconds(end_time or await end_of_same_length(session, booking, start))
@@ -215,15 +278,49 @@ async def reschedule(
     if override_reason:
         await session.set_reason(override_reason)
         await session.allow_overlap()
-    is_override = bool(override_reason)
-    if not resource_id and start != booking.start_time and not by.is_staff:
-        resource_id = await choose_resource(session, booking, start, end, by=by, now=now)
-    await require_available(session, booking, start, end, resource_id, by=by, now=now, is_override=is_override)
-    changes = shifted_times(booking, start, end)
-    if resource_id and resource_id != booking.resource_id:
-        changes["resource_id"] = resource_id
+    changes = shifted_times(booking, start, end) | await changed_party(session, booking, seats, by=by)
+    visit = availability.visit_after(
+        booking,
+        start_time=start,
+        end_time=end,
+        resources=wanted,
+        seats=changes.get("seats"),
+        keeps_resource=by.is_staff or start == booking.start_time,
+    )
+    if not by.is_staff and start != booking.start_time and len(wanted) < len(resources_of(booking)):
+        wanted = await choose_resources(session, booking, visit, start, by=by, now=now)
+        visit = availability.visit_after(booking, start_time=start, end_time=end, resources=wanted, seats=visit.seats)
+    if set(changes) != {"seats", "price"} or wanted:
+        await require_available(session, booking, visit, start, by=by, now=now, is_override=bool(override_reason))
+    changes |= changed_resources(booking, wanted)
     with hiding_other_calendars(by):
         return await session.update(booking, **changes)
+
+
+def changed_resources(booking: Booking, wanted: Mapping[int, int]) -> dict[str, Any]:
+    """Return the columns that change if a booking gets these resources.
+
+    Raise OneRoleEach if one would be in two positions.
+    """
+    resources = resources_of(booking) | dict(wanted)
+    require_different(resources.values())
+    columns = {"resource_id": resources[1], "other_resource_ids": other_ids(resources)}
+    return {name: value for name, value in columns.items() if value != getattr(booking, name)}
+
+
+async def changed_party(reader: Reader, booking: Booking, seats: int | None, *, by: Actor) -> dict[str, Any]:
+    """Return the columns that change if a booking takes so many seats. Raise PartyTooLarge if a customer may not.
+
+    Where each person pays, those who come pay what was agreed for each.
+    """
+    if seats is None or require_party(seats) == booking.seats:
+        return {}
+    if seats > booking.seats and (refusal := await refusal_for_party(reader, booking.service_id, seats, by=by)):
+        raise refusal
+    service = await reader.get(Service, booking.service_id)
+    is_per_person = service is not None and service.price_is_per_person
+    price = (booking.price * seats / booking.seats).quantize(Decimal("0.01")) if is_per_person else booking.price
+    return {"seats": seats, "price": price}
 
 
 async def end_of_same_length(reader: Reader, booking: Booking, start: datetime) -> datetime:
@@ -238,27 +335,40 @@ async def end_of_same_length(reader: Reader, booking: Booking, start: datetime) 
     return cast("datetime", rows[0]["end_time"])
 
 
-async def choose_resource(
-    session: Session, booking: Booking, start: datetime, end: datetime, *, by: Actor, now: datetime
-) -> int:
-    """Return the resource for a booking at another time: its own if that is free then, or else the first that is.
+async def choose_resources(
+    session: Session, booking: Booking, visit: Visit, start: datetime, *, by: Actor, now: datetime
+) -> dict[int, int]:
+    """Return the resources for a booking at another time, by position: its own where they are free then.
 
-    Before it chooses another one, it locks them all and looks again. Raise a refusal if none is free.
+    In other positions it gets the first that is. Before it chooses another one, it locks them all and looks again.
+    Raise a refusal if none is free.
     """
-    visit = Visit(booking.service_id, None, booking.id, end - start)
-    free = await free_resources(session, visit, start=start, by=by, now=now)
-    if free and booking.resource_id not in free:
-        await session.fetch(LOCK_IN_ORDER, ids=[booking.resource_id, *free])
-        free = await free_resources(session, visit, start=start, by=by, now=now)
-    if not free:
+    chosen = await first_free_combination(session, booking, visit, start, by=by, now=now)
+    if chosen and chosen != resources_of(booking):
+        checks = await availability.check_start(session, visit, start=start, by=by, now=now)
+        await session.fetch(LOCK_IN_ORDER, ids=[*resources_of(booking).values(), *(check["id"] for check in checks)])
+        chosen = await first_free_combination(session, booking, visit, start, by=by, now=now)
+    if not chosen:
         raise await refusal_for_visit(session, visit, start=start, by=by, now=now)
-    return booking.resource_id if booking.resource_id in free else free[0]
+    return chosen
 
 
-async def free_resources(reader: Reader, visit: Visit, *, start: datetime, by: Actor, now: datetime) -> list[int]:
-    """Return the ids of the resources that are free for a visit at this start, in order."""
+async def first_free_combination(
+    reader: Reader, booking: Booking, visit: Visit, start: datetime, *, by: Actor, now: datetime
+) -> dict[int, int] | None:
+    """Return the first resources that are free for a booking at this start, by position; its own are preferred."""
     checks = await availability.check_start(reader, visit, start=start, by=by, now=now, with_free_seats=True)
-    return [check["id"] for check in checks if not availability.obstacles(check, now=now)]
+    free = [check for check in checks if not availability.obstacles(check, now=now)]
+    own = resources_of(booking)
+    preferred = sorted(free, key=lambda check: check["id"] != own.get(check["position"]))
+    for first in [check for check in preferred if check["position"] == 1]:
+        candidates: dict[int, list[int]] = {1: [first["id"]]}
+        for check in preferred:
+            if check["position"] > 1 and check["end_time"] == first["end_time"]:
+                candidates.setdefault(check["position"], []).append(check["id"])
+        if chosen := first_combination(candidates, first["roles"]):
+            return chosen
+    return None
 
 
 def hiding_other_calendars(by: Actor) -> AbstractContextManager[None]:
@@ -271,25 +381,25 @@ def hiding_other_calendars(by: Actor) -> AbstractContextManager[None]:
 async def require_available(
     session: Session,
     booking: Booking,
+    visit: Visit,
     start: datetime,
-    end: datetime,
-    resource_id: int | None,
     *,
     by: Actor,
     now: datetime,
     is_override: bool,
 ) -> None:
-    """Raise a refusal if a rule forbids this time, length or resource; the table itself refuses an overlap.
+    """Raise a refusal if a rule forbids a booking this start, length or resource; the table itself refuses an overlap.
 
     A booking that only becomes shorter is not checked.
     """
-    visit = availability.visit_after(booking, start_time=start, end_time=end, resource_id=resource_id)
     keeps_start = start == booking.start_time
-    if keeps_start and visit.resource_id == booking.resource_id and end < booking.end_time:
+    keeps_resources = {1: visit.resource_id, **(visit.others or {})} == resources_of(booking)
+    is_shorter = visit.duration is not None and visit.duration < booking.end_time - booking.start_time
+    if keeps_start and keeps_resources and is_shorter:
         return
     checks = await availability.check_start(session, visit, start=start, by=by, now=now)
-    if not checks:
-        raise await refusal_without_resource(session, visit)
+    if refusal := await refusal_for_positions(session, visit, checks):
+        raise refusal
     refusal = availability.best_refusal(checks, now=now, ignoring=START_RULE_REFUSALS if keeps_start else ())
     if refusal and not is_override:
         raise refusal

@@ -9,6 +9,10 @@ one visit may start when another ends.
 - The visit must lie in open time. Setup and cleanup may lie outside it, but no other booking may overlap them.
 - Of a service that binds hours at the ends, as of a rental, only the start and the end must lie in open time. The visit
   may end just when the resource opens or closes; a closure between the two is no obstacle.
+- A service may need more than one resource. Each is in a position of its own, and none is in two. Each must be open and
+  free for the parts of the visit that it serves: not in its pause, in which it may serve somebody else. With hours
+  bound at the ends, its first and its last moment count. Notice, horizon, clock and starts are those of the first.
+- A visit may take several seats of a resource, all or none.
 - A visit of whole days ends at the time of day at which it began, by the clock of its resource.
 - Starts are counted from each opening: every ``slot_step_minutes``, or else every ``duration_minutes``; from midnight
   if the resource is always open. A service with a slot step can be booked at these starts only, by staff with a reason
@@ -18,13 +22,14 @@ Wall-clock times are read as PostgreSQL reads them: a time that the clock change
 time that happens twice as the second one. A date that a zone skipped (Apia had no 30 December 2011) has no hours.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from bookit import refusals as no
 from bookit.bookings import availability_sql
+from bookit.bookings.claims import resources_of
 from bookit.db.session import Reader
 from bookit.db.statements import Row
 from bookit.policy import limits, times
@@ -41,13 +46,23 @@ TIME_REFUSALS = (no.InThePast, *OVERRIDABLE_REFUSALS, no.SlotTaken)
 class Visit:
     """A visit to look for: a service, perhaps on one resource, perhaps in place of an existing booking.
 
-    ``duration`` is the length of that booking, or else of the service, unless it is set.
+    ``duration`` is the length of that booking, or else of the service, unless it is set; ``seats`` are those of that
+    booking, or else one. ``others`` has the resources that must be in further positions, by position from 2 on; any
+    resource that can be there may be in a position that is left out.
     """
 
     service_id: int
     resource_id: int | None = None
     booking_id: int | None = None
     duration: timedelta | None = None
+    seats: int | None = None
+    others: Mapping[int, int] | None = field(default=None, hash=False)
+
+    def params(self) -> dict[str, Any]:
+        """Return the parameters of the visit for the statements of ``availability_sql``."""
+        others = self.others or {}
+        other_ids = [others.get(position) for position in range(2, max(others, default=1) + 1)]
+        return {**vars(self), "other_ids": other_ids}
 
 
 def visit_after(
@@ -56,16 +71,20 @@ def visit_after(
     start_time: datetime | None = None,
     end_time: datetime | None = None,
     resource_id: int | None = None,
+    resources: Mapping[int, int] | None = None,
+    seats: int | None = None,
     keeps_resource: bool = True,
 ) -> Visit:
     """Return the visit that a booking becomes with these changes. Without ``end_time`` it keeps its length.
 
-    Without ``resource_id`` it is a visit on the same resource or, unless it ``keeps_resource``, on any.
+    ``resources`` are by position, and ``resource_id`` is that of the first. In other positions it keeps its resource
+    or, unless it ``keeps_resource``, has any.
     """
     start = start_time or booking.start_time
     duration = end_time - start if end_time else None
-    resource_id = resource_id or (booking.resource_id if keeps_resource else None)
-    return Visit(booking.service_id, resource_id, booking.id, duration)
+    placed = (resources_of(booking) if keeps_resource else {}) | dict(resources or {})
+    others = {position: other for position, other in placed.items() if position > 1}
+    return Visit(booking.service_id, resource_id or placed.get(1), booking.id, duration, seats, others or None)
 
 
 async def slots(
@@ -73,11 +92,13 @@ async def slots(
 ) -> list[Row]:
     """Return the free slots that start at ``since`` or later and before ``until``, by start.
 
-    A row has ``start_time`` and ``end_time`` in UTC and the ``timezone`` of its resources. Three arrays in the order of
-    resource ids have the ``ids``, the ``names`` and the free ``seats`` of the resources.
+    A row has ``start_time`` and ``end_time`` in UTC and the ``timezone`` of its first resources. Three arrays in the
+    order of resource ids have the ``ids``, the ``names`` and the free ``seats`` of these. ``others`` is None, or for a
+    service with needs a list in the same order: for each first resource, who else would take part. That is one dict for
+    each further position, with its ``position``, ``role``, ``resource_id`` and ``name``.
     """
     statement = availability_sql.SLOTS
-    return await reader.fetch(statement, since=since, until=until, now=now, limit=limit, **vars(visit))
+    return await reader.fetch(statement, since=since, until=until, now=now, limit=limit, **visit.params())
 
 
 async def open_times(reader: Reader, resource_ids: Collection[int], *, since: datetime, until: datetime) -> list[Row]:
@@ -120,12 +141,12 @@ async def attach_next_free(
 async def check_start(
     reader: Reader, visit: Visit, *, start: datetime, by: Actor, now: datetime, with_free_seats: bool = False
 ) -> list[Row]:
-    """Check a start against every rule. Return one row for each resource that can serve the visit.
+    """Check a start against every rule. Return one row for each ``position`` and resource that can be in it.
 
     ``obstacles`` reads these rows. With ``with_free_seats`` each also has its number of ``free_seats``.
     """
     statement = availability_sql.CHECK_WITH_FREE_SEATS if with_free_seats else availability_sql.CHECK
-    return await reader.fetch(statement, **start_params(start, by=by, now=now), **vars(visit))
+    return await reader.fetch(statement, **start_params(start, by=by, now=now), **visit.params())
 
 
 def start_params(start: datetime, *, by: Actor, now: datetime) -> dict[str, Any]:
@@ -146,7 +167,7 @@ def obstacles(check: Row, *, now: datetime) -> list[no.Refusal]:
         refusals.append(no.BetweenSlots(step=times.format_step(check["step"])))
     if not check["is_not_closed"]:
         refusals.append(no.Closed())
-    if check.get("free_seats") == 0:
+    if check.get("free_seats", check["needed"]) < check["needed"]:
         refusals.append(no.SlotTaken())
     return refusals
 
@@ -160,12 +181,19 @@ def refusal_for_notice(check: Row, *, now: datetime) -> no.Refusal:
 def best_refusal(
     checks: Sequence[Row], *, now: datetime, ignoring: tuple[type[no.Refusal], ...] = ()
 ) -> no.Refusal | None:
-    """Return a refusal of the resource with the fewest obstacles, or None if a resource has no obstacle."""
-    refusals_by_check = [
-        [refusal for refusal in obstacles(check, now=now) if not isinstance(refusal, ignoring)] for check in checks
-    ]
-    fewest = min(refusals_by_check, key=len, default=[])
-    return fewest[0] if fewest else None
+    """Return a refusal for the first position in which each resource has an obstacle, or None.
+
+    It is of the resource with the fewest obstacles.
+    """
+    for position in sorted({check["position"] for check in checks}):
+        refusals_by_check = [
+            [refusal for refusal in obstacles(check, now=now) if not isinstance(refusal, ignoring)]
+            for check in checks
+            if check["position"] == position
+        ]
+        if fewest := min(refusals_by_check, key=len):
+            return fewest[0]
+    return None
 
 
 async def affected_bookings(

@@ -3,14 +3,21 @@
 Each step is a common table expression (CTE). The comment above a CTE says what one row is, and lists the columns.
 ``docs/availability.md`` follows one example through the steps.
 
-The parameters: ``:service_id``; ``:resource_id``, or NULL for any resource; ``:booking_id``, the booking to move, or
-NULL for a new visit; ``:duration``, or NULL for the length of that booking or else of the service; ``:since`` and
-``:until``, the range of starts, where both are the same moment for the check of one start; ``:now``.
+A visit has one position or more, each with a role, and in each position is one resource: position 1 is the resource of
+the booking itself, and the others are the needs of the service.
+
+The parameters: ``:service_id``; ``:resource_id``, or NULL for any resource; ``:other_ids``, the resources of positions
+2, 3, ..., where NULL and what is left out are any; ``:seats``, or NULL for those of that booking or else one;
+``:booking_id``, the booking to move, or NULL for a new visit; ``:duration``, or NULL for the length of that booking or
+else of the service; ``:since`` and ``:until``, the range of starts, where both are the same moment for the check of one
+start; ``:now``.
 """
 
 from typing import LiteralString
 
 from sqlalchemy import text
+
+from bookit.bookings.claims import RESOURCE_NAMES
 
 
 def whole_days(by_clock: LiteralString) -> LiteralString:
@@ -34,26 +41,79 @@ def may_end(times: LiteralString, end: LiteralString) -> LiteralString:
     return f"({times} @> {end} OR {times} @> {end} - interval '1 microsecond')"
 
 
-def is_in_hours(binds_at_ends: LiteralString, start: LiteralString, end: LiteralString) -> LiteralString:
-    """Return the condition that a visit lies in the hours of ``plan p``: the whole of it, or its two ends."""
+def served(start: LiteralString, end: LiteralString, of: LiteralString) -> LiteralString:
+    """Return the multirange in which a resource serves a visit: without its pause, and without setup and cleanup."""
     return (
-        f"CASE WHEN {binds_at_ends} THEN p.hours @> {start} AND {may_end('p.hours', end)}"
-        f" ELSE p.hours @> tstzrange({start}, {end}) END"
+        f"tstzmultirange(tstzrange({start}, least({start} + {of}.free_from, {end})),"
+        f" tstzrange(least({start} + {of}.free_until, {end}), {end}))"
     )
 
 
-def is_not_closed(binds_at_ends: LiteralString, start: LiteralString, end: LiteralString) -> LiteralString:
-    """Return the condition that no closure of ``plan p`` meets a visit, or takes the hours of one of its two ends."""
+def blocked(since: LiteralString, start: LiteralString, until: LiteralString, of: LiteralString) -> LiteralString:
+    """Return the multirange that a visit blocks of a resource: without its pause, with setup and cleanup.
+
+    The resource may have no pause, or one at the beginning, in the middle or at the end.
+    """
+    return (
+        f"tstzmultirange(CASE WHEN {of}.free_from = interval '0' THEN 'empty'"
+        f" ELSE tstzrange({since}, least({start} + {of}.free_from, {until})) END,"
+        f" tstzrange(least({start} + {of}.free_until, {until}), {until}))"
+    )
+
+
+def is_in_hours(binds_at_ends: LiteralString, times: LiteralString) -> LiteralString:
+    """Return the condition that the times of a visit lie in the hours of ``plan p``: all of them, or their two ends."""
     return (
         f"CASE WHEN {binds_at_ends}"
-        f" THEN NOT p.closed @> {start} AND (NOT {may_end('p.hours', end)} OR {may_end('p.open', end)})"
-        f" ELSE NOT p.closed && tstzrange({start}, {end}) END"
+        f" THEN coalesce(p.hours @> lower({times}) AND {may_end('p.hours', f'upper({times})')}, true)"
+        f" ELSE p.hours @> {times} END"
     )
 
+
+def is_not_closed(binds_at_ends: LiteralString, times: LiteralString) -> LiteralString:
+    """Return the condition that no closure of ``plan p`` meets the times of a visit, or the hours of their two ends."""
+    return (
+        f"CASE WHEN {binds_at_ends} THEN coalesce(NOT p.closed @> lower({times})"
+        f" AND (NOT {may_end('p.hours', f'upper({times})')} OR {may_end('p.open', f'upper({times})')}), true)"
+        f" ELSE NOT p.closed && {times} END"
+    )
+
+
+def is_open(binds_at_ends: LiteralString, open_times: LiteralString, times: LiteralString) -> LiteralString:
+    """Return the condition that the times of a visit lie in open times: all of them, or their two ends."""
+    return (
+        f"CASE WHEN {binds_at_ends}"
+        f" THEN coalesce({open_times} @> lower({times}) AND {may_end(open_times, f'upper({times})')}, true)"
+        f" ELSE {open_times} @> {times} END"
+    )
+
+
+# need: what a visit takes in each position. A booking that moves keeps what it has, whatever its service needs by now.
+#   position                            1, 2, ...
+#   role                                with, in or using
+#   seats                               how many it takes
+#   free_from, free_until               intervals from the start: the pause; NULL if there is none, or to the end
+NEED = """need AS MATERIALIZED (
+  SELECT 1 AS position, s.role, coalesce(CAST(:seats AS integer), 1) AS seats,
+         make_interval(mins => s.free_from_minutes) AS free_from,
+         make_interval(mins => s.free_until_minutes) AS free_until
+    FROM services s WHERE s.id = CAST(:service_id AS bigint) AND CAST(:booking_id AS bigint) IS NULL
+  UNION ALL
+  SELECT n.position, n.role, n.seats, make_interval(mins => n.free_from_minutes),
+         make_interval(mins => n.free_until_minutes)
+    FROM service_needs n WHERE n.service_id = CAST(:service_id AS bigint) AND CAST(:booking_id AS bigint) IS NULL
+  UNION ALL
+  (SELECT DISTINCT ON (k.position) k.position, k.role,
+          coalesce(CASE WHEN k.position = 1 THEN CAST(:seats AS integer) END,
+                   CAST(count(*) OVER (PARTITION BY k.position, k.part) AS integer)),
+          make_interval(mins => k.free_from_minutes), make_interval(mins => k.free_until_minutes)
+     FROM claims k WHERE k.booking_id = CAST(:booking_id AS bigint)
+    ORDER BY k.position, k.part)
+)"""
 
 # rule: what the service requires of a visit. One row; none if the service cannot be booked. A booking that moves keeps
 # its own length, setup and cleanup, and can move even if the service is no longer active.
-#   service_id, price
+#   service_id, price, price_is_per_person
 #   has_step                            whether visits must start on the slot step
 #   duration, setup, cleanup, step      intervals
 #   days                                how many days later a visit ends at the time at which it began; 0 if it does not
@@ -61,6 +121,9 @@ def is_not_closed(binds_at_ends: LiteralString, start: LiteralString, end: Liter
 #   binds_at_ends                       whether only the start and the end must lie in open time
 #   earliest                            the first start by the notice
 #   horizon_days                        may be NULL
+#   max_party                           the seats that a customer may book at once
+#   roles                               how many positions a visit has
+#   is_plain                            whether it takes one seat of one resource, without a pause
 RULE = (
     """rule AS MATERIALIZED (
   SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step, length.*,
@@ -68,7 +131,7 @@ RULE = (
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
          :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days,
-         s.binds_hours_at_ends AS binds_at_ends
+         s.binds_hours_at_ends AS binds_at_ends, s.max_party, s.price_is_per_person, taken.*
     FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
     LEFT JOIN resources r ON r.id = b.resource_id
    CROSS JOIN LATERAL (
@@ -90,7 +153,11 @@ RULE = (
             CASE WHEN whole.days > 0 THEN make_interval(hours => 24 * whole.days + 26)
                  ELSE kept.duration END AS longest
    ) AS length
+   CROSS JOIN (
+     SELECT count(*) AS roles, bool_and(position = 1 AND seats = 1 AND free_from IS NULL) AS is_plain FROM need
+   ) AS taken
    WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
+     AND taken.roles > cardinality(CAST(:other_ids AS bigint[]))
 )"""
 )
 
@@ -100,15 +167,34 @@ EMPTY_RULE = """rule AS MATERIALIZED (
   SELECT interval '0' AS longest
 )"""
 
-# candidate: a resource that can serve the service. One row each.
+# candidate: a resource that can be in a position. One row each. The resource in a further position of a booking that
+# moves can stay there, whatever its service needs by now.
+#   position, role, free_from, free_until
+#   needed                              how many seats the visit takes
 #   id, name, capacity, timezone
 #   has_hours                           whether it has weekly hours; without them it is always open
 CANDIDATE = """candidate AS MATERIALIZED (
-  SELECT r.id, r.name, r.capacity, r.timezone,
+  SELECT need.position, need.role, need.seats AS needed, need.free_from, need.free_until,
+         r.id, r.name, r.capacity, r.timezone,
          EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
-    FROM service_resources sr JOIN resources r ON r.id = sr.resource_id
-   WHERE sr.service_id = CAST(:service_id AS bigint) AND r.is_active
-     AND (CAST(:resource_id AS bigint) IS NULL OR r.id = CAST(:resource_id AS bigint))
+    FROM (
+      SELECT 1 AS position, sr.resource_id
+        FROM service_resources sr
+       WHERE sr.service_id = CAST(:service_id AS bigint)
+         AND (CAST(:resource_id AS bigint) IS NULL OR sr.resource_id = CAST(:resource_id AS bigint))
+      UNION ALL (
+        SELECT n.position, nr.resource_id
+          FROM service_needs n JOIN need_resources nr ON nr.need_id = n.id
+         WHERE n.service_id = CAST(:service_id AS bigint)
+           AND nr.resource_id = coalesce((CAST(:other_ids AS bigint[]))[n.position - 1], nr.resource_id)
+        UNION
+        SELECT k.position, k.resource_id
+          FROM claims k
+         WHERE k.booking_id = CAST(:booking_id AS bigint) AND k.position > 1
+           AND k.resource_id = coalesce((CAST(:other_ids AS bigint[]))[k.position - 1], k.resource_id))
+    ) AS able
+    JOIN need USING (position) JOIN resources r ON r.id = able.resource_id
+   WHERE r.is_active
 )"""
 
 # candidate, for reports: each active resource, whatever it serves. The same columns.
@@ -220,16 +306,17 @@ PLAN = """plan AS MATERIALIZED (
    ) AS closed
 )"""
 
-# busy_level: when at least so many bookings block a candidate at one moment. Bookings are counted, whatever their
+# busy_level: when at least so many seats of a candidate are blocked at one moment. Claims are counted, whatever their
 # seats. An expired hold blocks nothing, and the booking that moves does not block itself.
-#   id, level                           from 1 to the capacity
+#   position, id
+#   level                               from 1 to the capacity
 #   times                               a multirange, with setup and cleanup
 BUSY_LEVEL = """busy_level AS MATERIALIZED (
-  SELECT c.id, level, range_agg(tstzrange(load.since, load.until)) AS times
+  SELECT c.position, c.id, level, range_agg(tstzrange(load.since, load.until)) AS times
     FROM rule CROSS JOIN candidate c
    CROSS JOIN LATERAL (
      SELECT change.at AS since, lead(change.at) OVER (ORDER BY change.at, change.step) AS until,
-            CAST(sum(change.step) OVER (ORDER BY change.at, change.step) AS integer) AS bookings
+            CAST(sum(change.step) OVER (ORDER BY change.at, change.step) AS integer) AS seats
        FROM claims k JOIN bookings b ON b.id = k.booking_id
       CROSS JOIN LATERAL (VALUES (k.since, 1), (k.until, -1)) AS change (at, step)
       WHERE k.resource_id = c.id AND k.is_blocking AND NOT is_expired(b.expires_at, :now)
@@ -237,20 +324,22 @@ BUSY_LEVEL = """busy_level AS MATERIALIZED (
               :since - rule.setup, :until + rule.longest + rule.cleanup, '[]')
         AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
    ) AS load
-   CROSS JOIN LATERAL generate_series(1, least(load.bookings, c.capacity)) AS level
+   CROSS JOIN LATERAL generate_series(1, least(load.seats, c.capacity)) AS level
    WHERE load.since < load.until
-   GROUP BY c.id, level
+   GROUP BY c.position, c.id, level
 )"""
 
-# seat_group: seats of a candidate that are free at the same times. Each level is a seat, and all others are one group.
+# seat_group: seats of a first resource that are free at the same times. Each level is a seat, and all others are one
+# group.
 #   id, level                           level is 0 for the group of the others
 #   seats                               how many
 #   times                               when they are blocked
 SEAT_GROUP = """seat_group AS MATERIALIZED (
-  SELECT id, level, 1 AS seats, times FROM busy_level
+  SELECT id, level, 1 AS seats, times FROM busy_level WHERE position = 1
   UNION ALL
   SELECT c.id, 0, c.capacity - count(b.id), '{}'
-    FROM candidate c LEFT JOIN busy_level b ON b.id = c.id
+    FROM candidate c LEFT JOIN busy_level b ON b.position = 1 AND b.id = c.id
+   WHERE c.position = 1
    GROUP BY c.id, c.capacity HAVING c.capacity > count(b.id)
 )"""
 
@@ -259,25 +348,31 @@ LATEST = "(:now AT TIME ZONE p.timezone + make_interval(days => rule.horizon_day
 
 # start_range: when a visit could start in a group. The visit fits in open time, or only its ends do if they alone are
 # bound, and setup and cleanup meet no booking.
-#   id, level, seats, step
+#   id, level, seats, step, timezone
 #   starts                              a multirange, cut to the range, the notice and the horizon
-#   open, times                         where each start is checked once more, since not every day is equally long
+#   is_rough                            whether each start must be checked once more: days are not equally long, or the
+#                                       resource has a pause
+#   open, times, free_from, free_until  for that check
 START_RANGE = (
     """start_range AS MATERIALIZED (
-  SELECT g.id, g.level, g.seats, rule.step, p.timezone,
-         CASE WHEN rule.days > 0 THEN p.open END AS open, CASE WHEN rule.days > 0 THEN g.times END AS times,
-         (CASE WHEN rule.binds_at_ends THEN p.open * (
-                 SELECT range_agg(tstzrange(lower(o) - rule.longest, upper(o) - rule.shortest, '[]'))
-                   FROM unnest(p.open) AS o)
-               ELSE (SELECT range_agg(tstzrange(lower(o), upper(o) - rule.shortest, '[]'))
-                       FROM unnest(p.open) AS o WHERE upper(o) - rule.shortest >= lower(o)) END
-          - coalesce((SELECT range_agg(tstzrange(lower(t) - rule.shortest - rule.cleanup, upper(t) + rule.setup, '()'))
-                        FROM unnest(g.times) AS t), '{}'))
+  SELECT g.id, g.level, g.seats, rule.step, p.timezone, rough.*, p.free_from, p.free_until,
+         CASE WHEN rough.is_rough THEN p.open END AS open, CASE WHEN rough.is_rough THEN g.times END AS times,
+         CASE WHEN p.free_from IS NOT NULL THEN tstzmultirange(tstzrange(NULL, NULL))
+              ELSE (CASE WHEN rule.binds_at_ends THEN p.open * (
+                           SELECT range_agg(tstzrange(lower(o) - rule.longest, upper(o) - rule.shortest, '[]'))
+                             FROM unnest(p.open) AS o)
+                         ELSE (SELECT range_agg(tstzrange(lower(o), upper(o) - rule.shortest, '[]'))
+                                 FROM unnest(p.open) AS o WHERE upper(o) - rule.shortest >= lower(o)) END
+                    - coalesce((
+                        SELECT range_agg(tstzrange(
+                                 lower(t) - rule.shortest - rule.cleanup, upper(t) + rule.setup, '()'))
+                          FROM unnest(g.times) AS t), '{}')) END
          * tstzmultirange(tstzrange(:since, :until) * tstzrange(rule.earliest, NULL)
                           * tstzrange(:now, """
     + LATEST
     + """, '(]')) AS starts
-    FROM rule CROSS JOIN seat_group g JOIN plan p USING (id)
+    FROM rule CROSS JOIN seat_group g JOIN plan p ON p.position = 1 AND p.id = g.id
+   CROSS JOIN LATERAL (SELECT rule.days > 0 OR p.free_from IS NOT NULL AS is_rough) AS rough
 )"""
 )
 
@@ -293,50 +388,104 @@ START = (
      + start_range.step * ceil(extract(epoch FROM lower(possible) - s.since) / extract(epoch FROM start_range.step)),
      upper(possible), start_range.step) AS at
    CROSS JOIN LATERAL (SELECT """
-    + days_later("at", "start_range.timezone", "rule.days")
+    + visit_end("at", "start_range.timezone")
     + """ AS ends) AS visit
-   WHERE possible @> at AND (rule.days = 0 OR (
-     CASE WHEN rule.binds_at_ends THEN """
-    + may_end("start_range.open", "visit.ends")
+   CROSS JOIN LATERAL (SELECT """
+    + served("at", "visit.ends", of="start_range")
+    + """ AS served) AS times
+   WHERE possible @> at AND (NOT start_range.is_rough OR (
+     """
+    + is_open("rule.binds_at_ends", "start_range.open", "times.served")
     + """
-          ELSE start_range.open @> tstzrange(at, visit.ends) END
-     AND NOT start_range.times && tstzrange(at - rule.setup, visit.ends + rule.cleanup)))
+     AND NOT start_range.times && """
+    + blocked("at - rule.setup", "at", "visit.ends + rule.cleanup", of="start_range")
+    + """))
 )"""
 )
 
-# free_start: a start on a candidate.
+# free_start: a start on a first resource with enough free seats.
 #   at, id
 #   seats                               how many are free
 FREE_START = """free_start AS (
-  SELECT at, id, CAST(sum(seats) AS integer) AS seats FROM start GROUP BY at, id
+  SELECT at, id, CAST(sum(seats) AS integer) AS seats
+    FROM start GROUP BY at, id HAVING sum(seats) >= (SELECT seats FROM need WHERE position = 1)
 )"""
 
-# checks: how one start (:since and :until are the same) meets each rule on a candidate. One row each.
-#   id, name, timezone, capacity, start_time, end_time, blocks_from, blocks_until, earliest, horizon_days, step
+# other: a candidate of a further position.
+#   position, role, id, name, free_from, free_until, open
+#   full                                when it has fewer free seats than are needed: a multirange
+OTHER = """other AS MATERIALIZED (
+  SELECT p.position, p.role, p.id, p.name, p.free_from, p.free_until, p.open, coalesce(b.times, '{}') AS full
+    FROM plan p
+    LEFT JOIN busy_level b ON b.position = p.position AND b.id = p.id AND b.level = p.capacity - p.needed + 1
+   WHERE p.position > 1 AND p.capacity >= p.needed
+)"""
+
+# whole_start: a start on a first resource at which the further positions can be filled, each with another resource.
+#   at, id, name, seats, timezone
+#   ends                                when the visit ends
+#   others                              for a service with needs: position, role, resource_id and name of each, as JSON
+WHOLE_START = (
+    """whole_start AS (
+  SELECT f.at, f.id, c.name, f.seats, c.timezone, visit.ends, CASE WHEN rule.roles > 1 THEN (
+           SELECT jsonb_agg(jsonb_build_object('position', o.position, 'role', o.role, 'resource_id', o.id,
+                                               'name', o.name) ORDER BY o.position)
+             FROM other o WHERE o.id = chosen.ids[o.position]) END AS others
+    FROM rule CROSS JOIN free_start f JOIN candidate c ON c.position = 1 AND c.id = f.id
+   CROSS JOIN LATERAL (SELECT """
+    + visit_end("f.at", "c.timezone")
+    + """ AS ends) AS visit
+   CROSS JOIN LATERAL (
+     SELECT CASE WHEN rule.roles > 1 THEN (
+       SELECT first_combination(ARRAY[f.id], array_agg(o.position ORDER BY o.position, o.id),
+                                array_agg(o.id ORDER BY o.position, o.id), rule.roles)
+         FROM other o
+        WHERE """
+    + is_open("rule.binds_at_ends", "o.open", served("f.at", "visit.ends", of="o"))
+    + """
+          AND NOT o.full && """
+    + blocked("f.at - rule.setup", "f.at", "visit.ends + rule.cleanup", of="o")
+    + """) END AS ids
+   ) AS chosen
+   WHERE rule.roles = 1 OR chosen.ids IS NOT NULL
+)"""
+)
+
+# checks: how one start (:since and :until are the same) meets each rule on a candidate. One row each; for a further
+# position, one for each end that the visit can have by the clock of a first resource. Notice, horizon and step are
+# asked of the first resource.
+#   position, role, id, name, timezone, capacity, start_time, end_time, blocks_from, blocks_until, free_from, free_until
+#   needed, roles, earliest, horizon_days, step
 #   has_notice, is_within_horizon, is_in_hours, is_not_closed, is_on_step
 #                                       one for each rule; whether a seat is free is asked of busy_level
 CHECKS = (
     """checks AS MATERIALIZED (
-  SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, visit.end_time,
-         :since - rule.setup AS blocks_from, visit.end_time + rule.cleanup AS blocks_until,
-         rule.earliest, rule.horizon_days, rule.step,
-         CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :allows_past END AS has_notice,
-         coalesce(:since <= """
+  SELECT p.position, p.role, p.id, p.name, p.timezone, p.capacity, :since AS start_time, visit.end_time,
+         :since - rule.setup AS blocks_from, visit.end_time + rule.cleanup AS blocks_until, p.free_from, p.free_until,
+         p.needed, rule.roles, rule.earliest, rule.horizon_days, rule.step,
+         p.position > 1 OR CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :allows_past END AS has_notice,
+         p.position > 1 OR coalesce(:since <= """
     + LATEST
     + """, true) AS is_within_horizon,
          """
-    + is_in_hours("rule.binds_at_ends", ":since", "visit.end_time")
+    + is_in_hours("rule.binds_at_ends", served(":since", "visit.end_time", of="p"))
     + """ AS is_in_hours,
          """
-    + is_not_closed("rule.binds_at_ends", ":since", "visit.end_time")
+    + is_not_closed("rule.binds_at_ends", served(":since", "visit.end_time", of="p"))
     + """ AS is_not_closed,
-         NOT rule.has_step OR EXISTS (
+         p.position > 1 OR NOT rule.has_step OR EXISTS (
            SELECT FROM span s
             WHERE s.id = p.id AND s.since <= :since AND :since < s.until
               AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_on_step
-    FROM rule CROSS JOIN plan p CROSS JOIN LATERAL (SELECT """
+    FROM rule CROSS JOIN plan p CROSS JOIN LATERAL (
+      SELECT """
     + visit_end(":since", "p.timezone")
-    + """ AS end_time) AS visit
+    + """ AS end_time WHERE p.position = 1
+      UNION
+      SELECT """
+    + visit_end(":since", "f.timezone")
+    + """ FROM candidate f WHERE f.position = 1 AND p.position > 1
+    ) AS visit
 )"""
 )
 
@@ -344,6 +493,11 @@ CHECKS = (
 def plans_cte(rule: LiteralString, candidate: LiteralString) -> LiteralString:
     """Return the CTEs up to ``plan`` for these versions of ``rule`` and ``candidate``."""
     return f"{rule}, {candidate}, {EXCEPTION}, {EXCEPTION_TIMES}, {WEEKLY_HOURS}, {DATED_HOURS}, {SPAN}, {PLAN}"
+
+
+def visit_plans_cte() -> LiteralString:
+    """Return the CTEs up to ``plan`` for the visit of the parameters."""
+    return plans_cte(f"{NEED}, {RULE}", CANDIDATE)
 
 
 def active_plans_cte() -> LiteralString:
@@ -358,7 +512,7 @@ def used_plans_cte() -> LiteralString:
 
 def checks_cte() -> LiteralString:
     """Return the CTEs up to ``checks``. Needs ``:allows_past`` besides the parameters above."""
-    return f"{plans_cte(RULE, CANDIDATE)}, {CHECKS}"
+    return f"{visit_plans_cte()}, {CHECKS}"
 
 
 def is_bookable() -> LiteralString:
@@ -366,29 +520,30 @@ def is_bookable() -> LiteralString:
     return "(has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step)"
 
 
-# The starts at which the service is free, by start and zone; the arrays hold the free resources by id.
+# The starts at which the service is free, by start and zone; the arrays hold the free first resources by id.
 SLOTS = text(f"""
-WITH {plans_cte(RULE, CANDIDATE)}, {BUSY_LEVEL}, {SEAT_GROUP}, {START_RANGE}, {START}, {FREE_START}
-SELECT free_start.at AS start_time, {visit_end("free_start.at", "c.timezone")} AS end_time,
-       c.timezone,
-       array_agg(c.id ORDER BY c.id) AS ids, array_agg(c.name ORDER BY c.id) AS names,
-       array_agg(free_start.seats ORDER BY c.id) AS seats
-  FROM rule CROSS JOIN free_start JOIN candidate c USING (id)
- GROUP BY free_start.at, rule.duration, rule.days, c.timezone
- ORDER BY free_start.at, c.timezone
+WITH {visit_plans_cte()}, {BUSY_LEVEL}, {SEAT_GROUP}, {START_RANGE}, {START}, {FREE_START}, {OTHER}, {WHOLE_START}
+SELECT w.at AS start_time, w.ends AS end_time, w.timezone,
+       array_agg(w.id ORDER BY w.id) AS ids, array_agg(w.name ORDER BY w.id) AS names,
+       array_agg(w.seats ORDER BY w.id) AS seats,
+       jsonb_agg(w.others ORDER BY w.id) FILTER (WHERE w.others IS NOT NULL) AS others
+  FROM whole_start w
+ GROUP BY w.at, w.ends, w.timezone
+ ORDER BY w.at, w.timezone
  LIMIT :limit
 """)
 
-# How one start meets each rule, by candidate.
-CHECK = text(f"WITH {checks_cte()} SELECT * FROM checks ORDER BY id")
+# How one start meets each rule, by position and candidate.
+CHECK = text(f"WITH {checks_cte()} SELECT * FROM checks ORDER BY position, id, end_time")
 
 # The same, with the number of free seats.
 CHECK_WITH_FREE_SEATS = text(f"""WITH {checks_cte()}, {BUSY_LEVEL}
 SELECT c.*, c.capacity - (
-         SELECT count(*) FROM busy_level
-          WHERE busy_level.id = c.id AND busy_level.times && tstzrange(c.blocks_from, c.blocks_until)
+         SELECT count(*) FROM busy_level b
+          WHERE b.position = c.position AND b.id = c.id
+            AND b.times && {blocked("c.blocks_from", "c.start_time", "c.blocks_until", of="c")}
        ) AS free_seats
-  FROM checks c ORDER BY c.id
+  FROM checks c ORDER BY c.position, c.id, c.end_time
 """)
 
 # When the named resources are open, whatever they serve.
@@ -399,18 +554,19 @@ SELECT p.id AS resource_id, lower(o) AS start_time, upper(o) AS end_time
  ORDER BY p.id, lower(o)
 """)
 
-# The live bookings that meet a closure.
-AFFECTED = text("""
-SELECT b.id, b.start_time, b.status, u.name AS customer, s.title AS service, r.name AS resource
+# The live bookings that meet a closure. One with several resources is named once.
+AFFECTED = text(f"""
+SELECT DISTINCT b.id, b.start_time, b.status, u.name AS customer, s.title AS service, {RESOURCE_NAMES} AS resource
   FROM bookings_reaching(greatest(:since - interval '2 days', :ends_after)) b
-  JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id JOIN resources r ON r.id = b.resource_id
+  JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
+  JOIN resources r ON r.id = ANY (b.resource_id || b.other_resource_ids)
  CROSS JOIN LATERAL (
    SELECT coalesce(:since AT TIME ZONE CAST(:timezone AS text) AT TIME ZONE r.timezone, :since) AS since,
           coalesce(:until AT TIME ZONE CAST(:timezone AS text) AT TIME ZONE r.timezone, :until) AS until) AS local
  WHERE blocks_at(b.status, b.expires_at, :now)
    AND b.start_time < local.until AND b.end_time > greatest(local.since, :ends_after)
    AND b.start_time < :until + interval '2 days'
-   AND (CAST(:resource_id AS bigint) IS NULL OR b.resource_id = CAST(:resource_id AS bigint))
+   AND (CAST(:resource_id AS bigint) IS NULL OR r.id = CAST(:resource_id AS bigint))
  ORDER BY b.start_time, b.id
  LIMIT :limit
 """)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from bookit import refusals as no
 from bookit.bookings import acts, availability, rearranging
-from bookit.bookings.availability import Visit
+from bookit.bookings.claims import resources_of
 from bookit.db.session import Session
 from bookit.db.statements import Row
 from bookit.policy import permissions, times
@@ -48,7 +48,9 @@ STATUS_ACTIONS = {
 class BulkChange:
     """An action and its options.
 
-    ``minutes`` is how far a shift moves a booking, negative for earlier. ``resource_id`` is the new resource.
+    ``minutes`` is how far a shift moves a booking, negative for earlier. ``resource_id`` is the new resource, and
+    ``replaced_id`` the one whose place it takes, as of a colleague who is ill; 0 is the first of each booking that has
+    a resource which can be replaced so.
     ``cancels_unassigned`` cancels a booking that no other resource can serve. With ``accepts_overlap`` the customers
     may have other visits at the time. ``notify_customers`` applies to visits that are still to come.
     """
@@ -56,6 +58,7 @@ class BulkChange:
     action: BulkAction
     minutes: int = 0
     resource_id: int = 0
+    replaced_id: int = 0
     cancels_unassigned: bool = False
     reason: str = ""
     override_reason: str | None = None
@@ -221,34 +224,54 @@ async def shift(session: Session, booking: Booking, change: BulkChange, *, by: A
 
 
 async def reassign(session: Session, booking: Booking, change: BulkChange, *, by: Actor, now: datetime) -> Booking:
-    """Move a booking to another resource."""
+    """Replace one resource of a booking by another. All others stay."""
     rearranging.require_movable(booking, now=now)
     if change.resource_id <= 0:
         raise no.UnknownResource(what="resource")
-    if booking.resource_id == change.resource_id:
+    if change.resource_id in resources_of(booking).values():
         raise no.AlreadyThere
-    resource_id, reason = change.resource_id, change.override_reason
-    return await acts.reschedule(session, booking, by=by, now=now, resource_id=resource_id, override_reason=reason)
+    checks = await check_elsewhere(session, booking, by=by, now=now)
+    able = {check["position"] for check in checks if check["id"] == change.resource_id}
+    positions = replaceable_positions(booking, change)
+    position = next((position for position in positions if position in able), positions[0])
+    resources, reason = {position: change.resource_id}, change.override_reason
+    return await acts.reschedule(session, booking, by=by, now=now, resources=resources, override_reason=reason)
 
 
 async def reassign_to_free(
     session: Session, booking: Booking, change: BulkChange, *, by: Actor, now: datetime
 ) -> Booking:
-    """Move a booking to another resource that is free. If there is none, cancel it if the change says so."""
+    """Replace one resource of a booking by another that is free. If there is none, cancel it if the change says so."""
     rearranging.require_movable(booking, now=now)
     reason = change.override_reason
-    visit = Visit(booking.service_id, None, booking.id)
-    checks = await availability.check_start(
-        session, visit, start=booking.start_time, by=by, now=now, with_free_seats=True
-    )
-    for check in checks:
-        if check["id"] != booking.resource_id and can_take_over(check, is_override=bool(reason), now=now):
-            return await acts.reschedule(
-                session, booking, by=by, now=now, resource_id=check["id"], override_reason=reason
-            )
+    position = replaceable_positions(booking, change)[0]
+    for check in await check_elsewhere(session, booking, by=by, now=now):
+        is_new = check["position"] == position and check["id"] not in resources_of(booking).values()
+        if is_new and can_take_over(check, is_override=bool(reason), now=now):
+            resources = {position: check["id"]}
+            return await acts.reschedule(session, booking, by=by, now=now, resources=resources, override_reason=reason)
     if not change.cancels_unassigned:
         raise no.NobodyElseFree
     return await acts.cancel(session, booking, by=by, now=now)
+
+
+async def check_elsewhere(session: Session, booking: Booking, *, by: Actor, now: datetime) -> list[Row]:
+    """Check the start of a booking on every resource that can be in one of its positions."""
+    visit = availability.visit_after(booking, keeps_resource=False)
+    return await availability.check_start(
+        session, visit, start=booking.start_time, by=by, now=now, with_free_seats=True
+    )
+
+
+def replaceable_positions(booking: Booking, change: BulkChange) -> list[int]:
+    """Return the positions in which a change may replace the resource. Raise ResourceUnsuitable if there is none."""
+    resources = resources_of(booking)
+    if not change.replaced_id:
+        return [*resources]
+    positions = [position for position, resource_id in resources.items() if resource_id == change.replaced_id]
+    if not positions:
+        raise no.ResourceUnsuitable
+    return positions
 
 
 def can_take_over(check: Row, *, is_override: bool, now: datetime) -> bool:

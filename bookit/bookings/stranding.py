@@ -16,6 +16,7 @@ from sqlmodel import SQLModel
 
 from bookit import refusals as no
 from bookit.bookings.availability_sql import EMPTY_RULE, NAMED_CANDIDATE, is_in_hours, is_not_closed, plans_cte
+from bookit.bookings.claims import RESOURCE_NAMES
 from bookit.db.session import Session
 from bookit.policy.limits import CALENDAR_END, CALENDAR_START
 from bookit.schema.tables import CalendarException, OpeningHours, Resource, Service
@@ -30,68 +31,90 @@ IS_TO_COME = "b.start_time > :now AND blocks_at(b.status, b.expires_at, :now)"
 def extent_sql(condition: LiteralString) -> LiteralString:
     """Return the statement for the resources and the whole time of the visits to come in a range."""
     return f"""
-SELECT array_agg(DISTINCT b.resource_id) AS resource_ids, min(b.start_time) AS since, max(b.end_time) AS until
-  FROM bookings_reaching(:since) b
+SELECT array_agg(DISTINCT taken.id) AS resource_ids, min(b.start_time) AS since, max(b.end_time) AS until
+  FROM bookings_reaching(:since) b CROSS JOIN LATERAL unnest(b.resource_id || b.other_resource_ids) AS taken (id)
  WHERE {IS_TO_COME} AND b.start_time < :until AND b.end_time > :since
    AND {condition}"""
 
 
 EXTENT_OF_ALL = text(extent_sql("true"))
 EXTENT_OF_SERVICE = text(extent_sql("b.service_id = :service_id"))
-EXTENT_OF_SOME = text(extent_sql("b.resource_id = ANY(CAST(:resource_ids AS bigint[]))"))
+# By claims, which have an index by resource.
+EXTENT_OF_SOME = text(f"""
+SELECT array_agg(DISTINCT k.resource_id) AS resource_ids, min(b.start_time) AS since, max(b.end_time) AS until
+  FROM claims k JOIN bookings b ON b.id = k.booking_id
+ WHERE k.resource_id = ANY(CAST(:resource_ids AS bigint[])) AND k.is_blocking
+   AND k.start_time >= earliest_start(:since) AND k.start_time < :until
+   AND {IS_TO_COME} AND b.end_time > :since
+""")
 
-# visit: a visit of these resources in the range, also one that has begun: it takes a seat.
-#   id, resource_id, start_time, end_time, blocks_from, blocks_until, binds_hours_at_ends
-# edge: when a visit begins or ends to block its seat, with how many seats are blocked from then on.
+# claim: what visits take of these resources in the range, also one that has begun: it takes a seat.
+#   id                                  of the booking
+#   resource_id, since, until, start_time, end_time, binds_hours_at_ends
+# visit: a visit of one of these resources.
+#   id, resource_id, start_time, binds_hours_at_ends
+#   served                              when the resource serves it: a multirange, without a pause, setup and cleanup
+# edge: when a visit begins or ends to block a seat, with how many seats are blocked from then on.
 #   resource_id, id, step               step is 1 at the beginning and -1 at the end
 #   blocked
-# misfit: a visit and a rule that it does not fit.
-#   id, rule
+# misfit: a visit, one of its resources, and a rule that it does not fit there.
+#   id, resource_id, rule
 MISFITS_OF_RESOURCES = text(f"""
-WITH {plans_cte(EMPTY_RULE, NAMED_CANDIDATE)}, visit AS MATERIALIZED (
-  SELECT b.id, b.resource_id, b.start_time, b.end_time, b.blocks_from, b.blocks_until, s.binds_hours_at_ends
-    FROM bookings_reaching(greatest(:since, :now)) b JOIN services s ON s.id = b.service_id
-   WHERE b.resource_id = ANY(CAST(:resource_ids AS bigint[])) AND blocks_at(b.status, b.expires_at, :now)
-     AND b.start_time < :until AND b.blocks_until > :now
+WITH {plans_cte(EMPTY_RULE, NAMED_CANDIDATE)}, claim AS MATERIALIZED (
+  SELECT b.id, k.resource_id, k.since, k.until, b.start_time, b.end_time, s.binds_hours_at_ends
+    FROM claims k JOIN bookings b ON b.id = k.booking_id JOIN services s ON s.id = b.service_id
+   WHERE k.resource_id = ANY(CAST(:resource_ids AS bigint[])) AND k.is_blocking
+     AND k.start_time >= earliest_start(greatest(:since, :now)) AND k.start_time < :until AND k.blocks_until > :now
+     AND blocks_at(b.status, b.expires_at, :now)
+), visit AS MATERIALIZED (
+  SELECT c.id, c.resource_id, c.start_time, c.binds_hours_at_ends,
+         range_agg(tstzrange(least(greatest(c.since, c.start_time), c.end_time), least(c.until, c.end_time))) AS served
+    FROM claim c GROUP BY c.id, c.resource_id, c.start_time, c.binds_hours_at_ends
 ), edge AS (
   SELECT e.*, sum(e.step) OVER (PARTITION BY e.resource_id ORDER BY e.at, e.step, e.id) AS blocked
-    FROM (SELECT resource_id, id, 1 AS step, blocks_from AS at FROM visit
-          UNION ALL SELECT resource_id, id, -1, blocks_until FROM visit) AS e
+    FROM (SELECT resource_id, id, 1 AS step, since AS at FROM claim WHERE since < until
+          UNION ALL SELECT resource_id, id, -1, until FROM claim WHERE since < until) AS e
 ), misfit AS (
-  SELECT v.id, 'hours' AS rule
+  SELECT v.id, v.resource_id, 'hours' AS rule
     FROM visit v JOIN plan p ON p.id = v.resource_id
-   WHERE NOT {is_in_hours("v.binds_hours_at_ends", "v.start_time", "v.end_time")}
+   WHERE NOT {is_in_hours("v.binds_hours_at_ends", "v.served")}
   UNION ALL
-  SELECT v.id, 'closure'
+  SELECT v.id, v.resource_id, 'closure'
     FROM visit v JOIN plan p ON p.id = v.resource_id
-   WHERE NOT {is_not_closed("v.binds_hours_at_ends", "v.start_time", "v.end_time")}
+   WHERE NOT {is_not_closed("v.binds_hours_at_ends", "v.served")}
   UNION ALL
-  SELECT v.id, 'inactive' FROM visit v JOIN resources r ON r.id = v.resource_id WHERE NOT r.is_active
+  SELECT v.id, r.id, 'inactive' FROM visit v JOIN resources r ON r.id = v.resource_id WHERE NOT r.is_active
   UNION ALL
-  SELECT e.id, 'seats' FROM edge e JOIN resources r ON r.id = e.resource_id WHERE e.step = 1 AND e.blocked > r.capacity
+  SELECT e.id, r.id, 'seats'
+    FROM edge e JOIN resources r ON r.id = e.resource_id WHERE e.step = 1 AND e.blocked > r.capacity
 )
-SELECT m.id, m.rule FROM misfit m JOIN visit v USING (id) WHERE v.start_time > :now
+SELECT m.id, m.resource_id, m.rule FROM misfit m JOIN visit v USING (id, resource_id) WHERE v.start_time > :now
 """)
 MISFITS_OF_SERVICE = text(f"""
-SELECT b.id, 'inactive' AS rule
+SELECT b.id, b.resource_id, 'inactive' AS rule
   FROM bookings b JOIN services s ON s.id = b.service_id
  WHERE b.service_id = :service_id AND {IS_TO_COME} AND NOT s.is_active
 UNION ALL
-SELECT b.id, 'not offered'
+SELECT b.id, b.resource_id, 'not offered'
   FROM bookings b LEFT JOIN service_resources sr USING (service_id, resource_id)
  WHERE b.service_id = :service_id AND {IS_TO_COME} AND sr.service_id IS NULL
+UNION ALL
+SELECT b.id, taken.id, 'not offered'
+  FROM bookings b CROSS JOIN LATERAL unnest(b.other_resource_ids) WITH ORDINALITY AS taken (id, number)
+ WHERE b.service_id = :service_id AND {IS_TO_COME} AND NOT EXISTS (
+   SELECT FROM service_needs n JOIN need_resources nr ON nr.need_id = n.id
+    WHERE (n.service_id, n.position, nr.resource_id) = (b.service_id, taken.number + 1, taken.id))
 """)
-VISITS = text("""
+VISITS = text(f"""
 SELECT b.id, b.start_time, b.end_time, b.status, b.service_id, b.resource_id,
-       u.name AS customer, s.title AS service, r.name AS resource
+       u.name AS customer, s.title AS service, {RESOURCE_NAMES} AS resource
   FROM bookings b JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
-  JOIN resources r ON r.id = b.resource_id
  WHERE b.id = ANY(CAST(:ids AS bigint[])) ORDER BY b.start_time, b.id LIMIT :limit
 """)
 
 Values = Mapping[str, Any]
 Accepted = bool | str  # True accepts whatever is stranded; a tag accepts exactly the visits that a refusal named
-Misfit = tuple[int, str]
+Misfit = tuple[int, int, str]  # the ids of a booking and of one of its resources, and the rule
 
 
 @dataclass(frozen=True)
@@ -154,7 +177,7 @@ async def strands_none(
         return
     before = await find_misfits(session, extent, now=now)
     yield
-    stranded = sorted({booking_id for booking_id, _ in await find_misfits(session, extent, now=now) - before})
+    stranded = sorted({booking_id for booking_id, *_ in await find_misfits(session, extent, now=now) - before})
     tag = make_tag(stranded)
     if stranded and accepted != tag:
         visits = await session.fetch(VISITS, ids=stranded, limit=MAX_NAMED)
@@ -184,12 +207,12 @@ async def find_misfits(session: Session, scope: Scope, *, now: datetime) -> set[
     misfits: set[Misfit] = set()
     if scope.service_id is not None:
         rows = await session.fetch(MISFITS_OF_SERVICE, service_id=scope.service_id, now=now)
-        misfits |= {(row["id"], row["rule"]) for row in rows}
+        misfits |= {(row["id"], row["resource_id"], row["rule"]) for row in rows}
     if scope.resource_ids is not None:
         rows = await session.fetch(
             MISFITS_OF_RESOURCES, resource_ids=scope.resource_ids, since=scope.since, until=scope.until, now=now
         )
-        misfits |= {(row["id"], row["rule"]) for row in rows}
+        misfits |= {(row["id"], row["resource_id"], row["rule"]) for row in rows}
     return misfits
 
 

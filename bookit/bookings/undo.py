@@ -7,12 +7,14 @@ and a deleted booking cannot be brought back.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import text
 
 from bookit import refusals as no
 from bookit.bookings import acts, rearranging
+from bookit.bookings.claims import with_resources
 from bookit.db.session import Reader, Session
 from bookit.db.statements import Row
 from bookit.policy import lifecycle, permissions
@@ -34,7 +36,9 @@ SELECT row_id, max(id) AS event_id FROM events, first
 """)
 TIME_COLUMNS = {"start_time", "end_time", "blocks_from", "blocks_until"}
 # A change of other columns cannot be undone. An accepted hold stays accepted. Events of earlier versions have a seat.
-UNDOABLE_COLUMNS = TIME_COLUMNS | {"resource_id", "seat", "status", "expires_at", "deleted_by_customer_at"}
+# A price changes with the seats only.
+TAKEN_COLUMNS = {"resource_id", "other_resource_ids", "seats"}
+UNDOABLE_COLUMNS = TIME_COLUMNS | TAKEN_COLUMNS | {"seat", "status", "expires_at", "deleted_by_customer_at"}
 
 
 @dataclass(frozen=True)
@@ -46,19 +50,34 @@ class LastChange:
     start_time: datetime | None
     end_time: datetime | None
     resource_id: int | None
+    other_resource_ids: list[int] | None
+    seats: int | None
+    price: Decimal | None
     status: Status | None
     description: str
     request_id: str | None
 
     @property
     def is_move(self) -> bool:
-        """Whether start, end or resource changed."""
-        return bool(self.start_time or self.end_time or self.resource_id)
+        """Whether start, end, resources or seats changed."""
+        return bool(self.start_time or self.end_time or self.resource_ids or self.seats)
+
+    @property
+    def resource_ids(self) -> list[int]:
+        """The resources that changed, as they were before."""
+        return [*([self.resource_id] if self.resource_id else []), *(self.other_resource_ids or [])]
 
     def previous_target(self, row: Booking) -> rearranging.Target:
         """Return where the booking was before the change."""
-        start, end = self.start_time or row.start_time, self.end_time or row.end_time
-        return row, start, end, self.resource_id or row.resource_id
+        others = row.other_resource_ids if self.other_resource_ids is None else self.other_resource_ids
+        return rearranging.Target(
+            row,
+            self.start_time or row.start_time,
+            self.end_time or row.end_time,
+            with_resources(self.resource_id or row.resource_id, others),
+            self.seats or row.seats,
+            row.price if self.price is None else self.price,
+        )
 
 
 async def last_event(reader: Reader, booking_id: int) -> Row | None:
@@ -92,7 +111,8 @@ def is_same_change(event: Row, last: Row) -> bool:
 
 def build_last_change(booking_id: int, event: Row, old: Mapping[str, Any], new: Mapping[str, Any]) -> LastChange | None:
     """Return the change with these old and new values, or None if no act can bring the old ones back."""
-    if old.keys() - UNDOABLE_COLUMNS or not old.keys() & {"start_time", "end_time", "resource_id", "status"}:
+    can_be_undone = UNDOABLE_COLUMNS | ({"price"} if "seats" in old else set())
+    if old.keys() - can_be_undone or not old.keys() & ({"start_time", "end_time", "status"} | TAKEN_COLUMNS):
         return None
     start, end = (datetime.fromisoformat(old[name]) if name in old else None for name in ("start_time", "end_time"))
     return LastChange(
@@ -101,6 +121,9 @@ def build_last_change(booking_id: int, event: Row, old: Mapping[str, Any], new: 
         start,
         end,
         old.get("resource_id"),
+        old.get("other_resource_ids"),
+        old.get("seats"),
+        Decimal(str(old["price"])) if "price" in old else None,
         Status(old["status"]) if "status" in old else None,
         describe_change(old, new),
         event["request_id"],
@@ -108,14 +131,16 @@ def build_last_change(booking_id: int, event: Row, old: Mapping[str, Any], new: 
 
 
 def describe_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Return a change in a word or two: "moved", "reassigned", "lengthened", "cancelled"."""
+    """Return a change in a word or two: "moved", "reassigned", "lengthened", "fewer seats", "cancelled"."""
     if "start_time" in old:
         return "moved"
-    if "resource_id" in old:
+    if "resource_id" in old or "other_resource_ids" in old:
         return "reassigned"
     if "end_time" in old:
         before, after = (datetime.fromisoformat(values["end_time"]) for values in (old, new))
         return "lengthened" if before < after else "shortened"
+    if "seats" in old:
+        return "more seats" if old["seats"] < new["seats"] else "fewer seats"
     return lifecycle.describe_status(str(new.get("status", old.get("status"))))
 
 
@@ -166,7 +191,7 @@ async def undo_all(
         await require_last_change(session, booking_id, event_id, rows, by=by)
         for booking_id, event_id in event_ids.items()
     ]
-    old_resources = [change.resource_id for change in changes if change.resource_id]
+    old_resources = [resource_id for change in changes for resource_id in change.resource_ids]
     await rearranging.lock_resources(session, [*rows.values()], *old_resources)
     await session.allow_overlap()  # Where the booking was before, it was right, or someone had said so.
     await session.set_reason(f"Undid: {', '.join(sorted({change.description for change in changes}))}")
@@ -209,7 +234,7 @@ async def restore_times(
         if change.is_move:
             targets.append(change.previous_target(row))
     for part in split_by_notification(targets, notified_ids):
-        await session.set_notify_customer(notify=any(row.id in notified_ids for row, *_ in part))
+        await session.set_notify_customer(notify=any(target.row.id in notified_ids for target in part))
         rows |= {row.id: row for row in await rearranging.move_all(session, part)}
 
 
@@ -221,10 +246,10 @@ def split_by_notification(
     One statement has one notification setting in history. If each part waits for the other, as in a swap, they stay one
     part, and every customer in it is notified.
     """
-    notified = [target for target in targets if target[0].id in notified_ids]
-    silent = [target for target in targets if target[0].id not in notified_ids]
+    notified = [target for target in targets if target.row.id in notified_ids]
+    silent = [target for target in targets if target.row.id not in notified_ids]
     for first, second in ((notified, silent), (silent, notified)):
-        if not any(rearranging.overlaps(target, other) for target in first for other, *_ in second):
+        if not any(rearranging.overlaps(target, other.row) for target in first for other in second):
             return [part for part in (first, second) if part]
     return [targets]
 

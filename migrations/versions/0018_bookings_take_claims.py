@@ -613,6 +613,8 @@ DROP TRIGGER customer_has_one_visit ON bookings;
 DROP TRIGGER customer_still_has_one_visit ON bookings;
 DROP TRIGGER customer_has_one_visit ON claims;
 DROP FUNCTION check_visits_of_customer(), check_visits_after_move(), refuse_second_visit(bookings, tstzrange), add_claim(claims);
+DROP FUNCTION resources_for_visit(integer[], bigint[], integer[], tstzmultirange[], timestamptz[], bigint), has_room(bigint, integer, tstzmultirange),
+  first_combination(bigint[], integer[], bigint[], bigint);
 DROP TABLE claims;
 DROP TABLE need_resources;
 DROP TABLE service_needs;
@@ -905,8 +907,70 @@ END $$;
 """
 
 
+CHOICE = r"""
+-- The first combination of resources, one in each position from 1 to this many and none twice: those already taken, then
+-- those of the candidates that come first, position by position; NULL if there is none.
+CREATE FUNCTION first_combination(taken bigint[], positions integer[], ids bigint[], roles bigint) RETURNS bigint[]
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+  chosen bigint[];
+BEGIN
+  IF cardinality(taken) = roles THEN
+    RETURN taken;
+  END IF;
+  FOR n IN 1 .. cardinality(ids) LOOP
+    IF positions[n] = cardinality(taken) + 1 AND ids[n] <> ALL (taken) THEN
+      chosen := public.first_combination(taken || ids[n], positions, ids, roles);
+      IF chosen IS NOT NULL THEN
+        RETURN chosen;
+      END IF;
+    END IF;
+  END LOOP;
+  RETURN NULL;
+END $$;
+
+-- Whether so many seats of a resource are free in all of these times. An expired hold takes none.
+CREATE FUNCTION has_room(resource bigint, seats integer, times tstzmultirange) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT r.capacity >= has_room.seats AND NOT EXISTS (
+    SELECT FROM unnest(has_room.times) AS part
+     WHERE public.most_at_once(r.id, lower(part), upper(part), NULL, NULL) + has_room.seats > r.capacity)
+    FROM public.resources r WHERE r.id = has_room.resource
+$$;
+
+-- Chooses the resources for a new booking that takes several seats or resources, or pauses: the first combination, in this
+-- order of candidates, that has room in all positions; NULL if there is none. It first locks all candidates in the order of
+-- their ids, so no two writers wait for each other. All that a visit takes ends at one time, by the clock of its first
+-- resource: a candidate is given once for each such end.
+CREATE FUNCTION resources_for_visit(
+  positions integer[], ids bigint[], seats integer[], times tstzmultirange[], ends timestamptz[], roles bigint)
+RETURNS bigint[] LANGUAGE plpgsql STRICT AS $$
+DECLARE
+  are_free boolean[];
+  chosen bigint[];
+BEGIN
+  PERFORM pg_advisory_xact_lock(id) FROM (SELECT DISTINCT unnest(ids) AS id ORDER BY 1) AS in_order;
+  are_free := ARRAY(
+    SELECT public.has_room(c.id, c.seats, c.times)
+      FROM unnest(ids, seats, times) WITH ORDINALITY AS c (id, seats, times, number) ORDER BY c.number);
+  FOR n IN 1 .. cardinality(ids) LOOP
+    IF positions[n] = 1 AND are_free[n] THEN
+      chosen := (
+        SELECT public.first_combination(ARRAY[ids[n]], array_agg(c.position ORDER BY c.number),
+                                        array_agg(c.id ORDER BY c.number), roles)
+          FROM unnest(positions, ids, ends, are_free) WITH ORDINALITY AS c (position, id, ends, is_free, number)
+         WHERE c.is_free AND c.ends = resources_for_visit.ends[n]);
+      IF chosen IS NOT NULL THEN
+        RETURN chosen;
+      END IF;
+    END IF;
+  END LOOP;
+  RETURN NULL;
+END $$;
+"""
+
+
 def upgrade() -> None:
-    for statements in (HELPERS, TABLES, REMOVE_SEATS, AUDIT, FILL, CLAIMS, SECOND_VISITS):
+    for statements in (HELPERS, TABLES, REMOVE_SEATS, AUDIT, FILL, CLAIMS, CHOICE, SECOND_VISITS):
         op.execute(statements)
 
 

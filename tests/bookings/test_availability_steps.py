@@ -9,6 +9,7 @@ from psycopg.types.multirange import Multirange
 from sqlalchemy import text
 
 from bookit.bookings import availability_sql as steps
+from bookit.bookings.availability import Visit
 from bookit.db.pool import Database
 from tests.support.people import OWNER
 
@@ -25,10 +26,10 @@ EXAMPLE = """
     INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price)
       VALUES (1, 1, 1, '2030-01-08 10:30+01', '2030-01-08 11:15+01', '2030-01-08 10:30+01', '2030-01-08 11:30+01', 35)
 """
-ALL_STEPS = ", ".join(
-    (steps.plans_cte(steps.RULE, steps.CANDIDATE), steps.BUSY_LEVEL, steps.SEAT_GROUP, steps.START_RANGE, steps.START,
-     steps.FREE_START)
-)  # fmt: skip
+ALL_STEPS = (
+    f"{steps.visit_plans_cte()}, {steps.BUSY_LEVEL}, {steps.SEAT_GROUP}, {steps.START_RANGE}, {steps.START},"
+    f" {steps.FREE_START}"
+)
 CHECK_STEPS = steps.checks_cte()
 # Columns of a step, and its rows in the example. Multiranges are lists of clock times.
 EXPECTED = {
@@ -72,7 +73,7 @@ def readable(value: Any) -> Any:
 
 async def select(database: Database, ctes: str, columns: str, step: str, **params: Any) -> list[tuple[Any, ...]]:
     statement = text(f"WITH {ctes} SELECT {columns} FROM {step} ORDER BY {columns}")
-    visit = {"service_id": 1, "resource_id": None, "booking_id": None, "duration": None}
+    visit = Visit(1).params()
     rows = await database.fetch(statement, **visit, **params, now=datetime(2030, 1, 7, 12, tzinfo=BERLIN))
     return [tuple(readable(value) for value in row.values()) for row in rows]
 

@@ -1,10 +1,26 @@
-WITH rule AS MATERIALIZED (
+WITH need AS MATERIALIZED (
+  SELECT 1 AS position, s.role, coalesce(CAST(:seats AS integer), 1) AS seats,
+         make_interval(mins => s.free_from_minutes) AS free_from,
+         make_interval(mins => s.free_until_minutes) AS free_until
+    FROM services s WHERE s.id = CAST(:service_id AS bigint) AND CAST(:booking_id AS bigint) IS NULL
+  UNION ALL
+  SELECT n.position, n.role, n.seats, make_interval(mins => n.free_from_minutes),
+         make_interval(mins => n.free_until_minutes)
+    FROM service_needs n WHERE n.service_id = CAST(:service_id AS bigint) AND CAST(:booking_id AS bigint) IS NULL
+  UNION ALL
+  (SELECT DISTINCT ON (k.position) k.position, k.role,
+          coalesce(CASE WHEN k.position = 1 THEN CAST(:seats AS integer) END,
+                   CAST(count(*) OVER (PARTITION BY k.position, k.part) AS integer)),
+          make_interval(mins => k.free_from_minutes), make_interval(mins => k.free_until_minutes)
+     FROM claims k WHERE k.booking_id = CAST(:booking_id AS bigint)
+    ORDER BY k.position, k.part)
+), rule AS MATERIALIZED (
   SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step, length.*,
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
          :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days,
-         s.binds_hours_at_ends AS binds_at_ends
+         s.binds_hours_at_ends AS binds_at_ends, s.max_party, s.price_is_per_person, taken.*
     FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
     LEFT JOIN resources r ON r.id = b.resource_id
    CROSS JOIN LATERAL (
@@ -24,13 +40,33 @@ WITH rule AS MATERIALIZED (
             CASE WHEN whole.days > 0 THEN make_interval(hours => 24 * whole.days + 26)
                  ELSE kept.duration END AS longest
    ) AS length
+   CROSS JOIN (
+     SELECT count(*) AS roles, bool_and(position = 1 AND seats = 1 AND free_from IS NULL) AS is_plain FROM need
+   ) AS taken
    WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
+     AND taken.roles > cardinality(CAST(:other_ids AS bigint[]))
 ), candidate AS MATERIALIZED (
-  SELECT r.id, r.name, r.capacity, r.timezone,
+  SELECT need.position, need.role, need.seats AS needed, need.free_from, need.free_until,
+         r.id, r.name, r.capacity, r.timezone,
          EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
-    FROM service_resources sr JOIN resources r ON r.id = sr.resource_id
-   WHERE sr.service_id = CAST(:service_id AS bigint) AND r.is_active
-     AND (CAST(:resource_id AS bigint) IS NULL OR r.id = CAST(:resource_id AS bigint))
+    FROM (
+      SELECT 1 AS position, sr.resource_id
+        FROM service_resources sr
+       WHERE sr.service_id = CAST(:service_id AS bigint)
+         AND (CAST(:resource_id AS bigint) IS NULL OR sr.resource_id = CAST(:resource_id AS bigint))
+      UNION ALL (
+        SELECT n.position, nr.resource_id
+          FROM service_needs n JOIN need_resources nr ON nr.need_id = n.id
+         WHERE n.service_id = CAST(:service_id AS bigint)
+           AND nr.resource_id = coalesce((CAST(:other_ids AS bigint[]))[n.position - 1], nr.resource_id)
+        UNION
+        SELECT k.position, k.resource_id
+          FROM claims k
+         WHERE k.booking_id = CAST(:booking_id AS bigint) AND k.position > 1
+           AND k.resource_id = coalesce((CAST(:other_ids AS bigint[]))[k.position - 1], k.resource_id))
+    ) AS able
+    JOIN need USING (position) JOIN resources r ON r.id = able.resource_id
+   WHERE r.is_active
 ), exception AS MATERIALIZED (
   SELECT x.resource_id, zone.timezone, x.is_open, local.start_time,
          greatest(local.start_time, local.end_time) AS end_time
@@ -84,24 +120,28 @@ WITH rule AS MATERIALIZED (
      SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
    ) AS closed
 ), checks AS MATERIALIZED (
-  SELECT p.id, p.name, p.timezone, p.capacity, :since AS start_time, visit.end_time,
-         :since - rule.setup AS blocks_from, visit.end_time + rule.cleanup AS blocks_until,
-         rule.earliest, rule.horizon_days, rule.step,
-         CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :allows_past END AS has_notice,
-         coalesce(:since <= (:now AT TIME ZONE p.timezone + make_interval(days => rule.horizon_days)) AT TIME ZONE p.timezone, true) AS is_within_horizon,
-         CASE WHEN rule.binds_at_ends THEN p.hours @> :since AND (p.hours @> visit.end_time OR p.hours @> visit.end_time - interval '1 microsecond') ELSE p.hours @> tstzrange(:since, visit.end_time) END AS is_in_hours,
-         CASE WHEN rule.binds_at_ends THEN NOT p.closed @> :since AND (NOT (p.hours @> visit.end_time OR p.hours @> visit.end_time - interval '1 microsecond') OR (p.open @> visit.end_time OR p.open @> visit.end_time - interval '1 microsecond')) ELSE NOT p.closed && tstzrange(:since, visit.end_time) END AS is_not_closed,
-         NOT rule.has_step OR EXISTS (
+  SELECT p.position, p.role, p.id, p.name, p.timezone, p.capacity, :since AS start_time, visit.end_time,
+         :since - rule.setup AS blocks_from, visit.end_time + rule.cleanup AS blocks_until, p.free_from, p.free_until,
+         p.needed, rule.roles, rule.earliest, rule.horizon_days, rule.step,
+         p.position > 1 OR CASE WHEN :since > :now THEN :since >= rule.earliest ELSE :allows_past END AS has_notice,
+         p.position > 1 OR coalesce(:since <= (:now AT TIME ZONE p.timezone + make_interval(days => rule.horizon_days)) AT TIME ZONE p.timezone, true) AS is_within_horizon,
+         CASE WHEN rule.binds_at_ends THEN coalesce(p.hours @> lower(tstzmultirange(tstzrange(:since, least(:since + p.free_from, visit.end_time)), tstzrange(least(:since + p.free_until, visit.end_time), visit.end_time))) AND (p.hours @> upper(tstzmultirange(tstzrange(:since, least(:since + p.free_from, visit.end_time)), tstzrange(least(:since + p.free_until, visit.end_time), visit.end_time))) OR p.hours @> upper(tstzmultirange(tstzrange(:since, least(:since + p.free_from, visit.end_time)), tstzrange(least(:since + p.free_until, visit.end_time), visit.end_time))) - interval '1 microsecond'), true) ELSE p.hours @> tstzmultirange(tstzrange(:since, least(:since + p.free_from, visit.end_time)), tstzrange(least(:since + p.free_until, visit.end_time), visit.end_time)) END AS is_in_hours,
+         CASE WHEN rule.binds_at_ends THEN coalesce(NOT p.closed @> lower(tstzmultirange(tstzrange(:since, least(:since + p.free_from, visit.end_time)), tstzrange(least(:since + p.free_until, visit.end_time), visit.end_time))) AND (NOT (p.hours @> upper(tstzmultirange(tstzrange(:since, least(:since + p.free_from, visit.end_time)), tstzrange(least(:since + p.free_until, visit.end_time), visit.end_time))) OR p.hours @> upper(tstzmultirange(tstzrange(:since, least(:since + p.free_from, visit.end_time)), tstzrange(least(:since + p.free_until, visit.end_time), visit.end_time))) - interval '1 microsecond') OR (p.open @> upper(tstzmultirange(tstzrange(:since, least(:since + p.free_from, visit.end_time)), tstzrange(least(:since + p.free_until, visit.end_time), visit.end_time))) OR p.open @> upper(tstzmultirange(tstzrange(:since, least(:since + p.free_from, visit.end_time)), tstzrange(least(:since + p.free_until, visit.end_time), visit.end_time))) - interval '1 microsecond')), true) ELSE NOT p.closed && tstzmultirange(tstzrange(:since, least(:since + p.free_from, visit.end_time)), tstzrange(least(:since + p.free_until, visit.end_time), visit.end_time)) END AS is_not_closed,
+         p.position > 1 OR NOT rule.has_step OR EXISTS (
            SELECT FROM span s
             WHERE s.id = p.id AND s.since <= :since AND :since < s.until
               AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_on_step
-    FROM rule CROSS JOIN plan p CROSS JOIN LATERAL (SELECT CASE WHEN rule.days > 0 THEN (:since AT TIME ZONE p.timezone + make_interval(days => rule.days)) AT TIME ZONE p.timezone ELSE :since + rule.duration END AS end_time) AS visit
+    FROM rule CROSS JOIN plan p CROSS JOIN LATERAL (
+      SELECT CASE WHEN rule.days > 0 THEN (:since AT TIME ZONE p.timezone + make_interval(days => rule.days)) AT TIME ZONE p.timezone ELSE :since + rule.duration END AS end_time WHERE p.position = 1
+      UNION
+      SELECT CASE WHEN rule.days > 0 THEN (:since AT TIME ZONE f.timezone + make_interval(days => rule.days)) AT TIME ZONE f.timezone ELSE :since + rule.duration END FROM candidate f WHERE f.position = 1 AND p.position > 1
+    ) AS visit
 ), busy_level AS MATERIALIZED (
-  SELECT c.id, level, range_agg(tstzrange(load.since, load.until)) AS times
+  SELECT c.position, c.id, level, range_agg(tstzrange(load.since, load.until)) AS times
     FROM rule CROSS JOIN candidate c
    CROSS JOIN LATERAL (
      SELECT change.at AS since, lead(change.at) OVER (ORDER BY change.at, change.step) AS until,
-            CAST(sum(change.step) OVER (ORDER BY change.at, change.step) AS integer) AS bookings
+            CAST(sum(change.step) OVER (ORDER BY change.at, change.step) AS integer) AS seats
        FROM claims k JOIN bookings b ON b.id = k.booking_id
       CROSS JOIN LATERAL (VALUES (k.since, 1), (k.until, -1)) AS change (at, step)
       WHERE k.resource_id = c.id AND k.is_blocking AND NOT is_expired(b.expires_at, :now)
@@ -109,12 +149,13 @@ WITH rule AS MATERIALIZED (
               :since - rule.setup, :until + rule.longest + rule.cleanup, '[]')
         AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
    ) AS load
-   CROSS JOIN LATERAL generate_series(1, least(load.bookings, c.capacity)) AS level
+   CROSS JOIN LATERAL generate_series(1, least(load.seats, c.capacity)) AS level
    WHERE load.since < load.until
-   GROUP BY c.id, level
+   GROUP BY c.position, c.id, level
 )
 SELECT c.*, c.capacity - (
-         SELECT count(*) FROM busy_level
-          WHERE busy_level.id = c.id AND busy_level.times && tstzrange(c.blocks_from, c.blocks_until)
+         SELECT count(*) FROM busy_level b
+          WHERE b.position = c.position AND b.id = c.id
+            AND b.times && tstzmultirange(CASE WHEN c.free_from = interval '0' THEN 'empty' ELSE tstzrange(c.blocks_from, least(c.start_time + c.free_from, c.blocks_until)) END, tstzrange(least(c.start_time + c.free_until, c.blocks_until), c.blocks_until))
        ) AS free_seats
-  FROM checks c ORDER BY c.id
+  FROM checks c ORDER BY c.position, c.id, c.end_time
