@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from sqlalchemy import BigInteger, bindparam
+from sqlalchemy import JSON, BigInteger, BindParameter, ColumnElement, bindparam, literal_column
 from sqlmodel import col, select
 
 from api.access import AUTH_REQUIRED, access_for
 from api.context import RequestContext, Result
 from api.endpoint import CONDITIONAL_HEADERS, Api
-from api.listing import Listing, at_least, equals, less_than
+from api.listing import Filter, Listing, at_least, equals, less_than
 from api.not_null import NOT_NULL
 from api.pagination import BY_START
 from api.problems import Unreadable
@@ -21,6 +21,7 @@ from api.schemas import (
     RangeEnd,
     RangeStart,
     RequestModel,
+    ResponseModel,
     Timestamp,
     get_provided_fields,
     make_row_model,
@@ -29,30 +30,63 @@ from bookit import records
 from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit
-from bookit.db.session import Session, SingleStatement
+from bookit.db.session import Reader, Session, SingleStatement
+from bookit.db.statements import Row
 from bookit.policy import permissions, rates
 from bookit.schema.fields import ReasonText
-from bookit.schema.tables import Booking, Status, table_of
+from bookit.schema.tables import Booking, Claim, ResourceRole, Status, from_row, table_of
 
 api = Api()
 BOOKING_COLUMNS = table_of(Booking).c
 
+
+class BookedResource(ResponseModel):
+    """A resource that a booking takes."""
+
+    role: Annotated[ResourceRole, Field(description="With a person, in a room, or using a thing.")]
+    resource_id: int
+    name: str
+
+
+# What bookings take, as they were booked: their services may need something else by now.
+RESOURCES_OF_BOOKING = literal_column(
+    """(
+  SELECT json_agg(json_build_object('role', k.role, 'resource_id', k.resource_id, 'name', r.name) ORDER BY k.position)
+    FROM (SELECT DISTINCT ON (position) position, role, resource_id FROM claims
+           WHERE booking_id = bookings.id ORDER BY position) AS k
+    JOIN resources r ON r.id = k.resource_id)""",
+    JSON,
+).label("resources")
 BookingResponse: Any = make_row_model(
-    Booking, "id", "user_id", "service_id", "resource_id", "start_time", "end_time", "status", "price", "expires_at",
-    "created_at", "version",
+    Booking, "id", "user_id", "service_id", "resource_id", "seats", "start_time", "end_time", "status", "price",
+    "expires_at", "created_at", "version",
+    resources=(
+        list[BookedResource],
+        Field(description="All resources that it takes. The first one is that of `resource_id`."),
+    ),
 )  # fmt: skip
+SELECT_BOOKINGS: Any = select(Booking, RESOURCES_OF_BOOKING)
+SELECT_BY_ID = SELECT_BOOKINGS.where(col(Booking.id) == bindparam("id", type_=BigInteger))
+
+
+def takes_resource(resource_id: BindParameter[Any]) -> ColumnElement[bool]:
+    """Return the condition that a booking takes a resource, in whatever role."""
+    return col(Booking.id).in_(select(Claim.booking_id).where(col(Claim.resource_id) == resource_id))
+
+
 FILTERS = {
     "status": equals(Status, BOOKING_COLUMNS.status),
     "from_date": at_least(RangeStart, BOOKING_COLUMNS.start_time),
     "to_date": less_than(RangeEnd, BOOKING_COLUMNS.start_time, after="from_date"),
     "service_id": equals(PathId, BOOKING_COLUMNS.service_id),
+    "resource_id": Filter(PathId, takes_resource),
 }
-ALL_BOOKINGS = Listing(select(Booking), BY_START, FILTERS)
-SELECT_OF_USER = select(Booking).where(
+ALL_BOOKINGS = Listing(SELECT_BOOKINGS, BY_START, FILTERS)
+SELECT_OF_USER = SELECT_BOOKINGS.where(
     col(Booking.user_id) == bindparam("user_id", type_=BigInteger), col(Booking.deleted_by_customer_at).is_(None)
 )
 OWN_BOOKINGS = Listing(SELECT_OF_USER, BY_START, FILTERS, is_per_user=True)
-SELECT_OF_RESOURCE = select(Booking).where(col(Booking.resource_id) == bindparam("own_resource_id", type_=BigInteger))
+SELECT_OF_RESOURCE = SELECT_BOOKINGS.where(takes_resource(bindparam("own_resource_id", type_=BigInteger)))
 RESOURCE_BOOKINGS = Listing(SELECT_OF_RESOURCE, BY_START, FILTERS)
 BookingQuery: Any = ALL_BOOKINGS.make_query_model("BookingQuery")
 Bookings: Any = list[BookingResponse]
@@ -137,7 +171,8 @@ async def create_booking(context: RequestContext, body: NewBooking) -> BookingRe
 
     async def book(session: Session | SingleStatement) -> Result:
         booking = await records.create(session, Booking, **context.actor_and_time, **get_provided_fields(body))
-        return Result(booking, {"Location": f"{context.request.url.path}/{booking.id}"})
+        answer = await with_resources(session, booking)
+        return Result(answer, {"Location": f"{context.request.url.path}/{booking.id}"})
 
     try:
         return await sharing_refusals(context, (visit, body.start_time), book)
@@ -184,11 +219,16 @@ GET_REFUSALS = (no.Missing, no.NotYourBooking)
 @api("GET", "/bookings/{id}", tag="bookings", access=AUTH_REQUIRED, refusals=GET_REFUSALS, headers=("If-None-Match",))
 async def get_booking(context: RequestContext, id: PathId) -> BookingResponse:
     """Get one of your own bookings, or as staff any booking."""
-    booking = await context.database.get(Booking, id)
-    if booking is None:
+    rows = await context.database.fetch_batched(SELECT_BY_ID, id=id)
+    if not rows:
         raise no.Missing(what="booking")
-    permissions.require_in_scope(booking, by=context.by)
-    return booking
+    permissions.require_in_scope(from_row(Booking, rows[0]), by=context.by)
+    return rows[0]
+
+
+async def with_resources(reader: Reader, booking: Booking) -> Row:
+    """Return a booking that was written as a row with the resources that it takes."""
+    return (await reader.fetch(SELECT_BY_ID, id=booking.id))[0]
 
 
 async def lock_own_booking(session: Session, context: RequestContext, id: int) -> Booking:
@@ -235,7 +275,8 @@ async def change_booking(context: RequestContext, id: PathId, body: ChangedBooki
                 resource_id=body.resource_id,
                 keeps_resource=context.by.is_staff,
             )
-            return await records.change(session, booking, **context.actor_and_time, **get_provided_fields(body))
+            changed = await records.change(session, booking, **context.actor_and_time, **get_provided_fields(body))
+            return await with_resources(session, changed)
     except no.Refusal as refusal:
         if visit and (body.start_time or body.end_time):
             await availability.attach_next_free(context.reader, refusal, visit, since=since, now=context.now)

@@ -19,7 +19,8 @@ from tests.support.databases import list_tables
 from tests.support.people import OWNER, Person
 
 WITHOUT_A_PAGE = {
-    "ServiceResource", "SignIn", "Authenticator", "Passkey", "RecoveryCodes", "RefreshToken", "IdempotencyKey", "Try",
+    "ServiceResource", "ServiceNeed", "NeedResource", "Claim", "SignIn", "Authenticator", "Passkey", "RecoveryCodes",
+    "RefreshToken", "IdempotencyKey", "Try",
 }  # fmt: skip
 EDITABLE = ("booking", "service", "resource", "opening-hours", "calendar-exception", "user")
 

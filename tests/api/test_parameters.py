@@ -131,7 +131,13 @@ async def test_one_amount_is_a_range(mara: Person, haircut: Service) -> None:
 
 
 # What null means in a PATCH: these columns may be empty, and the others have no such value.
-NULLABLE = {("/services/1", "slot_step_minutes"), ("/services/1", "horizon_days"), ("/bookings/1", "override_reason")}
+NULLABLE = {
+    ("/services/1", "slot_step_minutes"),
+    ("/services/1", "horizon_days"),
+    ("/services/1", "free_from_minutes"),
+    ("/services/1", "free_until_minutes"),
+    ("/bookings/1", "override_reason"),
+}
 FIELDS_OF_CHANGES = [
     (endpoint.path.replace("{id}", "1"), name)
     for endpoint in ENDPOINTS

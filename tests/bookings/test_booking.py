@@ -251,6 +251,8 @@ async def test_a_new_booking_is_returned_with_location_and_etag(tom: Person, hai
         "user_id": tom.id,
         "service_id": haircut.id,
         "resource_id": 1,
+        "resources": [{"role": "with", "resource_id": 1, "name": "Haircut"}],
+        "seats": 1,
         "start_time": "2030-01-08T10:00:00Z",
         "end_time": "2030-01-08T10:45:00Z",
         "status": "pending",
