@@ -330,6 +330,12 @@ class PartyOutOfRange(Misshapen):
     field = "seats"
 
 
+class LargestPartyOutOfRange(Misshapen):
+    """The number of seats that one booking may take must be between 1 and 100."""
+
+    field = "max_party"
+
+
 class PauseOutOfRange(Misshapen):
     """A resource must be free within the longest visit of the service."""
 

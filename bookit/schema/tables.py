@@ -264,7 +264,7 @@ class Service(SQLModel, table=True):
         service_range("horizon_days", "horizon", 1, MAX_HORIZON_DAYS, "days"),
         service_range("cancel_notice_minutes", "cancellation notice", 0, MINUTES_PER_YEAR),
         check("service_role_is_known", in_enum("role", ResourceRole), no.UnknownResourceRole),
-        check("service_takes_1_to_100_seats", f"max_party BETWEEN 1 AND {MAX_PARTY}", no.PartyOutOfRange),
+        check("service_takes_1_to_100_seats", f"max_party BETWEEN 1 AND {MAX_PARTY}", no.LargestPartyOutOfRange),
         *pause_checks("service"),
     )
     id: int = primary_key()
@@ -365,7 +365,7 @@ class ServiceNeed(SQLModel, table=True):
     __table_args__ = (
         foreign_key("need_is_of_a_service", "service_id", "services", no.UnknownService, ondelete="CASCADE"),
         UniqueConstraint("service_id", "position", name="need_has_its_own_position", info=refuses_with(no.NeedTaken)),
-        check("need_position_is_2_to_5", f"position BETWEEN 2 AND {MAX_ROLES}", no.TooManyNeeds),
+        check("visit_takes_at_most_5_resources", f"position BETWEEN 2 AND {MAX_ROLES}", no.TooManyNeeds),
         check("need_role_is_known", in_enum("role", ResourceRole), no.UnknownResourceRole),
         check("need_takes_1_to_100_seats", f"seats BETWEEN 1 AND {MAX_PARTY}", no.PartyOutOfRange),
         *pause_checks("need"),
@@ -873,6 +873,7 @@ def refusals_by_constraint() -> dict[tuple[str, str], RefusalWithDetails]:
         ("claims", "booking_has_a_seat"): (no.SlotTaken, {}),
         ("claims", "claims_are_written_with_their_booking"): (no.ClaimsFollow, {}),
         ("bookings", "booking_fills_each_need"): (no.NeedUnfilled, {}),
+        ("bookings", "booking_keeps_its_id"): (no.ClaimsFollow, {}),
         ("bookings", "customer_has_few_holds"): (no.TooManyHolds, {}),
         ("bookings", "customer_has_few_bookings"): (no.TooManyBookings, {}),
         ("bookings", "customer_holds_a_time_once"): (no.HoldRanOut, {}),

@@ -4,7 +4,8 @@ Why: a massage needs Sofia and the treatment room, a family four seats of a clas
 
 The running version does not survive this: it writes and reads bookings.seat, which is gone. Stop it first. It runs in one
 transaction and is repeated as a whole if it is interrupted. It rewrites bookings once and adds a claim for each of them,
-under an exclusive lock.
+under an exclusive lock: 15 to 50 seconds for a million bookings. The way back takes about a minute. It is refused while a
+booking has several seats or resources, or stands in the pause of another.
 """
 
 from alembic import op
@@ -48,7 +49,7 @@ CREATE TABLE service_needs (
   version integer NOT NULL DEFAULT 1,
   CONSTRAINT need_is_of_a_service FOREIGN KEY (service_id) REFERENCES services (id) ON DELETE CASCADE,
   CONSTRAINT need_has_its_own_position UNIQUE (service_id, position),
-  CONSTRAINT need_position_is_2_to_5 CHECK (position BETWEEN 2 AND 5),
+  CONSTRAINT visit_takes_at_most_5_resources CHECK (position BETWEEN 2 AND 5),
   CONSTRAINT need_role_is_known CHECK (role IN ('with', 'in', 'using')),
   CONSTRAINT need_takes_1_to_100_seats CHECK (seats BETWEEN 1 AND 100)
 );
@@ -201,11 +202,35 @@ END $$;
 -- Every write of a booking first locks its resources, the old and the new ones, in the order of their ids, so writers of
 -- one resource run one after the other. Without the locks, two writers of one slot each wait for the other's index entry
 -- and end in a deadlock after a second or more. The end of an expired hold needs none: it takes nothing any more.
+--
+-- Any other change of an expired hold has locked its row by now, and the writer who has the resource may wait for that row
+-- to cancel it. So it tries for the lock for a moment, and gives way if it does not get it.
 CREATE FUNCTION lock_resources() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  resource bigint;
+  tries integer := 0;
 BEGIN
-  IF TG_OP = 'UPDATE' AND NEW.status = 'cancelled' AND OLD.status = 'pending'
-     AND public.is_expired(OLD.expires_at, public.booking_now()) THEN
-    NULL;
+  IF TG_OP = 'UPDATE' AND NEW.id <> OLD.id THEN
+    RAISE 'a booking keeps its id: its claims and its history go by it'
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'booking_keeps_its_id', TABLE = 'bookings';
+  END IF;
+  IF public.is_expired(OLD.expires_at, public.booking_now()) THEN
+    IF TG_OP = 'UPDATE' AND NEW.status = 'cancelled' AND OLD.status = 'pending' THEN
+      RETURN NEW;
+    END IF;
+    FOR resource IN
+      SELECT DISTINCT id FROM unnest(
+        ARRAY[OLD.resource_id, NEW.resource_id] || OLD.other_resource_ids || NEW.other_resource_ids) AS id
+       WHERE id IS NOT NULL ORDER BY id
+    LOOP
+      WHILE NOT pg_try_advisory_xact_lock(resource) LOOP
+        tries := tries + 1;
+        IF tries > 10 THEN
+          RAISE 'the hold has expired, and another booking may be taking its time' USING ERRCODE = 'serialization_failure';
+        END IF;
+        PERFORM pg_sleep(0.01);
+      END LOOP;
+    END LOOP;
   ELSIF coalesce(OLD.other_resource_ids, '{}') = '{}' AND coalesce(NEW.other_resource_ids, '{}') = '{}' THEN
     PERFORM pg_advisory_xact_lock(least(OLD.resource_id, NEW.resource_id));
     IF OLD.resource_id <> NEW.resource_id THEN
@@ -223,9 +248,10 @@ END $$;
 CREATE TRIGGER lock_resources BEFORE INSERT OR UPDATE OR DELETE ON bookings
   FOR EACH ROW EXECUTE FUNCTION lock_resources();
 
--- An expired hold never blocks a booking: the booking that takes its time cancels it. History records the actor "nobody"
--- and the door "clock"; the settings of the writer are put back afterwards. The holds are locked in the order of their
--- ids, so that no two writers wait for each other.
+-- An expired hold never blocks a booking: the booking that takes time of its resources cancels it, whatever its seat, so
+-- that no hold can come back later and be one too many. History records the actor "nobody" and the door "clock"; the
+-- settings of the writer are put back afterwards. The holds are locked in the order of their ids, so that no two writers
+-- wait for each other.
 CREATE FUNCTION expire_holds(resources bigint[], since timestamptz, until timestamptz, except_booking bigint)
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -262,14 +288,16 @@ DECLARE
   since timestamptz := CASE WHEN claim.part = 2 THEN public.minutes_after(claim.start_time, claim.free_until_minutes)
                             ELSE claim.blocks_from END;
   until timestamptz := CASE WHEN claim.part = 1 AND claim.free_from_minutes IS NOT NULL
-                            THEN public.minutes_after(claim.start_time, claim.free_from_minutes)
+                            THEN least(public.minutes_after(claim.start_time, claim.free_from_minutes), claim.blocks_until)
                             ELSE claim.blocks_until END;
+  is_full boolean := false;
 BEGIN
   claim.seat := 1;
   IF claim.is_blocking AND since < until THEN
     claim.seat := public.free_seat(claim.resource_id, since, until, NULL, NULL);
     IF claim.seat IS NULL THEN
       claim.seat := 1;
+      is_full := true;
       IF 1 NOT IN (SELECT public.taken_seats(claim.resource_id, since, until, NULL, NULL)) THEN
         RAISE 'all seats are taken'
           USING ERRCODE = 'exclusion_violation', CONSTRAINT = 'booking_has_a_seat', TABLE = 'claims';
@@ -283,6 +311,9 @@ BEGIN
     (claim.booking_id, claim.number, claim.position, claim.role, claim.resource_id, claim.seat, claim.part,
      claim.free_from_minutes, claim.free_until_minutes, claim.is_blocking, claim.start_time, claim.blocks_from,
      claim.blocks_until);
+  IF is_full THEN  -- and booking_slot_free is deferred: booking_has_a_seat then counts as well.
+    UPDATE public.claims c SET seat = c.seat WHERE (c.booking_id, c.number) = (claim.booking_id, claim.number);
+  END IF;
 END $$;
 
 -- Adds the claims of a new booking: a seat for each person on its first resource, and what else its service needs. A
@@ -312,10 +343,11 @@ BEGIN
      WHERE CASE part WHEN 1 THEN need.free_from_minutes IS DISTINCT FROM 0 ELSE need.free_until_minutes IS NOT NULL END
      ORDER BY 2
   LOOP
-    needed := greatest(needed, claim.position);
-    IF claim.resource_id IS NULL THEN
+    IF claim.resource_id IS NULL OR claim.position > needed + 1 THEN
+      needed := 0;
       EXIT;
     END IF;
+    needed := claim.position;
     PERFORM public.add_claim(claim);
   END LOOP;
   IF needed <> 1 + cardinality(booking.other_resource_ids) THEN
@@ -324,15 +356,19 @@ BEGIN
   END IF;
 END $$;
 
--- Adds or removes claims of the first resource, until there is one for each person.
-CREATE FUNCTION change_party(booking bookings) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-  claim public.claims;
-BEGIN
+-- Removes the claims of the first resource beyond one for each person.
+CREATE FUNCTION shrink_party(booking bookings) RETURNS void LANGUAGE sql AS $$
   DELETE FROM public.claims c
    USING (SELECT o.number, row_number() OVER (PARTITION BY o.part ORDER BY o.number) AS nth
             FROM public.claims o WHERE o.booking_id = booking.id AND o.position = 1) AS own
-   WHERE (c.booking_id, c.number) = (booking.id, own.number) AND own.nth > booking.seats;
+   WHERE (c.booking_id, c.number) = (booking.id, own.number) AND own.nth > booking.seats
+$$;
+
+-- Adds claims of the first resource, until there is one for each person.
+CREATE FUNCTION grow_party(booking bookings) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  claim public.claims;
+BEGIN
   FOR claim IN
     SELECT first.*
       FROM (SELECT DISTINCT ON (c.part) c.* FROM public.claims c
@@ -360,10 +396,12 @@ CREATE TRIGGER "Write_claims" AFTER INSERT ON bookings
 
 -- What a statement has changed of bookings, their claims follow. The foreign key has carried time and liveness over by
 -- now, for all rows of the statement, and booking_slot_free is checked after this: so one statement can move a whole day,
--- whatever the order of its rows.
+-- whatever the order of its rows. What goes, goes before anything is added, for the same reason.
 CREATE FUNCTION change_claims() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   booking public.bookings;
+  rebuilt bigint[];
+  resized bigint[];
   changed bigint[] := ARRAY(
     SELECT n.id FROM before o JOIN after n USING (id)
      WHERE (o.is_blocking, o.blocks_from, o.blocks_until, o.resource_id, o.other_resource_ids, o.seats, o.service_id)
@@ -373,27 +411,35 @@ BEGIN
   IF changed = '{}' THEN
     RETURN NULL;
   END IF;
+  rebuilt := ARRAY(
+    SELECT n.id FROM before o JOIN after n USING (id)
+     WHERE n.id = ANY (changed) AND (o.service_id, cardinality(o.other_resource_ids))
+                                 <> (n.service_id, cardinality(n.other_resource_ids)));
+  resized := ARRAY(
+    SELECT n.id FROM before o JOIN after n USING (id)
+     WHERE n.id = ANY (changed) AND o.seats <> n.seats AND n.id <> ALL (rebuilt));
   PERFORM public.expire_holds(n.resource_id || n.other_resource_ids, n.blocks_from, n.blocks_until, n.id)
      FROM after n WHERE n.id = ANY (changed) AND n.is_blocking ORDER BY n.id;
+  IF rebuilt <> '{}' THEN
+    DELETE FROM public.claims c WHERE c.booking_id = ANY (rebuilt);
+  END IF;
+  IF resized <> '{}' THEN
+    PERFORM public.shrink_party(n) FROM after n WHERE n.id = ANY (resized);
+  END IF;
   UPDATE public.claims c
      SET resource_id = CASE c.position WHEN 1 THEN n.resource_id ELSE n.other_resource_ids[c.position - 1] END
     FROM after n
    WHERE n.id = ANY (changed) AND c.booking_id = n.id
      AND c.resource_id IS DISTINCT FROM CASE c.position WHEN 1 THEN n.resource_id ELSE n.other_resource_ids[c.position - 1] END;
-  FOR booking IN
-    SELECT n.* FROM before o JOIN after n USING (id)
-     WHERE n.id = ANY (changed) AND (o.seats, o.service_id, cardinality(o.other_resource_ids))
-                                 <> (n.seats, n.service_id, cardinality(n.other_resource_ids)) ORDER BY n.id
-  LOOP
-    IF (SELECT o.service_id = booking.service_id
-           AND cardinality(o.other_resource_ids) = cardinality(booking.other_resource_ids)
-          FROM before o WHERE o.id = booking.id) THEN
-      PERFORM public.change_party(booking);
-    ELSE
-      DELETE FROM public.claims c WHERE c.booking_id = booking.id;
-      PERFORM public.add_claims(booking);
-    END IF;
-  END LOOP;
+  IF rebuilt || resized <> '{}' THEN
+    FOR booking IN SELECT n.* FROM after n WHERE n.id = ANY (rebuilt || resized) ORDER BY n.id LOOP
+      IF booking.id = ANY (resized) THEN
+        PERFORM public.grow_party(booking);
+      ELSE
+        PERFORM public.add_claims(booking);
+      END IF;
+    END LOOP;
+  END IF;
   RETURN NULL;
 END $$;
 
@@ -423,27 +469,28 @@ CREATE TRIGGER "Change_seat" AFTER UPDATE ON claims
 
 -- Refuses a change by which more seats of a resource are taken at one moment than it has; add_claim has counted for a new
 -- booking. What was sold before the capacity was lowered stays, and a booking may become shorter where too many stand. It
--- is checked as late as booking_slot_free is.
+-- is checked as late as booking_slot_free is, and then the claim as it is by now is compared with what it was. A claim that
+-- an UPDATE leaves as it was is one that add_claim asks to count.
 CREATE FUNCTION check_seats() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-  seats integer := (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id);
+  claim public.claims;
+  seats integer;
 BEGIN
-  IF OLD.is_blocking AND OLD.resource_id = NEW.resource_id AND OLD.since = NEW.since AND OLD.until >= NEW.until
-     OR NEW.since >= NEW.until THEN
+  SELECT c.* INTO claim FROM public.claims c WHERE (c.booking_id, c.number) = (NEW.booking_id, NEW.number);
+  IF NOT FOUND OR NOT claim.is_blocking OR claim.since >= claim.until
+     OR OLD.is_blocking AND OLD.resource_id = claim.resource_id AND OLD.since = claim.since AND OLD.until >= claim.until
+        AND OLD <> NEW THEN
     RETURN NULL;
   END IF;
+  seats := (SELECT r.capacity FROM public.resources r WHERE r.id = claim.resource_id);
   IF seats > 1 AND current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE 'write bookings of a resource with several seats in a READ COMMITTED transaction'
       USING ERRCODE = 'feature_not_supported';
   END IF;
-  -- If the check was deferred, the claim may have moved again; then its last change is checked. One whose seat is taken is
-  -- left to booking_slot_free, which may be deferred on its own.
-  IF public.most_at_once(NEW.resource_id, NEW.since, NEW.until, NEW.booking_id, NEW.number) >= seats
-     AND EXISTS (
-       SELECT FROM public.claims c
-        WHERE (c.booking_id, c.number, c.resource_id, c.since, c.until)
-            = (NEW.booking_id, NEW.number, NEW.resource_id, NEW.since, NEW.until) AND c.is_blocking
-          AND c.seat NOT IN (SELECT public.taken_seats(c.resource_id, c.since, c.until, c.booking_id, c.number))) THEN
+  -- One whose seat is taken is left to booking_slot_free, which may be deferred on its own.
+  IF public.most_at_once(claim.resource_id, claim.since, claim.until, claim.booking_id, claim.number) >= seats
+     AND claim.seat NOT IN (
+       SELECT public.taken_seats(claim.resource_id, claim.since, claim.until, claim.booking_id, claim.number)) THEN
     RAISE 'all seats are taken'
       USING ERRCODE = 'exclusion_violation', CONSTRAINT = 'booking_has_a_seat', TABLE = 'claims';
   END IF;
@@ -495,6 +542,13 @@ BEGIN
    ORDER BY b.service_id = booking.service_id DESC, b.start_time, b.id
    LIMIT 1;
   IF FOUND THEN
+    IF EXISTS (
+      SELECT FROM public.claims c
+       WHERE c.booking_id = booking.id AND c.is_blocking AND c.since < c.until
+         AND public.free_seat(c.resource_id, c.since, c.until, c.booking_id, c.number) IS NULL) THEN
+      RAISE 'the slot is taken'
+        USING ERRCODE = 'exclusion_violation', CONSTRAINT = 'booking_slot_free', TABLE = 'claims';
+    END IF;
     RAISE 'the customer has another visit at this time; SET bookit.allows_overlap = true if both are meant'
       USING ERRCODE = 'exclusion_violation', TABLE = 'bookings',
             CONSTRAINT = CASE WHEN other.service_id = booking.service_id THEN 'customer_books_a_service_once_at_a_time'
@@ -602,6 +656,11 @@ END $$;
 """
 
 REMOVE_CLAIMS = r"""
+DO $$ BEGIN
+  IF EXISTS (SELECT FROM bookings WHERE seats > 1 OR other_resource_ids <> '{}') THEN
+    RAISE 'a booking takes several seats or resources, which revision 0017 cannot store';
+  END IF;
+END $$;
 DROP TRIGGER lock_resources ON bookings;
 DROP TRIGGER "Write_claims" ON bookings;
 DROP TRIGGER change_claims ON bookings;
@@ -619,7 +678,7 @@ DROP TABLE claims;
 DROP TABLE need_resources;
 DROP TABLE service_needs;
 DROP FUNCTION lock_resources(), expire_holds(bigint[], timestamptz, timestamptz, bigint), add_claims(bookings),
-  change_party(bookings), add_claims_of_row(), change_claims(), change_seat(), check_seats(), forbid_claim_change(),
+  shrink_party(bookings), grow_party(bookings), add_claims_of_row(), change_claims(), change_seat(), check_seats(), forbid_claim_change(),
   free_seat(bigint, timestamptz, timestamptz, bigint, smallint),
   most_at_once(bigint, timestamptz, timestamptz, bigint, smallint),
   taken_seats(bigint, timestamptz, timestamptz, bigint, smallint);

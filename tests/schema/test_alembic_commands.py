@@ -153,11 +153,11 @@ def test_autogenerate_adds_only_the_new_columns(project: ScratchProject) -> None
 
 # Changes that Alembic itself does not see, and what the migration says of each.
 CHANGES = {
-    "an EXCLUDE": (TABLES, '("seat", "="),', '("seat", "="), ("service_id", "="),'),
+    "an EXCLUDE": (TABLES, '("seat", "="),', '("seat", "="), ("position", "="),'),
     "a CHECK": (TABLES, "char_length(reason) <= 200", "char_length(reason) <= 100"),
     "a partial index": (TABLES, "status = 'pending' AND expires_at IS NOT NULL", "expires_at IS NOT NULL"),
     "an unlogged table": (TABLES, '{"prefixes": ["UNLOGGED"]},', ""),
-    "a function": ("bookit/schema/functions.sql", "NEW.seat := coalesce(NEW.seat, 1);", "NEW.seat := 1; -- was:null"),
+    "a function": ("bookit/schema/functions.sql", "  claim.seat := 1;\n  IF", "  claim.seat := 1; -- at first\n  IF"),
     "a trigger": ("bookit/schema/triggers.py", "BEFORE TRUNCATE ON {table}", "AFTER TRUNCATE ON {table}"),
     "a secret": (TABLES, "comment: RequiredParagraphs = required_text(1000, ", "comment: RequiredParagraphs = secret("),
 }
@@ -169,7 +169,7 @@ WRITTEN = {
     "DROP INDEX IF EXISTS bookings_that_expire",
     "CREATE INDEX bookings_that_expire",
     "ALTER TABLE tries SET LOGGED",
-    "CREATE OR REPLACE FUNCTION public.assign_seat()",
+    "CREATE OR REPLACE FUNCTION public.add_claim(claim claims)",
     "DROP TRIGGER audit_row ON reviews",
     "CREATE TRIGGER audit_row AFTER INSERT OR DELETE OR UPDATE ON public.reviews",
     *(f"DROP TRIGGER forbid_truncate ON {table}" for table in HAS_HISTORY),
@@ -217,7 +217,7 @@ def test_a_pre_release_database_is_refused_with_instructions(
     project: ScratchProject, command: tuple[str, ...], status: int
 ) -> None:
     with psycopg.connect(project.environment["DATABASE_URL"]) as console:
-        console.execute("ALTER TABLE bookings RENAME seat TO lane; UPDATE alembic_version SET version_num = '0008'")
+        console.execute("ALTER TABLE bookings RENAME seats TO lane; UPDATE alembic_version SET version_num = '0008'")
 
     ended, output, errors = project.python(*command)
 

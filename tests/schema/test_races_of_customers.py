@@ -29,14 +29,14 @@ OPEN_AT_TEN = """
     SELECT id, weekday, '09:00', '12:00' FROM resources, generate_series(1, 7) AS weekday
 """
 EXPIRED_HOLDS = """
-    INSERT INTO bookings (user_id, service_id, resource_id, seat, start_time, end_time, blocks_from, blocks_until,
-                          price, expires_at)
-    SELECT id * 2 + seat, 1, id, seat, %(start)s, %(end)s, %(start)s, %(end)s, 60,
+    INSERT INTO bookings (user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, price,
+                          expires_at)
+    SELECT id * 2 + seat, 1, id, %(start)s, %(end)s, %(start)s, %(end)s, 60,
            %(start)s::timestamptz - interval '25 hours'
       FROM resources, generate_series(1, 2) AS seat
 """
 BUSY_SEATS = """
-    SELECT resource_id, seat FROM bookings WHERE status IN ('pending', 'confirmed') ORDER BY resource_id, seat
+    SELECT resource_id, seat FROM claims WHERE is_blocking ORDER BY resource_id, seat
 """
 
 
@@ -95,7 +95,7 @@ async def test_three_rooms_of_two_seats_sell_six_without_a_chosen_room(
 
     answers = await send_all(customers, "POST", ["/bookings"] * WRITERS, [body] * WRITERS)
 
-    seats = console.execute("SELECT resource_id, seat FROM bookings ORDER BY resource_id, seat").fetchall()
+    seats = console.execute(BUSY_SEATS).fetchall()
     assert count_codes(answers) == {"201": 6, "slot-taken": WRITERS - 6}
     assert seats == [(room, seat) for room in rooms for seat in (1, 2)]
 

@@ -71,18 +71,6 @@ def test_two_bookings_swap_their_times_in_one_statement(console: Console) -> Non
 # What a seat is, and what takes it.
 
 
-def test_a_seat_beyond_the_capacity_is_refused(console: Console) -> None:
-    room = new_resource(console, 1)
-    book(console, room, TEN)
-
-    outcome = outcome_of(
-        console, INSERT.replace("(user_id", "(seat, user_id").replace("VALUES (", "VALUES (2, "), visit(room, TEN)
-    )
-
-    assert outcome == "23P01"
-    assert seats_sold(console) == [1]
-
-
 def test_a_booking_does_not_reopen_on_a_removed_seat(console: Console) -> None:
     room = new_resource(console, 2)
     book(console, room, TEN)

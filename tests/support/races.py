@@ -56,6 +56,18 @@ SHIFT = """
     UPDATE bookings SET start_time = start_time + '15 min', end_time = end_time + '15 min',
                         blocks_from = blocks_from + '15 min', blocks_until = blocks_until + '15 min'
 """
+# What takes several seats or resources: a party, a visit with other needs, a hold.
+TAKE = """
+    INSERT INTO bookings (user_id, service_id, resource_id, other_resource_ids, seats, start_time, end_time,
+                          blocks_from, blocks_until, status, price, expires_at)
+    VALUES (%(user)s, %(service)s, %(resource)s, %(others)s::bigint[], %(seats)s, %(start)s, %(end)s,
+            %(start)s, %(end)s, %(status)s, 60, %(expires)s) RETURNING id
+"""
+NEED = """
+    INSERT INTO service_needs (service_id, position, role, seats, free_from_minutes, free_until_minutes)
+    VALUES (1, (SELECT coalesce(max(position), 1) + 1 FROM service_needs), 'in', %s, %s, %s)
+"""
+EXPIRED = TEN - timedelta(days=2000)
 SOLD = "SELECT seat FROM claims WHERE is_blocking AND start_time = %s ORDER BY seat"
 OVERLAPPING = """
     SELECT a.booking_id, b.booking_id FROM claims a JOIN claims b
@@ -75,6 +87,18 @@ OVERSOLD = """
      WHERE a.is_blocking GROUP BY a.booking_id, a.number, r.capacity
     HAVING count(*) > r.capacity
 """
+# Bookings whose claims are not exactly what they say.
+PARTED = """
+    SELECT b.id FROM bookings b LEFT JOIN claims c ON c.booking_id = b.id GROUP BY b.id
+    HAVING count(DISTINCT c.position) <> 1 + cardinality(b.other_resource_ids)
+        OR max(c.position) <> 1 + cardinality(b.other_resource_ids)
+        OR bool_or((c.is_blocking, c.start_time, c.blocks_from, c.blocks_until)
+                   <> (b.is_blocking, b.start_time, b.blocks_from, b.blocks_until))
+        OR bool_or(c.resource_id IS DISTINCT FROM
+                   CASE c.position WHEN 1 THEN b.resource_id ELSE b.other_resource_ids[c.position - 1] END)
+        OR count(*) FILTER (WHERE c.position = 1)
+           <> b.seats * count(DISTINCT c.part) FILTER (WHERE c.position = 1)
+"""
 
 
 def new_resource(console: Console, capacity: int, *services: int) -> int:
@@ -89,6 +113,34 @@ def visit(
     resource: int, start: datetime, *, user: int = 1, status: str = "pending", lasts: timedelta = HOUR
 ) -> dict[str, Any]:
     return {"resource": resource, "start": start, "end": start + lasts, "user": user, "status": status}
+
+
+def take(
+    resources: Sequence[int],
+    start: datetime = TEN,
+    *,
+    seats: int = 1,
+    service: int = 1,
+    expires: datetime | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Return the values of TAKE: a visit that takes these resources, in the order of their roles."""
+    first, *others = resources
+    return visit(first, start, **more) | {"others": others, "seats": seats, "service": service, "expires": expires}
+
+
+def take_now(console: Console, resources: Sequence[int], start: datetime = TEN, **more: Any) -> int:
+    return int(console.execute(TAKE, take(resources, start, **more)).fetchall()[0][0])
+
+
+def add_need(console: Console, *, seats: int = 1, free_from: int | None = None, free_until: int | None = None) -> None:
+    """Have the first service need one more resource."""
+    console.execute(NEED, [seats, free_from, free_until])
+
+
+def wrong_claims(console: Console) -> list[Any]:
+    """Return what must never be: two claims on a seat at once, more than there are seats, or unlike their booking."""
+    return [row for query in (OVERLAPPING, OVERSOLD, PARTED) for row in console.execute(query).fetchall()]
 
 
 def anywhere(rooms: Sequence[int], start: datetime, *, user: int = 1) -> dict[str, Any]:
