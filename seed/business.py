@@ -14,9 +14,21 @@ from bookit import records
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.db.session import Session
+from bookit.needs import Need
 from bookit.people import passwords, sign_in
 from bookit.policy.permissions import Actor
-from bookit.schema.tables import Booking, CalendarException, OpeningHours, Resource, Review, Role, Service, Status, User
+from bookit.schema.tables import (
+    Booking,
+    CalendarException,
+    OpeningHours,
+    Resource,
+    ResourceRole,
+    Review,
+    Role,
+    Service,
+    Status,
+    User,
+)
 from seed import bulk
 from seed.schedule import Schedule, Step, from_wall_clock
 from seed.studio import (
@@ -212,6 +224,11 @@ class Seeder:
             "horizon_days": spec.horizon,
             "cancel_notice_minutes": spec.cancel,
             "resource_ids": [self.resources[name].id for name in spec.resource_names],
+            "max_party": spec.max_party,
+            "price_is_per_person": spec.max_party > 1,
+            "needs": [Need(tuple(self.resources[name].id for name in spec.room_names), ResourceRole.IN)]
+            if spec.room_names
+            else [],
         }
 
     def make_exception_values(self, spec: ExceptionSpec) -> dict[str, Any]:
@@ -241,7 +258,12 @@ class Seeder:
         by = self.staff[step.visit_index % len(self.staff)] if step.is_by_staff else customer
         if step.status == Status.PENDING:
             service, resource = self.services[visit.service.title], self.resources[visit.resource.name]
-            values = {"service_id": service.id, "resource_id": resource.id, "start_time": visit.start}
+            values = {
+                "service_id": service.id,
+                "resource_id": resource.id,
+                "start_time": visit.start,
+                "seats": visit.seats,
+            }
             booking = await self.create_row(Booking, by, step.at, user_id=customer.id, **values)
             self.bookings[step.visit_index] = booking
             self.on_progress(len(self.bookings))

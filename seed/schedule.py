@@ -36,6 +36,9 @@ class Span(NamedTuple):
         return self.since < other.until and other.since < self.until
 
 
+PARTIES = (1, 1, 1, 1, 1, 1, 2, 2, 3)  # how many people come, where several can
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
     """A customer's visit. Staff book some of them, for customers who call."""
@@ -46,6 +49,7 @@ class Visit:
     start: datetime
     booked_at: datetime
     is_booked_by_staff: bool
+    seats: int = 1
 
     @property
     def end(self) -> datetime:
@@ -106,13 +110,16 @@ class Schedule:
         hour_weights = [HOUR_WEIGHTS.get(start.astimezone(self.zone).hour, 1.0) for start in starts]
         start = self.rng.choices(starts, hour_weights)[0]
         block = get_blocked_span(service, start)
-        is_full = sum(block.overlaps(other) for other in self._spans_by_resource[resource.name]) >= resource.capacity
-        if is_full or any(block.overlaps(other) for other in self._spans_by_customer[customer]):
+        seats = min(self.rng.choice(PARTIES), service.max_party)
+        taken = sum(block.overlaps(other) for other in self._spans_by_resource[resource.name])
+        if taken + seats > resource.capacity or any(
+            block.overlaps(other) for other in self._spans_by_customer[customer]
+        ):
             return
-        self._spans_by_resource[resource.name].append(block)
+        self._spans_by_resource[resource.name] += [block] * seats
         self._spans_by_customer[customer].append(block)
         booked_at = self._draw_booking_time(service, start)
-        self.visits.append(Visit(customer, service, resource, start, booked_at, self.rng.random() < 0.2))
+        self.visits.append(Visit(customer, service, resource, start, booked_at, self.rng.random() < 0.2, seats))
 
     def _list_windows(self, resource: ResourceSpec, day: date) -> list[OpeningWindow]:
         exceptions = [exception for exception in self.exceptions if exception.covers(resource.name, day)]

@@ -32,7 +32,10 @@ class ResourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """A service. Times are in minutes, the horizon is in days; ``share`` is its weight among all visits."""
+    """A service. Times are in minutes, the horizon is in days; ``share`` is its weight among all visits.
+
+    With ``room_names`` each visit takes one of these rooms as well.
+    """
 
     title: str
     kind: ServiceKind
@@ -47,6 +50,8 @@ class ServiceSpec:
     notice: int = 120
     horizon: int = 90
     cancel: int = 24 * 60
+    room_names: tuple[str, ...] = ()
+    max_party: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,8 @@ RESOURCES = (
     ResourceSpec("Clara Hoffmann", parse_weekly_hours("Mon Wed Thu Fri 09:00-12:00 13:00-17:30", "Sat 10:00-16:00")),
     ResourceSpec("Marek Nowak", parse_weekly_hours("Mon Tue Wed Thu Fri 08:00-12:00 13:00-19:00")),
     ResourceSpec("Sofia Lindqvist", parse_weekly_hours("Tue Wed Thu Fri 10:00-14:00 14:30-20:30", "Sat 10:00-17:00")),
+    ResourceSpec("Massage room 1", parse_weekly_hours("Mon Tue Wed Thu Fri Sat 08:00-21:00")),
+    ResourceSpec("Massage room 2", parse_weekly_hours("Mon Tue Wed Thu Fri Sat 08:00-21:00")),
     ResourceSpec("Treatment room", parse_weekly_hours("Wed Thu Fri 11:00-14:00 15:00-21:00", "Sat 11:00-20:00")),
     ResourceSpec(
         "Yoga room",
@@ -106,6 +113,7 @@ RESOURCES = (
 
 STYLISTS = ("Jonas Weber", "Aylin Demir", "Clara Hoffmann")
 THERAPISTS = ("Marek Nowak", "Sofia Lindqvist")
+ROOMS = ("Massage room 1", "Massage room 2")
 CLASS_RULES = {"step": 90, "notice": 30, "horizon": 35, "cancel": 12 * 60}  # One start fits into the hours of a class.
 SERVICES = (
     ServiceSpec("Cut and Style", "hair", "58.00", 45, STYLISTS, 17, cleanup=10,
@@ -117,16 +125,21 @@ SERVICES = (
     ServiceSpec("Balayage and Cut", "hair", "185.00", 150, STYLISTS[:2], 4, cleanup=15, step=30, notice=24 * 60,
           description="Freehand lightening, toner, cut and finish. Bring a picture, and two and a half hours."),
     ServiceSpec("Classic Massage", "body", "78.00", 60, THERAPISTS, 11, cleanup=15, notice=180, horizon=60,
+          room_names=ROOMS,
           description="A full-body massage with warm almond oil, as firm as you like it."),
     ServiceSpec("Deep Tissue Massage", "body", "112.00", 90, THERAPISTS, 6, cleanup=15, step=30, notice=180, horizon=60,
+          room_names=ROOMS,
           description="Slow, thorough work on neck, shoulders, back and hips. Not for the days before a race."),
     ServiceSpec("Lymphatic Drainage", "body", "66.00", 45, THERAPISTS[1:], 4, cleanup=15, notice=180, horizon=60,
+          room_names=ROOMS,
           description="Light rhythmic strokes that ease swelling, after travel, sport or an operation."),
     ServiceSpec("Herbal Sauna for Two", "body", "49.00", 60, ("Treatment room",), 5, setup=15, cleanup=30, step=30,
           description="The small sauna, all yours: herbal steam, a cold plunge, tea. The price is for the room."),
-    ServiceSpec("Vinyasa Flow", "class", "18.00", 60, ("Yoga room",), 17, cleanup=15, **CLASS_RULES,
+    ServiceSpec("Vinyasa Flow", "class", "18.00", 60, ("Yoga room",), 17, cleanup=15, max_party=4,
+          **CLASS_RULES,
           description="A steady flow for people who have met a downward dog before. Mats and blocks are here."),
-    ServiceSpec("Yin and Rest", "class", "18.00", 75, ("Yoga room",), 9, cleanup=15, **CLASS_RULES,
+    ServiceSpec("Yin and Rest", "class", "18.00", 75, ("Yoga room",), 9, cleanup=15, max_party=4,
+          **CLASS_RULES,
           description="Few poses, held long, with bolsters and blankets. Everybody can come as they are."),
     ServiceSpec("Mat Pilates", "class", "17.00", 45, ("Yoga room", "Pilates studio"), 8, cleanup=15, **CLASS_RULES,
           description="Forty-five minutes for the middle of the body. The noon class leaves time for lunch."),

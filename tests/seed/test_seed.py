@@ -139,7 +139,7 @@ async def test_the_demo_data_obeys_the_rules(database: Database) -> None:
     summary = await seed_database(database, now=NOW)
 
     assert summary == Summary(
-        Outcome.SEEDED, services=12, resources=8, customers=80, bookings=800, reviews=await count(database, Review)
+        Outcome.SEEDED, services=12, resources=10, customers=80, bookings=800, reviews=await count(database, Review)
     )
     assert summary.reviews >= 40
     await assert_obeys_the_rules(database)
@@ -154,6 +154,21 @@ async def test_the_demo_data_obeys_the_rules(database: Database) -> None:
     assert len(set(comments)) == len(comments)
     assert await count(database, User) == 85
     assert {row["is_open"] for row in await rows(database, CalendarException)} == {True, False}
+
+
+async def test_the_demo_has_visits_of_several_resources_and_seats(database: Database) -> None:
+    await seed_database(database, now=NOW)
+
+    claims = await rows(database, Claim)
+    resources = {row["id"]: row["name"] for row in await rows(database, Resource)}
+    rooms = {row["booking_id"] for row in claims if row["role"] == "in" and resources[row["resource_id"]] in studio.ROOMS}
+    massages = {row["id"] for row in await rows(database, Booking) if row["resource_id"] and row["other_resource_ids"]}
+    parties = [row for row in await rows(database, Booking) if row["seats"] > 1]
+    assert len(massages) > 100
+    assert rooms == massages
+    assert len(parties) > 20
+    assert all(row["price"] == 18 * row["seats"] for row in parties)
+
 
 
 async def test_history_names_the_actors(database: Database) -> None:
@@ -254,7 +269,7 @@ async def test_many_bookings_obey_the_rules(database: Database, monkeypatch: pyt
     assert summary == Summary(
         Outcome.SEEDED,
         services=12 + 8,
-        resources=8 + 12,
+        resources=10 + 12,
         customers=80 + 295,
         bookings=3000,
         reviews=await count(database, Review),
