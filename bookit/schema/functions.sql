@@ -264,8 +264,25 @@ END $$;
 -- PostgreSQL runs the AFTER triggers of a row in the order of their names, capitals first. The checks of foreign keys are
 -- among them ("RI_..."), and so is the check of booking_slot_free ("Unique_..."). The capital letter of the next name makes
 -- it run after the former and before the triggers that look at customers: if the slot is taken, that is the refusal.
+--
+-- Nearly every booking takes one seat of one resource that nobody takes then: that is one statement.
 CREATE FUNCTION add_claims_of_row() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+  IF NEW.seats = 1 AND NEW.other_resource_ids = '{}' AND current_setting('transaction_isolation') = 'read committed' THEN
+    INSERT INTO public.claims
+      (booking_id, number, position, role, resource_id, seat, part, is_blocking, start_time, blocks_from, blocks_until)
+    SELECT NEW.id, 1, 1, s.role, NEW.resource_id, 1, 1, NEW.is_blocking, NEW.start_time, NEW.blocks_from, NEW.blocks_until
+      FROM public.services s
+     WHERE s.id = NEW.service_id AND s.free_from_minutes IS NULL AND s.free_until_minutes IS NULL
+       AND NOT EXISTS (SELECT FROM public.service_needs n WHERE n.service_id = s.id)
+       AND NOT (NEW.is_blocking AND EXISTS (
+         SELECT FROM public.claims c
+          WHERE c.resource_id = NEW.resource_id AND c.is_blocking
+            AND tstzrange(c.since, c.until) && tstzrange(NEW.blocks_from, NEW.blocks_until)));
+    IF FOUND THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   PERFORM public.add_claims(NEW);
   RETURN NULL;
 END $$;
@@ -328,7 +345,7 @@ CREATE TRIGGER change_claims AFTER UPDATE ON bookings
 -- A claim that moves keeps its seat, unless another one has taken it or the seat was removed.
 CREATE FUNCTION change_seat() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF NEW.seat > (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id)
+  IF NEW.seat > 1 AND NEW.seat > (SELECT r.capacity FROM public.resources r WHERE r.id = NEW.resource_id)
        AND NOT (OLD.is_blocking AND OLD.resource_id = NEW.resource_id AND OLD.since = NEW.since AND OLD.until >= NEW.until)
      OR NEW.seat IN (
        SELECT public.taken_seats(NEW.resource_id, NEW.since, NEW.until, NEW.booking_id, NEW.number)) THEN
@@ -355,7 +372,16 @@ DECLARE
   claim public.claims;
   seats integer;
 BEGIN
-  SELECT c.* INTO claim FROM public.claims c WHERE (c.booking_id, c.number) = (NEW.booking_id, NEW.number);
+  IF current_setting('transaction_isolation') = 'read committed' THEN
+    SELECT c.* INTO claim FROM public.claims c
+     WHERE c.booking_id = NEW.booking_id AND c.number = NEW.number AND c.is_blocking
+       AND EXISTS (
+         SELECT FROM public.claims o
+          WHERE o.resource_id = c.resource_id AND o.is_blocking AND tstzrange(o.since, o.until) && tstzrange(c.since, c.until)
+            AND (o.booking_id <> c.booking_id OR o.number <> c.number));
+  ELSE
+    SELECT c.* INTO claim FROM public.claims c WHERE (c.booking_id, c.number) = (NEW.booking_id, NEW.number);
+  END IF;
   IF NOT FOUND OR NOT claim.is_blocking OR claim.since >= claim.until
      OR OLD.is_blocking AND OLD.resource_id = claim.resource_id AND OLD.since = claim.since AND OLD.until >= claim.until
         AND OLD <> NEW THEN
