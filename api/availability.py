@@ -6,20 +6,31 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from starlette.responses import Response
 
 from api.access import OPTIONAL_AUTH
 from api.context import RequestContext
 from api.endpoint import Api
-from api.schemas import PathId, RangeEnd, RangeStart, RequestModel, ResponseModel, Slot, Timestamp, slot_from_row
+from api.schemas import (
+    PathId,
+    RangeEnd,
+    RangeStart,
+    RequestModel,
+    ResponseModel,
+    Slot,
+    Timestamp,
+    parse_digits,
+    slot_from_row,
+)
 from bookit import refusals as no
 from bookit.bookings import acts, availability
 from bookit.bookings.availability import Visit
+from bookit.bookings.claims import first_combination, require_different
 from bookit.db.statements import Row
 from bookit.policy import lifecycle, limits, permissions, rates, times
 from bookit.policy.permissions import Actor
-from bookit.schema.tables import Booking, Service
+from bookit.schema.tables import MAX_PARTY, MAX_ROLES, Booking, ResourceRole, Service
 from bookit.slices import in_slices, pause
 
 api = Api()
@@ -40,6 +51,24 @@ RULE_BY_REFUSAL: dict[type[no.Refusal], str] = {
 }
 
 
+# Ids by position, separated by commas; an empty one is any resource.
+RESOURCES_PATTERN = rf"^([1-9][0-9]{{0,17}})?(,([1-9][0-9]{{0,17}})?){{0,{MAX_ROLES - 1}}}$"
+ResourcesQuery = Annotated[
+    str,
+    Field(
+        pattern=RESOURCES_PATTERN,
+        description="Only with these resources: ids in the order of the roles, separated by commas; `,7` is any first"
+        " resource with resource 7.",
+    ),
+]
+SeatsQuery = Annotated[
+    int,
+    BeforeValidator(parse_digits),
+    Field(ge=1, le=MAX_PARTY, description="Only where so many seats are free; without it, one."),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_PARTY}),
+]
+
+
 class SlotQuery(RequestModel):
     """Which days, and which resource."""
 
@@ -50,6 +79,8 @@ class SlotQuery(RequestModel):
         RangeEnd | None, Field(description="The last day or time; without it, 7 days later. At most 62 days.")
     ] = None
     resource_id: Annotated[PathId | None, Field(description="Only this resource.")] = None
+    resources: ResourcesQuery | None = None
+    seats: SeatsQuery | None = None
     booking_id: Annotated[
         PathId | None, Field(description="A booking to move: it does not block itself, and slots are as long as it.")
     ] = None
@@ -62,6 +93,8 @@ class ExplainQuery(RequestModel):
 
     start_time: Timestamp
     resource_id: PathId | None = None
+    resources: ResourcesQuery | None = None
+    seats: SeatsQuery | None = None
     booking_id: PathId | None = None
 
 
@@ -74,8 +107,10 @@ class Obstacle(ResponseModel):
 
 
 class ResourceExplanation(ResponseModel):
-    """What forbids a start on one resource; nothing: it can be booked."""
+    """What forbids a start on one resource in one role; nothing: it can be booked."""
 
+    position: Annotated[int, Field(description="1 for the first resource, then what else the service needs.")]
+    role: ResourceRole
     id: int
     name: str
     timezone: str
@@ -93,7 +128,8 @@ class Explanation(ResponseModel):
 
 
 VISIT_REFUSALS = (no.Missing, no.ServiceInactive, no.NotYourBooking, no.AlreadyStarted, no.NoLongerOpen,
-                  no.HoldExpired, no.TooLateToCancel)  # fmt: skip
+                  no.HoldExpired, no.TooLateToCancel, no.PartyTooLarge, no.ResourcesDiffer,
+                  no.OneRoleEach)  # fmt: skip
 REFUSALS = (*VISIT_REFUSALS, no.RangeReversed, no.RangeTooLong, no.TooManySlots, no.OutsideTheCalendar, no.NoSuchTime)
 
 
@@ -127,20 +163,27 @@ async def explain_slot(context: RequestContext, id: PathId, query: ExplainQuery)
     checks = await availability.check_start(
         context.database, visit, start=query.start_time, by=context.by, now=context.now, with_free_seats=True
     )
+    distinct = {(check["position"], check["id"]): check for check in reversed(checks)}
     resources = [
         ResourceExplanation(
+            position=check["position"],
+            role=check["role"],
             id=check["id"],
             name=check["name"],
             timezone=check["timezone"],
             free_places=check["free_seats"],
             in_the_way=list_obstacles(check, by=context.by, now=context.now),
         )
-        for check in checks
+        for _, check in sorted(distinct.items())
     ]
+    free: dict[int, list[int]] = {}
+    for resource in resources:
+        if not resource.in_the_way:
+            free.setdefault(resource.position, []).append(resource.id)
     return Explanation(
         start_time=query.start_time,
         end_time=checks[0]["end_time"] if checks else None,
-        can_be_booked=not all(resource.in_the_way for resource in resources),
+        can_be_booked=bool(checks) and first_combination(free, checks[0]["roles"]) is not None,
         resources=resources,
     )
 
@@ -177,7 +220,27 @@ async def resolve_visit(context: RequestContext, service_id: int, query: SlotQue
         permissions.require_in_scope(booking, by=context.by)
         lifecycle.require_open(booking, by=context.by, now=context.now)
         await acts.require_cancel_notice(context.database, booking, by=context.by, now=context.now)
-    return Visit(service_id, query.resource_id, query.booking_id)
+    if query.seats and (
+        refusal := await acts.refusal_for_party(context.database, service_id, query.seats, by=context.by)
+    ):
+        raise refusal
+    resources = read_resources(query)
+    others = {position: resource_id for position, resource_id in resources.items() if position > 1}
+    return Visit(service_id, resources.get(1), query.booking_id, seats=query.seats, others=others or None)
+
+
+def read_resources(query: SlotQuery | ExplainQuery) -> dict[int, int]:
+    """Return the resources that a query names, by position.
+
+    Raise OneRoleEach if one is named twice, and ResourcesDiffer if ``resource_id`` is not the first.
+    """
+    first = {1: query.resource_id} if query.resource_id is not None else {}
+    named = enumerate((query.resources or "").split(","), start=1)
+    resources = first | {position: int(resource_id) for position, resource_id in named if resource_id}
+    require_different(resources.values())
+    if first and resources[1] != first[1]:
+        raise no.ResourcesDiffer
+    return resources
 
 
 async def encode_slots(rows: Sequence[Row]) -> bytes:

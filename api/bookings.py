@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from sqlalchemy import JSON, BigInteger, BindParameter, ColumnElement, bindparam, literal_column
 from sqlmodel import col, select
 
@@ -16,13 +16,14 @@ from api.pagination import BY_START
 from api.problems import Unreadable
 from api.schemas import (
     BodyId,
+    BookedResource,
     PatchModel,
     PathId,
     RangeEnd,
     RangeStart,
     RequestModel,
-    ResponseModel,
     Timestamp,
+    accept_integral_float,
     get_provided_fields,
     make_row_model,
 )
@@ -32,20 +33,13 @@ from bookit.bookings import availability
 from bookit.bookings.availability import Visit
 from bookit.db.session import Reader, Session, SingleStatement
 from bookit.db.statements import Row
+from bookit.needs import assign_positions, get_roles
 from bookit.policy import permissions, rates
 from bookit.schema.fields import ReasonText
-from bookit.schema.tables import Booking, Claim, ResourceRole, Status, from_row, table_of
+from bookit.schema.tables import MAX_PARTY, MAX_ROLES, Booking, Claim, ResourceRole, Status, from_row, table_of
 
 api = Api()
 BOOKING_COLUMNS = table_of(Booking).c
-
-
-class BookedResource(ResponseModel):
-    """A resource that a booking takes."""
-
-    role: Annotated[ResourceRole, Field(description="With a person, in a room, or using a thing.")]
-    resource_id: int
-    name: str
 
 
 # What bookings take, as they were booked: their services may need something else by now.
@@ -104,6 +98,31 @@ Overlap = Annotated[
 ]
 
 
+class WantedResource(RequestModel):
+    """A resource that a booking is to take."""
+
+    role: Annotated[
+        ResourceRole | None, Field(description="Without it, the resource takes the first role that is left.")
+    ] = None
+    resource_id: BodyId
+
+
+WantedResources = Annotated[
+    list[WantedResource],
+    Field(
+        min_length=1,
+        max_length=MAX_ROLES,
+        description="The resources that it must take, each in its role. Where none is sent, the first that is free is"
+        " taken. Send this or `resource_id`, which is the first of them.",
+    ),
+]
+Seats = Annotated[
+    int,
+    Field(ge=1, le=MAX_PARTY, description="For how many people: seats of the first resource, all or none."),
+    BeforeValidator(accept_integral_float),
+]
+
+
 class NewBooking(RequestModel):
     """A booking to create."""
 
@@ -112,6 +131,8 @@ class NewBooking(RequestModel):
         Timestamp, Field(description="Without an offset: in the time zone of the business. Seconds are cut off.")
     ]
     resource_id: Annotated[BodyId | None, Field(description="The resource; without it, the first that is free.")] = None
+    resources: WantedResources | None = None
+    seats: Seats = 1
     hold: Annotated[bool, Field(description="Block the slot for some minutes only, until `hold` is set to false.")] = (
         False
     )
@@ -129,6 +150,8 @@ class ChangedBooking(PatchModel):
         Timestamp | None, NOT_NULL, Field(description="Staff: another length, from a minute to a day. The price stays.")
     ] = None
     resource_id: Annotated[BodyId | None, NOT_NULL] = None
+    resources: Annotated[WantedResources | None, NOT_NULL] = None
+    seats: Annotated[Seats | None, NOT_NULL] = None
     hold: Annotated[
         Literal[False] | None,
         NOT_NULL,
@@ -142,8 +165,11 @@ class ChangedBooking(PatchModel):
 
 
 OVERLAP_REFUSALS = (no.AlreadyBooked, no.OverlappingBooking)
+RESOURCE_REFUSALS = (no.ResourcesDiffer, no.RoleNotNeeded, no.OneRoleEach, no.UnknownResource, no.ResourceUnsuitable,
+                     no.PartyTooLarge)  # fmt: skip
 CREATE_REFUSALS = (
-    no.UnknownService, no.ServiceInactive, *availability.TIME_REFUSALS, *OVERLAP_REFUSALS, Unreadable,
+    no.UnknownService, no.ServiceInactive, *RESOURCE_REFUSALS, *availability.TIME_REFUSALS, *OVERLAP_REFUSALS,
+    Unreadable,
 )  # fmt: skip
 CREATE_ACCESS = access_for("create", Booking)
 
@@ -167,10 +193,13 @@ async def create_booking(context: RequestContext, body: NewBooking) -> BookingRe
     """
     if body.hold:
         await context.limit(rates.HOLDS)
-    visit = Visit(body.service_id, body.resource_id)
+    resources = await read_resources(context.reader, body, service_id=body.service_id)
+    facts = get_provided_fields(body) | ({"resources": resources} if body.resources else {})
+    others = {position: resource_id for position, resource_id in resources.items() if position > 1}
+    visit = Visit(body.service_id, resources.get(1), seats=body.seats, others=others or None)
 
     async def book(session: Session | SingleStatement) -> Result:
-        booking = await records.create(session, Booking, **context.actor_and_time, **get_provided_fields(body))
+        booking = await records.create(session, Booking, **context.actor_and_time, **facts)
         answer = await with_resources(session, booking)
         return Result(answer, {"Location": f"{context.request.url.path}/{booking.id}"})
 
@@ -179,6 +208,25 @@ async def create_booking(context: RequestContext, body: NewBooking) -> BookingRe
     except no.Refusal as refusal:
         await availability.attach_next_free(context.reader, refusal, visit, since=body.start_time, now=context.now)
         raise
+
+
+async def read_resources(
+    reader: Reader, body: NewBooking | ChangedBooking, *, service_id: int | None = None, booking_id: int | None = None
+) -> dict[int, int]:
+    """Return the resources that a request names, by position.
+
+    Raise RoleNotNeeded if there are too many in a role, and ResourcesDiffer if ``resource_id`` is not the first.
+    """
+    first = {1: body.resource_id} if body.resource_id is not None else {}
+    if not body.resources:
+        return first
+    roles = await get_roles(reader, service_id=service_id, booking_id=booking_id)
+    if not roles:
+        raise no.UnknownService(what="service")
+    resources = assign_positions(roles, [(one.role, one.resource_id) for one in body.resources])
+    if first and resources.setdefault(1, first[1]) != first[1]:
+        raise no.ResourcesDiffer
+    return resources
 
 
 async def sharing_refusals(
@@ -243,7 +291,7 @@ CHANGE_ACCESS = access_for("change", Booking)
 CHANGE_REFUSALS = (no.Missing, no.NotYourBooking, no.AlreadyStarted, no.NoLongerOpen, no.TooLateToCancel,
                no.HoldExpired, no.Stale, no.OnlyStaffLengthen, no.OnlyOwnCalendar,
                no.BusyElsewhere, no.EndsBeforeStart, no.LengthOutOfRange,
-               *availability.TIME_REFUSALS, *OVERLAP_REFUSALS, Unreadable)  # fmt: skip
+               *RESOURCE_REFUSALS, *availability.TIME_REFUSALS, *OVERLAP_REFUSALS, Unreadable)  # fmt: skip
 
 
 @api(
@@ -268,14 +316,17 @@ async def change_booking(context: RequestContext, id: PathId, body: ChangedBooki
         async with context.transaction() as session:
             booking = await lock_own_booking(session, context, id)
             since = body.start_time or booking.start_time
+            resources = await read_resources(session, body, booking_id=id)
+            facts = get_provided_fields(body) | ({"resources": resources} if body.resources else {})
             visit = availability.visit_after(
                 booking,
                 start_time=since,
                 end_time=body.end_time,
-                resource_id=body.resource_id,
+                resources=resources,
+                seats=body.seats,
                 keeps_resource=context.by.is_staff,
             )
-            changed = await records.change(session, booking, **context.actor_and_time, **get_provided_fields(body))
+            changed = await records.change(session, booking, **context.actor_and_time, **facts)
             return await with_resources(session, changed)
     except no.Refusal as refusal:
         if visit and (body.start_time or body.end_time):

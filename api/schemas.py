@@ -31,7 +31,7 @@ from bookit import refusals as no
 from bookit.policy import times
 from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.fields import MAX_AMOUNT, bounds_of
-from bookit.schema.tables import table_of
+from bookit.schema.tables import ResourceRole, table_of
 
 ModelField = tuple[Any, Any]  # a type and a ``Field``, as ``create_model`` takes them
 DATE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -152,12 +152,24 @@ BodyId = Annotated[int, Field(ge=1, le=MAX_BIGINT), BeforeValidator(accept_integ
 PathId = Annotated[int, BeforeValidator(parse_digits), Field(ge=1, le=MAX_BIGINT), WithJsonSchema(ID_SCHEMA)]
 
 
+class BookedResource(ResponseModel):
+    """A resource that a visit takes."""
+
+    role: Annotated[ResourceRole, Field(description="With a person, in a room, or using a thing.")]
+    resource_id: int
+    name: str
+
+
 class FreeResource(ResponseModel):
     """A resource that is free."""
 
     id: int
     name: str
     free_places: int
+    others: Annotated[
+        list[BookedResource],
+        Field(description="The first resources that are free with it for what else the service needs."),
+    ]
 
 
 class Slot(ResponseModel):
@@ -183,8 +195,10 @@ def slot_from_row(row: Mapping[str, Any]) -> Slot:
         timezone=row["timezone"],
         free_places=sum(row["seats"]),
         resources=[
-            FreeResource(id=resource_id, name=name, free_places=seats)
-            for resource_id, name, seats in zip(row["ids"], row["names"], row["seats"], strict=True)
+            FreeResource(id=resource_id, name=name, free_places=seats, others=others)
+            for resource_id, name, seats, others in zip(
+                row["ids"], row["names"], row["seats"], row["others"] or [[]] * len(row["ids"]), strict=True
+            )
         ],
     )
 

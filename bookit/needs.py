@@ -28,11 +28,14 @@ DELETE_RESOURCES = delete(NeedResource).where(
     col(NeedResource.need_id) == bindparam("need_id"),
     col(NeedResource.resource_id) == any_(bindparam("resource_ids", type_=ARRAY(BigInteger))),
 )
-SELECT_ROLES = text("""
+SELECT_ROLES_OF_SERVICE = text("""
 SELECT 1 AS position, role FROM services WHERE id = :service_id
 UNION ALL
 SELECT position, role FROM service_needs WHERE service_id = :service_id
 ORDER BY position
+""")
+SELECT_ROLES_OF_BOOKING = text("""
+SELECT DISTINCT position, role FROM claims WHERE booking_id = :booking_id ORDER BY position
 """)
 SELECT_NEEDS_WITH_NAMES = text("""
 SELECT n.position, n.role, n.seats, n.free_from_minutes, n.free_until_minutes,
@@ -131,17 +134,21 @@ async def replace_resources(session: Session, need_id: int, old_ids: Sequence[in
     return new != old
 
 
-async def assign_positions(
-    reader: Reader, service_id: int, wanted: Sequence[tuple[ResourceRole | None, int]]
-) -> Mapping[int, int]:
-    """Return which position of a service each of these resources fills: the first one that is left in its role.
+async def get_roles(reader: Reader, *, service_id: int | None = None, booking_id: int | None = None) -> dict[int, str]:
+    """Return the role of each position of a service, or those that a booking has kept."""
+    if booking_id is not None:
+        rows = await reader.fetch(SELECT_ROLES_OF_BOOKING, booking_id=booking_id)
+    else:
+        rows = await reader.fetch(SELECT_ROLES_OF_SERVICE, service_id=service_id)
+    return {row["position"]: row["role"] for row in rows}
+
+
+def assign_positions(roles: Mapping[int, str], wanted: Sequence[tuple[str | None, int]]) -> dict[int, int]:
+    """Return which position each of these resources fills: the first one that is left in its role.
 
     A resource without a role takes the first position that is left. Raise RoleNotNeeded if none is.
     """
-    left = {row["position"]: row["role"] for row in await reader.fetch(SELECT_ROLES, service_id=service_id)}
-    if not left:
-        raise no.UnknownService(what="service")
-    assigned: dict[int, int] = {}
+    left, assigned = dict(roles), {}
     for role, resource_id in wanted:
         position = next((position for position, needed in left.items() if role in {None, needed}), None)
         if position is None:

@@ -51,7 +51,9 @@ def slot(start: str, end: str, *resources: tuple[int, str, int]) -> dict[str, An
         **{f"local_{name}": time for name, time in times.items()},
         "timezone": "UTC",
         "free_places": sum(places for *_, places in resources),
-        "resources": [{"id": number, "name": name, "free_places": places} for number, name, places in resources],
+        "resources": [
+            {"id": number, "name": name, "free_places": places, "others": []} for number, name, places in resources
+        ],
     }
 
 
@@ -377,13 +379,14 @@ async def test_all_obstacles_of_a_start_are_listed(
 
     explained = (await tom.request("GET", WHY, params={"start_time": start})).json()
 
+    first = {"position": 1, "role": "with", "timezone": "UTC"}
     assert explained == {
         "start_time": start,
         "end_time": f"{start[:11]}{int(start[11:13]) + 1}{start[13:]}".replace("T9", "T09"),
         "can_be_booked": not (lea and max_),
         "resources": [
-            {"id": 1, "name": "Lea", "timezone": "UTC", "free_places": places[0], "in_the_way": lea},
-            {"id": 2, "name": "Max", "timezone": "UTC", "free_places": places[1], "in_the_way": max_},
+            first | {"id": 1, "name": "Lea", "free_places": places[0], "in_the_way": lea},
+            first | {"id": 2, "name": "Max", "free_places": places[1], "in_the_way": max_},
         ],
     }
 

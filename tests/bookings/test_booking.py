@@ -287,7 +287,7 @@ async def test_a_taken_slot_is_answered_with_a_problem_document(tom: Person, eve
                 "local_end_time": end,
                 "timezone": "UTC",
                 "free_places": 1,
-                "resources": [{"id": 1, "name": "Haircut", "free_places": 1}],
+                "resources": [{"id": 1, "name": "Haircut", "free_places": 1, "others": []}],
             }
             for start, end in (
                 ("2030-01-08T11:15:00Z", "2030-01-08T12:00:00Z"),

@@ -137,7 +137,7 @@ async def test_a_taken_time_is_refused_with_the_next_three_slots(tom: Person, ev
     assert answer.json()["next_free"] == [
         {
             "start_time": start, "end_time": end, "local_start_time": start, "local_end_time": end, "timezone": "UTC",
-            "free_places": 1, "resources": [{"id": 1, "name": "Lea", "free_places": 1}],
+            "free_places": 1, "resources": [{"id": 1, "name": "Lea", "free_places": 1, "others": []}],
         }
         for start, end in (
             ("2030-01-08T11:00:00Z", "2030-01-08T12:00:00Z"),
