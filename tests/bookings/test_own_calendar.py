@@ -58,6 +58,15 @@ REQUESTS: list[tuple[str, str, str, Any]] = [
 ACTIONS = ["confirm", "complete", "cancel", "mark-no-show", "reopen"]
 
 
+RENUMBER = text("""
+WITH old AS (DELETE FROM bookings WHERE id = :id RETURNING *)
+INSERT INTO bookings
+  (id, user_id, service_id, resource_id, start_time, end_time, blocks_from, blocks_until, status, price, created_at)
+SELECT 77777, user_id, service_id, resource_id, start_time + interval '7 days', end_time + interval '7 days',
+       blocks_from + interval '7 days', blocks_until + interval '7 days', status, price, created_at FROM old
+""")
+
+
 @pytest.fixture
 async def team(
     open_door: BuildApp, staff_settings: Settings, shared: Service, database: Database, client_of: MakeClient,
@@ -81,7 +90,7 @@ async def send(team: Team, kind: str, method: str, path: str, body: Any, number:
 async def test_a_booking_of_another_resource_answers_as_one_that_does_not_exist(
     team: Team, kind: str, method: str, path: str, body: Any
 ) -> None:
-    await team.database.fetch(text("UPDATE bookings SET id = 77777 WHERE id = :id"), id=team.foreign.id)
+    await team.database.fetch(RENUMBER, id=team.foreign.id)
     before = await team.database.get(Booking, 77_777)
 
     foreign, missing = [await send(team, kind, method, path, body, number) for number in (77_777, UNKNOWN)]
