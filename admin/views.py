@@ -10,6 +10,7 @@ from wtforms.validators import InputRequired
 
 from admin.bookings.actions import BookingActions, describe_new_booking, warn_of_past
 from admin.bookings.form import SuggestsSlots
+from admin.bookings.resources import ShowsResources, TakenResourceFilter, format_resources, takes
 from admin.framework import list_pages
 from admin.framework.context import context_of
 from admin.framework.export_columns import ExportSelection
@@ -61,14 +62,14 @@ def meets_day(since: datetime, until: datetime) -> ColumnElement[bool]:
     return BOOKINGS.id == func.any(array_of(found))
 
 
-class BookingView(BookingActions, SuggestsSlots, model=Booking):
+class BookingView(ShowsResources, BookingActions, SuggestsSlots, model=Booking):
     """The desk's bookings."""
 
     category, icon, name, name_plural = "Front desk", "fa-solid fa-calendar-check", "Booking", "Bookings"
     column_list = ["id", "start_time", "user", "service", "resource", "status", "price"]
-    column_details_list = [*column_list, "end_time", "expires_at", "deleted_by_customer_at", "created_at"]
-    column_formatters = {"status": format_status}
-    column_formatters_detail = {"status": format_status}
+    column_details_list = [*column_list, "seats", "end_time", "expires_at", "deleted_by_customer_at", "created_at"]
+    column_formatters = {"status": format_status, "resource": format_resources}
+    column_formatters_detail = column_formatters
     column_sortable_list = ["start_time"]  # By number, an index serves no filter.
     column_default_sort = ("start_time", True)
     column_searchable_list = ["id"]
@@ -83,9 +84,11 @@ class BookingView(BookingActions, SuggestsSlots, model=Booking):
         day_filter,
         ChoiceFilter(BOOKINGS.status, "Status", Status),
         RowFilter(BOOKINGS.service_id, "Service", Service, "title"),
-        RowFilter(BOOKINGS.resource_id, "Resource", Resource, "name"),
+        TakenResourceFilter(BOOKINGS.resource_id, "Resource", Resource, "name"),
     ]
-    column_export_list = ["id", "user", "service", "resource", "start_time", "end_time", "status", "price"]
+    column_export_list = [
+        "id", "user", "service", "resource", "start_time", "end_time", "status", "price", "other_resource_ids", "seats",
+    ]  # fmt: skip
     form_columns = ["user", "service", "resource", "start_time", "end_time", "version"]
     form_create_rules = ["user", "service", "resource", "start_time"]
     form_edit_rules = ["resource", "start_time", "end_time", "version"]
@@ -104,9 +107,9 @@ class BookingView(BookingActions, SuggestsSlots, model=Booking):
         return self.within_scope(request, super().details_query(request))
 
     def within_scope(self, request: Request, statement: Statement) -> Statement:
-        """Return the statement without bookings of resources whose calendar the user does not see."""
+        """Return the statement without bookings that the user does not see: those that do not take their resource."""
         own = permissions.own_resource(page_state(request).actor)
-        return statement if own is None else statement.where(BOOKINGS.resource_id == own)
+        return statement if own is None else statement.where(takes(own))
 
     def get_sorting(self, request: Request) -> Sorting:
         """Return the order: of some days the earliest first, of all days the latest first."""

@@ -20,10 +20,10 @@ from admin.framework.transactions import ActorAndTime
 from admin.record_view import RecordView, SaveFailed
 from bookit import records
 from bookit import refusals as no
-from bookit.bookings import acts, undo
+from bookit.bookings import acts, claims, undo
 from bookit.db.session import Session
 from bookit.policy import lifecycle, permissions, times
-from bookit.schema.tables import Booking, Resource, Status
+from bookit.schema.tables import Booking, Status
 from bookit.schema.visible_text import normalize_line
 
 StatusAct = Callable[..., Awaitable[Booking]]
@@ -245,9 +245,9 @@ def flash_outcome(
 
 async def describe_new_booking(context: AdminContext, booking: Booking) -> str:
     """Return with whom and when a visit is booked."""
-    resource = await context.database.get(Resource, booking.resource_id)
+    names = await claims.fetch_resource_names(context.database, booking.id)
     verb = "Held" if booking.expires_at else "Booked"
-    return f"{verb} with {resource}, {booking.start_time.astimezone(context.zone):%a %d %b %H:%M}."
+    return f"{verb} with {names}, {booking.start_time.astimezone(context.zone):%a %d %b %H:%M}."
 
 
 def warn_of_past(request: Request, booking: Booking, *, now: datetime) -> Booking:

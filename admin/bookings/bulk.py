@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Unpack
 
 from markupsafe import Markup
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import String, bindparam, func, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger, DateTime
 from starlette.datastructures import FormData
@@ -27,7 +27,7 @@ from admin.framework.permissions import require_permission
 from admin.framework.reason_field import reason_error
 from admin.framework.transactions import ActorAndTime, run_act
 from bookit import refusals as no
-from bookit.bookings import availability, bulk
+from bookit.bookings import availability, bulk, claims
 from bookit.bookings.bulk import BulkAction, BulkChange, Outcome
 from bookit.db.search import sort_key
 from bookit.db.session import Session
@@ -38,18 +38,18 @@ from bookit.schema.visible_text import normalize_line
 
 MAX_RESOURCES = 200
 BOOKINGS, USERS, SERVICES, RESOURCES = (table_of(table).c for table in (Booking, User, Service, Resource))
+BOOKING = table_of(Booking).alias("b")
 BOOKINGS_WITH_NAMES = (
     select(
-        table_of(Booking),
+        BOOKING,
         USERS.name.label("customer"),
         SERVICES.title.label("service"),
-        RESOURCES.name.label("resource"),
+        literal_column(claims.RESOURCE_NAMES, String).label("resource"),
     )
-    .join(table_of(User), USERS.id == BOOKINGS.user_id)
-    .join(table_of(Service), SERVICES.id == BOOKINGS.service_id)
-    .join(table_of(Resource), RESOURCES.id == BOOKINGS.resource_id)
-    .where(BOOKINGS.id == bindparam("numbers", type_=ARRAY(BigInteger)).any_())
-    .order_by(BOOKINGS.start_time, BOOKINGS.id)
+    .join(table_of(User), USERS.id == BOOKING.c.user_id)
+    .join(table_of(Service), SERVICES.id == BOOKING.c.service_id)
+    .where(BOOKING.c.id == bindparam("numbers", type_=ARRAY(BigInteger)).any_())
+    .order_by(BOOKING.c.start_time, BOOKING.c.id)
 )
 ACTIVE_RESOURCES = (
     select(RESOURCES.id, RESOURCES.name).where(RESOURCES.is_active).order_by(sort_key(RESOURCES.name), RESOURCES.id)
@@ -244,7 +244,7 @@ class BulkPage:
         booking_ids = [outcome.booking_id for outcome in outcomes]
         rows = {row["id"]: row for row in await self.database.fetch(BOOKINGS_WITH_NAMES, numbers=booking_ids)}
         bookings = [booking for outcome in outcomes for booking in (outcome.before, outcome.after) if booking]
-        resource_ids = sorted({booking.resource_id for booking in bookings})
+        resource_ids = sorted({one for booking in bookings for one in claims.resources_of(booking).values()})
         resources = await self.database.fetch(RESOURCE_NAMES, numbers=resource_ids)
         names = {row["id"]: row["name"] for row in resources}
         versions = {outcome.booking_id: outcome.before.version if outcome.before else 0 for outcome in outcomes}
@@ -269,8 +269,10 @@ class BulkPage:
         """Yield each change, with the old and the new value."""
         if before.start_time != after.start_time:
             yield format_change(self.format_time(before.start_time), self.format_time(after.start_time))
-        if before.resource_id != after.resource_id:
-            yield format_change(resource_names[before.resource_id], resource_names[after.resource_id])
+        resources = [[*claims.resources_of(booking).values()] for booking in (before, after)]
+        if resources[0] != resources[1]:
+            old, new = (claims.join_names([resource_names[one] for one in ids]) for ids in resources)
+            yield format_change(old, new)
         if before.status != after.status:
             yield format_change(format_status(before, "status"), format_status(after, "status"))
 

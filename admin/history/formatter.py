@@ -18,6 +18,7 @@ from admin.framework.formatting import TypeFormatters, format_local_time, humani
 from admin.framework.page_state import page_state
 from admin.framework.types import Statement
 from admin.history.actors import DOOR_PHRASES, actor_label, actor_role
+from bookit.bookings.claims import join_names
 from bookit.policy import permissions
 from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.fields import secret_columns
@@ -37,6 +38,8 @@ JSON_PARSERS: Mapping[type, Callable[[str], object]] = {
 # What blocks time moves with what it stands beside; and so does the end, where a visit is moved and keeps its length.
 DERIVED_COLUMNS = {"start_time": {"blocks_from", "blocks_until"}, "end_time": {"blocks_until"}}
 SECRET_COLUMNS = secret_columns(*SQLModel.metadata.tables.values())  # Of these, history says only that they changed.
+
+ID_LISTS = {"other_resource_ids": "resources"}  # columns with several ids, and their table
 
 RowNames = Mapping[tuple[str, int], str]
 OtherCounts = Mapping[str, int]
@@ -140,8 +143,9 @@ class EventFormatter:
         """Yield each row that these values of a table's row refer to."""
         for name, value in values.items():
             target = self.referenced_table(table, name)
-            if target and isinstance(value, int) and 0 < value <= MAX_BIGINT:
-                yield target, value
+            for row_id in value if isinstance(value, list) else [value]:
+                if target and isinstance(row_id, int) and 0 < row_id <= MAX_BIGINT:
+                    yield target, row_id
 
     async def load_names(
         self, row_keys: Iterable[tuple[str, int]], request_ids: Collection[str]
@@ -163,6 +167,8 @@ class EventFormatter:
         """Return the name of the table that a column refers to."""
         if table not in self.tables or column not in table_of(self.tables[table]).c:
             return None
+        if column in ID_LISTS:
+            return ID_LISTS[column]
         foreign_keys = table_of(self.tables[table]).c[column].foreign_keys
         return next((str(key.column.table.name) for key in foreign_keys), None)
 
@@ -226,7 +232,7 @@ class EventFormatter:
         field = table.model_fields.get(column) if table else None
         title = (field.title if field else None) or column
         old, new = (
-            None if values is None else self.format_value(event.table_name, column, values.get(column))
+            None if values is None else self.format_value(event.table_name, column, value_of(values, column))
             for values in (None if column in SECRET_COLUMNS else event.old, event.new)
         )
         return ColumnChange(title, old, new)
@@ -244,6 +250,8 @@ class EventFormatter:
     def format_value(self, table: str, column: str, value: object) -> str:
         """Return a value of an event as people read it."""
         target = self.referenced_table(table, column)
+        if target and isinstance(value, list) and value:
+            return join_names([self.names.get((target, one)) or f"#{one}" for one in value])
         if target and isinstance(value, int):
             return self.names.get((target, value)) or f"#{value}"
         if table not in self.tables or column not in self.tables[table].model_fields:
@@ -283,8 +291,16 @@ def visible_columns(table: type[SQLModel] | None, event: Event) -> list[str]:
     derived = {name for time, names in DERIVED_COLUMNS.items() if time in changed for name in names}
     derived |= {"end_time"} if has_same_duration(event) else set()
     hidden = {"id", "version"} | (derived if event.action == "changed" else set())
+    hidden |= {"other_resource_ids"} if "resource_id" in changed else set()  # They are named together.
+    hidden |= {"seats"} if event.action != "changed" and changed.get("seats") == 1 else set()
     order = [*table.model_fields] if table else []
     return [name for name in [*order, *sorted(changed.keys() - set(order))] if name in changed and name not in hidden]
+
+
+def value_of(values: Mapping[str, object], column: str) -> object:
+    """Return the value of a column: of a booking whose resources all changed, the list of all."""
+    others = values.get("other_resource_ids")
+    return [values[column], *others] if column == "resource_id" and isinstance(others, list) else values.get(column)
 
 
 def has_same_duration(event: Event) -> bool:

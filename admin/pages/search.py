@@ -14,6 +14,7 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from admin.bookings.resources import takes
 from admin.framework.context import context_of
 from admin.framework.custom_page import CustomPage
 from admin.framework.formatting import format_local_time, format_status, humanize
@@ -174,7 +175,7 @@ def person_details(row: ResultRow) -> list[str]:
 
 def select_booking(booking_id: int, *, own_resource_id: int | None) -> Statement:
     """Read a booking by its id, with the names of its customer and its service; of one resource, or of all if None."""
-    is_own = literal(value=True) if own_resource_id is None else BOOKINGS.resource_id == own_resource_id
+    is_own = literal(value=True) if own_resource_id is None else takes(own_resource_id)
     columns = (BOOKINGS.id, BOOKINGS.start_time, BOOKINGS.status)
     return (
         select(*columns, USERS.name.label("customer"), SERVICES.title.label("service"))

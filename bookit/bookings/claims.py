@@ -6,7 +6,10 @@ A visit has position 1, whose resource is the booking's own, and further positio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, LiteralString
 
+from sqlalchemy import text
+
 from bookit import refusals as no
+from bookit.db.session import Reader
 from bookit.db.statements import Row
 from bookit.schema.tables import MAX_ROLES, Booking
 
@@ -21,6 +24,14 @@ RESOURCE_NAMES: LiteralString = """CASE WHEN b.other_resource_ids = '{}' THEN (
         JOIN resources r ON r.id = taken.id
     ) AS named
 ) END"""
+
+NAMES_OF_BOOKING = text(f"SELECT {RESOURCE_NAMES} AS names FROM bookings b WHERE b.id = :id")
+
+
+async def fetch_resource_names(reader: Reader, booking_id: int) -> str:
+    """Return the names of the resources of a booking, as in "Sofia and Room 1"."""
+    rows = await reader.fetch(NAMES_OF_BOOKING, id=booking_id)
+    return str(rows[0]["names"])
 
 
 def takes(resource: LiteralString) -> LiteralString:

@@ -13,6 +13,7 @@ from anyio import Semaphore
 from sqlalchemy import text
 from sqlmodel import SQLModel
 
+from bookit.bookings.claims import RESOURCE_NAMES
 from bookit.db.session import Reader, Session
 from bookit.db.statements import Row
 from bookit.policy import permissions
@@ -21,10 +22,10 @@ from bookit.schema.fields import secret_columns
 from bookit.schema.tables import Booking, Review, Service, User, table_of
 from bookit.slices import in_slices
 
-BOOKINGS = text("""
-SELECT b.id, s.title AS service, r.name AS resource, b.status, b.start_time, b.end_time, b.price, b.created_at,
-       b.expires_at, b.deleted_by_customer_at
-  FROM bookings b JOIN services s ON s.id = b.service_id JOIN resources r ON r.id = b.resource_id
+BOOKINGS = text(f"""
+SELECT b.id, s.title AS service, {RESOURCE_NAMES} AS resource, b.seats, b.status, b.start_time, b.end_time, b.price,
+       b.created_at, b.expires_at, b.deleted_by_customer_at
+  FROM bookings b JOIN services s ON s.id = b.service_id
  WHERE b.user_id = :user_id ORDER BY b.start_time, b.id
 """)
 REVIEWS = text("""
@@ -170,6 +171,7 @@ def booking_dict(row: Row) -> Row:
         "number": row["id"],
         "service": row["service"],
         "resource": row["resource"],
+        "seats": row["seats"],
         "status": row["status"],
         "starts_at": row["start_time"],
         "ends_at": row["end_time"],
@@ -258,12 +260,17 @@ def label_values(table: str, values: Row | None, names: Names) -> Row | None:
         return None
     fields = TABLE_BY_NAME[table].model_fields
     return {
-        (fields[column].title if column in fields else None) or column: names.get((column, value), value)
-        if isinstance(value, int)
-        else value
+        (fields[column].title if column in fields else None) or column: label_value(column, value, names)
         for column, value in values.items()
         if column not in HIDDEN
     }
+
+
+def label_value(column: str, value: object, names: Names) -> object:
+    """Return a value of history, or the name of each row that it stands for."""
+    if column == "other_resource_ids" and isinstance(value, list):
+        return [names.get(("resource_id", one), one) for one in value]
+    return names.get((column, value), value) if isinstance(value, int) else value
 
 
 async def fetch_names(reader: Reader, events: Iterable[Row], *, known: Names) -> Names:
@@ -272,8 +279,9 @@ async def fetch_names(reader: Reader, events: Iterable[Row], *, known: Names) ->
     for event in events:
         for values in (event["old"] or {}, event["new"] or {}):
             for column, ids in ids_by_column.items():
-                if isinstance(values.get(column), int) and (column, values[column]) not in known:
-                    ids.add(values[column])
+                others = values.get("other_resource_ids") or [] if column == "resource_id" else []
+                named = {one for one in [values.get(column), *others] if isinstance(one, int)}
+                ids.update(one for one in named if (column, one) not in known)
     services, resources = sorted(ids_by_column["service_id"]), sorted(ids_by_column["resource_id"])
     rows = await reader.fetch(NAMES, services=services, resources=resources) if services or resources else []
     return {(row["column"], row["id"]): row["name"] for row in rows}

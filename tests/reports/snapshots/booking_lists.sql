@@ -9,8 +9,11 @@ WITH listed AS MATERIALIZED ((SELECT 'next' AS list, b.* FROM bookings b WHERE (
                                  CASE list WHEN 'late' THEN start_time END DESC, id)
 )
 SELECT n.list, n.many, n.id, n.start_time, n.status, n.expires_at, n.user_id, u.name AS customer, s.title AS service,
-       n.resource_id, r.name AS resource, s.is_active AS is_service_active, r.is_active AS is_resource_active
+       s.is_active AS is_service_active, (
+         SELECT jsonb_agg(jsonb_build_object('id', r.id, 'name', r.name, 'is_active', r.is_active) ORDER BY taken.number)
+           FROM unnest(n.resource_id || n.other_resource_ids) WITH ORDINALITY AS taken (id, number)
+           JOIN resources r ON r.id = taken.id
+       ) AS resources
   FROM numbered n JOIN users u ON u.id = n.user_id JOIN services s ON s.id = n.service_id
-  JOIN resources r ON r.id = n.resource_id
  WHERE n.at <= :max_rows
  ORDER BY n.list, n.at

@@ -1,0 +1,96 @@
+"""The resources of bookings in lists, on pages and in exports: a visit can take several, as with Sofia in Room 1."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sqladmin.pagination import Pagination
+from sqlalchemy import BigInteger, ColumnElement, String, func, literal, or_, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from starlette.requests import Request
+
+from admin.framework.context import AdminContext
+from admin.framework.export_columns import ExportColumn, ExportSelection, format_plain
+from admin.framework.filters import RowFilter
+from admin.framework.page_state import page_state
+from admin.framework.parsing import parse_id
+from admin.framework.types import Statement
+from admin.record_view import RecordView
+from bookit.bookings.claims import join_names
+from bookit.schema.tables import Booking, Claim, Resource, table_of
+
+BOOKINGS, CLAIMS, RESOURCES = (table_of(table).c for table in (Booking, Claim, Resource))
+
+
+def takes(resource_id: int) -> ColumnElement[bool]:
+    """Return the condition that a booking takes this resource, in any position."""
+    is_other: ColumnElement[bool] = literal(resource_id, BigInteger) == func.any(BOOKINGS.other_resource_ids)
+    return or_(BOOKINGS.resource_id == resource_id, is_other)
+
+
+class TakenResourceFilter(RowFilter):
+    """The bookings that take a resource, in any position: found by their claims, which have an index."""
+
+    def apply(self, statement: Statement, value: str, context: AdminContext) -> Statement:
+        """Filter by the resource; an id of no resource matches nothing."""
+        del context
+        taken = select(CLAIMS.booking_id).where(CLAIMS.resource_id == parse_id(value))
+        return statement if value == "all" else statement.where(BOOKINGS.id.in_(taken))
+
+
+@dataclass
+class OtherResources:
+    """The names of the resources that the bookings of a page take beside their first."""
+
+    names: dict[int, str] = field(default_factory=dict)
+
+    def of(self, booking: Booking) -> list[str]:
+        """Return the names of a booking's other resources, in the order of their positions."""
+        return [self.names.get(resource_id, f"#{resource_id}") for resource_id in booking.other_resource_ids]
+
+
+async def fetch_names(context: AdminContext, bookings: Iterable[Booking]) -> Mapping[int, str]:
+    """Return the names of the resources that these bookings take beside their first, by id."""
+    ids = sorted({resource_id for booking in bookings for resource_id in booking.other_resource_ids})
+    if not ids:
+        return {}
+    rows = await context.fetch_rows(select(RESOURCES.id, RESOURCES.name).where(RESOURCES.id.in_(ids)))
+    return {row.id: row.name for row in rows}
+
+
+def format_resources(booking: Booking, column: str, request: Request) -> str:
+    """Return the names of all resources of a booking: "Sofia and Room 1"."""
+    del column
+    return join_names([str(booking.resource), *page_state(request).part(OtherResources).of(booking)])
+
+
+class ShowsResources(RecordView):
+    """A view of bookings that names all resources of each."""
+
+    async def list(self, request: Request) -> Pagination:
+        """Return a page of bookings, and load the names of their other resources."""
+        page = await super().list(request)
+        page_state(request).part(OtherResources).names |= await fetch_names(self.context, page.rows)
+        return page
+
+    async def details_context(self, request: Request) -> dict[str, object]:
+        """Load the names of the booking's other resources."""
+        booking: Booking = await self.get_object_for_details(request)
+        page_state(request).part(OtherResources).names |= await fetch_names(self.context, [booking])
+        return await super().details_context(request)
+
+    def add_export_column(self, selection: ExportSelection, name: str, request: Request | None) -> None:
+        """Add a column to the export; the other resources by name."""
+        if name == "other_resource_ids":
+            title = self._column_labels.get(name, name)
+            selection.columns.append(ExportColumn(title, [other_names()], format_plain))
+        else:
+            super().add_export_column(selection, name, request)
+
+
+def other_names() -> ColumnElement[str]:
+    """Return the names of the resources beside the first, in one text, in the order of their positions."""
+    taken = func.unnest(BOOKINGS.other_resource_ids).table_valued("id", with_ordinality="position").render_derived()
+    resource = table_of(Resource).alias("other_resource")
+    in_order = func.string_agg(resource.c.name, aggregate_order_by(literal(", ", String), taken.c.position))
+    names = select(in_order).select_from(taken.join(resource, resource.c.id == taken.c.id))
+    return names.correlate(table_of(Booking)).scalar_subquery()
