@@ -93,7 +93,7 @@ class BookingView(ShowsResources, BookingActions, SuggestsSlots, model=Booking):
     form_create_rules = ["user", "service", "resource", "start_time"]
     form_edit_rules = ["resource", "start_time", "end_time", "version"]
     form_ajax_refs = {"user": USER_LOOKUP, "service": SERVICE_LOOKUP, "resource": RESOURCE_LOOKUP}
-    optional_relations = {"resource": "Leave empty for any free resource."}
+    optional_relations = {"resource": "Leave empty for any free resource. BookIt chooses what else is needed."}
 
     def list_query(self, request: Request) -> Statement:
         """Return the bookings that the user sees, from today on unless the URL asks for other days or searches."""

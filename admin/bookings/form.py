@@ -5,18 +5,29 @@ from starlette.requests import Request
 from wtforms import BooleanField, Form, HiddenField, StringField
 from wtforms.validators import Optional
 
-from admin.framework.form_values import FormValues, add_field_error, form_time
+from admin.framework.form_values import FormValues, add_field_error, form_time, form_values
 from admin.framework.formatting import next_free_text
 from admin.framework.forms import make_field_validator
+from admin.framework.lookups import LookupField
+from admin.framework.number_fields import WholeNumberField
+from admin.framework.types import Values
 from admin.record_view import RecordView
 from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit, visit_after
 from bookit.schema.fields import ReasonText
-from bookit.schema.tables import Booking
+from bookit.schema.tables import MAX_PARTY, Booking
 
 OVERRIDE_HELP = "Needed only to override notice, horizon, opening hours, closures or start times. Shown in the history."
 OVERLAP_HELP = "The customer has another visit at this time. Tick this if both are meant."
+
+# The fields for the resources in the positions after the first, from 2 on.
+OTHER_FIELDS = {
+    "second_resource": "Second resource",
+    "third_resource": "Third resource",
+    "fourth_resource": "Fourth resource",
+    "fifth_resource": "Fifth resource",
+}
 
 
 def build_override_field() -> StringField:
@@ -42,6 +53,26 @@ def build_overlap_field() -> OverlapField:
     return OverlapField("Save anyway", description=OVERLAP_HELP, render_kw=html_attributes)
 
 
+class OtherResourceField(LookupField):
+    """The resource in a position after the first. It is shown for a booking that has this position."""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the booking, or the form that was sent, has a resource here."""
+        return bool(self.data or self.raw_data)
+
+
+def build_seats_field(*, is_new: bool) -> WholeNumberField:
+    """Return the field for the number of seats; a form without it leaves them as they are."""
+    return WholeNumberField(
+        Booking.model_fields["seats"].title,
+        [Optional(), make_field_validator(Booking.model_fields["seats"])],
+        description=Booking.model_fields["seats"].description,
+        default=1 if is_new else None,
+        render_kw={"class": "form-control", "min": 1, "max": MAX_PARTY},
+    )
+
+
 class SuggestsSlots(RecordView):
     """A view of bookings whose form asks for an override reason, and suggests free slots when a time is refused."""
 
@@ -52,36 +83,60 @@ class SuggestsSlots(RecordView):
             "override_reason": build_override_field(),
             "overlap": build_overlap_field(),
         }
-        if rules == self.form_edit_rules:
-            fields["end_seen"] = HiddenField()
+        is_new = rules != self.form_edit_rules
+        fields = {"seats": build_seats_field(is_new=is_new)} | fields
+        if not is_new:
+            loader = self._form_ajax_refs["resource"]
+            others = {name: OtherResourceField(loader, label, allow_blank=True) for name, label in OTHER_FIELDS.items()}
+            fields = others | fields | {"end_seen": HiddenField()}
         return type("BookingForm", (form,), fields)
 
     async def get_form_data_for_edit(self, obj: Booking) -> dict[str, object]:
         """Return the initial values, with the end by which the form tells whether it was touched."""
-        return await super().get_form_data_for_edit(obj) | {"end_seen": form_time(obj.end_time, self.context.zone)}
+        values = await super().get_form_data_for_edit(obj)
+        others = {name: str(one) for name, one in zip(OTHER_FIELDS, obj.other_resource_ids, strict=False)}
+        return values | others | {"seats": obj.seats, "end_seen": form_time(obj.end_time, self.context.zone)}
 
     def prepare_values(self, values: FormValues) -> FormValues:
         """Return the values without an end that was not touched: the booking keeps its length, even a new one."""
         end, end_seen = values.get("end_time"), values.pop("end_seen", None)
         if end and form_time(end, self.context.zone) == end_seen:
             del values["end_time"]
+        if values.get("seats") is None:
+            values.pop("seats", None)
+        others = {position: values.pop(f"{name}_id", None) for position, name in enumerate(OTHER_FIELDS, start=2)}
+        if resources := {position: one for position, one in others.items() if one}:
+            values["resources"] = resources
         reason = str(values.pop("override_reason", None) or "").strip()
         values["overlap"] = bool(values.get("overlap"))
         if reason:
             values["override_reason"] = reason
         return values
 
+    async def update_model(self, request: Request, pk: str, data: Values) -> Booking:
+        """Change a booking. A resource that stays in its position is no change."""
+        booking = await self.get_object_for_edit(request)
+        values = form_values(request, data)
+        for name, resource_id in zip(OTHER_FIELDS, booking.other_resource_ids, strict=False):
+            if values.get(f"{name}_id") == resource_id:
+                del values[f"{name}_id"]
+        row: Booking = await super().update_model(request, pk, values)
+        return row
+
     async def explain_refusal(self, request: Request, refusal: no.Refusal, values: FormValues) -> None:
         """Show the next free slots beside a refused time, and the box that accepts an overlap."""
         context = self.context
         if isinstance(refusal, no.OverlappingBooking):
             values.form["overlap"].is_shown = True
-        visit, since = Visit(values.get("service_id") or 0, values.get("resource_id")), values.get("start_time")
+        seats, others = values.get("seats"), values.get("resources")
+        visit = Visit(values.get("service_id") or 0, values.get("resource_id"), seats=seats)
+        since = values.get("start_time")
         if "pk" in request.path_params:
             booking = await self.get_object_for_edit(request)
             touched = values.touched(booking, context.zone)
             start, end, resource_id = (touched.get(name) for name in ("start_time", "end_time", "resource_id"))
-            visit = visit_after(booking, start_time=start, end_time=end, resource_id=resource_id)
+            placed = ({1: resource_id} if resource_id else {}) | (others or {})
+            visit = visit_after(booking, start_time=start, end_time=end, resources=placed, seats=seats)
             since = touched.get("start_time") or booking.start_time
         if since:
             await availability.attach_next_free(context.database, refusal, visit, since=since, now=context.now())

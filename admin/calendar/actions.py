@@ -34,7 +34,7 @@ from bookit.policy import permissions, times
 from bookit.policy.limits import MAX_BIGINT
 from bookit.reports import calendar
 from bookit.schema.fields import OPTIONAL_TEXT_PATTERN, ReasonText, checked_type
-from bookit.schema.tables import MAX_ROLES, Booking, User
+from bookit.schema.tables import MAX_PARTY, MAX_ROLES, Booking, User
 
 Name: Any = checked_type(User.model_fields["name"])
 OptionalReason = ReasonText | Literal[""]
@@ -69,29 +69,39 @@ class NewCustomer(CalendarModel):
     email: Annotated[str, Field(min_length=3, max_length=255, pattern=OPTIONAL_TEXT_PATTERN)]
 
 
-class NewBooking(CalendarRequest):
+class PlacedRequest(CalendarRequest):
+    """A request that can name resources by position; ``resource_id`` is that of the first."""
+
+    resource_id: RowId | None = None
+    resources: Resources | None = None
+
+    @property
+    def placed(self) -> dict[int, int]:
+        """The resources that it names, by position."""
+        return ({1: self.resource_id} if self.resource_id else {}) | (self.resources or {})
+
+
+class NewBooking(PlacedRequest):
     """A booking: what, when, and for whom."""
 
     service_id: RowId
     start: str
-    resource_id: RowId | None = None
+    seats: Annotated[int, Field(ge=1, le=MAX_PARTY)] = 1
     user_id: RowId | None = None
     new_customer: NewCustomer | None = None
     is_hold: bool = False
     override_reason: OptionalReason = ""
 
 
-class MoveBooking(CalendarRequest):
+class MoveBooking(PlacedRequest):
     """A booking that was dragged, to another time, resource or both, or by its end; and its version at the time.
 
-    ``resources`` are by position; ``resource_id`` is that of the first. A position that neither names keeps its own.
+    A position that it does not name keeps its resource.
     """
 
     version: int
     start: str | None = None
     end: str | None = None
-    resource_id: RowId | None = None
-    resources: Resources | None = None
     override_reason: OptionalReason = ""
 
 
@@ -215,10 +225,7 @@ async def move(request: Request) -> Response:
         start, end = new_times(booking, body, context.zone)
     except no.Refusal as refusal:
         return refusal_response(request, refusal)
-    others = {position: one for position, one in (body.resources or {}).items() if position > 1}
-    first = body.resource_id or (body.resources or {}).get(1)
-    more: dict[str, Any] = {"resources": others} if others else {}
-    visit = availability.visit_after(booking, start_time=start, end_time=end, resource_id=first)
+    visit = availability.visit_after(booking, start_time=start, end_time=end, resources=body.placed)
 
     async def act(session: Session, **by_and_now: Unpack[ActorAndTime]) -> Booking:
         row = await records.lock(session, Booking, booking.id, version=body.version, by=by_and_now["by"])
@@ -228,13 +235,12 @@ async def move(request: Request) -> Response:
             **by_and_now,
             start_time=start,
             end_time=end,
-            resource_id=first,
-            **more,
+            resources=body.placed or None,
             overlap=body.overlap,
             override_reason=body.override_reason,
         )
 
-    search_from, is_moved = start or booking.start_time, bool(start or first or others)
+    search_from, is_moved = start or booking.start_time, bool(start or body.placed)
     return await run_and_respond(request, body, act, visit=visit, search_from=search_from, warns_of_past=is_moved)
 
 
@@ -308,13 +314,15 @@ async def book(request: Request) -> Response:
             user_id=user_id,
             service_id=body.service_id,
             start_time=start,
-            resource_id=body.resource_id,
+            resources=body.placed or None,
+            seats=body.seats,
             hold=body.is_hold,
             overlap=body.overlap,
             override_reason=body.override_reason or None,
         )
 
-    visit = Visit(body.service_id, body.resource_id)
+    others = {position: one for position, one in body.placed.items() if position > 1}
+    visit = Visit(body.service_id, body.placed.get(1), seats=body.seats, others=others or None)
     return await run_and_respond(request, body, act, visit=visit, search_from=start, warns_of_past=True)
 
 

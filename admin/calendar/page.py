@@ -40,7 +40,12 @@ async def render_calendar(request: Request) -> Response:
     without_hours = await catalogue.fetch_without_hours(context.database)
     if own is not None:
         resources, without_hours = [row for row in resources if row["id"] == own], []
-        services = [{**row, "resource_ids": [own]} for row in services if own in row["resource_ids"]]
+        offered = [(row, own in row["resource_ids"], str(own) in row["other_positions"]) for row in services]
+        services = [
+            {**row, "resource_ids": [own] if is_first else [], "other_positions": {}}
+            for row, is_first, is_other in offered
+            if is_first or is_other
+        ]
     values = {
         "resources": resources,
         "services": services,

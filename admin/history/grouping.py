@@ -145,9 +145,8 @@ def select_group_parts(groups: Sequence[RequestGroup]) -> Statement:
     old, new, kind = rows.c.old, rows.c.new, (span.c.first, rows.c.table_name, rows.c.action)
     starts = (func.array_agg(values["start_time"].astext, type_=ARRAY(String)) for values in (old, new))
     statuses = func.array_agg(new["status"].astext.distinct(), type_=ARRAY(String))
-    is_reassigned = func.coalesce(
-        func.bool_or(new.has_any(literal(["resource_id", "other_resource_ids"], ARRAY(String)))), False
-    )
+    is_of_resources = new.has_any(literal(["resource_id", "other_resource_ids"], ARRAY(String)))
+    is_reassigned = func.coalesce(func.bool_or(is_of_resources), False)
     parts = select(*kind, func.count(rows.c.row_id.distinct()), *starts, statuses, is_reassigned)
     return parts.select_from(span.join(rows, true())).group_by(*kind).order_by(span.c.first, func.min(rows.c.id))
 

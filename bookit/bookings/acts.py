@@ -268,7 +268,7 @@ async def reschedule(
     lifecycle.require_open(booking, by=by, now=now)
     permissions.require_override(override_reason, by=by)
     wanted = wanted_resources(resource_id, resources)
-    permissions.require_own_resource(wanted.get(1), by=by)
+    permissions.require_kept_resources(booking, wanted, by=by)
     await require_cancel_notice(session, booking, by=by, now=now)
     start = times.cut_seconds(start_time or booking.start_time)
     end = times.cut_seconds(end_time or await end_of_same_length(session, booking, start))

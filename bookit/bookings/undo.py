@@ -217,7 +217,8 @@ async def require_last_change(
         raise no.NothingToUndo
     if change.event_id != event_id:
         raise no.ChangedSince
-    permissions.require_own_resource(change.resource_id, by=by)
+    for resource_id in change.resource_ids:
+        permissions.require_own_resource(resource_id, by=by)
     return change
 
 

@@ -27,7 +27,7 @@ SELECT b.id, s.title AS service, {RESOURCE_NAMES} AS resource, b.seats, b.status
        b.created_at, b.expires_at, b.deleted_by_customer_at
   FROM bookings b JOIN services s ON s.id = b.service_id
  WHERE b.user_id = :user_id ORDER BY b.start_time, b.id
-""")
+""")  # noqa: S608 -- a constant
 REVIEWS = text("""
 SELECT r.id, r.booking_id, r.rating, r.comment, r.created_at
   FROM reviews r JOIN bookings b ON b.id = r.booking_id WHERE b.user_id = :user_id ORDER BY r.id

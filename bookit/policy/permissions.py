@@ -202,6 +202,16 @@ def require_own_resource(resource_id: int | None, *, by: Actor) -> None:
         raise no.OnlyOwnCalendar
 
 
+def require_kept_resources(booking: Booking, resources: Mapping[int, int], *, by: Actor) -> None:
+    """Raise OnlyOwnCalendar if a person with their own calendar gives a role of a visit to another resource.
+
+    They may move the visit, with all of its resources, to another time. ``resources`` are by position.
+    """
+    kept = dict(enumerate([booking.resource_id, *booking.other_resource_ids], start=1))
+    if own_resource(by) is not None and any(kept.get(position) != one for position, one in resources.items()):
+        raise no.OnlyOwnCalendar
+
+
 def require_own_customer(user_id: int | None, *, by: Actor) -> None:
     """Raise Forbidden if someone who does not see all bookings books for another customer. None is the actor."""
     if user_id not in {None, by.id} and SCOPE_BY_ROLE.get(by.role) != "all":

@@ -71,7 +71,9 @@ SELECT 'services', s.id, s.title
 RESOURCES = text("SELECT id, name FROM resources WHERE is_active ORDER BY sort_key(name), id")
 SERVICES = text("""
 SELECT s.id, s.title, s.duration_minutes,
-       array(SELECT sr.resource_id FROM service_resources sr WHERE sr.service_id = s.id ORDER BY 1) AS resource_ids
+       array(SELECT sr.resource_id FROM service_resources sr WHERE sr.service_id = s.id ORDER BY 1) AS resource_ids,
+       (SELECT coalesce(jsonb_object_agg(nr.resource_id, n.position), '{}')
+          FROM service_needs n JOIN need_resources nr ON nr.need_id = n.id WHERE n.service_id = s.id) AS other_positions
   FROM services s WHERE s.is_active ORDER BY sort_key(s.title), s.id
 """)
 
@@ -128,5 +130,8 @@ async def resources(reader: Reader) -> list[Row]:
 
 
 async def services(reader: Reader) -> list[Row]:
-    """Return the active services, by title, each with the ``resource_ids`` that serve it."""
+    """Return the active services, by title, each with the ``resource_ids`` that serve it.
+
+    ``other_positions`` has the position that a resource can have beside them, by its id.
+    """
     return await reader.fetch(SERVICES)

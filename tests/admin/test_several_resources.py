@@ -1,21 +1,35 @@
 """The desk's pages of visits that take several resources: with Sofia in Room 1."""
 
+import csv
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service
-from tests.support.admin_client import AdminDesk
+from tests.support.admin_client import AdminDesk, ParsedPage, get_page_text
 from tests.support.claims import create_massage, insert_massage
 from tests.support.clock import TOMORROW_AT_TEN, Clock
 from tests.support.people import OWNER, Person
 
 DAY = {"start": "2030-01-08T00:00:00", "end": "2030-01-09T00:00:00"}
 PAUSE = text("UPDATE services SET free_from_minutes = 20, free_until_minutes = 40 WHERE id = :id")
+MOVE = text("UPDATE bookings SET resource_id = 2, other_resource_ids = :others WHERE id = :id")
+CHANGE_ROOM = text("UPDATE bookings SET other_resource_ids = :others WHERE id = :id")
 SOFIA, MAREK, ROOM_1, ROOM_2 = 1, 2, 3, 4
+
+# The form as it shows the visit, without the room.
+FORM = {
+    "version": "1",
+    "resource": str(SOFIA),
+    "start_time": "2030-01-08T11:00",
+    "end_time": "2030-01-08T12:00",
+    "end_seen": "2030-01-08T12:00",
+    "seats": "1",
+}
 
 
 @pytest.fixture
@@ -65,3 +79,155 @@ async def test_the_calendar_shows_a_pause_as_free(desk: AdminDesk, massage: Serv
         ("Sofia", "13:40", "14:00"),
         ("Room 1", "13:00", "14:00"),
     ]
+
+
+# Lists and pages.
+
+
+async def test_the_list_names_all_resources_and_finds_a_visit_by_each(desk: AdminDesk, visit: Booking) -> None:
+    listed = [
+        get_page_text((await desk.mara.get("/admin/booking/list", params={"resource_id": resource})).text)
+        for resource in (SOFIA, ROOM_1, MAREK, ROOM_2)
+    ]
+
+    assert ["Sofia and Room 1" in page for page in listed] == [True, True, False, False]
+
+
+async def test_the_pages_of_a_day_name_all_resources(desk: AdminDesk, visit: Booking) -> None:
+    today = (await desk.mara.get("/admin/")).text
+    page = (await desk.mara.get(f"/admin/booking/details/{visit.id}")).text
+    bulk = (await desk.mara.get("/admin/booking/bulk", params={"of": ROOM_1, "first": "2030-01-08"})).text
+
+    assert "Massage · Sofia and Room 1" in get_page_text(today)
+    assert "Sofia and Room 1" in get_page_text(page)
+    assert "Sofia and Room 1" in get_page_text(bulk)
+
+
+async def test_an_export_has_the_other_resources_and_the_seats(desk: AdminDesk, visit: Booking) -> None:
+    answer = await desk.ada.get("/admin/booking/export/csv", params={"start_time": "all"})
+
+    [row] = csv.DictReader(answer.text.removeprefix("\ufeff").splitlines())
+    assert (row["Resource"], row["Other resources"], row["Seats"]) == ("Sofia", "Room 1", "1")
+
+
+async def test_history_names_all_resources_of_a_visit_that_moved(desk: AdminDesk, visit: Booking) -> None:
+    async with desk.database.transaction(by=OWNER) as session:
+        await session.fetch(MOVE, id=visit.id, others=[ROOM_2])
+
+    page = get_page_text((await desk.mara.get(f"/admin/booking/details/{visit.id}")).text)
+
+    assert "Resource: Sofia and Room 1 → Marek and Room 2" in page
+
+
+async def test_history_names_the_room_alone_that_changed(desk: AdminDesk, visit: Booking) -> None:
+    async with desk.database.transaction(by=OWNER) as session:
+        await session.fetch(CHANGE_ROOM, id=visit.id, others=[ROOM_2])
+
+    page = get_page_text((await desk.mara.get(f"/admin/booking/details/{visit.id}")).text)
+
+    assert "Other resources: Room 1 → Room 2" in page
+
+
+async def test_the_data_of_a_customer_names_all_resources(desk: AdminDesk, visit: Booking, tom: Person) -> None:
+    answer = await desk.ada.get(f"/admin/user/{tom.id}/data")
+
+    document = answer.json()
+    [created] = [event for event in document["history"] if event["what"] == f"booking {visit.id} created"]
+    assert [(one["resource"], one["seats"]) for one in document["bookings"]] == [("Sofia and Room 1", 1)]
+    assert (created["after"]["Resource"], created["after"]["Other resources"]) == ("Sofia", ["Room 1"])
+
+
+# Changes.
+
+
+async def taken(desk: AdminDesk, booking: Booking) -> list[int]:
+    """Return the resources of a booking as they are now, in the order of their positions."""
+    row = await desk.database.get(Booking, booking.id)
+    assert row
+    return [row.resource_id, *row.other_resource_ids]
+
+
+async def test_dragging_in_one_column_changes_that_resource_alone(desk: AdminDesk, visit: Booking) -> None:
+    sent = {"version": 1, "start": "2030-01-08T13:00:00", "resources": {"2": ROOM_2}}
+    answer = await desk.mara.post(f"/admin/calendar/move/{visit.id}", json=sent)
+
+    moved = answer.json()["visit"]
+    assert (moved["resource"], moved["times"]) == ("Sofia and Room 2", "13:00 – 14:00")
+    assert {part["start"] for part in moved["parts"]} == {"2030-01-08T13:00:00"}
+    assert await taken(desk, visit) == [SOFIA, ROOM_2]
+
+
+async def test_a_drag_to_the_column_of_another_role_is_refused(desk: AdminDesk, visit: Booking) -> None:
+    sent = {"version": 1, "resources": {"2": SOFIA}}
+    answer = await desk.mara.post(f"/admin/calendar/move/{visit.id}", json=sent)
+
+    assert (answer.status_code, answer.json()["message"]) == (400, str(no.ResourceUnsuitable()))
+    assert await taken(desk, visit) == [SOFIA, ROOM_1]
+
+
+async def test_a_taken_room_is_refused_with_the_next_free_combination(
+    desk: AdminDesk, visit: Booking, massage: Service, eve: Person
+) -> None:
+    later = TOMORROW_AT_TEN + timedelta(hours=1)
+    await insert_massage(desk.database, massage, eve.id, [MAREK, ROOM_1], later)
+
+    answer = await desk.mara.post(
+        f"/admin/calendar/move/{visit.id}", json={"version": 1, "start": "2030-01-08T12:00:00"}
+    )
+
+    first = answer.json()["next_free"][0]
+    assert answer.json()["message"] == no.SlotTaken.__doc__
+    assert (first["start"], first["resource"]) == ("2030-01-08T13:00:00", "Sofia and Room 1")
+    assert first["resources"] == {"1": SOFIA, "2": ROOM_1}
+
+
+async def test_the_calendar_books_the_room_that_was_clicked(desk: AdminDesk, massage: Service, tom: Person) -> None:
+    sent = {
+        "service_id": massage.id,
+        "user_id": tom.id,
+        "start": "2030-01-08T11:00:00",
+        "resources": {"2": ROOM_2},
+        "seats": 1,
+    }
+    answer = await desk.mara.post("/admin/calendar/book", json=sent)
+
+    assert answer.json()["visit"]["resource"] == "Sofia and Room 2"
+
+
+async def test_the_form_has_each_resource_and_changes_one(desk: AdminDesk, visit: Booking) -> None:
+    address = f"/admin/booking/edit/{visit.id}"
+    form = ParsedPage((await desk.mara.get(address)).text)
+    labels = get_page_text((await desk.mara.get(address)).text)
+
+    answer = await desk.mara.post(address, data={**FORM, "second_resource": str(ROOM_2)})
+
+    assert form.selects["second_resource"] == [str(ROOM_1)]
+    assert "Second resource" in labels
+    assert "Third resource" not in labels
+    assert answer.status_code == 302
+    assert await taken(desk, visit) == [SOFIA, ROOM_2]
+
+
+async def test_the_form_of_a_visit_with_one_resource_has_no_second(
+    desk: AdminDesk, tom: Person, haircut: Service
+) -> None:
+    booking = await insert_massage(desk.database, haircut, tom.id, [1])
+
+    assert "Second resource" not in get_page_text((await desk.mara.get(f"/admin/booking/edit/{booking.id}")).text)
+
+
+async def test_a_form_that_was_not_touched_changes_nothing(desk: AdminDesk, visit: Booking) -> None:
+    answer = await desk.mara.post(f"/admin/booking/edit/{visit.id}", data={**FORM, "second_resource": str(ROOM_1)})
+
+    row = await desk.database.get(Booking, visit.id)
+    assert answer.status_code == 302
+    assert row == visit
+
+
+async def test_a_new_booking_says_with_what_it_is(desk: AdminDesk, massage: Service, tom: Person) -> None:
+    sent = {"user": str(tom.id), "service": str(massage.id), "start_time": "2030-01-08T11:00"}
+
+    answer = await desk.mara.post("/admin/booking/create", data=sent)
+
+    page = get_page_text((await desk.mara.get(answer.headers["location"])).text)
+    assert "Booked with Sofia and Room 1, Tue 08 Jan 11:00." in page

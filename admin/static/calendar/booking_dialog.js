@@ -12,9 +12,17 @@ let key; // of the booking that this dialog makes
 
 const durationText = (minutes) => (minutes % 1440 ? `${minutes} min` : `${minutes / 1440} ${minutes === 1440 ? "day" : "days"}`);
 
+// The position that a resource can have in a service: 1 if it serves it, or that of what it needs besides.
+const positionOf = (service, resourceId) => (service.resource_ids.includes(resourceId) ? 1 : service.other_positions[resourceId]);
+
+function chosenResource() {
+  const [service, resourceId] = [services.find((one) => one.id === +form.elements.service_id.value), +form.elements.resource_id.value];
+  return resourceId ? { [(service && positionOf(service, resourceId)) ?? 1]: resourceId } : null;
+}
+
 function fillOptions(resourceId, serviceId) {
   const fields = form.elements;
-  const offered = services.filter((service) => !resourceId || service.resource_ids.includes(+resourceId));
+  const offered = services.filter((service) => !resourceId || positionOf(service, +resourceId));
   fields.service_id.replaceChildren(createElement("option", "Choose a service", { value: "" }), ...offered.map((service) => createElement("option", `${service.title} · ${durationText(service.duration_minutes)}`, { value: service.id })));
   if (offered.some((service) => service.id === +serviceId)) fields.service_id.value = serviceId;
   fields.resource_id.replaceChildren(createElement("option", "Any free resource", { value: "" }), ...resources.map((resource) => createElement("option", resource.name, { value: resource.id })));
@@ -48,7 +56,8 @@ function showRefusal(response) {
   refusal.hidden = !response.message;
   showFreeSlots(dialog, response, (slot) => {
     form.elements.start.value = slot.start.slice(0, 16);
-    if (form.elements.resource_id.value) form.elements.resource_id.value = slot.resources[1];
+    const chosen = chosenResource();
+    if (chosen) form.elements.resource_id.value = slot.resources[Object.keys(chosen)[0]] ?? slot.resource_id;
     form.elements.override_reason.value = "";
     form.requestSubmit();
   });
@@ -74,7 +83,8 @@ async function book(isOverlap) {
     overlap: isOverlap,
     service_id: +fields.service_id.value,
     start: fields.start.value,
-    resource_id: +fields.resource_id.value || null,
+    resources: chosenResource(),
+    seats: +fields.seats.value,
     is_hold: fields.is_hold.checked,
     override_reason: fields.override_reason.value,
     ...(isNew ? { new_customer: { name: fields.name.value, email: fields.email.value } } : { user_id: customerId() }),
