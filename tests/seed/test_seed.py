@@ -161,14 +161,15 @@ async def test_the_demo_has_visits_of_several_resources_and_seats(database: Data
 
     claims = await rows(database, Claim)
     resources = {row["id"]: row["name"] for row in await rows(database, Resource)}
-    rooms = {row["booking_id"] for row in claims if row["role"] == "in" and resources[row["resource_id"]] in studio.ROOMS}
+    rooms = {
+        row["booking_id"] for row in claims if row["role"] == "in" and resources[row["resource_id"]] in studio.ROOMS
+    }
     massages = {row["id"] for row in await rows(database, Booking) if row["resource_id"] and row["other_resource_ids"]}
     parties = [row for row in await rows(database, Booking) if row["seats"] > 1]
     assert len(massages) > 100
     assert rooms == massages
     assert len(parties) > 20
     assert all(row["price"] == 18 * row["seats"] for row in parties)
-
 
 
 async def test_history_names_the_actors(database: Database) -> None:
