@@ -14,6 +14,7 @@ from bookit.needs import Need
 from bookit.schema.tables import Booking, Resource, ResourceRole, Service, Status
 from tests.support.clock import NOW, TOMORROW_AT_TEN
 from tests.support.people import OWNER, Person
+from tests.support.request_helpers import status_and_code
 
 SOFIA, ROOM, VAN = 1, 2, 3
 WITH_SOFIA: dict[str, Any] = {"role": "with", "resource_id": SOFIA, "name": "Sofia"}
@@ -122,3 +123,17 @@ async def test_a_page_of_bookings_is_read_in_one_statement(
 
     assert [len(booking["resources"]) for booking in answer.json()] == [2] * 5
     assert len([query for query in seen if "bookings" in query]) == 1
+
+
+async def test_a_need_without_the_resource_of_a_visit_strands_it(
+    ada: Person, massage: Service, book_visit: BookVisit
+) -> None:
+    number = await book_visit()
+    path, other_room = f"/services/{massage.id}", {"needs": [{"role": "in", "resource_ids": [VAN]}]}
+
+    refused = await ada.request("PATCH", path, json=other_room)
+    accepted = await ada.request("PATCH", path, json=other_room | {"accepts_stranded": True})
+
+    assert status_and_code(refused) == (409, "strands-visits")
+    assert [visit["id"] for visit in refused.json()["stranded"]] == [number]
+    assert accepted.status_code == 200

@@ -49,7 +49,7 @@ async def test_the_resources_of_a_service_are_chosen_by_keyboard(
     page, errors, elsewhere = await open_admin(browser, served.url, "ada@example.com", width=width)
     await page.goto(f"{served.url}/admin/service/create")
     await page.get_by_label("Title").fill(f"Wash {width}")
-    await page.get_by_label("Price").fill("10.50")
+    await page.get_by_role("textbox", name="Price").fill("10.50")
     await page.get_by_label("Duration").fill("15")
     for name in ("Lea", "Max"):
         await page.locator("#resources + .select2 .select2-search__field").focus()
