@@ -10,11 +10,11 @@ from wtforms.validators import InputRequired
 
 from admin.bookings.actions import BookingActions, describe_new_booking, warn_of_past
 from admin.bookings.form import SuggestsSlots
-from admin.bookings.resources import ShowsResources, TakenResourceFilter, format_resources, takes
+from admin.bookings.resources import ShowsResources, format_resources
 from admin.framework import list_pages
 from admin.framework.context import context_of
 from admin.framework.export_columns import ExportSelection
-from admin.framework.filters import ChoiceFilter, DayFilter, RowFilter, YesNoFilter
+from admin.framework.filters import ChoiceFilter, DayFilter, RowFilter, TakenResourceFilter, YesNoFilter, takes
 from admin.framework.form_values import FormValues, form_values, show_refusal
 from admin.framework.formatting import WEEKDAYS, format_enum, format_status, format_weekday
 from admin.framework.list_pages import Sorting, any_of, array_of, matches

@@ -4,37 +4,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sqladmin.pagination import Pagination
-from sqlalchemy import BigInteger, ColumnElement, String, func, literal, or_, select
+from sqlalchemy import ColumnElement, String, func, literal, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from starlette.requests import Request
 
 from admin.framework.context import AdminContext
 from admin.framework.export_columns import ExportColumn, ExportSelection, format_plain
-from admin.framework.filters import RowFilter
 from admin.framework.page_state import page_state
-from admin.framework.parsing import parse_id
-from admin.framework.types import Statement
 from admin.record_view import RecordView
 from bookit.bookings.claims import join_names
-from bookit.schema.tables import Booking, Claim, Resource, table_of
+from bookit.schema.tables import Booking, Resource, table_of
 
-BOOKINGS, CLAIMS, RESOURCES = (table_of(table).c for table in (Booking, Claim, Resource))
-
-
-def takes(resource_id: int) -> ColumnElement[bool]:
-    """Return the condition that a booking takes this resource, in any position."""
-    is_other: ColumnElement[bool] = literal(resource_id, BigInteger) == func.any(BOOKINGS.other_resource_ids)
-    return or_(BOOKINGS.resource_id == resource_id, is_other)
-
-
-class TakenResourceFilter(RowFilter):
-    """The bookings that take a resource, in any position: found by their claims, which have an index."""
-
-    def apply(self, statement: Statement, value: str, context: AdminContext) -> Statement:
-        """Filter by the resource; an id of no resource matches nothing."""
-        del context
-        taken = select(CLAIMS.booking_id).where(CLAIMS.resource_id == parse_id(value))
-        return statement if value == "all" else statement.where(BOOKINGS.id.in_(taken))
+BOOKINGS, RESOURCES = (table_of(table).c for table in (Booking, Resource))
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, literal, select
+from sqlalchemy import BigInteger, ColumnElement, func, literal, or_, select
 from sqlmodel import SQLModel
 from starlette.requests import Request
 
@@ -18,10 +18,11 @@ from admin.framework.types import Column, Statement
 from bookit import refusals as no
 from bookit.db.search import sort_key
 from bookit.policy import permissions, times
-from bookit.schema.tables import Resource, table_of
+from bookit.schema.tables import Booking, Claim, Resource, table_of
 
 Choices = list[tuple[str, str]]  # the value in the URL, and its words
 ALL = "all"
+BOOKINGS, CLAIMS = table_of(Booking).c, table_of(Claim).c
 MAX_CHOICES = 200
 NUMBER_OR_DAYS = re.compile(r"[0-9.-]{1,30}")
 
@@ -119,6 +120,22 @@ class RowFilter(ListFilter):
         """Filter by the row that is referred to; an id of no row matches nothing."""
         del context
         return statement if value == ALL else statement.where(self.column == parse_id(value))
+
+
+def takes(resource_id: int) -> ColumnElement[bool]:
+    """Return the condition that a booking takes this resource, in any position."""
+    is_other: ColumnElement[bool] = literal(resource_id, BigInteger) == func.any(BOOKINGS.other_resource_ids)
+    return or_(BOOKINGS.resource_id == resource_id, is_other)
+
+
+class TakenResourceFilter(RowFilter):
+    """The bookings that take a resource, in any position: found by their claims, which have an index."""
+
+    def apply(self, statement: Statement, value: str, context: AdminContext) -> Statement:
+        """Filter by the resource; an id of no resource matches nothing."""
+        del context
+        taken = select(CLAIMS.booking_id).where(CLAIMS.resource_id == parse_id(value))
+        return statement if value == ALL else statement.where(BOOKINGS.id.in_(taken))
 
 
 class DayFilter(ListFilter):

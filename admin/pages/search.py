@@ -14,9 +14,9 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from admin.bookings.resources import takes
 from admin.framework.context import context_of
 from admin.framework.custom_page import CustomPage
+from admin.framework.filters import takes
 from admin.framework.formatting import format_local_time, format_status, humanize
 from admin.framework.list_pages import matches
 from admin.framework.page_state import page_state

@@ -11,6 +11,7 @@ import pytest
 from sqlmodel import SQLModel
 from starlette.routing import Route
 
+from admin.bookings.form import OTHER_FIELDS
 from admin.record_view import RecordView
 from admin.views import VIEWS
 from api.bookings import ChangedBooking
@@ -46,7 +47,11 @@ BY_THE_BUSINESS = "the desk types times by the clock of the business"
 NOT_IN_FORMS: Reasons = {
     (CalendarException, "create"): {"timezone": BY_THE_BUSINESS},
     (CalendarException, "change"): {"timezone": BY_THE_BUSINESS},
-    (Booking, "create"): {"hold": UNDECIDED, "notify_customer": NO_MESSAGES},
+    (Booking, "create"): {
+        "hold": UNDECIDED,
+        "notify_customer": NO_MESSAGES,
+        "resources": "which roles there are is known when the service is: the first free ones fill them",
+    },
     (Booking, "change"): {
         "hold": UNDECIDED,
         "notify_customer": NO_MESSAGES,
@@ -143,6 +148,8 @@ def doors_of(desk: AdminDesk, table: type[SQLModel], verb: str) -> set[str]:
 
 def as_fact(view: RecordView, field: str) -> str:
     """Return the input that a form field provides: a form names relations, a rule takes ids."""
+    if field in OTHER_FIELDS:
+        return "resources"
     if field in view.many_relations:
         return f"{field.removesuffix('s')}_ids"
     return f"{field}_id" if f"{field}_id" in columns(view.model) else field
