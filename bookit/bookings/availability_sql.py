@@ -93,21 +93,24 @@ def is_open(binds_at_ends: LiteralString, open_times: LiteralString, times: Lite
 #   role                                with, in or using
 #   seats                               how many it takes
 #   free_from, free_until               intervals from the start: the pause; NULL if there is none, or to the end
+# The booking is looked up in a subquery, so that PostgreSQL estimates the same with and without one: otherwise it would
+# plan each statement anew, which takes longer than to run it.
 NEED = """need AS MATERIALIZED (
   SELECT 1 AS position, s.role, coalesce(CAST(:seats AS integer), 1) AS seats,
          make_interval(mins => s.free_from_minutes) AS free_from,
          make_interval(mins => s.free_until_minutes) AS free_until
-    FROM services s WHERE s.id = CAST(:service_id AS bigint) AND CAST(:booking_id AS bigint) IS NULL
+    FROM services s WHERE s.id = CAST(:service_id AS bigint) AND (SELECT CAST(:booking_id AS bigint)) IS NULL
   UNION ALL
   SELECT n.position, n.role, n.seats, make_interval(mins => n.free_from_minutes),
          make_interval(mins => n.free_until_minutes)
-    FROM service_needs n WHERE n.service_id = CAST(:service_id AS bigint) AND CAST(:booking_id AS bigint) IS NULL
+    FROM service_needs n
+   WHERE n.service_id = CAST(:service_id AS bigint) AND (SELECT CAST(:booking_id AS bigint)) IS NULL
   UNION ALL
   (SELECT DISTINCT ON (k.position) k.position, k.role,
           coalesce(CASE WHEN k.position = 1 THEN CAST(:seats AS integer) END,
                    CAST(count(*) OVER (PARTITION BY k.position, k.part) AS integer)),
           make_interval(mins => k.free_from_minutes), make_interval(mins => k.free_until_minutes)
-     FROM claims k WHERE k.booking_id = CAST(:booking_id AS bigint)
+     FROM claims k WHERE k.booking_id = (SELECT CAST(:booking_id AS bigint))
     ORDER BY k.position, k.part)
 )"""
 
@@ -168,7 +171,9 @@ EMPTY_RULE = """rule AS MATERIALIZED (
 )"""
 
 # candidate: a resource that can be in a position. One row each. The resource in a further position of a booking that
-# moves can stay there, whatever its service needs by now.
+# moves can stay there, whatever its service needs by now. The condition on seats, which always holds, lets
+# PostgreSQL expect few rows: with more it would plan each statement anew for its parameters, which takes longer than to
+# run it.
 #   position, role, free_from, free_until
 #   needed                              how many seats the visit takes
 #   id, name, capacity, timezone
@@ -190,11 +195,11 @@ CANDIDATE = """candidate AS MATERIALIZED (
         UNION
         SELECT k.position, k.resource_id
           FROM claims k
-         WHERE k.booking_id = CAST(:booking_id AS bigint) AND k.position > 1
+         WHERE k.booking_id = (SELECT CAST(:booking_id AS bigint)) AND k.position > 1
            AND k.resource_id = coalesce((CAST(:other_ids AS bigint[]))[k.position - 1], k.resource_id))
     ) AS able
     JOIN need USING (position) JOIN resources r ON r.id = able.resource_id
-   WHERE r.is_active
+   WHERE r.is_active AND need.seats BETWEEN 1 AND 100
 )"""
 
 # candidate, for reports: each active resource, whatever it serves. The same columns.

@@ -142,17 +142,18 @@ CLAIMS = r"""
 -- Claims. What a booking takes of each resource is in its claims, which only the triggers here write.
 
 -- The seats of a resource that claims other than this one take; without a number, than those of the booking. An expired
--- hold takes none.
+-- hold takes none, except from its own further claims.
 CREATE FUNCTION taken_seats(
   resource bigint, since timestamptz, until timestamptz, except_booking bigint, except_number smallint
 ) RETURNS SETOF smallint LANGUAGE sql STABLE AS $$
   SELECT c.seat FROM public.claims c JOIN public.bookings b ON b.id = c.booking_id
    WHERE c.resource_id = resource AND c.is_blocking AND tstzrange(c.since, c.until) && tstzrange(taken_seats.since, taken_seats.until)
      AND (c.booking_id IS DISTINCT FROM except_booking OR c.number <> except_number)
-     AND NOT public.is_expired(b.expires_at, public.booking_now())
+     AND (c.booking_id = except_booking OR NOT public.is_expired(b.expires_at, public.booking_now()))
 $$;
 
--- The most seats of a resource that claims other than this one take at one moment of a range. An expired hold takes none.
+-- The most seats of a resource that claims other than this one take at one moment of a range. An expired hold takes none,
+-- except from its own further claims.
 CREATE FUNCTION most_at_once(
   resource bigint, since timestamptz, until timestamptz, except_booking bigint, except_number smallint
 ) RETURNS bigint LANGUAGE sql STABLE AS $$
@@ -163,7 +164,7 @@ CREATE FUNCTION most_at_once(
      WHERE c.resource_id = resource AND c.is_blocking
        AND tstzrange(c.since, c.until) && tstzrange(most_at_once.since, most_at_once.until)
        AND (c.booking_id IS DISTINCT FROM except_booking OR c.number <> except_number)
-       AND NOT public.is_expired(b.expires_at, public.booking_now())
+       AND (c.booking_id = except_booking OR NOT public.is_expired(b.expires_at, public.booking_now()))
   ) AS counted
 $$;
 
@@ -294,11 +295,12 @@ DECLARE
 BEGIN
   claim.seat := 1;
   IF claim.is_blocking AND since < until THEN
-    claim.seat := public.free_seat(claim.resource_id, since, until, NULL, NULL);
+    claim.seat := public.free_seat(claim.resource_id, since, until, claim.booking_id, claim.number);
     IF claim.seat IS NULL THEN
       claim.seat := 1;
       is_full := true;
-      IF 1 NOT IN (SELECT public.taken_seats(claim.resource_id, since, until, NULL, NULL)) THEN
+      IF 1 NOT IN (
+           SELECT public.taken_seats(claim.resource_id, since, until, claim.booking_id, claim.number)) THEN
         RAISE 'all seats are taken'
           USING ERRCODE = 'exclusion_violation', CONSTRAINT = 'booking_has_a_seat', TABLE = 'claims';
       END IF;

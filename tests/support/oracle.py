@@ -1,12 +1,14 @@
 """Availability computed a second time, from the documented rules alone, with spans of time in plain Python."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
+from itertools import product
 from zoneinfo import ZoneInfo
 
 Span = tuple[datetime, datetime]  # A half-open span: from the first moment until just before the second.
+Pause = tuple[timedelta, timedelta | None]  # From and until, after the start; None is the end.
 DAY = timedelta(days=1)
 MARGIN = 4 * DAY  # How far around a moment openings and closures are searched, beside the length of the visit.
 
@@ -23,8 +25,27 @@ class WeeklyHours:
 
 
 @dataclass(frozen=True)
+class Need:
+    """What a visit takes in one position: seats of one of these resources, except in a pause."""
+
+    seats: int = 1
+    pause: Pause | None = None
+    resource_ids: Collection[int] = ()  # Those that can be in this position; of the first position, the suitable ones.
+
+    def spans(self, since: datetime, start: datetime, until: datetime) -> list[Span]:
+        """Return when a visit with this start takes the resource, of the time from ``since`` until ``until``."""
+        if self.pause is None:
+            return [(since, until)]
+        leaves, comes = self.pause
+        spans = [(since, min(start + leaves, until))] if leaves else []
+        if comes is not None:
+            spans.append((min(start + comes, until), until))
+        return [(a, b) for a, b in spans if a < b]
+
+
+@dataclass(frozen=True)
 class BookedVisit:
-    """A booking on its seat."""
+    """A booking; on one seat, or with what it takes of each of its resources."""
 
     id: int
     seat: int
@@ -32,6 +53,7 @@ class BookedVisit:
     blocked: Span
     status: str
     expires_at: datetime | None = None
+    taken: Sequence[tuple[int, Need]] = ()  # In the order of positions.
 
     def is_blocking(self, now: datetime) -> bool:
         """Whether it blocks its seat: it is open, and not an expired hold."""
@@ -68,6 +90,48 @@ class Business:
     moved_booking: BookedVisit | None = None  # The booking that is to be moved; it does not block itself.
     new_duration: timedelta | None = None  # The new duration, if it changes.
     binds_at_ends: bool = False  # Whether only the start and the end must be in open time, as of a rental.
+    pause: Pause | None = None  # Of the first resource.
+    needs: Sequence[Need] = ()  # What a visit takes beside its first resource.
+    max_party: int = 1  # How many seats a customer may book at once.
+    party: int = 1  # How many seats are asked for.
+    visits: Sequence[BookedVisit] = ()  # Bookings of this service, if it takes more than one seat of one resource.
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a visit takes one seat of one resource, without a pause."""
+        return not self.needs and self.pause is None
+
+    def is_active(self, resource: Resource) -> bool:
+        """Whether a resource is active; of those that are not suitable, the others are not linked."""
+        return resource.is_suitable or not resource.id % 2
+
+    def own_resources(self) -> dict[int, int]:
+        """Return the resources of the booking that moves, by position."""
+        if self.moved_booking is None:
+            return {}
+        if self.moved_booking.taken:
+            return {number: taken[0] for number, taken in enumerate(self.moved_booking.taken, start=1)}
+        return {1: next(one.id for one in self.resources if self.moved_booking in one.bookings)}
+
+    def positions(self) -> dict[int, Need]:
+        """Return what the visit takes, by position. A booking that moves keeps what it has, and may stay where it is.
+
+        Its first resource must be one of the service by now.
+        """
+        suitable = [one.id for one in self.resources if one.is_suitable]
+        active = {one.id for one in self.resources if self.is_active(one)}
+        offered = {1: Need(self.party, self.pause, suitable)}
+        for number, need in enumerate(self.needs, start=2):
+            offered[number] = Need(need.seats, need.pause, active.intersection(need.resource_ids))
+        if self.moved_booking is None:
+            return offered
+        if not self.moved_booking.taken:
+            return {1: Need(1, None, suitable)}
+        own: dict[int, Need] = {}
+        for number, (resource_id, need) in enumerate(self.moved_booking.taken, start=1):
+            able = set(offered[number].resource_ids) if number in offered else set()
+            own[number] = Need(need.seats, need.pause, able | (active & {resource_id} if number > 1 else set()))
+        return own
 
     def get_visit_lengths(self) -> tuple[timedelta, timedelta, timedelta]:
         """Return the duration of a visit and what it blocks before and after, by the service or by the booking."""
@@ -83,7 +147,7 @@ class Business:
             return 0
         by_clock = self.duration
         if self.moved_booking is not None:
-            zone = next(ZoneInfo(one.zone) for one in self.resources if self.moved_booking in one.bookings)
+            zone = next(ZoneInfo(one.zone) for one in self.resources if one.id == self.own_resources()[1])
             start, end = (moment.astimezone(zone).replace(tzinfo=None) for moment in self.moved_booking.visit)
             by_clock = end - start
         return 0 if by_clock % DAY else by_clock // DAY
@@ -137,16 +201,23 @@ def iter_opening_spans(resource: Resource, since: datetime, until: datetime) -> 
 
 
 class ResourceSchedule:
-    """The openings, closures and bookings of one resource on some days."""
+    """The openings, closures and bookings of one resource on some days, for one position of a visit."""
 
-    def __init__(self, business: Business, resource: Resource, now: datetime, since: datetime, until: datetime) -> None:
+    def __init__(
+        self, business: Business, resource: Resource, now: datetime, since: datetime, until: datetime,
+        position: int = 1, need: Need | None = None,
+    ) -> None:  # fmt: skip
         self.business, self.resource, self.now = business, resource, now
+        self.position, self.need = position, need or Need()
         self.duration, self.before, self.after = business.get_visit_lengths()
         weekly = iter_opening_spans(resource, since - MARGIN, until + self.duration + MARGIN)
         self.openings = [(a, b) for a, b in [*weekly, *business.opened, *resource.opened] if a < b]
         self.hours = merge_spans(self.openings)
         self.closed = [*subtract_spans(business.closed, resource.opened), *resource.closed]
-        self.bookings = [sold for sold in resource.bookings if sold.is_blocking(now) and sold != business.moved_booking]
+        self.loads: list[tuple[Span, int]] = []  # What blocks so many seats when.
+        for sold in (*resource.bookings, *business.visits):
+            if sold.is_blocking(now) and sold != business.moved_booking:
+                self.loads += loads_on(resource, sold)
 
     @property
     def horizon_end(self) -> datetime:
@@ -166,41 +237,64 @@ class ResourceSchedule:
         every = self.business.step or self.business.duration
         return {a + n * every for a, b in self.openings for n in range(-((a - b) // every))}
 
-    def count_free_seats(self, at: datetime) -> int:
+    def count_free_seats(self, at: datetime, end: datetime | None = None) -> int:
         """Return the number of free seats for a visit from this moment on, setup and cleanup included."""
-        since, until = at - self.before, self.end_of(at) + self.after
-        blocked = [sold.blocked for sold in self.bookings if do_overlap(sold.blocked, (since, until))]
-        moments = {since, *(start for start, _ in blocked if start > since)}
-        most_at_once = max(sum(start <= moment < end for start, end in blocked) for moment in moments)
-        return max(self.resource.capacity - most_at_once, 0)
+        end = end or self.end_of(at)
+        spans = self.need.spans(at - self.before, at, end + self.after)
+        return max(self.resource.capacity - most_at_once(self.loads, spans), 0)
 
-    def list_obstacles(self, at: datetime, *, is_staff: bool = False) -> list[str]:
-        """Return the code of each rule against a start, but not whether it is taken."""
-        visit, codes = (at, self.end_of(at)), list[str]()
+    def has_room(self, at: datetime, end: datetime | None = None) -> bool:
+        """Whether all seats that a visit takes here are free."""
+        return self.count_free_seats(at, end) >= self.need.seats
+
+    def has_room_for_more(self) -> bool:
+        """Whether there is room for what the booking that moves takes by another end and did not take before."""
+        moved = self.business.moved_booking
+        assert moved
+        (since, until), start = moved.blocked, moved.visit[0]
+        before = dict(self.need.spans(since, start, until))
+        spans = self.need.spans(since, start, start + self.duration + self.after)
+        more = [(a, b) for a, b in spans if a not in before or before[a] < b]
+        return self.resource.capacity - most_at_once(self.loads, more) >= self.need.seats or not more
+
+    def list_obstacles(self, at: datetime, end: datetime | None = None, *, is_staff: bool = False) -> list[str]:
+        """Return the code of each rule against a start, but not whether it is taken.
+
+        When a visit may start is asked of its first resource.
+        """
+        visit, codes = self.need.spans(at, at, end or self.end_of(at)), list[str]()
+        if self.position > 1:
+            codes += [] if self.lies_in_hours(visit) else ["outside-hours"]
+            return codes + (["closed"] if self.is_closed(visit) else [])
         if at <= self.now and not is_staff:
             codes.append("in-the-past")
         elif self.now < at < self.now + self.business.notice:
             codes.append("too-soon")
         if self.business.horizon and at > self.horizon_end:
             codes.append("too-far-ahead")
-        if not self.lies_in_hours(*visit):
+        if not self.lies_in_hours(visit):
             codes.append("outside-hours")
         elif (step := self.business.step) and not any(a <= at < b and not (at - a) % step for a, b in self.openings):
             codes.append("between-slots")
-        if self.is_closed(*visit):
+        if self.is_closed(visit):
             codes.append("closed")
         return codes
 
-    def lies_in_hours(self, start: datetime, end: datetime) -> bool:
-        """Whether the visit lies in the hours: the whole of it, or its two ends if only these are bound."""
+    def lies_in_hours(self, visit: Sequence[Span]) -> bool:
+        """Whether the visit lies in the hours: all parts of it, or its two ends if only these are bound."""
         if not self.business.binds_at_ends:
-            return any(a <= start and end <= b for a, b in self.hours)
-        return any(a <= start < b for a, b in self.hours) and self.may_end(end, self.hours)
+            return all(any(a <= start and end <= b for a, b in self.hours) for start, end in visit)
+        if not visit:
+            return True
+        return any(a <= visit[0][0] < b for a, b in self.hours) and self.may_end(visit[-1][1], self.hours)
 
-    def is_closed(self, start: datetime, end: datetime) -> bool:
+    def is_closed(self, visit: Sequence[Span]) -> bool:
         """Whether a closure meets the visit or, if only its ends are bound, the start, or the hours of the end."""
         if not self.business.binds_at_ends:
-            return any(do_overlap((start, end), span) for span in self.closed)
+            return any(do_overlap(part, span) for part in visit for span in self.closed)
+        if not visit:
+            return False
+        start, end = visit[0][0], visit[-1][1]
         if any(a <= start < b for a, b in self.closed):
             return True
         return self.may_end(end, self.hours) and not self.may_end(end, subtract_spans(self.hours, self.closed))
@@ -210,43 +304,152 @@ class ResourceSchedule:
         return any(a <= end <= b for a, b in times)
 
 
-OfferedSlot = tuple[datetime, datetime, str, int, list[tuple[int, int]]]
+def loads_on(resource: Resource, sold: BookedVisit) -> list[tuple[Span, int]]:
+    """Return when a booking blocks how many seats of a resource."""
+    if not sold.taken:
+        return [(sold.blocked, 1)]
+    since, until = sold.blocked
+    return [
+        (span, need.seats)
+        for resource_id, need in sold.taken
+        if resource_id == resource.id
+        for span in need.spans(since, sold.visit[0], until)
+    ]
+
+
+def most_at_once(loads: Sequence[tuple[Span, int]], spans: Sequence[Span]) -> int:
+    """Return the most seats that are blocked at one moment of these spans."""
+    moments = {since for since, _ in spans}
+    moments |= {start for (start, _), _ in loads for since, until in spans if since <= start < until}
+    return max((sum(n for (start, end), n in loads if start <= moment < end) for moment in moments), default=0)
+
+
+Others = list[tuple[int, int]]  # The resources of the further positions: position and id.
+OfferedSlot = tuple[datetime, datetime, str, int, list[tuple[int, int, Others]]]
 
 
 def build_schedules(
     business: Business, now: datetime, since: datetime, until: datetime, resource_id: int | None
 ) -> list[ResourceSchedule]:
-    able = [one for one in business.resources if one.is_suitable and resource_id in {None, one.id}]
-    return [ResourceSchedule(business, one, now, since, until) for one in sorted(able, key=lambda one: one.id)]
+    """Return the schedules of the resources that can be the first of a visit, by id."""
+    wanted = {} if resource_id is None else {1: resource_id}
+    return build_all_schedules(business, now, since, until, wanted)[1]
+
+
+def build_all_schedules(
+    business: Business, now: datetime, since: datetime, until: datetime, wanted: Mapping[int, int]
+) -> dict[int, list[ResourceSchedule]]:
+    """Return the schedules of the resources that can be in each position, by id, or only those that are wanted."""
+    resources = sorted(business.resources, key=lambda one: one.id)
+    return {
+        position: [
+            ResourceSchedule(business, one, now, since, until, position, need)
+            for one in resources
+            if one.id in need.resource_ids and wanted.get(position) in {None, one.id}
+        ]
+        for position, need in business.positions().items()
+    }
+
+
+def find_others(
+    diaries: Mapping[int, Sequence[ResourceSchedule]], first: ResourceSchedule, at: datetime
+) -> Others | None:
+    """Return the first combination of resources that can take part beside a first one, all different; None if none."""
+    end = first.end_of(at)
+    free = [
+        [
+            diary.resource.id
+            for diary in diaries[position]
+            if not diary.list_obstacles(at, end) and diary.has_room(at, end)
+        ]
+        for position in sorted(diaries)[1:]
+    ]
+    for chosen in product(*free):
+        if len({first.resource.id, *chosen}) == 1 + len(chosen):
+            return [*enumerate(chosen, start=2)]
+    return None
 
 
 def find_slots(
     business: Business, now: datetime, since: datetime, until: datetime, resource_id: int | None = None
 ) -> list[OfferedSlot]:
-    """Return the offered slots: start, end, zone, free seats in total, and of each resource that has some."""
-    slots: dict[tuple[datetime, datetime, str], list[tuple[int, int]]] = {}
-    for diary in build_schedules(business, now, since, until, resource_id):
+    """Return the offered slots: start, end, zone, free seats in total, and of each first resource that has enough.
+
+    With each first resource are those that would take part beside it.
+    """
+    slots: dict[tuple[datetime, datetime, str], list[tuple[int, int, Others]]] = {}
+    wanted = {} if resource_id is None else {1: resource_id}
+    diaries = build_all_schedules(business, now, since, until, wanted)
+    for diary in diaries[1]:
         for at in diary.list_starts():
-            if since <= at < until and not diary.list_obstacles(at) and (seats := diary.count_free_seats(at)):
-                slots.setdefault((at, diary.end_of(at), diary.resource.zone), []).append((diary.resource.id, seats))
+            if since <= at < until and not diary.list_obstacles(at) and diary.has_room(at):
+                others = find_others(diaries, diary, at)
+                if others is not None:
+                    free = (diary.resource.id, diary.count_free_seats(at), others)
+                    slots.setdefault((at, diary.end_of(at), diary.resource.zone), []).append(free)
     by_start_and_zone = sorted(slots.items(), key=lambda slot: (slot[0][0], slot[0][2]))
-    return [(*when, sum(seats for _, seats in free), free) for when, free in by_start_and_zone]
+    return [(*when, sum(seats for _, seats, _ in free), free) for when, free in by_start_and_zone]
+
+
+def list_all_obstacles(
+    diaries: Mapping[int, Sequence[ResourceSchedule]], at: datetime, *, is_staff: bool, ignored_codes: Collection[str]
+) -> dict[tuple[int, int, datetime], list[str]]:
+    """Return the codes against a start by position, resource and end: days are by the clock of the first resource."""
+    ends = {diary.end_of(at) for diary in diaries[1]}
+    return {
+        (position, diary.resource.id, end): [
+            code for code in diary.list_obstacles(at, end, is_staff=is_staff) if code not in ignored_codes
+        ]
+        for position, stand in diaries.items()
+        for diary in stand
+        for end in ({diary.end_of(at)} if position == 1 else ends)
+    }
+
+
+Outcome = tuple[int, ...] | str  # the ids of the resources in the order of positions, or the code of the refusal
 
 
 def predict_outcome(
-    business: Business, now: datetime, at: datetime, *, resource_id: int | None = None, is_staff: bool = False,
-    is_override: bool = False, ignored_codes: Collection[str] = (),
-) -> int | str:  # fmt: skip
-    """Return the expected outcome of booking this start: the id of the resource, or the code of the refusal."""
+    business: Business, now: datetime, at: datetime, *, wanted: Mapping[int, int] | None = None,
+    is_staff: bool = False, is_override: bool = False, ignored_codes: Collection[str] = (),
+    preferred: Mapping[int, int] | None = None,
+) -> Outcome:  # fmt: skip
+    """Return the expected outcome of booking this start: the ids of the resources, or the code of the refusal.
+
+    ``wanted`` are resources that the request names, and ``preferred`` those that it keeps if they are free.
+    """
+    wanted, own = wanted or {}, preferred or {}
     if at <= now and not is_staff:
         return "in-the-past"
-    stand = build_schedules(business, now, at, at, resource_id)
-    obstacles = {diary.resource.id: diary.list_obstacles(at, is_staff=is_staff) for diary in stand}
-    against = {number: [code for code in codes if code not in ignored_codes] for number, codes in obstacles.items()}
-    if not stand:
-        return "nothing-to-serve-it" if resource_id is None else "resource-unsuitable"
-    willing = [diary for diary in stand if is_override or not against[diary.resource.id]]
-    if not willing:
-        return min(against.values(), key=len)[0]
-    free = [diary.resource.id for diary in willing if diary.count_free_seats(at)]
-    return min(free, key=lambda number: bool(against[number]), default="slot-taken")
+    if not is_staff and business.moved_booking is None and business.party > business.max_party:
+        return "party-too-large"
+    diaries = build_all_schedules(business, now, at, at, wanted)
+    for position, stand in diaries.items():
+        if not stand:
+            return "resource-unsuitable" if position in wanted else "nothing-to-serve-it"
+    against = list_all_obstacles(diaries, at, is_staff=is_staff, ignored_codes=ignored_codes)
+    for position in diaries if not is_override else ():
+        fewest = min((codes for key, codes in sorted(against.items()) if key[0] == position), key=len)
+        if fewest:
+            return fewest[0]
+
+    rivals = {
+        key: (key[1] != own.get(key[0]), bool(codes), key[1])
+        for key, codes in against.items()
+        if (is_override or not codes)
+        and any(diary.resource.id == key[1] and diary.has_room(at, key[2]) for diary in diaries[key[0]])
+    }
+    return choose_combination(rivals, len(diaries)) or "slot-taken"
+
+
+def choose_combination(
+    rivals: Mapping[tuple[int, int, datetime], tuple[bool, bool, int]], roles: int
+) -> tuple[int, ...] | None:
+    """Return the first combination of different resources with the same end, by the order of each, or None."""
+    in_order = sorted(rivals, key=lambda key: (key[0], rivals[key]))
+    for _, first, end in (key for key in in_order if key[0] == 1):
+        rest = [[one for place, one, until in in_order if (place, until) == (n, end)] for n in range(2, roles + 1)]
+        for chosen in product([first], *rest):
+            if len(set(chosen)) == len(chosen):
+                return chosen
+    return None

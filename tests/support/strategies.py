@@ -1,6 +1,7 @@
-"""Random businesses, with many difficult times: clock changes, nights, seasons, buffers, holds."""
+"""Random businesses, with many difficult times: clock changes, nights, seasons, buffers, holds, pauses."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -10,15 +11,17 @@ from bookit.db.session import Session
 from bookit.schema.tables import (
     Booking,
     CalendarException,
+    NeedResource,
     OpeningHours,
     Resource,
     Role,
     Service,
+    ServiceNeed,
     ServiceResource,
     User,
 )
 from tests.support import oracle
-from tests.support.oracle import DAY, BookedVisit, Business, Span, WeeklyHours
+from tests.support.oracle import DAY, BookedVisit, Business, Need, Pause, Span, WeeklyHours
 
 # Clock changes: an hour in both hemispheres, half an hour, at midnight, a whole day; and a week without any.
 CLOCK_CHANGES = [
@@ -46,6 +49,7 @@ class Scenario:
     since: datetime
     until: datetime
     clock_change: datetime
+    needs_before: tuple[Need, ...] = ()  # What the service needed when its bookings were made.
 
 
 def minutes(*choices: int) -> st.SearchStrategy[timedelta]:
@@ -99,6 +103,63 @@ def draw_bookings(draw: st.DrawFn, number: int, base: datetime, now: datetime, s
 
 
 @st.composite
+def draw_pause(draw: st.DrawFn) -> Pause | None:
+    """Draw a pause: mostly none, or one at the beginning, in the middle or at the end."""
+    leaves, lasts = draw(st.sampled_from([0, 5, 15, 30, 60, 1440])), draw(st.sampled_from([5, 15, 20, 45, 480, 1500]))
+    kind = draw(st.sampled_from(["none", "none", "begin", "middle", "middle", "end"]))
+    if kind == "none":
+        return None
+    if kind == "end":
+        return max(leaves, 5) * MINUTE, None
+    leaves *= kind != "begin"
+    return leaves * MINUTE, (leaves + lasts) * MINUTE
+
+
+@st.composite
+def draw_needs(draw: st.DrawFn, resource_ids: Sequence[int]) -> tuple[Need, ...]:
+    """Draw what a visit takes beside its first resource: resources can be shared between positions."""
+    able = st.lists(st.sampled_from(resource_ids), min_size=1, unique=True)
+    count = draw(st.sampled_from([1, 1, 1, 2]))
+    return tuple(
+        Need(draw(st.sampled_from([1, 1, 1, 2, 3])), draw(draw_pause()), frozenset(draw(able))) for _ in range(count)
+    )
+
+
+@st.composite
+def draw_visits(
+    draw: st.DrawFn, business: Business, needs: Sequence[Need], capacities: Sequence[int], base: datetime, now: datetime
+) -> list[BookedVisit]:
+    """Draw bookings of the service with all that they take; each fits beside those before it."""
+    visits: list[BookedVisit] = []
+    ids = [one.id for one in business.resources]
+    if len(ids) <= len(needs):
+        return visits
+    for number in range(draw(st.integers(0, 6))):
+        start = base + draw(st.integers(-24 * 12, 3 * 24 * 12)) * 5 * MINUTE
+        end = start + draw(minutes(5, 30, 45, 60, 60, 240, 1500, 2 * 1440))
+        blocks = start - draw(minutes(0, 0, 10)), end + draw(minutes(0, 0, 15))
+        kind = draw(st.sampled_from(["pending", "confirmed", "confirmed", "hold", "dead hold", "cancelled"]))
+        expires = {"hold": now + draw(minutes(1, 10)), "dead hold": now - draw(minutes(0, 1, 900))}.get(kind)
+        chosen = draw(st.permutations(ids))
+        takes = [Need(draw(st.sampled_from([1, 1, 2, 4])), business.pause), *needs]
+        taken = tuple(
+            (resource_id, Need(need.seats, need.pause)) for resource_id, need in zip(chosen, takes, strict=False)
+        )
+        visit = BookedVisit(
+            FIRST_BOOKING_ID * 2 + number, 0, (start, end), blocks, "pending" if expires else kind, expires, taken
+        )
+        if all(
+            oracle.most_at_once(
+                [load for sold in (*one.bookings, *visits, visit) for load in oracle.loads_on(one, sold)], [blocks]
+            )
+            <= seats
+            for one, seats in zip(business.resources, capacities, strict=True)
+        ):
+            visits.append(visit)
+    return visits
+
+
+@st.composite
 def draw_scenarios(draw: st.DrawFn) -> Scenario:
     """Draw a business and the time of a request."""
     zone, day = draw(st.sampled_from(CLOCK_CHANGES))
@@ -110,7 +171,8 @@ def draw_scenarios(draw: st.DrawFn) -> Scenario:
     since = now + draw(minutes(0, 0, -600, 7, 1440))
     until = since + draw(minutes(600, 2880, 2880, 7200))
     resources, places_once = [], []
-    for number in range(1, draw(st.sampled_from([1, 1, 2, 3])) + 1):
+    kind = draw(st.sampled_from(["plain", "plain", "party", "pause", "needs", "needs", "needs"]))
+    for number in range(1, draw(st.sampled_from([2, 3, 3, 4] if kind == "needs" else [1, 1, 2, 3])) + 1):
         capacity = draw(st.sampled_from([1, 1, 1, 2, 3, 5, 20]))
         places_once.append(capacity + draw(st.sampled_from([0, 0, 0, 1, 4])))
         resources.append(
@@ -137,19 +199,42 @@ def draw_scenarios(draw: st.DrawFn) -> Scenario:
         closed=draw(st.lists(draw_exception_span(base), max_size=2)),
         binds_at_ends=not draw(st.integers(0, 2)),
     )
-    return Scenario(business, tuple(places_once), now, since, until, oracle.wall_clock_to_utc(day, time(2), zone))
+    needs_before: tuple[Need, ...] = ()
+    if kind != "plain":
+        needs = needs_before = draw(draw_needs([one.id for one in resources])) if kind == "needs" else ()
+        if not draw(st.integers(0, 3)):
+            needs_before = tuple(Need(draw(st.integers(1, 2)), draw(draw_pause()), need.resource_ids) for need in needs)
+        business = replace(
+            business,
+            needs=needs,
+            pause=draw(draw_pause()) if kind != "party" else None,
+            max_party=draw(st.sampled_from([1, 3, 100])),
+            party=draw(st.sampled_from([1, 1, 2, 3] if kind != "party" else [2, 3, 5])),
+        )
+        visits = draw(draw_visits(business, needs_before, places_once, base, now))
+        business = replace(business, visits=visits)
+    middle = oracle.wall_clock_to_utc(day, time(2), zone)
+    return Scenario(business, tuple(places_once), now, since, until, middle, needs_before)
 
 
 def to_whole_minutes(length: timedelta | None) -> int | None:
     return None if length is None else length // MINUTE
 
 
+def pause_minutes(pause: Pause | None) -> tuple[int | None, int | None]:
+    """Return the columns of a pause."""
+    return (None, None) if pause is None else (to_whole_minutes(pause[0]), to_whole_minutes(pause[1]))
+
+
 SERVICE_COLUMNS = ("id", "title", "price", "duration_minutes", "setup_minutes", "cleanup_minutes", "slot_step_minutes",
-           "min_notice_minutes", "horizon_days", "binds_hours_at_ends")  # fmt: skip
+           "min_notice_minutes", "horizon_days", "binds_hours_at_ends", "max_party", "free_from_minutes",
+           "free_until_minutes")  # fmt: skip
+NEED_COLUMNS = ("id", "service_id", "position", "seats", "free_from_minutes", "free_until_minutes")
 USER_COLUMNS = ("id", "name", "email", "password_hash", "role")
 OPENING_HOURS_COLUMNS = ("resource_id", "weekday", "opens", "closes", "valid_from", "valid_until")
 BOOKING_COLUMNS = ("id", "user_id", "service_id", "resource_id", "start_time", "end_time", "blocks_from",
-           "blocks_until", "status", "price", "expires_at")  # fmt: skip
+           "blocks_until", "status", "price", "expires_at", "other_resource_ids", "seats")  # fmt: skip
+OTHER_SERVICE = 2  # Of bookings that take one seat only, if the service takes more.
 
 
 async def load_business(session: Session, scenario: Scenario) -> None:
@@ -161,7 +246,20 @@ async def load_business(session: Session, scenario: Scenario) -> None:
         to_whole_minutes, (business.duration, business.setup, business.cleanup, business.step, business.notice)
     )
     horizon = business.horizon and business.horizon.days
-    await session.copy_rows(Service, SERVICE_COLUMNS, [(1, "Massage", 60, *lengths, horizon, business.binds_at_ends)])
+    services = [
+        (
+            1,
+            "Massage",
+            60,
+            *lengths,
+            horizon,
+            business.binds_at_ends,
+            business.max_party,
+            *pause_minutes(business.pause),
+        ),
+        (OTHER_SERVICE, "Haircut", 60, 60, 0, 0, None, 0, None, False, 1, None, None),
+    ]
+    await session.copy_rows(Service, SERVICE_COLUMNS, services)
     once_open = zip(resources, scenario.original_capacities, strict=True)
     await session.copy_rows(
         Resource, ("id", "name", "timezone", "capacity"), [(one.id, "Room", one.zone, n) for one, n in once_open]
@@ -171,6 +269,13 @@ async def load_business(session: Session, scenario: Scenario) -> None:
         ("service_id", "resource_id"),
         [(1, one.id) for one in resources if one.is_suitable or one.id % 2],
     )
+    needs = [
+        (number, 1, number, need.seats, *pause_minutes(need.pause))
+        for number, need in enumerate(scenario.needs_before, start=2)
+    ]
+    await session.copy_rows(ServiceNeed, NEED_COLUMNS, needs)
+    able = [(number, one) for number, need in enumerate(business.needs, start=2) for one in sorted(need.resource_ids)]
+    await session.copy_rows(NeedResource, ("need_id", "resource_id"), able)
     hours = [
         (one.id, *(getattr(row, name) for name in OPENING_HOURS_COLUMNS[1:])) for one in resources for row in one.hours
     ]
@@ -179,12 +284,34 @@ async def load_business(session: Session, scenario: Scenario) -> None:
     exceptions = [(n, *span, True) for n, one in whom for span in one.opened]
     exceptions += [(n, *span, False) for n, one in whom for span in one.closed]
     await session.copy_rows(CalendarException, ("resource_id", "start_time", "end_time", "is_open"), exceptions)
-    bookings = [
-        (sold.id, 1, 1, one.id, *sold.visit, *sold.blocked, sold.status, 60, sold.expires_at)
+    bookings: list[tuple[Any, ...]] = [
+        (
+            sold.id,
+            1,
+            1 if business.is_plain else OTHER_SERVICE,
+            one.id,
+            *sold.visit,
+            *sold.blocked,
+            sold.status,
+            60,
+            sold.expires_at,
+            [],
+            1,
+        )
         for one in resources
         for sold in one.bookings
     ]
+    bookings += [
+        (sold.id, 1, 1, sold.taken[0][0], *sold.visit, *sold.blocked, sold.status, 60, sold.expires_at,
+         [one for one, _ in sold.taken[1:]], sold.taken[0][1].seats)
+        for sold in business.visits
+    ]  # fmt: skip
     await session.copy_rows(Booking, BOOKING_COLUMNS, bookings)
+    for number, need in enumerate(business.needs, start=2):
+        row = await session.get(ServiceNeed, number)
+        assert row
+        leaves, comes = pause_minutes(need.pause)
+        await session.update(row, seats=need.seats, free_from_minutes=leaves, free_until_minutes=comes)
     for one in resources:
         room = await session.get(Resource, one.id)
         assert room

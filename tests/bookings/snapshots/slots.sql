@@ -2,17 +2,18 @@ WITH need AS MATERIALIZED (
   SELECT 1 AS position, s.role, coalesce(CAST(:seats AS integer), 1) AS seats,
          make_interval(mins => s.free_from_minutes) AS free_from,
          make_interval(mins => s.free_until_minutes) AS free_until
-    FROM services s WHERE s.id = CAST(:service_id AS bigint) AND CAST(:booking_id AS bigint) IS NULL
+    FROM services s WHERE s.id = CAST(:service_id AS bigint) AND (SELECT CAST(:booking_id AS bigint)) IS NULL
   UNION ALL
   SELECT n.position, n.role, n.seats, make_interval(mins => n.free_from_minutes),
          make_interval(mins => n.free_until_minutes)
-    FROM service_needs n WHERE n.service_id = CAST(:service_id AS bigint) AND CAST(:booking_id AS bigint) IS NULL
+    FROM service_needs n
+   WHERE n.service_id = CAST(:service_id AS bigint) AND (SELECT CAST(:booking_id AS bigint)) IS NULL
   UNION ALL
   (SELECT DISTINCT ON (k.position) k.position, k.role,
           coalesce(CASE WHEN k.position = 1 THEN CAST(:seats AS integer) END,
                    CAST(count(*) OVER (PARTITION BY k.position, k.part) AS integer)),
           make_interval(mins => k.free_from_minutes), make_interval(mins => k.free_until_minutes)
-     FROM claims k WHERE k.booking_id = CAST(:booking_id AS bigint)
+     FROM claims k WHERE k.booking_id = (SELECT CAST(:booking_id AS bigint))
     ORDER BY k.position, k.part)
 ), rule AS MATERIALIZED (
   SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step, length.*,
@@ -62,11 +63,11 @@ WITH need AS MATERIALIZED (
         UNION
         SELECT k.position, k.resource_id
           FROM claims k
-         WHERE k.booking_id = CAST(:booking_id AS bigint) AND k.position > 1
+         WHERE k.booking_id = (SELECT CAST(:booking_id AS bigint)) AND k.position > 1
            AND k.resource_id = coalesce((CAST(:other_ids AS bigint[]))[k.position - 1], k.resource_id))
     ) AS able
     JOIN need USING (position) JOIN resources r ON r.id = able.resource_id
-   WHERE r.is_active
+   WHERE r.is_active AND need.seats BETWEEN 1 AND 100
 ), exception AS MATERIALIZED (
   SELECT x.resource_id, zone.timezone, x.is_open, local.start_time,
          greatest(local.start_time, local.end_time) AS end_time
