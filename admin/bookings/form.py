@@ -61,6 +61,11 @@ class OtherResourceField(LookupField):
         """Whether the booking, or the form that was sent, has a resource here."""
         return bool(self.data or self.raw_data)
 
+    def pre_validate(self, form: Form) -> None:
+        """Refuse an empty field that is shown."""
+        if self.raw_data:
+            super().pre_validate(form)
+
 
 def build_seats_field(*, is_new: bool) -> WholeNumberField:
     """Return the field for the number of seats; a form without it leaves them as they are."""
@@ -79,16 +84,16 @@ class SuggestsSlots(RecordView):
     async def scaffold_form(self, rules: list[str] | None = None) -> type[Form]:
         """Return the form with fields that are no columns. Made last, they come last."""
         form = await super().scaffold_form(rules)
-        fields: dict[str, object] = {
+        is_new, loader = rules != self.form_edit_rules, self._form_ajax_refs["resource"]
+        labels = {} if is_new else OTHER_FIELDS
+        fields: dict[str, object] = {name: OtherResourceField(loader, label) for name, label in labels.items()}
+        fields |= {
+            "seats": build_seats_field(is_new=is_new),
             "override_reason": build_override_field(),
             "overlap": build_overlap_field(),
         }
-        is_new = rules != self.form_edit_rules
-        fields = {"seats": build_seats_field(is_new=is_new)} | fields
         if not is_new:
-            loader = self._form_ajax_refs["resource"]
-            others = {name: OtherResourceField(loader, label, allow_blank=True) for name, label in OTHER_FIELDS.items()}
-            fields = others | fields | {"end_seen": HiddenField()}
+            fields["end_seen"] = HiddenField()
         return type("BookingForm", (form,), fields)
 
     async def get_form_data_for_edit(self, obj: Booking) -> dict[str, object]:

@@ -16,6 +16,7 @@ from starlette.requests import Request
 
 from admin.calendar import event_stream
 from bookit import records
+from bookit import refusals as no
 from bookit.change_feed import Changes, Cursor
 from bookit.db.pool import Database
 from bookit.policy import permissions
@@ -23,6 +24,7 @@ from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Resource, Role, Service, Status
 from bookit.settings import Settings
 from tests.support.admin_client import BuildApp, ParsedPage, get_page_text, post_form
+from tests.support.claims import INSERT_NEED, insert_massage
 from tests.support.clock import NOW, TOMORROW_AT_TEN
 from tests.support.people import OWNER, MakeClient, Person
 from tests.support.roles import LEAS_RESOURCE, MAXS_RESOURCE, Team, open_team
@@ -327,3 +329,32 @@ async def test_a_long_visit_of_hers_can_be_lengthened(team: Team) -> None:
     answer = await team.lea.patch(f"/bookings/{team.own.id}", json={"end_time": end})
 
     assert (answer.status_code, answer.json()["resource_id"]) == (200, LEAS_RESOURCE)
+
+
+# Visits that take several resources.
+
+
+async def test_she_sees_and_moves_a_visit_that_takes_her_in_the_second_role(team: Team, tom: Person) -> None:
+    async with team.database.transaction(by=OWNER) as session:
+        room = await records.create(session, Resource, by=OWNER, now=NOW, name="Room 1")
+        other = await records.create(session, Resource, by=OWNER, now=NOW, name="Room 2")
+        facts: dict[str, Any] = {"title": "Massage", "price": 80, "duration_minutes": 60, "resource_ids": [room.id]}
+        service = await records.create(session, Service, by=OWNER, now=NOW, **facts)
+        await session.fetch(INSERT_NEED, service_id=service.id, position=2, ids=[LEAS_RESOURCE])
+    start = TOMORROW_AT_TEN.replace(hour=14)
+    visit = await insert_massage(team.database, service, tom.id, [room.id, LEAS_RESOURCE], start)
+    path = f"/admin/calendar/move/{visit.id}"
+
+    listed = get_page_text((await team.leas_browser.get("/admin/booking/list?start_time=all")).text)
+    given_away = [
+        (await team.leas_browser.post(path, json={"version": 1, "resources": {"1": other.id}})).json()["message"],
+        (await team.lea.patch(f"/bookings/{visit.id}", json={"resource_id": other.id})).json()["detail"],
+    ]
+    moved = await team.leas_browser.post(path, json={"version": 1, "start": "2030-01-08T16:00:00"})
+
+    row = await team.database.get(Booking, visit.id)
+    assert "Room 1 and Lea" in listed
+    assert given_away == [str(no.OnlyOwnCalendar())] * 2
+    assert moved.status_code == 200
+    assert row
+    assert (row.start_time, row.resource_id) == (start.replace(hour=15), room.id)
