@@ -70,9 +70,10 @@ async def describe_refusal(
     booking = await context.database.get(Booking, booking_id)
     if booking and last_change:
         target = last_change.previous_target(booking)
-        start, end, resource_id = target.start, target.end, target.resources[1]
-        visit = availability.visit_after(booking, start_time=start, end_time=end, resource_id=resource_id)
-        await availability.attach_next_free(context.database, refusal, visit, since=start, now=context.now())
+        visit = availability.visit_after(
+            booking, start_time=target.start, end_time=target.end, resources=target.resources, seats=target.seats
+        )
+        await availability.attach_next_free(context.database, refusal, visit, since=target.start, now=context.now())
     return f"{refusal} {next_free_text(refusal, context.zone)}" if refusal.next_free else str(refusal)
 
 
