@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, time, timedelta
-from typing import Literal
+from typing import Any, Literal
 from unicodedata import normalize
 
 ServiceKind = Literal["hair", "body", "class"]
@@ -114,7 +114,7 @@ RESOURCES = (
 STYLISTS = ("Jonas Weber", "Aylin Demir", "Clara Hoffmann")
 THERAPISTS = ("Marek Nowak", "Sofia Lindqvist")
 ROOMS = ("Massage room 1", "Massage room 2")
-CLASS_RULES = {"step": 90, "notice": 30, "horizon": 35, "cancel": 12 * 60}  # One start fits into the hours of a class.
+CLASS_RULES: dict[str, Any] = {"step": 90, "notice": 30, "horizon": 35, "cancel": 12 * 60}  # One start fits into the hours of a class.
 SERVICES = (
     ServiceSpec("Cut and Style", "hair", "58.00", 45, STYLISTS, 17, cleanup=10,
           description="A consultation, wash, cut and blow-dry. Long or very thick hair is welcome at the same price."),
