@@ -114,7 +114,8 @@ RESOURCES = (
 STYLISTS = ("Jonas Weber", "Aylin Demir", "Clara Hoffmann")
 THERAPISTS = ("Marek Nowak", "Sofia Lindqvist")
 ROOMS = ("Massage room 1", "Massage room 2")
-CLASS_RULES: dict[str, Any] = {"step": 90, "notice": 30, "horizon": 35, "cancel": 12 * 60}  # One start fits into the hours of a class.
+# One start fits into the hours of a class.
+CLASS_RULES: dict[str, Any] = {"step": 90, "notice": 30, "horizon": 35, "cancel": 12 * 60}
 SERVICES = (
     ServiceSpec("Cut and Style", "hair", "58.00", 45, STYLISTS, 17, cleanup=10,
           description="A consultation, wash, cut and blow-dry. Long or very thick hair is welcome at the same price."),
