@@ -147,7 +147,9 @@ class ChangedBooking(PatchModel):
         Timestamp | None, NOT_NULL, Field(description="The length stays, unless `end_time` is sent too.")
     ] = None
     end_time: Annotated[
-        Timestamp | None, NOT_NULL, Field(description="Staff: another length, from a minute to a day. The price stays.")
+        Timestamp | None,
+        NOT_NULL,
+        Field(description="Staff: another length, up to 60 days. The price stays."),
     ] = None
     resource_id: Annotated[BodyId | None, NOT_NULL] = None
     resources: Annotated[WantedResources | None, NOT_NULL] = None

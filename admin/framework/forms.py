@@ -24,7 +24,7 @@ from wtforms import (
     TextAreaField,
     ValidationError,
 )
-from wtforms.validators import InputRequired
+from wtforms.validators import InputRequired, StopValidation
 from wtforms.widgets import DateTimeLocalInput, TextInput
 
 from admin.framework.form_values import FORM_TIME, FormValues
@@ -171,6 +171,16 @@ def is_required(field_info: FieldInfo) -> bool:
     return not (may_be_absent or field_info.annotation is bool or field_info.default == "")
 
 
+class RequiredIfSent(InputRequired):  # type: ignore[misc]  # as above
+    """Refuses an empty field. One that was not sent at all, as by a script, keeps its value or its default."""
+
+    def __call__(self, form: Form, field: Field) -> None:
+        """Raise StopValidation: with a message if the field is empty."""
+        if not field.raw_data:
+            raise StopValidation
+        super().__call__(form, field)
+
+
 def build_form_args(table: type[SQLModel], zone: ZoneInfo, *, is_new: bool) -> dict[str, FieldArgs]:
     """Return the arguments of each field of a form.
 
@@ -192,7 +202,8 @@ def build_field_args(name: str, field_info: FieldInfo, zone: ZoneInfo, *, is_new
     # A version that no row has is a stale one, and records.lock refuses it.
     args: FieldArgs = {"validators": [] if name == "version" else [make_field_validator(field_info)]}
     if is_required(field_info) and name != "version":
-        args["validators"].insert(0, InputRequired())
+        has_default = field_info.default is not PydanticUndefined and field_info.default is not None
+        args["validators"].insert(0, RequiredIfSent() if has_default else InputRequired())
     if field_info.description:
         args["description"] = field_info.description
     if is_new and field_info.default is not PydanticUndefined and field_info.default is not None:

@@ -63,6 +63,11 @@ SELECT CASE WHEN whole.days > 0 THEN {days_later("CAST(:start AS timestamptz)", 
  WHERE b.id = :booking_id
 """)
 
+FIRST_RESOURCE = text("""
+SELECT r.id FROM service_resources sr JOIN resources r ON r.id = sr.resource_id
+ WHERE sr.service_id = :service_id AND r.is_active LIMIT 1
+""")
+
 # Rules about the start. They do not apply to a booking that keeps its start and changes only its end or its resource.
 START_RULE_REFUSALS = (no.TooSoon, no.TooFarAhead, no.BetweenSlots)
 
@@ -170,7 +175,9 @@ async def refusal_without_resource(reader: Reader, visit: Visit) -> no.Refusal:
         return no.UnknownService(what="service")
     if not service.is_active:
         return no.ServiceInactive()
-    return await refusal_for_resource(reader, visit.resource_id or next(iter((visit.others or {}).values()), None))
+    if visit.resource_id is None and visit.others and await reader.fetch(FIRST_RESOURCE, service_id=service.id):
+        return await refusal_for_resource(reader, next(iter(visit.others.values())))
+    return await refusal_for_resource(reader, visit.resource_id)
 
 
 async def refusal_for_resource(reader: Reader, resource_id: int | None) -> no.Refusal:

@@ -165,11 +165,12 @@ PLANS = {
     "booking/list?status=pending": f"{A_PAGE} using bookings_by_status",
     "booking/list?status=pending&start_time=all": f"{A_PAGE} Backward using bookings_by_status",
     f"booking/list?status=completed&start_time={A_YEAR}": f"{A_PAGE} using bookings_by_status",
+    # With few rows either index is as good, and PostgreSQL takes one or the other.
     f"booking/list?status=completed&start_time={A_YEAR}&sortBy=start_time&sort=desc": (
-        f"{A_PAGE} Backward using bookings_by_status"
+        r"Limit\n  ->  Index (Only )?Scan Backward using bookings_by_(status|start)"
     ),
     f"booking/list?start_time={A_YEAR}&sortBy=start_time": f"{A_PAGE} using bookings_by_start",
-    "booking/list?search=nobody": "using bookings_by_user",
+    "booking/list?search=nobody": "(using|Bitmap Index Scan on) bookings_by_user",
     "booking/list?search=n": "Bitmap Index Scan on users_by_search_key",
     "user/list?search=zqx": "Bitmap Index Scan on users_by_search_key",
     "user/list?search=qz": "Bitmap Index Scan on users_by_search_key",
@@ -196,7 +197,7 @@ async def test_a_list_uses_an_index(desk: AdminDesk, fill: Fill, console: psycop
         for statement, values in statements
     ]
 
-    assert any(PLANS[path] in plan for plan in plans), "\n\n".join(plans)
+    assert any(re.search(PLANS[path], plan) for plan in plans), "\n\n".join(plans)
 
 
 # Searching.

@@ -225,7 +225,7 @@ def predict_move(
     own = business.own_resources()
     if not by.is_staff:
         return oracle.predict_outcome(business, now, at, wanted=wanted, preferred=own)
-    outcome = oracle.predict_outcome(business, now, at, wanted=own | wanted, is_staff=True)
+    outcome = oracle.predict_outcome(business, now, at, wanted=own | wanted, is_staff=True, asks_the_table=True)
     has_twice = len(set((own | wanted).values())) < len(own)
     return "one-role-each" if has_twice and outcome == "slot-taken" else outcome
 
@@ -288,7 +288,7 @@ def predict_length(
     """
     own = business.own_resources()
     if at != booking.start_time:
-        return oracle.predict_outcome(business, now, at, wanted=own, is_staff=True)
+        return oracle.predict_outcome(business, now, at, wanted=own, is_staff=True, asks_the_table=True)
     if gives_back:
         return tuple(own.values())
     outcome = oracle.predict_outcome(business, now, at, wanted=own, is_staff=True, ignored_codes=OF_ANOTHER_START)
