@@ -202,8 +202,7 @@ async def create_booking(context: RequestContext, body: NewBooking) -> BookingRe
 
     async def book(session: Session | SingleStatement) -> Result:
         booking = await records.create(session, Booking, **context.actor_and_time, **facts)
-        answer = await with_resources(session, booking)
-        return Result(answer, {"Location": f"{context.request.url.path}/{booking.id}"})
+        return Result(vars(booking), {"Location": f"{context.request.url.path}/{booking.id}"})
 
     try:
         return await sharing_refusals(context, (visit, body.start_time), book)

@@ -26,7 +26,8 @@ from bookit.schema.tables import MAX_PARTY, Booking, Resource, Service, Status, 
 WILLING = f"FROM checks c WHERE {is_bookable()} OR :is_override ORDER BY NOT {is_bookable()}, c.id"
 
 # One statement: check the start against every rule, choose the first resources that pass and have free seats, and
-# insert the booking. Length, price and blocked time come from the service.
+# insert the booking. Length, price and blocked time come from the service. ``resources`` are those that it takes, in
+# the order of positions: ``role``, ``resource_id`` and ``name``.
 BOOK = text(f"""
 {SET_AUDIT_CTE}, {checks_cte()}
 INSERT INTO bookings
@@ -50,7 +51,10 @@ SELECT CAST(:user_id AS bigint), rule.service_id, visit.id, chosen.ids[2:], visi
          FROM (SELECT c.* {WILLING}) AS c) END AS ids
  ) AS chosen
   JOIN checks AS visit ON visit.position = 1 AND visit.id = chosen.ids[1]
-RETURNING bookings.*
+RETURNING bookings.*, (
+  SELECT jsonb_agg(jsonb_build_object('role', need.role, 'resource_id', r.id, 'name', r.name) ORDER BY need.position)
+    FROM need JOIN resources r ON r.id = (bookings.resource_id || bookings.other_resource_ids)[need.position]
+  ) AS resources
 """)
 
 SHORTEST_DAY = timedelta(hours=12)  # by the clock on the wall, with room for any change of the clocks
@@ -96,6 +100,8 @@ async def book(
     With ``overlap``, the customer may have a visit of another service at this time; booked at the desk, of this service
     too. With an ``override_reason``, staff may ignore the same, and notice, horizon, hours, closures and slot step;
     history keeps the reason. It also keeps ``notify_customer``, as false for a visit in the past.
+
+    The row that is returned has ``resources`` as well, as ``BOOK`` says.
 
     Raise a refusal if a rule forbids the start, too few seats are free, or the service cannot be booked. Customers also
     meet PartyTooLarge, TooManyHolds, HoldRanOut and TooManyBookings.

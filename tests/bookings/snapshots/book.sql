@@ -159,4 +159,7 @@ SELECT CAST(:user_id AS bigint), rule.service_id, visit.id, chosen.ids[2:], visi
          FROM (SELECT c.* FROM checks c WHERE (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step) OR :is_override ORDER BY NOT (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step), c.id) AS c) END AS ids
  ) AS chosen
   JOIN checks AS visit ON visit.position = 1 AND visit.id = chosen.ids[1]
-RETURNING bookings.*
+RETURNING bookings.*, (
+  SELECT jsonb_agg(jsonb_build_object('role', need.role, 'resource_id', r.id, 'name', r.name) ORDER BY need.position)
+    FROM need JOIN resources r ON r.id = (bookings.resource_id || bookings.other_resource_ids)[need.position]
+  ) AS resources
