@@ -42,13 +42,17 @@ api = Api()
 BOOKING_COLUMNS = table_of(Booking).c
 
 
-# What bookings take, as they were booked: their services may need something else by now.
+# What bookings take, as they were booked: their services may need something else by now. Most take one resource, which
+# needs no sorting.
 RESOURCES_OF_BOOKING = literal_column(
-    """(
+    """CASE WHEN bookings.other_resource_ids = '{}' THEN (
+  SELECT json_build_array(json_build_object('role', k.role, 'resource_id', k.resource_id, 'name', r.name))
+    FROM claims k JOIN resources r ON r.id = k.resource_id WHERE k.booking_id = bookings.id AND k.number = 1
+) ELSE (
   SELECT json_agg(json_build_object('role', k.role, 'resource_id', k.resource_id, 'name', r.name) ORDER BY k.position)
     FROM (SELECT DISTINCT ON (position) position, role, resource_id FROM claims
            WHERE booking_id = bookings.id ORDER BY position) AS k
-    JOIN resources r ON r.id = k.resource_id)""",
+    JOIN resources r ON r.id = k.resource_id) END""",
     JSON,
 ).label("resources")
 BookingResponse: Any = make_row_model(
