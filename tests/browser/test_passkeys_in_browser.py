@@ -69,6 +69,7 @@ class Desk:
         await self.page.get_by_label("Current password").fill(PASSWORD)
         await self.press("Confirm")
         await expect(self.page.get_by_role("button", name="Confirm", exact=True)).to_have_count(0)
+        await has_settled(self.page)
 
     async def add_passkey(self, name: str) -> None:
         await self.confirm()

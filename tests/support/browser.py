@@ -143,7 +143,7 @@ async def has_settled(page: Page) -> None:
     async with asyncio.timeout(PATIENCE_MS / 1000):
         while time.monotonic() - quiet_since < QUIET_SECONDS:
             await asyncio.sleep(QUIET_SECONDS / 4)
-            if PENDING_REQUESTS[page]:
+            if PENDING_REQUESTS.get(page):
                 quiet_since = time.monotonic()
 
 
@@ -203,7 +203,8 @@ async def find_accessibility_violations(page: Page) -> list[str]:
 
 
 async def find_violations_in_both_themes(page: Page) -> list[str]:
-    """Return the accessibility violations of a page in light and in dark."""
+    """Return the accessibility violations of a page in light and in dark, once it has loaded."""
+    await has_settled(page)
     found = []
     for theme in THEMES:
         await set_theme(page, theme)
