@@ -78,6 +78,7 @@ CLAIM_UNTIL = (
 
 
 def pause_start() -> Any:
+    """Return a field for the beginning of a resource's pause, in minutes after the start of the visit."""
     return Field(
         default=None,
         ge=0,
@@ -88,6 +89,7 @@ def pause_start() -> Any:
 
 
 def pause_end() -> Any:
+    """Return a field for the end of a resource's pause, in minutes after the start of the visit."""
     return Field(
         default=None,
         ge=1,

@@ -5,6 +5,7 @@ Times are measured by ``benchmarks/admin_pages.py``.
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -165,12 +166,11 @@ PLANS = {
     "booking/list?status=pending": f"{A_PAGE} using bookings_by_status",
     "booking/list?status=pending&start_time=all": f"{A_PAGE} Backward using bookings_by_status",
     f"booking/list?status=completed&start_time={A_YEAR}": f"{A_PAGE} using bookings_by_status",
-    # With few rows either index is as good, and PostgreSQL takes one or the other.
     f"booking/list?status=completed&start_time={A_YEAR}&sortBy=start_time&sort=desc": (
-        r"Limit\n  ->  Index (Only )?Scan Backward using bookings_by_(status|start)"
+        f"{A_PAGE} Backward using bookings_by_status"
     ),
     f"booking/list?start_time={A_YEAR}&sortBy=start_time": f"{A_PAGE} using bookings_by_start",
-    "booking/list?search=nobody": "(using|Bitmap Index Scan on) bookings_by_user",
+    "booking/list?search=nobody": "using bookings_by_user",
     "booking/list?search=n": "Bitmap Index Scan on users_by_search_key",
     "user/list?search=zqx": "Bitmap Index Scan on users_by_search_key",
     "user/list?search=qz": "Bitmap Index Scan on users_by_search_key",
@@ -182,12 +182,29 @@ PLANS = {
 }
 
 
+def vacuum(console: psycopg.Connection) -> None:
+    """Vacuum the tables until an index alone can answer: an older transaction that still runs can prevent that."""
+    for _ in range(100):
+        console.execute("VACUUM ANALYZE bookings, users, reviews, events")
+        [(is_visible,)] = console.execute(ALL_VISIBLE).fetchall()
+        if is_visible:
+            return
+        time.sleep(0.05)
+    pytest.fail("An older transaction did not end.")
+
+
+ALL_VISIBLE = """
+    SELECT bool_and(relallvisible >= relpages) FROM pg_class
+     WHERE oid IN ('bookings'::regclass, 'users'::regclass)
+"""
+
+
 @pytest.mark.parametrize("path", PLANS)
 async def test_a_list_uses_an_index(desk: AdminDesk, fill: Fill, console: psycopg.Connection, path: str) -> None:
     """The statement of a page can use its index, without sorting."""
     fill(300)
     console.execute("UPDATE bookings SET status = 'completed' WHERE id % 3 > 0")
-    console.execute("VACUUM ANALYZE bookings, users, reviews, events")
+    vacuum(console)
     console.execute("SET enable_seqscan = off; SET enable_sort = off")
     with record_statements(desk) as statements:
         assert (await desk.ada.get(f"/admin/{path}")).status_code == 200
@@ -197,7 +214,7 @@ async def test_a_list_uses_an_index(desk: AdminDesk, fill: Fill, console: psycop
         for statement, values in statements
     ]
 
-    assert any(re.search(PLANS[path], plan) for plan in plans), "\n\n".join(plans)
+    assert any(PLANS[path] in plan for plan in plans), "\n\n".join(plans)
 
 
 # Searching.

@@ -1,4 +1,4 @@
-"""Whoever reads a range of time also finds visits that last weeks, and ordinary pages read no more than before."""
+"""A range of time finds visits that last weeks too, and ordinary pages read no more than before."""
 
 import re
 from collections.abc import Iterator

@@ -134,7 +134,7 @@ def take_now(console: Console, resources: Sequence[int], start: datetime = TEN, 
 
 
 def add_need(console: Console, *, seats: int = 1, free_from: int | None = None, free_until: int | None = None) -> None:
-    """Have the first service need one more resource."""
+    """Make the first service need one more resource."""
     console.execute(NEED, [seats, free_from, free_until])
 
 
