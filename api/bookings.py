@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
-from sqlalchemy import JSON, BigInteger, BindParameter, ColumnElement, bindparam, literal_column
+from sqlalchemy import JSON, BigInteger, BindParameter, ColumnElement, String, bindparam, literal_column
 from sqlmodel import col, select
 
 from api.access import AUTH_REQUIRED, access_for
@@ -36,25 +36,33 @@ from bookit.db.statements import Row
 from bookit.needs import assign_positions, get_roles
 from bookit.policy import permissions, rates
 from bookit.schema.fields import ReasonText
-from bookit.schema.tables import MAX_PARTY, MAX_ROLES, Booking, Claim, ResourceRole, Status, from_row, table_of
+from bookit.schema.tables import (
+    MAX_PARTY,
+    MAX_ROLES,
+    Booking,
+    Claim,
+    Resource,
+    ResourceRole,
+    Status,
+    from_row,
+    table_of,
+)
 
 api = Api()
 BOOKING_COLUMNS = table_of(Booking).c
 
 
-# What bookings take, as they were booked: their services may need something else by now. Most take one resource, which
-# needs no sorting.
-RESOURCES_OF_BOOKING = literal_column(
-    """CASE WHEN bookings.other_resource_ids = '{}' THEN (
-  SELECT json_build_array(json_build_object('role', k.role, 'resource_id', k.resource_id, 'name', r.name))
-    FROM claims k JOIN resources r ON r.id = k.resource_id WHERE k.booking_id = bookings.id AND k.number = 1
-) ELSE (
+# What bookings take, as they were booked: their services may need something else by now. Most take one resource, whose
+# columns cost PostgreSQL half as much as a list does.
+FIRST_ROLE = literal_column("(SELECT k.role FROM claims k WHERE k.booking_id = bookings.id AND k.number = 1)", String)
+ALL_RESOURCES = literal_column(
+    """CASE WHEN bookings.other_resource_ids <> '{}' THEN (
   SELECT json_agg(json_build_object('role', k.role, 'resource_id', k.resource_id, 'name', r.name) ORDER BY k.position)
     FROM (SELECT DISTINCT ON (position) position, role, resource_id FROM claims
            WHERE booking_id = bookings.id ORDER BY position) AS k
     JOIN resources r ON r.id = k.resource_id) END""",
     JSON,
-).label("resources")
+)
 BookingResponse: Any = make_row_model(
     Booking, "id", "user_id", "service_id", "resource_id", "seats", "start_time", "end_time", "status", "price",
     "expires_at", "created_at", "version",
@@ -63,8 +71,18 @@ BookingResponse: Any = make_row_model(
         Field(description="All resources that it takes. The first one is that of `resource_id`."),
     ),
 )  # fmt: skip
-SELECT_BOOKINGS: Any = select(Booking, RESOURCES_OF_BOOKING)
+SELECT_BOOKINGS: Any = select(
+    Booking, FIRST_ROLE.label("role"), col(Resource.name).label("resource_name"), ALL_RESOURCES.label("resources")
+).join(Resource)
 SELECT_BY_ID = SELECT_BOOKINGS.where(col(Booking.id) == bindparam("id", type_=BigInteger))
+
+
+def name_resources(row: Row) -> Row:
+    """Return a row of ``SELECT_BOOKINGS`` whose ``resources`` also has the only one."""
+    row["resources"] = row["resources"] or [
+        {"role": row["role"], "resource_id": row["resource_id"], "name": row["resource_name"]}
+    ]
+    return row
 
 
 def takes_resource(resource_id: BindParameter[Any]) -> ColumnElement[bool]:
@@ -79,13 +97,13 @@ FILTERS = {
     "service_id": equals(PathId, BOOKING_COLUMNS.service_id),
     "resource_id": Filter(PathId, takes_resource),
 }
-ALL_BOOKINGS = Listing(SELECT_BOOKINGS, BY_START, FILTERS)
+ALL_BOOKINGS = Listing(SELECT_BOOKINGS, BY_START, FILTERS, complete=name_resources)
 SELECT_OF_USER = SELECT_BOOKINGS.where(
     col(Booking.user_id) == bindparam("user_id", type_=BigInteger), col(Booking.deleted_by_customer_at).is_(None)
 )
-OWN_BOOKINGS = Listing(SELECT_OF_USER, BY_START, FILTERS, is_per_user=True)
+OWN_BOOKINGS = Listing(SELECT_OF_USER, BY_START, FILTERS, is_per_user=True, complete=name_resources)
 SELECT_OF_RESOURCE = SELECT_BOOKINGS.where(takes_resource(bindparam("own_resource_id", type_=BigInteger)))
-RESOURCE_BOOKINGS = Listing(SELECT_OF_RESOURCE, BY_START, FILTERS)
+RESOURCE_BOOKINGS = Listing(SELECT_OF_RESOURCE, BY_START, FILTERS, complete=name_resources)
 BookingQuery: Any = ALL_BOOKINGS.make_query_model("BookingQuery")
 Bookings: Any = list[BookingResponse]
 
@@ -276,12 +294,12 @@ async def get_booking(context: RequestContext, id: PathId) -> BookingResponse:
     if not rows:
         raise no.Missing(what="booking")
     permissions.require_in_scope(from_row(Booking, rows[0]), by=context.by)
-    return rows[0]
+    return name_resources(rows[0])
 
 
 async def with_resources(reader: Reader, booking: Booking) -> Row:
     """Return a booking that was written as a row with the resources that it takes."""
-    return (await reader.fetch(SELECT_BY_ID, id=booking.id))[0]
+    return name_resources((await reader.fetch(SELECT_BY_ID, id=booking.id))[0])
 
 
 async def lock_own_booking(session: Session, context: RequestContext, id: int) -> Booking:

@@ -13,6 +13,7 @@ from api.context import RequestContext, Result
 from api.pagination import PageQuery, SortKey, decode_cursor, paginate
 from bookit import refusals as no
 from bookit.db.search import has_all_words, split_words
+from bookit.db.statements import Row
 from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
 
 Parameter = BindParameter[Any]
@@ -59,6 +60,7 @@ class Listing:
     sort_key: SortKey
     filters: Mapping[str, Filter] = field(default_factory=dict)
     is_per_user: bool = False  # The rows are few, so concurrent reads are batched.
+    complete: Callable[[Row], Row] | None = None  # what a row lacks that is made outside the database
 
     def make_query_model(self, name: str) -> type[PageQuery]:
         """Return the model of the query: page and filters."""
@@ -107,4 +109,6 @@ class Listing:
         statement = self.build_statement(frozenset(filter_values), is_continued=bool(cursor_values))
         fetch = context.database.fetch_batched if self.is_per_user else context.database.fetch
         rows = await fetch(statement, limit=query.limit + 1, **filter_values, **params, **cursor_values)
+        if self.complete:
+            rows = [self.complete(row) for row in rows]
         return paginate(context, rows, query, self.sort_key)

@@ -203,7 +203,7 @@ async def explain_plan(scenario: SlotScenario) -> str:
         "now": NOW,
         "limit": 10001,
     }
-    rows = await scenario.session.fetch(text(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {SLOTS}"), **values)
+    rows = await scenario.session.fetch(text(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {SLOTS[False]}"), **values)
     lines = [row["QUERY PLAN"] for row in rows]
     index = next(number for number, line in enumerate(lines) if "on bookings" in line)
     pages = next(line for line in lines[index:] if "Buffers" in line)

@@ -41,8 +41,9 @@ SELECT CAST(:user_id AS bigint), rule.service_id, visit.id, chosen.ids[2:], visi
  CROSS JOIN LATERAL (
    SELECT CASE
      WHEN NOT audit_context.is_set OR CAST(:seats AS integer) > rule.max_party AND NOT :is_staff THEN NULL
-     WHEN rule.is_plain THEN ARRAY[resource_for_booking(
-       ARRAY(SELECT c.id {WILLING}), :since - rule.setup, ARRAY(SELECT c.blocks_until {WILLING}))]
+     WHEN rule.is_plain THEN (
+       SELECT ARRAY[resource_for_booking(array_agg(c.id), :since - rule.setup, array_agg(c.blocks_until))]
+         FROM (SELECT c.id, c.blocks_until {WILLING}) AS c)
      ELSE (
        SELECT resources_for_visit(
                 array_agg(c.position), array_agg(c.id), array_agg(c.needed),
@@ -52,8 +53,8 @@ SELECT CAST(:user_id AS bigint), rule.service_id, visit.id, chosen.ids[2:], visi
  ) AS chosen
   JOIN checks AS visit ON visit.position = 1 AND visit.id = chosen.ids[1]
 RETURNING bookings.*, (
-  SELECT jsonb_agg(jsonb_build_object('role', need.role, 'resource_id', r.id, 'name', r.name) ORDER BY need.position)
-    FROM need JOIN resources r ON r.id = (bookings.resource_id || bookings.other_resource_ids)[need.position]
+  SELECT jsonb_agg(jsonb_build_object('role', c.role, 'resource_id', c.id, 'name', c.name) ORDER BY c.position)
+    FROM candidate c WHERE c.id = (bookings.resource_id || bookings.other_resource_ids)[c.position]
   ) AS resources
 """)
 

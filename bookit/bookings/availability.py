@@ -97,7 +97,7 @@ async def slots(
     service with needs a list in the same order: for each first resource, who else would take part. That is one dict for
     each further position, with its ``position``, ``role``, ``resource_id`` and ``name``.
     """
-    statement = availability_sql.SLOTS
+    statement = availability_sql.SLOTS[visit.booking_id is not None]
     return await reader.fetch(statement, since=since, until=until, now=now, limit=limit, **visit.params())
 
 
@@ -145,7 +145,8 @@ async def check_start(
 
     ``obstacles`` reads these rows. With ``with_free_seats`` each also has its number of ``free_seats``.
     """
-    statement = availability_sql.CHECK_WITH_FREE_SEATS if with_free_seats else availability_sql.CHECK
+    checks = availability_sql.CHECK_WITH_FREE_SEATS if with_free_seats else availability_sql.CHECK
+    statement = checks[visit.booking_id is not None]
     return await reader.fetch(statement, **start_params(start, by=by, now=now), **visit.params())
 
 

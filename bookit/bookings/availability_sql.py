@@ -88,34 +88,36 @@ def is_open(binds_at_ends: LiteralString, open_times: LiteralString, times: Lite
     )
 
 
-# need: what a visit takes in each position. A booking that moves keeps what it has, whatever its service needs by now.
+# need: what a new visit takes in each position.
 #   position                            1, 2, ...
 #   role                                with, in or using
 #   seats                               how many it takes
 #   free_from, free_until               intervals from the start: the pause; NULL if there is none, or to the end
-# The booking is looked up in a subquery, so that PostgreSQL estimates the same with and without one: otherwise it would
-# plan each statement anew, which takes longer than to run it.
 NEED = """need AS MATERIALIZED (
   SELECT 1 AS position, s.role, coalesce(CAST(:seats AS integer), 1) AS seats,
          make_interval(mins => s.free_from_minutes) AS free_from,
          make_interval(mins => s.free_until_minutes) AS free_until
-    FROM services s WHERE s.id = CAST(:service_id AS bigint) AND (SELECT CAST(:booking_id AS bigint)) IS NULL
+    FROM services s WHERE s.id = CAST(:service_id AS bigint)
   UNION ALL
   SELECT n.position, n.role, n.seats, make_interval(mins => n.free_from_minutes),
          make_interval(mins => n.free_until_minutes)
-    FROM service_needs n
-   WHERE n.service_id = CAST(:service_id AS bigint) AND (SELECT CAST(:booking_id AS bigint)) IS NULL
-  UNION ALL
-  (SELECT DISTINCT ON (k.position) k.position, k.role,
-          coalesce(CASE WHEN k.position = 1 THEN CAST(:seats AS integer) END,
-                   CAST(count(*) OVER (PARTITION BY k.position, k.part) AS integer)),
-          make_interval(mins => k.free_from_minutes), make_interval(mins => k.free_until_minutes)
-     FROM claims k WHERE k.booking_id = (SELECT CAST(:booking_id AS bigint))
-    ORDER BY k.position, k.part)
+    FROM service_needs n WHERE n.service_id = CAST(:service_id AS bigint)
 )"""
 
+# need, for a booking that moves: it keeps what it has, whatever its service needs by now. The same columns.
+KEPT_NEED = """need AS MATERIALIZED (
+  SELECT DISTINCT ON (k.position) k.position, k.role,
+         coalesce(CASE WHEN k.position = 1 THEN CAST(:seats AS integer) END,
+                  CAST(count(*) OVER (PARTITION BY k.position, k.part) AS integer)) AS seats,
+         make_interval(mins => k.free_from_minutes) AS free_from,
+         make_interval(mins => k.free_until_minutes) AS free_until
+    FROM claims k WHERE k.booking_id = CAST(:booking_id AS bigint)
+   ORDER BY k.position, k.part
+)"""
+
+
 # rule: what the service requires of a visit. One row; none if the service cannot be booked. A booking that moves keeps
-# its own length, setup and cleanup, and can move even if the service is no longer active.
+# its own length, setup and cleanup, and can move even if the service is no longer active; a new visit has none.
 #   service_id, price, price_is_per_person
 #   has_step                            whether visits must start on the slot step
 #   duration, setup, cleanup, step      intervals
@@ -127,15 +129,16 @@ NEED = """need AS MATERIALIZED (
 #   max_party                           the seats that a customer may book at once
 #   roles                               how many positions a visit has
 #   is_plain                            whether it takes one seat of one resource, without a pause
-RULE = (
-    """rule AS MATERIALIZED (
+def rule_cte(is_moving: LiteralString) -> LiteralString:
+    """Return ``rule``; ``is_moving`` is the condition that booking ``b`` is the one that moves."""
+    return f"""rule AS MATERIALIZED (
   SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step, length.*,
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
          :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days,
          s.binds_hours_at_ends AS binds_at_ends, s.max_party, s.price_is_per_person, taken.*
-    FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
+    FROM services s LEFT JOIN bookings b ON {is_moving}
     LEFT JOIN resources r ON r.id = b.resource_id
    CROSS JOIN LATERAL (
      SELECT coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
@@ -145,9 +148,7 @@ RULE = (
               make_interval(mins => s.duration_minutes)) END AS by_clock
    ) AS kept
    CROSS JOIN LATERAL (
-     SELECT """
-    + whole_days("kept.by_clock")
-    + """ AS days
+     SELECT {whole_days("kept.by_clock")} AS days
    ) AS whole
    CROSS JOIN LATERAL (
      SELECT kept.duration, whole.days,
@@ -162,7 +163,7 @@ RULE = (
    WHERE s.id = CAST(:service_id AS bigint) AND (s.is_active OR b.id IS NOT NULL)
      AND taken.roles > cardinality(CAST(:other_ids AS bigint[]))
 )"""
-)
+
 
 # rule, where no service is asked about: a visit of no length.
 #   longest
@@ -170,39 +171,49 @@ EMPTY_RULE = """rule AS MATERIALIZED (
   SELECT interval '0' AS longest
 )"""
 
-# candidate: a resource that can be in a position. One row each. The resource in a further position of a booking that
-# moves can stay there, whatever its service needs by now. The condition on seats, which always holds, lets
+
+# candidate: a resource that can be in a position. One row each. The condition on seats, which always holds, lets
 # PostgreSQL expect few rows: with more it would plan each statement anew for its parameters, which takes longer than to
 # run it.
 #   position, role, free_from, free_until
 #   needed                              how many seats the visit takes
 #   id, name, capacity, timezone
-#   has_hours                           whether it has weekly hours; without them it is always open
-CANDIDATE = """candidate AS MATERIALIZED (
+def candidate_cte(others: LiteralString) -> LiteralString:
+    """Return ``candidate``; ``others`` is the query for who can be in the further positions."""
+    return f"""candidate AS MATERIALIZED (
   SELECT need.position, need.role, need.seats AS needed, need.free_from, need.free_until,
-         r.id, r.name, r.capacity, r.timezone,
-         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
+         r.id, r.name, r.capacity, r.timezone
     FROM (
       SELECT 1 AS position, sr.resource_id
         FROM service_resources sr
        WHERE sr.service_id = CAST(:service_id AS bigint)
          AND (CAST(:resource_id AS bigint) IS NULL OR sr.resource_id = CAST(:resource_id AS bigint))
-      UNION ALL (
-        SELECT n.position, nr.resource_id
-          FROM service_needs n JOIN need_resources nr ON nr.need_id = n.id
-         WHERE n.service_id = CAST(:service_id AS bigint)
-           AND nr.resource_id = coalesce((CAST(:other_ids AS bigint[]))[n.position - 1], nr.resource_id)
-        UNION
-        SELECT k.position, k.resource_id
-          FROM claims k
-         WHERE k.booking_id = (SELECT CAST(:booking_id AS bigint)) AND k.position > 1
-           AND k.resource_id = coalesce((CAST(:other_ids AS bigint[]))[k.position - 1], k.resource_id))
+      UNION ALL {others}
     ) AS able
     JOIN need USING (position) JOIN resources r ON r.id = able.resource_id
    WHERE r.is_active AND need.seats BETWEEN 1 AND 100
 )"""
 
-# candidate, for reports: each active resource, whatever it serves. The same columns.
+
+# The resources that can fill the needs of the service.
+#   position, resource_id
+OTHERS = """(
+        SELECT n.position, nr.resource_id
+          FROM service_needs n JOIN need_resources nr ON nr.need_id = n.id
+         WHERE n.service_id = CAST(:service_id AS bigint)
+           AND nr.resource_id = coalesce((CAST(:other_ids AS bigint[]))[n.position - 1], nr.resource_id))"""
+
+# The same for a booking that moves: those that it has can stay, whatever its service needs by now.
+KEPT_OTHERS = f"""({OTHERS}
+        UNION
+        SELECT k.position, k.resource_id
+          FROM claims k
+         WHERE k.booking_id = CAST(:booking_id AS bigint) AND k.position > 1
+           AND k.resource_id = coalesce((CAST(:other_ids AS bigint[]))[k.position - 1], k.resource_id))"""
+
+# candidate, for reports: each active resource, whatever it serves.
+#   id, name, capacity, timezone
+#   has_hours                           whether it has weekly hours; without them it is always open
 ACTIVE_CANDIDATE = """candidate AS MATERIALIZED (
   SELECT r.id, r.name, r.capacity, r.timezone,
          EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
@@ -223,9 +234,9 @@ USED_CANDIDATE = """candidate AS MATERIALIZED (
 )"""
 
 # candidate, for the calendar: the resources in :resource_ids.
-#   id, timezone, has_hours
+#   id, timezone
 NAMED_CANDIDATE = """candidate AS MATERIALIZED (
-  SELECT r.id, r.timezone, EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
+  SELECT r.id, r.timezone
     FROM resources r WHERE r.id = ANY(CAST(:resource_ids AS bigint[]))
 )"""
 
@@ -256,14 +267,13 @@ EXCEPTION_TIMES = """exception_times AS MATERIALIZED (
     FROM exception x GROUP BY x.resource_id, x.timezone
 )"""
 
-# weekly_hours: a weekly opening of a candidate; from midnight to midnight on each weekday if it has none.
-#   id, timezone, weekday, opens, closes, valid_from, valid_until
+# weekly_hours: a weekly opening of a candidate; from midnight to midnight on every day if it has none.
+#   id, timezone, opens, closes, valid_from, valid_until
+#   weekday                             1 to 7, or 0 for every day
 WEEKLY_HOURS = """weekly_hours AS MATERIALIZED (
-  SELECT c.id, c.timezone, h.weekday, h.opens, h.closes, h.valid_from, h.valid_until
-    FROM candidate c JOIN opening_hours h ON h.resource_id = c.id
-  UNION ALL
-  SELECT c.id, c.timezone, weekday, time '00:00', time '00:00', NULL, NULL
-    FROM candidate c CROSS JOIN generate_series(1, 7) AS weekday WHERE NOT c.has_hours
+  SELECT c.id, c.timezone, coalesce(h.weekday, 0) AS weekday, coalesce(h.opens, '00:00') AS opens,
+         coalesce(h.closes, '00:00') AS closes, h.valid_from, h.valid_until
+    FROM candidate c LEFT JOIN opening_hours h ON h.resource_id = c.id
 )"""
 
 # dated_hours: the same opening on one date, in absolute time. Candidates with equal hours share the rows. A date that
@@ -275,8 +285,11 @@ DATED_HOURS = """dated_hours AS MATERIALIZED (
            AT TIME ZONE w.timezone AS until
     FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM weekly_hours) AS w
    CROSS JOIN LATERAL generate_series(
-     date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days') + make_interval(days => w.weekday - 1),
-     (:until + rule.longest) AT TIME ZONE w.timezone, interval '7 days') AS day
+     CASE WHEN w.weekday = 0 THEN date_trunc('day', (:since AT TIME ZONE w.timezone) - interval '2 days')
+          ELSE date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days')
+               + make_interval(days => w.weekday - 1) END,
+     (:until + rule.longest) AT TIME ZONE w.timezone,
+     CASE WHEN w.weekday = 0 THEN interval '1 day' ELSE interval '7 days' END) AS day
    WHERE ((day + interval '12 hours') AT TIME ZONE w.timezone) AT TIME ZONE w.timezone = day + interval '12 hours'
 )"""
 
@@ -456,6 +469,21 @@ WHOLE_START = (
 )"""
 )
 
+# possible_end: an end that the visit can have, by the clock of a first resource. :since and :until are the same.
+#   end_time
+#   timezones                           of the first resources for which it is this one
+POSSIBLE_END = (
+    """possible_end AS MATERIALIZED (
+  SELECT ends.end_time, array_agg(first.timezone) AS timezones
+    FROM rule CROSS JOIN candidate first
+   CROSS JOIN LATERAL (SELECT """
+    + visit_end(":since", "first.timezone")
+    + """ AS end_time) AS ends
+   WHERE first.position = 1
+   GROUP BY ends.end_time
+)"""
+)
+
 # checks: how one start (:since and :until are the same) meets each rule on a candidate. One row each; for a further
 # position, one for each end that the visit can have by the clock of a first resource. Notice, horizon and step are
 # asked of the first resource.
@@ -482,15 +510,8 @@ CHECKS = (
            SELECT FROM span s
             WHERE s.id = p.id AND s.since <= :since AND :since < s.until
               AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_on_step
-    FROM rule CROSS JOIN plan p CROSS JOIN LATERAL (
-      SELECT """
-    + visit_end(":since", "p.timezone")
-    + """ AS end_time WHERE p.position = 1
-      UNION
-      SELECT """
-    + visit_end(":since", "f.timezone")
-    + """ FROM candidate f WHERE f.position = 1 AND p.position > 1
-    ) AS visit
+    FROM rule CROSS JOIN plan p
+    JOIN possible_end AS visit ON p.position > 1 OR p.timezone = ANY (visit.timezones)
 )"""
 )
 
@@ -500,9 +521,15 @@ def plans_cte(rule: LiteralString, candidate: LiteralString) -> LiteralString:
     return f"{rule}, {candidate}, {EXCEPTION}, {EXCEPTION_TIMES}, {WEEKLY_HOURS}, {DATED_HOURS}, {SPAN}, {PLAN}"
 
 
-def visit_plans_cte() -> LiteralString:
-    """Return the CTEs up to ``plan`` for the visit of the parameters."""
-    return plans_cte(f"{NEED}, {RULE}", CANDIDATE)
+def visit_plans_cte(*, moves: bool = False) -> LiteralString:
+    """Return the CTEs up to ``plan`` for a new visit, or for a booking that ``moves``.
+
+    PostgreSQL starts and ends each step of a plan, even if it finds nothing, so a new visit looks for no booking.
+    """
+    if moves:
+        rule = rule_cte("b.id = CAST(:booking_id AS bigint)")
+        return plans_cte(f"{KEPT_NEED}, {rule}", candidate_cte(KEPT_OTHERS))
+    return plans_cte(f"{NEED}, {rule_cte('false')}", candidate_cte(OTHERS))
 
 
 def active_plans_cte() -> LiteralString:
@@ -515,9 +542,9 @@ def used_plans_cte() -> LiteralString:
     return plans_cte(EMPTY_RULE, USED_CANDIDATE)
 
 
-def checks_cte() -> LiteralString:
+def checks_cte(*, moves: bool = False) -> LiteralString:
     """Return the CTEs up to ``checks``. Needs ``:allows_past`` besides the parameters above."""
-    return f"{visit_plans_cte()}, {CHECKS}"
+    return f"{visit_plans_cte(moves=moves)}, {POSSIBLE_END}, {CHECKS}"
 
 
 def is_bookable() -> LiteralString:
@@ -525,9 +552,11 @@ def is_bookable() -> LiteralString:
     return "(has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step)"
 
 
-# The starts at which the service is free, by start and zone; the arrays hold the free first resources by id.
-SLOTS = text(f"""
-WITH {visit_plans_cte()}, {BUSY_LEVEL}, {SEAT_GROUP}, {START_RANGE}, {START}, {FREE_START}, {OTHER}, {WHOLE_START}
+def slots_query(*, moves: bool) -> LiteralString:
+    """Return the starts at which the service is free, by start and zone; arrays hold the free first resources by id."""
+    return f"""
+WITH {visit_plans_cte(moves=moves)}, {BUSY_LEVEL}, {SEAT_GROUP}, {START_RANGE}, {START}, {FREE_START}, {OTHER},
+{WHOLE_START}
 SELECT w.at AS start_time, w.ends AS end_time, w.timezone,
        array_agg(w.id ORDER BY w.id) AS ids, array_agg(w.name ORDER BY w.id) AS names,
        array_agg(w.seats ORDER BY w.id) AS seats,
@@ -536,20 +565,30 @@ SELECT w.at AS start_time, w.ends AS end_time, w.timezone,
  GROUP BY w.at, w.ends, w.timezone
  ORDER BY w.at, w.timezone
  LIMIT :limit
-""")
+"""
 
-# How one start meets each rule, by position and candidate.
-CHECK = text(f"WITH {checks_cte()} SELECT * FROM checks ORDER BY position, id, end_time")
 
-# The same, with the number of free seats.
-CHECK_WITH_FREE_SEATS = text(f"""WITH {checks_cte()}, {BUSY_LEVEL}
+def check_query(*, moves: bool) -> LiteralString:
+    """Return how one start meets each rule, by position and candidate."""
+    return f"WITH {checks_cte(moves=moves)} SELECT * FROM checks ORDER BY position, id, end_time"
+
+
+def check_with_free_seats_query(*, moves: bool) -> LiteralString:
+    """Return the same, with the number of free seats."""
+    return f"""WITH {checks_cte(moves=moves)}, {BUSY_LEVEL}
 SELECT c.*, c.capacity - (
          SELECT count(*) FROM busy_level b
           WHERE b.position = c.position AND b.id = c.id
             AND b.times && {blocked("c.blocks_from", "c.start_time", "c.blocks_until", of="c")}
        ) AS free_seats
   FROM checks c ORDER BY c.position, c.id, c.end_time
-""")
+"""
+
+
+# By whether a booking moves.
+SLOTS = {moves: text(slots_query(moves=moves)) for moves in (False, True)}
+CHECK = {moves: text(check_query(moves=moves)) for moves in (False, True)}
+CHECK_WITH_FREE_SEATS = {moves: text(check_with_free_seats_query(moves=moves)) for moves in (False, True)}
 
 # When the named resources are open, whatever they serve.
 OPEN_TIMES = text(f"""

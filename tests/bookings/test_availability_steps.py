@@ -34,7 +34,7 @@ CHECK_STEPS = steps.checks_cte()
 # Columns of a step, and its rows in the example. Multiranges are lists of clock times.
 EXPECTED = {
     "rule": ("step", [("0:30:00",)]),
-    "candidate": ("id, name, capacity, has_hours", [(1, "Chairs", 2, True)]),
+    "candidate": ("id, name, capacity, needed", [(1, "Chairs", 2, 1)]),
     "exception": ("timezone, is_open, start_time, end_time", [("Europe/Berlin", False, "12:30", "14:00")]),
     "exception_times": ("opened, closed", [(None, ["12:30-14:00"])]),
     "weekly_hours": ("weekday, opens, closes", [(2, "10:00:00", "13:00:00")]),

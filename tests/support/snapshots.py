@@ -13,8 +13,9 @@ from bookit.reports import dashboard, figures_sql
 
 TESTS = Path(__file__).parents[1]
 STATEMENTS: Mapping[str, TextClause] = {
-    "bookings/snapshots/slots.sql": availability_sql.SLOTS,
-    "bookings/snapshots/check_with_free_seats.sql": availability_sql.CHECK_WITH_FREE_SEATS,
+    "bookings/snapshots/slots.sql": availability_sql.SLOTS[False],
+    "bookings/snapshots/slots_of_booking.sql": availability_sql.SLOTS[True],
+    "bookings/snapshots/check_with_free_seats.sql": availability_sql.CHECK_WITH_FREE_SEATS[True],
     "bookings/snapshots/open_times.sql": availability_sql.OPEN_TIMES,
     "bookings/snapshots/book.sql": acts.BOOK,
     "reports/snapshots/utilisation.sql": figures_sql.UTILISATION[False, False],

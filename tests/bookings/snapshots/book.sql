@@ -2,19 +2,11 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
   SELECT 1 AS position, s.role, coalesce(CAST(:seats AS integer), 1) AS seats,
          make_interval(mins => s.free_from_minutes) AS free_from,
          make_interval(mins => s.free_until_minutes) AS free_until
-    FROM services s WHERE s.id = CAST(:service_id AS bigint) AND (SELECT CAST(:booking_id AS bigint)) IS NULL
+    FROM services s WHERE s.id = CAST(:service_id AS bigint)
   UNION ALL
   SELECT n.position, n.role, n.seats, make_interval(mins => n.free_from_minutes),
          make_interval(mins => n.free_until_minutes)
-    FROM service_needs n
-   WHERE n.service_id = CAST(:service_id AS bigint) AND (SELECT CAST(:booking_id AS bigint)) IS NULL
-  UNION ALL
-  (SELECT DISTINCT ON (k.position) k.position, k.role,
-          coalesce(CASE WHEN k.position = 1 THEN CAST(:seats AS integer) END,
-                   CAST(count(*) OVER (PARTITION BY k.position, k.part) AS integer)),
-          make_interval(mins => k.free_from_minutes), make_interval(mins => k.free_until_minutes)
-     FROM claims k WHERE k.booking_id = (SELECT CAST(:booking_id AS bigint))
-    ORDER BY k.position, k.part)
+    FROM service_needs n WHERE n.service_id = CAST(:service_id AS bigint)
 ), rule AS MATERIALIZED (
   SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step, length.*,
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
@@ -22,7 +14,7 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
          :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days,
          s.binds_hours_at_ends AS binds_at_ends, s.max_party, s.price_is_per_person, taken.*
-    FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
+    FROM services s LEFT JOIN bookings b ON false
     LEFT JOIN resources r ON r.id = b.resource_id
    CROSS JOIN LATERAL (
      SELECT coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
@@ -48,8 +40,7 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
      AND taken.roles > cardinality(CAST(:other_ids AS bigint[]))
 ), candidate AS MATERIALIZED (
   SELECT need.position, need.role, need.seats AS needed, need.free_from, need.free_until,
-         r.id, r.name, r.capacity, r.timezone,
-         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
+         r.id, r.name, r.capacity, r.timezone
     FROM (
       SELECT 1 AS position, sr.resource_id
         FROM service_resources sr
@@ -59,12 +50,7 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
         SELECT n.position, nr.resource_id
           FROM service_needs n JOIN need_resources nr ON nr.need_id = n.id
          WHERE n.service_id = CAST(:service_id AS bigint)
-           AND nr.resource_id = coalesce((CAST(:other_ids AS bigint[]))[n.position - 1], nr.resource_id)
-        UNION
-        SELECT k.position, k.resource_id
-          FROM claims k
-         WHERE k.booking_id = (SELECT CAST(:booking_id AS bigint)) AND k.position > 1
-           AND k.resource_id = coalesce((CAST(:other_ids AS bigint[]))[k.position - 1], k.resource_id))
+           AND nr.resource_id = coalesce((CAST(:other_ids AS bigint[]))[n.position - 1], nr.resource_id))
     ) AS able
     JOIN need USING (position) JOIN resources r ON r.id = able.resource_id
    WHERE r.is_active AND need.seats BETWEEN 1 AND 100
@@ -85,19 +71,20 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
          range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE NOT x.is_open) AS closed
     FROM exception x GROUP BY x.resource_id, x.timezone
 ), weekly_hours AS MATERIALIZED (
-  SELECT c.id, c.timezone, h.weekday, h.opens, h.closes, h.valid_from, h.valid_until
-    FROM candidate c JOIN opening_hours h ON h.resource_id = c.id
-  UNION ALL
-  SELECT c.id, c.timezone, weekday, time '00:00', time '00:00', NULL, NULL
-    FROM candidate c CROSS JOIN generate_series(1, 7) AS weekday WHERE NOT c.has_hours
+  SELECT c.id, c.timezone, coalesce(h.weekday, 0) AS weekday, coalesce(h.opens, '00:00') AS opens,
+         coalesce(h.closes, '00:00') AS closes, h.valid_from, h.valid_until
+    FROM candidate c LEFT JOIN opening_hours h ON h.resource_id = c.id
 ), dated_hours AS MATERIALIZED (
   SELECT w.*, day, (day + w.opens) AT TIME ZONE w.timezone AS since,
          (day + w.closes + CASE WHEN w.closes > w.opens THEN interval '0' ELSE interval '1 day' END)
            AT TIME ZONE w.timezone AS until
     FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM weekly_hours) AS w
    CROSS JOIN LATERAL generate_series(
-     date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days') + make_interval(days => w.weekday - 1),
-     (:until + rule.longest) AT TIME ZONE w.timezone, interval '7 days') AS day
+     CASE WHEN w.weekday = 0 THEN date_trunc('day', (:since AT TIME ZONE w.timezone) - interval '2 days')
+          ELSE date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days')
+               + make_interval(days => w.weekday - 1) END,
+     (:until + rule.longest) AT TIME ZONE w.timezone,
+     CASE WHEN w.weekday = 0 THEN interval '1 day' ELSE interval '7 days' END) AS day
    WHERE ((day + interval '12 hours') AT TIME ZONE w.timezone) AT TIME ZONE w.timezone = day + interval '12 hours'
 ), span AS MATERIALIZED (
   SELECT w.id, d.since, d.until
@@ -120,6 +107,12 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
    CROSS JOIN LATERAL (
      SELECT coalesce(shared.closed, '{}') - coalesce(own.opened, '{}') + coalesce(own.closed, '{}') AS times
    ) AS closed
+), possible_end AS MATERIALIZED (
+  SELECT ends.end_time, array_agg(first.timezone) AS timezones
+    FROM rule CROSS JOIN candidate first
+   CROSS JOIN LATERAL (SELECT CASE WHEN rule.days > 0 THEN (:since AT TIME ZONE first.timezone + make_interval(days => rule.days)) AT TIME ZONE first.timezone ELSE :since + rule.duration END AS end_time) AS ends
+   WHERE first.position = 1
+   GROUP BY ends.end_time
 ), checks AS MATERIALIZED (
   SELECT p.position, p.role, p.id, p.name, p.timezone, p.capacity, :since AS start_time, visit.end_time,
          :since - rule.setup AS blocks_from, visit.end_time + rule.cleanup AS blocks_until, p.free_from, p.free_until,
@@ -132,11 +125,8 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
            SELECT FROM span s
             WHERE s.id = p.id AND s.since <= :since AND :since < s.until
               AND mod(extract(epoch FROM :since - s.since), extract(epoch FROM rule.step)) = 0) AS is_on_step
-    FROM rule CROSS JOIN plan p CROSS JOIN LATERAL (
-      SELECT CASE WHEN rule.days > 0 THEN (:since AT TIME ZONE p.timezone + make_interval(days => rule.days)) AT TIME ZONE p.timezone ELSE :since + rule.duration END AS end_time WHERE p.position = 1
-      UNION
-      SELECT CASE WHEN rule.days > 0 THEN (:since AT TIME ZONE f.timezone + make_interval(days => rule.days)) AT TIME ZONE f.timezone ELSE :since + rule.duration END FROM candidate f WHERE f.position = 1 AND p.position > 1
-    ) AS visit
+    FROM rule CROSS JOIN plan p
+    JOIN possible_end AS visit ON p.position > 1 OR p.timezone = ANY (visit.timezones)
 )
 INSERT INTO bookings
   (user_id, service_id, resource_id, other_resource_ids, seats, start_time, end_time, blocks_from, blocks_until, status,
@@ -149,8 +139,9 @@ SELECT CAST(:user_id AS bigint), rule.service_id, visit.id, chosen.ids[2:], visi
  CROSS JOIN LATERAL (
    SELECT CASE
      WHEN NOT audit_context.is_set OR CAST(:seats AS integer) > rule.max_party AND NOT :is_staff THEN NULL
-     WHEN rule.is_plain THEN ARRAY[resource_for_booking(
-       ARRAY(SELECT c.id FROM checks c WHERE (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step) OR :is_override ORDER BY NOT (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step), c.id), :since - rule.setup, ARRAY(SELECT c.blocks_until FROM checks c WHERE (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step) OR :is_override ORDER BY NOT (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step), c.id))]
+     WHEN rule.is_plain THEN (
+       SELECT ARRAY[resource_for_booking(array_agg(c.id), :since - rule.setup, array_agg(c.blocks_until))]
+         FROM (SELECT c.id, c.blocks_until FROM checks c WHERE (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step) OR :is_override ORDER BY NOT (has_notice AND is_within_horizon AND is_in_hours AND is_not_closed AND is_on_step), c.id) AS c)
      ELSE (
        SELECT resources_for_visit(
                 array_agg(c.position), array_agg(c.id), array_agg(c.needed),
@@ -160,6 +151,6 @@ SELECT CAST(:user_id AS bigint), rule.service_id, visit.id, chosen.ids[2:], visi
  ) AS chosen
   JOIN checks AS visit ON visit.position = 1 AND visit.id = chosen.ids[1]
 RETURNING bookings.*, (
-  SELECT jsonb_agg(jsonb_build_object('role', need.role, 'resource_id', r.id, 'name', r.name) ORDER BY need.position)
-    FROM need JOIN resources r ON r.id = (bookings.resource_id || bookings.other_resource_ids)[need.position]
+  SELECT jsonb_agg(jsonb_build_object('role', c.role, 'resource_id', c.id, 'name', c.name) ORDER BY c.position)
+    FROM candidate c WHERE c.id = (bookings.resource_id || bookings.other_resource_ids)[c.position]
   ) AS resources

@@ -2,19 +2,11 @@ WITH need AS MATERIALIZED (
   SELECT 1 AS position, s.role, coalesce(CAST(:seats AS integer), 1) AS seats,
          make_interval(mins => s.free_from_minutes) AS free_from,
          make_interval(mins => s.free_until_minutes) AS free_until
-    FROM services s WHERE s.id = CAST(:service_id AS bigint) AND (SELECT CAST(:booking_id AS bigint)) IS NULL
+    FROM services s WHERE s.id = CAST(:service_id AS bigint)
   UNION ALL
   SELECT n.position, n.role, n.seats, make_interval(mins => n.free_from_minutes),
          make_interval(mins => n.free_until_minutes)
-    FROM service_needs n
-   WHERE n.service_id = CAST(:service_id AS bigint) AND (SELECT CAST(:booking_id AS bigint)) IS NULL
-  UNION ALL
-  (SELECT DISTINCT ON (k.position) k.position, k.role,
-          coalesce(CASE WHEN k.position = 1 THEN CAST(:seats AS integer) END,
-                   CAST(count(*) OVER (PARTITION BY k.position, k.part) AS integer)),
-          make_interval(mins => k.free_from_minutes), make_interval(mins => k.free_until_minutes)
-     FROM claims k WHERE k.booking_id = (SELECT CAST(:booking_id AS bigint))
-    ORDER BY k.position, k.part)
+    FROM service_needs n WHERE n.service_id = CAST(:service_id AS bigint)
 ), rule AS MATERIALIZED (
   SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step, length.*,
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
@@ -22,7 +14,7 @@ WITH need AS MATERIALIZED (
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
          :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days,
          s.binds_hours_at_ends AS binds_at_ends, s.max_party, s.price_is_per_person, taken.*
-    FROM services s LEFT JOIN bookings b ON b.id = CAST(:booking_id AS bigint)
+    FROM services s LEFT JOIN bookings b ON false
     LEFT JOIN resources r ON r.id = b.resource_id
    CROSS JOIN LATERAL (
      SELECT coalesce(CAST(:duration AS interval), b.end_time - b.start_time,
@@ -48,8 +40,7 @@ WITH need AS MATERIALIZED (
      AND taken.roles > cardinality(CAST(:other_ids AS bigint[]))
 ), candidate AS MATERIALIZED (
   SELECT need.position, need.role, need.seats AS needed, need.free_from, need.free_until,
-         r.id, r.name, r.capacity, r.timezone,
-         EXISTS (SELECT FROM opening_hours h WHERE h.resource_id = r.id) AS has_hours
+         r.id, r.name, r.capacity, r.timezone
     FROM (
       SELECT 1 AS position, sr.resource_id
         FROM service_resources sr
@@ -59,12 +50,7 @@ WITH need AS MATERIALIZED (
         SELECT n.position, nr.resource_id
           FROM service_needs n JOIN need_resources nr ON nr.need_id = n.id
          WHERE n.service_id = CAST(:service_id AS bigint)
-           AND nr.resource_id = coalesce((CAST(:other_ids AS bigint[]))[n.position - 1], nr.resource_id)
-        UNION
-        SELECT k.position, k.resource_id
-          FROM claims k
-         WHERE k.booking_id = (SELECT CAST(:booking_id AS bigint)) AND k.position > 1
-           AND k.resource_id = coalesce((CAST(:other_ids AS bigint[]))[k.position - 1], k.resource_id))
+           AND nr.resource_id = coalesce((CAST(:other_ids AS bigint[]))[n.position - 1], nr.resource_id))
     ) AS able
     JOIN need USING (position) JOIN resources r ON r.id = able.resource_id
    WHERE r.is_active AND need.seats BETWEEN 1 AND 100
@@ -85,19 +71,20 @@ WITH need AS MATERIALIZED (
          range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE NOT x.is_open) AS closed
     FROM exception x GROUP BY x.resource_id, x.timezone
 ), weekly_hours AS MATERIALIZED (
-  SELECT c.id, c.timezone, h.weekday, h.opens, h.closes, h.valid_from, h.valid_until
-    FROM candidate c JOIN opening_hours h ON h.resource_id = c.id
-  UNION ALL
-  SELECT c.id, c.timezone, weekday, time '00:00', time '00:00', NULL, NULL
-    FROM candidate c CROSS JOIN generate_series(1, 7) AS weekday WHERE NOT c.has_hours
+  SELECT c.id, c.timezone, coalesce(h.weekday, 0) AS weekday, coalesce(h.opens, '00:00') AS opens,
+         coalesce(h.closes, '00:00') AS closes, h.valid_from, h.valid_until
+    FROM candidate c LEFT JOIN opening_hours h ON h.resource_id = c.id
 ), dated_hours AS MATERIALIZED (
   SELECT w.*, day, (day + w.opens) AT TIME ZONE w.timezone AS since,
          (day + w.closes + CASE WHEN w.closes > w.opens THEN interval '0' ELSE interval '1 day' END)
            AT TIME ZONE w.timezone AS until
     FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM weekly_hours) AS w
    CROSS JOIN LATERAL generate_series(
-     date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days') + make_interval(days => w.weekday - 1),
-     (:until + rule.longest) AT TIME ZONE w.timezone, interval '7 days') AS day
+     CASE WHEN w.weekday = 0 THEN date_trunc('day', (:since AT TIME ZONE w.timezone) - interval '2 days')
+          ELSE date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days')
+               + make_interval(days => w.weekday - 1) END,
+     (:until + rule.longest) AT TIME ZONE w.timezone,
+     CASE WHEN w.weekday = 0 THEN interval '1 day' ELSE interval '7 days' END) AS day
    WHERE ((day + interval '12 hours') AT TIME ZONE w.timezone) AT TIME ZONE w.timezone = day + interval '12 hours'
 ), span AS MATERIALIZED (
   SELECT w.id, d.since, d.until
@@ -181,7 +168,8 @@ WITH need AS MATERIALIZED (
     FROM plan p
     LEFT JOIN busy_level b ON b.position = p.position AND b.id = p.id AND b.level = p.capacity - p.needed + 1
    WHERE p.position > 1 AND p.capacity >= p.needed
-), whole_start AS (
+),
+whole_start AS (
   SELECT f.at, f.id, c.name, f.seats, c.timezone, visit.ends, CASE WHEN rule.roles > 1 THEN (
            SELECT jsonb_agg(jsonb_build_object('position', o.position, 'role', o.role, 'resource_id', o.id,
                                                'name', o.name) ORDER BY o.position)

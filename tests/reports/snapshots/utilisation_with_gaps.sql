@@ -25,19 +25,20 @@ WITH rule AS MATERIALIZED (
          range_agg(tstzrange(x.start_time, x.end_time)) FILTER (WHERE NOT x.is_open) AS closed
     FROM exception x GROUP BY x.resource_id, x.timezone
 ), weekly_hours AS MATERIALIZED (
-  SELECT c.id, c.timezone, h.weekday, h.opens, h.closes, h.valid_from, h.valid_until
-    FROM candidate c JOIN opening_hours h ON h.resource_id = c.id
-  UNION ALL
-  SELECT c.id, c.timezone, weekday, time '00:00', time '00:00', NULL, NULL
-    FROM candidate c CROSS JOIN generate_series(1, 7) AS weekday WHERE NOT c.has_hours
+  SELECT c.id, c.timezone, coalesce(h.weekday, 0) AS weekday, coalesce(h.opens, '00:00') AS opens,
+         coalesce(h.closes, '00:00') AS closes, h.valid_from, h.valid_until
+    FROM candidate c LEFT JOIN opening_hours h ON h.resource_id = c.id
 ), dated_hours AS MATERIALIZED (
   SELECT w.*, day, (day + w.opens) AT TIME ZONE w.timezone AS since,
          (day + w.closes + CASE WHEN w.closes > w.opens THEN interval '0' ELSE interval '1 day' END)
            AT TIME ZONE w.timezone AS until
     FROM rule CROSS JOIN (SELECT DISTINCT timezone, weekday, opens, closes FROM weekly_hours) AS w
    CROSS JOIN LATERAL generate_series(
-     date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days') + make_interval(days => w.weekday - 1),
-     (:until + rule.longest) AT TIME ZONE w.timezone, interval '7 days') AS day
+     CASE WHEN w.weekday = 0 THEN date_trunc('day', (:since AT TIME ZONE w.timezone) - interval '2 days')
+          ELSE date_trunc('week', (:since AT TIME ZONE w.timezone) - interval '2 days')
+               + make_interval(days => w.weekday - 1) END,
+     (:until + rule.longest) AT TIME ZONE w.timezone,
+     CASE WHEN w.weekday = 0 THEN interval '1 day' ELSE interval '7 days' END) AS day
    WHERE ((day + interval '12 hours') AT TIME ZONE w.timezone) AT TIME ZONE w.timezone = day + interval '12 hours'
 ), span AS MATERIALIZED (
   SELECT w.id, d.since, d.until
