@@ -63,18 +63,30 @@ ALL_RESOURCES = literal_column(
     JOIN resources r ON r.id = k.resource_id) END""",
     JSON,
 )
+COLUMNS = (
+    "id", "user_id", "service_id", "resource_id", "seats", "start_time", "end_time", "status", "price", "expires_at",
+    "created_at", "version",
+)  # fmt: skip
 BookingResponse: Any = make_row_model(
-    Booking, "id", "user_id", "service_id", "resource_id", "seats", "start_time", "end_time", "status", "price",
-    "expires_at", "created_at", "version",
+    Booking,
+    *COLUMNS,
     resources=(
         list[BookedResource],
         Field(description="All resources that it takes. The first one is that of `resource_id`."),
     ),
-)  # fmt: skip
-SELECT_BOOKINGS: Any = select(
-    Booking, FIRST_ROLE.label("role"), col(Resource.name).label("resource_name"), ALL_RESOURCES.label("resources")
-).join(Resource)
-SELECT_BY_ID = SELECT_BOOKINGS.where(col(Booking.id) == bindparam("id", type_=BigInteger))
+)
+RESOURCES = (
+    FIRST_ROLE.label("role"),
+    table_of(Resource).c.name.label("resource_name"),
+    ALL_RESOURCES.label("resources"),
+)
+SELECT_BY_ID: Any = (
+    select(Booking, *RESOURCES).join(Resource).where(BOOKING_COLUMNS.id == bindparam("id", type_=BigInteger))
+)
+# A list reads no more than it answers with: each further column is decoded for each row.
+SELECT_BOOKINGS: Any = (
+    select(*(BOOKING_COLUMNS[name] for name in COLUMNS), *RESOURCES).select_from(Booking).join(Resource)
+)
 
 
 def name_resources(row: Row) -> Row:
