@@ -269,20 +269,42 @@ END $$;
 -- among them ("RI_..."), and so is the check of booking_slot_free ("Unique_..."). The capital letter of the next name makes
 -- it run after the former and before the triggers that look at customers: if the slot is taken, that is the refusal.
 --
--- Nearly every booking takes one seat of one resource that nobody takes then: that is one statement.
+-- Nearly every booking takes one seat of each resource, without a pause, and nobody takes these then: that is one statement.
 CREATE FUNCTION add_claims_of_row() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF NEW.seats = 1 AND NEW.other_resource_ids = '{}' AND current_setting('transaction_isolation') = 'read committed' THEN
-    INSERT INTO public.claims
-      (booking_id, number, position, role, resource_id, seat, part, is_blocking, start_time, blocks_from, blocks_until)
-    SELECT NEW.id, 1, 1, s.role, NEW.resource_id, 1, 1, NEW.is_blocking, NEW.start_time, NEW.blocks_from, NEW.blocks_until
-      FROM public.services s
-     WHERE s.id = NEW.service_id AND s.free_from_minutes IS NULL AND s.free_until_minutes IS NULL
-       AND NOT EXISTS (SELECT FROM public.service_needs n WHERE n.service_id = s.id)
-       AND NOT (NEW.is_blocking AND EXISTS (
-         SELECT FROM public.claims c
-          WHERE c.resource_id = NEW.resource_id AND c.is_blocking
-            AND tstzrange(c.since, c.until) && tstzrange(NEW.blocks_from, NEW.blocks_until)));
+  IF NEW.seats = 1 AND current_setting('transaction_isolation') = 'read committed' THEN
+    IF NEW.other_resource_ids = '{}' THEN
+      INSERT INTO public.claims
+        (booking_id, number, position, role, resource_id, seat, part, is_blocking, start_time, blocks_from, blocks_until)
+      SELECT NEW.id, 1, 1, s.role, NEW.resource_id, 1, 1, NEW.is_blocking, NEW.start_time, NEW.blocks_from, NEW.blocks_until
+        FROM public.services s
+       WHERE s.id = NEW.service_id AND s.free_from_minutes IS NULL AND s.free_until_minutes IS NULL
+         AND NOT EXISTS (SELECT FROM public.service_needs n WHERE n.service_id = s.id)
+         AND NOT (NEW.is_blocking AND EXISTS (
+           SELECT FROM public.claims c
+            WHERE c.resource_id = NEW.resource_id AND c.is_blocking
+              AND tstzrange(c.since, c.until) && tstzrange(NEW.blocks_from, NEW.blocks_until)));
+    ELSE
+      INSERT INTO public.claims
+        (booking_id, number, position, role, resource_id, seat, part, is_blocking, start_time, blocks_from, blocks_until)
+      SELECT NEW.id, need.position, need.position, need.role, need.resource_id, 1, 1, NEW.is_blocking, NEW.start_time,
+             NEW.blocks_from, NEW.blocks_until
+        FROM public.services s
+       CROSS JOIN LATERAL (
+         SELECT 1 AS position, s.role, NEW.resource_id
+         UNION ALL
+         SELECT n.position, n.role, NEW.other_resource_ids[n.position - 1]
+           FROM public.service_needs n WHERE n.service_id = s.id
+       ) AS need
+       WHERE s.id = NEW.service_id AND s.free_from_minutes IS NULL AND s.free_until_minutes IS NULL
+         AND (SELECT count(*) = cardinality(NEW.other_resource_ids) AND max(n.position) = 1 + count(*)
+                     AND bool_and(n.seats = 1 AND n.free_from_minutes IS NULL AND n.free_until_minutes IS NULL)
+                FROM public.service_needs n WHERE n.service_id = s.id)
+         AND NOT (NEW.is_blocking AND EXISTS (
+           SELECT FROM public.claims c
+            WHERE c.resource_id = ANY (NEW.resource_id || NEW.other_resource_ids) AND c.is_blocking
+              AND tstzrange(c.since, c.until) && tstzrange(NEW.blocks_from, NEW.blocks_until)));
+    END IF;
     IF FOUND THEN
       RETURN NULL;
     END IF;
@@ -482,29 +504,36 @@ $$;
 -- Chooses the resources for a new booking that takes several seats or resources, or pauses: the first combination, in this
 -- order of candidates, that has room in all positions; NULL if there is none. It first locks all candidates in the order of
 -- their ids, so no two writers wait for each other. All that a visit takes ends at one time, by the clock of its first
--- resource: a candidate is given once for each such end.
+-- resource: a candidate is given once for each such end. Room is counted only on those that a combination has; one without
+-- room is left out of the next.
 CREATE FUNCTION resources_for_visit(
   positions integer[], ids bigint[], seats integer[], times tstzmultirange[], ends timestamptz[], roles bigint)
 RETURNS bigint[] LANGUAGE plpgsql STRICT AS $$
 DECLARE
-  are_free boolean[];
+  rooms boolean[] := array_fill(NULL::boolean, ARRAY[cardinality(ids)]);
+  has_all boolean;
   chosen bigint[];
 BEGIN
   PERFORM pg_advisory_xact_lock(id) FROM (SELECT DISTINCT unnest(ids) AS id ORDER BY 1) AS in_order;
-  are_free := ARRAY(
-    SELECT public.has_room(c.id, c.seats, c.times)
-      FROM unnest(ids, seats, times) WITH ORDINALITY AS c (id, seats, times, number) ORDER BY c.number);
   FOR n IN 1 .. cardinality(ids) LOOP
-    IF positions[n] = 1 AND are_free[n] THEN
+    WHILE positions[n] = 1 AND rooms[n] IS NOT FALSE LOOP
       chosen := (
         SELECT public.first_combination(ARRAY[ids[n]], array_agg(c.position ORDER BY c.number),
                                         array_agg(c.id ORDER BY c.number), roles)
-          FROM unnest(positions, ids, ends, are_free) WITH ORDINALITY AS c (position, id, ends, is_free, number)
-         WHERE c.is_free AND c.ends = resources_for_visit.ends[n]);
-      IF chosen IS NOT NULL THEN
+          FROM unnest(positions, ids, ends, rooms) WITH ORDINALITY AS c (position, id, ends, has_room, number)
+         WHERE c.has_room IS NOT FALSE AND c.ends = resources_for_visit.ends[n]);
+      EXIT WHEN chosen IS NULL;
+      has_all := true;
+      FOR m IN 1 .. cardinality(ids) LOOP
+        IF ids[m] = chosen[positions[m]] AND ends[m] = ends[n] THEN
+          rooms[m] := coalesce(rooms[m], public.has_room(ids[m], seats[m], times[m]));
+          has_all := has_all AND rooms[m];
+        END IF;
+      END LOOP;
+      IF has_all THEN
         RETURN chosen;
       END IF;
-    END IF;
+    END LOOP;
   END LOOP;
   RETURN NULL;
 END $$;

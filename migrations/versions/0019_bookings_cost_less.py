@@ -126,6 +126,81 @@ BEGIN
                                             'start_time', second.start_time, 'end_time', second.end_time));
   END IF;
 END $$;
+
+CREATE OR REPLACE FUNCTION resources_for_visit(
+  positions integer[], ids bigint[], seats integer[], times tstzmultirange[], ends timestamptz[], roles bigint)
+RETURNS bigint[] LANGUAGE plpgsql STRICT AS $$
+DECLARE
+  rooms boolean[] := array_fill(NULL::boolean, ARRAY[cardinality(ids)]);
+  has_all boolean;
+  chosen bigint[];
+BEGIN
+  PERFORM pg_advisory_xact_lock(id) FROM (SELECT DISTINCT unnest(ids) AS id ORDER BY 1) AS in_order;
+  FOR n IN 1 .. cardinality(ids) LOOP
+    WHILE positions[n] = 1 AND rooms[n] IS NOT FALSE LOOP
+      chosen := (
+        SELECT public.first_combination(ARRAY[ids[n]], array_agg(c.position ORDER BY c.number),
+                                        array_agg(c.id ORDER BY c.number), roles)
+          FROM unnest(positions, ids, ends, rooms) WITH ORDINALITY AS c (position, id, ends, has_room, number)
+         WHERE c.has_room IS NOT FALSE AND c.ends = resources_for_visit.ends[n]);
+      EXIT WHEN chosen IS NULL;
+      has_all := true;
+      FOR m IN 1 .. cardinality(ids) LOOP
+        IF ids[m] = chosen[positions[m]] AND ends[m] = ends[n] THEN
+          rooms[m] := coalesce(rooms[m], public.has_room(ids[m], seats[m], times[m]));
+          has_all := has_all AND rooms[m];
+        END IF;
+      END LOOP;
+      IF has_all THEN
+        RETURN chosen;
+      END IF;
+    END LOOP;
+  END LOOP;
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION add_claims_of_row() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.seats = 1 AND current_setting('transaction_isolation') = 'read committed' THEN
+    IF NEW.other_resource_ids = '{}' THEN
+      INSERT INTO public.claims
+        (booking_id, number, position, role, resource_id, seat, part, is_blocking, start_time, blocks_from, blocks_until)
+      SELECT NEW.id, 1, 1, s.role, NEW.resource_id, 1, 1, NEW.is_blocking, NEW.start_time, NEW.blocks_from, NEW.blocks_until
+        FROM public.services s
+       WHERE s.id = NEW.service_id AND s.free_from_minutes IS NULL AND s.free_until_minutes IS NULL
+         AND NOT EXISTS (SELECT FROM public.service_needs n WHERE n.service_id = s.id)
+         AND NOT (NEW.is_blocking AND EXISTS (
+           SELECT FROM public.claims c
+            WHERE c.resource_id = NEW.resource_id AND c.is_blocking
+              AND tstzrange(c.since, c.until) && tstzrange(NEW.blocks_from, NEW.blocks_until)));
+    ELSE
+      INSERT INTO public.claims
+        (booking_id, number, position, role, resource_id, seat, part, is_blocking, start_time, blocks_from, blocks_until)
+      SELECT NEW.id, need.position, need.position, need.role, need.resource_id, 1, 1, NEW.is_blocking, NEW.start_time,
+             NEW.blocks_from, NEW.blocks_until
+        FROM public.services s
+       CROSS JOIN LATERAL (
+         SELECT 1 AS position, s.role, NEW.resource_id
+         UNION ALL
+         SELECT n.position, n.role, NEW.other_resource_ids[n.position - 1]
+           FROM public.service_needs n WHERE n.service_id = s.id
+       ) AS need
+       WHERE s.id = NEW.service_id AND s.free_from_minutes IS NULL AND s.free_until_minutes IS NULL
+         AND (SELECT count(*) = cardinality(NEW.other_resource_ids) AND max(n.position) = 1 + count(*)
+                     AND bool_and(n.seats = 1 AND n.free_from_minutes IS NULL AND n.free_until_minutes IS NULL)
+                FROM public.service_needs n WHERE n.service_id = s.id)
+         AND NOT (NEW.is_blocking AND EXISTS (
+           SELECT FROM public.claims c
+            WHERE c.resource_id = ANY (NEW.resource_id || NEW.other_resource_ids) AND c.is_blocking
+              AND tstzrange(c.since, c.until) && tstzrange(NEW.blocks_from, NEW.blocks_until)));
+    END IF;
+    IF FOUND THEN
+      RETURN NULL;
+    END IF;
+  END IF;
+  PERFORM public.add_claims(NEW);
+  RETURN NULL;
+END $$;
 """
 
 OLD = r"""
@@ -231,6 +306,53 @@ BEGIN
               'booking', jsonb_build_object('id', other.id, 'service_id', other.service_id,
                                             'start_time', other.start_time, 'end_time', other.end_time));
   END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION resources_for_visit(
+  positions integer[], ids bigint[], seats integer[], times tstzmultirange[], ends timestamptz[], roles bigint)
+RETURNS bigint[] LANGUAGE plpgsql STRICT AS $$
+DECLARE
+  are_free boolean[];
+  chosen bigint[];
+BEGIN
+  PERFORM pg_advisory_xact_lock(id) FROM (SELECT DISTINCT unnest(ids) AS id ORDER BY 1) AS in_order;
+  are_free := ARRAY(
+    SELECT public.has_room(c.id, c.seats, c.times)
+      FROM unnest(ids, seats, times) WITH ORDINALITY AS c (id, seats, times, number) ORDER BY c.number);
+  FOR n IN 1 .. cardinality(ids) LOOP
+    IF positions[n] = 1 AND are_free[n] THEN
+      chosen := (
+        SELECT public.first_combination(ARRAY[ids[n]], array_agg(c.position ORDER BY c.number),
+                                        array_agg(c.id ORDER BY c.number), roles)
+          FROM unnest(positions, ids, ends, are_free) WITH ORDINALITY AS c (position, id, ends, is_free, number)
+         WHERE c.is_free AND c.ends = resources_for_visit.ends[n]);
+      IF chosen IS NOT NULL THEN
+        RETURN chosen;
+      END IF;
+    END IF;
+  END LOOP;
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION add_claims_of_row() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.seats = 1 AND NEW.other_resource_ids = '{}' AND current_setting('transaction_isolation') = 'read committed' THEN
+    INSERT INTO public.claims
+      (booking_id, number, position, role, resource_id, seat, part, is_blocking, start_time, blocks_from, blocks_until)
+    SELECT NEW.id, 1, 1, s.role, NEW.resource_id, 1, 1, NEW.is_blocking, NEW.start_time, NEW.blocks_from, NEW.blocks_until
+      FROM public.services s
+     WHERE s.id = NEW.service_id AND s.free_from_minutes IS NULL AND s.free_until_minutes IS NULL
+       AND NOT EXISTS (SELECT FROM public.service_needs n WHERE n.service_id = s.id)
+       AND NOT (NEW.is_blocking AND EXISTS (
+         SELECT FROM public.claims c
+          WHERE c.resource_id = NEW.resource_id AND c.is_blocking
+            AND tstzrange(c.since, c.until) && tstzrange(NEW.blocks_from, NEW.blocks_until)));
+    IF FOUND THEN
+      RETURN NULL;
+    END IF;
+  END IF;
+  PERFORM public.add_claims(NEW);
+  RETURN NULL;
 END $$;
 """
 
