@@ -32,7 +32,27 @@ from tests.support.people import PASSWORD
 PATIENCE_MS = 20_000  # longer than a page takes on a busy machine; only a test that fails waits so long
 QUIET_SECONDS = 0.1
 CHROMIUM_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+# Each window would also load the pages of Chromium's address bar, which takes longer than to load ours.
+UNUSED_FEATURES = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup")
+# Chromium reads the last of these flags only, so ours says again what Playwright's says.
+FEATURES_OFF_IN_PLAYWRIGHT = (
+    "AimEnabled",
+    "AvoidCorsURLLoaderRestartOnRedirect",
+    "AvoidUnnecessaryBeforeUnloadCheckSync",
+    "DestroyProfileOnBrowserClose",
+    "HttpsFirstBalancedModeAutoEnable",
+    "HttpsUpgrades",
+    "LensOverlay",
+    "MediaRouter",
+    "NetworkTimeServiceQuerying",
+    "OptimizationHints",
+    "PaintHolding",
+    "PreconnectToSearch",
+    "TcpPortRandomizationWin",
+    "ThirdPartyStoragePartitioning",
+)
 CHROMIUM_FLAGS = [
+    f"--disable-features={','.join((*UNUSED_FEATURES, *FEATURES_OFF_IN_PLAYWRIGHT))}",
     "--disable-gpu",
     "--no-first-run",
     "--disable-background-networking",
