@@ -75,7 +75,7 @@ BookingResponse: Any = make_row_model(
         Field(description="All resources that it takes. The first one is that of `resource_id`."),
     ),
 )
-RESOURCES = (
+RESOURCES: tuple[Any, ...] = (
     FIRST_ROLE.label("role"),
     table_of(Resource).c.name.label("resource_name"),
     ALL_RESOURCES.label("resources"),

@@ -134,8 +134,9 @@ async def lock(
     """Return the row with this id, locked. Raise ``Stale`` if its version is not the one that the editor saw.
 
     For an actor ``by``, a booking that they do not see is refused first: its version is none of their business.
+    A resource is locked so that it can still be booked: a booking locks its resources before it looks at their rows.
     """
-    row = await session.get(table, row_id, for_update=True)
+    row = await session.get(table, row_id, for_update=True, keeps_key=table is Resource)
     if row is None:
         raise no.Missing(what=display_name(table))
     if by and isinstance(row, Booking):

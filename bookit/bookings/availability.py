@@ -12,7 +12,8 @@ one visit may start when another ends.
 - A service may need more than one resource. Each is in a position of its own, and none is in two. Each must be open and
   free for the parts of the visit that it serves: not in its pause, in which it may serve somebody else. With hours
   bound at the ends, its first and its last moment count. Notice, horizon, clock and starts are those of the first.
-- A visit may take several seats of a resource, all or none.
+- A visit may take several seats of a resource, all or none. One that takes it at no time, as its pause lasts for the
+  whole visit, needs no seat.
 - A visit of whole days ends at the time of day at which it began, by the clock of its resource.
 - Starts are counted from each opening: every ``slot_step_minutes``, or else every ``duration_minutes``; from midnight
   if the resource is always open. A service with a slot step can be booked at these starts only, by staff with a reason
@@ -143,7 +144,8 @@ async def check_start(
 ) -> list[Row]:
     """Check a start against every rule. Return one row for each ``position`` and resource that can be in it.
 
-    ``obstacles`` reads these rows. With ``with_free_seats`` each also has its number of ``free_seats``.
+    ``obstacles`` reads these rows. With ``with_free_seats`` each also has its number of ``free_seats``, and whether the
+    resource ``has_room`` for the visit.
     """
     checks = availability_sql.CHECK_WITH_FREE_SEATS if with_free_seats else availability_sql.CHECK
     statement = checks[visit.booking_id is not None]
@@ -168,7 +170,7 @@ def obstacles(check: Row, *, now: datetime) -> list[no.Refusal]:
         refusals.append(no.BetweenSlots(step=times.format_step(check["step"])))
     if not check["is_not_closed"]:
         refusals.append(no.Closed())
-    if check.get("free_seats", check["needed"]) < check["needed"]:
+    if not check.get("has_room", True):
         refusals.append(no.SlotTaken())
     return refusals
 

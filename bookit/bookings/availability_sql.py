@@ -396,9 +396,11 @@ START_RANGE = (
 
 # start: a start on the slot step in a group.
 #   at, id, level, seats
+#   is_spared                           whether the pause lasts for the whole visit; NULL without a pause
 START = (
     """start AS (
-  SELECT DISTINCT at, start_range.id, start_range.level, start_range.seats
+  SELECT DISTINCT at, start_range.id, start_range.level, start_range.seats,
+         start_range.free_from = interval '0' AND at + start_range.free_until >= visit.ends + rule.cleanup AS is_spared
     FROM rule CROSS JOIN start_range JOIN span s USING (id)
    CROSS JOIN LATERAL unnest(start_range.starts * tstzmultirange(tstzrange(s.since, s.until))) AS possible
    CROSS JOIN LATERAL generate_series(
@@ -421,22 +423,24 @@ START = (
 )"""
 )
 
-# free_start: a start on a first resource with enough free seats.
+# free_start: a start on a first resource with enough free seats. A visit that takes it at no time needs none.
 #   at, id
 #   seats                               how many are free
 FREE_START = """free_start AS (
   SELECT at, id, CAST(sum(seats) AS integer) AS seats
-    FROM start GROUP BY at, id HAVING sum(seats) >= (SELECT seats FROM need WHERE position = 1)
+    FROM start GROUP BY at, id
+  HAVING sum(seats) >= (SELECT seats FROM need WHERE position = 1) OR bool_or(is_spared)
 )"""
 
 # other: a candidate of a further position.
 #   position, role, id, name, free_from, free_until, open
 #   full                                when it has fewer free seats than are needed: a multirange
 OTHER = """other AS MATERIALIZED (
-  SELECT p.position, p.role, p.id, p.name, p.free_from, p.free_until, p.open, coalesce(b.times, '{}') AS full
+  SELECT p.position, p.role, p.id, p.name, p.free_from, p.free_until, p.open,
+         CASE WHEN p.capacity < p.needed THEN '{(,)}' ELSE coalesce(b.times, '{}') END AS full
     FROM plan p
     LEFT JOIN busy_level b ON b.position = p.position AND b.id = p.id AND b.level = p.capacity - p.needed + 1
-   WHERE p.position > 1 AND p.capacity >= p.needed
+   WHERE p.position > 1
 )"""
 
 # whole_start: a start on a first resource at which the further positions can be filled, each with another resource.
@@ -574,14 +578,18 @@ def check_query(*, moves: bool) -> LiteralString:
 
 
 def check_with_free_seats_query(*, moves: bool) -> LiteralString:
-    """Return the same, with the number of free seats."""
+    """Return the same, with the number of free seats, and whether they are enough."""
     return f"""WITH {checks_cte(moves=moves)}, {BUSY_LEVEL}
-SELECT c.*, c.capacity - (
-         SELECT count(*) FROM busy_level b
-          WHERE b.position = c.position AND b.id = c.id
-            AND b.times && {blocked("c.blocks_from", "c.start_time", "c.blocks_until", of="c")}
-       ) AS free_seats
-  FROM checks c ORDER BY c.position, c.id, c.end_time
+SELECT c.*, free.seats AS free_seats, free.seats >= c.needed OR isempty(taken.times) AS has_room
+  FROM checks c
+ CROSS JOIN LATERAL (
+   SELECT {blocked("c.blocks_from", "c.start_time", "c.blocks_until", of="c")} AS times
+ ) AS taken
+ CROSS JOIN LATERAL (
+   SELECT c.capacity - count(*) AS seats
+     FROM busy_level b WHERE b.position = c.position AND b.id = c.id AND b.times && taken.times
+ ) AS free
+ ORDER BY c.position, c.id, c.end_time
 """
 
 

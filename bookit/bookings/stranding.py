@@ -105,6 +105,10 @@ SELECT b.id, taken.id, 'not offered'
    SELECT FROM service_needs n JOIN need_resources nr ON nr.need_id = n.id
     WHERE (n.service_id, n.position, nr.resource_id) = (b.service_id, taken.number + 1, taken.id))
 """)
+# A booking that is being written is counted before and after the change.
+WAIT_FOR_BOOKINGS = text("""
+SELECT pg_advisory_xact_lock(id) FROM (SELECT unnest(CAST(:resource_ids AS bigint[])) AS id ORDER BY 1) AS in_order
+""")
 VISITS = text(f"""
 SELECT b.id, b.start_time, b.end_time, b.status, b.service_id, b.resource_id,
        u.name AS customer, s.title AS service, {RESOURCE_NAMES} AS resource
@@ -121,11 +125,13 @@ Misfit = tuple[int, int, str]  # the ids of a booking and of one of its resource
 class Scope:
     """What a change is about: a service, or resources in a range of time. ``resource_ids`` None is all of them.
 
-    With ``is_about_hours`` a service changes how opening hours bind its visits.
+    With ``is_about_hours`` a service changes how opening hours bind its visits, and with ``is_about_seats`` a resource
+    changes its capacity.
     """
 
     service_id: int | None = None
     is_about_hours: bool = False
+    is_about_seats: bool = False
     resource_ids: Sequence[int] | None = None
     since: datetime = CALENDAR_START
     until: datetime = CALENDAR_END
@@ -148,7 +154,7 @@ def scope_of_change(table: type[SQLModel], before: Values | None, after: Values 
             return None
         if table is Service:
             return Scope(service_id=before["id"], is_about_hours="binds_hours_at_ends" in after)
-        return Scope(resource_ids=[before["id"]])
+        return Scope(resource_ids=[before["id"]], is_about_seats="capacity" in after)
     if table not in {OpeningHours, CalendarException}:
         return None
     versions = [version for version in (before, {**(before or {}), **after} if after else None) if version]
@@ -194,6 +200,8 @@ async def find_extent(session: Session, scope: Scope, *, now: datetime) -> Scope
     elif scope.resource_ids is None:
         rows = await session.fetch(EXTENT_OF_ALL, **values)
     else:
+        if scope.is_about_seats:
+            await session.fetch(WAIT_FOR_BOOKINGS, resource_ids=list(scope.resource_ids))
         rows = await session.fetch(EXTENT_OF_SOME, **values, resource_ids=list(scope.resource_ids))
     extent = rows[0]
     if not extent["resource_ids"]:

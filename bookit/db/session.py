@@ -134,9 +134,14 @@ class Session(ConnectionReader):
             async for rows in batches:
                 yield rows
 
-    async def get(self, table: type[TableRow], row_id: int, *, for_update: bool = False) -> TableRow | None:
-        """Return the row with this id, or None; ``for_update`` locks it until this transaction ends."""
-        rows = await self.fetch(build_select_by_id(table, for_update=for_update), id=row_id)
+    async def get(
+        self, table: type[TableRow], row_id: int, *, for_update: bool = False, keeps_key: bool = False
+    ) -> TableRow | None:
+        """Return the row with this id, or None; ``for_update`` locks it until this transaction ends.
+
+        Rows that refer to it can only be added meanwhile if this transaction ``keeps_key``.
+        """
+        rows = await self.fetch(build_select_by_id(table, for_update=for_update, keeps_key=keeps_key), id=row_id)
         return from_row(table, rows[0]) if rows else None
 
     async def insert(self, row: TableRow) -> TableRow:

@@ -86,9 +86,13 @@ def is_read(statement: ClauseElement) -> bool:
 
 
 @cache
-def build_select_by_id(table: type[SQLModel], *, for_update: bool) -> ClauseElement:
+def build_select_by_id(table: type[SQLModel], *, for_update: bool, keeps_key: bool = False) -> ClauseElement:
+    """Return the query for the row with ``:id``. ``for_update`` locks it, and also against rows that refer to it.
+
+    Those are let through if the transaction ``keeps_key``, that is, the row keeps its id.
+    """
     statement = select(table).where(table_of(table).c.id == bindparam("id"))
-    return statement.with_for_update() if for_update else statement
+    return statement.with_for_update(key_share=keeps_key) if for_update else statement
 
 
 @cache

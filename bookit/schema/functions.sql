@@ -96,8 +96,8 @@ BEGIN
     RAISE 'a booking keeps its id: its claims and its history go by it'
       USING ERRCODE = 'check_violation', CONSTRAINT = 'booking_keeps_its_id', TABLE = 'bookings';
   END IF;
-  IF public.is_expired(OLD.expires_at, public.booking_now()) THEN
-    IF TG_OP = 'UPDATE' AND NEW.status = 'cancelled' AND OLD.status = 'pending' THEN
+  IF OLD.status = 'pending' AND public.is_expired(OLD.expires_at, public.booking_now()) THEN
+    IF TG_OP = 'UPDATE' AND NEW.status = 'cancelled' THEN
       RETURN NEW;
     END IF;
     FOR resource IN
@@ -129,6 +129,19 @@ END $$;
 
 CREATE TRIGGER lock_resources BEFORE INSERT OR UPDATE OR DELETE ON bookings
   FOR EACH ROW EXECUTE FUNCTION lock_resources();
+
+-- A capacity that becomes lower waits for the bookings that are being written, and those that follow wait until it is
+-- committed and count by it. The lock on the row of the resource does not do it: a booking needs the row, but only its id.
+-- All resources of a statement are locked in the order of their ids, as a booking locks its own.
+CREATE FUNCTION lock_lowered_resources() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(id) FROM (
+    SELECT n.id FROM before o JOIN after n USING (id) WHERE n.capacity < o.capacity ORDER BY n.id) AS in_order;
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER lock_lowered_resources AFTER UPDATE ON resources
+  REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION lock_lowered_resources();
 
 -- An expired hold never blocks a booking: the booking that takes time of its resources cancels it, whatever its seat, so
 -- that no hold can come back later and be one too many. History records the actor "nobody" and the door "clock"; the
@@ -431,6 +444,29 @@ END $$;
 CREATE CONSTRAINT TRIGGER booking_has_a_seat AFTER UPDATE ON claims
   DEFERRABLE INITIALLY IMMEDIATE FOR EACH ROW WHEN (NEW.is_blocking) EXECUTE FUNCTION check_seats();
 
+-- An expired hold takes no seat, so its resource may have been given fewer seats meanwhile. It comes back, confirmed or with
+-- another expiry, only where there is one. Its claims on other resources than before are counted as they move.
+CREATE FUNCTION check_seats_of_hold() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF public.is_expired(OLD.expires_at, public.booking_now()) AND NOT public.is_expired(NEW.expires_at, public.booking_now())
+     AND EXISTS (
+       SELECT FROM public.claims c
+        WHERE c.booking_id = NEW.id AND c.is_blocking AND c.since < c.until
+          AND c.resource_id = (NEW.resource_id || NEW.other_resource_ids)[c.position]
+          AND public.free_seat(c.resource_id, c.since, c.until, c.booking_id, c.number) IS NULL) THEN
+    RAISE 'all seats are taken'
+      USING ERRCODE = 'exclusion_violation', CONSTRAINT = 'booking_has_a_seat', TABLE = 'claims';
+  END IF;
+  RETURN NULL;
+END $$;
+
+-- Its name comes after "RI_...", the foreign key that carries another time over, and before the triggers that look at
+-- customers.
+CREATE TRIGGER "Return_of_hold" AFTER UPDATE OF expires_at ON bookings
+  FOR EACH ROW WHEN (
+    OLD.is_blocking AND NEW.is_blocking AND OLD.expires_at IS NOT NULL AND NEW.expires_at IS DISTINCT FROM OLD.expires_at)
+  EXECUTE FUNCTION check_seats_of_hold();
+
 -- Refuses a statement that writes claims by itself. The triggers of bookings run such statements one level deeper.
 CREATE FUNCTION forbid_claim_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -493,9 +529,10 @@ BEGIN
   RETURN NULL;
 END $$;
 
--- Whether so many seats of a resource are free in all of these times. An expired hold takes none.
+-- Whether so many seats of a resource are free in all of these times. An expired hold takes none, and a visit that takes the
+-- resource at no time needs none.
 CREATE FUNCTION has_room(resource bigint, seats integer, times tstzmultirange) RETURNS boolean LANGUAGE sql STABLE AS $$
-  SELECT r.capacity >= has_room.seats AND NOT EXISTS (
+  SELECT NOT EXISTS (
     SELECT FROM unnest(has_room.times) AS part
      WHERE public.most_at_once(r.id, lower(part), upper(part), NULL, NULL) + has_room.seats > r.capacity)
     FROM public.resources r WHERE r.id = has_room.resource

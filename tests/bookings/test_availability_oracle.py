@@ -225,7 +225,7 @@ def predict_move(
     own = business.own_resources()
     if not by.is_staff:
         return oracle.predict_outcome(business, now, at, wanted=wanted, preferred=own)
-    outcome = oracle.predict_outcome(business, now, at, wanted=own | wanted, is_staff=True, asks_the_table=True)
+    outcome = oracle.predict_outcome(business, now, at, wanted=own | wanted, is_staff=True)
     has_twice = len(set((own | wanted).values())) < len(own)
     return "one-role-each" if has_twice and outcome == "slot-taken" else outcome
 
@@ -288,7 +288,7 @@ def predict_length(
     """
     own = business.own_resources()
     if at != booking.start_time:
-        return oracle.predict_outcome(business, now, at, wanted=own, is_staff=True, asks_the_table=True)
+        return oracle.predict_outcome(business, now, at, wanted=own, is_staff=True)
     if gives_back:
         return tuple(own.values())
     outcome = oracle.predict_outcome(business, now, at, wanted=own, is_staff=True, ignored_codes=OF_ANOTHER_START)
@@ -315,8 +315,7 @@ async def compare_parties(session: Session, case: Scenario, moves: BookedVisit, 
     resource = next(one for one in business.resources if one.id == own[1])
     need = replace(business.positions()[1], seats=seats)
     diary = oracle.ResourceSchedule(business, resource, case.now, start, end, 1, need)
-    takes_no_time = not need.spans(moves.blocked[0], start, moves.blocked[1])
-    fits = seats < booking.seats or takes_no_time or diary.has_room(start, end)
+    fits = seats < booking.seats or diary.has_room(start, end)
     assert (booking.id, seats, outcome) == (booking.id, seats, tuple(own.values()) if fits else "slot-taken")
     SEEN["another party" if fits else "not another party"] += 1
 

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from bookit import records
 from bookit import refusals as no
 from bookit.db.pool import Database
+from bookit.needs import Need
 from bookit.schema.tables import Resource, Service, Status
 from tests.support.bulk_scenario import TEN
 from tests.support.clock import NOW
@@ -88,3 +89,39 @@ async def test_a_longer_visit_fits_where_no_single_seat_is_free_throughout(
     assert (await door.book(longer, service, TEN))["end_time"] == TEN + 2 * HOUR
     assert await free_places(tom) == 0
     assert await door.book(tom, service, TEN) == RefusalOutcome(no.SlotTaken)
+
+
+@AT_BOTH_DOORS
+async def test_an_expired_hold_comes_back_only_while_there_is_a_seat(
+    door: DoorClient, database: Database, join: JoinUser
+) -> None:
+    service = await make_class(database, 2)
+    holds = [await door.book(await join(f"Guest{n}"), service, TEN) for n in range(2)]
+    await database.fetch(text("UPDATE bookings SET status = 'pending', expires_at = '2030-01-07 08:00Z'"))
+    await database.fetch(text("UPDATE resources SET capacity = 1"))
+
+    first, second = [await door.set_status({**hold, "version": 2}, Status.CONFIRMED) for hold in holds]
+
+    assert first["status"] == Status.CONFIRMED
+    assert second == RefusalOutcome(no.SlotTaken)
+
+
+@AT_BOTH_DOORS
+async def test_what_a_visit_never_takes_needs_no_seat(door: DoorClient, database: Database, tom: Person) -> None:
+    service = await make_class(database, 1)
+    async with database.transaction(by=OWNER) as session:
+        van = await records.create(session, Resource, by=OWNER, now=NOW, name="Van", capacity=1)
+        need = Need((van.id,), seats=2, free_from_minutes=0, free_until_minutes=90)
+        row = await records.get(session, Service, service.id)
+        await records.change(session, row, by=OWNER, now=NOW, needs=[need])
+
+    offered = await free_places(tom)
+    booked = await door.book(tom, service, TEN)
+    async with database.transaction(by=OWNER) as session:
+        row = await records.get(session, Service, service.id)
+        await records.change(session, row, by=OWNER, now=NOW, cleanup_minutes=31)
+    refused = await door.book(tom, service, TEN + 3 * HOUR)
+
+    assert offered == 1
+    assert booked["start_time"] == TEN
+    assert refused == RefusalOutcome(no.SlotTaken)

@@ -156,8 +156,7 @@ async def test_the_page_of_a_booking_asks_before_it_is_live_again_over_another(
     first = (await create_booking(berlin_database, berlin_time(day, 9))).id
     await berlin_database.fetch(text("UPDATE bookings SET status = 'cancelled' WHERE id = :id"), id=first)
     await create_booking(berlin_database, berlin_time(day, 9), resource=2)
-    page, _, _ = await open_admin(browser, berlin.url, width=width)
-    await page.goto(f"{berlin.url}/admin/booking/details/{first}")
+    page, _, _ = await open_admin(browser, berlin.url, path=f"booking/details/{first}", width=width)
     await page.get_by_role("button", name="Reopen…").click()
     await page.get_by_role("dialog").filter(visible=True).get_by_role("button", name="Yes").click()
 

@@ -60,9 +60,8 @@ async def test_selected_bookings_are_shifted_and_undone(
 ) -> None:
     first = NEXT_WEEK + timedelta(days=width // 100)
     numbers = await book_afternoon(served_database, first, 3)
-    watched = await open_admin(browser, served.url, width=width)
+    watched = await open_admin(browser, served.url, path="booking/list", width=width)
     page = watched.page
-    await page.goto(f"{served.url}/admin/booking/list")
     for number in numbers[:2]:
         await page.locator(f"td:has(input[type=hidden][value='{number}']) input.select-box").check()
 
@@ -105,9 +104,8 @@ async def test_a_sick_colleagues_day_is_reassigned(
 ) -> None:
     day = NEXT_WEEK + timedelta(days=30 + width // 100)
     numbers = await book_afternoon(served_database, day, 2)
-    watched = await open_admin(browser, served.url, width=width)
+    watched = await open_admin(browser, served.url, path="resource/details/1", width=width)
     page = watched.page
-    await page.goto(f"{served.url}/admin/resource/details/1")
 
     await page.get_by_role("link", name="Clear a day…").click()
     await expect(page).to_have_title("Clear a day for Lea – BookIt")

@@ -58,7 +58,7 @@ async def long_names(served: RunningServer) -> AsyncIterator[RunningServer]:
 
 @pytest.mark.browser
 async def test_long_words_wrap_and_push_nothing_away(long_names: RunningServer, browser: Browser) -> None:
-    page = (await open_admin(browser, long_names.url)).page
+    page = (await open_admin(browser, long_names.url, path="password")).page
     wide = {}
     for path in PAGES:
         await page.set_viewport_size({"width": WIDE, "height": 900})

@@ -78,7 +78,7 @@ async def test_the_dashboard_has_charts_and_tables(
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.usefixtures("served_database")
 async def test_each_report_has_a_chart_beside_its_table(width: int, browser: Browser, served: RunningServer) -> None:
-    page, errors, elsewhere = await open_admin(browser, served.url, width=width)
+    page, errors, elsewhere = await open_admin(browser, served.url, path="password", width=width)
 
     for name in REPORTS:
         await go_to(page, f"{served.url}/admin/reports?report={name}&by=week")

@@ -50,8 +50,7 @@ async def served_database(served: RunningServer) -> AsyncIterator[Database]:
 async def test_an_act_is_expanded_by_keyboard_and_links_to_its_page(
     width: int, browser: Browser, served: RunningServer
 ) -> None:
-    page, errors, elsewhere = await open_admin(browser, served.url, ADA, width=width)
-    await go_to(page, f"{served.url}/admin/event/list")
+    page, errors, elsewhere = await open_admin(browser, served.url, ADA, path="event/list", width=width)
     results = {"folded": (await find_violations_in_both_themes(page), await fits_viewport(page))}
     fold = page.locator("details", has_text=MOVED)
     moved = fold.get_by_role("link", name="Booking 1", exact=True)
@@ -91,9 +90,8 @@ async def test_an_act_is_expanded_without_javascript(browser: Browser, served: R
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.usefixtures("served_database")
 async def test_refusals_and_previews_are_accessible(width: int, browser: Browser, served: RunningServer) -> None:
-    page, errors, elsewhere = await open_admin(browser, served.url, ADA, width=width)
+    page, errors, elsewhere = await open_admin(browser, served.url, ADA, path="booking/bulk?pks=1,2", width=width)
     results = {}
-    await go_to(page, f"{served.url}/admin/booking/bulk?pks=1,2")
     await page.get_by_role("button", name="Preview").click()
     await expect(page.get_by_role("button", name="Apply")).to_be_visible()
     results["preview"] = (await find_violations_in_both_themes(page), await fits_viewport(page))

@@ -13,11 +13,18 @@ from tests.support.people import MakeClient, Person
 from tests.support.races import BUSINESS, WRITERS, Console
 
 
+@pytest.fixture(scope="session")
+def creator(database_url: str) -> Iterator[Console]:
+    """Open the console that creates what tests begin with: a new one would first read the schema and each trigger."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
 @pytest.fixture
-def console(empty: str) -> Iterator[Console]:
+def console(empty: str, creator: Console) -> Iterator[Console]:
     """Open a console on a business with sixty-four customers and no bookings."""
+    creator.execute(BUSINESS)
     with psycopg.connect(empty, autocommit=True) as connection:
-        connection.execute(BUSINESS)
         yield connection
 
 
@@ -32,13 +39,24 @@ def two_writers(console: Console, database_url: str) -> Iterator[list[Console]]:
         yield [*open_consoles(database_url, 2, stack), console]
 
 
-@pytest.fixture
-def consoles(console: Console, database_url: str, server: str) -> Iterator[list[Console]]:
-    """Return sixty-four consoles. PostgreSQL has too few connections for all workers, so the workers take turns."""
+@pytest.fixture(scope="module")
+def other_consoles(database_url: str, server: str) -> Iterator[list[Console]]:
+    """Open sixty-three consoles for all tests of a module: to open them takes longer than to write with them.
+
+    PostgreSQL has too few connections for all workers, so the workers take turns.
+    """
     with ExitStack() as stack:
         [turn] = open_consoles(server, 1, stack)
         turn.execute("SELECT pg_advisory_lock(64)")
-        yield [console, *open_consoles(database_url, WRITERS - 1, stack)]
+        yield open_consoles(database_url, WRITERS - 1, stack)
+
+
+@pytest.fixture
+def consoles(console: Console, other_consoles: list[Console]) -> Iterator[list[Console]]:
+    """Return sixty-four consoles, the first on its own."""
+    yield [console, *other_consoles]
+    for other in other_consoles:
+        other.rollback()
 
 
 @pytest.fixture

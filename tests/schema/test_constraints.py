@@ -547,10 +547,9 @@ def declared() -> list[tuple[str, Any]]:
 
 
 @pytest.fixture
-def business(database: Database) -> Database:
+def business(database: Database, creator: psycopg.Connection) -> Database:
     """Return the database with a row in every table."""
-    with psycopg.connect(database.url) as console:
-        console.execute(BUSINESS)
+    creator.execute(BUSINESS)
     return database
 
 

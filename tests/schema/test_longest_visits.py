@@ -36,9 +36,9 @@ REACHING = f"SELECT id FROM bookings_reaching('2031-07-01Z') AS b WHERE {A_DAY}"
 SHORT = f"SELECT id FROM bookings AS b WHERE start_time >= earliest_short_start('2031-07-01Z') AND {A_DAY}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def console(database_url: str) -> Iterator[psycopg.Connection]:
-    """Open a console on 200,000 bookings, in a transaction that is rolled back."""
+    """Open a console on 200,000 bookings, in a transaction that is rolled back. The tests only read."""
     with psycopg.connect(database_url) as connection:
         connection.execute(ROWS)
         yield connection

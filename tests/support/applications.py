@@ -6,6 +6,7 @@ from starlette.applications import Starlette
 
 from bookit.clock import Clock
 from bookit.db.pool import Database
+from bookit.people.last_seen import LastSeen
 from bookit.rate_limits import RateLimits
 from bookit.settings import Settings
 from server.app import build
@@ -29,10 +30,11 @@ class SharedApplications:
         return app
 
     def end_streams(self) -> None:
-        """End the streams that a test left open, so that the next one begins without subscribers."""
+        """End the streams that a test left open and forget whom it saw, so that the next one begins with nobody."""
         for _, app in self._built:
             app.state.staff_site.close_streams()
             app.state.change_feed = None
+            app.state.last_seen = LastSeen()  # Each database numbers its sign-ins from 1.
 
     async def close(self) -> None:
         """Close the connections of each application."""

@@ -32,7 +32,27 @@ from tests.support.people import PASSWORD
 PATIENCE_MS = 20_000  # longer than a page takes on a busy machine; only a test that fails waits so long
 QUIET_SECONDS = 0.1
 CHROMIUM_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+# Each window would also load the pages of Chromium's address bar, which takes longer than to load ours.
+UNUSED_FEATURES = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup")
+# Chromium reads the last of these flags only, so ours says again what Playwright's says.
+FEATURES_OFF_IN_PLAYWRIGHT = (
+    "AimEnabled",
+    "AvoidCorsURLLoaderRestartOnRedirect",
+    "AvoidUnnecessaryBeforeUnloadCheckSync",
+    "DestroyProfileOnBrowserClose",
+    "HttpsFirstBalancedModeAutoEnable",
+    "HttpsUpgrades",
+    "LensOverlay",
+    "MediaRouter",
+    "NetworkTimeServiceQuerying",
+    "OptimizationHints",
+    "PaintHolding",
+    "PreconnectToSearch",
+    "TcpPortRandomizationWin",
+    "ThirdPartyStoragePartitioning",
+)
 CHROMIUM_FLAGS = [
+    f"--disable-features={','.join((*UNUSED_FEATURES, *FEATURES_OFF_IN_PLAYWRIGHT))}",
     "--disable-gpu",
     "--no-first-run",
     "--disable-background-networking",
@@ -43,6 +63,7 @@ CHROMIUM_FLAGS = [
 AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
 RUN_AXE = "(options) => axe.run(options).then(({ violations }) => violations)"
 FITS_VIEWPORT_JS = "document.documentElement.scrollWidth <= window.innerWidth"
+WIDE, PHONE, HEIGHT = 1400, 390, 900
 THEMES = ("light", "dark")
 CHOOSE_THEME = """
 if (!sessionStorage.getItem("has-theme")) {{
@@ -92,7 +113,7 @@ async def open_page(
 ) -> WatchedPage:
     """Open a URL in a new page; record errors, policy violations, failed requests and requests to other sites."""
     page = await where.new_page()
-    await page.set_viewport_size({"width": width, "height": 900})
+    await page.set_viewport_size({"width": width, "height": HEIGHT})
     watched = WatchedPage(page, [], [])
     pending = PENDING_REQUESTS[page] = set[Request]()
 
@@ -159,18 +180,23 @@ async def open_admin(
     url: str,
     email: str = "mara@example.com",
     *,
+    path: str = "",
     width: int = 1400,
     theme: str = "light",
     is_shared: bool = True,
 ) -> WatchedPage:
-    """Open the admin panel of this server in a new page, signed in as this person, in the context that they share."""
+    """Open a page of the admin panel of this server, signed in as this person, in the context that they share."""
+    address = f"{url}/admin/{path}"
     context = await context_of(browser, url, email) if is_shared else await browser.new_context()
-    watched = await open_page(context, f"{url}/admin/", width=width, theme=theme)
+    watched = await open_page(context, address, width=width, theme=theme)
     if await watched.page.title() == "Sign in – BookIt":
         await sign_in(watched.page, email)
-        await watched.page.wait_for_url("**/admin/")
+        await expect(watched.page).not_to_have_title("Sign in – BookIt")
         await has_settled(watched.page)
-    await expect(watched.page).to_have_title("Today – BookIt")
+        if watched.page.url != address:
+            await go_to(watched.page, address)
+    if not path:
+        await expect(watched.page).to_have_title("Today – BookIt")
     return watched
 
 
@@ -209,6 +235,20 @@ async def find_violations_in_both_themes(page: Page) -> list[str]:
     for theme in THEMES:
         await set_theme(page, theme)
         found += [f"{theme}: {violation}" for violation in await find_accessibility_violations(page)]
+    return found
+
+
+async def find_faults(page: Page) -> list[str]:
+    """Return what is wrong with a page on a wide screen and on a phone: accessibility violations, and if it is wider.
+
+    A page is as wide as its window without being loaded again: no script of ours asks for the width.
+    """
+    found = []
+    for width in (WIDE, PHONE):
+        await page.set_viewport_size({"width": width, "height": HEIGHT})
+        found += [f"{width}: {violation}" for violation in await find_violations_in_both_themes(page)]
+        if not await fits_viewport(page):
+            found.append(f"{width}: the page is wider than its window")
     return found
 
 

@@ -244,12 +244,10 @@ class ResourceSchedule:
         return max(self.resource.capacity - most_at_once(self.loads, spans), 0)
 
     def has_room(self, at: datetime, end: datetime | None = None) -> bool:
-        """Whether all seats that a visit takes here are free."""
-        return self.count_free_seats(at, end) >= self.need.seats
-
-    def takes_nothing(self, at: datetime, end: datetime) -> bool:
-        """Whether the pause covers the whole visit, with setup and cleanup."""
-        return not self.need.spans(at - self.before, at, end + self.after)
+        """Whether all seats that a visit takes here are free. It takes none if the pause covers the whole visit."""
+        end = end or self.end_of(at)
+        takes_none = not self.need.spans(at - self.before, at, end + self.after)
+        return takes_none or self.count_free_seats(at, end) >= self.need.seats
 
     def has_room_for_more(self) -> bool:
         """Whether there is room for what the booking that moves takes by another end and did not take before."""
@@ -416,12 +414,11 @@ Outcome = tuple[int, ...] | str  # the ids of the resources in the order of posi
 def predict_outcome(
     business: Business, now: datetime, at: datetime, *, wanted: Mapping[int, int] | None = None,
     is_staff: bool = False, is_override: bool = False, ignored_codes: Collection[str] = (),
-    preferred: Mapping[int, int] | None = None, asks_the_table: bool = False,
+    preferred: Mapping[int, int] | None = None,
 ) -> Outcome:  # fmt: skip
     """Return the expected outcome of booking this start: the ids of the resources, or the code of the refusal.
 
-    ``wanted`` are resources that the request names, and ``preferred`` those that it keeps if they are free. Staff who
-    move a booking name or keep each resource: the table alone is asked, where what takes no time needs no seats.
+    ``wanted`` are resources that the request names, and ``preferred`` those that it keeps if they are free.
     """
     wanted, own = wanted or {}, preferred or {}
     if at <= now and not is_staff:
@@ -442,11 +439,7 @@ def predict_outcome(
         key: (key[1] != own.get(key[0]), bool(codes), key[1])
         for key, codes in against.items()
         if (is_override or not codes)
-        and any(
-            diary.resource.id == key[1]
-            and (diary.has_room(at, key[2]) or (asks_the_table and diary.takes_nothing(at, key[2])))
-            for diary in diaries[key[0]]
-        )
+        and any(diary.resource.id == key[1] and diary.has_room(at, key[2]) for diary in diaries[key[0]])
     }
     return choose_combination(rivals, len(diaries)) or "slot-taken"
 

@@ -5,6 +5,7 @@ A writer is either a console, a connection of its own in a thread of its own, or
 """
 
 import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ WRITERS = 64
 TEN = TOMORROW_AT_TEN
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
+ROLES = pytest.mark.parametrize("roles", [1, 2, 3])
 BOTH_CAPACITIES = pytest.mark.parametrize("capacity", [1, 3])
 
 BUSINESS = """
@@ -138,6 +140,18 @@ def add_need(console: Console, *, seats: int = 1, free_from: int | None = None, 
     console.execute(NEED, [seats, free_from, free_until])
 
 
+def any_order(rooms: Sequence[int], seed: int) -> list[int]:
+    """Return these in the random order of a seed."""
+    return random.Random(seed).sample(rooms, len(rooms))
+
+
+def open_rooms(console: Console, roles: int, capacity: int) -> list[int]:
+    """Add as many resources as a visit of the first service needs; each can have every role."""
+    for _ in range(roles - 1):
+        add_need(console)
+    return [new_resource(console, capacity, 1, 2) for _ in range(roles)]
+
+
 def wrong_claims(console: Console) -> list[Any]:
     """Return what must never be: two claims on a seat at once, more than there are seats, or unlike their booking."""
     return [row for query in (OVERLAPPING, OVERSOLD, PARTED) for row in console.execute(query).fetchall()]
@@ -189,6 +203,13 @@ def start_blocked(console: Console, watcher: Console, act: Callable[[], T]) -> C
         time.sleep(0.005)
     thread.shutdown(wait=False)
     return result.result
+
+
+def wait_until_blocked(watcher: Console, is_done: Callable[[], bool]) -> None:
+    """Wait until another connection to this database waits for a lock, or all is done."""
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while not is_done() and not watcher.execute(waiting).fetchall():
+        time.sleep(0.005)
 
 
 async def send_all(

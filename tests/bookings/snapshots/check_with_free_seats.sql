@@ -148,9 +148,13 @@ WITH need AS MATERIALIZED (
    WHERE load.since < load.until
    GROUP BY c.position, c.id, level
 )
-SELECT c.*, c.capacity - (
-         SELECT count(*) FROM busy_level b
-          WHERE b.position = c.position AND b.id = c.id
-            AND b.times && tstzmultirange(CASE WHEN c.free_from = interval '0' THEN 'empty' ELSE tstzrange(c.blocks_from, least(c.start_time + c.free_from, c.blocks_until)) END, tstzrange(least(c.start_time + c.free_until, c.blocks_until), c.blocks_until))
-       ) AS free_seats
-  FROM checks c ORDER BY c.position, c.id, c.end_time
+SELECT c.*, free.seats AS free_seats, free.seats >= c.needed OR isempty(taken.times) AS has_room
+  FROM checks c
+ CROSS JOIN LATERAL (
+   SELECT tstzmultirange(CASE WHEN c.free_from = interval '0' THEN 'empty' ELSE tstzrange(c.blocks_from, least(c.start_time + c.free_from, c.blocks_until)) END, tstzrange(least(c.start_time + c.free_until, c.blocks_until), c.blocks_until)) AS times
+ ) AS taken
+ CROSS JOIN LATERAL (
+   SELECT c.capacity - count(*) AS seats
+     FROM busy_level b WHERE b.position = c.position AND b.id = c.id AND b.times && taken.times
+ ) AS free
+ ORDER BY c.position, c.id, c.end_time

@@ -152,7 +152,8 @@ WITH need AS MATERIALIZED (
     FROM rule CROSS JOIN seat_group g JOIN plan p ON p.position = 1 AND p.id = g.id
    CROSS JOIN LATERAL (SELECT rule.days > 0 OR p.free_from IS NOT NULL AS is_rough) AS rough
 ), start AS (
-  SELECT DISTINCT at, start_range.id, start_range.level, start_range.seats
+  SELECT DISTINCT at, start_range.id, start_range.level, start_range.seats,
+         start_range.free_from = interval '0' AND at + start_range.free_until >= visit.ends + rule.cleanup AS is_spared
     FROM rule CROSS JOIN start_range JOIN span s USING (id)
    CROSS JOIN LATERAL unnest(start_range.starts * tstzmultirange(tstzrange(s.since, s.until))) AS possible
    CROSS JOIN LATERAL generate_series(
@@ -166,12 +167,14 @@ WITH need AS MATERIALIZED (
      AND NOT start_range.times && tstzmultirange(CASE WHEN start_range.free_from = interval '0' THEN 'empty' ELSE tstzrange(at - rule.setup, least(at + start_range.free_from, visit.ends + rule.cleanup)) END, tstzrange(least(at + start_range.free_until, visit.ends + rule.cleanup), visit.ends + rule.cleanup))))
 ), free_start AS (
   SELECT at, id, CAST(sum(seats) AS integer) AS seats
-    FROM start GROUP BY at, id HAVING sum(seats) >= (SELECT seats FROM need WHERE position = 1)
+    FROM start GROUP BY at, id
+  HAVING sum(seats) >= (SELECT seats FROM need WHERE position = 1) OR bool_or(is_spared)
 ), other AS MATERIALIZED (
-  SELECT p.position, p.role, p.id, p.name, p.free_from, p.free_until, p.open, coalesce(b.times, '{}') AS full
+  SELECT p.position, p.role, p.id, p.name, p.free_from, p.free_until, p.open,
+         CASE WHEN p.capacity < p.needed THEN '{(,)}' ELSE coalesce(b.times, '{}') END AS full
     FROM plan p
     LEFT JOIN busy_level b ON b.position = p.position AND b.id = p.id AND b.level = p.capacity - p.needed + 1
-   WHERE p.position > 1 AND p.capacity >= p.needed
+   WHERE p.position > 1
 ),
 whole_start AS (
   SELECT f.at, f.id, c.name, f.seats, c.timezone, visit.ends, CASE WHEN rule.roles > 1 THEN (

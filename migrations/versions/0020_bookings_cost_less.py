@@ -8,8 +8,8 @@ The running version survives this.
 
 from alembic import op
 
-revision = "0019"
-down_revision = "0018"
+revision = "0020"
+down_revision = "0019"
 
 NEW = r"""
 CREATE OR REPLACE FUNCTION minutes_after(moment timestamptz, minutes integer) RETURNS timestamptz
