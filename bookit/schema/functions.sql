@@ -86,7 +86,8 @@ END $$;
 -- and end in a deadlock after a second or more. The end of an expired hold needs none: it takes nothing any more.
 --
 -- Any other change of an expired hold has locked its row by now, and the writer who has the resource may wait for that row
--- to cancel it. So it tries for the lock for a moment, and gives way if it does not get it.
+-- to cancel it, even if the writer of its other resource has just cancelled it. So it tries for the lock for a moment, and
+-- gives way if it does not get it.
 CREATE FUNCTION lock_resources() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   resource bigint;
@@ -96,8 +97,8 @@ BEGIN
     RAISE 'a booking keeps its id: its claims and its history go by it'
       USING ERRCODE = 'check_violation', CONSTRAINT = 'booking_keeps_its_id', TABLE = 'bookings';
   END IF;
-  IF OLD.status = 'pending' AND public.is_expired(OLD.expires_at, public.booking_now()) THEN
-    IF TG_OP = 'UPDATE' AND NEW.status = 'cancelled' THEN
+  IF public.is_expired(OLD.expires_at, public.booking_now()) THEN
+    IF TG_OP = 'UPDATE' AND NEW.status = 'cancelled' AND OLD.status = 'pending' THEN
       RETURN NEW;
     END IF;
     FOR resource IN

@@ -1,8 +1,8 @@
 """A lowered capacity waits for bookings, and an expired hold comes back only to a free seat.
 
 Why: a booking that was being written while a capacity was lowered counted by the old one. An expired hold came back to a
-resource that has fewer seats by now. A cancelled hold that was reopened gave way to others instead of waiting. And a visit
-that takes a resource at no time, as its pause lasts longer, was refused where it needs more seats than there are.
+resource that has fewer seats by now. And a visit that takes a resource at no time, as its pause lasts longer, was refused
+where it needs more seats than there are.
 
 The running version survives this: it writes as before.
 """
@@ -53,46 +53,6 @@ CREATE TRIGGER "Return_of_hold" AFTER UPDATE OF expires_at ON bookings
 """
 
 REPLACED = r"""
-CREATE OR REPLACE FUNCTION lock_resources() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-  resource bigint;
-  tries integer := 0;
-BEGIN
-  IF TG_OP = 'UPDATE' AND NEW.id <> OLD.id THEN
-    RAISE 'a booking keeps its id: its claims and its history go by it'
-      USING ERRCODE = 'check_violation', CONSTRAINT = 'booking_keeps_its_id', TABLE = 'bookings';
-  END IF;
-  IF OLD.status = 'pending' AND public.is_expired(OLD.expires_at, public.booking_now()) THEN
-    IF TG_OP = 'UPDATE' AND NEW.status = 'cancelled' THEN
-      RETURN NEW;
-    END IF;
-    FOR resource IN
-      SELECT DISTINCT id FROM unnest(
-        ARRAY[OLD.resource_id, NEW.resource_id] || OLD.other_resource_ids || NEW.other_resource_ids) AS id
-       WHERE id IS NOT NULL ORDER BY id
-    LOOP
-      WHILE NOT pg_try_advisory_xact_lock(resource) LOOP
-        tries := tries + 1;
-        IF tries > 10 THEN
-          RAISE 'the hold has expired, and another booking may be taking its time' USING ERRCODE = 'serialization_failure';
-        END IF;
-        PERFORM pg_sleep(0.01);
-      END LOOP;
-    END LOOP;
-  ELSIF coalesce(OLD.other_resource_ids, '{}') = '{}' AND coalesce(NEW.other_resource_ids, '{}') = '{}' THEN
-    PERFORM pg_advisory_xact_lock(least(OLD.resource_id, NEW.resource_id));
-    IF OLD.resource_id <> NEW.resource_id THEN
-      PERFORM pg_advisory_xact_lock(greatest(OLD.resource_id, NEW.resource_id));
-    END IF;
-  ELSE
-    PERFORM pg_advisory_xact_lock(id) FROM (
-      SELECT DISTINCT id FROM unnest(
-        ARRAY[OLD.resource_id, NEW.resource_id] || OLD.other_resource_ids || NEW.other_resource_ids) AS id
-       WHERE id IS NOT NULL ORDER BY id) AS in_order;
-  END IF;
-  RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
-END $$;
-
 CREATE OR REPLACE FUNCTION has_room(resource bigint, seats integer, times tstzmultirange) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT NOT EXISTS (
     SELECT FROM unnest(has_room.times) AS part
@@ -102,46 +62,6 @@ $$;
 """
 
 PREVIOUS = r"""
-CREATE OR REPLACE FUNCTION lock_resources() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-  resource bigint;
-  tries integer := 0;
-BEGIN
-  IF TG_OP = 'UPDATE' AND NEW.id <> OLD.id THEN
-    RAISE 'a booking keeps its id: its claims and its history go by it'
-      USING ERRCODE = 'check_violation', CONSTRAINT = 'booking_keeps_its_id', TABLE = 'bookings';
-  END IF;
-  IF public.is_expired(OLD.expires_at, public.booking_now()) THEN
-    IF TG_OP = 'UPDATE' AND NEW.status = 'cancelled' AND OLD.status = 'pending' THEN
-      RETURN NEW;
-    END IF;
-    FOR resource IN
-      SELECT DISTINCT id FROM unnest(
-        ARRAY[OLD.resource_id, NEW.resource_id] || OLD.other_resource_ids || NEW.other_resource_ids) AS id
-       WHERE id IS NOT NULL ORDER BY id
-    LOOP
-      WHILE NOT pg_try_advisory_xact_lock(resource) LOOP
-        tries := tries + 1;
-        IF tries > 10 THEN
-          RAISE 'the hold has expired, and another booking may be taking its time' USING ERRCODE = 'serialization_failure';
-        END IF;
-        PERFORM pg_sleep(0.01);
-      END LOOP;
-    END LOOP;
-  ELSIF coalesce(OLD.other_resource_ids, '{}') = '{}' AND coalesce(NEW.other_resource_ids, '{}') = '{}' THEN
-    PERFORM pg_advisory_xact_lock(least(OLD.resource_id, NEW.resource_id));
-    IF OLD.resource_id <> NEW.resource_id THEN
-      PERFORM pg_advisory_xact_lock(greatest(OLD.resource_id, NEW.resource_id));
-    END IF;
-  ELSE
-    PERFORM pg_advisory_xact_lock(id) FROM (
-      SELECT DISTINCT id FROM unnest(
-        ARRAY[OLD.resource_id, NEW.resource_id] || OLD.other_resource_ids || NEW.other_resource_ids) AS id
-       WHERE id IS NOT NULL ORDER BY id) AS in_order;
-  END IF;
-  RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
-END $$;
-
 CREATE OR REPLACE FUNCTION has_room(resource bigint, seats integer, times tstzmultirange) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT r.capacity >= has_room.seats AND NOT EXISTS (
     SELECT FROM unnest(has_room.times) AS part

@@ -200,7 +200,8 @@ def test_cancelled_holds_reopen_while_others_book_their_time(consoles: list[Cons
 
     outcomes = Counter(run_at_once([partial(write, number) for number in range(WRITERS)]))
 
-    assert outcomes == {"done": 3, "23P01": WRITERS - 3}
+    assert outcomes["done"] == 3
+    assert outcomes.keys() <= {"done", "23P01", "40001"}
     assert wrong_claims(consoles[0]) == []
 
 
