@@ -336,43 +336,48 @@ CREATE TRIGGER "Write_claims" AFTER INSERT ON bookings
 CREATE FUNCTION change_claims() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   booking public.bookings;
-  rebuilt bigint[];
+  rebuilt bigint[];  -- these take something else, and their claims are written anew
   resized bigint[];
-  changed bigint[] := ARRAY(
-    SELECT n.id FROM before o JOIN after n USING (id)
-     WHERE (o.is_blocking, o.blocks_from, o.blocks_until, o.resource_id, o.other_resource_ids, o.seats, o.service_id)
-        <> (n.is_blocking, n.blocks_from, n.blocks_until, n.resource_id, n.other_resource_ids, n.seats, n.service_id)
-     ORDER BY n.id);
+  replaced bigint[];
+  takes_time bigint[];
 BEGIN
-  IF changed = '{}' THEN
-    RETURN NULL;
+  SELECT array_agg(id) FILTER (WHERE is_rebuilt),
+         array_agg(id) FILTER (WHERE is_resized AND NOT is_rebuilt),
+         array_agg(id) FILTER (WHERE is_replaced AND NOT is_rebuilt),
+         array_agg(id ORDER BY id) FILTER (
+           WHERE is_blocking AND (is_rebuilt OR is_resized OR is_replaced OR is_timed))
+    INTO rebuilt, resized, replaced, takes_time
+    FROM (
+      SELECT id, n.is_blocking,
+             (o.service_id, cardinality(o.other_resource_ids)) <> (n.service_id, cardinality(n.other_resource_ids)) AS is_rebuilt,
+             o.seats <> n.seats AS is_resized,
+             (o.resource_id, o.other_resource_ids) <> (n.resource_id, n.other_resource_ids) AS is_replaced,
+             (o.is_blocking, o.blocks_from, o.blocks_until) <> (n.is_blocking, n.blocks_from, n.blocks_until) AS is_timed
+        FROM before o JOIN after n USING (id)
+    ) AS changed;
+  IF takes_time IS NOT NULL THEN
+    PERFORM public.expire_holds(n.resource_id || n.other_resource_ids, n.blocks_from, n.blocks_until, n.id)
+       FROM after n WHERE n.id = ANY (takes_time) ORDER BY n.id;
   END IF;
-  rebuilt := ARRAY(
-    SELECT n.id FROM before o JOIN after n USING (id)
-     WHERE n.id = ANY (changed) AND (o.service_id, cardinality(o.other_resource_ids))
-                                 <> (n.service_id, cardinality(n.other_resource_ids)));
-  resized := ARRAY(
-    SELECT n.id FROM before o JOIN after n USING (id)
-     WHERE n.id = ANY (changed) AND o.seats <> n.seats AND n.id <> ALL (rebuilt));
-  PERFORM public.expire_holds(n.resource_id || n.other_resource_ids, n.blocks_from, n.blocks_until, n.id)
-     FROM after n WHERE n.id = ANY (changed) AND n.is_blocking ORDER BY n.id;
-  IF rebuilt <> '{}' THEN
+  IF rebuilt IS NOT NULL THEN
     DELETE FROM public.claims c WHERE c.booking_id = ANY (rebuilt);
   END IF;
-  IF resized <> '{}' THEN
+  IF resized IS NOT NULL THEN
     PERFORM public.shrink_party(n) FROM after n WHERE n.id = ANY (resized);
   END IF;
-  UPDATE public.claims c
-     SET resource_id = CASE c.position WHEN 1 THEN n.resource_id ELSE n.other_resource_ids[c.position - 1] END
-    FROM after n
-   WHERE n.id = ANY (changed) AND c.booking_id = n.id
-     AND c.resource_id IS DISTINCT FROM CASE c.position WHEN 1 THEN n.resource_id ELSE n.other_resource_ids[c.position - 1] END;
-  IF rebuilt || resized <> '{}' THEN
+  IF replaced IS NOT NULL THEN
+    UPDATE public.claims c
+       SET resource_id = CASE c.position WHEN 1 THEN n.resource_id ELSE n.other_resource_ids[c.position - 1] END
+      FROM after n
+     WHERE n.id = ANY (replaced) AND c.booking_id = n.id
+       AND c.resource_id IS DISTINCT FROM CASE c.position WHEN 1 THEN n.resource_id ELSE n.other_resource_ids[c.position - 1] END;
+  END IF;
+  IF rebuilt IS NOT NULL OR resized IS NOT NULL THEN
     FOR booking IN SELECT n.* FROM after n WHERE n.id = ANY (rebuilt || resized) ORDER BY n.id LOOP
-      IF booking.id = ANY (resized) THEN
-        PERFORM public.grow_party(booking);
-      ELSE
+      IF booking.id = ANY (rebuilt) THEN
         PERFORM public.add_claims(booking);
+      ELSE
+        PERFORM public.grow_party(booking);
       END IF;
     END LOOP;
   END IF;
