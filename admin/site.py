@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from admin.bookings import bulk
-from admin.calendar import actions, feed
+from admin.calendar import actions, feed, free_times
 from admin.calendar.page import CalendarPage
 from admin.framework.context import AdminContext
 from admin.framework.custom_page import Client, CustomPage
@@ -68,7 +68,7 @@ HERE = Path(__file__).parent
 CUSTOM_PAGES: list[CustomPage] = [
     *dashboard.PAGES, reports.PAGE, search.PAGE, bulk.PAGE, opening_hours.PAGE, deleting.PAGE, password.PAGE,
     *personal_data.PAGES, *sign_ins.PAGES, *second_step.PAGES, *signing_in.PAGES, *undo_pages.PAGES, *feed.PAGES,
-    *actions.PAGES,
+    *actions.PAGES, *free_times.PAGES,
 ]  # fmt: skip
 # Routes of SQLAdmin that BookIt does without: they serve any file that a column names, and write past the rules.
 DISABLED_ROUTES = {"file_download", "file_preview", "import"}

@@ -26,6 +26,7 @@ from admin.framework.transactions import Act, ActorAndTime, run_act
 from bookit import records
 from bookit import refusals as no
 from bookit.bookings import acts, availability, undo
+from bookit.bookings.acts import START_RULE_REFUSALS
 from bookit.bookings.availability import OVERRIDABLE_REFUSALS, Visit
 from bookit.bookings.claims import names_of_slot, resources_of_slot
 from bookit.db.session import Session
@@ -158,8 +159,12 @@ async def run_and_respond(
     visit: Visit | None = None,
     search_from: datetime | None = None,
     warns_of_past: bool = False,
+    warns_of_rules: bool = False,
 ) -> Response:
-    """Run an act once and return the booking as it is then; or the refusal, with the next free slots for a visit."""
+    """Run an act once and return the booking as it is then; or the refusal, with the next free slots for a visit.
+
+    The answer has a warning for a visit in the past, or for what would have been refused to a customer.
+    """
     context, path = context_of(request), request.url.path
     content = {"path": path, **body.model_dump(exclude={"key"})}
     try:
@@ -168,8 +173,24 @@ async def run_and_respond(
         if visit and search_from:
             await availability.attach_next_free(context.database, refusal, visit, since=search_from, now=context.now())
         return refusal_response(request, refusal)
-    is_past = warns_of_past and times.has_started(booking.start_time, now=context.now())
-    return await booking_response(request, booking.id, warning="This visit is in the past." if is_past else "")
+    warning = ""
+    if warns_of_past and times.has_started(booking.start_time, now=context.now()):
+        warning = "This visit is in the past."
+    elif warns_of_rules:
+        warning = await warning_for_rules(request, booking)
+    return await booking_response(request, booking.id, warning=warning)
+
+
+async def warning_for_rules(request: Request, booking: Booking) -> str:
+    """Return what a customer would have been told of the start of a new booking, or nothing."""
+    context, by = context_of(request), page_state(request).actor
+    visit = Visit(booking.service_id, booking.resource_id, seats=booking.seats)
+    checks = await availability.check_start(context.database, visit, start=booking.start_time, by=by, now=context.now())
+    first = [check for check in checks if check["position"] == 1]
+    refusals = availability.obstacles(first[0], now=context.now()) if first else []
+    return " ".join(
+        f"Customers are told: {refusal}" for refusal in refusals if isinstance(refusal, START_RULE_REFUSALS)
+    )
 
 
 async def booking_response(request: Request, booking_id: int, *, warning: str) -> Response:
@@ -318,12 +339,15 @@ async def book(request: Request) -> Response:
             seats=body.seats,
             hold=body.is_hold,
             overlap=body.overlap,
+            for_desk=True,
             override_reason=body.override_reason or None,
         )
 
     others = {position: one for position, one in body.placed.items() if position > 1}
-    visit = Visit(body.service_id, body.placed.get(1), seats=body.seats, others=others or None)
-    return await run_and_respond(request, body, act, visit=visit, search_from=start, warns_of_past=True)
+    visit = Visit(body.service_id, body.placed.get(1), seats=body.seats, others=others or None, for_desk=True)
+    return await run_and_respond(
+        request, body, act, visit=visit, search_from=start, warns_of_past=True, warns_of_rules=True
+    )
 
 
 PAGES = [

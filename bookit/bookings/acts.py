@@ -90,6 +90,7 @@ async def book(
     user_id: int | None = None,
     hold: bool = False,
     overlap: bool = False,
+    for_desk: bool = False,
     override_reason: str | None = None,
     notify_customer: bool | None = None,
 ) -> Booking:
@@ -99,8 +100,9 @@ async def book(
     first. It takes ``seats`` of the first, all or none. End, price and blocked time come from the service as it is now.
     A booking of the desk is confirmed; any other is pending. A ``hold`` blocks its slot until it expires.
     With ``overlap``, the customer may have a visit of another service at this time; booked at the desk, of this service
-    too. With an ``override_reason``, staff may ignore the same, and notice, horizon, hours, closures and slot step;
-    history keeps the reason. It also keeps ``notify_customer``, as false for a visit in the past.
+    too. ``for_desk`` is for staff: notice, horizon and slot step, which are for customers, are not asked. With an
+    ``override_reason``, staff may ignore these, hours, closures and overlaps; history keeps the reason. It also keeps
+    ``notify_customer``, as false for a visit in the past.
 
     The row that is returned has ``resources`` as well, as ``BOOK`` says.
 
@@ -109,7 +111,7 @@ async def book(
     """
     start_time = times.cut_seconds(start_time)
     times.require_future(start_time, by=by, now=now)
-    permissions.require_override(override_reason, by=by)
+    permissions.require_override(override_reason, by=by, for_desk=for_desk)
     permissions.require_own_customer(user_id, by=by)
     audit: AuditContext = overlap_fields(
         is_allowed=overlap or bool(override_reason), with_same_service=permissions.may_book_service_twice(by)
@@ -120,7 +122,7 @@ async def book(
         audit |= notify_fields(notify=notify_customer and not times.has_started(start_time, now=now))
     wanted = wanted_resources(resource_id, resources)
     others = {position: other for position, other in wanted.items() if position > 1}
-    visit = Visit(service_id, wanted.get(1), seats=require_party(seats), others=others or None)
+    visit = Visit(service_id, wanted.get(1), seats=require_party(seats), others=others or None, for_desk=for_desk)
     rows = await session.fetch(
         BOOK,
         audit=audit,

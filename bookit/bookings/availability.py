@@ -49,7 +49,8 @@ class Visit:
 
     ``duration`` is the length of that booking, or else of the service, unless it is set; ``seats`` are those of that
     booking, or else one. ``others`` has the resources that must be in further positions, by position from 2 on; any
-    resource that can be there may be in a position that is left out.
+    resource that can be there may be in a position that is left out. ``for_desk`` leaves out the rules that are for
+    customers: notice, horizon and slot step.
     """
 
     service_id: int
@@ -58,6 +59,7 @@ class Visit:
     duration: timedelta | None = None
     seats: int | None = None
     others: Mapping[int, int] | None = field(default=None, hash=False)
+    for_desk: bool = False
 
     def params(self) -> dict[str, Any]:
         """Return the parameters of the visit for the statements of ``availability_sql``."""

@@ -9,8 +9,8 @@ the booking itself, and the others are the needs of the service.
 The parameters: ``:service_id``; ``:resource_id``, or NULL for any resource; ``:other_ids``, the resources of positions
 2, 3, ..., where NULL and what is left out are any; ``:seats``, or NULL for those of that booking or else one;
 ``:booking_id``, the booking to move, or NULL for a new visit; ``:duration``, or NULL for the length of that booking or
-else of the service; ``:since`` and ``:until``, the range of starts, where both are the same moment for the check of one
-start; ``:now``.
+else of the service; ``:for_desk``, whether notice, horizon and slot step are left out; ``:since`` and ``:until``, the
+range of starts, where both are the same moment for the check of one start; ``:now``.
 """
 
 from typing import LiteralString
@@ -132,11 +132,12 @@ KEPT_NEED = """need AS MATERIALIZED (
 def rule_cte(is_moving: LiteralString) -> LiteralString:
     """Return ``rule``; ``is_moving`` is the condition that booking ``b`` is the one that moves."""
     return f"""rule AS MATERIALIZED (
-  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step, length.*,
+  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AND NOT :for_desk AS has_step, length.*,
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
-         :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days,
+         :now + make_interval(mins => CASE WHEN :for_desk THEN 0 ELSE s.min_notice_minutes END) AS earliest,
+         CASE WHEN NOT :for_desk THEN s.horizon_days END AS horizon_days,
          s.binds_hours_at_ends AS binds_at_ends, s.max_party, s.price_is_per_person, taken.*
     FROM services s LEFT JOIN bookings b ON {is_moving}
     LEFT JOIN resources r ON r.id = b.resource_id

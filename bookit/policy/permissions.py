@@ -227,7 +227,7 @@ def may_book_service_twice(by: Actor) -> bool:
     return by.door != "api"
 
 
-def require_override(reason: str | None, *, by: Actor) -> None:
-    """Raise OnlyStaffOverride if a customer overrides the rules."""
-    if reason and not by.is_staff:
+def require_override(reason: str | None, *, by: Actor, for_desk: bool = False) -> None:
+    """Raise OnlyStaffOverride if a customer overrides the rules, or leaves out those that are not for the desk."""
+    if (reason or for_desk) and not by.is_staff:
         raise no.OnlyStaffOverride

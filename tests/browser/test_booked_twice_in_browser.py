@@ -34,7 +34,7 @@ async def count_bookings(database: Database, day: int) -> int:
 
 async def choose_tom(dialog: Locator) -> None:
     await dialog.get_by_label("Service").select_option("1")
-    await dialog.get_by_label("Customer (name or e-mail)").fill("tom")
+    await dialog.get_by_label("Customer (name, phone or e-mail)").fill("tom")
     await dialog.get_by_role("option", name="Tom").click()
 
 
@@ -222,7 +222,7 @@ async def test_no_key_throws_away_what_was_typed(browser: Browser, berlin: Runni
     await page.get_by_role("button", name="New booking").click()
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_label("Service")).to_have_value("")
-    box = dialog.get_by_label("Customer (name or e-mail)")
+    box = dialog.get_by_label("Customer (name, phone or e-mail)")
     await box.fill("Nobody by that name")
 
     for _ in range(3):

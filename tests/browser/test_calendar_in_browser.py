@@ -110,10 +110,10 @@ async def test_the_calendar_works_by_keyboard(
 
     await page.get_by_role("button", name="New booking").focus()
     await page.keyboard.press("Enter")
-    await expect(dialog.get_by_label("Customer (name or e-mail)")).to_be_focused()
+    await expect(dialog.get_by_label("Customer (name, phone or e-mail)")).to_be_focused()
     await dialog.get_by_label("Service").focus()
     await page.keyboard.type("Colour")
-    await dialog.get_by_label("Customer (name or e-mail)").focus()
+    await dialog.get_by_label("Customer (name, phone or e-mail)").focus()
     await page.keyboard.type("tom")
     await expect(dialog.get_by_role("listbox").get_by_role("option")).to_have_text("Tom · tom@example.com")
     await page.keyboard.press("Enter")

@@ -3,20 +3,22 @@ import { callServer, newKey, whileBusy } from "./api.js";
 import { showFreeSlots } from "./changes.js";
 import { clearCustomer, customerId } from "./customer.js";
 import { openDialog } from "./dialogs.js";
-import { byId, createElement, filters, resources, services, wallNow } from "./page.js";
+import { showFreeTimes } from "./free_times.js";
+import { byId, createElement, filters, ownResource, resources, services, wallNow } from "./page.js";
 import { showToast } from "./toast.js";
 import { currentDay, updateVisit } from "./view.js";
 
 const form = byId("cal-booking");
 let key; // of the booking that this dialog makes
+let freeTimes;
 
 const durationText = (minutes) => (minutes % 1440 ? `${minutes} min` : `${minutes / 1440} ${minutes === 1440 ? "day" : "days"}`);
 
 // The position that a resource can have in a service: 1 if it serves it, or that of what it needs besides.
 const positionOf = (service, resourceId) => (service.resource_ids.includes(resourceId) ? 1 : service.other_positions[resourceId]);
 
-function chosenResource() {
-  const [service, resourceId] = [services.find((one) => one.id === +form.elements.service_id.value), +form.elements.resource_id.value];
+function chosenResource(otherwise) {
+  const [service, resourceId] = [services.find((one) => one.id === +form.elements.service_id.value), +form.elements.resource_id.value || otherwise];
   return resourceId ? { [(service && positionOf(service, resourceId)) ?? 1]: resourceId } : null;
 }
 
@@ -37,6 +39,8 @@ export function openBookingDialog(start, resourceId) {
   key = newKey();
   toggleNewCustomer();
   showRefusal({});
+  freeTimes.forget();
+  freeTimes.refresh();
   openDialog(byId("cal-book"));
   byId("cal-customer-box").focus();
 }
@@ -55,16 +59,29 @@ function showRefusal(response) {
   refusal.textContent = response.message ?? "";
   refusal.hidden = !response.message;
   showFreeSlots(dialog, response, (slot) => {
-    form.elements.start.value = slot.start.slice(0, 16);
-    const chosen = chosenResource();
-    if (chosen) form.elements.resource_id.value = slot.resources[Object.keys(chosen)[0]] ?? slot.resource_id;
-    form.elements.override_reason.value = "";
+    take(slot);
     form.requestSubmit();
   });
   dialog.querySelector(".cal-overlap").hidden = !response.may_overlap;
   dialog.querySelector(".cal-override-fields").hidden = !response.may_override;
   if (!response.may_override) form.elements.override_reason.value = "";
   else form.elements.override_reason.focus();
+}
+
+function take(slot) {
+  form.elements.start.value = slot.start.slice(0, 16);
+  const chosen = chosenResource();
+  if (chosen) form.elements.resource_id.value = slot.resources[Object.keys(chosen)[0]] ?? slot.resource_id;
+  form.elements.override_reason.value = "";
+}
+
+// What the free times are asked for, once a service and a day are chosen.
+function wantedTimes() {
+  const { service_id, start, part, seats } = form.elements;
+  if (!service_id.value || !start.value || !seats.checkValidity()) return null;
+  const [position, resourceId] = Object.entries(chosenResource(ownResource) ?? {})[0] ?? [];
+  const resource = resourceId ? { resource_id: resourceId, position } : {};
+  return { service_id: service_id.value, day: start.value.slice(0, 10), part: part.value, seats: seats.value, ...resource };
 }
 
 function toggleNewCustomer() {
@@ -75,7 +92,24 @@ function toggleNewCustomer() {
   for (const name of ["name", "email"]) if (form.elements[name]) form.elements[name].required = isNew;
 }
 
-async function book(isOverlap) {
+function isComplete() {
+  const box = byId("cal-customer-box");
+  const isMissing = !form.elements.is_new?.checked && !customerId();
+  box.setCustomValidity(isMissing ? "Choose a customer." : "");
+  return form.reportValidity();
+}
+
+// What was typed to find a customer begins the new one: it is a name or an e-mail address.
+function startNewCustomer(typed) {
+  const { is_new, name, email } = form.elements;
+  is_new.checked = true;
+  toggleNewCustomer();
+  const [filled, empty] = typed.includes("@") ? [email, name] : [name, email];
+  filled.value = typed;
+  empty.focus();
+}
+
+async function book(isOverlap, resources) {
   const fields = form.elements;
   const isNew = fields.is_new?.checked;
   const response = await callServer("book", {
@@ -83,7 +117,7 @@ async function book(isOverlap) {
     overlap: isOverlap,
     service_id: +fields.service_id.value,
     start: fields.start.value,
-    resources: chosenResource(),
+    resources: resources ?? chosenResource(),
     seats: +fields.seats.value,
     is_hold: fields.is_hold.checked,
     override_reason: fields.override_reason.value,
@@ -96,17 +130,30 @@ async function book(isOverlap) {
   showToast(`${response.visit.is_hold ? "Held" : "Booked"} with ${response.visit.resource}, ${response.when}.`, response);
 }
 
-function send(pressed, isOverlap) {
-  return whileBusy([...form.querySelectorAll(".cal-submit button, .cal-overlap button, .cal-free button")], pressed, "Booking…", () => book(isOverlap));
+function send(pressed, isOverlap, resources) {
+  if (!isComplete()) return undefined;
+  const buttons = form.querySelectorAll(".cal-submit button, .cal-overlap button, .cal-free button, .cal-times button");
+  return whileBusy([...buttons], pressed, "Booking…", () => book(isOverlap, resources));
 }
 
 if (form) {
+  freeTimes = showFreeTimes(form.querySelector(".cal-times"), {
+    ask: wantedTimes,
+    goTo: (day) => { form.elements.start.value = `${day}T${form.elements.start.value.slice(11)}`; freeTimes.refresh(); },
+    onSelect: (slot, button) => {
+      take(slot);
+      send(button, false, slot.resources);
+    },
+  });
+  form.addEventListener("input", freeTimes.refresh);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     send(form.querySelector(".cal-submit button"), false);
   });
-  form.querySelector(".cal-overlap button").addEventListener("click", ({ currentTarget }) => { if (form.reportValidity()) send(currentTarget, true); });
+  form.querySelector(".cal-overlap button").addEventListener("click", ({ currentTarget }) => send(currentTarget, true));
   form.elements.is_new?.addEventListener("change", toggleNewCustomer);
+  byId("cal-customer-box").addEventListener("input", ({ target }) => target.setCustomValidity(""));
+  byId("cal-customer-box").addEventListener("new-customer", ({ detail }) => startNewCustomer(detail));
   form.elements.resource_id.addEventListener("change", () => fillOptions(form.elements.resource_id.value, form.elements.service_id.value));
   byId("cal-new").addEventListener("click", () => openBookingDialog(suggestStart(), ""));
 }

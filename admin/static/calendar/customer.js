@@ -3,6 +3,7 @@ import { board, byId, createElement } from "./page.js";
 
 let selectedId = null;
 const input = byId("cal-customer-box");
+const mayAdd = Boolean(document.querySelector(".cal-new-customer"));
 const list = byId("cal-customers");
 export const customerId = () => selectedId;
 export const clearCustomer = () => { selectedId = null; };
@@ -29,6 +30,11 @@ function showOptions(people) {
 }
 
 function select(person) {
+  if (person.typed) {
+    showOptions([]);
+    input.dispatchEvent(new CustomEvent("new-customer", { detail: person.typed }));
+    return;
+  }
   selectedId = +person.id;
   input.value = person.text;
   showOptions([]);
@@ -38,7 +44,9 @@ async function lookUp() {
   const term = input.value.trim();
   if (!term) return showOptions([]);
   const response = await fetch(`${board.dataset.people}?${new URLSearchParams({ name: "user", term })}`);
-  if (input.value.trim() === term && response.ok && response.headers.get("Content-Type")?.includes("json")) showOptions((await response.json()).results);
+  if (input.value.trim() !== term || !response.ok || !response.headers.get("Content-Type")?.includes("json")) return;
+  const { results } = await response.json();
+  showOptions(mayAdd ? [...results, { text: `New customer: ${term}`, typed: term }] : results);
 }
 
 if (input) {

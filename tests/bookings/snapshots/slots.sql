@@ -8,11 +8,12 @@ WITH need AS MATERIALIZED (
          make_interval(mins => n.free_until_minutes)
     FROM service_needs n WHERE n.service_id = CAST(:service_id AS bigint)
 ), rule AS MATERIALIZED (
-  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AS has_step, length.*,
+  SELECT s.id AS service_id, s.price, s.slot_step_minutes IS NOT NULL AND NOT :for_desk AS has_step, length.*,
          coalesce(b.start_time - b.blocks_from, make_interval(mins => s.setup_minutes)) AS setup,
          coalesce(b.blocks_until - b.end_time, make_interval(mins => s.cleanup_minutes)) AS cleanup,
          make_interval(mins => coalesce(s.slot_step_minutes, s.duration_minutes)) AS step,
-         :now + make_interval(mins => s.min_notice_minutes) AS earliest, s.horizon_days,
+         :now + make_interval(mins => CASE WHEN :for_desk THEN 0 ELSE s.min_notice_minutes END) AS earliest,
+         CASE WHEN NOT :for_desk THEN s.horizon_days END AS horizon_days,
          s.binds_hours_at_ends AS binds_at_ends, s.max_party, s.price_is_per_person, taken.*
     FROM services s LEFT JOIN bookings b ON false
     LEFT JOIN resources r ON r.id = b.resource_id
