@@ -309,7 +309,7 @@ async def get_booking(context: RequestContext, id: PathId) -> BookingResponse:
     return name_resources(rows[0])
 
 
-async def with_resources(reader: Reader, booking: Booking) -> Row:
+async def read_with_resources(reader: Reader, booking: Booking) -> Row:
     """Return a booking that was written as a row with the resources that it takes."""
     return name_resources((await reader.fetch(SELECT_BY_ID, id=booking.id))[0])
 
@@ -362,7 +362,7 @@ async def change_booking(context: RequestContext, id: PathId, body: ChangedBooki
                 keeps_resource=context.by.is_staff,
             )
             changed = await records.change(session, booking, **context.actor_and_time, **facts)
-            return await with_resources(session, changed)
+            return await read_with_resources(session, changed)
     except no.Refusal as refusal:
         if visit and (body.start_time or body.end_time):
             await availability.attach_next_free(context.reader, refusal, visit, since=since, now=context.now)
