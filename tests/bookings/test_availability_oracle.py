@@ -48,7 +48,7 @@ REQUIRED_OUTCOMES = {
     ),
     *("moved in place on 1", "moved in place on 2", "another length", "not another length", "another party"),
     *("not another party", "party-too-large", "in-the-past", "too-soon", "too-far-ahead", "outside-hours", "closed"),
-    *("between-slots", "slot-taken", "resource-unsuitable", "nothing-to-serve-it"),
+    *("between-slots", "slot-taken", "too-few-seats", "resource-unsuitable", "nothing-to-serve-it"),
 }
 NEXT = 3 * DAY
 LENGTHS = (5, 20, 45, 60, 75, 240, 1440, 5 * 1440, 6 * 1440 + 30)  # minutes
@@ -227,7 +227,7 @@ def predict_move(
         return oracle.predict_outcome(business, now, at, wanted=wanted, preferred=own)
     outcome = oracle.predict_outcome(business, now, at, wanted=own | wanted, is_staff=True)
     has_twice = len(set((own | wanted).values())) < len(own)
-    return "one-role-each" if has_twice and outcome == "slot-taken" else outcome
+    return "one-role-each" if has_twice and outcome in {"slot-taken", "too-few-seats"} else outcome
 
 
 async def compare_moves_anywhere(
