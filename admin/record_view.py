@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NoReturn, TypeVar, Unpack
 
 from sqlalchemy import inspect, select
-from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy.orm import joinedload
 from sqlmodel import SQLModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -94,8 +94,7 @@ class RecordView(ListView):
 
     def details_query(self, request: Request) -> Statement:
         """Read a row with its relations, in one statement."""
-        to_one = to_one_relations(self.model)
-        load = [joinedload(to) if to.key in to_one else selectinload(to) for to in self._details_relations]
+        load = [joinedload(to) for to in self._details_relations]
         return self._stmt_by_identifier(request.path_params["pk"]).options(*load)
 
     async def get_object_for_details(self, request: Request) -> Any:

@@ -1,9 +1,7 @@
 """The view of each table, a short class each: columns, their order, what is searched and filtered. No rules."""
 
-from datetime import datetime
-
 from sqladmin import Flash
-from sqlalchemy import ColumnElement, column, func, select
+from sqlalchemy import select
 from starlette.requests import Request
 from wtforms import Form, PasswordField
 from wtforms.validators import InputRequired
@@ -28,6 +26,7 @@ from admin.pages.missing_hours import WarnsOfMissingHours, format_name
 from admin.pages.service_needs import EditsNeeds
 from admin.record_view import RecordView
 from bookit import refusals as no
+from bookit.bookings import ranges
 from bookit.people import data_export, erasure, passwords, sign_in
 from bookit.policy import permissions
 from bookit.schema.tables import (
@@ -54,14 +53,6 @@ KEEP_EMPTY_HELP = "Leave empty to keep the password. A new one signs the person 
 MAX_MATCHED_PEOPLE = 5_000  # whose bookings are counted, and sorted if they are few
 
 
-def meets_day(since: datetime, until: datetime) -> ColumnElement[bool]:
-    """Return the condition that a visit meets a day. Its visits are found first: no other plan reads as little."""
-    columns = [column(name, BOOKINGS[name].type) for name in ("id", "start_time", "end_time")]
-    reaching = func.bookings_reaching(since).table_valued(*columns).alias("reaching").c
-    found = select(reaching.id).where(reaching.start_time < until, reaching.end_time > since)
-    return BOOKINGS.id == func.any(array_of(found))
-
-
 class BookingView(ShowsResources, BookingActions, SuggestsSlots, model=Booking):
     """The desk's bookings."""
 
@@ -77,7 +68,8 @@ class BookingView(ShowsResources, BookingActions, SuggestsSlots, model=Booking):
         BOOKINGS.start_time,
         "Day",
         end_column=BOOKINGS.end_time,
-        meets=meets_day,
+        meets=ranges.meets,
+        ends_after=ranges.ends_after,
         hides_past_by_default=True,
     )
     list_filters = [
@@ -93,7 +85,7 @@ class BookingView(ShowsResources, BookingActions, SuggestsSlots, model=Booking):
     form_create_rules = ["user", "service", "resource", "start_time"]
     form_edit_rules = ["resource", "start_time", "end_time", "version"]
     form_ajax_refs = {"user": USER_LOOKUP, "service": SERVICE_LOOKUP, "resource": RESOURCE_LOOKUP}
-    optional_relations = {"resource": "Leave empty for any free resource. BookIt chooses what else is needed."}
+    optional_relations = {"resource": "Leave empty for any free resource."}
 
     def list_query(self, request: Request) -> Statement:
         """Return the bookings that the user sees, from today on unless the URL asks for other days or searches."""

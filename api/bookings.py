@@ -1,16 +1,17 @@
 """Bookings: customers manage their own, staff manage all of them."""
 
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
-from sqlalchemy import JSON, BigInteger, BindParameter, ColumnElement, String, bindparam, literal_column
+from sqlalchemy import JSON, BigInteger, BindParameter, ColumnElement, String, bindparam, literal_column, type_coerce
 from sqlmodel import col, select
 
 from api.access import AUTH_REQUIRED, access_for
 from api.context import RequestContext, Result
 from api.endpoint import CONDITIONAL_HEADERS, Api
-from api.listing import Filter, Listing, at_least, equals, less_than
+from api.listing import Filter, Listing, equals, less_than
 from api.not_null import NOT_NULL
 from api.pagination import BY_START
 from api.problems import Unreadable
@@ -29,7 +30,7 @@ from api.schemas import (
 )
 from bookit import records
 from bookit import refusals as no
-from bookit.bookings import availability
+from bookit.bookings import availability, ranges
 from bookit.bookings.availability import Visit
 from bookit.db.session import Reader, Session, SingleStatement
 from bookit.db.statements import Row
@@ -102,18 +103,27 @@ def takes_resource(resource_id: BindParameter[Any]) -> ColumnElement[bool]:
     return col(Booking.id).in_(select(Claim.booking_id).where(col(Claim.resource_id) == resource_id))
 
 
-FILTERS = {
+def ends_after(moment: BindParameter[Any]) -> ColumnElement[bool]:
+    """Return the condition that a booking ends after a moment, of all bookings."""
+    return ranges.ends_after(type_coerce(moment, BOOKING_COLUMNS.start_time.type))
+
+
+FROM_DATE = "Visits that begin then or later, and those that began before and still run."
+TO_DATE = "Visits that begin before then; of a date, until its end."
+# A customer has few bookings, which have an index of their own.
+OWN_FILTERS = {
     "status": equals(Status, BOOKING_COLUMNS.status),
-    "from_date": at_least(RangeStart, BOOKING_COLUMNS.start_time),
-    "to_date": less_than(RangeEnd, BOOKING_COLUMNS.start_time, after="from_date"),
+    "from_date": Filter(RangeStart, lambda moment: BOOKING_COLUMNS.end_time > moment, description=FROM_DATE),
+    "to_date": replace(less_than(RangeEnd, BOOKING_COLUMNS.start_time, after="from_date"), description=TO_DATE),
     "service_id": equals(PathId, BOOKING_COLUMNS.service_id),
     "resource_id": Filter(PathId, takes_resource),
 }
+FILTERS = {**OWN_FILTERS, "from_date": Filter(RangeStart, ends_after, description=FROM_DATE)}
 ALL_BOOKINGS = Listing(SELECT_BOOKINGS, BY_START, FILTERS, complete=name_resources)
 SELECT_OF_USER = SELECT_BOOKINGS.where(
     col(Booking.user_id) == bindparam("user_id", type_=BigInteger), col(Booking.deleted_by_customer_at).is_(None)
 )
-OWN_BOOKINGS = Listing(SELECT_OF_USER, BY_START, FILTERS, is_per_user=True, complete=name_resources)
+OWN_BOOKINGS = Listing(SELECT_OF_USER, BY_START, OWN_FILTERS, is_per_user=True, complete=name_resources)
 SELECT_OF_RESOURCE = SELECT_BOOKINGS.where(takes_resource(bindparam("own_resource_id", type_=BigInteger)))
 RESOURCE_BOOKINGS = Listing(SELECT_OF_RESOURCE, BY_START, FILTERS, complete=name_resources)
 BookingQuery: Any = ALL_BOOKINGS.make_query_model("BookingQuery")
@@ -202,7 +212,7 @@ class ChangedBooking(PatchModel):
 
 OVERLAP_REFUSALS = (no.AlreadyBooked, no.OverlappingBooking)
 RESOURCE_REFUSALS = (no.ResourcesDiffer, no.RoleNotNeeded, no.OneRoleEach, no.UnknownResource, no.ResourceUnsuitable,
-                     no.PartyTooLarge)  # fmt: skip
+                     no.PartyTooLarge, no.TooFewSeats)  # fmt: skip
 CREATE_REFUSALS = (
     no.UnknownService, no.ServiceInactive, *RESOURCE_REFUSALS, *availability.TIME_REFUSALS, *OVERLAP_REFUSALS,
     Unreadable,
@@ -309,7 +319,7 @@ async def get_booking(context: RequestContext, id: PathId) -> BookingResponse:
     return name_resources(rows[0])
 
 
-async def with_resources(reader: Reader, booking: Booking) -> Row:
+async def read_with_resources(reader: Reader, booking: Booking) -> Row:
     """Return a booking that was written as a row with the resources that it takes."""
     return name_resources((await reader.fetch(SELECT_BY_ID, id=booking.id))[0])
 
@@ -362,7 +372,7 @@ async def change_booking(context: RequestContext, id: PathId, body: ChangedBooki
                 keeps_resource=context.by.is_staff,
             )
             changed = await records.change(session, booking, **context.actor_and_time, **facts)
-            return await with_resources(session, changed)
+            return await read_with_resources(session, changed)
     except no.Refusal as refusal:
         if visit and (body.start_time or body.end_time):
             await availability.attach_next_free(context.reader, refusal, visit, since=since, now=context.now)

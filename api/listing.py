@@ -28,6 +28,7 @@ class Filter:
     parse: Callable[[Any], object] = lambda value: value
     after: str = ""  # the filter that begins the range which this one ends
     is_reversed: Callable[[Any, Any], bool] = operator.lt  # called with the end and the start of that range
+    description: str = ""
 
 
 def equals(value_type: Any, column: ColumnElement[Any]) -> Filter:
@@ -64,7 +65,10 @@ class Listing:
 
     def make_query_model(self, name: str) -> type[PageQuery]:
         """Return the model of the query: page and filters."""
-        fields: dict[str, Any] = {name: (one.value_type | None, None) for name, one in self.filters.items()}
+        fields: dict[str, Any] = {
+            name: (one.value_type | None, Field(None, description=one.description or None))
+            for name, one in self.filters.items()
+        }
         return create_model(name, __base__=PageQuery, **fields)
 
     @property

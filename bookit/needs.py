@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, any_, bindparam, delete, text
+from sqlalchemy import ARRAY, BigInteger, any_, bindparam, delete, func, text
 from sqlmodel import col, select
 
 from bookit import refusals as no
@@ -13,16 +13,17 @@ from bookit.db.statements import Row
 from bookit.schema.tables import MAX_ROLES, NeedResource, ResourceRole, Service, ServiceNeed, from_row
 
 FIRST_POSITION = 2  # of a need: the resource of the booking itself has position 1
-SELECT_NEEDS = (
-    select(ServiceNeed)
+RESOURCE_IDS = func.array(
+    select(NeedResource.resource_id)
+    .where(col(NeedResource.need_id) == col(ServiceNeed.id))
+    .order_by(col(NeedResource.resource_id))
+    .scalar_subquery(),
+    type_=ARRAY(BigInteger),
+).label("resource_ids")
+SELECT_NEEDS: Any = (
+    select(ServiceNeed, RESOURCE_IDS)
     .where(col(ServiceNeed.service_id) == bindparam("service_id"))
     .order_by(col(ServiceNeed.position))
-)
-SELECT_RESOURCES = (
-    select(NeedResource)
-    .join(ServiceNeed, col(ServiceNeed.id) == col(NeedResource.need_id))
-    .where(col(ServiceNeed.service_id) == bindparam("service_id"))
-    .order_by(col(NeedResource.resource_id))
 )
 DELETE_RESOURCES = delete(NeedResource).where(
     col(NeedResource.need_id) == bindparam("need_id"),
@@ -36,6 +37,10 @@ ORDER BY position
 """)
 SELECT_ROLES_OF_BOOKING = text("""
 SELECT DISTINCT position, role FROM claims WHERE booking_id = :booking_id ORDER BY position
+""")
+SELECT_ROLES_BY_SERVICE = text("""
+SELECT s.id, jsonb_object_agg(n.position, n.role) || jsonb_build_object('1', s.role) AS roles
+  FROM services s JOIN service_needs n ON n.service_id = s.id WHERE s.is_active GROUP BY s.id, s.role ORDER BY s.id
 """)
 SELECT_NEEDS_WITH_NAMES = text("""
 SELECT n.position, n.role, n.seats, n.free_from_minutes, n.free_until_minutes,
@@ -64,27 +69,13 @@ class Need:
 async def get_needs(reader: Reader, service_id: int) -> list[Need]:
     """Return the needs of a service in the order of their positions."""
     rows = await reader.fetch(SELECT_NEEDS, service_id=service_id)
-    resources = await get_resources(reader, service_id)
-    return [
-        Need(
-            resource_ids=tuple(resources.get(row["id"], ())),
-            **{name: row[name] for name in Need.__dataclass_fields__ if name != "resource_ids"},
-        )
-        for row in rows
-    ]
+    values = [{name: row[name] for name in Need.__dataclass_fields__} for row in rows]
+    return [Need(**one | {"resource_ids": tuple(one["resource_ids"])}) for one in values]
 
 
 async def get_needs_with_names(reader: Reader, service_id: int) -> list[Row]:
     """Return the needs of a service as rows, each with the ``names`` of the resources that can fill it."""
     return await reader.fetch(SELECT_NEEDS_WITH_NAMES, service_id=service_id)
-
-
-async def get_resources(reader: Reader, service_id: int) -> dict[int, list[int]]:
-    """Return the ids of the resources that can fill each need of a service, by the id of the need."""
-    resources: dict[int, list[int]] = {}
-    for row in await reader.fetch(SELECT_RESOURCES, service_id=service_id):
-        resources.setdefault(row["need_id"], []).append(row["resource_id"])
-    return resources
 
 
 async def replace_needs(session: Session, service: Service, needs: Sequence[Need]) -> bool:
@@ -98,22 +89,29 @@ async def replace_needs(session: Session, service: Service, needs: Sequence[Need
         raise no.NeedWithoutResource
     require_pauses(needs)
     rows = await session.fetch(SELECT_NEEDS, service_id=service.id)
-    resources = await get_resources(session, service.id) if rows else {}
     is_changed = len(rows) != len(needs)
     for row in rows[len(needs) :]:
-        await session.delete(from_row(ServiceNeed, row))
+        await session.delete(read_need(row)[0])
     for position, need in enumerate(needs, start=FIRST_POSITION):
         index = position - FIRST_POSITION
+        old_ids: Sequence[int] = ()
         if index < len(rows):
-            stored = from_row(ServiceNeed, rows[index])
+            stored, old_ids = read_need(rows[index])
             changes = {name: value for name, value in need.columns.items() if getattr(stored, name) != value}
             if changes:
                 await session.update(stored, **changes)
             is_changed |= bool(changes)
         else:
             stored = await session.insert(ServiceNeed(service_id=service.id, position=position, **need.columns))
-        is_changed |= await replace_resources(session, stored.id, resources.get(stored.id, []), need.resource_ids)
+        is_changed |= await replace_resources(session, stored.id, old_ids, need.resource_ids)
     return is_changed
+
+
+def read_need(row: Row) -> tuple[ServiceNeed, Sequence[int]]:
+    """Return a row of ``SELECT_NEEDS`` as a need, and the ids of the resources that can fill it."""
+    return from_row(ServiceNeed, {name: value for name, value in row.items() if name != "resource_ids"}), row[
+        "resource_ids"
+    ]
 
 
 def require_pauses(needs: Sequence[Need]) -> None:
@@ -141,6 +139,12 @@ async def get_roles(reader: Reader, *, service_id: int | None = None, booking_id
     else:
         rows = await reader.fetch(SELECT_ROLES_OF_SERVICE, service_id=service_id)
     return {row["position"]: row["role"] for row in rows}
+
+
+async def get_roles_by_service(reader: Reader) -> dict[int, dict[int, str]]:
+    """Return the role of each position of the active services that have needs, by the id of the service."""
+    rows = await reader.fetch(SELECT_ROLES_BY_SERVICE)
+    return {row["id"]: {int(position): role for position, role in sorted(row["roles"].items())} for row in rows}
 
 
 def assign_positions(roles: Mapping[int, str], wanted: Sequence[tuple[str | None, int]]) -> dict[int, int]:

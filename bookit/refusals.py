@@ -343,13 +343,13 @@ class PauseOutOfRange(Misshapen):
 
 
 class PauseEndsBeforeStart(Misshapen):
-    """A resource must be free until later than it is free from, and needed for a part of the visit."""
+    """The pause must end later than it starts, and the resource must be needed for a part of the visit."""
 
     field = "free_until_minutes"
 
 
 class NeedPauseEndsBeforeStart(Misshapen):
-    """What a visit needs must be free until later than it is free from, and needed for a part of the visit."""
+    """The pause of a need must end later than it starts, and the need must be for a part of the visit."""
 
     field = "needs"
 
@@ -762,6 +762,12 @@ class ResourcesDiffer(Misshapen):
 
 class PartyTooLarge(Invalid):
     """You can book {most} of these at once. Please ask us if you need more."""
+
+    field = "seats"
+
+
+class TooFewSeats(Invalid):
+    """There is room for {most} at most. Choose fewer seats."""
 
     field = "seats"
 

@@ -226,6 +226,8 @@ class Seeder:
             "resource_ids": [self.resources[name].id for name in spec.resource_names],
             "max_party": spec.max_party,
             "price_is_per_person": spec.max_party > 1,
+            "role": ResourceRole.USING if spec.kind == "rental" else ResourceRole.WITH,
+            "binds_hours_at_ends": spec.kind == "rental",
             "needs": [Need(tuple(self.resources[name].id for name in spec.room_names), ResourceRole.IN)]
             if spec.room_names
             else [],

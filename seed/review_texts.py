@@ -114,6 +114,17 @@ REVIEW_TEXTS: Mapping[str, tuple[tuple[int, str], ...]] = {
         (4, "Great class. The springs of number four squeak."),
         (3, "Good, but at this price I expect to be told beforehand about the socks."),
     ),
+    "rental": (
+        (5, "Moved half a flat with it in three days. The battery lasted, my legs did too."),
+        (5, "Two children, one dog, one lake. We did not miss the car once."),
+        (5, "Collected after my class, brought back before the next one. It could not be easier."),
+        (5, "The desk adjusted the saddle and explained the lock. Off we went within five minutes."),
+        (4, "Great bike, heavy on cobblestones. A second lock would be good."),
+        (4, "Everything as promised. I would have liked a rain cover for the box."),
+        (4, "Good value for a long weekend, if you remember that they are closed on Sundays."),
+        (3, "Fine, but the battery was only half full when I collected it."),
+        (3, "The box rattles. Nobody could say why, so now I know every screw of it."),
+    ),
 }
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from bookit.policy.times import to_utc
+from bookit.schema.fields import MINUTES_PER_DAY
 from bookit.schema.tables import Status
 from seed.review_texts import find_review_texts
 from seed.studio import CUSTOMERS, RESOURCES, SERVICES, OpeningWindow, ResourceSpec, ServiceSpec, build_exceptions
@@ -41,20 +42,16 @@ PARTIES = (1, 1, 1, 1, 1, 1, 2, 2, 3)  # how many people come, where several can
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A customer's visit. Staff book some of them, for customers who call."""
+    """A customer's visit, without setup and cleanup. Staff book some of them, for customers who call."""
 
     customer: int
     service: ServiceSpec
     resource: ResourceSpec
     start: datetime
+    end: datetime
     booked_at: datetime
     is_booked_by_staff: bool
     seats: int = 1
-
-    @property
-    def end(self) -> datetime:
-        """The end of the visit itself, without cleanup."""
-        return self.start + timedelta(minutes=self.service.minutes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +106,8 @@ class Schedule:
             return
         hour_weights = [HOUR_WEIGHTS.get(start.astimezone(self.zone).hour, 1.0) for start in starts]
         start = self.rng.choices(starts, hour_weights)[0]
-        block = get_blocked_span(service, start)
+        end = self._find_end(service, start)
+        block = get_blocked_span(service, start, end)
         seats = min(self.rng.choice(PARTIES), service.max_party)
         taken = sum(block.overlaps(other) for other in self._spans_by_resource[resource.name])
         if taken + seats > resource.capacity or any(
@@ -119,7 +117,7 @@ class Schedule:
         self._spans_by_resource[resource.name] += [block] * seats
         self._spans_by_customer[customer].append(block)
         booked_at = self._draw_booking_time(service, start)
-        self.visits.append(Visit(customer, service, resource, start, booked_at, self.rng.random() < 0.2, seats))
+        self.visits.append(Visit(customer, service, resource, start, end, booked_at, self.rng.random() < 0.2, seats))
 
     def _list_windows(self, resource: ResourceSpec, day: date) -> list[OpeningWindow]:
         exceptions = [exception for exception in self.exceptions if exception.covers(resource.name, day)]
@@ -129,15 +127,39 @@ class Schedule:
         return [window for window in resource.hours if window.weekday == day.isoweekday()] + extra
 
     def _list_starts(self, resource: ResourceSpec, service: ServiceSpec, day: date) -> Iterator[datetime]:
-        """Yield the start times, in UTC, of visits that fit into the opening hours with setup and cleanup."""
+        """Yield the start times, in UTC, of visits that fit into the opening hours with setup and cleanup.
+
+        A rental starts and ends in opening hours.
+        """
+        for opens, closes in self._list_hours(resource, day, service):
+            start = opens
+            while start < closes:
+                end = self._find_end(service, start)
+                since, until = get_blocked_span(service, start, end)
+                if (
+                    self._is_open_at(resource, service, end)
+                    if service.kind == "rental"
+                    else opens <= since < until <= closes
+                ):
+                    yield start
+                start += timedelta(minutes=service.step)
+
+    def _list_hours(self, resource: ResourceSpec, day: date, service: ServiceSpec) -> Iterator[Span]:
         for window in self._list_windows(resource, day):
             if window.class_title in {"", service.title}:
-                opens, closes = (from_wall_clock(day, hour, self.zone) for hour in (window.opens, window.closes))
-                start = opens
-                while get_blocked_span(service, start).until <= closes:
-                    if get_blocked_span(service, start).since >= opens:
-                        yield start
-                    start += timedelta(minutes=service.step)
+                yield Span(*(from_wall_clock(day, hour, self.zone) for hour in (window.opens, window.closes)))
+
+    def _is_open_at(self, resource: ResourceSpec, service: ServiceSpec, end: datetime) -> bool:
+        hours = self._list_hours(resource, end.astimezone(self.zone).date(), service)
+        return any(opens < end <= closes for opens, closes in hours)
+
+    def _find_end(self, service: ServiceSpec, start: datetime) -> datetime:
+        """Return the end of a visit: whole days later at the same hour, by the clock on the wall."""
+        days, minutes = divmod(service.minutes, MINUTES_PER_DAY)
+        if minutes:
+            return start + timedelta(minutes=service.minutes)
+        local = start.astimezone(self.zone)
+        return from_wall_clock(local.date() + timedelta(days=days), local.time(), self.zone)
 
     def _draw_booking_time(self, service: ServiceSpec, start: datetime) -> datetime:
         """Return when this visit was booked: some days before, during the day, with the notice of the service."""
@@ -179,9 +201,9 @@ class Schedule:
             yield Step(later, number, Status.COMPLETED, is_by_staff=False, rating=rating, comment=comment)
 
 
-def get_blocked_span(service: ServiceSpec, start: datetime) -> Span:
+def get_blocked_span(service: ServiceSpec, start: datetime, end: datetime) -> Span:
     """Return the time that a visit blocks on its resource: with setup and cleanup."""
-    return Span(start - timedelta(minutes=service.setup), start + timedelta(minutes=service.minutes + service.cleanup))
+    return Span(start - timedelta(minutes=service.setup), end + timedelta(minutes=service.cleanup))
 
 
 def draw_time_between(rng: Random, since: datetime, until: datetime) -> datetime:

@@ -6,7 +6,7 @@ from datetime import date, time, timedelta
 from typing import Any, Literal
 from unicodedata import normalize
 
-ServiceKind = Literal["hair", "body", "class"]
+ServiceKind = Literal["hair", "body", "class", "rental"]
 TRANSLITERATION = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "ł": "l", " ": ".", "’": ""})
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -23,7 +23,7 @@ class OpeningWindow:
 
 @dataclass(frozen=True, slots=True)
 class ResourceSpec:
-    """A resource: a person or a room, with its opening hours."""
+    """A resource: a person, a room or a thing, with its opening hours."""
 
     name: str
     hours: tuple[OpeningWindow, ...]
@@ -87,6 +87,7 @@ def parse_class_hours(title: str, *lines: str) -> tuple[OpeningWindow, ...]:
     return tuple(OpeningWindow(w.weekday, w.opens, w.closes, title) for w in parse_weekly_hours(*lines))
 
 
+BIKES = ("Cargo bike 1", "Cargo bike 2")
 RESOURCES = (
     ResourceSpec("Jonas Weber", parse_weekly_hours("Tue Wed Thu Fri 09:00-13:00 14:00-18:30", "Sat 09:00-15:00")),
     ResourceSpec("Aylin Demir", parse_weekly_hours("Tue Wed Thu Fri 10:00-14:30 15:00-20:00", "Sat 09:00-16:00")),
@@ -109,6 +110,7 @@ RESOURCES = (
         + parse_class_hours("Mat Pilates", "Sat 09:30-10:30"),
         capacity=6,
     ),
+    *(ResourceSpec(name, parse_weekly_hours("Mon Tue Wed Thu Fri 09:00-18:00", "Sat 09:00-15:00")) for name in BIKES),
 )
 
 STYLISTS = ("Jonas Weber", "Aylin Demir", "Clara Hoffmann")
@@ -146,6 +148,9 @@ SERVICES = (
           description="Forty-five minutes for the middle of the body. The noon class leaves time for lunch."),
     ServiceSpec("Reformer Pilates", "class", "29.00", 50, ("Pilates studio",), 10, cleanup=10, **CLASS_RULES,
           description="Six reformers, one teacher. Socks with grips please; we sell them at the desk."),
+    ServiceSpec("Cargo Bike for Three Days", "rental", "54.00", 3 * 24 * 60, BIKES, 3, step=60, notice=240, horizon=60,
+          description="An electric bike with a box for two children or a crate of mats. Collect it at the desk, and"
+          " bring it back at the same hour three days later."),
 )  # fmt: skip
 
 HOLIDAYS = {

@@ -115,15 +115,21 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
+@pytest.fixture(scope="session")
+def settings_of_all(database_url: str) -> Settings:
+    """Read the settings once: that takes as long as many a test."""
     return Settings(
         database_url=database_url,
         secret_key="a secret that is long enough for HS256",
-        bookit_home=tmp_path,
         rate_limits=0,
         _env_file=None,
     )
+
+
+@pytest.fixture
+def settings(settings_of_all: Settings, tmp_path: Path) -> Settings:
+    """Return the settings of this test, whose home is its folder."""
+    return settings_of_all.model_copy(update={"bookit_home": tmp_path})
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""The form of a booking: override reason, and the next free slots beside a refused time."""
+"""The form of a booking: a resource for each role, override reason, and the next free slots beside a refused time."""
+
+from collections import Counter
+from collections.abc import Mapping
 
 from pydantic.fields import FieldInfo
 from starlette.requests import Request
@@ -12,22 +15,42 @@ from admin.framework.lookups import LookupField
 from admin.framework.number_fields import WholeNumberField
 from admin.framework.types import Values
 from admin.record_view import RecordView
+from bookit import needs
 from bookit import refusals as no
 from bookit.bookings import availability
 from bookit.bookings.availability import Visit, visit_after
+from bookit.needs import FIRST_POSITION
 from bookit.schema.fields import ReasonText
-from bookit.schema.tables import MAX_PARTY, Booking
+from bookit.schema.tables import MAX_PARTY, Booking, ResourceRole
 
 OVERRIDE_HELP = "Needed only to override notice, horizon, opening hours, closures or start times. Shown in the history."
 OVERLAP_HELP = "The customer has another visit at this time. Tick this if both are meant."
 
-# The fields for the resources in the positions after the first, from 2 on.
-OTHER_FIELDS = {
-    "second_resource": "Second resource",
-    "third_resource": "Third resource",
-    "fourth_resource": "Fourth resource",
-    "fifth_resource": "Fifth resource",
+ANY_HELP = "Leave empty for the first one that is free."
+OTHER_HELP = f"Only if the service needs more than one resource. {ANY_HELP}"
+
+# The fields for the resources in the positions after the first, from 2 on. Until somebody has chosen a service, their
+# labels have a number alone.
+OTHER_FIELDS = ("second_resource", "third_resource", "fourth_resource", "fifth_resource")
+OTHER_LABEL = "Also needs ({})"
+ROLE_LABELS: Mapping[str, str] = {
+    ResourceRole.WITH: "With whom",
+    ResourceRole.IN: "In which room",
+    ResourceRole.USING: "Using what",
 }
+
+
+def label_fields(roles: Mapping[int, str]) -> dict[str, str]:
+    """Return the label of the field of each position after the first: "In which room".
+
+    ``roles`` are those of all positions. The second one in a role has its number: "With whom (2)".
+    """
+    labels, seen = {}, Counter([roles.get(1)])
+    for position, name in enumerate(OTHER_FIELDS, start=FIRST_POSITION):
+        if role := roles.get(position):
+            seen[role] += 1
+            labels[name] = ROLE_LABELS[role] + (f" ({seen[role]})" if seen[role] > 1 else "")
+    return labels
 
 
 def build_override_field() -> StringField:
@@ -54,15 +77,16 @@ def build_overlap_field() -> OverlapField:
 
 
 class OtherResourceField(LookupField):
-    """The resource in a position after the first. It is shown for a booking that has this position."""
+    """The resource in a position after the first. The page shows it for a visit that can have this position."""
 
-    @property
-    def is_shown(self) -> bool:
-        """Whether the booking, or the form that was sent, has a resource here."""
-        return bool(self.data or self.raw_data)
+    is_shown = False
+
+    def show(self, label: str) -> None:
+        """Show the field with this label."""
+        self.is_shown, self.label.text = True, label
 
     def pre_validate(self, form: Form) -> None:
-        """Refuse an empty field that is shown."""
+        """Refuse an empty field of a booking that has this position."""
         if self.raw_data:
             super().pre_validate(form)
 
@@ -81,12 +105,18 @@ def build_seats_field(*, is_new: bool) -> WholeNumberField:
 class SuggestsSlots(RecordView):
     """A view of bookings whose form asks for an override reason, and suggests free slots when a time is refused."""
 
+    def __init__(self) -> None:
+        """Look up resources for each field: a look-up is asked for by the name of its field."""
+        super().__init__()
+        self._form_ajax_refs |= dict.fromkeys(OTHER_FIELDS, self._form_ajax_refs["resource"])
+
     async def scaffold_form(self, rules: list[str] | None = None) -> type[Form]:
         """Return the form with fields that are no columns. Made last, they come last."""
         form = await super().scaffold_form(rules)
-        is_new, loader = rules != self.form_edit_rules, self._form_ajax_refs["resource"]
-        labels = {} if is_new else OTHER_FIELDS
-        fields: dict[str, object] = {name: OtherResourceField(loader, label) for name, label in labels.items()}
+        is_new = rules != self.form_edit_rules
+        loader = self._form_ajax_refs["resource"]
+        options = {"allow_blank": True, "description": OTHER_HELP} if is_new else {}
+        fields: dict[str, object] = {name: OtherResourceField(loader, **options) for name in OTHER_FIELDS}
         fields |= {
             "seats": build_seats_field(is_new=is_new),
             "override_reason": build_override_field(),
@@ -95,6 +125,22 @@ class SuggestsSlots(RecordView):
         if not is_new:
             fields["end_seen"] = HiddenField()
         return type("BookingForm", (form,), fields)
+
+    async def create_context(self, request: Request) -> dict[str, object]:
+        """Add the labels of the fields for further resources, and by service, for the page to show those of one."""
+        roles = await needs.get_roles_by_service(self.context.database)
+        most = max(map(len, roles.values()), default=1) - 1
+        labels = {name: OTHER_LABEL.format(number) for number, name in enumerate(OTHER_FIELDS[:most], start=1)}
+        by_service = {service_id: label_fields(of_service) for service_id, of_service in roles.items()}
+        return {**await super().create_context(request), "field_labels": labels, "labels_by_service": by_service}
+
+    async def edit_context(self, request: Request) -> dict[str, object]:
+        """Add the labels of the fields for further resources."""
+        booking: Booking = await self.get_object_for_edit(request)
+        roles = {}
+        if booking.other_resource_ids:
+            roles = await needs.get_roles(self.context.database, booking_id=booking.id)
+        return {**await super().edit_context(request), "field_labels": label_fields(roles)}
 
     async def get_form_data_for_edit(self, obj: Booking) -> dict[str, object]:
         """Return the initial values, with the end by which the form tells whether it was touched."""
@@ -109,7 +155,9 @@ class SuggestsSlots(RecordView):
             del values["end_time"]
         if values.get("seats") is None:
             values.pop("seats", None)
-        others = {position: values.pop(f"{name}_id", None) for position, name in enumerate(OTHER_FIELDS, start=2)}
+        others = {
+            position: values.pop(f"{name}_id", None) for position, name in enumerate(OTHER_FIELDS, start=FIRST_POSITION)
+        }
         if resources := {position: one for position, one in others.items() if one}:
             values["resources"] = resources
         reason = str(values.pop("override_reason", None) or "").strip()
@@ -134,7 +182,7 @@ class SuggestsSlots(RecordView):
         if isinstance(refusal, no.OverlappingBooking):
             values.form["overlap"].is_shown = True
         seats, others = values.get("seats"), values.get("resources")
-        visit = Visit(values.get("service_id") or 0, values.get("resource_id"), seats=seats)
+        visit = Visit(values.get("service_id") or 0, values.get("resource_id"), seats=seats, others=others)
         since = values.get("start_time")
         if "pk" in request.path_params:
             booking = await self.get_object_for_edit(request)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from markupsafe import Markup
 from sqladmin.pagination import Pagination
 from sqlalchemy import ColumnElement, String, func, literal, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
@@ -24,9 +25,9 @@ class OtherResources:
 
     names: dict[int, str] = field(default_factory=dict)
 
-    def of(self, booking: Booking) -> list[str]:
-        """Return the names of a booking's other resources, in the order of their positions."""
-        return [self.names.get(resource_id, f"#{resource_id}") for resource_id in booking.other_resource_ids]
+    def of(self, booking: Booking) -> list[tuple[int, str]]:
+        """Return id and name of a booking's other resources, in the order of their positions."""
+        return [(one, self.names.get(one, f"#{one}")) for one in booking.other_resource_ids]
 
 
 async def fetch_names(context: AdminContext, bookings: Iterable[Booking]) -> Mapping[int, str]:
@@ -38,14 +39,24 @@ async def fetch_names(context: AdminContext, bookings: Iterable[Booking]) -> Map
     return {row.id: row.name for row in rows}
 
 
-def format_resources(booking: Booking, column: str, request: Request) -> str:
-    """Return the names of all resources of a booking: "Sofia and Room 1"."""
+def format_resources(booking: Booking, column: str, request: Request) -> Markup:
+    """Return the names of all resources of a booking, each with a link to it: "Sofia and Room 1"."""
     del column
-    return join_names([str(booking.resource), *page_state(request).part(OtherResources).of(booking)])
+    named = [(booking.resource_id, str(booking.resource)), *page_state(request).part(OtherResources).of(booking)]
+    links = [link_resource(request, *one) for one in named]
+    return Markup(f"<span>{join_names(links)}</span>") if len(links) > 1 else links[0]  # noqa: S704 -- they are escaped
+
+
+def link_resource(request: Request, resource_id: int, name: str) -> Markup:
+    """Return the name of a resource with a link to its page."""
+    url = request.url_for("admin:details", identity="resource", pk=resource_id)
+    return Markup('<a href="{}">{}</a>').format(url, name)
 
 
 class ShowsResources(RecordView):
-    """A view of bookings that names all resources of each."""
+    """A view of bookings that names all resources of each, with a link to each."""
+
+    non_link_related_fields = ["resource"]  # SQLAdmin would link all names to the first
 
     async def list(self, request: Request) -> Pagination:
         """Return a page of bookings, and load the names of their other resources."""

@@ -142,7 +142,8 @@ class DayFilter(ListFilter):
     """A day or a span of days, by the business's clock: 2026-05-04 or 2026-05-04..2026-05-10.
 
     Rows with an ``end_column`` are on each day that they meet: a visit after midnight, a holiday of a week.
-    ``meets`` returns the condition that a row meets a day, for a table so large that it needs its indexes for that.
+    For a table so large that it needs its indexes, ``meets`` returns the condition that a row meets a day, and
+    ``ends_after`` that it ends after the start of a span of days.
     """
 
     template = "sqladmin/filters/day_filter.html"
@@ -154,10 +155,11 @@ class DayFilter(ListFilter):
         *,
         end_column: Column | None = None,
         meets: Callable[[datetime, datetime], ColumnElement[bool]] | None = None,
+        ends_after: Callable[[datetime], ColumnElement[bool]] | None = None,
         hides_past_by_default: bool = False,
     ) -> None:
         super().__init__(column, title)
-        self.end_column, self.meets = end_column, meets
+        self.end_column, self.meets, self.ends_after = end_column, meets, ends_after
         self.shows_all_by_default = not hides_past_by_default
 
     def hides_past(self, request: Request) -> bool:
@@ -201,8 +203,7 @@ class DayFilter(ListFilter):
         return statement.where(self.column < until) if until else statement
 
     def condition_since(self, since: datetime) -> ColumnElement[bool]:
-        """Return the condition of rows that begin, or that end, after the start of a span of days.
-
-        A large table is counted in an index on starts alone, which has no ends.
-        """
-        return self.column >= since if self.end_column is None or self.meets else self.end_column > since
+        """Return the condition of rows that begin, or that end, after the start of a span of days."""
+        if self.ends_after:
+            return self.ends_after(since)
+        return self.column >= since if self.end_column is None else self.end_column > since

@@ -10,6 +10,7 @@ from typing import get_args
 
 from markupsafe import Markup, escape
 from sqlalchemy import ColumnElement, String, cast, func, literal, select, union_all
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlmodel import SQLModel
 from starlette.requests import Request
 
@@ -19,10 +20,11 @@ from admin.framework.page_state import page_state
 from admin.framework.types import Statement
 from admin.history.actors import DOOR_PHRASES, actor_label, actor_role
 from bookit.bookings.claims import join_names
+from bookit.db.search import sort_key
 from bookit.policy import permissions
 from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.fields import secret_columns
-from bookit.schema.tables import Booking, Event, Resource, Service, User, table_of
+from bookit.schema.tables import Booking, Event, NeedResource, Resource, Service, ServiceNeed, User, table_of
 from bookit.slices import pause
 
 MAX_EVENTS = 50
@@ -52,6 +54,7 @@ TABLE_LABELS = {
     "recovery_codes": "Recovery codes",
 }
 SHOWN_CHANGES = {"changed", "exported"}  # the actions whose values are shown: not all of a new or a deleted row
+NEEDS_TABLE = table_of(ServiceNeed).name
 ACT_KIND = "an act"  # no table has this name
 REQUEST_ID_PATTERN = re.compile("[A-Za-z0-9._-]{1,64}")
 
@@ -216,6 +219,8 @@ class EventFormatter:
         if not row_id:  # A list, or a report.
             return escape(view.name_plural if view else table.capitalize())
         name = f"{view.name if view else TABLE_LABELS.get(table, table)} {row_id}"
+        if table == NEEDS_TABLE and (table, row_id) in self.names:
+            name = f"{name} ({self.names[table, row_id]})"
         return self.link_row(table, row_id, name) if (table, row_id) in self.names else escape(name)
 
     def link_row(self, table: str, row_id: int, name: str) -> Markup:
@@ -280,9 +285,21 @@ def select_other_counts(request_ids: Collection[str]) -> Statement:
 
 
 def name_column(table: type[SQLModel]) -> ColumnElement[str]:
-    """Return the column that has the name of a row of this table."""
+    """Return the column that has the name of a row of this table: of a need, the resources that can fill it."""
     columns = table_of(table).c
+    if table is ServiceNeed:
+        return names_of_need(columns.id)
     return columns[NAME_COLUMNS[table]] if table in NAME_COLUMNS else func.concat("#", columns.id)
+
+
+def names_of_need(need_id: ColumnElement[int]) -> ColumnElement[str]:
+    """Return the names of the resources that can fill a need now, as in "Room 1 or Room 2"."""
+    links, resources = table_of(NeedResource).c, table_of(Resource).c
+    in_order = aggregate_order_by(literal(" or ", String), sort_key(resources.name), resources.id)
+    names = select(func.coalesce(func.string_agg(resources.name, in_order), "–")).where(
+        links.resource_id == resources.id, links.need_id == need_id
+    )
+    return names.correlate(table_of(ServiceNeed)).scalar_subquery()
 
 
 def visible_columns(table: type[SQLModel] | None, event: Event) -> list[str]:

@@ -210,10 +210,10 @@ class EditsNeeds(RecordView):
 
 
 def describe_need(row: Mapping[str, Any]) -> str:
-    """Return a need as a sentence: "In Room 1 or Room 2: 2 seats, free from minute 20 until minute 40."."""
+    """Return a need as a sentence: "In Room 1 or Room 2: 2 seats, pause from minute 20 until minute 40"."""
     names = " or ".join(row["names"]) or "–"
     details = [f"{row['seats']} seats"] if row["seats"] > 1 else []
     since, until = row["free_from_minutes"], row["free_until_minutes"]
     if since is not None:
-        details.append(f"free from minute {since}" + (f" until minute {until}" if until is not None else ""))
+        details.append(f"pause from minute {since} " + (f"until minute {until}" if until is not None else "to the end"))
     return f"{row['role'].capitalize()} {names}" + (f": {', '.join(details)}" if details else "")

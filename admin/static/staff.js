@@ -70,6 +70,25 @@ for (const box of queryAll(".select2-selection[role=combobox]")) {
 window.jQuery?.(document).on("select2:open", () => query(".select2-container--open .select2-search__field")?.focus());
 query("#bk-stale, .is-invalid:not(select), .is-invalid + .select2 .select2-selection")?.focus();
 
+// A new booking has a field for each further resource that its service needs, labelled with the role: "In which room".
+// Before a service is chosen, it has as many as any service needs.
+{
+  const [labels, service] = [query("[data-bk-labels]"), query("select[name=service]")];
+  const byService = labels ? JSON.parse(labels.dataset.bkLabels) : {};
+  const fields = labels ? queryAll("select[id$=_resource]").map((field) => [field, query(`#${field.id}-label`)]) : [];
+  const texts = fields.map(([, label]) => label.textContent);
+  const showFields = () => fields.forEach(([field, label], index) => {
+    const words = service.value ? byService[service.value]?.[field.name] : texts[index];
+    field.closest(".form-group").hidden = !words;
+    label.textContent = words ?? texts[index];
+    if (!words && field.value) window.jQuery(field).val(null).trigger("change");
+  });
+  if (fields.length) {
+    window.jQuery(service).on("change", showFields);
+    showFields();
+  }
+}
+
 // A form is sent once: its buttons are busy until the next page comes. The key of a form that was sent is kept with the
 // page, so that Back and Save again is recognised, even if the browser loads the page anew.
 const BUSY_LABEL = "Saving…";

@@ -73,6 +73,13 @@ SELECT r.id FROM service_resources sr JOIN resources r ON r.id = sr.resource_id
  WHERE sr.service_id = :service_id AND r.is_active LIMIT 1
 """)
 
+MOST_SEATS = text("""
+SELECT max(r.capacity) AS most FROM resources r
+ WHERE r.id = CAST(:resource_id AS bigint)
+    OR CAST(:resource_id AS bigint) IS NULL AND r.is_active
+       AND r.id IN (SELECT sr.resource_id FROM service_resources sr WHERE sr.service_id = :service_id)
+""")
+
 # Rules about the start. They do not apply to a booking that keeps its start and changes only its end or its resource.
 START_RULE_REFUSALS = (no.TooSoon, no.TooFarAhead, no.BetweenSlots)
 
@@ -157,7 +164,9 @@ async def refusal_for_visit(
     checks = await availability.check_start(reader, visit, start=start, by=by, now=now)
     if refusal := await refusal_for_positions(reader, visit, checks):
         return refusal
-    return (None if is_override else availability.best_refusal(checks, now=now)) or no.SlotTaken()
+    refusal = (None if is_override else availability.best_refusal(checks, now=now)) or no.SlotTaken()
+    seats_refusal = await refusal_for_seats(reader, visit) if isinstance(refusal, no.SlotTaken) else None
+    return seats_refusal or refusal
 
 
 async def refusal_for_party(reader: Reader, service_id: int, seats: int | None, *, by: Actor) -> no.Refusal | None:
@@ -166,6 +175,14 @@ async def refusal_for_party(reader: Reader, service_id: int, seats: int | None, 
         return None
     service = await reader.get(Service, service_id)
     return no.PartyTooLarge(most=service.max_party) if service and (seats or 1) > service.max_party else None
+
+
+async def refusal_for_seats(reader: Reader, visit: Visit) -> no.Refusal | None:
+    """Return TooFewSeats if the first resource, or each that can be the first, has fewer seats, or None."""
+    if not visit.seats or visit.seats == 1:
+        return None
+    [row] = await reader.fetch(MOST_SEATS, service_id=visit.service_id, resource_id=visit.resource_id)
+    return no.TooFewSeats(most=row["most"]) if (row["most"] or visit.seats) < visit.seats else None
 
 
 async def refusal_for_positions(reader: Reader, visit: Visit, checks: Sequence[Row]) -> no.Refusal | None:

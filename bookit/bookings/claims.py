@@ -41,10 +41,10 @@ def takes(resource: LiteralString) -> LiteralString:
 
 def resources_of(booking: Booking) -> dict[int, int]:
     """Return the id of the resource in each position of a booking."""
-    return with_resources(booking.resource_id, booking.other_resource_ids)
+    return by_position(booking.resource_id, booking.other_resource_ids)
 
 
-def with_resources(resource_id: int, other_ids: Sequence[int]) -> dict[int, int]:
+def by_position(resource_id: int, other_ids: Sequence[int]) -> dict[int, int]:
     """Return the id of the resource in each position, of the first one and of the others in their order."""
     return dict(enumerate([resource_id, *other_ids], start=1))
 

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from bookit import refusals as no
 from bookit.bookings import acts, rearranging
-from bookit.bookings.claims import with_resources
+from bookit.bookings.claims import by_position
 from bookit.db.session import Reader, Session
 from bookit.db.statements import Row
 from bookit.policy import lifecycle, permissions
@@ -74,7 +74,7 @@ class LastChange:
             row,
             self.start_time or row.start_time,
             self.end_time or row.end_time,
-            with_resources(self.resource_id or row.resource_id, others),
+            by_position(self.resource_id or row.resource_id, others),
             self.seats or row.seats,
             row.price if self.price is None else self.price,
         )

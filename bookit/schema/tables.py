@@ -83,8 +83,9 @@ def pause_start() -> Any:
         default=None,
         ge=0,
         le=MINUTES_PER_LONGEST_VISIT,
-        title="Free from",
-        description="Minutes after the start at which the resource may serve somebody else. Leave empty for no pause.",
+        title="Pause from minute",
+        description="Minutes after the start of the visit from which the resource may serve somebody else. Leave empty"
+        " for no pause.",
     )
 
 
@@ -94,8 +95,8 @@ def pause_end() -> Any:
         default=None,
         ge=1,
         le=MINUTES_PER_LONGEST_VISIT,
-        title="Free until",
-        description="Minutes after the start at which it is needed again. Leave empty if it is not.",
+        title="Pause until minute",
+        description="Minutes after the start of the visit at which it is needed again. Leave empty if it is not.",
     )
 
 
@@ -301,7 +302,7 @@ class Service(SQLModel, table=True):
         le=MAX_PARTY,
         sa_type=SmallInteger,
         title="Largest party",
-        description="Seats that one booking may take.",
+        description="How many people one booking may bring.",
     )
     price_is_per_person: bool = with_server_default(
         default=False, title="Price per person", description="The price is of one seat, and not of the whole visit."
@@ -557,8 +558,8 @@ class Claim(SQLModel, table=True):
     resource_id: int = foreign_id("Resource")
     seat: int = Field(sa_type=SmallInteger, title="Seat")
     part: int = Field(sa_type=SmallInteger, title="Part", description="1 before the pause, 2 after it.")
-    free_from_minutes: int | None = Field(default=None, title="Free from")
-    free_until_minutes: int | None = Field(default=None, title="Free until")
+    free_from_minutes: int | None = Field(default=None, title="Pause from minute")
+    free_until_minutes: int | None = Field(default=None, title="Pause until minute")
     is_blocking: bool = Field(title="Blocking")
     start_time: datetime = Field(title="Start")
     blocks_from: datetime = Field(title="Blocked from")

@@ -1,12 +1,14 @@
 """The desk's pages of visits that take several resources: with Sofia in Room 1."""
 
 import csv
+import html
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from admin.bookings.form import label_fields
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.schema.tables import Booking, Service
@@ -93,6 +95,14 @@ async def test_the_list_names_all_resources_and_finds_a_visit_by_each(desk: Admi
     assert ["Sofia and Room 1" in page for page in listed] == [True, True, False, False]
 
 
+@pytest.mark.parametrize("path", ["list", "details/1"])
+async def test_each_resource_is_a_link_of_its_own(desk: AdminDesk, visit: Booking, path: str) -> None:
+    page = (await desk.mara.get(f"/admin/booking/{path}")).text
+
+    link = '<a href="https://bookit.test/admin/resource/details/{}">{}</a>'
+    assert f"{link.format(SOFIA, 'Sofia')} and {link.format(ROOM_1, 'Room 1')}" in page
+
+
 async def test_the_pages_of_a_day_name_all_resources(desk: AdminDesk, visit: Booking) -> None:
     today = (await desk.mara.get("/admin/")).text
     page = (await desk.mara.get(f"/admin/booking/details/{visit.id}")).text
@@ -126,6 +136,17 @@ async def test_history_names_the_room_alone_that_changed(desk: AdminDesk, visit:
     page = get_page_text((await desk.mara.get(f"/admin/booking/details/{visit.id}")).text)
 
     assert "Other resources: Room 1 → Room 2" in page
+
+
+async def test_history_names_what_can_fill_a_need(desk: AdminDesk, massage: Service) -> None:
+    listed = get_page_text((await desk.ada.get("/admin/event/list", params={"pageSize": 100})).text)
+    async with desk.database.transaction(by=OWNER) as session:
+        await session.fetch(text("DELETE FROM service_needs"))
+    later = get_page_text((await desk.ada.get("/admin/event/list", params={"pageSize": 100})).text)
+
+    assert "Need 1 (Room 1 or Room 2)" in listed
+    assert "Need 1" in later
+    assert "Need 1 (" not in later
 
 
 async def test_the_data_of_a_customer_names_all_resources(desk: AdminDesk, visit: Booking, tom: Person) -> None:
@@ -202,8 +223,8 @@ async def test_the_form_has_each_resource_and_changes_one(desk: AdminDesk, visit
     answer = await desk.mara.post(address, data={**FORM, "second_resource": str(ROOM_2)})
 
     assert form.selects["second_resource"] == [str(ROOM_1)]
-    assert "Second resource" in labels
-    assert "Third resource" not in labels
+    assert "third_resource" not in form.selects
+    assert "In which room" in labels
     assert answer.status_code == 302
     assert await taken(desk, visit) == [SOFIA, ROOM_2]
 
@@ -213,7 +234,20 @@ async def test_the_form_of_a_visit_with_one_resource_has_no_second(
 ) -> None:
     booking = await insert_massage(desk.database, haircut, tom.id, [1])
 
-    assert "Second resource" not in get_page_text((await desk.mara.get(f"/admin/booking/edit/{booking.id}")).text)
+    assert "second_resource" not in (await desk.mara.get(f"/admin/booking/edit/{booking.id}")).text
+
+
+async def test_a_refused_form_keeps_its_labels(desk: AdminDesk, visit: Booking) -> None:
+    answer = await desk.mara.post(f"/admin/booking/edit/{visit.id}", data={**FORM, "second_resource": str(MAREK)})
+
+    assert "In which room" in get_page_text(answer.text)
+    assert ParsedPage(answer.text).selects["second_resource"] == [str(MAREK)]
+
+
+def test_the_second_resource_in_a_role_has_its_number() -> None:
+    labels = label_fields({1: "with", 2: "in", 3: "with", 4: "using", 5: "using"})
+
+    assert [*labels.values()] == ["In which room", "With whom (2)", "Using what", "Using what (2)"]
 
 
 async def test_a_form_that_was_not_touched_changes_nothing(desk: AdminDesk, visit: Booking) -> None:
@@ -222,6 +256,66 @@ async def test_a_form_that_was_not_touched_changes_nothing(desk: AdminDesk, visi
     row = await desk.database.get(Booking, visit.id)
     assert answer.status_code == 302
     assert row == visit
+
+
+async def test_a_new_booking_has_as_many_fields_as_a_service_needs(desk: AdminDesk, massage: Service) -> None:
+    page = await desk.mara.get("/admin/booking/create")
+
+    assert "Also needs (1)" in get_page_text(page.text)
+    assert "Also needs (2)" not in get_page_text(page.text)
+    assert f'{{"{massage.id}": {{"second_resource": "In which room"}}}}' in html.unescape(page.text)
+
+
+async def test_each_resource_can_be_looked_up(desk: AdminDesk, massage: Service) -> None:
+    for field in ("resource", "second_resource", "fifth_resource"):
+        answer = await desk.mara.get("/admin/booking/ajax/lookup", params={"name": field, "term": "room 2"})
+        assert [row["text"] for row in answer.json()["results"]] == ["Room 2"]
+
+
+async def test_a_new_booking_takes_one_resource_where_no_service_needs_more(desk: AdminDesk, haircut: Service) -> None:
+    page = await desk.mara.get("/admin/booking/create")
+
+    assert "second_resource" not in page.text
+    assert "Also needs" not in page.text
+
+
+@pytest.mark.parametrize(("room", "names"), [(ROOM_2, "Sofia and Room 2"), ("", "Sofia and Room 1")])
+async def test_a_new_booking_takes_the_chosen_room(
+    desk: AdminDesk, massage: Service, tom: Person, room: int | str, names: str
+) -> None:
+    sent = {"user": str(tom.id), "service": str(massage.id), "start_time": "2030-01-08T11:00"}
+
+    answer = await desk.mara.post("/admin/booking/create", data={**sent, "second_resource": str(room)})
+
+    page = get_page_text((await desk.mara.get(answer.headers["location"])).text)
+    assert f"Booked with {names}, Tue 08 Jan 11:00." in page
+
+
+@pytest.mark.parametrize(("fields", "refusal"), [
+    ({"second_resource": MAREK}, no.ResourceUnsuitable),
+    ({"second_resource": 99}, no.UnknownResource),
+    ({"third_resource": ROOM_2}, no.ResourceUnsuitable),
+    ({"resource": SOFIA, "second_resource": SOFIA}, no.OneRoleEach),
+])  # fmt: skip
+async def test_a_new_booking_refuses_a_wrong_room(
+    desk: AdminDesk, massage: Service, tom: Person, fields: dict[str, int], refusal: type[no.Refusal]
+) -> None:
+    sent = {"user": str(tom.id), "service": str(massage.id), "start_time": "2030-01-08T11:00"}
+
+    answer = await desk.mara.post("/admin/booking/create", data=sent | {name: str(one) for name, one in fields.items()})
+
+    assert str(refusal.__doc__).format(what="resource") in get_page_text(answer.text)
+    assert await desk.database.fetch(text("SELECT FROM bookings")) == []
+
+
+async def test_a_taken_room_suggests_the_next_time_with_it(
+    desk: AdminDesk, visit: Booking, massage: Service, eve: Person
+) -> None:
+    sent = {"user": str(eve.id), "service": str(massage.id), "start_time": "2030-01-08T11:00"}
+
+    answer = await desk.mara.post("/admin/booking/create", data={**sent, "second_resource": str(ROOM_1)})
+
+    assert "Next free: Tue 08 Jan, 12:00" in get_page_text(answer.text)
 
 
 async def test_a_new_booking_says_with_what_it_is(desk: AdminDesk, massage: Service, tom: Person) -> None:

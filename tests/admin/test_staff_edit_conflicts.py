@@ -16,7 +16,7 @@ from tests.support.clock import NOW, TOMORROW_AT_TEN
 from tests.support.people import OWNER, Person
 
 BANNER = "Someone changed this while you were editing."
-MOST_STATEMENTS = 7  # with what each visit of a service needs
+MOST_STATEMENTS = 6
 
 
 @pytest.fixture

@@ -50,7 +50,6 @@ NOT_IN_FORMS: Reasons = {
     (Booking, "create"): {
         "hold": UNDECIDED,
         "notify_customer": NO_MESSAGES,
-        "resources": "which roles there are is known when the service is: the first free ones fill them",
     },
     (Booking, "change"): {
         "hold": UNDECIDED,

@@ -14,6 +14,7 @@ from bookit.schema.tables import Resource, Service, Status
 from tests.support.bulk_scenario import TEN
 from tests.support.clock import NOW
 from tests.support.doors import AT_BOTH_DOORS, DoorClient
+from tests.support.opening_hours import create_service
 from tests.support.people import OWNER, JoinUser, Person
 from tests.support.races import HOUR
 from tests.support.refusal_assertions import RefusalOutcome
@@ -125,3 +126,15 @@ async def test_what_a_visit_never_takes_needs_no_seat(door: DoorClient, database
     assert offered == 1
     assert booked["start_time"] == TEN
     assert refused == RefusalOutcome(no.SlotTaken)
+
+
+@AT_BOTH_DOORS
+async def test_a_party_larger_than_any_resource_is_refused_in_words(door: DoorClient, tom: Person) -> None:
+    """Another time would not help, so it is not said that this one is taken."""
+    rooms: list[dict[str, Any]] = [{"name": name, "capacity": seats} for name, seats in (("Hall", 3), ("Room", 2))]
+    yoga = await create_service(door.desk.database, *rooms, max_party=5)
+
+    assert await door.book(tom, yoga, TEN, seats=4) == RefusalOutcome(no.TooFewSeats, "seats")
+    assert await door.book(tom, yoga, TEN, seats=3, resource_id=2) == RefusalOutcome(no.TooFewSeats, "seats")
+    booked = await door.book(tom, yoga, TEN, seats=3)
+    assert (booked["seats"], booked["resource_id"]) == (3, 1)

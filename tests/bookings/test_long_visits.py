@@ -172,6 +172,56 @@ async def test_lists_of_a_day_have_it(desk: AdminDesk, tom: Person, van: Service
     assert await listed("start_time=2030-01-18&status=completed") == 0
 
 
+@AT_BOTH_DOORS
+async def test_lists_of_several_days_have_what_still_runs(
+    door: DoorClient, tom: Person, eve: Person, van: Service, clock: Clock
+) -> None:
+    """In its place in the order, before an ordinary visit; not once it has ended."""
+    rental = await book_van(tom)
+    cut = await create_service(door.desk.database, title="Cut")
+    visit = (await door.book(eve, cut, berlin("2030-01-16 10:00")))["id"]
+
+    days = [("16", "17"), ("18", "20"), ("24", "30"), ("25", "30"), ("10", "13"), ("10", "14")]
+    listed = [await door.list_bookings(f"2030-01-{first}", f"2030-01-{last}") for first, last in days]
+
+    assert listed == [[rental, visit], [rental], [rental], [], [], [rental]]
+    assert await door.list_bookings("2030-01-16", "") == [rental, visit]
+    assert await door.list_bookings("", "2030-01-14") == [rental]
+
+
+async def test_the_list_of_bookings_to_come_has_what_still_runs(
+    desk: AdminDesk, tom: Person, van: Service, clock: Clock
+) -> None:
+    await book_van(tom)
+    clock.now = MONDAY + 5 * DAY
+
+    assert "Tom Rental Van" in get_page_text((await desk.mara.get("/admin/booking/list")).text)
+    clock.now = MONDAY + 11 * DAY
+    assert "Tom Rental Van" not in get_page_text((await desk.mara.get("/admin/booking/list")).text)
+
+
+async def test_a_customer_sees_what_still_runs(tom: Person, mara: Person, van: Service, clock: Clock) -> None:
+    """A list of a customer has another condition. Pages that follow have the rest."""
+    rental = await book_van(tom)
+    later = {"service_id": 2, "start_time": berlin("2030-01-24 10:00").isoformat()}
+    ride = (await tom.request("POST", "/bookings", json=later)).json()["id"]
+    lists = [
+        "/bookings?from_date=2030-01-18",
+        "/bookings?from_date=2030-01-24T12:00:00Z",
+        "/bookings?to_date=2030-01-18",
+    ]
+
+    async def listed(person: Person) -> list[list[int]]:
+        return [[row["id"] for row in (await person.request("GET", path)).json()] for path in lists]
+
+    own, of_all = await listed(tom), await listed(mara)
+    first = await mara.request("GET", f"{lists[0]}&limit=1")
+    second = await mara.request("GET", first.links["next"]["url"])
+
+    assert own == of_all == [[rental, ride], [], [rental]]
+    assert [[row["id"] for row in page.json()] for page in (first, second)] == [[rental], [ride]]
+
+
 async def test_a_closure_lists_the_bookings_in_it(desk: AdminDesk, tom: Person, van: Service, clock: Clock) -> None:
     await book_van(tom)
     await add_exception(desk.database, "2030-01-18T10:00+01:00", "2030-01-18T11:00+01:00", resource=1)

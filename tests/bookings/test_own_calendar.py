@@ -120,7 +120,7 @@ async def test_lists_show_the_own_resource_alone(team: Team) -> None:
     feed = (await browser.get("/admin/calendar/feed?start=2030-01-08&end=2030-01-09&cancelled=1")).json()
     calendar = (await browser.get("/admin/calendar")).text
     today = (await browser.get("/admin/")).text
-    api = (await team.lea.get("/bookings")).json()
+    api = (await team.lea.get("/bookings?from_date=2030-01-08")).json()
 
     assert "/booking/details/1" in listed
     assert not any(f"/booking/details/{team.foreign.id}" in page for page in (listed, by_others, today))

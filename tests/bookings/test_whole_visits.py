@@ -151,6 +151,8 @@ async def test_a_party_pays_for_each_person_and_can_change(database: Database) -
     ]
     with pytest.raises(no.SlotTaken):
         await book(database, seats=2)
+    with pytest.raises(no.TooFewSeats, match=r"^There is room for 5 at most\. Choose fewer seats\.$"):
+        await book(database, seats=6)
     with pytest.raises(no.PartyOutOfRange):
         await book(database, seats=0)
     with pytest.raises(no.PartyTooLarge):

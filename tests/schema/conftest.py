@@ -13,9 +13,12 @@ from tests.support.people import MakeClient, Person
 from tests.support.races import BUSINESS, WRITERS, Console
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def creator(database_url: str) -> Iterator[Console]:
-    """Open the console that creates what tests begin with: a new one would first read the schema and each trigger."""
+    """Open the console that creates what a module's tests begin with.
+
+    A new one would first read the schema and each trigger. It does not last longer, since other tests end connections.
+    """
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
 

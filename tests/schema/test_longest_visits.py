@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from admin.framework.list_pages import select_count
-from admin.views import meets_day
+from bookit.bookings.ranges import ends_after, meets
 from bookit.schema.tables import Booking, table_of
 
 # In all of 2031 and most of 2032, a visit of half an hour every five minutes, of which one in 500 lasts ten days.
@@ -74,13 +74,30 @@ def test_a_day_is_read_in_two_indexes(console: psycopg.Connection) -> None:
 def test_a_list_of_a_day_reads_that_day(console: psycopg.Connection) -> None:
     """In its order and counted, with a long visit that began before. Without the index it would read half a year."""
     since, until = datetime(2031, 7, 1, tzinfo=UTC), datetime(2031, 7, 2, tzinfo=UTC)
-    listed = select(BOOKINGS.id).where(meets_day(since, until))
+    listed = select(BOOKINGS.id).where(meets(since, until))
     page = listed.order_by(BOOKINGS.start_time, BOOKINGS.id).limit(25)
     for statement in (page, page.where(BOOKINGS.resource_id == 1), select_count(listed)):
         dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's
         plan = explain(console, str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})))
         assert "bookings_that_are_long" in plan
         assert count_buffers(plan) <= 150, plan
+
+
+def test_a_list_from_a_day_on_reads_the_index_from_the_first_visit_that_runs(console: psycopg.Connection) -> None:
+    """Without that, it would read all visits, or those of 62 days for each page."""
+    since = datetime(2031, 7, 1, tzinfo=UTC)
+    listed = select(BOOKINGS.id).where(ends_after(since)).order_by(BOOKINGS.start_time, BOOKINGS.id)
+    dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's
+    every, page = (
+        str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+        for statement in (listed, listed.limit(25))
+    )
+    plan = explain(console, page)
+
+    assert "Index Only Scan using bookings_by_start" in plan
+    assert count_buffers(plan) <= 150, plan
+    expected = "SELECT id FROM bookings WHERE end_time > '2031-07-01Z' ORDER BY start_time, id"
+    assert console.execute(every.encode()).fetchall() == console.execute(expected.encode()).fetchall()
 
 
 def test_what_is_found_is_what_meets_the_day(console: psycopg.Connection) -> None:

@@ -76,9 +76,16 @@ def find_overlaps(claims: list[Row], cancelled: set[int], capacity: dict[int, in
     ]
 
 
-def is_open(booking: Row, hours: list[Row], exceptions: list[Row]) -> bool:
-    """Whether the time that a booking blocks lies in the opening hours of its resource (in UTC here)."""
+def is_open(booking: Row, hours: list[Row], exceptions: list[Row], *, is_rental: bool) -> bool:
+    """Whether the time that a booking blocks lies in the opening hours of its resource (in UTC here).
+
+    Of a rental, the first and the last minute do.
+    """
     since, until = booking["blocks_from"], booking["blocks_until"]
+    if is_rental:
+        minute = timedelta(minutes=1)
+        ends = [{"blocks_from": at, "blocks_until": at + minute} for at in (since, until - minute)]
+        return all(is_open({**booking, **end}, hours, exceptions, is_rental=False) for end in ends)
     own = [row for row in exceptions if row["resource_id"] in {None, booking["resource_id"]}]
     if any(row["start_time"] < until and since < row["end_time"] for row in own if not row["is_open"]):
         return False
@@ -96,7 +103,10 @@ async def assert_obeys_the_rules(database: Database) -> None:
     capacity = {row["id"]: row["capacity"] for row in await rows(database, Resource)}
     cancelled = {row["id"] for row in bookings if row["status"] == Status.CANCELLED}
     assert find_overlaps(await rows(database, Claim), cancelled, capacity) == []
-    assert [row for row in bookings if not is_open(row, hours, exceptions)] == []
+    rentals = {row["id"] for row in await rows(database, Service) if row["binds_hours_at_ends"]}
+    assert [
+        row for row in bookings if not is_open(row, hours, exceptions, is_rental=row["service_id"] in rentals)
+    ] == []
     assert [row for row in bookings if row["created_at"] >= min(row["start_time"], NOW + timedelta(seconds=1))] == []
     completed = {row["id"]: row for row in bookings if row["status"] == Status.COMPLETED}
     assert all(row["end_time"] <= NOW for row in completed.values())
@@ -139,7 +149,7 @@ async def test_the_demo_data_obeys_the_rules(database: Database) -> None:
     summary = await seed_database(database, now=NOW)
 
     assert summary == Summary(
-        Outcome.SEEDED, services=12, resources=10, customers=80, bookings=800, reviews=await count(database, Review)
+        Outcome.SEEDED, services=13, resources=12, customers=80, bookings=800, reviews=await count(database, Review)
     )
     assert summary.reviews >= 40
     await assert_obeys_the_rules(database)
@@ -170,6 +180,20 @@ async def test_the_demo_has_visits_of_several_resources_and_seats(database: Data
     assert rooms == massages
     assert len(parties) > 20
     assert all(row["price"] == 18 * row["seats"] for row in parties)
+
+
+async def test_the_demo_has_rentals_of_days(database: Database) -> None:
+    await seed_database(database, now=NOW)
+
+    bikes = [row["id"] for row in await rows(database, Resource) if row["name"] in studio.BIKES]
+    rentals = [row for row in await rows(database, Booking) if row["resource_id"] in bikes]
+    roles = {row["role"] for row in await rows(database, Claim) if row["resource_id"] in bikes}
+    assert len(rentals) > 10
+    assert roles == {"using"}
+    assert {row["end_time"] - row["start_time"] for row in rentals} == {timedelta(days=3)}
+    assert {row["resource_id"] for row in rentals} == {*bikes}
+    assert any(row["start_time"] < NOW < row["end_time"] for row in rentals)
+    assert any(row["start_time"] > NOW for row in rentals)
 
 
 async def test_history_names_the_actors(database: Database) -> None:
@@ -269,8 +293,8 @@ async def test_many_bookings_obey_the_rules(database: Database, monkeypatch: pyt
 
     assert summary == Summary(
         Outcome.SEEDED,
-        services=12 + 8,
-        resources=10 + 12,
+        services=13 + 8,
+        resources=12 + 12,
         customers=80 + 295,
         bookings=3000,
         reviews=await count(database, Review),

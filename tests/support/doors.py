@@ -107,6 +107,10 @@ class DoorClient(ABC):
         return {name: value for name, value in row.items() if name != "password_hash"} if row else None
 
     @abstractmethod
+    async def list_bookings(self, first: str, last: str) -> list[int]:
+        """Return the ids of all bookings from one day to another in the order of the list; an empty day is no limit."""
+
+    @abstractmethod
     def requester_for(self, person: Person, staff: Person) -> Person:
         """Return the user who acts at this door for the owner of a row."""
 
@@ -131,6 +135,12 @@ class ApiDoor(DoorClient):
     """The API: JSON, sent by the actor."""
 
     new_status = Status.PENDING
+
+    async def list_bookings(self, first: str, last: str) -> list[int]:
+        """Get the list."""
+        days = {"from_date": first, "to_date": last}
+        query = {name: day for name, day in days.items() if day}
+        return [row["id"] for row in (await self.request(self.mara, "GET", "/bookings", params=query)).json()]
 
     def requester_for(self, person: Person, staff: Person) -> Person:
         """Return the owner: users act for themselves."""
@@ -189,6 +199,12 @@ class AdminDoor(DoorClient):
     """The desk: forms that are opened, filled in and sent, and buttons that are pressed."""
 
     new_status = Status.CONFIRMED
+
+    async def list_bookings(self, first: str, last: str) -> list[int]:
+        """Export the list."""
+        days = f"{first}..{last}" if first or last else "all"
+        rows = (await self.desk.ada.get("/admin/booking/export/csv", params={"start_time": days})).text.splitlines()[1:]
+        return [int(row.partition(",")[0]) for row in rows]
 
     def requester_for(self, person: Person, staff: Person) -> Person:
         """Return a staff member: the desk acts for everyone."""

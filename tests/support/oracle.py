@@ -441,7 +441,9 @@ def predict_outcome(
         if (is_override or not codes)
         and any(diary.resource.id == key[1] and diary.has_room(at, key[2]) for diary in diaries[key[0]])
     }
-    return choose_combination(rivals, len(diaries)) or "slot-taken"
+    most = max(diary.resource.capacity for diary in diaries[1])
+    is_too_large = business.moved_booking is None and business.party > most
+    return choose_combination(rivals, len(diaries)) or ("too-few-seats" if is_too_large else "slot-taken")
 
 
 def choose_combination(

@@ -1,9 +1,9 @@
 """Random businesses, with many difficult times: clock changes, nights, seasons, buffers, holds, pauses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import strategies as st
 
@@ -34,6 +34,17 @@ CLOCK_CHANGES = [
 MINUTE = timedelta(minutes=1)
 ZONES = sorted({zone for zone, _ in CLOCK_CHANGES} | {"UTC"})
 CUSTOMER_COUNT = 2
+ALWAYS: Sequence[WeeklyHours] = ()
+Kind = Literal["plain", "party", "pause", "one need", "two needs"]
+NEED_COUNTS: Mapping[Kind, int] = {"plain": 0, "party": 0, "pause": 0, "one need": 1, "two needs": 2}
+RESOURCE_COUNTS: Mapping[Kind, Sequence[int]] = {
+    "plain": (1, 1, 2, 3),
+    "party": (1, 1, 2, 3),
+    "pause": (1, 1, 2, 3),
+    "one need": (2, 3, 3),
+    "two needs": (3, 3, 4),
+}
+BY_DAY = [WeeklyHours(day, time(8), time(20)) for day in range(1, 8)]
 FIRST_BOOKING_ID = 10**9  # Far from the ids that bookings get during a case.
 
 
@@ -116,12 +127,13 @@ def draw_pause(draw: st.DrawFn) -> Pause | None:
 
 
 @st.composite
-def draw_needs(draw: st.DrawFn, resource_ids: Sequence[int]) -> tuple[Need, ...]:
-    """Draw what a visit takes beside its first resource: resources can be shared between positions."""
-    able = st.lists(st.sampled_from(resource_ids), min_size=1, unique=True)
-    count = draw(st.sampled_from([1, 1, 1, 2]))
+def draw_needs(draw: st.DrawFn, resource_ids: Sequence[int], count: int) -> tuple[Need, ...]:
+    """Draw what a visit takes beside its first resource. Mostly any resource can fill each need."""
+    able = st.one_of(
+        st.just(resource_ids), st.just(resource_ids), st.lists(st.sampled_from(resource_ids), min_size=1, unique=True)
+    )
     return tuple(
-        Need(draw(st.sampled_from([1, 1, 1, 2, 3])), draw(draw_pause()), frozenset(draw(able))) for _ in range(count)
+        Need(draw(st.sampled_from([1, 1, 2, 2, 3])), draw(draw_pause()), frozenset(draw(able))) for _ in range(count)
     )
 
 
@@ -160,8 +172,53 @@ def draw_visits(
 
 
 @st.composite
-def draw_scenarios(draw: st.DrawFn) -> Scenario:
-    """Draw a business and the time of a request."""
+def draw_resource(
+    draw: st.DrawFn, number: int, zone: str, base: datetime, now: datetime, *, is_simple: bool
+) -> tuple[oracle.Resource, int]:
+    """Draw a resource with its bookings, and how many seats it had when they were made."""
+    capacity = draw(st.sampled_from([1, 1, 1, 2, 3, 5, 20]))
+    places_once = capacity + draw(st.sampled_from([0, 0, 0, 1, 4]))
+    some_hours = draw(st.lists(draw_weekly_hours(base.date()), max_size=4))
+    exceptions = st.lists(draw_exception_span(base), max_size=1 if is_simple else 2)
+    resource = oracle.Resource(
+        number,
+        zone if draw(st.integers(0, 3)) else draw(st.sampled_from(ZONES)),
+        capacity,
+        draw(st.sampled_from([ALWAYS, BY_DAY])) if is_simple else [row for rows in some_hours for row in rows],
+        draw(exceptions),
+        draw(exceptions),
+        draw(draw_bookings(number, base, now, places_once)),
+        is_suitable=is_simple or bool(draw(st.integers(0, 5))),
+    )
+    return resource, places_once
+
+
+@st.composite
+def draw_rules(draw: st.DrawFn, resources: Sequence[oracle.Resource], base: datetime, *, is_simple: bool) -> Business:
+    """Draw the rules of the service. Simple ones are short visits that can be booked at once, and leave free slots."""
+    long = (480, 1440, 2 * 1440, 10 * 1440, 2 * 1440 + 90, 60 * 1440)
+    some, many = ((0, 0, 5, 15), (10, 15, 25, 30, 60)) if is_simple else ((0, 0, 0, 10, 90), (10, 15, 25, 30, 60, 1440))
+    exceptions = st.lists(draw_exception_span(base), max_size=1 if is_simple else 2)
+    return Business(
+        duration=draw(minutes(15, 30, 45, 60, 60, 90, *(() if is_simple else (7, *long)))),
+        setup=draw(minutes(*some)),
+        cleanup=draw(minutes(*some)),
+        step=draw(st.one_of(st.none(), minutes(*many))),
+        notice=draw(minutes(0, 0, 60) if is_simple else minutes(0, 0, 60, 615, 2880)),
+        horizon=draw(st.sampled_from([None, 3 * DAY] if is_simple else [None, None, DAY, 3 * DAY])),
+        resources=resources,
+        opened=draw(exceptions),
+        closed=draw(exceptions),
+        binds_at_ends=not draw(st.integers(0, 2)),
+    )
+
+
+@st.composite
+def draw_scenarios(draw: st.DrawFn, kind: Kind, *, is_simple: bool) -> Scenario:
+    """Draw a business with a service of this kind, and the time of a request.
+
+    Simple rules leave many free slots; others are meant to be difficult.
+    """
     zone, day = draw(st.sampled_from(CLOCK_CHANGES))
     base = datetime.combine(day, time(), UTC)
     seconds = draw(st.sampled_from([0, 0, 0, 29.5, 59.999999]))  # A real clock is rarely at a whole minute.
@@ -169,39 +226,15 @@ def draw_scenarios(draw: st.DrawFn) -> Scenario:
     past = st.one_of(quarters, st.integers(-3 * 24 * 60, 24 * 60))
     now = base + draw(past) * MINUTE + timedelta(seconds=seconds)
     since = now + draw(minutes(0, 0, -600, 7, 1440))
-    until = since + draw(minutes(600, 2880, 2880, 7200))
-    resources, places_once = [], []
-    kind = draw(st.sampled_from(["plain", "plain", "party", "pause", "needs", "needs", "needs"]))
-    for number in range(1, draw(st.sampled_from([2, 3, 3, 4] if kind == "needs" else [1, 1, 2, 3])) + 1):
-        capacity = draw(st.sampled_from([1, 1, 1, 2, 3, 5, 20]))
-        places_once.append(capacity + draw(st.sampled_from([0, 0, 0, 1, 4])))
-        resources.append(
-            oracle.Resource(
-                number,
-                zone if draw(st.integers(0, 3)) else draw(st.sampled_from(ZONES)),
-                capacity,
-                [row for rows in draw(st.lists(draw_weekly_hours(day), max_size=4)) for row in rows],
-                draw(st.lists(draw_exception_span(base), max_size=2)),
-                draw(st.lists(draw_exception_span(base), max_size=2)),
-                draw(draw_bookings(number, base, now, places_once[-1])),
-                is_suitable=bool(draw(st.integers(0, 9))),
-            )
-        )
-    business = Business(
-        duration=draw(minutes(7, 15, 30, 45, 60, 60, 90, 480, 1440, 2 * 1440, 10 * 1440, 2 * 1440 + 90, 60 * 1440)),
-        setup=draw(minutes(0, 0, 0, 5, 15, 90)),
-        cleanup=draw(minutes(0, 0, 0, 10, 20, 90)),
-        step=draw(st.one_of(st.none(), minutes(10, 15, 25, 30, 60, 1440))),
-        notice=draw(minutes(0, 0, 60, 615, 2880)),
-        horizon=draw(st.sampled_from([None, None, DAY, 3 * DAY])),
-        resources=resources,
-        opened=draw(st.lists(draw_exception_span(base), max_size=2)),
-        closed=draw(st.lists(draw_exception_span(base), max_size=2)),
-        binds_at_ends=not draw(st.integers(0, 2)),
-    )
+    until = since + draw(minutes(600, 1440, 2880, 7200))
+    count = draw(st.sampled_from(RESOURCE_COUNTS[kind]))
+    drawn = [draw(draw_resource(number, zone, base, now, is_simple=is_simple)) for number in range(1, count + 1)]
+    resources, places_once = [one for one, _ in drawn], [places for _, places in drawn]
+    business = draw(draw_rules(resources, base, is_simple=is_simple))
     needs_before: tuple[Need, ...] = ()
     if kind != "plain":
-        needs = needs_before = draw(draw_needs([one.id for one in resources])) if kind == "needs" else ()
+        needs = draw(draw_needs([one.id for one in resources], NEED_COUNTS[kind]))
+        needs_before = needs
         if not draw(st.integers(0, 3)):
             needs_before = tuple(Need(draw(st.integers(1, 2)), draw(draw_pause()), need.resource_ids) for need in needs)
         business = replace(
