@@ -62,9 +62,11 @@ SHORTEST_DAY = timedelta(hours=12)  # by the clock on the wall, with room for an
 SAME_LENGTH = text(f"""
 SELECT CASE WHEN whole.days > 0 THEN {days_later("CAST(:start AS timestamptz)", "r.timezone", "whole.days")}
             ELSE CAST(:start AS timestamptz) + (b.end_time - b.start_time) END AS end_time
-  FROM bookings b JOIN resources r ON r.id = b.resource_id
+  FROM bookings b JOIN resources own ON own.id = b.resource_id
+  JOIN resources r ON r.id = coalesce(CAST(:resource_id AS bigint), b.resource_id)
  CROSS JOIN LATERAL (SELECT
-   {whole_days("((b.end_time AT TIME ZONE r.timezone) - (b.start_time AT TIME ZONE r.timezone))")} AS days) AS whole
+   {whole_days("((b.end_time AT TIME ZONE own.timezone) - (b.start_time AT TIME ZONE own.timezone))")} AS days
+ ) AS whole
  WHERE b.id = :booking_id
 """)
 
@@ -304,25 +306,29 @@ async def reschedule(
     permissions.require_kept_resources(booking, wanted, by=by)
     await require_cancel_notice(session, booking, by=by, now=now)
     start = times.cut_seconds(start_time or booking.start_time)
-    end = times.cut_seconds(end_time or await end_of_same_length(session, booking, start))
+    new_end = times.cut_seconds(end_time) if end_time else None
     times.require_future(start, by=by, now=now)
-    if end_time:
-        lifecycle.require_length(booking, start, end, by=by, zone=ZoneInfo(session.timezone))
+    if new_end:
+        lifecycle.require_length(booking, start, new_end, by=by, zone=ZoneInfo(session.timezone))
     if override_reason:
         await session.set_reason(override_reason)
         await session.allow_overlap()
-    changes = shifted_times(booking, start, end) | await changed_party(session, booking, seats, by=by)
+    party = await changed_party(session, booking, seats, by=by)
     visit = availability.visit_after(
         booking,
         start_time=start,
-        end_time=end,
+        end_time=new_end,
         resources=wanted,
-        seats=changes.get("seats"),
+        seats=party.get("seats"),
         keeps_resource=by.is_staff or start == booking.start_time,
     )
     if not by.is_staff and start != booking.start_time and len(wanted) < len(resources_of(booking)):
         wanted = await choose_resources(session, booking, visit, start, by=by, now=now)
-        visit = availability.visit_after(booking, start_time=start, end_time=end, resources=wanted, seats=visit.seats)
+        visit = availability.visit_after(
+            booking, start_time=start, end_time=new_end, resources=wanted, seats=visit.seats
+        )
+    end = new_end or await end_of_same_length(session, booking, start, resource_id=wanted.get(1))
+    changes = shifted_times(booking, start, end) | party
     if set(changes) != {"seats", "price"} or wanted:
         await require_available(session, booking, visit, start, by=by, now=now, is_override=bool(override_reason))
     changes |= changed_resources(booking, wanted)
@@ -356,15 +362,17 @@ async def changed_party(reader: Reader, booking: Booking, seats: int | None, *, 
     return {"seats": seats, "price": price}
 
 
-async def end_of_same_length(reader: Reader, booking: Booking, start: datetime) -> datetime:
+async def end_of_same_length(
+    reader: Reader, booking: Booking, start: datetime, *, resource_id: int | None
+) -> datetime:
     """Return when a booking ends that starts at another time: one that lasts whole days ends at the same time of day.
 
-    The days are by the clock of its resource, and so each lasts 23 to 25 hours.
+    The days are by the clock of the resource that it gets, or else has, and so each lasts 23 to 25 hours.
     """
     length = booking.end_time - booking.start_time
     if length < SHORTEST_DAY:
         return start + length
-    rows = await reader.fetch(SAME_LENGTH, booking_id=booking.id, start=start)
+    rows = await reader.fetch(SAME_LENGTH, booking_id=booking.id, start=start, resource_id=resource_id)
     return cast("datetime", rows[0]["end_time"])
 
 

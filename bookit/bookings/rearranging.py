@@ -134,7 +134,7 @@ async def swap(
         await session.allow_overlap()
     targets: list[Target] = []
     for booking, other in ((first, second), (second, first)):
-        start, end = other.start_time, await acts.end_of_same_length(session, booking, other.start_time)
+        start = other.start_time
         permissions.require_in_scope(booking, by=by)
         require_movable(booking, now=now)
         await acts.require_cancel_notice(session, booking, by=by, now=now)
@@ -142,6 +142,7 @@ async def swap(
         own, others = resources_of(booking), resources_of(other)
         resources = own | {position: others[position] for position in own.keys() & others.keys()}
         require_different(resources.values())
+        end = await acts.end_of_same_length(session, booking, start, resource_id=resources[1])
         visit = availability.visit_after(booking, start_time=start, end_time=end, resources=resources)
         await acts.require_available(session, booking, visit, start, by=by, now=now, is_override=bool(override_reason))
         targets.append(Target(booking, start, end, resources, booking.seats, booking.price))

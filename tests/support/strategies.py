@@ -226,7 +226,7 @@ def draw_scenarios(draw: st.DrawFn, kind: Kind, *, is_simple: bool) -> Scenario:
     past = st.one_of(quarters, st.integers(-3 * 24 * 60, 24 * 60))
     now = base + draw(past) * MINUTE + timedelta(seconds=seconds)
     since = now + draw(minutes(0, 0, -600, 7, 1440))
-    until = since + draw(minutes(600, 1440, 2880, 7200))
+    until = since + draw(minutes(600, 1440, 2880) if is_simple else minutes(600, 2880, 7200))
     count = draw(st.sampled_from(RESOURCE_COUNTS[kind]))
     drawn = [draw(draw_resource(number, zone, base, now, is_simple=is_simple)) for number in range(1, count + 1)]
     resources, places_once = [one for one, _ in drawn], [places for _, places in drawn]
