@@ -188,9 +188,8 @@ async def warning_for_rules(request: Request, booking: Booking) -> str:
     checks = await availability.check_start(context.database, visit, start=booking.start_time, by=by, now=context.now())
     first = [check for check in checks if check["position"] == 1]
     refusals = availability.obstacles(first[0], now=context.now()) if first else []
-    return " ".join(
-        f"Customers are told: {refusal}" for refusal in refusals if isinstance(refusal, START_RULE_REFUSALS)
-    )
+    told = [str(refusal) for refusal in refusals if isinstance(refusal, START_RULE_REFUSALS)]
+    return f"Customers are told: {' '.join(told)}" if told else ""
 
 
 async def booking_response(request: Request, booking_id: int, *, warning: str) -> Response:

@@ -51,7 +51,6 @@ async def render_calendar(request: Request) -> Response:
         "services": services,
         "without_hours": without_hours,
         "may_see_closures": permissions.has_permission(actor, "see", CalendarException),
-        "own": own,
         "zone": zone.key,
         "now": wall_clock.to_wall_clock(now, zone),
         "offset": wall_clock.utc_offset(now, zone),

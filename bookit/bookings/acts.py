@@ -362,9 +362,7 @@ async def changed_party(reader: Reader, booking: Booking, seats: int | None, *, 
     return {"seats": seats, "price": price}
 
 
-async def end_of_same_length(
-    reader: Reader, booking: Booking, start: datetime, *, resource_id: int | None
-) -> datetime:
+async def end_of_same_length(reader: Reader, booking: Booking, start: datetime, *, resource_id: int | None) -> datetime:
     """Return when a booking ends that starts at another time: one that lasts whole days ends at the same time of day.
 
     The days are by the clock of the resource that it gets, or else has, and so each lasts 23 to 25 hours.

@@ -336,12 +336,14 @@ BUSY_LEVEL = """busy_level AS MATERIALIZED (
    CROSS JOIN LATERAL (
      SELECT change.at AS since, lead(change.at) OVER (ORDER BY change.at, change.step) AS until,
             CAST(sum(change.step) OVER (ORDER BY change.at, change.step) AS integer) AS seats
-       FROM claims k JOIN bookings b ON b.id = k.booking_id
+       FROM claims k
       CROSS JOIN LATERAL (VALUES (k.since, 1), (k.until, -1)) AS change (at, step)
-      WHERE k.resource_id = c.id AND k.is_blocking AND NOT is_expired(b.expires_at, :now)
+      WHERE k.resource_id = c.id AND k.is_blocking AND k.booking_id NOT IN (
+              SELECT b.id FROM bookings b
+               WHERE b.status = 'pending' AND b.expires_at IS NOT NULL AND is_expired(b.expires_at, :now))
         AND tstzrange(k.since, k.until) && tstzrange(
               :since - rule.setup, :until + rule.longest + rule.cleanup, '[]')
-        AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
+        AND k.booking_id IS DISTINCT FROM CAST(:booking_id AS bigint)
    ) AS load
    CROSS JOIN LATERAL generate_series(1, least(load.seats, c.capacity)) AS level
    WHERE load.since < load.until
@@ -356,7 +358,7 @@ BUSY_LEVEL = """busy_level AS MATERIALIZED (
 SEAT_GROUP = """seat_group AS MATERIALIZED (
   SELECT id, level, 1 AS seats, times FROM busy_level WHERE position = 1
   UNION ALL
-  SELECT c.id, 0, c.capacity - count(b.id), '{}'
+  SELECT c.id, 0, CAST(c.capacity - count(b.id) AS integer), '{}'
     FROM candidate c LEFT JOIN busy_level b ON b.position = 1 AND b.id = c.id
    WHERE c.position = 1
    GROUP BY c.id, c.capacity HAVING c.capacity > count(b.id)
@@ -397,11 +399,9 @@ START_RANGE = (
 
 # start: a start on the slot step in a group.
 #   at, id, level, seats
-#   is_spared                           whether the pause lasts for the whole visit; NULL without a pause
 START = (
     """start AS (
-  SELECT DISTINCT at, start_range.id, start_range.level, start_range.seats,
-         start_range.free_from = interval '0' AND at + start_range.free_until >= visit.ends + rule.cleanup AS is_spared
+  SELECT DISTINCT at, start_range.id, start_range.level, start_range.seats
     FROM rule CROSS JOIN start_range JOIN span s USING (id)
    CROSS JOIN LATERAL unnest(start_range.starts * tstzmultirange(tstzrange(s.since, s.until))) AS possible
    CROSS JOIN LATERAL generate_series(
@@ -424,13 +424,11 @@ START = (
 )"""
 )
 
-# free_start: a start on a first resource with enough free seats. A visit that takes it at no time needs none.
+# free_start: a start on a first resource that has a free seat.
 #   at, id
 #   seats                               how many are free
 FREE_START = """free_start AS (
-  SELECT at, id, CAST(sum(seats) AS integer) AS seats
-    FROM start GROUP BY at, id
-  HAVING sum(seats) >= (SELECT seats FROM need WHERE position = 1) OR bool_or(is_spared)
+  SELECT at, id, CAST(sum(seats) AS integer) AS seats FROM start GROUP BY at, id
 )"""
 
 # other: a candidate of a further position.
@@ -444,13 +442,13 @@ OTHER = """other AS MATERIALIZED (
    WHERE p.position > 1
 )"""
 
-# whole_start: a start on a first resource at which the further positions can be filled, each with another resource.
+# whole_start: a start on a first resource with enough free seats, at which the further positions can be filled, each
+# with another resource. A visit that takes the first resource at no time, as its pause is longer, needs no seat.
 #   at, id, name, seats, timezone
-#   ends                                when the visit ends
 #   others                              for a service with needs: position, role, resource_id and name of each, as JSON
 WHOLE_START = (
     """whole_start AS (
-  SELECT f.at, f.id, c.name, f.seats, c.timezone, visit.ends, CASE WHEN rule.roles > 1 THEN (
+  SELECT f.at, f.id, c.name, f.seats, c.timezone, CASE WHEN rule.roles > 1 THEN (
            SELECT jsonb_agg(jsonb_build_object('position', o.position, 'role', o.role, 'resource_id', o.id,
                                                'name', o.name) ORDER BY o.position)
              FROM other o WHERE o.id = chosen.ids[o.position]) END AS others
@@ -470,7 +468,9 @@ WHOLE_START = (
     + blocked("f.at - rule.setup", "f.at", "visit.ends + rule.cleanup", of="o")
     + """) END AS ids
    ) AS chosen
-   WHERE rule.roles = 1 OR chosen.ids IS NOT NULL
+   WHERE (rule.roles = 1 OR chosen.ids IS NOT NULL)
+     AND (f.seats >= c.needed
+          OR CASE WHEN c.free_from = interval '0' THEN f.at + c.free_until >= visit.ends + rule.cleanup END)
 )"""
 )
 
@@ -562,12 +562,12 @@ def slots_query(*, moves: bool) -> LiteralString:
     return f"""
 WITH {visit_plans_cte(moves=moves)}, {BUSY_LEVEL}, {SEAT_GROUP}, {START_RANGE}, {START}, {FREE_START}, {OTHER},
 {WHOLE_START}
-SELECT w.at AS start_time, w.ends AS end_time, w.timezone,
+SELECT w.at AS start_time, {visit_end("w.at", "w.timezone")} AS end_time, w.timezone,
        array_agg(w.id ORDER BY w.id) AS ids, array_agg(w.name ORDER BY w.id) AS names,
        array_agg(w.seats ORDER BY w.id) AS seats,
-       jsonb_agg(w.others ORDER BY w.id) FILTER (WHERE w.others IS NOT NULL) AS others
-  FROM whole_start w
- GROUP BY w.at, w.ends, w.timezone
+       jsonb_agg(w.others ORDER BY w.id) FILTER (WHERE rule.roles > 1) AS others
+  FROM rule CROSS JOIN whole_start w
+ GROUP BY w.at, w.timezone, rule.days, rule.duration
  ORDER BY w.at, w.timezone
  LIMIT :limit
 """

@@ -125,6 +125,37 @@ async def test_the_calendar_works_by_keyboard(
     assert (row.status, violations, errors) == ("confirmed", [], [])
 
 
+async def test_a_new_customer_is_booked_by_phone(
+    browser: Browser, berlin: RunningServer, berlin_database: Database
+) -> None:
+    await create_booking(berlin_database, berlin_time(60, 9), 2)
+    page, errors, elsewhere = await open_calendar(browser, berlin, berlin_time(60, 9))
+    await page.get_by_role("button", name="New booking").click()
+    dialog = page.get_by_role("dialog")
+    await page.keyboard.type("Petra Lustig")
+    await expect(dialog.get_by_role("listbox").get_by_role("option")).to_have_text("New customer: Petra Lustig")
+    await page.keyboard.press("Enter")
+    await expect(dialog.get_by_label("Name", exact=True)).to_have_value("Petra Lustig")
+    await page.keyboard.type("petra@example.com")
+    await dialog.get_by_label("Service").select_option("1")
+    await dialog.get_by_label("Resource").select_option("2")
+    await dialog.get_by_label("Part of the day").select_option("evening")
+    await expect(dialog.get_by_text("No free time.")).to_be_visible()
+    await dialog.get_by_role("button", name="Why is nobody free?").click()
+    await expect(dialog.get_by_role("listitem")).to_have_text("Max: not working.")
+    violations = await find_accessibility_violations(page)
+    await dialog.get_by_label("Part of the day").select_option("morning")
+    times = dialog.get_by_role("group", name="Free times").get_by_role("button")
+    await expect(times.first).to_have_text("08:00 Max")
+    await expect(dialog.get_by_text("7 free times. Choose one to book it.")).to_be_visible()
+
+    await times.nth(3).click()
+
+    await expect(page.get_by_role("status").filter(has_text="Booked with Max")).to_contain_text("10:00")
+    await expect(page.locator(".cal-visit", has_text="Petra Lustig")).to_contain_text("10:00")
+    assert (violations, errors, elsewhere) == ([], [], [])
+
+
 async def test_a_phone_shows_one_resource_at_a_time(
     browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:

@@ -1,10 +1,10 @@
 // The dialog for a new booking.
 import { callServer, newKey, whileBusy } from "./api.js";
 import { showFreeSlots } from "./changes.js";
-import { clearCustomer, customerId } from "./customer.js";
+import { customerId, forgetCustomer } from "./customer.js";
 import { openDialog } from "./dialogs.js";
 import { showFreeTimes } from "./free_times.js";
-import { byId, createElement, filters, ownResource, resources, services, wallNow } from "./page.js";
+import { byId, createElement, filters, resources, services, wallNow } from "./page.js";
 import { showToast } from "./toast.js";
 import { currentDay, updateVisit } from "./view.js";
 
@@ -17,8 +17,8 @@ const durationText = (minutes) => (minutes % 1440 ? `${minutes} min` : `${minute
 // The position that a resource can have in a service: 1 if it serves it, or that of what it needs besides.
 const positionOf = (service, resourceId) => (service.resource_ids.includes(resourceId) ? 1 : service.other_positions[resourceId]);
 
-function chosenResource(otherwise) {
-  const [service, resourceId] = [services.find((one) => one.id === +form.elements.service_id.value), +form.elements.resource_id.value || otherwise];
+function chosenResource() {
+  const [service, resourceId] = [services.find((one) => one.id === +form.elements.service_id.value), +form.elements.resource_id.value];
   return resourceId ? { [(service && positionOf(service, resourceId)) ?? 1]: resourceId } : null;
 }
 
@@ -33,7 +33,7 @@ function fillOptions(resourceId, serviceId) {
 
 export function openBookingDialog(start, resourceId) {
   form.reset();
-  clearCustomer();
+  forgetCustomer();
   fillOptions(resourceId || filters.elements.resource.value, filters.elements.service.value);
   form.elements.start.value = start;
   key = newKey();
@@ -79,7 +79,7 @@ function take(slot) {
 function wantedTimes() {
   const { service_id, start, part, seats } = form.elements;
   if (!service_id.value || !start.value || !seats.checkValidity()) return null;
-  const [position, resourceId] = Object.entries(chosenResource(ownResource) ?? {})[0] ?? [];
+  const [position, resourceId] = Object.entries(chosenResource() ?? {})[0] ?? [];
   const resource = resourceId ? { resource_id: resourceId, position } : {};
   return { service_id: service_id.value, day: start.value.slice(0, 10), part: part.value, seats: seats.value, ...resource };
 }

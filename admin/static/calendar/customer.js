@@ -1,4 +1,4 @@
-// The customer look-up, by name or e-mail.
+// The customer look-up, by name, phone or e-mail; what finds nobody can begin a new customer.
 import { board, byId, createElement } from "./page.js";
 
 let selectedId = null;
@@ -6,7 +6,7 @@ const input = byId("cal-customer-box");
 const mayAdd = Boolean(document.querySelector(".cal-new-customer"));
 const list = byId("cal-customers");
 export const customerId = () => selectedId;
-export const clearCustomer = () => { selectedId = null; };
+const clearCustomer = () => { selectedId = null; };
 let timer;
 let activeIndex = -1;
 
@@ -40,13 +40,19 @@ function select(person) {
   showOptions([]);
 }
 
+export function forgetCustomer() {
+  clearTimeout(timer);
+  clearCustomer();
+  if (input) showOptions([]);
+}
+
 async function lookUp() {
   const term = input.value.trim();
   if (!term) return showOptions([]);
   const response = await fetch(`${board.dataset.people}?${new URLSearchParams({ name: "user", term })}`);
   if (input.value.trim() !== term || !response.ok || !response.headers.get("Content-Type")?.includes("json")) return;
   const { results } = await response.json();
-  showOptions(mayAdd ? [...results, { text: `New customer: ${term}`, typed: term }] : results);
+  showOptions(mayAdd && !results.length ? [{ text: `New customer: ${term}`, typed: term }] : results);
 }
 
 if (input) {

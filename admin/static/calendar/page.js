@@ -9,7 +9,6 @@ export const inactive = { resources: [], services: [] };
 export const shownResources = () => [...resources, ...inactive.resources.map(({ id, name }) => ({ id, name: `${name} (inactive)` }))];
 export const mayChange = board.dataset.change === "1";
 export const mayBook = board.dataset.book === "1";
-export const ownResource = +board.dataset.own || null; // whoever has a calendar of their own books for it alone
 export const VIEWS = { day: "resourceTimeGridDay", week: "timeGridWeek", month: "dayGridMonth", list: "listWeek" };
 const viewName = (view) => Object.keys(VIEWS).find((name) => VIEWS[name] === view) ?? "day";
 export const filters = document.getElementById("cal-filters");

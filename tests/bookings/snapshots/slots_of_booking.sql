@@ -118,12 +118,14 @@ WITH need AS MATERIALIZED (
    CROSS JOIN LATERAL (
      SELECT change.at AS since, lead(change.at) OVER (ORDER BY change.at, change.step) AS until,
             CAST(sum(change.step) OVER (ORDER BY change.at, change.step) AS integer) AS seats
-       FROM claims k JOIN bookings b ON b.id = k.booking_id
+       FROM claims k
       CROSS JOIN LATERAL (VALUES (k.since, 1), (k.until, -1)) AS change (at, step)
-      WHERE k.resource_id = c.id AND k.is_blocking AND NOT is_expired(b.expires_at, :now)
+      WHERE k.resource_id = c.id AND k.is_blocking AND k.booking_id NOT IN (
+              SELECT b.id FROM bookings b
+               WHERE b.status = 'pending' AND b.expires_at IS NOT NULL AND is_expired(b.expires_at, :now))
         AND tstzrange(k.since, k.until) && tstzrange(
               :since - rule.setup, :until + rule.longest + rule.cleanup, '[]')
-        AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
+        AND k.booking_id IS DISTINCT FROM CAST(:booking_id AS bigint)
    ) AS load
    CROSS JOIN LATERAL generate_series(1, least(load.seats, c.capacity)) AS level
    WHERE load.since < load.until
@@ -131,7 +133,7 @@ WITH need AS MATERIALIZED (
 ), seat_group AS MATERIALIZED (
   SELECT id, level, 1 AS seats, times FROM busy_level WHERE position = 1
   UNION ALL
-  SELECT c.id, 0, c.capacity - count(b.id), '{}'
+  SELECT c.id, 0, CAST(c.capacity - count(b.id) AS integer), '{}'
     FROM candidate c LEFT JOIN busy_level b ON b.position = 1 AND b.id = c.id
    WHERE c.position = 1
    GROUP BY c.id, c.capacity HAVING c.capacity > count(b.id)
@@ -153,8 +155,7 @@ WITH need AS MATERIALIZED (
     FROM rule CROSS JOIN seat_group g JOIN plan p ON p.position = 1 AND p.id = g.id
    CROSS JOIN LATERAL (SELECT rule.days > 0 OR p.free_from IS NOT NULL AS is_rough) AS rough
 ), start AS (
-  SELECT DISTINCT at, start_range.id, start_range.level, start_range.seats,
-         start_range.free_from = interval '0' AND at + start_range.free_until >= visit.ends + rule.cleanup AS is_spared
+  SELECT DISTINCT at, start_range.id, start_range.level, start_range.seats
     FROM rule CROSS JOIN start_range JOIN span s USING (id)
    CROSS JOIN LATERAL unnest(start_range.starts * tstzmultirange(tstzrange(s.since, s.until))) AS possible
    CROSS JOIN LATERAL generate_series(
@@ -167,9 +168,7 @@ WITH need AS MATERIALIZED (
      CASE WHEN rule.binds_at_ends THEN coalesce(start_range.open @> lower(times.served) AND (start_range.open @> upper(times.served) OR start_range.open @> upper(times.served) - interval '1 microsecond'), true) ELSE start_range.open @> times.served END
      AND NOT start_range.times && tstzmultirange(CASE WHEN start_range.free_from = interval '0' THEN 'empty' ELSE tstzrange(at - rule.setup, least(at + start_range.free_from, visit.ends + rule.cleanup)) END, tstzrange(least(at + start_range.free_until, visit.ends + rule.cleanup), visit.ends + rule.cleanup))))
 ), free_start AS (
-  SELECT at, id, CAST(sum(seats) AS integer) AS seats
-    FROM start GROUP BY at, id
-  HAVING sum(seats) >= (SELECT seats FROM need WHERE position = 1) OR bool_or(is_spared)
+  SELECT at, id, CAST(sum(seats) AS integer) AS seats FROM start GROUP BY at, id
 ), other AS MATERIALIZED (
   SELECT p.position, p.role, p.id, p.name, p.free_from, p.free_until, p.open,
          CASE WHEN p.capacity < p.needed THEN '{(,)}' ELSE coalesce(b.times, '{}') END AS full
@@ -178,7 +177,7 @@ WITH need AS MATERIALIZED (
    WHERE p.position > 1
 ),
 whole_start AS (
-  SELECT f.at, f.id, c.name, f.seats, c.timezone, visit.ends, CASE WHEN rule.roles > 1 THEN (
+  SELECT f.at, f.id, c.name, f.seats, c.timezone, CASE WHEN rule.roles > 1 THEN (
            SELECT jsonb_agg(jsonb_build_object('position', o.position, 'role', o.role, 'resource_id', o.id,
                                                'name', o.name) ORDER BY o.position)
              FROM other o WHERE o.id = chosen.ids[o.position]) END AS others
@@ -192,13 +191,15 @@ whole_start AS (
         WHERE CASE WHEN rule.binds_at_ends THEN coalesce(o.open @> lower(tstzmultirange(tstzrange(f.at, least(f.at + o.free_from, visit.ends)), tstzrange(least(f.at + o.free_until, visit.ends), visit.ends))) AND (o.open @> upper(tstzmultirange(tstzrange(f.at, least(f.at + o.free_from, visit.ends)), tstzrange(least(f.at + o.free_until, visit.ends), visit.ends))) OR o.open @> upper(tstzmultirange(tstzrange(f.at, least(f.at + o.free_from, visit.ends)), tstzrange(least(f.at + o.free_until, visit.ends), visit.ends))) - interval '1 microsecond'), true) ELSE o.open @> tstzmultirange(tstzrange(f.at, least(f.at + o.free_from, visit.ends)), tstzrange(least(f.at + o.free_until, visit.ends), visit.ends)) END
           AND NOT o.full && tstzmultirange(CASE WHEN o.free_from = interval '0' THEN 'empty' ELSE tstzrange(f.at - rule.setup, least(f.at + o.free_from, visit.ends + rule.cleanup)) END, tstzrange(least(f.at + o.free_until, visit.ends + rule.cleanup), visit.ends + rule.cleanup))) END AS ids
    ) AS chosen
-   WHERE rule.roles = 1 OR chosen.ids IS NOT NULL
+   WHERE (rule.roles = 1 OR chosen.ids IS NOT NULL)
+     AND (f.seats >= c.needed
+          OR CASE WHEN c.free_from = interval '0' THEN f.at + c.free_until >= visit.ends + rule.cleanup END)
 )
-SELECT w.at AS start_time, w.ends AS end_time, w.timezone,
+SELECT w.at AS start_time, CASE WHEN rule.days > 0 THEN (w.at AT TIME ZONE w.timezone + make_interval(days => rule.days)) AT TIME ZONE w.timezone ELSE w.at + rule.duration END AS end_time, w.timezone,
        array_agg(w.id ORDER BY w.id) AS ids, array_agg(w.name ORDER BY w.id) AS names,
        array_agg(w.seats ORDER BY w.id) AS seats,
-       jsonb_agg(w.others ORDER BY w.id) FILTER (WHERE w.others IS NOT NULL) AS others
-  FROM whole_start w
- GROUP BY w.at, w.ends, w.timezone
+       jsonb_agg(w.others ORDER BY w.id) FILTER (WHERE rule.roles > 1) AS others
+  FROM rule CROSS JOIN whole_start w
+ GROUP BY w.at, w.timezone, rule.days, rule.duration
  ORDER BY w.at, w.timezone
  LIMIT :limit
