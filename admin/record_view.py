@@ -52,6 +52,9 @@ class RecordView(ListView):
     show_compact_lists = False
     optional_relations: ClassVar[Mapping[str, str]] = {}  # that a new row may lack, each with what happens then
     many_relations: ClassVar[Mapping[str, tuple[str, str]]] = {}  # to many rows, each with its label and its help
+    fields_under_more: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # that are folded in a form, and open where they are filled
 
     def __init__(self) -> None:
         """Take the labels from the table. Raise TypeError where SQLAdmin would offer every column and relation."""
@@ -144,11 +147,14 @@ class RecordView(ListView):
         """Return a form whose fields know the bounds of the table's columns."""
         is_new = rules == self._form_create_rules
         self.form_args = build_form_args(self.model, self.context.zone, is_new=is_new)
+        if "phone" in self.form_args:
+            self.form_args["phone"]["country"] = self.context.phone_country
         for name, description in self.optional_relations.items() if is_new else ():
             self.form_args[name] = {"description": description, "allow_blank": True}
         for name, (_, description) in self.many_relations.items():
             self.form_args[name] = {"description": description}
         form = await super().scaffold_form(rules)
+        form.under_more = self.fields_under_more
         return type("KeyedForm", (form,), {KEY_FIELD: HiddenField(default=new_key)}) if is_new else form
 
     def prepare_values(self, values: FormValues) -> FormValues:

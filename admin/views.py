@@ -4,7 +4,6 @@ from sqladmin import Flash
 from sqlalchemy import select
 from starlette.requests import Request
 from wtforms import Form, PasswordField
-from wtforms.validators import InputRequired
 
 from admin.bookings.actions import BookingActions, describe_new_booking, warn_of_past
 from admin.bookings.form import SuggestsSlots
@@ -14,7 +13,14 @@ from admin.framework.context import context_of
 from admin.framework.export_columns import ExportSelection
 from admin.framework.filters import ChoiceFilter, DayFilter, RowFilter, TakenResourceFilter, YesNoFilter, takes
 from admin.framework.form_values import FormValues, form_values, show_refusal
-from admin.framework.formatting import WEEKDAYS, format_enum, format_status, format_weekday
+from admin.framework.formatting import (
+    WEEKDAYS,
+    format_enum,
+    format_language,
+    format_phone_of,
+    format_status,
+    format_weekday,
+)
 from admin.framework.list_pages import Sorting, any_of, array_of, matches
 from admin.framework.lookups import RESOURCE_LOOKUP, SERVICE_LOOKUP, USER_LOOKUP
 from admin.framework.page_state import page_state, signed_in_user
@@ -27,6 +33,7 @@ from admin.pages.service_needs import EditsNeeds
 from admin.record_view import RecordView
 from bookit import refusals as no
 from bookit.bookings import ranges
+from bookit.db.search import is_phone
 from bookit.people import data_export, erasure, passwords, sign_in
 from bookit.policy import permissions
 from bookit.schema.tables import (
@@ -47,6 +54,7 @@ from bookit.schema.tables import (
 BOOKINGS, SERVICES, RESOURCES, EXCEPTIONS, USERS = (
     table_of(table).c for table in (Booking, Service, Resource, CalendarException, User)
 )
+NEW_HELP = "Only for a person who signs in."
 CHOOSE_HELP = "Use at least 8 characters, and not the person's name or a common password."
 CURRENT_HELP = "Only to change your own password or e-mail address."
 KEEP_EMPTY_HELP = "Leave empty to keep the password. A new one signs the person out everywhere."
@@ -125,19 +133,22 @@ class BookingView(ShowsResources, BookingActions, SuggestsSlots, model=Booking):
 
     def search_placeholder(self) -> str:
         """Return what can be searched."""
-        return "number, customer or e-mail"
+        return "number, customer, phone or e-mail"
 
     async def apply_search(self, request: Request, statement: Statement, term: str) -> tuple[Statement, int]:
         """Find bookings by id, or by customer: first the people that match, then their bookings.
+
+        Six digits or more, and digits after a 0, are a part of a phone number. With a # they are an id.
 
         Where these are more than are counted, the page is read along the order, which soon finds as many. Where too
         many people match, each booking along the order is checked for one of them. Users who may not see people find
         bookings by id alone.
         """
         booking_id = parse_id(term.removeprefix("#"))
-        if booking_id > 0 or not permissions.has_permission(page_state(request).actor, "see", User):
+        may_see_people = permissions.has_permission(page_state(request).actor, "see", User)
+        if not may_see_people or (booking_id > 0 and not is_phone(term)):
             return statement.where(BOOKINGS.id == booking_id), 1
-        is_match = matches(term, USERS.name, USERS.email)
+        is_match = matches(term, USERS.name, USERS.email, USERS.phone)
         matched = select(USERS.id).where(is_match).limit(MAX_MATCHED_PEOPLE + 1)
         (people,) = await self.context.fetch_scalars(select(array_of(matched)))
         if len(people) <= MAX_MATCHED_PEOPLE:
@@ -247,16 +258,23 @@ class UserView(RecordView, model=User):
     """Customers, and who works here."""
 
     category, icon, name, name_plural = "People", "fa-solid fa-user", "Person", "People"
-    column_list = ["id", "name", "email", "role", "is_active", "created_at"]
-    column_details_list = [*column_list, "resource"]
-    column_formatters = column_formatters_detail = {"role": format_enum}
+    column_list = ["id", "name", "phone", "email", "role", "is_active", "created_at"]
+    column_details_list = [
+        "id", "name", "phone", "email", "birthday", "language", "role", "resource", "is_active", "created_at",
+    ]  # fmt: skip
+    column_formatters = column_formatters_detail = {
+        "role": format_enum,
+        "phone": format_phone_of,
+        "language": format_language,
+    }
     column_sortable_list = ["id", "name"]
     column_default_sort = ("id", True)
-    column_searchable_list = ["name", "email"]
+    column_searchable_list = ["name", "email", "phone"]
     list_filters = [ChoiceFilter(USERS.role, "Role", Role), YesNoFilter(USERS.is_active, "Active")]
-    column_export_list = ["id", "name", "email", "role", "is_active", "created_at"]
-    form_columns = ["name", "email", "role", "resource", "is_active", "version"]
-    form_create_rules = ["name", "email", "role", "resource"]
+    column_export_list = ["id", "name", "email", "phone", "birthday", "language", "role", "is_active", "created_at"]
+    form_columns = ["name", "phone", "email", "role", "resource", "is_active", "birthday", "language", "version"]
+    form_create_rules = ["name", "phone", "email", "role", "resource", "birthday", "language"]
+    fields_under_more = frozenset({"birthday", "language"})
     form_ajax_refs = {"resource": RESOURCE_LOOKUP}
 
     async def scaffold_form(self, rules: list[str] | None = None) -> type[Form]:
@@ -265,8 +283,7 @@ class UserView(RecordView, model=User):
         is_new = rules == self._form_create_rules
         field = PasswordField(
             "Password",
-            [InputRequired(no.PasswordTooShort.__doc__)] if is_new else [],
-            description=CHOOSE_HELP if is_new else f"{CHOOSE_HELP} {KEEP_EMPTY_HELP}",
+            description=f"{NEW_HELP} {CHOOSE_HELP}" if is_new else f"{CHOOSE_HELP} {KEEP_EMPTY_HELP}",
             render_kw={"class": "form-control", "autocomplete": "new-password"},
         )
         if is_new:
@@ -276,11 +293,15 @@ class UserView(RecordView, model=User):
             description=CURRENT_HELP,
             render_kw={"class": "form-control", "autocomplete": "current-password"},
         )
-        return type("PersonForm", (form,), {"password": field, "current_password": current})
+        under_more = self.fields_under_more | {"password", "current_password"}
+        return type("PersonForm", (form,), {"password": field, "current_password": current, "under_more": under_more})
 
     async def insert_model(self, request: Request, data: Values) -> User:
-        """Create an account."""
-        user: User = await super().insert_model(request, await hash_typed_password(request, data, is_required=True))
+        """Create a person. A customer needs no password."""
+        is_required = form_values(request, data).get("role") != Role.USER
+        user: User = await super().insert_model(
+            request, await hash_typed_password(request, data, is_required=is_required)
+        )
         return user
 
     async def update_model(self, request: Request, pk: str, data: Values) -> User:

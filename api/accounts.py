@@ -13,30 +13,37 @@ from api.endpoint import CONDITIONAL_HEADERS, Api
 from api.not_null import NOT_NULL
 from api.problems import Unreadable
 from api.schemas import (
+    Date,
     PatchModel,
     RequestModel,
     ResponseModel,
     field_from_table,
     get_provided_fields,
+    make_named_row_model,
     make_row_model,
 )
 from api.streaming import StreamedJson
 from bookit import records
 from bookit import refusals as no
-from bookit.people import data_export, devices, passwords, refresh_tokens, second_factors, sign_in, sign_ins
+from bookit.people import data_export, devices, passwords, phones, refresh_tokens, second_factors, sign_in, sign_ins
 from bookit.people.password_threads import Queue
 from bookit.people.sign_ins import lifetime_at
 from bookit.policy import limits, rates
 from bookit.policy.permissions import Actor
-from bookit.schema.fields import OPTIONAL_TEXT_PATTERN
-from bookit.schema.tables import Role, User
+from bookit.schema.fields import OPTIONAL_TEXT_PATTERN, Email
+from bookit.schema.tables import Language, Role, User
 from web.client_address import network_of
 from web.sign_in_source import source_of
 
 api = Api()
 TAG = "accounts"
 
-UserResponse: Any = make_row_model(User, "id", "name", "email", "role", "is_active", "created_at")
+# Everybody with an account has an e-mail address.
+ACCOUNT_EMAIL: Any = {"email": (str, Field(title="E-mail"))}
+ACCOUNT_COLUMNS = ("id", "name", "email", "role", "is_active", "created_at")
+PROFILE_COLUMNS = (*ACCOUNT_COLUMNS, "phone", "birthday", "language")
+UserResponse: Any = make_row_model(User, *ACCOUNT_COLUMNS, **ACCOUNT_EMAIL)
+ProfileResponse: Any = make_named_row_model("Profile", User, PROFILE_COLUMNS, ACCOUNT_EMAIL)
 ExportResponse: Any = dict[str, Any]
 EXPORT_DISPOSITION = 'attachment; filename="bookit-export.json"'
 PASSWORD_SCHEMA = {
@@ -55,20 +62,34 @@ NewPassword = Annotated[
 # Text that is compared and not stored, so it needs no format.
 PlainText = Annotated[str, Field(max_length=1000, pattern=OPTIONAL_TEXT_PATTERN)]
 Name: Any = field_from_table(User, "name", is_request=True)[0]
-Email: Any = field_from_table(User, "email", is_request=True)[0]
+EmailAddress = Annotated[Email, Field(min_length=3, max_length=255)]
+Phone = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=phones.MAX_TYPED,
+        pattern=OPTIONAL_TEXT_PATTERN,
+        description="A phone number. Without a country code it is one of the country of the business.",
+    ),
+]
+OwnLanguage = Annotated[Language, Field(description="en or de.")]
+Birthday = Annotated[Date, Field(description="From 1900 to today.")]
 
 
 PASSWORD_REFUSALS = (no.PasswordTooShort, no.PasswordTooLong, no.PasswordTooCommon, no.PasswordTooSimple,
                      no.PasswordIsYourName)  # fmt: skip
-REGISTER_REFUSALS = (no.EmailTaken, *PASSWORD_REFUSALS, Unreadable)
+REGISTER_REFUSALS = (no.EmailTaken, no.NotAPhone, no.BirthdayOutOfRange, *PASSWORD_REFUSALS, Unreadable)
 
 
 class NewUser(RequestModel):
     """A new customer."""
 
     name: Name
-    email: Email
+    email: EmailAddress
     password: NewPassword
+    phone: Phone | None = None
+    birthday: Birthday | None = None
+    language: OwnLanguage | None = None
 
 
 class SignIn(RequestModel):
@@ -124,7 +145,10 @@ class ChangedUser(PatchModel):
     """A change of the user's own profile."""
 
     name: Annotated[Name, NOT_NULL] = None
-    email: Annotated[Email, NOT_NULL] = None
+    email: Annotated[EmailAddress | None, NOT_NULL] = None
+    phone: Phone | None = None
+    birthday: Birthday | None = None
+    language: OwnLanguage | None = None
     password: Annotated[NewPassword, NOT_NULL] = ""
     current_password: Annotated[
         PlainText, NOT_NULL, Field(description="Required with a new password or another e-mail address.")
@@ -136,9 +160,9 @@ async def register(context: RequestContext, body: NewUser) -> UserResponse:
     """Register as a customer."""
     password_hash = await passwords.hash_new_password(body.password, Queue.SIGN_UPS, name=body.name, email=body.email)
     async with context.transaction() as session:
-        return await records.create(
-            session, User, **context.actor_and_time, name=body.name, email=body.email, password_hash=password_hash
-        )
+        facts = get_provided_fields(body)
+        del facts["password"]
+        return await records.create(session, User, **context.actor_and_time, **facts, password_hash=password_hash)
 
 
 LOGIN_REFUSALS = (no.WrongPassword, no.SecondFactorNeeded, no.WrongSecondFactor, no.SecondFactorNotSetUp,
@@ -218,7 +242,7 @@ async def logout(context: RequestContext, body: SignOut | None) -> SignedOut:
 
 
 @api("GET", "/me", tag=TAG, access=AUTH_REQUIRED, headers=("If-None-Match",))
-async def get_me(context: RequestContext) -> UserResponse:
+async def get_me(context: RequestContext) -> ProfileResponse:
     """Get your own profile."""
     return context.require_user()
 
@@ -236,12 +260,13 @@ async def export_me(context: RequestContext) -> ExportResponse:
     return StreamedJson(await data_export.started(parts()), {"Content-Disposition": EXPORT_DISPOSITION})
 
 
-CHANGE_REFUSALS = (no.EmailTaken, *PASSWORD_REFUSALS, no.CurrentPasswordNeeded, no.WrongCurrentPassword,
-                   no.TooManyGuesses, no.Stale, Unreadable)  # fmt: skip
+CHANGE_REFUSALS = (no.EmailTaken, no.NotAPhone, no.BirthdayOutOfRange, *PASSWORD_REFUSALS,
+                   no.CurrentPasswordNeeded, no.WrongCurrentPassword, no.TooManyGuesses, no.Stale,
+                   Unreadable)  # fmt: skip
 
 
 @api("PATCH", "/me", tag=TAG, access=AUTH_REQUIRED, refusals=CHANGE_REFUSALS, headers=CONDITIONAL_HEADERS)
-async def change_me(context: RequestContext, body: ChangedUser) -> UserResponse:
+async def change_me(context: RequestContext, body: ChangedUser) -> ProfileResponse:
     """Change your own profile. A new password ends all your other sign-ins.
 
     A new password, and another e-mail address, need the current password: `current-password-needed`.

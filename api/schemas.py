@@ -2,7 +2,7 @@
 
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -134,6 +134,15 @@ def parse_query_amount(value: object) -> object:
     return value
 
 
+def parse_date(value: object) -> date:
+    """Parse a date as RFC 3339 defines it."""
+    if not (isinstance(value, str) and DATE_PATTERN.fullmatch(value)):
+        message = "This is not a date such as 1990-05-04"
+        raise ValueError(message)
+    return date.fromisoformat(value)
+
+
+Date = Annotated[date, BeforeValidator(parse_date), WithJsonSchema({"type": "string", "format": "date"})]
 TIME_SCHEMA = {"type": "string", "format": "date-time"}
 Timestamp = Annotated[
     datetime, AfterValidator(assume_business_zone), BeforeValidator(parse_rfc3339), WithJsonSchema(TIME_SCHEMA)
@@ -269,11 +278,18 @@ class PatchModel(RequestModel):
 
 def make_row_model(table: type[SQLModel], *columns: str, **extra_fields: ModelField) -> type[ResponseModel]:
     """Return the model of a row in a response: these columns, and the extra fields that its statement computes."""
+    return make_named_row_model(table.__name__, table, columns, extra_fields)
+
+
+def make_named_row_model(
+    model_name: str, table: type[SQLModel], columns: Iterable[str], extra_fields: Mapping[str, ModelField]
+) -> type[ResponseModel]:
+    """Return such a model under another name than the table's."""
     fields: dict[str, Any] = {name: field_from_table(table, name, is_request=False) for name in columns}
     fields |= extra_fields
-    model = create_model(table.__name__, __base__=ResponseModel, __doc__=table.__doc__, **fields)
+    model = create_model(model_name, __base__=ResponseModel, __doc__=table.__doc__, **fields)
     field_types: Any = {name: field_type for name, (field_type, _) in fields.items()}
-    model.row_type = TypedDict(table.__name__, field_types)  # type: ignore[misc]  # made from the table
+    model.row_type = TypedDict(model_name, field_types)  # type: ignore[misc]  # made from the table
     return model
 
 

@@ -223,6 +223,36 @@ class NotAnEmail(Misshapen):
     field = "email"
 
 
+class EmailNeeded(Misshapen):
+    """Enter an e-mail address. Everybody who signs in needs one."""
+
+    field = "email"
+
+
+class PhoneOrEmailNeeded(Misshapen):
+    """Enter a phone number or an e-mail address."""
+
+    field = "phone"
+
+
+class NotAPhone(Invalid):
+    """Enter a phone number that can be called. One of another country begins with + and its code."""
+
+    field = "phone"
+
+
+class BirthdayOutOfRange(Invalid):
+    """Enter a date of birth from 1900 to today."""
+
+    field = "birthday"
+
+
+class UnknownLanguage(Misshapen):
+    """Choose a language: en or de."""
+
+    field = "language"
+
+
 class NameNeeded(Misshapen):
     """Enter a name of 1 to 100 characters."""
 
@@ -281,6 +311,12 @@ class NotTheirEmail(Invalid):
     """Enter the e-mail address of this customer."""
 
     field = "email"
+
+
+class NotTheirPhone(Invalid):
+    """Enter the phone number of this customer."""
+
+    field = "phone"
 
 
 # Services and resources.

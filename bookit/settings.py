@@ -52,6 +52,17 @@ def validate_timezone(name: object) -> object:
     return name
 
 
+def normalise_country(country: object) -> str:
+    """Return a country in capital letters. Raise ValueError if it is none."""
+    from phonenumbers import SUPPORTED_REGIONS  # noqa: PLC0415 -- `bookit --help` needs no phone numbers
+
+    code = str(country).strip().upper()
+    if code not in SUPPORTED_REGIONS:
+        message = f"{code[:20]!r} is not a country of two letters (ISO 3166), such as GB or DE"
+        raise ValueError(message)
+    return code
+
+
 def normalise_url(url: object) -> object:
     """Return any usual spelling of a PostgreSQL URL as libpq spells it.
 
@@ -179,6 +190,7 @@ class Settings(BaseSettings):
     trusted_proxies: TextList[Annotated[str, AfterValidator(normalise_network)]] = ["127.0.0.1/32", "::1/128"]
     bookit_home: Path = Path(".bookit")
     timezone: Annotated[str, BeforeValidator(validate_timezone)] = "UTC"
+    phone_country: Annotated[str, BeforeValidator(normalise_country)] = "GB"
 
     @property
     def zone(self) -> ZoneInfo:

@@ -21,7 +21,16 @@ from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, OpeningHours, Resource, Review, Service, Status, User, table_of
 from seed.review_texts import find_review_texts
 from seed.schedule import DAYS_AHEAD, from_wall_clock
-from seed.studio import CUSTOMERS, SERVICES, ServiceKind, ServiceSpec, build_exceptions, make_email, parse_weekly_hours
+from seed.studio import (
+    CUSTOMERS,
+    SERVICES,
+    ServiceKind,
+    ServiceSpec,
+    build_exceptions,
+    make_email,
+    make_phone,
+    parse_weekly_hours,
+)
 
 BOOKINGS_PER_ROOM = 5_000  # about two and a half years
 BATCH_SIZE = 5_000  # rows per COPY statement
@@ -42,7 +51,7 @@ DISTRICTS = (
     "Buch",
 )  # fmt: skip
 
-USER_COLUMNS = ("name", "email", "password_hash", "is_demo", "created_at")
+USER_COLUMNS = ("name", "email", "phone", "password_hash", "is_demo", "created_at")
 OPENING_HOURS_COLUMNS = ("resource_id", "weekday", "opens", "closes")
 BOOKING_COLUMNS = (
     "user_id", "service_id", "resource_id", "start_time", "end_time", "blocks_from", "blocks_until", "status", "price",
@@ -182,11 +191,11 @@ class BulkSeeder:
         ]
         self.rng.shuffle(self.customers)
 
-    def make_customer_row(self, number: int) -> tuple[str, str, str, bool, datetime]:
+    def make_customer_row(self, number: int) -> tuple[str, str, str, str, bool, datetime]:
         first, last = (self.rng.choice(CUSTOMERS).split() for _ in range(2))
         name = f"{first[0]} {last[-1]}"
         joined_at = self.now - timedelta(minutes=self.rng.randrange(1_500_000))
-        return name, make_email(name, number), self.password_hash, True, joined_at
+        return name, make_email(name, number), make_phone(number), self.password_hash, True, joined_at
 
     def plan_days(self, count: int) -> tuple[list[tuple[date, int]], int]:
         """Return the days for this many visits, each with its visits per room, and the surplus of visits."""

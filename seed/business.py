@@ -43,6 +43,7 @@ from seed.studio import (
     ResourceSpec,
     ServiceSpec,
     make_email,
+    make_phone,
 )
 
 DEMO_PASSWORD = "bookit-demo"  # noqa: S105 -- public, and printed by the command
@@ -82,6 +83,16 @@ class Summary:
     customers: int = 0
     bookings: int = 0
     reviews: int = 0
+
+
+def only_calls(number: int) -> bool:
+    """Return whether the customer with this number has no account: the desk books for them, and they review nothing."""
+    return number % 6 == 5
+
+
+def has_no_phone(number: int) -> bool:
+    """Return whether the customer with this number gave no phone number. All others can be called."""
+    return number % 9 == 4
 
 
 def ignore_progress(_done: int) -> None:
@@ -140,7 +151,11 @@ class Seeder:
         """Create everything, with this many bookings."""
         schedule = Schedule(self.rng, now=self.now, zone=self.zone)
         schedule.fill_with_visits(min(booking_count, MAX_DETAILED_BOOKINGS))
-        steps = schedule.list_past_steps()
+        steps = [
+            step
+            for step in schedule.list_past_steps()
+            if not (step.comment and only_calls(schedule.visits[step.visit_index].customer))
+        ]
         await self.create_business(schedule.exceptions)
         for step in steps:
             await self.run_step(step, schedule)
@@ -198,10 +213,20 @@ class Seeder:
             await self.session.set_actor(by)
 
     async def create_account(
-        self, by: Actor, at: datetime, name: str, email: str, role: Role, *, resource_id: int | None = None
+        self,
+        by: Actor,
+        at: datetime,
+        name: str,
+        email: str | None,
+        role: Role,
+        *,
+        phone: str | None = None,
+        resource_id: int | None = None,
     ) -> Actor:
-        values = {"name": name, "email": email, "role": role, "resource_id": resource_id}
-        user = await self.create_row(User, by, at, **values, password_hash=self.password_hash, is_demo=True)
+        """Create a person. One without an e-mail address has no password."""
+        values = {"name": name, "email": email, "phone": phone, "role": role, "resource_id": resource_id}
+        password_hash = self.password_hash if email else None
+        user = await self.create_row(User, by, at, **values, password_hash=password_hash, is_demo=True)
         return Actor.of("seed", user)
 
     async def create_resource(self, by: Actor, at: datetime, spec: ResourceSpec) -> None:
@@ -247,17 +272,19 @@ class Seeder:
     async def ensure_customer(self, number: int, at: datetime) -> Actor:
         """Return this customer. Create the account, shortly before this moment, if there is none yet."""
         if number not in self.customers:
-            email = DEMO_CUSTOMER if number == 0 else make_email(CUSTOMERS[number])
+            name, phone = CUSTOMERS[number], None if has_no_phone(number) else make_phone(number)
+            email = DEMO_CUSTOMER if number == 0 else None if only_calls(number) else make_email(name)
             joined_at = at - timedelta(minutes=self.rng.randrange(2, 20))
-            visitor = Actor("seed")
-            self.customers[number] = await self.create_account(visitor, joined_at, CUSTOMERS[number], email, Role.USER)
+            by = self.staff[0] if only_calls(number) else Actor("seed")
+            self.customers[number] = await self.create_account(by, joined_at, name, email, Role.USER, phone=phone)
         return self.customers[number]
 
     async def run_step(self, step: Step, schedule: Schedule) -> None:
         """Replay one step at its moment, as the customer or as staff."""
         visit = schedule.visits[step.visit_index]
         customer = await self.ensure_customer(visit.customer, visit.booked_at)
-        by = self.staff[step.visit_index % len(self.staff)] if step.is_by_staff else customer
+        is_by_staff = step.is_by_staff or only_calls(visit.customer)
+        by = self.staff[step.visit_index % len(self.staff)] if is_by_staff else customer
         if step.status == Status.PENDING:
             service, resource = self.services[visit.service.title], self.resources[visit.resource.name]
             values = {

@@ -197,6 +197,11 @@ def build_exceptions(today: date) -> tuple[ExceptionSpec, ...]:
     )
 
 
+def make_phone(number: int) -> str:
+    """Return a phone number for the customer with this number: one of the thousand that Ofcom keeps for fiction."""
+    return f"+447700900{number * 37 % 1000:03d}"
+
+
 def make_email(name: str, number: int | None = None) -> str:
     """Return an e-mail address for a name, at a reserved domain. The number tells equal names apart."""
     plain = normalize("NFKD", name.lower().translate(TRANSLITERATION)).encode("ascii", "ignore").decode()

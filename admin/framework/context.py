@@ -55,6 +55,11 @@ class AdminContext:
         """The time zone of the business."""
         return self.settings.zone
 
+    @property
+    def phone_country(self) -> str:
+        """The country whose phone numbers need no country code."""
+        return self.database.phone_country
+
     def now(self) -> datetime:
         """Return the time by the application's clock."""
         now: datetime = self.site.app.state.clock()

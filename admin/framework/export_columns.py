@@ -13,6 +13,7 @@ from sqlmodel import SQLModel
 
 from admin.framework.formatting import humanize, is_repeated
 from admin.framework.types import Cell, Statement
+from bookit.people.phones import format_phone
 from bookit.schema.tables import Booking, Resource, Service, User, table_of
 from bookit.slices import pause
 
@@ -23,7 +24,7 @@ BatchFormatter: TypeAlias = Callable[[Sequence[Sequence[Any]]], Awaitable[Sequen
 
 # What an export says of the row at the other end of a relation, beside its number.
 RELATION_FIELDS: Mapping[type[SQLModel], Sequence[str]] = {
-    User: ("name", "email"),
+    User: ("name", "email", "phone"),
     Service: ("title",),
     Resource: ("name",),
     Booking: ("user", "service", "resource", "start_time"),
@@ -65,8 +66,8 @@ def make_batch_formatter(columns: Sequence[ExportColumn]) -> BatchFormatter:
 class ExportSelection:
     """The columns of an export, and the statement of its list with the tables that they need."""
 
-    def __init__(self, table: type[SQLModel], statement: Statement, zone: ZoneInfo) -> None:
-        self.table, self.statement, self.zone = table, statement, zone
+    def __init__(self, table: type[SQLModel], statement: Statement, zone: ZoneInfo, phone_country: str) -> None:
+        self.table, self.statement, self.zone, self.phone_country = table, statement, zone, phone_country
         self.columns: list[ExportColumn] = []
 
     def add(self, name: str, *, related_fields: Sequence[str] | None = None, words: Words | None = None) -> None:
@@ -91,8 +92,14 @@ class ExportSelection:
         heading = title or field.title or name
         if datetime in (field.annotation, *get_args(field.annotation)):
             self.columns += time_columns(heading, column, self.zone)
+        elif name == "phone":
+            self.columns.append(ExportColumn(heading, [column], self.format_phone))
         else:
             self.columns.append(ExportColumn(heading, [column], formatter_of(field.annotation, words)))
+
+    def format_phone(self, phone: str | None) -> Cell:
+        """Return a phone number as lists show it."""
+        return phone and format_phone(phone, self.phone_country)
 
     def add_relation(
         self, table: type[SQLModel], source: FromClause, name: str, fields: Sequence[str] | None = None

@@ -8,17 +8,21 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 from sqlmodel import SQLModel
+from starlette.requests import Request
 
+from admin.framework.context import context_of
 from bookit import refusals as no
+from bookit.people.phones import format_phone
 from bookit.policy import lifecycle
 from bookit.policy.permissions import ROLE_LABELS
-from bookit.schema.tables import ResourceRole, Role, Service, Status, User
+from bookit.schema.tables import Language, ResourceRole, Role, Service, Status, User
 
 RESOURCE_ROLE_LABELS: Mapping[Any, str] = {
     ResourceRole.WITH: "With a person",
     ResourceRole.IN: "In a room",
     ResourceRole.USING: "Using a thing",
 }
+LANGUAGE_LABELS: Mapping[str, str] = {"": "–", Language.ENGLISH: "English", Language.GERMAN: "Deutsch"}
 WEEKDAYS = dict(enumerate(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"), start=1))
 STATUS_COLOURS = {
     Status.PENDING: "yellow",
@@ -39,6 +43,17 @@ def format_enum(row: object, column: str) -> str:
     return humanize(getattr(row, column))
 
 
+def format_phone_of(row: Any, column: str, request: Request) -> str:
+    """Return a phone number of a row as people in the business's country write it."""
+    phone: str | None = getattr(row, column)
+    return format_phone(phone, context_of(request).phone_country) if phone else "–"
+
+
+def format_language(row: object, column: str) -> str:
+    """Return the language of a person by its own name."""
+    return LANGUAGE_LABELS[getattr(row, column) or ""]
+
+
 def format_weekday(row: object, column: str) -> str:
     """Return the name of a weekday, which a row has as 1 to 7."""
     return WEEKDAYS[getattr(row, column)]
@@ -54,16 +69,21 @@ def status_badge(status: str) -> Markup:
     return Markup('<span class="badge bg-{}-lt">{}</span>').format(STATUS_COLOURS[Status(status)], humanize(status))
 
 
-def full_label(row: SQLModel) -> str:
-    """Return a label that fits one row only: people with their e-mail, services with their length."""
+def full_label(row: SQLModel, *, phone_country: str) -> str:
+    """Return a label that fits one row only: people with their phone number and e-mail, services with their length."""
     parts = [str(row)]
     if isinstance(row, User):
-        parts.append(row.email)
+        parts += contact_details(row.phone, row.email, phone_country=phone_country)
     if isinstance(row, Service):
         parts.append(f"{row.duration_minutes} min")
     if not getattr(row, "is_active", True):
         parts.append("inactive")
     return " · ".join(parts)
+
+
+def contact_details(phone: str | None, email: str | None, *, phone_country: str) -> list[str]:
+    """Return how a person can be reached: their phone number and their e-mail address, or the one that they have."""
+    return [*([format_phone(phone, phone_country)] if phone else []), *([email] if email else [])]
 
 
 def is_repeated(moment: datetime, zone: ZoneInfo) -> bool:

@@ -21,6 +21,7 @@ from wtforms import (
     Form,
     SelectField,
     StringField,
+    TelField,
     TextAreaField,
     ValidationError,
 )
@@ -28,10 +29,11 @@ from wtforms.validators import InputRequired, StopValidation
 from wtforms.widgets import DateTimeLocalInput, TextInput
 
 from admin.framework.form_values import FORM_TIME, FormValues
-from admin.framework.formatting import RESOURCE_ROLE_LABELS, WEEKDAYS
+from admin.framework.formatting import LANGUAGE_LABELS, RESOURCE_ROLE_LABELS, WEEKDAYS
 from admin.framework.number_fields import AmountField, WholeNumberField
 from bookit import refusals as no
 from bookit import timezones
+from bookit.people import phones
 from bookit.policy import times
 from bookit.policy.permissions import ROLE_LABELS
 from bookit.schema.fields import checked_type
@@ -42,7 +44,7 @@ Method = TypeVar("Method", bound=Callable[..., object])
 FieldArgs = dict[str, Any]  # what a field is made with
 Property = ColumnProperty[Any]
 TIME_FORMATS = [FORM_TIME, "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]
-CHOICES: Mapping[str, Mapping[Any, str]] = {"role": ROLE_LABELS, "weekday": WEEKDAYS}
+CHOICES: Mapping[str, Mapping[Any, str]] = {"role": ROLE_LABELS, "weekday": WEEKDAYS, "language": LANGUAGE_LABELS}
 CHOICES_OF_SERVICES: Mapping[str, Mapping[Any, str]] = {"role": RESOURCE_ROLE_LABELS}
 TEXTAREA_MIN_LENGTH = 1000  # letters; a text that may be as long as this gets several lines
 
@@ -98,6 +100,32 @@ class ZoneField(StringField):  # type: ignore[misc]  # as above
     widget = ZoneInput()
 
 
+class PhoneField(TelField):  # type: ignore[misc]  # as above
+    """A phone number, typed in any way that can be read; one without a country code is of the country."""
+
+    def __init__(self, *args: Any, country: str, **kwargs: Any) -> None:
+        self.country = country
+        kwargs["render_kw"] = {**kwargs.get("render_kw", {}), "maxlength": phones.MAX_TYPED, "autocomplete": "off"}
+        super().__init__(*args, **kwargs)
+
+    def process_data(self, value: str | None) -> None:
+        """Show a stored number as people write it."""
+        self.data = value and phones.format_phone(value, self.country)
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        """Read what was typed."""
+        typed = self.data = valuelist[0].strip() if valuelist else ""
+        try:
+            self.data = phones.parse_phone(typed, self.country) if typed else ""
+        except no.NotAPhone as refusal:
+            raise ValueError(str(refusal)) from None
+
+
+def none_if_empty(typed: str | None) -> str | None:
+    """Return nothing for an empty text of a column that may be NULL."""
+    return typed or None
+
+
 def normalize_newlines(text: str | None) -> str | None:
     """Return a text with lines that end in one character: browsers send two."""
     return text.replace("\r\n", "\n") if text else text
@@ -141,6 +169,8 @@ class AdminModelConverter(ModelConverter):
     def conv_string(self, model: type, prop: Property, kwargs: FieldArgs) -> Field:
         """Return a text field, or a choice where there are few words."""
         choices = CHOICES_OF_SERVICES if model is Service else CHOICES
+        if prop.columns[0].nullable:
+            kwargs["filters"] = [*kwargs["filters"], none_if_empty]
         if prop.key in choices:
             return ChoiceField(choices=choices[prop.key], **kwargs)
         kwargs = add_bounds(model, prop, kwargs)
@@ -148,7 +178,8 @@ class AdminModelConverter(ModelConverter):
             kwargs["filters"] = [*kwargs["filters"], normalize_newlines]
             kwargs["render_kw"] |= {"rows": 4}
             return TextAreaField(**kwargs)
-        return {"email": EmailField, "timezone": ZoneField}.get(prop.key, StringField)(**kwargs)
+        fields = {"email": EmailField, "timezone": ZoneField, "phone": PhoneField}
+        return fields.get(prop.key, StringField)(**kwargs)
 
 
 HTML_BOUNDS = {"ge": "min", "le": "max", "max_length": "maxlength"}

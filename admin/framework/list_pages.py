@@ -27,7 +27,8 @@ from admin.framework.filters import ListFilter
 from admin.framework.formatting import type_formatters
 from admin.framework.transactions import record_export
 from admin.framework.types import Column, Columns, Statement
-from bookit.db.search import LETTER_OR_DIGIT, has_words, sort_key, split_words
+from bookit.db import search
+from bookit.db.search import LETTER_OR_DIGIT, sort_key
 from bookit.schema.tables import id_of, table_of
 from bookit.slices import pause
 
@@ -97,14 +98,13 @@ def any_of(column: Column, ids: Sequence[int]) -> ColumnElement[bool]:
 def matches(term: str, *columns: Column) -> ColumnElement[bool]:
     """Return the condition that these columns have all words of a term.
 
-    An index of trigrams finds nothing by a term without a letter or a digit: there the e-mails that begin with it
-    match, since their index is in order.
+    People are found by any part of a phone number. An index of trigrams finds nothing by a term without a letter or a
+    digit: there the e-mails that begin with it match, since their index is in order.
     """
     emails = [] if LETTER_OR_DIGIT.search(term) else [func.lower(column) for column in columns if column.key == "email"]
     if emails:
         return or_(*(email.startswith(term.replace("\0", ""), autoescape=True) for email in emails))
-    words = split_words(term)
-    return has_words(words, *columns) if words else literal(value=False)
+    return search.matches(term, *columns)
 
 
 class ListView(ModelView):
@@ -208,7 +208,7 @@ class ListView(ModelView):
         """Stream the rows that the list shows, and write down before that they leave."""
         if request is None:
             raise HTTPException(400)
-        selection = ExportSelection(self.model, data, self.context.zone)
+        selection = ExportSelection(self.model, data, self.context.zone, self.context.phone_country)
         for name in self._export_prop_names:
             self.add_export_column(selection, name, request)
         export_format = EXPORT_FORMATS[export_type]

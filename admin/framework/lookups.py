@@ -23,7 +23,7 @@ from bookit.policy import permissions
 from bookit.schema.tables import Resource, id_of, table_of
 
 EVERYTHING = "\0"  # SQLAdmin refuses an empty term, and nobody can type this.
-USER_LOOKUP = {"fields": ("name", "email")}
+USER_LOOKUP = {"fields": ("name", "email", "phone")}
 MAX_CANDIDATES = 1_000  # rows that are found before the first by name are offered
 SERVICE_LOOKUP = {"fields": ("title",), "few": True}
 RESOURCE_LOOKUP = {"fields": ("name",), "few": True}
@@ -41,7 +41,8 @@ class LookupLoader(QueryAjaxModelLoader):
 
     def format(self, model: Any) -> dict[str, str]:
         """Return the id and the label of a row."""
-        return {"id": str(id_of(model)), "text": full_label(model)}
+        context = cast("ListView", self.model_admin).context
+        return {"id": str(id_of(model)), "text": full_label(model, phone_country=context.phone_country)}
 
     async def get_list(self, request: Request, term: str) -> list[SQLModel]:
         """Return the rows that match a term; of many rows, none as long as nothing is typed.

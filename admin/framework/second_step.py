@@ -43,7 +43,7 @@ async def find_half_signed_in(request: Request) -> User | None:
 
 def fingerprint(user: User) -> str:
     """Return what tells this password hash from the next one, and nothing about the password."""
-    return sha256(user.password_hash.encode()).hexdigest()[:16]
+    return sha256((user.password_hash or "").encode()).hexdigest()[:16]
 
 
 def is_recent(request: Request, at: str) -> bool:

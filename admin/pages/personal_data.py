@@ -20,6 +20,7 @@ from bookit import records, security_log
 from bookit import refusals as no
 from bookit.db.session import Session
 from bookit.people import data_export, erasure
+from bookit.people.phones import format_phone
 from bookit.schema.tables import User, table_of
 
 
@@ -60,7 +61,7 @@ async def download_personal_data(request: Request) -> Response:
 
 
 async def erase_person(request: Request) -> Response:
-    """Show what erasing a customer does, and ask for their e-mail; on POST, erase them."""
+    """Show what erasing a customer does, and ask for their e-mail or phone number; on POST, erase them."""
     require_permission(request, "erase", User)
     user, context = await require_user(request), context_of(request)
     refusal = why_not = erasure.refusal_for_erasure(user)
@@ -76,7 +77,13 @@ async def erase_person(request: Request) -> Response:
             return RedirectResponse(request.url_for("admin:details", identity="user", pk=user.id), 303)
     page_state(request).refusal = refusal
     coming = await erasure.count_upcoming(context.database, user, now=context.now())
-    values = {"user": user, "upcoming_count": coming, "error": str(refusal or ""), "can_erase": why_not is None}
+    values = {
+        "user": user,
+        "phone": user.phone and format_phone(user.phone, context.phone_country),
+        "upcoming_count": coming,
+        "error": str(refusal or ""),
+        "can_erase": why_not is None,
+    }
     return await context.render(request, "erase.html", values, status_code=400 if refusal else 200)
 
 

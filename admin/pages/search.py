@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from admin.framework.context import context_of
 from admin.framework.custom_page import CustomPage
 from admin.framework.filters import takes
-from admin.framework.formatting import format_local_time, format_status, humanize
+from admin.framework.formatting import contact_details, format_local_time, format_status, humanize
 from admin.framework.list_pages import matches
 from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
@@ -67,10 +67,14 @@ class SearchQuery:
 
     @classmethod
     def parse(cls, typed: str) -> "SearchQuery":
-        """Read a term. With a # it is an id and nothing else; one that is longer than any name matches nothing."""
+        """Read a term. With a # it is an id and nothing else; one that is longer than any name matches nothing.
+
+        What begins with 0 is a part of a phone number and no id.
+        """
         term = typed.replace("\0", "").strip()
+        row_id = -1 if term.startswith("0") else parse_id(term.removeprefix("#"))
         is_text = bool(term) and not term.startswith("#") and len(term) <= MAX_TERM_LENGTH
-        return cls(term[:MAX_TERM_LENGTH], parse_id(term.removeprefix("#")), is_text)
+        return cls(term[:MAX_TERM_LENGTH], row_id, is_text)
 
     @property
     def is_searchable(self) -> bool:
@@ -119,12 +123,12 @@ class Search:
         return group
 
     async def find_people(self) -> Group:
-        """Find people by id, name or e-mail, with the last and the next booking of each."""
+        """Find people by id, name, phone or e-mail, with the last and the next booking of each."""
         if not self.may_see(User):
             return Group("People", [])
         rows = await self.context.fetch_rows(select_people(self.query))
         hits = {
-            row.id: Hit(row.name, self.details_url("user", row.id), person_details(row))
+            row.id: Hit(row.name, self.details_url("user", row.id), self.person_details(row))
             for row in rows[:MAX_HITS_SHOWN]
         }
         if hits and self.may_see(Booking):
@@ -135,6 +139,12 @@ class Search:
                 )
                 hits[visit.user_id].visits.append((visit.word, link, format_status(visit, "status")))
         return Group("People", [*hits.values()], self.all_hits_url("user", rows))
+
+    def person_details(self, row: ResultRow) -> list[str]:
+        """Return what tells one person from another of the same name."""
+        contact = contact_details(row.phone, row.email, phone_country=self.context.phone_country)
+        role = [] if row.role == "user" else [humanize(row.role)]
+        return [f"#{row.id}", *contact, *role, *([] if row.is_active else ["inactive"])]
 
     async def find_catalogue(self) -> Iterable[Group]:
         """Find services and resources by id or name; these are few."""
@@ -167,12 +177,6 @@ class Search:
         return self.list_url(identity, search=self.query.term) if len(rows) > MAX_HITS_SHOWN else None
 
 
-def person_details(row: ResultRow) -> list[str]:
-    """Return what tells one person from another of the same name."""
-    role = [] if row.role == "user" else [humanize(row.role)]
-    return [f"#{row.id}", row.email, *role, *([] if row.is_active else ["inactive"])]
-
-
 def select_booking(booking_id: int, *, own_resource_id: int | None) -> Statement:
     """Read a booking by its id, with the names of its customer and its service; of one resource, or of all if None."""
     is_own = literal(value=True) if own_resource_id is None else takes(own_resource_id)
@@ -187,14 +191,14 @@ def select_booking(booking_id: int, *, own_resource_id: int | None) -> Statement
 
 def select_people(query: SearchQuery) -> Statement:
     """Find people up to a limit, and read the best: first those with this id or e-mail, then by name."""
-    people = select(USERS.id, USERS.name, USERS.email, USERS.role, USERS.is_active)
+    people = select(USERS.id, USERS.name, USERS.phone, USERS.email, USERS.role, USERS.is_active)
     rows = (
-        people.where(query.build_condition(USERS, "name", "email"))
+        people.where(query.build_condition(USERS, "name", "email", "phone"))
         .limit(MAX_CANDIDATES)
         .cte("people")
         .prefix_with("MATERIALIZED")
     )
-    is_exact = (rows.c.id == query.row_id) | (func.lower(rows.c.email) == query.term.lower())
+    is_exact = (rows.c.id == query.row_id) | (func.coalesce(func.lower(rows.c.email), "") == query.term.lower())
     return select(rows).order_by(is_exact.desc(), sort_key(rows.c.name), rows.c.id).limit(MAX_HITS_SHOWN + 1)
 
 

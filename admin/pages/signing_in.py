@@ -208,7 +208,7 @@ async def render(request: Request, codes: Codes) -> Response:
         "is_confirmed": is_confirmed(request),
         "is_required": second_factors.is_required(user.role, context.settings),
         "codes": codes,
-        "qr_code": draw_qr_code(totp.setup_uri(secret, email=user.email)) if secret else None,
+        "qr_code": draw_qr_code(totp.setup_uri(secret, email=user.email or "")) if secret else None,
         "key": " ".join(secret[start : start + 4] for start in range(0, len(secret), 4)) if secret else "",
         "host": host_of(request),
         **passkey_options(request, user, [row["credential_id"] for row in state.passkeys]),
@@ -224,7 +224,7 @@ def passkey_options(request: Request, user: User, known: list[str]) -> Mapping[s
     ceremony = ask_passkey(request)
     if ceremony is None:
         return {"request_options": "", "creation_options": ""}
-    creation = passkeys.creation_options(ceremony, user_id=user.id, email=user.email, name=user.name, known=known)
+    creation = passkeys.creation_options(ceremony, user_id=user.id, email=user.email or "", name=user.name, known=known)
     return {
         "request_options": passkeys.request_options(ceremony, known=known) if known else "",
         "creation_options": creation,

@@ -115,3 +115,12 @@ window.addEventListener("pageshow", ({ persisted }) => { // Back shows the page 
     }
   }
 });
+
+// A new customer needs no password: the field is shown for a person who works here.
+const newRole = query('form[action$="/user/create"] [name="role"]');
+const newPassword = newRole?.form.elements.password;
+if (newPassword) {
+  const showPassword = () => { newPassword.closest(".form-group").hidden = newRole.value === "user" && !newPassword.value; };
+  newRole.addEventListener("change", showPassword);
+  showPassword();
+}

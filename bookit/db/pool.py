@@ -59,10 +59,11 @@ class Database:
         timezone: str = "UTC",
         hold_duration: timedelta = DEFAULT_HOLD_DURATION,
         booking_limits: BookingLimits = DEFAULT_BOOKING_LIMITS,
+        phone_country: str = "GB",
         size: int = 16,
         uses_prepared_statements: bool = True,
     ) -> None:
-        """``timezone``, ``hold_duration`` and ``booking_limits`` are as in ``Session``.
+        """``timezone``, ``hold_duration``, ``booking_limits`` and ``phone_country`` are as in ``Session``.
 
         ``uses_prepared_statements`` must be False behind a pooler that shares connections between clients and does not
         track prepared statements.
@@ -71,6 +72,7 @@ class Database:
         self.timezone = timezone
         self.hold_duration = hold_duration
         self.booking_limits = booking_limits
+        self.phone_country = phone_country
         self.coalescer = Coalescer()
         self.keyed_queue = KeyedQueue()
         self._outage = Outage()
@@ -105,6 +107,7 @@ class Database:
             booking_limits=BookingLimits(
                 settings.max_holds, settings.max_open_bookings, timedelta(hours=settings.confirm_within_hours)
             ),
+            phone_country=settings.phone_country,
             size=size or settings.database_pool_size,
             uses_prepared_statements=settings.database_prepared,
         )
@@ -195,6 +198,7 @@ class Database:
                         timezone=self.timezone,
                         hold_duration=self.hold_duration,
                         booking_limits=self.booking_limits,
+                        phone_country=self.phone_country,
                         audit_context=audit_context,
                     )
                     await (connection.execute("ROLLBACK") if dry_run else commit(connection))
@@ -215,6 +219,7 @@ class Database:
                     timezone=self.timezone,
                     hold_duration=self.hold_duration,
                     booking_limits=self.booking_limits,
+                    phone_country=self.phone_country,
                     audit_context=build_audit_context(by, now, request_id),
                 )
 

@@ -65,14 +65,19 @@ class ConnectionReader:
         timezone: str,
         hold_duration: timedelta,
         booking_limits: BookingLimits,
+        phone_country: str,
         audit_context: AuditContext,
     ) -> None:
-        """``timezone`` is the business's own; ``hold_duration`` is how long a hold blocks its slot."""
+        """``timezone`` and ``phone_country`` are the business's own.
+
+        ``hold_duration`` is how long a hold blocks its slot.
+        """
         self._connection = connection
         self._audit_context = audit_context
         self.timezone = timezone
         self.hold_duration = hold_duration
         self.booking_limits = booking_limits
+        self.phone_country = phone_country
 
     async def fetch(self, statement: ClauseElement, **values: Any) -> list[Row]:
         """Run a statement on this connection and return its rows."""

@@ -6,15 +6,14 @@ The seed marks them. The trigger unmark_demo unmarks a person who gets another p
 from sqlalchemy import text
 
 from bookit.db.session import Reader, Session
-from bookit.people import passwords
 from bookit.policy import permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Role, User
 
-COUNT_ABLE_TO_SIGN_IN = "SELECT count(*) FROM users WHERE is_demo AND is_active AND password_hash <> ''"
+COUNT_ABLE_TO_SIGN_IN = "SELECT count(*) FROM users WHERE is_demo AND is_active AND password_hash IS NOT NULL"
 DEACTIVATE = text("""
-UPDATE users SET is_active = false, password_hash = :unusable
- WHERE is_demo AND (is_active OR password_hash <> :unusable)
+UPDATE users SET is_active = false, password_hash = NULL
+ WHERE is_demo AND (is_active OR password_hash IS NOT NULL)
 RETURNING role
 """)
 
@@ -30,6 +29,6 @@ async def deactivate(session: Session, *, by: Actor) -> tuple[int, int]:
     They stay marked, and their bookings stay as they are. Raise LastOwner if no active owner would be left.
     """
     permissions.require_permission(by, "change", User)
-    rows = await session.fetch(DEACTIVATE, unusable=passwords.UNUSABLE_PASSWORD_HASH)
+    rows = await session.fetch(DEACTIVATE)
     staff = sum(row["role"] != Role.USER for row in rows)
     return staff, len(rows) - staff

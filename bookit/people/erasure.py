@@ -1,5 +1,6 @@
 """Erasing a customer: their personal data goes, from history too. Numbers, times and prices of bookings stay."""
 
+from contextlib import suppress
 from datetime import datetime
 
 from sqlalchemy import text
@@ -7,7 +8,7 @@ from sqlalchemy import text
 from bookit import refusals as no
 from bookit.bookings import acts
 from bookit.db.session import Reader, Session
-from bookit.people import accounts, passwords, sign_ins
+from bookit.people import accounts, phones, sign_ins
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Role, User, from_row
 
@@ -52,13 +53,13 @@ async def count_upcoming(reader: Reader, user: User, *, now: datetime) -> int:
 async def erase(session: Session, user: User, *, email: str, by: Actor, now: datetime) -> int:
     """Erase a customer permanently, and return how many upcoming bookings were cancelled.
 
-    ``email`` is the customer's address, typed as a confirmation. Numbers, times and prices of the bookings stay, and so
-    do ratings. Raise OnlyCustomersErased, AlreadyErased, or NotTheirEmail if the address is another one.
+    ``email`` is the customer's address, typed as a confirmation, or their phone number if they have no address.
+    Numbers, times and prices of the bookings stay, and so do ratings. Raise OnlyCustomersErased, AlreadyErased, or
+    NotTheirEmail or NotTheirPhone if it is another one.
     """
     if refusal := refusal_for_erasure(user):
         raise refusal
-    if email.strip().lower() != user.email.lower():
-        raise no.NotTheirEmail
+    require_confirmation(user, email.strip(), country=session.phone_country)
     upcoming = await session.fetch(LOCK_UPCOMING, user_id=user.id, now=now)
     for row in upcoming:
         await acts.cancel(session, from_row(Booking, row), by=by, now=now)
@@ -70,11 +71,26 @@ async def erase(session: Session, user: User, *, email: str, by: Actor, now: dat
         user,
         name=ERASED_NAME,
         email=accounts.erased_email(user.id),
-        password_hash=passwords.UNUSABLE_PASSWORD_HASH,
+        phone=None,
+        birthday=None,
+        language=None,
+        password_hash=None,
         is_active=False,
     )
     await session.fetch(ERASE_FROM_HISTORY, user_id=user.id)
     return len(upcoming)
+
+
+def require_confirmation(user: User, typed: str, *, country: str) -> None:
+    """Raise NotTheirEmail or NotTheirPhone unless this is the address of the user, or their number without one."""
+    if user.email is not None:
+        if typed.lower() != user.email.lower():
+            raise no.NotTheirEmail
+        return
+    with suppress(no.NotAPhone):
+        typed = phones.parse_phone(typed, country)
+    if typed != user.phone:
+        raise no.NotTheirPhone
 
 
 async def remove(session: Session, user: User, *, by: Actor, now: datetime) -> None:
@@ -85,5 +101,5 @@ async def remove(session: Session, user: User, *, by: Actor, now: datetime) -> N
     if user.role != Role.USER:
         raise no.OnlyCustomersDeleted
     if not accounts.is_erased(user):
-        await erase(session, user, email=user.email, by=by, now=now)
+        await erase(session, user, email=user.email or user.phone or "", by=by, now=now)
     await session.delete(user)

@@ -21,8 +21,6 @@ THREADS = PasswordThreads(max(1, (os.cpu_count() or 2) - 1))
 MAX_WAITING = 100  # Longest queue; beyond it the answer is Busy, rather than a wait of half a minute.
 MAX_SIGN_UPS_WAITING = 40  # ten seconds
 
-UNUSABLE_PASSWORD_HASH = ""  # No password has this hash.
-
 
 def normalise(password: str) -> str:
     """Return a password in NFC: ``é`` may be typed as one character or as two."""

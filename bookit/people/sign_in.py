@@ -182,7 +182,7 @@ async def hash_own_password(user: User, password: str, **changes: str) -> str:
 
     ``changes`` has the name and the e-mail address that change with it.
     """
-    facts = {"name": user.name, "email": user.email} | changes
+    facts = {"name": user.name, "email": user.email or ""} | changes
     return await hash_new_password(password, queue_of(user), name=facts["name"], email=facts["email"])
 
 

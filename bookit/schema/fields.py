@@ -18,6 +18,7 @@ OPTIONAL_TEXT_PATTERN = r"^[^\x00]*$"  # PostgreSQL stores every character but N
 DOMAIN_LABEL = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 EMAIL_PATTERN = rf"^[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{DOMAIN_LABEL}([.]{DOMAIN_LABEL})+$"
 EMAIL_PATTERN_SQL = EMAIL_PATTERN.replace("'", "''")
+PHONE_PATTERN = r"^\+[1-9][0-9]{6,14}$"  # E.164
 # SQLModel ignores the pattern of a Field, and uses the pattern of a type.
 RequiredText = Annotated[str, VisibleText()]
 OptionalText = Annotated[str, VisibleText(is_required=False)]

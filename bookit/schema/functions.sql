@@ -771,7 +771,7 @@ BEGIN
 END $$;
 
 CREATE TRIGGER unmark_demo BEFORE UPDATE OF password_hash ON users
-  FOR EACH ROW WHEN (OLD.is_demo AND NEW.password_hash NOT IN (OLD.password_hash, ''))
+  FOR EACH ROW WHEN (OLD.is_demo AND NEW.password_hash IS NOT NULL AND NEW.password_hash IS DISTINCT FROM OLD.password_hash)
   EXECUTE FUNCTION unmark_demo();
 
 -- Rates.
@@ -919,7 +919,8 @@ BEGIN
 END $$;
 
 CREATE TRIGGER end_sign_ins AFTER UPDATE OF password_hash, role, is_active ON users
-  FOR EACH ROW WHEN (OLD.password_hash <> NEW.password_hash OR OLD.role <> NEW.role OR OLD.is_active AND NOT NEW.is_active)
+  FOR EACH ROW WHEN (OLD.password_hash IS DISTINCT FROM NEW.password_hash OR OLD.role <> NEW.role
+                     OR OLD.is_active AND NOT NEW.is_active)
   EXECUTE FUNCTION end_sign_ins();
 
 -- History has the sign-ins of staff and their ends, without what identifies a device.
@@ -974,11 +975,14 @@ CREATE FUNCTION reviews_of(person bigint) RETURNS SETOF bigint LANGUAGE sql STAB
     JOIN public.events e ON e.table_name = 'reviews' AND e.old ->> 'booking_id' = b.id::text
 $$;
 
--- An event after its person is erased: without their name, their address, their comments and the reasons given for acts
--- on them. Everything else stays, and so does the reason of an automatic change.
+-- An event after its person is erased: without their name, address, phone number and birthday, their comments, the names
+-- of those for whom they booked, and the reasons given for acts on them. Everything else stays, and so does the reason of
+-- an automatic change.
 CREATE FUNCTION without_person(row_values jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
   SELECT coalesce(
-           jsonb_object_agg(key, CASE WHEN key IN ('name', 'email', 'comment') THEN '"erased"' ELSE value END), row_values)
+           jsonb_object_agg(key, CASE
+             WHEN key IN ('name', 'email', 'phone', 'birthday', 'comment', 'visitor_name') AND value <> 'null' THEN '"erased"'
+             ELSE value END), row_values)
     FROM jsonb_each(row_values)
 $$;
 CREATE FUNCTION event_without_person(event events) RETURNS events LANGUAGE plpgsql IMMUTABLE AS $$

@@ -39,6 +39,7 @@ from bookit.schema.fields import (
     MINUTES_PER_DAY,
     MINUTES_PER_LONGEST_VISIT,
     MINUTES_PER_YEAR,
+    PHONE_PATTERN,
     Email,
     OptionalParagraphs,
     OptionalText,
@@ -126,6 +127,13 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class Language(StrEnum):
+    """A language that BookIt speaks to people, as BCP 47 names it."""
+
+    ENGLISH = "en"
+    GERMAN = "de"
+
+
 class Status(StrEnum):
     """The state of a booking."""
 
@@ -158,7 +166,7 @@ class EndReason(StrEnum):
 
 
 class User(SQLModel, table=True):
-    """A customer or an employee with an account."""
+    """A customer, or an employee. Only a person with a password can sign in, and customers need none."""
 
     __tablename__ = "users"
     __table_args__ = (
@@ -167,6 +175,20 @@ class User(SQLModel, table=True):
         check(
             "user_email_looks_like_one", f"char_length(email) <= 255 AND email ~ '{EMAIL_PATTERN_SQL}'", no.NotAnEmail
         ),
+        # PostgreSQL checks in the order of the names: who must have an e-mail address is not asked for a phone number.
+        check(
+            "user_account_has_an_email",
+            "email IS NOT NULL OR (role = 'user' AND password_hash IS NULL)",
+            no.EmailNeeded,
+        ),
+        check("user_can_be_reached", "email IS NOT NULL OR phone IS NOT NULL", no.PhoneOrEmailNeeded),
+        check("user_phone_is_international", f"phone ~ '{PHONE_PATTERN}'", no.NotAPhone),
+        check(
+            "user_birthday_lies_in_the_calendar",
+            "birthday BETWEEN '1900-01-01' AND '2999-12-31'",
+            no.BirthdayOutOfRange,
+        ),
+        check("user_language_is_known", in_enum("language", Language), no.UnknownLanguage),
         check("user_role_is_known", in_enum("role", Role), no.UnknownRole),
         check(
             "user_with_own_calendar_has_a_resource",
@@ -176,13 +198,22 @@ class User(SQLModel, table=True):
         foreign_key("user_works_as_a_resource", "resource_id", "resources", no.UnknownResource),
         Index("users_by_resource", "resource_id", postgresql_where=text("resource_id IS NOT NULL")),
         Index("user_email_is_unique", text("lower(email)"), unique=True, info=refuses_with(no.EmailTaken)),
-        search_index("users_by_search_key", "(name::text || ' '::text) || email::text"),
+        search_index(
+            "users_by_search_key",
+            "(((name::text || ' '::text) || COALESCE(email, ''::character varying)::text) || ' '::text)"
+            " || COALESCE(phone, ''::character varying)::text",
+        ),
         Index("users_by_sort_key", text("sort_key(name::text)"), "id"),
     )
     id: int = primary_key()
     name: RequiredText = required_text(100, title="Name")
-    email: Email = required_text(255, min_length=3, title="E-mail")
-    password_hash: str = secret(title="Password")
+    email: Email | None = required_text(
+        255, min_length=3, default=None, title="E-mail", description="Needed by everybody who signs in."
+    )
+    phone: str | None = Field(
+        default=None, sa_type=String, title="Phone", description="A customer needs a phone number or an e-mail address."
+    )
+    password_hash: str | None = secret(default=None, title="Password")
     role: Role = with_server_default(
         Role.USER.value,
         sa_type=String,
@@ -196,6 +227,10 @@ class User(SQLModel, table=True):
     is_active: bool = with_server_default(default=True, title="Active", description="An inactive user cannot sign in.")
     is_demo: bool = with_server_default(
         default=False, title="Demo", description="The seed made this account with its public password."
+    )
+    birthday: date | None = nullable("Birthday", "From 1900 to today.")
+    language: Language | None = Field(
+        default=None, sa_type=String, title="Language", description="Leave empty if it is not known."
     )
     created_at: datetime = timestamp()
     version: int = version_counter()

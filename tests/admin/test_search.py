@@ -138,7 +138,7 @@ async def test_invalid_input_finds_nothing(desk: AdminDesk, tom: Person, term: s
     answer = await desk.mara.get("/admin/search", params={"q": term})
 
     page_text = get_page_text(answer.text)
-    message = "Nothing found." if term.strip("\0 ") else "Type a number, a name, an e-mail or a title."
+    message = "Nothing found." if term.strip("\0 ") else "Type a number, a name, a phone number, an e-mail or a title."
     assert (answer.status_code, message in page_text) == (200, True)
     assert "<script>alert" not in answer.text
     assert len(answer.text) < 20_000

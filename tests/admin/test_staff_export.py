@@ -140,7 +140,8 @@ async def test_bookings_are_exported_with_names_and_by_the_clock_of_the_business
 
     assert row == {
         "Number": str(night.id),
-        "Customer": "Tom", "Customer e-mail": "tom@example.com", "Customer number": str(tom.id),
+        "Customer": "Tom", "Customer e-mail": "tom@example.com", "Customer phone": "",
+        "Customer number": str(tom.id),
         "Service": "Haircut", "Service number": str(night.service_id),
         "Resource": "Haircut", "Resource number": str(night.resource_id),
         "Start date (Europe/Berlin)": "2030-02-01", "Start time (Europe/Berlin)": "00:15",
@@ -157,7 +158,7 @@ async def test_an_xlsx_export_has_typed_cells(desk: AdminDesk, night: Booking) -
     assert answer.headers["content-type"] == XLSX_TYPE
     ((_, row),) = [sheet for name, sheet in read_xlsx(answer.content).items() if name == "Bookings"]
     assert row[0] == night.id
-    assert row[8:12] == [datetime(2030, 2, 1), time(0, 15), datetime(2030, 2, 1), time(1)]  # noqa: DTZ001 -- of a cell
+    assert row[9:13] == [datetime(2030, 2, 1), time(0, 15), datetime(2030, 2, 1), time(1)]  # noqa: DTZ001 -- of a cell
     assert row[-3:] == [35.5, None, 1]
 
 
@@ -237,7 +238,8 @@ async def test_a_review_is_exported_with_its_visit(desk: AdminDesk, tom: Person,
     assert as_dicts(read_csv(answer)) == [
         {
             "Number": "1", "Rating": "5", "Comment": "'=Good",
-            "Customer": "Tom", "Customer e-mail": "tom@example.com", "Customer number": str(tom.id),
+            "Customer": "Tom", "Customer e-mail": "tom@example.com", "Customer phone": "",
+        "Customer number": str(tom.id),
             "Service": "Haircut", "Service number": "1", "Resource": "Haircut", "Resource number": "1",
             "Start date (Europe/Berlin)": "2030-02-01", "Start time (Europe/Berlin)": "00:15",
             "Booking": "1",

@@ -34,6 +34,15 @@ def read_required(html: str) -> dict[str, bool]:
     return {words: "required-label" in classes for classes, words in labels}
 
 
+PERSON = {
+    "Name": True,
+    "Phone": False,
+    "E-mail": False,
+    "Role": True,
+    "Works as": False,
+    "Birthday": False,
+    "Language": False,
+}
 ASKED = {"Seats": False, "Override reason": False}
 
 
@@ -46,18 +55,10 @@ ASKED = {"Seats": False, "Override reason": False}
             "calendar-exception/create",
             {"Resource": False, "From": True, "Until": True, "Open": False, "Reason": False},
         ),
-        ("user/create", {"Name": True, "E-mail": True, "Role": True, "Works as": False, "Password": True}),
+        ("user/create", {**PERSON, "Password": False}),
         (
             "user/edit/1",
-            {
-                "Name": True,
-                "E-mail": True,
-                "Role": True,
-                "Works as": False,
-                "Active": False,
-                "Password": False,
-                "Your current password": False,
-            },
+            {**PERSON, "Active": False, "Password": False, "Your current password": False},
         ),
         ("resource/create", {"Name": True, "Seats": True, "Time zone": True, "Active": False}),
         (
@@ -92,7 +93,9 @@ async def book(database: Database, who: Person, start: datetime) -> Booking:
         ("service", "horizon_days", ['type="number"', 'min="1"', 'max="3660"']),
         ("service", "description", ["<textarea", 'maxlength="1000"']),
         ("service", "title", ['type="text"', 'maxlength="200"', "required"]),
-        ("user", "email", ['type="email"', 'maxlength="255"', "required"]),
+        ("user", "email", ['type="email"', 'maxlength="255"']),
+        ("user", "phone", ['type="tel"', 'maxlength="40"']),
+        ("user", "birthday", ['type="date"']),
         ("user", "password", ['type="password"', 'autocomplete="new-password"']),
         ("opening-hours", "opens", ['type="time"', "required"]),
         ("opening-hours", "valid_from", ['type="date"']),

@@ -46,10 +46,13 @@ async def test_a_new_account_is_a_customer(door: DoorClient, visitor: httpx2.Asy
         "id": 3,
         "name": "Nia",
         "email": "nia@example.com",
+        "phone": None,
         "role": "user",
         "resource_id": None,
         "is_active": True,
         "is_demo": False,
+        "birthday": None,
+        "language": None,
         "created_at": NOW,
         "version": 1,
     }

@@ -122,6 +122,47 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
             "UPDATE users SET email = repeat('t', 244) || '@example.com' WHERE id = 1",
         ],
     ),
+    ("users", "user_account_has_an_email"): (
+        no.EmailNeeded,
+        [
+            "UPDATE users SET email = NULL, phone = '+447700900123' WHERE id = 1",
+            "UPDATE users SET email = NULL, phone = '+447700900123', password_hash = NULL WHERE id = 3",
+            "INSERT INTO users (name, password_hash) VALUES ('Nia', '-')",
+        ],
+    ),
+    ("users", "user_can_be_reached"): (
+        no.PhoneOrEmailNeeded,
+        [
+            "INSERT INTO users (name) VALUES ('Nia')",
+            "UPDATE users SET email = NULL, password_hash = NULL WHERE id = 1",
+        ],
+    ),
+    ("users", "user_phone_is_international"): (
+        no.NotAPhone,
+        [
+            f"UPDATE users SET phone = '{phone}' WHERE id = 1"
+            for phone in (
+                "",
+                "07700900123",
+                "+07700900123",
+                "+44 7700900123",
+                "+123456",
+                "+1234567890123456",
+                "++44770090",
+            )
+        ],
+    ),
+    ("users", "user_birthday_lies_in_the_calendar"): (
+        no.BirthdayOutOfRange,
+        [
+            "UPDATE users SET birthday = '1899-12-31' WHERE id = 1",
+            "UPDATE users SET birthday = '3000-01-01' WHERE id = 1",
+        ],
+    ),
+    ("users", "user_language_is_known"): (
+        no.UnknownLanguage,
+        ["UPDATE users SET language = 'fr' WHERE id = 1", "UPDATE users SET language = '' WHERE id = 1"],
+    ),
     ("users", "user_role_is_known"): (no.UnknownRole, ["UPDATE users SET role = 'owner' WHERE id = 1"]),
     ("users", "user_with_own_calendar_has_a_resource"): (
         no.OwnResourceNeeded,

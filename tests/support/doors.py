@@ -7,7 +7,7 @@ desk. Each verb checks that a refusal leaves the database unchanged.
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
-from datetime import datetime, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -331,7 +331,7 @@ def view_identity(table: type[SQLModel]) -> str:
 
 def to_json(facts: Mapping[str, Any]) -> dict[str, Any]:
     def plain(value: Any) -> Any:
-        if isinstance(value, datetime):
+        if isinstance(value, date | datetime):
             return value.isoformat()
         return float(value) if isinstance(value, Decimal) else value
 

@@ -81,6 +81,6 @@ async def open_team(app: Starlette, database: Database, client_of: MakeClient, t
     async with AsyncExitStack() as on_leaving:
         browsers = {role: await on_leaving.enter_async_context(make_browser(app)) for role in people}
         for role, browser in browsers.items():
-            answer = await sign_in(browser, people[role].user.email)
+            answer = await sign_in(browser, people[role].user.email or "")
             assert answer.status_code == 303, answer.text
         yield Team(database, people, browsers, *bookings)
