@@ -136,7 +136,7 @@ async def test_a_new_customer_is_booked_by_phone(
     await expect(dialog.get_by_role("listbox").get_by_role("option")).to_have_text("New customer: Petra Lustig")
     await page.keyboard.press("Enter")
     await expect(dialog.get_by_label("Name", exact=True)).to_have_value("Petra Lustig")
-    await page.keyboard.type("petra@example.com")
+    await page.keyboard.type("07700900123")
     await dialog.get_by_label("Service").select_option("1")
     await dialog.get_by_label("Resource").select_option("2")
     await dialog.get_by_label("Part of the day").select_option("evening")
@@ -153,6 +153,8 @@ async def test_a_new_customer_is_booked_by_phone(
 
     await expect(page.get_by_role("status").filter(has_text="Booked with Max")).to_contain_text("10:00")
     await expect(page.locator(".cal-visit", has_text="Petra Lustig")).to_contain_text("10:00")
+    rows = await berlin_database.fetch(text("SELECT phone, email FROM users WHERE name = 'Petra Lustig'"))
+    assert rows == [{"phone": "+447700900123", "email": None}]
     assert (violations, errors, elsewhere) == ([], [], [])
 
 

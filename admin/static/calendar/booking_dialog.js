@@ -89,24 +89,24 @@ function toggleNewCustomer() {
   const newCustomer = form.querySelector(".cal-new-customer");
   if (newCustomer) newCustomer.hidden = !isNew;
   form.querySelector(".cal-existing-customer").hidden = isNew;
-  for (const name of ["name", "email"]) if (form.elements[name]) form.elements[name].required = isNew;
+  if (form.elements.name) form.elements.name.required = isNew;
 }
 
 function isComplete() {
-  const box = byId("cal-customer-box");
-  const isMissing = !form.elements.is_new?.checked && !customerId();
-  box.setCustomValidity(isMissing ? "Choose a customer." : "");
+  const { is_new, phone, email } = form.elements;
+  byId("cal-customer-box").setCustomValidity(is_new?.checked || customerId() ? "" : "Choose a customer.");
+  phone?.setCustomValidity(is_new.checked && !phone.value.trim() && !email.value.trim() ? "Enter a phone number or an e-mail address." : "");
   return form.reportValidity();
 }
 
-// What was typed to find a customer begins the new one: it is a name or an e-mail address.
+// What was typed to find a customer begins the new one: it is a name, a phone number or an e-mail address.
 function startNewCustomer(typed) {
-  const { is_new, name, email } = form.elements;
+  const { is_new, name, phone, email } = form.elements;
   is_new.checked = true;
   toggleNewCustomer();
-  const [filled, empty] = typed.includes("@") ? [email, name] : [name, email];
+  const filled = typed.includes("@") ? email : /^[+(]?\d[\d ()/.-]*$/.test(typed) ? phone : name;
   filled.value = typed;
-  empty.focus();
+  (filled === name ? phone : name).focus();
 }
 
 async function book(isOverlap, resources) {
@@ -121,7 +121,7 @@ async function book(isOverlap, resources) {
     seats: +fields.seats.value,
     is_hold: fields.is_hold.checked,
     override_reason: fields.override_reason.value,
-    ...(isNew ? { new_customer: { name: fields.name.value, email: fields.email.value } } : { user_id: customerId() }),
+    ...(isNew ? { new_customer: { name: fields.name.value, phone: fields.phone.value, email: fields.email.value } } : { user_id: customerId() }),
   });
   if (response.is_saved_already) key = newKey();
   if (response.is_refused) return showRefusal(response);
@@ -152,7 +152,9 @@ if (form) {
   });
   form.querySelector(".cal-overlap button").addEventListener("click", ({ currentTarget }) => send(currentTarget, true));
   form.elements.is_new?.addEventListener("change", toggleNewCustomer);
-  byId("cal-customer-box").addEventListener("input", ({ target }) => target.setCustomValidity(""));
+  for (const field of [byId("cal-customer-box"), form.elements.phone, form.elements.email]) {
+    field?.addEventListener("input", () => { for (const one of [byId("cal-customer-box"), form.elements.phone]) one?.setCustomValidity(""); });
+  }
   byId("cal-customer-box").addEventListener("new-customer", ({ detail }) => startNewCustomer(detail));
   form.elements.resource_id.addEventListener("change", () => fillOptions(form.elements.resource_id.value, form.elements.service_id.value));
   byId("cal-new").addEventListener("click", () => openBookingDialog(suggestStart(), ""));
