@@ -6,7 +6,9 @@ from starlette.responses import Response
 
 from admin.calendar import wall_clock
 from admin.framework.context import context_of
+from admin.framework.formatting import full_label
 from admin.framework.page_state import page_state
+from admin.framework.parsing import parse_id
 from admin.framework.permissions import require_permission
 from bookit import catalogue
 from bookit.policy import permissions
@@ -58,5 +60,16 @@ async def render_calendar(request: Request) -> Response:
         "may_book": permissions.has_permission(actor, "create", Booking),
         "may_change": permissions.has_permission(actor, "change", Booking),
         "may_add_people": permissions.has_permission(actor, "create", User),
+        "customer": await fetch_customer(request),
     }
     return await context.render(request, "calendar.html", values)
+
+
+async def fetch_customer(request: Request) -> dict[str, object] | None:
+    """Return the customer whom the address of the page names, as the look-up does, to book for them."""
+    customer = request.query_params.get("customer")
+    if not customer or not permissions.has_permission(page_state(request).actor, "see", User):
+        return None
+    context = context_of(request)
+    user = await context.database.get(User, parse_id(customer))
+    return {"id": user.id, "text": full_label(user, phone_country=context.phone_country)} if user else None

@@ -158,6 +158,26 @@ async def test_a_new_customer_is_booked_by_phone(
     assert (violations, errors, elsewhere) == ([], [], [])
 
 
+async def test_the_dialog_opens_for_a_customer_from_elsewhere(
+    browser: Browser, berlin: RunningServer, berlin_database: Database
+) -> None:
+    page, errors, _ = await open_calendar(browser, berlin, berlin_time(61, 9), query="&book=1&customer=2")
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_label("Customer (name, phone or e-mail)")).to_have_value("Tom · tom@example.com")
+    await expect(dialog.get_by_label("Service")).to_be_focused()
+    await dialog.get_by_label("Service").select_option("1")
+
+    await dialog.get_by_role("button", name="09:00 Lea").click()
+
+    await expect(page.get_by_role("status").filter(has_text="Booked with Lea")).to_contain_text("09:00")
+    assert "book" not in page.url
+    await page.goto(f"{page.url.partition('/calendar')[0]}/calendar?book=1&customer=999999")
+    await expect(dialog.get_by_label("Customer (name, phone or e-mail)")).to_have_value("")
+    await page.goto(f"{page.url.partition('/calendar')[0]}/calendar?customer=2")
+    await expect(dialog).to_be_hidden()
+    assert errors == []
+
+
 async def test_a_phone_shows_one_resource_at_a_time(
     browser: Browser, berlin: RunningServer, berlin_database: Database
 ) -> None:

@@ -1,10 +1,10 @@
 // The dialog for a new booking.
 import { callServer, newKey, whileBusy } from "./api.js";
 import { showFreeSlots } from "./changes.js";
-import { customerId, forgetCustomer } from "./customer.js";
+import { customerId, forgetCustomer, selectCustomer } from "./customer.js";
 import { openDialog } from "./dialogs.js";
 import { showFreeTimes } from "./free_times.js";
-import { byId, createElement, filters, resources, services, wallNow } from "./page.js";
+import { board, byId, createElement, filters, resources, services, wallNow } from "./page.js";
 import { showToast } from "./toast.js";
 import { currentDay, updateVisit } from "./view.js";
 
@@ -43,6 +43,17 @@ export function openBookingDialog(start, resourceId) {
   freeTimes.refresh();
   openDialog(byId("cal-book"));
   byId("cal-customer-box").focus();
+}
+
+// Opens the dialog with what the address of the page asks for: ?book=1, and perhaps &customer= and &service=.
+export function openAsAsked(query) {
+  const customer = JSON.parse(board.dataset.customer);
+  openBookingDialog(suggestStart(), "");
+  if (query.get("service")) fillOptions("", query.get("service"));
+  if (customer) {
+    selectCustomer(customer);
+    form.elements.service_id.focus();
+  }
 }
 
 function suggestStart() { // 09:00 of the day that is shown, or the next quarter of an hour if that is over.

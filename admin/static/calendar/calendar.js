@@ -1,5 +1,5 @@
 // The calendar page: sets up the calendar library. The other modules load the events and run the actions.
-import { openBookingDialog } from "./booking_dialog.js";
+import { openAsAsked, openBookingDialog } from "./booking_dialog.js";
 import { drop, resize } from "./changes.js";
 import { fitColumns } from "./columns.js";
 import { guardDialogs } from "./dialogs.js";
@@ -10,6 +10,7 @@ import { currentDay, load, setCalendar } from "./view.js";
 import { openVisit } from "./visit_dialog.js";
 
 guardDialogs();
+const asked = new URLSearchParams(location.search);
 
 const columns = () => shownResources().filter((resource) => !selection().resource || resource.id === +selection().resource).map((resource) => ({ id: String(resource.id), title: resource.name }));
 const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
@@ -89,3 +90,4 @@ filters.addEventListener("change", ({ target }) => {
 });
 
 connect();
+if (mayBook && asked.get("book") === "1") openAsAsked(asked);

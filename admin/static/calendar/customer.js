@@ -20,8 +20,8 @@ function activate(index) {
 function showOptions(people) {
   list.replaceChildren(...people.map((person, index) => {
     const option = createElement("li", person.text, { id: `cal-customer-option-${index}`, role: "option" });
-    option.addEventListener("mousedown", (event) => { event.preventDefault(); select(person); });
-    option.select = () => select(person);
+    option.addEventListener("mousedown", (event) => { event.preventDefault(); selectCustomer(person); });
+    option.select = () => selectCustomer(person);
     return option;
   }));
   list.hidden = !people.length;
@@ -29,7 +29,7 @@ function showOptions(people) {
   activate(people.length ? 0 : -1);
 }
 
-function select(person) {
+export function selectCustomer(person) {
   if (person.typed) {
     showOptions([]);
     input.dispatchEvent(new CustomEvent("new-customer", { detail: person.typed }));
