@@ -44,6 +44,7 @@ from admin.history import undo_pages
 from admin.pages import (
     dashboard,
     deleting,
+    notes,
     opening_hours,
     password,
     personal_data,
@@ -68,7 +69,7 @@ HERE = Path(__file__).parent
 CUSTOM_PAGES: list[CustomPage] = [
     *dashboard.PAGES, reports.PAGE, search.PAGE, bulk.PAGE, opening_hours.PAGE, deleting.PAGE, password.PAGE,
     *personal_data.PAGES, *sign_ins.PAGES, *second_step.PAGES, *signing_in.PAGES, *undo_pages.PAGES, *feed.PAGES,
-    *actions.PAGES, *free_times.PAGES,
+    *actions.PAGES, *free_times.PAGES, *notes.PAGES,
 ]  # fmt: skip
 # Routes of SQLAdmin that BookIt does without: they serve any file that a column names, and write past the rules.
 DISABLED_ROUTES = {"file_download", "file_preview", "import"}

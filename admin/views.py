@@ -29,6 +29,7 @@ from admin.framework.types import Statement, Values
 from admin.history.event_list import DETAIL_FORMATTERS, LIST_FORMATTERS, EventListView
 from admin.pages.closures import ListsAffectedBookings, ShowsClosureTimes
 from admin.pages.missing_hours import WarnsOfMissingHours, format_name
+from admin.pages.notes import build_notes_box
 from admin.pages.service_needs import EditsNeeds
 from admin.record_view import RecordView
 from bookit import refusals as no
@@ -116,6 +117,11 @@ class BookingView(ShowsResources, BookingActions, SuggestsSlots, model=Booking):
         if self.day_filter.value(request) and not request.query_params.get("sortBy"):
             return [("start_time", False), ("id", False)]
         return super().get_sorting(request)
+
+    async def details_context(self, request: Request) -> dict[str, object]:
+        """Add the notes on the booking, and the pinned ones on its customer."""
+        values, row_id = await super().details_context(request), int(request.path_params["pk"])
+        return {**values, "notes_box": await build_notes_box(request, booking_id=row_id)}
 
     async def insert_model(self, request: Request, data: Values) -> Booking:
         """Book and say with whom. Warn if that lies in the past: staff may do so, but rarely mean it."""
@@ -320,6 +326,7 @@ class UserView(RecordView, model=User):
         """Add links: to sign-ins and data of a person; to the erasure and all visits to come of a customer."""
         values = await super().details_context(request)
         user, actor = await self.get_object_for_details(request), page_state(request).actor
+        values["notes_box"] = await build_notes_box(request, user_id=user.id)
         if data_export.may_export(actor, user):
             values["export_url"] = request.url_for("admin:data", pk=user.id)
         if permissions.has_permission(actor, "erase", User) and erasure.refusal_for_erasure(user) is None:

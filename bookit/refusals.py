@@ -867,6 +867,25 @@ class CommentNeeded(Misshapen):
     field = "comment"
 
 
+# Notes.
+
+
+class NoteNeeded(Misshapen):
+    """Write a note of 1 to 1000 characters."""
+
+    field = "text"
+
+
+class NoteOnOneThing(Misshapen):
+    """A note is about a customer or about a booking."""
+
+
+class OnlyCustomerNotesPinned(Invalid):
+    """Only a note about a customer can be pinned."""
+
+    field = "is_pinned"
+
+
 # Any table.
 
 

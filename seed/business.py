@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlmodel import col, select
 
-from bookit import records
+from bookit import notes, records
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.db.session import Session
@@ -32,6 +32,8 @@ from bookit.schema.tables import (
 from seed import bulk
 from seed.schedule import Schedule, Step, from_wall_clock
 from seed.studio import (
+    BOOKING_NOTES,
+    CUSTOMER_NOTES,
     CUSTOMERS,
     DESK_NAMES,
     MANAGER_NAME,
@@ -161,6 +163,7 @@ class Seeder:
             await self.run_step(step, schedule)
         for number in range(len(CUSTOMERS)):
             await self.ensure_customer(number, self.now)
+        await self.write_notes()
         await self.set_actor(SEED_ACTOR)
         more = await self.add_bulk_bookings(booking_count - len(self.bookings))
         return Summary(
@@ -278,6 +281,20 @@ class Seeder:
             by = self.staff[0] if only_calls(number) else Actor("seed")
             self.customers[number] = await self.create_account(by, joined_at, name, email, Role.USER, phone=phone)
         return self.customers[number]
+
+    async def write_notes(self) -> None:
+        """Write notes on some customers, and on their next bookings."""
+        for index, (number, text) in enumerate(CUSTOMER_NOTES):
+            by, at = self.staff[index % len(self.staff)], self.now - timedelta(hours=40 - 3 * index)
+            await self.set_actor(by)
+            user_id, is_pinned = self.customers[number].id, index % 3 == 0
+            await notes.write(self.session, by=by, now=at, user_id=user_id, text=text, is_pinned=is_pinned)
+        coming = [one for one in self.bookings.values() if one.start_time > self.now and one.status != Status.CANCELLED]
+        coming.sort(key=lambda one: (one.start_time, one.id))
+        for booking, text in zip(coming[::4], BOOKING_NOTES, strict=False):
+            await self.set_actor(self.staff[0])
+            at = self.now - timedelta(hours=1)
+            await notes.write(self.session, by=self.staff[0], now=at, booking_id=booking.id, text=text)
 
     async def run_step(self, step: Step, schedule: Schedule) -> None:
         """Replay one step at its moment, as the customer or as staff."""

@@ -182,6 +182,19 @@ CUSTOMERS = (
     "Frieda Baumann", "Yuki Tanaka", "Sebastian Horn", "Clémence Laurent", "Rosa Hartwig", "Bastian Kuhn",
 )  # fmt: skip
 
+# About the customers with these numbers. Every third one is pinned.
+CUSTOMER_NOTES = (
+    (4, "Allergic to almond oil. Use jojoba."), (4, "Colour 7/1 with 20 vol, 35 minutes."), (4, "Likes the window."),
+    (1, "Prefers to be called rather than written to."), (2, "Brings her daughter."), (6, "Takes no fringe."),
+    (9, "Sensitive neck: low basin only."), (12, "Pays by transfer at the end of the month."),
+)  # fmt: skip
+BOOKING_NOTES = (
+    "Bring colour 7/1.",
+    "Comes five minutes late.",
+    "First visit: show her around.",
+    "Wants photos after.",
+)
+
 
 def build_exceptions(today: date) -> tuple[ExceptionSpec, ...]:
     """Return the exceptions around this day: holidays, an illness, a leave, an open Sunday."""

@@ -48,6 +48,7 @@ OtherCounts = Mapping[str, int]
 # Of tables without a page.
 TABLE_LABELS = {
     "service_needs": "Need",
+    "notes": "Note",
     "sign_ins": "Sign-in",
     "authenticators": "Authenticator app",
     "passkeys": "Passkey",

@@ -630,6 +630,36 @@ class Review(SQLModel, table=True):
     booking: Booking = Relationship()
 
 
+class Note(SQLModel, table=True):
+    """What staff write down about a customer or a booking. Customers see it in the export of their data alone."""
+
+    __tablename__ = "notes"
+    __table_args__ = (
+        foreign_key("note_is_on_a_customer", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
+        foreign_key("note_is_on_a_booking", "booking_id", "bookings", no.UnknownBooking, ondelete="CASCADE"),
+        foreign_key("note_is_written_by_a_user", "author_id", "users", no.UnknownUser, ondelete="SET NULL"),
+        check("note_is_on_one_thing", "num_nonnulls(user_id, booking_id) = 1", no.NoteOnOneThing),
+        check(
+            "note_that_is_pinned_is_on_a_customer", "NOT is_pinned OR user_id IS NOT NULL", no.OnlyCustomerNotesPinned
+        ),
+        check("note_text_has_1_to_1000_characters", "char_length(text) BETWEEN 1 AND 1000", no.NoteNeeded),
+        check("note_text_is_visible", "text = '' OR is_paragraphs(text)", no.NotVisible, field="text", title="note"),
+        Index("notes_by_user", "user_id", "id", postgresql_where=text("user_id IS NOT NULL")),
+        Index("notes_by_booking", "booking_id", "id", postgresql_where=text("booking_id IS NOT NULL")),
+        Index("notes_by_author", "author_id", postgresql_where=text("author_id IS NOT NULL")),
+    )
+    id: int = primary_key()
+    user_id: int | None = foreign_id("Customer", default=None)
+    booking_id: int | None = foreign_id("Booking", default=None)
+    text: RequiredParagraphs = required_text(1000, title="Note")
+    is_pinned: bool = with_server_default(
+        default=False, title="Pinned", description="Shown wherever this customer is shown."
+    )
+    author_id: int | None = foreign_id("Written by", default=None)
+    created_at: datetime = timestamp("Written")
+    version: int = version_counter()
+
+
 class OpeningHours(SQLModel, table=True):
     """Weekly hours of a resource, by its own wall clock."""
 
@@ -715,6 +745,16 @@ class Event(SQLModel, table=True):
             "events_of_former_reviews",
             text("(old ->> 'booking_id')"),
             postgresql_where=text("table_name = 'reviews' AND (old ->> 'booking_id') IS NOT NULL"),
+        ),
+        Index(
+            "events_of_former_notes_on_customers",
+            text("(old ->> 'user_id')"),
+            postgresql_where=text("table_name = 'notes' AND (old ->> 'user_id') IS NOT NULL"),
+        ),
+        Index(
+            "events_of_former_notes_on_bookings",
+            text("(old ->> 'booking_id')"),
+            postgresql_where=text("table_name = 'notes' AND (old ->> 'booking_id') IS NOT NULL"),
         ),
         Index("events_by_request", "request_id", "id", postgresql_where=text("request_id IS NOT NULL")),
     )

@@ -20,7 +20,7 @@ from tests.support.people import OWNER, Person
 
 WITHOUT_A_PAGE = {
     "ServiceResource", "ServiceNeed", "NeedResource", "Claim", "SignIn", "Authenticator", "Passkey", "RecoveryCodes",
-    "RefreshToken", "IdempotencyKey", "Try",
+    "RefreshToken", "IdempotencyKey", "Try", "Note",
 }  # fmt: skip
 EDITABLE = ("booking", "service", "resource", "opening-hours", "calendar-exception", "user")
 

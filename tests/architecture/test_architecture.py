@@ -28,6 +28,7 @@ LAYERS = {
         {"bookings", "needs", "reviews", "idempotency", "rate_limits"},
         {"catalogue"},
         {"people", "reports"},
+        {"notes"},
         {"records", "cleanup", "change_feed", "exports"},
     ],
     "admin": [

@@ -35,6 +35,8 @@ BUSINESS = """
     INSERT INTO service_needs (service_id, position) VALUES (2, 2);
     INSERT INTO need_resources (need_id, resource_id) VALUES (1, 2);
     INSERT INTO reviews (booking_id, rating, comment) VALUES (1, 5, 'Good');
+    INSERT INTO notes (user_id, text, author_id) VALUES (1, 'Allergic to almond oil', 3);
+    INSERT INTO notes (booking_id, text, author_id) VALUES (2, 'Bring colour 7/1', 3);
     INSERT INTO opening_hours (resource_id, weekday, opens, closes) VALUES (1, 1, '09:00', '17:00');
     INSERT INTO calendar_exceptions (resource_id, start_time, end_time) VALUES (1, '2030-01-09Z', '2030-01-10Z');
     INSERT INTO sign_ins (user_id, door, role, sid, idle_ends_at, expires_at)
@@ -106,6 +108,7 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
             ("services", "description", "service_description_is_visible", INVISIBLE_PARAGRAPHS),
             ("resources", "name", "resource_name_is_visible", INVISIBLE_LINES),
             ("reviews", "comment", "review_comment_is_visible", INVISIBLE_PARAGRAPHS),
+            ("notes", "text", "note_text_is_visible", INVISIBLE_PARAGRAPHS),
             ("calendar_exceptions", "reason", "exception_reason_is_visible", INVISIBLE_LINES),
         )
     },
@@ -430,6 +433,21 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
     ("reviews", "review_comment_has_1_to_1000_characters"): (
         no.CommentNeeded,
         ["UPDATE reviews SET comment = ''", "UPDATE reviews SET comment = repeat('é', 1001)"],
+    ),
+    ("notes", "note_is_on_a_customer"): (no.UnknownUser, ["UPDATE notes SET user_id = 999 WHERE id = 1"]),
+    ("notes", "note_is_on_a_booking"): (no.UnknownBooking, ["UPDATE notes SET booking_id = 999 WHERE id = 2"]),
+    ("notes", "note_is_written_by_a_user"): (no.UnknownUser, ["UPDATE notes SET author_id = 999"]),
+    ("notes", "note_is_on_one_thing"): (
+        no.NoteOnOneThing,
+        ["UPDATE notes SET booking_id = 1 WHERE id = 1", "UPDATE notes SET booking_id = NULL WHERE id = 2"],
+    ),
+    ("notes", "note_that_is_pinned_is_on_a_customer"): (
+        no.OnlyCustomerNotesPinned,
+        ["UPDATE notes SET is_pinned = true WHERE id = 2"],
+    ),
+    ("notes", "note_text_has_1_to_1000_characters"): (
+        no.NoteNeeded,
+        ["UPDATE notes SET text = ''", "UPDATE notes SET text = repeat('é', 1001)"],
     ),
     ("opening_hours", "opening_hours_are_of_a_resource"): (
         no.UnknownResource,
