@@ -54,14 +54,14 @@ from admin.pages import (
     sign_ins,
     signing_in,
 )
-from admin.record_view import SaveFailed
+from admin.record_view import RecordView, SaveFailed
 from admin.views import VIEWS
 from bookit import refusals as no
 from bookit.db import incidents
 from bookit.db.outage import connection_parameters
 from bookit.db.pool import configure
 from bookit.schema.revisions import engine_options
-from bookit.schema.tables import id_of
+from bookit.schema.tables import BUSINESS_ID, id_of
 from bookit.slices import pause
 from web.statuses import retry_headers, status_of
 
@@ -163,6 +163,9 @@ class StaffSite(Admin):
         """List rows, without a message that a URL brings: it would be shown as ours."""
         if "error" in request.query_params:
             return RedirectResponse(request.url.remove_query_params("error"), 303)
+        view = self._find_model_view(request.path_params["identity"])
+        if isinstance(view, RecordView) and view.is_single and view.is_accessible(request):
+            return RedirectResponse(request.url_for("admin:edit", identity=view.identity, pk=BUSINESS_ID), 303)
         response: Response = await super().list(request)
         return response
 

@@ -27,6 +27,7 @@ from admin.framework.page_state import page_state, signed_in_user
 from admin.framework.parsing import parse_id
 from admin.framework.types import Statement, Values
 from admin.history.event_list import DETAIL_FORMATTERS, LIST_FORMATTERS, EventListView
+from admin.pages.business import EditsBusiness
 from admin.pages.closures import ListsAffectedBookings, ShowsClosureTimes
 from admin.pages.missing_hours import WarnsOfMissingHours, format_name
 from admin.pages.notes import build_notes_box
@@ -39,6 +40,7 @@ from bookit.people import data_export, erasure, passwords, sign_in
 from bookit.policy import permissions
 from bookit.schema.tables import (
     Booking,
+    Business,
     CalendarException,
     Event,
     OpeningHours,
@@ -66,6 +68,7 @@ class BookingView(ShowsResources, BookingActions, SuggestsSlots, model=Booking):
     """The desk's bookings."""
 
     category, icon, name, name_plural = "Front desk", "fa-solid fa-calendar-check", "Booking", "Bookings"
+    empty_text = "No visits are booked from today on."
     column_list = ["id", "start_time", "user", "service", "resource", "status", "price"]
     column_details_list = [*column_list, "seats", "end_time", "expires_at", "deleted_by_customer_at", "created_at"]
     column_formatters = {"status": format_status, "resource": format_resources}
@@ -168,6 +171,7 @@ class ReviewView(RecordView, model=Review):
 
     category, icon, name, name_plural = "Front desk", "fa-solid fa-star", "Review", "Reviews"
     can_create = False
+    empty_text = "No reviews yet. Customers can write one when their visit is completed."
     column_list = ["id", "rating", "comment", "booking", "created_at"]
     column_details_list = column_list
     column_sortable_list = ["id"]
@@ -181,6 +185,7 @@ class ServiceView(EditsNeeds, WarnsOfMissingHours, model=Service):
     """What can be booked."""
 
     category, icon, name, name_plural = "Set-up", "fa-solid fa-scissors", "Service", "Services"
+    empty_text = "No services yet. A service is what customers book, such as a haircut or a lesson."
     column_list = ["id", "title", "price", "duration_minutes", "is_active"]
     column_formatters = {"title": format_name}
     column_details_list = [
@@ -206,6 +211,7 @@ class ResourceView(WarnsOfMissingHours, model=Resource):
 
     category, icon, name, name_plural = "Set-up", "fa-solid fa-chair", "Resource", "Resources"
     menu_name = "Team & rooms"
+    empty_text = "Nobody can be booked yet. Add the people who work here, and rooms or things that are booked."
     column_list = ["id", "name", "capacity", "timezone", "is_active"]
     column_formatters = {"name": format_name}
     column_details_list = [*column_list, "services", "created_at"]
@@ -228,6 +234,7 @@ class OpeningHoursView(RecordView, model=OpeningHours):
     """When resources work."""
 
     category, icon, name, name_plural = "Set-up", "fa-solid fa-clock", "Opening hours", "Opening hours"
+    empty_text = "No opening hours yet. They say when each of the team and each room can be booked."
     column_list = ["id", "resource", "weekday", "opens", "closes", "valid_from", "valid_until"]
     column_details_list = column_list
     column_formatters = column_formatters_detail = {"weekday": format_weekday}
@@ -246,6 +253,7 @@ class ExceptionView(ShowsClosureTimes, ListsAffectedBookings, model=CalendarExce
     """Holidays, leaves and extra openings."""
 
     category, icon, name, name_plural = "Set-up", "fa-solid fa-umbrella-beach", "Closure", "Closures"
+    empty_text = "No closures yet. In a closure, such as a holiday or a leave, nobody can book."
     column_list = ["id", "resource", "start_time", "end_time", "timezone", "is_open", "reason"]
     column_details_list = column_list
     column_sortable_list = ["id", "start_time"]
@@ -260,10 +268,20 @@ class ExceptionView(ShowsClosureTimes, ListsAffectedBookings, model=CalendarExce
         return {"timezone": self.context.zone.key} if values.keys() & {"start_time", "end_time"} else {}
 
 
+class BusinessView(EditsBusiness, model=Business):
+    """The business itself."""
+
+    category, icon, name, name_plural = "Set-up", "fa-solid fa-store", "Business", "Business"
+    column_list = ["name", "address", "phone", "timezone", "currency", "locale"]
+    column_details_list = column_list
+    form_columns = ["name", "address", "phone", "timezone", "currency", "locale", "version"]
+
+
 class UserView(RecordView, model=User):
     """Customers, and who works here."""
 
     category, icon, name, name_plural = "People", "fa-solid fa-user", "Person", "People"
+    empty_text = "No people yet. Add customers, and those who work here."
     column_list = ["id", "name", "phone", "email", "role", "is_active", "created_at"]
     column_details_list = [
         "id", "name", "phone", "email", "birthday", "language", "role", "resource", "is_active", "created_at",
@@ -392,4 +410,14 @@ class EventView(EventListView, RecordView, model=Event):
     form_columns = []
 
 
-VIEWS = [BookingView, ReviewView, ServiceView, ResourceView, OpeningHoursView, ExceptionView, UserView, EventView]
+VIEWS = [
+    BookingView,
+    ReviewView,
+    ServiceView,
+    ResourceView,
+    OpeningHoursView,
+    ExceptionView,
+    BusinessView,
+    UserView,
+    EventView,
+]

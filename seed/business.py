@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlmodel import col, select
 
-from bookit import notes, records
+from bookit import business, notes, records
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.db.session import Session
@@ -18,7 +18,9 @@ from bookit.needs import Need
 from bookit.people import passwords, sign_in
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import (
+    BUSINESS_ID,
     Booking,
+    Business,
     CalendarException,
     OpeningHours,
     Resource,
@@ -33,6 +35,7 @@ from seed import bulk
 from seed.schedule import Schedule, Step, from_wall_clock
 from seed.studio import (
     BOOKING_NOTES,
+    BUSINESS,
     CUSTOMER_NOTES,
     CUSTOMERS,
     DESK_NAMES,
@@ -112,6 +115,7 @@ async def seed_database(
     """
     if obstacle := await check_database(database):
         return Summary(obstacle)
+    await business.read(database, database.business)
     password_hash = await passwords.hash_password(DEMO_PASSWORD)
     now = now.replace(second=0, microsecond=0)
     try:
@@ -190,6 +194,7 @@ class Seeder:
         """Create the staff, the resources with their hours, the services and the exceptions."""
         opened_at = self.now - BUSINESS_AGE
         owner = await self.create_account(SEED_ACTOR, opened_at, OWNER_NAME, DEMO_ADMIN, Role.ADMIN)
+        await self.name_business(owner, opened_at)
         emails = (DEMO_STAFF, make_email(DESK_NAMES[1]))
         for name, email in zip(DESK_NAMES, emails, strict=True):
             self.staff.append(await self.create_account(owner, opened_at, name, email, Role.STAFF))
@@ -203,6 +208,13 @@ class Seeder:
             self.services[service.title] = await self.create_row(Service, owner, opened_at, **values)
         for exception in exceptions:
             await self.create_row(CalendarException, owner, opened_at, **self.make_exception_values(exception))
+
+    async def name_business(self, by: Actor, at: datetime) -> None:
+        """Give the business the name of the demo, unless an owner has named it."""
+        await self.set_actor(by)
+        row = await records.lock(self.session, Business, BUSINESS_ID)
+        if row.timezone is None:
+            await records.change(self.session, row, by=by, now=at, **BUSINESS, timezone=self.zone.key)
 
     async def create_row(self, table: type[Any], by: Actor, at: datetime, **values: Any) -> Any:
         """Create a row as this actor, at this moment."""

@@ -8,6 +8,13 @@ from unicodedata import normalize
 
 ServiceKind = Literal["hair", "body", "class", "rental"]
 TRANSLITERATION = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "ł": "l", " ": ".", "’": ""})
+BUSINESS = {
+    "name": "Studio Linden",
+    "address": "Lindenstraße 12\n10969 Berlin",
+    "phone": "+49 30 23125 012",
+    "currency": "EUR",
+    "locale": "en_GB",
+}
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 

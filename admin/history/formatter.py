@@ -105,7 +105,8 @@ class EventFormatter:
 
     def __init__(self, request: Request) -> None:
         self.request, self.context, self.actor = request, context_of(request), page_state(request).actor
-        self.views, self.formatters = self.context.views, type_formatters(lambda: self.context.zone)
+        self.views = self.context.views
+        self.formatters = type_formatters(lambda: self.context.zone, self.context.format_money)
         self.tables = {table_of(table).name: table for table in SQLModel.__subclasses__() if "__table__" in vars(table)}
         self.names: RowNames = {}
         self.other_counts: OtherCounts = {}

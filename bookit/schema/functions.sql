@@ -1098,3 +1098,16 @@ CREATE TRIGGER check_erasure BEFORE UPDATE ON events
   FOR EACH ROW EXECUTE FUNCTION check_erasure();
 CREATE TRIGGER check_retention BEFORE DELETE ON events
   FOR EACH ROW EXECUTE FUNCTION check_retention();
+
+
+-- The business. Its only row is made with the table, and stays.
+
+INSERT INTO business DEFAULT VALUES;
+
+CREATE FUNCTION forbid_removal_of_business() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE 'the business is kept' USING ERRCODE = 'check_violation', CONSTRAINT = 'business_is_kept', TABLE = 'business';
+END $$;
+
+CREATE TRIGGER business_is_kept BEFORE DELETE ON business
+  FOR EACH STATEMENT EXECUTE FUNCTION forbid_removal_of_business();

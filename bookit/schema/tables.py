@@ -33,7 +33,12 @@ from sqlmodel import Field, Relationship, SQLModel
 import bookit.schema.ddl  # noqa: F401 -- adds functions and triggers to what create_all() makes
 from bookit import refusals as no
 from bookit.schema.fields import (
+    CURRENCY_PATTERN,
+    DEFAULT_BUSINESS_NAME,
+    DEFAULT_CURRENCY,
+    DEFAULT_LOCALE,
     EMAIL_PATTERN_SQL,
+    LOCALE_PATTERN,
     MAX_HORIZON_DAYS,
     MAX_VISIT_DAYS,
     MINUTES_PER_DAY,
@@ -46,6 +51,7 @@ from bookit.schema.fields import (
     RequiredParagraphs,
     RequiredText,
     check,
+    default_text,
     foreign_id,
     foreign_key,
     in_enum,
@@ -66,6 +72,7 @@ from bookit.schema.fields import (
 TableRow = TypeVar("TableRow", bound=SQLModel)
 CODE_HASHES: Any = ARRAY(String)  # SQLModel's stub wants a class
 IDS: Any = ARRAY(BigInteger)
+BUSINESS_ID = 1  # of the only row of its table
 MAX_ROLES = 5  # of one visit
 MAX_PARTY = 100  # seats that one booking takes on a resource
 CARRIED_COLUMNS = ("is_blocking", "start_time", "blocks_from", "blocks_until")  # from a booking to its claims
@@ -729,6 +736,54 @@ class CalendarException(SQLModel, table=True):
     resource: Resource | None = Relationship()
 
 
+class Business(SQLModel, table=True):
+    """The business itself, in the only row: what it is called, where it is, by which clock and in which currency."""
+
+    __tablename__ = "business"
+    __table_args__ = (
+        check("business_is_the_only_one", "id = 1", no.OnlyOneBusiness),
+        check("business_name_has_1_to_200_characters", "char_length(name) BETWEEN 1 AND 200", no.BusinessNameNeeded),
+        check("business_name_is_visible", "name = '' OR is_line(name)", no.NotVisible, field="name", title="name"),
+        check("business_address_has_at_most_1000_characters", "char_length(address) <= 1000", no.AddressTooLong),
+        check(
+            "business_address_is_visible",
+            "address = '' OR is_paragraphs(address)",
+            no.NotVisible,
+            field="address",
+            title="address",
+        ),
+        check("business_phone_has_at_most_50_characters", "char_length(phone) <= 50", no.BusinessPhoneTooLong),
+        check("business_phone_is_visible", "phone = '' OR is_line(phone)", no.NotVisible, field="phone", title="phone"),
+        check("business_timezone_is_known", "timezone IS NULL OR timezone_is_known(timezone)", no.UnknownTimezone),
+        check("business_currency_looks_like_one", f"currency ~ '{CURRENCY_PATTERN}'", no.UnknownCurrency),
+        check("business_locale_looks_like_one", f"locale ~ '{LOCALE_PATTERN}'", no.UnknownLocale),
+    )
+    id: int = with_server_default(1, primary_key=True, sa_type=BigInteger, title="Number")
+    name: RequiredText = default_text(DEFAULT_BUSINESS_NAME, 200, title="Name")
+    address: OptionalParagraphs = optional_text(1000, "Address")
+    phone: OptionalText = optional_text(50, "Phone")
+    # NULL until an owner has saved the business: the variable TIMEZONE counts until then.
+    timezone: str | None = Field(
+        default=None,
+        sa_type=String,
+        title="Time zone",
+        description="The clock of these pages, and of new resources. An IANA name, such as Europe/Berlin.",
+    )
+    currency: RequiredText = default_text(
+        DEFAULT_CURRENCY, 3, title="Currency", description="Of all prices. Another currency changes no number."
+    )
+    locale: RequiredText = default_text(
+        DEFAULT_LOCALE,
+        20,
+        title="Amounts as in",
+        description="£58.00 in Britain, 58,00\u00a0£ in Germany.",
+    )
+    version: int = version_counter()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Event(SQLModel, table=True):
     """One change of a row: what, when, by whom and through which door. A trigger writes it, and nothing changes it."""
 
@@ -955,11 +1010,13 @@ def refusals_by_constraint() -> dict[tuple[str, str], RefusalWithDetails]:
         ("bookings", "customer_has_few_holds"): (no.TooManyHolds, {}),
         ("bookings", "customer_has_few_bookings"): (no.TooManyBookings, {}),
         ("bookings", "customer_holds_a_time_once"): (no.HoldRanOut, {}),
+        ("business", "business_is_kept"): (no.BusinessIsKept, {}),
     }
     by_key: dict[tuple[str, str], RefusalWithDetails] = {
         ("service_resources", "service_resources_pkey"): (no.AlreadyLinked, {}),
         ("need_resources", "need_resources_pkey"): (no.AlreadyLinked, {}),
         ("claims", "claims_pkey"): (no.Interrupted, {}),
+        ("business", "business_pkey"): (no.OnlyOneBusiness, {}),
         ("idempotency_keys", "idempotency_keys_pkey"): (no.Interrupted, {}),
     }
     return declared | by_trigger | by_key

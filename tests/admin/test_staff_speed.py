@@ -20,7 +20,7 @@ from admin import views
 from admin.framework import export, list_pages, sign_in
 from admin.framework.list_pages import matches
 from admin.views import VIEWS
-from bookit.schema.tables import Booking, Event, Review, User, table_of
+from bookit.schema.tables import Booking, Business, Event, Review, User, table_of
 from tests.support.admin_client import AdminDesk, get_page_text
 
 PATIENCE_SECONDS = 60  # The machine may be busy.
@@ -47,12 +47,12 @@ ROWS = """
     SELECT id, '2031-01-01Z', '2031-01-02Z' FROM resources ORDER BY id DESC LIMIT {count};
 """
 PAGES = [
-    *(f"{view.identity}/list?pageSize=100" for view in VIEWS),
-    *(f"{view.identity}/list?sortBy={view.column_sortable_list[0]}&sort=desc" for view in VIEWS),
+    *(f"{view.identity}/list?pageSize=100" for view in VIEWS if not view.is_single),
+    *(f"{view.identity}/list?sortBy={view.column_sortable_list[0]}&sort=desc" for view in VIEWS if not view.is_single),
     *(f"{view.identity}/details/1" for view in VIEWS),
     *(f"{view.identity}/edit/1" for view in VIEWS if view.can_edit),
     *(f"{view.identity}/create" for view in VIEWS if view.can_create),
-    *(f"{view.identity}/export/csv" for view in VIEWS if view.model is not Event),
+    *(f"{view.identity}/export/csv" for view in VIEWS if view.model not in {Event, Business}),
     "booking/list?status=pending",
     f"booking/list?status=pending&start_time={A_YEAR}&sortBy=start_time",
     "booking/list?search=nobody",

@@ -110,6 +110,9 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
             ("reviews", "comment", "review_comment_is_visible", INVISIBLE_PARAGRAPHS),
             ("notes", "text", "note_text_is_visible", INVISIBLE_PARAGRAPHS),
             ("calendar_exceptions", "reason", "exception_reason_is_visible", INVISIBLE_LINES),
+            ("business", "name", "business_name_is_visible", INVISIBLE_LINES),
+            ("business", "address", "business_address_is_visible", INVISIBLE_PARAGRAPHS),
+            ("business", "phone", "business_phone_is_visible", INVISIBLE_LINES),
         )
     },
     ("users", "user_name_has_1_to_100_characters"): (
@@ -498,6 +501,36 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
     ("calendar_exceptions", "exception_reason_has_at_most_200_characters"): (
         no.ReasonTooLong,
         ["UPDATE calendar_exceptions SET reason = repeat('é', 201)"],
+    ),
+    ("business", "business_is_the_only_one"): (
+        no.OnlyOneBusiness,
+        ["INSERT INTO business (id) VALUES (2)", "UPDATE business SET id = 2"],
+    ),
+    ("business", "business_pkey"): (no.OnlyOneBusiness, ["INSERT INTO business DEFAULT VALUES"]),
+    ("business", "business_is_kept"): (no.BusinessIsKept, ["DELETE FROM business"]),
+    ("business", "business_name_has_1_to_200_characters"): (
+        no.BusinessNameNeeded,
+        ["UPDATE business SET name = ''", "UPDATE business SET name = repeat('é', 201)"],
+    ),
+    ("business", "business_address_has_at_most_1000_characters"): (
+        no.AddressTooLong,
+        ["UPDATE business SET address = repeat('é', 1001)"],
+    ),
+    ("business", "business_phone_has_at_most_50_characters"): (
+        no.BusinessPhoneTooLong,
+        ["UPDATE business SET phone = repeat('1', 51)"],
+    ),
+    ("business", "business_timezone_is_known"): (
+        no.UnknownTimezone,
+        ["UPDATE business SET timezone = 'Europe/Bonn'", "UPDATE business SET timezone = ''"],
+    ),
+    ("business", "business_currency_looks_like_one"): (
+        no.UnknownCurrency,
+        ["UPDATE business SET currency = 'eur'", "UPDATE business SET currency = 'Euro'"],
+    ),
+    ("business", "business_locale_looks_like_one"): (
+        no.UnknownLocale,
+        ["UPDATE business SET locale = 'de'", "UPDATE business SET locale = 'de-DE'"],
     ),
     ("events", "history_is_append_only"): (
         no.HistoryIsKept,
