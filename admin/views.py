@@ -35,6 +35,7 @@ from admin.pages.service_needs import EditsNeeds
 from admin.record_view import RecordView
 from bookit import refusals as no
 from bookit.bookings import ranges
+from bookit.bookings.visitors import name_customer
 from bookit.db.search import is_phone
 from bookit.people import data_export, erasure, passwords, sign_in
 from bookit.policy import permissions
@@ -64,14 +65,28 @@ KEEP_EMPTY_HELP = "Leave empty to keep the password. A new one signs the person 
 MAX_MATCHED_PEOPLE = 5_000  # whose bookings are counted, and sorted if they are few
 
 
+def format_customer(booking: Booking, column: str) -> str:
+    """Return the customer of a booking, and who comes."""
+    del column
+    return name_customer(str(booking.user), booking.visitor_name)
+
+
 class BookingView(ShowsResources, BookingActions, SuggestsSlots, model=Booking):
     """The desk's bookings."""
 
     category, icon, name, name_plural = "Front desk", "fa-solid fa-calendar-check", "Booking", "Bookings"
     empty_text = "No visits are booked from today on."
     column_list = ["id", "start_time", "user", "service", "resource", "status", "price"]
-    column_details_list = [*column_list, "seats", "end_time", "expires_at", "deleted_by_customer_at", "created_at"]
-    column_formatters = {"status": format_status, "resource": format_resources}
+    column_details_list = [
+        *column_list,
+        "visitor_name",
+        "seats",
+        "end_time",
+        "expires_at",
+        "deleted_by_customer_at",
+        "created_at",
+    ]
+    column_formatters = {"status": format_status, "resource": format_resources, "user": format_customer}
     column_formatters_detail = column_formatters
     column_sortable_list = ["start_time"]  # By number, an index serves no filter.
     column_default_sort = ("start_time", True)
@@ -92,10 +107,11 @@ class BookingView(ShowsResources, BookingActions, SuggestsSlots, model=Booking):
     ]
     column_export_list = [
         "id", "user", "service", "resource", "start_time", "end_time", "status", "price", "other_resource_ids", "seats",
+        "visitor_name",
     ]  # fmt: skip
-    form_columns = ["user", "service", "resource", "start_time", "end_time", "version"]
-    form_create_rules = ["user", "service", "resource", "start_time"]
-    form_edit_rules = ["resource", "start_time", "end_time", "version"]
+    form_columns = ["user", "visitor_name", "service", "resource", "start_time", "end_time", "version"]
+    form_create_rules = ["user", "visitor_name", "service", "resource", "start_time"]
+    form_edit_rules = ["resource", "start_time", "end_time", "visitor_name", "version"]
     form_ajax_refs = {"user": USER_LOOKUP, "service": SERVICE_LOOKUP, "resource": RESOURCE_LOOKUP}
     optional_relations = {"resource": "Leave empty for any free resource."}
 

@@ -752,6 +752,12 @@ class OnlyStaffLengthen(Forbidden):
     field = "end_time"
 
 
+class VisitorNameTooLong(Misshapen):
+    """Enter a name of 1 to 100 characters, or none if the customer comes."""
+
+    field = "visitor_name"
+
+
 class LengthOutOfRange(Invalid):
     """A visit must last between 1 minute and 60 days."""
 

@@ -24,7 +24,7 @@ from bookit.slices import in_slices
 
 BOOKINGS = text(f"""
 SELECT b.id, s.title AS service, {RESOURCE_NAMES} AS resource, b.seats, b.status, b.start_time, b.end_time, b.price,
-       b.created_at, b.expires_at, b.deleted_by_customer_at
+       b.created_at, b.expires_at, b.deleted_by_customer_at, b.visitor_name
   FROM bookings b JOIN services s ON s.id = b.service_id
  WHERE b.user_id = :user_id ORDER BY b.start_time, b.id
 """)  # noqa: S608 -- a constant
@@ -182,6 +182,7 @@ def booking_dict(row: Row) -> Row:
         "number": row["id"],
         "service": row["service"],
         "resource": row["resource"],
+        "for": row["visitor_name"],
         "seats": row["seats"],
         "status": row["status"],
         "starts_at": row["start_time"],

@@ -487,6 +487,18 @@ class Booking(SQLModel, table=True):
             "other_resource_ids = '{}' OR are_different(resource_id || other_resource_ids)",
             no.OneRoleEach,
         ),
+        check(
+            "booking_visitor_name_has_1_to_100_characters",
+            "char_length(visitor_name) BETWEEN 1 AND 100",
+            no.VisitorNameTooLong,
+        ),
+        check(
+            "booking_visitor_name_is_visible",
+            "visitor_name IS NULL OR visitor_name = '' OR is_line(visitor_name)",
+            no.NotVisible,
+            field="visitor_name",
+            title="name",
+        ),
         check("booking_status_is_known", in_enum("status", Status), no.UnknownStatus),
         check("booking_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
         check(
@@ -550,6 +562,9 @@ class Booking(SQLModel, table=True):
     expires_at: datetime | None = nullable("Expires", "A hold expires at this time.")
     deleted_by_customer_at: datetime | None = nullable(
         "Deleted by the customer", "The customer no longer sees this booking."
+    )
+    visitor_name: RequiredText | None = required_text(
+        100, default=None, title="For", description="Who comes, if that is not the customer."
     )
     created_at: datetime = timestamp()
     version: int = version_counter()

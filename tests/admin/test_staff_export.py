@@ -148,7 +148,7 @@ async def test_bookings_are_exported_with_names_and_by_the_clock_of_the_business
         "End date (Europe/Berlin)": "2030-02-01", "End time (Europe/Berlin)": "01:00",
         "Status": "No-show",
         "Price": "35.50", "Currency": "EUR",
-        "Other resources": "", "Seats": "1",
+        "Other resources": "", "Seats": "1", "For": "",
     }  # fmt: skip
 
 
@@ -159,7 +159,7 @@ async def test_an_xlsx_export_has_typed_cells(desk: AdminDesk, night: Booking) -
     ((_, row),) = [sheet for name, sheet in read_xlsx(answer.content).items() if name == "Bookings"]
     assert row[0] == night.id
     assert row[9:13] == [datetime(2030, 2, 1), time(0, 15), datetime(2030, 2, 1), time(1)]  # noqa: DTZ001 -- of a cell
-    assert row[-4:] == [35.5, "EUR", None, 1]
+    assert row[-5:] == [35.5, "EUR", None, 1, None]
 
 
 async def test_the_name_of_a_file_has_the_day_of_the_business(desk: AdminDesk, clock: Clock) -> None:

@@ -432,7 +432,7 @@ def exported(number: int, day: int, status: str) -> Row:
     """Return a booking of hers as the export contains it."""
     start = NOW + timedelta(days=day)
     return {
-        "number": number, "service": "Haircut", "resource": "Haircut", "seats": 1, "status": status,
+        "number": number, "service": "Haircut", "resource": "Haircut", "for": None, "seats": 1, "status": status,
         "starts_at": utc(start), "ends_at": utc(start + timedelta(minutes=45)), "price": 35.0, "booked_at": utc(NOW),
         "held_until": None, "deleted_at": None,
     }  # fmt: skip

@@ -103,6 +103,7 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
     **{
         (table, name): (no.NotVisible, [f"UPDATE {table} SET {column} = {text}" for text in texts])
         for table, column, name, texts in (
+            ("bookings", "visitor_name", "booking_visitor_name_is_visible", INVISIBLE_LINES),
             ("users", "name", "user_name_is_visible", INVISIBLE_LINES),
             ("services", "title", "service_title_is_visible", INVISIBLE_LINES),
             ("services", "description", "service_description_is_visible", INVISIBLE_PARAGRAPHS),
@@ -342,6 +343,10 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
             for column, sign in (("start_time", "+"), ("end_time", "-"), ("blocks_from", "-"), ("blocks_until", "+"))
             for time in ("1 s", "0.5 s")
         ],
+    ),
+    ("bookings", "booking_visitor_name_has_1_to_100_characters"): (
+        no.VisitorNameTooLong,
+        ["UPDATE bookings SET visitor_name = ''", "UPDATE bookings SET visitor_name = repeat('é', 101)"],
     ),
     ("bookings", "booking_is_for_a_user"): (no.UnknownUser, ["UPDATE bookings SET user_id = 999"]),
     ("bookings", "booking_is_of_a_service"): (no.UnknownService, ["UPDATE bookings SET service_id = 999"]),
