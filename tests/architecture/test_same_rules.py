@@ -44,6 +44,7 @@ TABLES: list[type[SQLModel]] = [*RULES, OpeningHours, CalendarException]
 # Inputs of a rule that a door does not offer, and why.
 UNDECIDED = "a hold is for customers who have not decided; at the desk a visit is agreed at once"
 NO_MESSAGES = "BookIt sends no messages yet, so the desk does not ask whether to notify the customer"
+IN_THE_DIALOG = "the booking dialog of the calendar sets it; the form asks for a reason"
 BY_THE_BUSINESS = "the desk types times by the clock of the business"
 NOT_IN_FORMS: Reasons = {
     (CalendarException, "create"): {"timezone": BY_THE_BUSINESS},
@@ -51,6 +52,7 @@ NOT_IN_FORMS: Reasons = {
     (Booking, "create"): {
         "hold": UNDECIDED,
         "notify_customer": NO_MESSAGES,
+        "for_desk": IN_THE_DIALOG,
     },
     (Booking, "change"): {
         "hold": UNDECIDED,
@@ -63,6 +65,7 @@ NOT_IN_JSON: Reasons = {
     (Booking, "create"): {
         "user_id": "everybody books for themselves; for a customer, staff book at the desk",
         "notify_customer": THEY_KNOW,
+        "for_desk": IN_THE_DIALOG,
     },
     (Booking, "change"): {"notify_customer": THEY_KNOW},
     (User, "create"): {"role": "users may not change their own role", "resource_id": "an owner says who works here"},
