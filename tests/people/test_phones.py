@@ -163,6 +163,9 @@ async def test_the_desk_sees_how_to_call_a_customer(desk: AdminDesk, haircut: Se
     assert ((await desk.fetch_row("users", petra.id)) or {})["phone"] == PETRA
     events = await desk.database.fetch(text("SELECT new FROM events WHERE table_name = 'users' AND action = 'changed'"))
     assert events == [{"new": {"name": "Petra Lustig"}}]
+    await submit_form(desk.mara, f"/admin/user/edit/{petra.id}", phone="07700 900124")
+    history = get_page_text((await desk.mara.get(f"/admin/user/details/{petra.id}")).text)
+    assert "07700 900123 → 07700 900124" in history
 
 
 PARTS = [
