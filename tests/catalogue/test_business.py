@@ -1,5 +1,6 @@
 """The settings of the business: who changes them, what is refused, what follows them, and how amounts are written."""
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
@@ -38,6 +39,11 @@ async def set_currency(database: Database, currency: str) -> None:
     async with database.transaction(by=OWNER, now=NOW) as session:
         row = await records.lock(session, Business, BUSINESS_ID)
         await records.change(session, row, by=OWNER, now=NOW, currency=currency)
+
+
+async def add_service(database: Database, facts: dict[str, Any]) -> None:
+    async with database.transaction(by=OWNER, now=NOW) as session:
+        await records.create(session, Service, by=OWNER, now=NOW, **facts)
 
 
 # How amounts are written.
@@ -180,6 +186,27 @@ async def test_a_currency_without_decimals_needs_whole_prices(desk: AdminDesk, h
 
     assert "First change the price of Haircut." in refused.text
     assert (refused.status, saved.status) == (400, 302)
+
+
+async def test_a_price_and_a_currency_that_do_not_fit_are_not_written_at_one_time(database: Database) -> None:
+    facts: dict[str, Any] = {"title": "Cut", "duration_minutes": 30, "price": Decimal("12.50")}
+    async with database.transaction(by=OWNER, now=NOW) as session:
+        await records.create(session, Service, by=OWNER, now=NOW, **facts)
+        other = asyncio.create_task(set_currency(database, "JPY"))
+        await asyncio.sleep(0.2)
+        assert not other.done()  # It waits for the price.
+    with pytest.raises(no.PricesNotWhole):
+        await other
+
+    await database.fetch(text("UPDATE services SET price = 12"))
+    async with database.transaction(by=OWNER, now=NOW) as session:
+        row = await records.lock(session, Business, BUSINESS_ID)
+        await records.change(session, row, by=OWNER, now=NOW, currency="JPY")
+        other = asyncio.create_task(add_service(database, facts))
+        await asyncio.sleep(0.2)
+        assert not other.done()
+    with pytest.raises(no.PriceNotWhole):
+        await other
 
 
 # What follows them.
