@@ -28,7 +28,7 @@ from bookit import records
 from bookit import refusals as no
 from bookit.db.session import Session
 from bookit.policy.limits import MAX_BIGINT
-from bookit.schema.tables import table_of
+from bookit.schema.tables import User, table_of
 
 log = logging.getLogger("bookit.admin")
 REQUIRED_ATTRIBUTES = ("column_list", "column_details_list", "form_columns")
@@ -50,6 +50,7 @@ class RecordView(ListView):
     form_converter = AdminModelConverter
     can_import = False
     show_compact_lists = False
+    is_single = False  # whether its table has one row only, whose form stands in place of a list
     optional_relations: ClassVar[Mapping[str, str]] = {}  # that a new row may lack, each with what happens then
     many_relations: ClassVar[Mapping[str, tuple[str, str]]] = {}  # to many rows, each with its label and its help
     fields_under_more: ClassVar[frozenset[str]] = (
@@ -147,8 +148,10 @@ class RecordView(ListView):
         """Return a form whose fields know the bounds of the table's columns."""
         is_new = rules == self._form_create_rules
         self.form_args = build_form_args(self.model, self.context.zone, is_new=is_new)
-        if "phone" in self.form_args:
+        if self.model is User:
             self.form_args["phone"]["country"] = self.context.phone_country
+        if "price" in self.form_args:
+            self.form_args["price"].setdefault("description", f"In {self.context.business.currency}.")
         for name, description in self.optional_relations.items() if is_new else ():
             self.form_args[name] = {"description": description, "allow_blank": True}
         for name, (_, description) in self.many_relations.items():

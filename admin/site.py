@@ -44,6 +44,7 @@ from admin.history import undo_pages
 from admin.pages import (
     dashboard,
     deleting,
+    notes,
     opening_hours,
     password,
     personal_data,
@@ -53,14 +54,14 @@ from admin.pages import (
     sign_ins,
     signing_in,
 )
-from admin.record_view import SaveFailed
+from admin.record_view import RecordView, SaveFailed
 from admin.views import VIEWS
 from bookit import refusals as no
 from bookit.db import incidents
 from bookit.db.outage import connection_parameters
 from bookit.db.pool import configure
 from bookit.schema.revisions import engine_options
-from bookit.schema.tables import id_of
+from bookit.schema.tables import BUSINESS_ID, id_of
 from bookit.slices import pause
 from web.statuses import retry_headers, status_of
 
@@ -68,7 +69,7 @@ HERE = Path(__file__).parent
 CUSTOM_PAGES: list[CustomPage] = [
     *dashboard.PAGES, reports.PAGE, search.PAGE, bulk.PAGE, opening_hours.PAGE, deleting.PAGE, password.PAGE,
     *personal_data.PAGES, *sign_ins.PAGES, *second_step.PAGES, *signing_in.PAGES, *undo_pages.PAGES, *feed.PAGES,
-    *actions.PAGES, *free_times.PAGES,
+    *actions.PAGES, *free_times.PAGES, *notes.PAGES,
 ]  # fmt: skip
 # Routes of SQLAdmin that BookIt does without: they serve any file that a column names, and write past the rules.
 DISABLED_ROUTES = {"file_download", "file_preview", "import"}
@@ -162,6 +163,9 @@ class StaffSite(Admin):
         """List rows, without a message that a URL brings: it would be shown as ours."""
         if "error" in request.query_params:
             return RedirectResponse(request.url.remove_query_params("error"), 303)
+        view = self._find_model_view(request.path_params["identity"])
+        if isinstance(view, RecordView) and view.is_single and view.is_accessible(request):
+            return RedirectResponse(request.url_for("admin:edit", identity=view.identity, pk=BUSINESS_ID), 303)
         response: Response = await super().list(request)
         return response
 

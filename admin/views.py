@@ -27,17 +27,21 @@ from admin.framework.page_state import page_state, signed_in_user
 from admin.framework.parsing import parse_id
 from admin.framework.types import Statement, Values
 from admin.history.event_list import DETAIL_FORMATTERS, LIST_FORMATTERS, EventListView
+from admin.pages.business import EditsBusiness
 from admin.pages.closures import ListsAffectedBookings, ShowsClosureTimes
 from admin.pages.missing_hours import WarnsOfMissingHours, format_name
+from admin.pages.notes import build_notes_box
 from admin.pages.service_needs import EditsNeeds
 from admin.record_view import RecordView
 from bookit import refusals as no
 from bookit.bookings import ranges
+from bookit.bookings.visitors import name_customer
 from bookit.db.search import is_phone
 from bookit.people import data_export, erasure, passwords, sign_in
 from bookit.policy import permissions
 from bookit.schema.tables import (
     Booking,
+    Business,
     CalendarException,
     Event,
     OpeningHours,
@@ -61,13 +65,28 @@ KEEP_EMPTY_HELP = "Leave empty to keep the password. A new one signs the person 
 MAX_MATCHED_PEOPLE = 5_000  # whose bookings are counted, and sorted if they are few
 
 
+def format_customer(booking: Booking, column: str) -> str:
+    """Return the customer of a booking, and who comes."""
+    del column
+    return name_customer(str(booking.user), booking.visitor_name)
+
+
 class BookingView(ShowsResources, BookingActions, SuggestsSlots, model=Booking):
     """The desk's bookings."""
 
     category, icon, name, name_plural = "Front desk", "fa-solid fa-calendar-check", "Booking", "Bookings"
+    empty_text = "No visits are booked from today on."
     column_list = ["id", "start_time", "user", "service", "resource", "status", "price"]
-    column_details_list = [*column_list, "seats", "end_time", "expires_at", "deleted_by_customer_at", "created_at"]
-    column_formatters = {"status": format_status, "resource": format_resources}
+    column_details_list = [
+        *column_list,
+        "visitor_name",
+        "seats",
+        "end_time",
+        "expires_at",
+        "deleted_by_customer_at",
+        "created_at",
+    ]
+    column_formatters = {"status": format_status, "resource": format_resources, "user": format_customer}
     column_formatters_detail = column_formatters
     column_sortable_list = ["start_time"]  # By number, an index serves no filter.
     column_default_sort = ("start_time", True)
@@ -88,10 +107,11 @@ class BookingView(ShowsResources, BookingActions, SuggestsSlots, model=Booking):
     ]
     column_export_list = [
         "id", "user", "service", "resource", "start_time", "end_time", "status", "price", "other_resource_ids", "seats",
+        "visitor_name",
     ]  # fmt: skip
-    form_columns = ["user", "service", "resource", "start_time", "end_time", "version"]
-    form_create_rules = ["user", "service", "resource", "start_time"]
-    form_edit_rules = ["resource", "start_time", "end_time", "version"]
+    form_columns = ["user", "visitor_name", "service", "resource", "start_time", "end_time", "version"]
+    form_create_rules = ["user", "visitor_name", "service", "resource", "start_time"]
+    form_edit_rules = ["resource", "start_time", "end_time", "visitor_name", "version"]
     form_ajax_refs = {"user": USER_LOOKUP, "service": SERVICE_LOOKUP, "resource": RESOURCE_LOOKUP}
     optional_relations = {"resource": "Leave empty for any free resource."}
 
@@ -116,6 +136,11 @@ class BookingView(ShowsResources, BookingActions, SuggestsSlots, model=Booking):
         if self.day_filter.value(request) and not request.query_params.get("sortBy"):
             return [("start_time", False), ("id", False)]
         return super().get_sorting(request)
+
+    async def details_context(self, request: Request) -> dict[str, object]:
+        """Add the notes on the booking, and the pinned ones on its customer."""
+        values, row_id = await super().details_context(request), int(request.path_params["pk"])
+        return {**values, "notes_box": await build_notes_box(request, booking_id=row_id)}
 
     async def insert_model(self, request: Request, data: Values) -> Booking:
         """Book and say with whom. Warn if that lies in the past: staff may do so, but rarely mean it."""
@@ -162,6 +187,7 @@ class ReviewView(RecordView, model=Review):
 
     category, icon, name, name_plural = "Front desk", "fa-solid fa-star", "Review", "Reviews"
     can_create = False
+    empty_text = "No reviews yet. Customers can write one when their visit is completed."
     column_list = ["id", "rating", "comment", "booking", "created_at"]
     column_details_list = column_list
     column_sortable_list = ["id"]
@@ -175,6 +201,7 @@ class ServiceView(EditsNeeds, WarnsOfMissingHours, model=Service):
     """What can be booked."""
 
     category, icon, name, name_plural = "Set-up", "fa-solid fa-scissors", "Service", "Services"
+    empty_text = "No services yet. A service is what customers book, such as a haircut or a lesson."
     column_list = ["id", "title", "price", "duration_minutes", "is_active"]
     column_formatters = {"title": format_name}
     column_details_list = [
@@ -200,6 +227,7 @@ class ResourceView(WarnsOfMissingHours, model=Resource):
 
     category, icon, name, name_plural = "Set-up", "fa-solid fa-chair", "Resource", "Resources"
     menu_name = "Team & rooms"
+    empty_text = "Nobody can be booked yet. Add the people who work here, and rooms or things that are booked."
     column_list = ["id", "name", "capacity", "timezone", "is_active"]
     column_formatters = {"name": format_name}
     column_details_list = [*column_list, "services", "created_at"]
@@ -222,6 +250,7 @@ class OpeningHoursView(RecordView, model=OpeningHours):
     """When resources work."""
 
     category, icon, name, name_plural = "Set-up", "fa-solid fa-clock", "Opening hours", "Opening hours"
+    empty_text = "No opening hours yet. They say when each of the team and each room can be booked."
     column_list = ["id", "resource", "weekday", "opens", "closes", "valid_from", "valid_until"]
     column_details_list = column_list
     column_formatters = column_formatters_detail = {"weekday": format_weekday}
@@ -240,6 +269,7 @@ class ExceptionView(ShowsClosureTimes, ListsAffectedBookings, model=CalendarExce
     """Holidays, leaves and extra openings."""
 
     category, icon, name, name_plural = "Set-up", "fa-solid fa-umbrella-beach", "Closure", "Closures"
+    empty_text = "No closures yet. In a closure, such as a holiday or a leave, nobody can book."
     column_list = ["id", "resource", "start_time", "end_time", "timezone", "is_open", "reason"]
     column_details_list = column_list
     column_sortable_list = ["id", "start_time"]
@@ -254,10 +284,20 @@ class ExceptionView(ShowsClosureTimes, ListsAffectedBookings, model=CalendarExce
         return {"timezone": self.context.zone.key} if values.keys() & {"start_time", "end_time"} else {}
 
 
+class BusinessView(EditsBusiness, model=Business):
+    """The business itself."""
+
+    category, icon, name, name_plural = "Set-up", "fa-solid fa-store", "Business", "Business"
+    column_list = ["name", "address", "phone", "timezone", "currency", "locale"]
+    column_details_list = column_list
+    form_columns = ["name", "address", "phone", "timezone", "currency", "locale", "version"]
+
+
 class UserView(RecordView, model=User):
     """Customers, and who works here."""
 
     category, icon, name, name_plural = "People", "fa-solid fa-user", "Person", "People"
+    empty_text = "No people yet. Add customers, and those who work here."
     column_list = ["id", "name", "phone", "email", "role", "is_active", "created_at"]
     column_details_list = [
         "id", "name", "phone", "email", "birthday", "language", "role", "resource", "is_active", "created_at",
@@ -320,6 +360,7 @@ class UserView(RecordView, model=User):
         """Add links: to sign-ins and data of a person; to the erasure and all visits to come of a customer."""
         values = await super().details_context(request)
         user, actor = await self.get_object_for_details(request), page_state(request).actor
+        values["notes_box"] = await build_notes_box(request, user_id=user.id)
         if data_export.may_export(actor, user):
             values["export_url"] = request.url_for("admin:data", pk=user.id)
         if permissions.has_permission(actor, "erase", User) and erasure.refusal_for_erasure(user) is None:
@@ -385,4 +426,14 @@ class EventView(EventListView, RecordView, model=Event):
     form_columns = []
 
 
-VIEWS = [BookingView, ReviewView, ServiceView, ResourceView, OpeningHoursView, ExceptionView, UserView, EventView]
+VIEWS = [
+    BookingView,
+    ReviewView,
+    ServiceView,
+    ResourceView,
+    OpeningHoursView,
+    ExceptionView,
+    BusinessView,
+    UserView,
+    EventView,
+]

@@ -249,7 +249,7 @@ async def get_me(context: RequestContext) -> ProfileResponse:
 
 @api("GET", "/me/export", tag=TAG, access=AUTH_REQUIRED, kind=rates.OWN_DATA)
 async def export_me(context: RequestContext) -> ExportResponse:
-    """Get all your data as one document: account, bookings, reviews, sign-ins and history."""
+    """Get all your data as one document: account, bookings, reviews, notes, sign-ins and history."""
     user = context.require_user()
 
     async def parts() -> AsyncGenerator[bytes, None]:

@@ -25,6 +25,7 @@ from api.schemas import (
     RequestModel,
     Timestamp,
     accept_integral_float,
+    field_from_table,
     get_provided_fields,
     make_row_model,
 )
@@ -66,7 +67,7 @@ ALL_RESOURCES = literal_column(
 )
 COLUMNS = (
     "id", "user_id", "service_id", "resource_id", "seats", "start_time", "end_time", "status", "price", "expires_at",
-    "created_at", "version",
+    "created_at", "version", "visitor_name",
 )  # fmt: skip
 BookingResponse: Any = make_row_model(
     Booking,
@@ -160,6 +161,8 @@ WantedResources = Annotated[
         " taken. Send this or `resource_id`, which is the first of them.",
     ),
 ]
+VisitorName: Any = field_from_table(Booking, "visitor_name", is_request=True)[0]
+WHO_COMES = Field(description="Who comes, if that is not the customer.")
 Seats = Annotated[
     int,
     Field(ge=1, le=MAX_PARTY, description="For how many people: seats of the first resource, all or none."),
@@ -177,6 +180,7 @@ class NewBooking(RequestModel):
     resource_id: Annotated[BodyId | None, Field(description="The resource; without it, the first that is free.")] = None
     resources: WantedResources | None = None
     seats: Seats = 1
+    visitor_name: Annotated[VisitorName, WHO_COMES] = None
     hold: Annotated[bool, Field(description="Block the slot for some minutes only, until `hold` is set to false.")] = (
         False
     )
@@ -198,6 +202,7 @@ class ChangedBooking(PatchModel):
     resource_id: Annotated[BodyId | None, NOT_NULL] = None
     resources: Annotated[WantedResources | None, NOT_NULL] = None
     seats: Annotated[Seats | None, NOT_NULL] = None
+    visitor_name: Annotated[VisitorName, WHO_COMES] = None
     hold: Annotated[
         Literal[False] | None,
         NOT_NULL,

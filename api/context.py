@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypedDict, TypeVar
+from zoneinfo import ZoneInfo
 
 from sqlmodel import SQLModel
 from starlette.requests import Request
@@ -64,6 +65,12 @@ class RequestContext:
         """The settings of the application."""
         settings: Settings = self.request.app.state.settings
         return settings
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of the business."""
+        zone: ZoneInfo = self.request.app.state.business.profile.zone
+        return zone
 
     @property
     def request_id(self) -> str:

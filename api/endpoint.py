@@ -152,7 +152,7 @@ class Endpoint:
         request = context.request
         if has_preconditions(request.scope):
             self.require_usable_preconditions(request)
-        validation_context: dict[str, object] = {"zone": context.settings.zone}
+        validation_context: dict[str, object] = {"zone": context.zone}
         arguments: dict[str, object] = {}
         if self.body:
             arguments["body"] = await self.body.read(request, validation_context)

@@ -207,9 +207,9 @@ async def report_repeat_customers(context: RequestContext, query: ReportQuery) -
 
 def get_report_range(context: RequestContext, query: ReportQuery) -> ReportRange:
     """Return the range of days, with its defaults."""
-    last = query.to_date or context.now.astimezone(context.settings.zone).date()
+    last = query.to_date or context.now.astimezone(context.zone).date()
     first = query.from_date or times.days_before(last, limits.DEFAULT_REPORT_DAYS - 1)
-    return ReportRange(first, last, context.settings.zone, query.by)
+    return ReportRange(first, last, context.zone, query.by)
 
 
 def build_report_fields(report_name: str, report: PeriodReport) -> dict[str, Any]:

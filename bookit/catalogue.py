@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from sqlalchemy import ARRAY, BigInteger, ClauseElement, and_, any_, bindparam, delete, exists
@@ -13,8 +14,9 @@ from bookit.db import timezone_check
 from bookit.db.session import Reader, Session
 from bookit.db.statements import Row
 from bookit.needs import Need, replace_needs
+from bookit.policy.business import count_decimals
 from bookit.policy.permissions import Actor
-from bookit.schema.tables import OpeningHours, Resource, Service, ServiceResource, from_row
+from bookit.schema.tables import Business, OpeningHours, Resource, Service, ServiceResource, from_row
 
 SELECT_RESOURCE_IDS = select(ServiceResource.resource_id).where(
     col(ServiceResource.service_id) == bindparam("service_id")
@@ -23,6 +25,7 @@ DELETE_LINKS = delete(ServiceResource).where(
     col(ServiceResource.service_id) == bindparam("service_id"),
     col(ServiceResource.resource_id) == any_(bindparam("resource_ids", type_=ARRAY(BigInteger))),
 )
+SELECT_CURRENCY = select(Business.currency).with_for_update(read=True)
 SELECT_EXCLUSIVE_RESOURCES = select(Resource).where(
     col(Resource.id).in_(
         select(ServiceResource.resource_id).where(ServiceResource.service_id == bindparam("service_id"))
@@ -66,6 +69,7 @@ async def add_service(
 
     ``needs`` are what a visit needs beside that resource.
     """
+    await require_price(session, values)
     service = await session.insert(Service(**values, created_at=now))
     if not resource_ids:
         own = await add_resource(session, by=by, now=now, name=service.title)
@@ -90,6 +94,7 @@ async def change_service(
 
     If no resource is left to serve it, it gets its own.
     """
+    await require_price(session, changes)
     is_changed = False
     if resource_ids is not None:
         chosen = resource_ids or [(await get_or_create_own_resource(session, service, by=by, now=now)).id]
@@ -99,6 +104,18 @@ async def change_service(
     if is_changed:
         changes = {"title": service.title} | changes  # Write the title again, so that the version goes up.
     return await session.update(service, **changes)
+
+
+async def require_price(session: Session, values: Mapping[str, Any]) -> None:
+    """Raise PriceNotWhole if a price has a fraction that the currency of the business has not.
+
+    The business is locked until the transaction ends, so that its currency cannot become such a one meanwhile.
+    """
+    if not Decimal(values.get("price") or 0) % 1:
+        return
+    for row in await session.fetch(SELECT_CURRENCY):
+        if not count_decimals(row["currency"]):
+            raise no.PriceNotWhole(currency=row["currency"])
 
 
 async def get_or_create_own_resource(session: Session, service: Service, *, by: Actor, now: datetime) -> Resource:

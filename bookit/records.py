@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from sqlmodel import SQLModel
 
-from bookit import catalogue, reviews
+from bookit import business, catalogue, reviews
 from bookit import refusals as no
 from bookit.bookings import acts, stranding
 from bookit.bookings.stranding import Accepted, Scope, scope_of_change
@@ -17,7 +17,7 @@ from bookit.db.session import Session, SingleStatement
 from bookit.people import accounts, erasure
 from bookit.policy import permissions
 from bookit.policy.permissions import Actor, Verb
-from bookit.schema.tables import Booking, OpeningHours, Resource, Review, Service, User
+from bookit.schema.tables import Booking, Business, OpeningHours, Resource, Review, Service, User
 
 TableRow = TypeVar("TableRow", bound=SQLModel)
 
@@ -54,6 +54,7 @@ RULES: Mapping[type[SQLModel], Rules] = {
         acts.book, acts.change, acts.remove, linked_fields=frozenset({"start_time", "end_time", "resource_id"})
     ),
     Review: Rules(reviews.write, reviews.change, reviews.remove),
+    Business: Rules(default_create, business.change),
 }
 
 

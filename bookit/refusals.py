@@ -340,6 +340,12 @@ class PriceBelowZero(Misshapen):
     field = "price"
 
 
+class PriceNotWhole(Invalid):
+    """Enter a whole price: the currency {currency} has no smaller unit."""
+
+    field = "price"
+
+
 class DurationNotPositive(Misshapen):
     """The duration must be between 1 minute and 60 days."""
 
@@ -436,6 +442,59 @@ class TimezonesDiffer(Invalid):
     """BookIt and its database have different clocks for this time zone. Update the time-zone data of the older one."""
 
     field = "timezone"
+
+
+# The business.
+
+
+class OnlyOneBusiness(Conflict):
+    """There is only one business in this database."""
+
+
+class BusinessIsKept(Invalid):
+    """The business cannot be deleted."""
+
+
+class BusinessNameNeeded(Misshapen):
+    """Enter a name of 1 to 200 characters."""
+
+    field = "name"
+
+
+class AddressTooLong(Misshapen):
+    """Use at most 1000 characters for the address."""
+
+    field = "address"
+
+
+class BusinessPhoneTooLong(Misshapen):
+    """Use at most 50 characters for the phone number."""
+
+    field = "phone"
+
+
+class UnknownCurrency(Misshapen):
+    """Choose a currency such as EUR."""
+
+    field = "currency"
+
+
+class CurrencyNotOffered(Invalid):
+    """BookIt writes prices with two decimals, and this currency has {decimals}. Choose another one."""
+
+    field = "currency"
+
+
+class PricesNotWhole(Invalid):
+    """This currency has no smaller unit, so each price must be whole. First change the price of {services}."""
+
+    field = "currency"
+
+
+class UnknownLocale(Misshapen):
+    """Choose a language and a country such as en_GB."""
+
+    field = "locale"
 
 
 class UnknownService(Missing):
@@ -693,6 +752,12 @@ class OnlyStaffLengthen(Forbidden):
     field = "end_time"
 
 
+class VisitorNameTooLong(Misshapen):
+    """Enter a name of 1 to 100 characters, or none if the customer comes."""
+
+    field = "visitor_name"
+
+
 class LengthOutOfRange(Invalid):
     """A visit must last between 1 minute and 60 days."""
 
@@ -865,6 +930,25 @@ class CommentNeeded(Misshapen):
     """Write a comment of 1 to 1000 characters."""
 
     field = "comment"
+
+
+# Notes.
+
+
+class NoteNeeded(Misshapen):
+    """Write a note of 1 to 1000 characters."""
+
+    field = "text"
+
+
+class NoteOnOneThing(Misshapen):
+    """A note is about a customer or about a booking."""
+
+
+class OnlyCustomerNotesPinned(Invalid):
+    """Only a note about a customer can be pinned."""
+
+    field = "is_pinned"
 
 
 # Any table.

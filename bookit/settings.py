@@ -12,7 +12,6 @@ from ipaddress import ip_network
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -191,11 +190,6 @@ class Settings(BaseSettings):
     bookit_home: Path = Path(".bookit")
     timezone: Annotated[str, BeforeValidator(validate_timezone)] = "UTC"
     phone_country: Annotated[str, BeforeValidator(normalise_country)] = "GB"
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """The business's time zone."""
-        return ZoneInfo(self.timezone)
 
     @property
     def secrets(self) -> list[str]:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlmodel import col, select
 
-from bookit import records
+from bookit import business, notes, records
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.db.session import Session
@@ -18,7 +18,9 @@ from bookit.needs import Need
 from bookit.people import passwords, sign_in
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import (
+    BUSINESS_ID,
     Booking,
+    Business,
     CalendarException,
     OpeningHours,
     Resource,
@@ -32,6 +34,9 @@ from bookit.schema.tables import (
 from seed import bulk
 from seed.schedule import Schedule, Step, from_wall_clock
 from seed.studio import (
+    BOOKING_NOTES,
+    BUSINESS,
+    CUSTOMER_NOTES,
     CUSTOMERS,
     DESK_NAMES,
     MANAGER_NAME,
@@ -110,6 +115,7 @@ async def seed_database(
     """
     if obstacle := await check_database(database):
         return Summary(obstacle)
+    await business.read(database, database.business)
     password_hash = await passwords.hash_password(DEMO_PASSWORD)
     now = now.replace(second=0, microsecond=0)
     try:
@@ -161,6 +167,7 @@ class Seeder:
             await self.run_step(step, schedule)
         for number in range(len(CUSTOMERS)):
             await self.ensure_customer(number, self.now)
+        await self.write_notes()
         await self.set_actor(SEED_ACTOR)
         more = await self.add_bulk_bookings(booking_count - len(self.bookings))
         return Summary(
@@ -187,6 +194,7 @@ class Seeder:
         """Create the staff, the resources with their hours, the services and the exceptions."""
         opened_at = self.now - BUSINESS_AGE
         owner = await self.create_account(SEED_ACTOR, opened_at, OWNER_NAME, DEMO_ADMIN, Role.ADMIN)
+        await self.name_business(owner, opened_at)
         emails = (DEMO_STAFF, make_email(DESK_NAMES[1]))
         for name, email in zip(DESK_NAMES, emails, strict=True):
             self.staff.append(await self.create_account(owner, opened_at, name, email, Role.STAFF))
@@ -200,6 +208,13 @@ class Seeder:
             self.services[service.title] = await self.create_row(Service, owner, opened_at, **values)
         for exception in exceptions:
             await self.create_row(CalendarException, owner, opened_at, **self.make_exception_values(exception))
+
+    async def name_business(self, by: Actor, at: datetime) -> None:
+        """Give the business the name of the demo, unless an owner has named it."""
+        await self.set_actor(by)
+        row = await records.lock(self.session, Business, BUSINESS_ID)
+        if row.timezone is None:
+            await records.change(self.session, row, by=by, now=at, **BUSINESS, timezone=self.zone.key)
 
     async def create_row(self, table: type[Any], by: Actor, at: datetime, **values: Any) -> Any:
         """Create a row as this actor, at this moment."""
@@ -278,6 +293,20 @@ class Seeder:
             by = self.staff[0] if only_calls(number) else Actor("seed")
             self.customers[number] = await self.create_account(by, joined_at, name, email, Role.USER, phone=phone)
         return self.customers[number]
+
+    async def write_notes(self) -> None:
+        """Write notes on some customers, and on their next bookings."""
+        for index, (number, text) in enumerate(CUSTOMER_NOTES):
+            by, at = self.staff[index % len(self.staff)], self.now - timedelta(hours=40 - 3 * index)
+            await self.set_actor(by)
+            user_id, is_pinned = self.customers[number].id, index % 3 == 0
+            await notes.write(self.session, by=by, now=at, user_id=user_id, text=text, is_pinned=is_pinned)
+        coming = [one for one in self.bookings.values() if one.start_time > self.now and one.status != Status.CANCELLED]
+        coming.sort(key=lambda one: (one.start_time, one.id))
+        for booking, text in zip(coming[::4], BOOKING_NOTES, strict=False):
+            await self.set_actor(self.staff[0])
+            at = self.now - timedelta(hours=1)
+            await notes.write(self.session, by=self.staff[0], now=at, booking_id=booking.id, text=text)
 
     async def run_step(self, step: Step, schedule: Schedule) -> None:
         """Replay one step at its moment, as the customer or as staff."""

@@ -8,6 +8,13 @@ from unicodedata import normalize
 
 ServiceKind = Literal["hair", "body", "class", "rental"]
 TRANSLITERATION = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "ł": "l", " ": ".", "’": ""})
+BUSINESS = {
+    "name": "Studio Linden",
+    "address": "Lindenstraße 12\n10969 Berlin",
+    "phone": "+49 30 23125 012",
+    "currency": "EUR",
+    "locale": "en_GB",
+}
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -181,6 +188,19 @@ CUSTOMERS = (
     "Till Reuter", "Noemi Keller", "Arthur Vogt", "Selin Korkmaz", "Gabriele Hahn", "Patrick O’Brien",
     "Frieda Baumann", "Yuki Tanaka", "Sebastian Horn", "Clémence Laurent", "Rosa Hartwig", "Bastian Kuhn",
 )  # fmt: skip
+
+# About the customers with these numbers. Every third one is pinned.
+CUSTOMER_NOTES = (
+    (4, "Allergic to almond oil. Use jojoba."), (4, "Colour 7/1 with 20 vol, 35 minutes."), (4, "Likes the window."),
+    (1, "Prefers to be called rather than written to."), (2, "Brings her daughter."), (6, "Takes no fringe."),
+    (9, "Sensitive neck: low basin only."), (12, "Pays by transfer at the end of the month."),
+)  # fmt: skip
+BOOKING_NOTES = (
+    "Bring colour 7/1.",
+    "Comes five minutes late.",
+    "First visit: show her around.",
+    "Wants photos after.",
+)
 
 
 def build_exceptions(today: date) -> tuple[ExceptionSpec, ...]:

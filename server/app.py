@@ -24,7 +24,7 @@ from api.middleware import ErrorMiddleware, RequestMiddleware
 from api.preconditions import ConditionalMiddleware
 from api.problems import handle_http_error, handle_refusal, refusal_response
 from api.routes import build_routes, build_shared_routes
-from bookit import cleanup
+from bookit import business, cleanup
 from bookit.clock import Clock, system_clock
 from bookit.db.pool import Database
 from bookit.people.last_seen import LastSeen
@@ -90,6 +90,7 @@ def build(settings: Settings, *, clock: Clock = system_clock) -> Starlette:
         lifespan=lifespan,
     )
     app.state.database = Database.from_settings(settings)
+    app.state.business = app.state.database.business
     app.state.settings = settings
     app.state.clock = clock
     app.state.rate_limits = RateLimits(settings.rate_limits)
@@ -109,6 +110,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     database: Database = app.state.database
     async with (
         database,
+        business.follow(database, app.state.business),
         cleanup.run_in_background(
             database, clock=app.state.clock, retention=cleanup.Retention.from_settings(app.state.settings)
         ),

@@ -158,13 +158,15 @@ def require_timezones(settings: Settings) -> None:
     """Raise CliError if BookIt and its database have different clocks for a zone in use; warn of zones left behind."""
     import anyio
 
+    from bookit import business
     from bookit.clock import system_clock
     from bookit.db import timezone_check
     from bookit.db.pool import Database
 
     async def compare() -> tuple[str | None, str | None]:
         async with Database.from_settings(settings, size=1) as database:
-            zone = settings.timezone
+            await business.read(database, database.business)
+            zone = database.timezone
             return (
                 await timezone_check.explain_difference_in_use(database, zone, now=system_clock()),
                 await timezone_check.warn_of_default(database, zone),

@@ -29,6 +29,7 @@ from admin.framework.transactions import ActorAndTime, run_act
 from bookit import refusals as no
 from bookit.bookings import availability, bulk, claims
 from bookit.bookings.bulk import BulkAction, BulkChange, Outcome
+from bookit.bookings.visitors import CUSTOMER
 from bookit.db.search import sort_key
 from bookit.db.session import Session
 from bookit.db.statements import Row
@@ -38,15 +39,15 @@ from bookit.schema.visible_text import normalize_line
 
 MAX_RESOURCES = 200
 BOOKINGS, USERS, SERVICES, RESOURCES = (table_of(table).c for table in (Booking, User, Service, Resource))
-BOOKING = table_of(Booking).alias("b")
+BOOKING, CUSTOMERS = table_of(Booking).alias("b"), table_of(User).alias("u")
 BOOKINGS_WITH_NAMES = (
     select(
         BOOKING,
-        USERS.name.label("customer"),
+        literal_column(CUSTOMER, String).label("customer"),
         SERVICES.title.label("service"),
         literal_column(claims.RESOURCE_NAMES, String).label("resource"),
     )
-    .join(table_of(User), USERS.id == BOOKING.c.user_id)
+    .join(CUSTOMERS, CUSTOMERS.c.id == BOOKING.c.user_id)
     .join(table_of(Service), SERVICES.id == BOOKING.c.service_id)
     .where(BOOKING.c.id == bindparam("numbers", type_=ARRAY(BigInteger)).any_())
     .order_by(BOOKING.c.start_time, BOOKING.c.id)

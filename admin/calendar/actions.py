@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Annotated, Any, Literal, TypeVar, Unpack
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -37,9 +37,10 @@ from bookit.schema.fields import OPTIONAL_TEXT_PATTERN, ReasonText, checked_type
 from bookit.schema.tables import MAX_PARTY, MAX_ROLES, Booking, User
 
 Name: Any = checked_type(User.model_fields["name"])
+VisitorName: Any = checked_type(Booking.model_fields["visitor_name"])
 OptionalReason = ReasonText | Literal[""]
 Handler = Callable[[Request], Awaitable[Response]]
-TYPED_TEXTS = {"name": "name", "reason": "reason", "override_reason": "reason"}
+TYPED_TEXTS = {"name": "name", "visitor_name": "name", "reason": "reason", "override_reason": "reason"}
 NOT_SENT = "The calendar did not send this."
 RowId = Annotated[int, Field(ge=1, le=MAX_BIGINT)]
 Resources = Annotated[dict[int, RowId], Field(max_length=MAX_ROLES)]  # by position
@@ -90,6 +91,7 @@ class NewBooking(PlacedRequest):
     seats: Annotated[int, Field(ge=1, le=MAX_PARTY)] = 1
     user_id: RowId | None = None
     new_customer: NewCustomer | None = None
+    visitor_name: Annotated[VisitorName, BeforeValidator(lambda typed: typed or None)] = None
     is_hold: bool = False
     override_reason: OptionalReason = ""
 
@@ -330,6 +332,7 @@ async def book(request: Request) -> Response:
             Booking,
             **by_and_now,
             user_id=user_id,
+            visitor_name=body.visitor_name,
             service_id=body.service_id,
             start_time=start,
             resources=body.placed or None,

@@ -15,8 +15,8 @@ HEARTBEAT_SECONDS = 15
 STREAM_SECONDS = 50
 RETRY_MS = 700
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-# What moves or shades the calendar, besides bookings. Changes of other tables are not sent.
-WATCHED_TABLES = {"services", "resources", "service_resources", "opening_hours", "calendar_exceptions"}
+# What moves or shades the calendar, besides bookings, or sets its clock. Changes of other tables are not sent.
+WATCHED_TABLES = {"business", "services", "resources", "service_resources", "opening_hours", "calendar_exceptions"}
 Payload = dict[str, object]
 Serialize = Callable[[Row], Payload]
 IsSignedIn = Callable[[], Awaitable[bool]]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,7 @@ from admin.framework.types import ResultRows
 from bookit.change_feed import ChangeFeed
 from bookit.db.pool import Database
 from bookit.people.last_seen import LastSeen
+from bookit.policy.business import BusinessProfile, CurrentBusiness
 from bookit.schema.tables import table_of
 from bookit.settings import Settings
 
@@ -51,9 +53,24 @@ class AdminContext:
         return last_seen
 
     @property
+    def business(self) -> BusinessProfile:
+        """The business as this process knows it."""
+        return self.current_business.profile
+
+    @property
+    def current_business(self) -> CurrentBusiness:
+        """What keeps the profile of the business."""
+        current: CurrentBusiness = self.site.app.state.business
+        return current
+
+    @property
     def zone(self) -> ZoneInfo:
         """The time zone of the business."""
-        return self.settings.zone
+        return self.business.zone
+
+    def format_money(self, amount: Decimal | float) -> str:
+        """Return an amount in the currency of the business, as the business writes it."""
+        return self.business.format_money(amount)
 
     @property
     def phone_country(self) -> str:

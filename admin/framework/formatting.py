@@ -14,6 +14,7 @@ from admin.framework.context import context_of
 from bookit import refusals as no
 from bookit.people.phones import format_phone
 from bookit.policy import lifecycle
+from bookit.policy.business import is_offered, list_currencies
 from bookit.policy.permissions import ROLE_LABELS
 from bookit.schema.tables import Language, ResourceRole, Role, Service, Status, User
 
@@ -86,6 +87,17 @@ def contact_details(phone: str | None, email: str | None, *, phone_country: str)
     return [*([format_phone(phone, phone_country)] if phone else []), *([email] if email else [])]
 
 
+def format_currency_name(code: str) -> str:
+    """Return the name of a currency with its code, as forms and pages show it: Euro (EUR)."""
+    return f"{list_currencies().get(code, code)} ({code})"
+
+
+def currency_choices() -> Mapping[str, str]:
+    """Return the currencies that a business can have, by name."""
+    names = {code: format_currency_name(code) for code in list_currencies() if is_offered(code)}
+    return dict(sorted(names.items(), key=lambda item: item[1]))
+
+
 def is_repeated(moment: datetime, zone: ZoneInfo) -> bool:
     """Return whether clocks in this zone show this time twice that day."""
     local = moment.astimezone(zone)
@@ -118,15 +130,15 @@ def format_short_time(zone: ZoneInfo, year: int, value: datetime) -> Markup:
 TypeFormatters = Mapping[type, Callable[[Any], str]]  # each takes values of its type
 
 
-def type_formatters(zone: Callable[[], ZoneInfo]) -> TypeFormatters:
-    """Return how values of each type are written; times in the zone of the moment."""
+def type_formatters(zone: Callable[[], ZoneInfo], money: Callable[[Decimal], str]) -> TypeFormatters:
+    """Return how values of each type are written: times in the zone of the moment, amounts as ``money`` has them."""
     return {
         type(None): lambda _: "–",
         bool: lambda value: "Yes" if value else "No",
         datetime: lambda value: format_local_time(zone(), value),
         date: lambda value: f"{value:%d %b %Y}",
         time: lambda value: f"{value:%H:%M}",
-        Decimal: lambda value: f"{value:,.2f}",
+        Decimal: money,
     }
 
 

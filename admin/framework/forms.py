@@ -29,15 +29,16 @@ from wtforms.validators import InputRequired, StopValidation
 from wtforms.widgets import DateTimeLocalInput, TextInput
 
 from admin.framework.form_values import FORM_TIME, FormValues
-from admin.framework.formatting import LANGUAGE_LABELS, RESOURCE_ROLE_LABELS, WEEKDAYS
+from admin.framework.formatting import LANGUAGE_LABELS, RESOURCE_ROLE_LABELS, WEEKDAYS, currency_choices
 from admin.framework.number_fields import AmountField, WholeNumberField
 from bookit import refusals as no
 from bookit import timezones
 from bookit.people import phones
 from bookit.policy import times
+from bookit.policy.business import list_locales
 from bookit.policy.permissions import ROLE_LABELS
 from bookit.schema.fields import checked_type
-from bookit.schema.tables import Service
+from bookit.schema.tables import Business, Service
 from bookit.validation_messages import format_error
 
 Method = TypeVar("Method", bound=Callable[..., object])
@@ -46,6 +47,11 @@ Property = ColumnProperty[Any]
 TIME_FORMATS = [FORM_TIME, "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]
 CHOICES: Mapping[str, Mapping[Any, str]] = {"role": ROLE_LABELS, "weekday": WEEKDAYS, "language": LANGUAGE_LABELS}
 CHOICES_OF_SERVICES: Mapping[str, Mapping[Any, str]] = {"role": RESOURCE_ROLE_LABELS}
+# Many words, which are put together when a form is made.
+CHOICES_OF_BUSINESS: Mapping[str, Callable[[], Mapping[Any, str]]] = {
+    "currency": currency_choices,
+    "locale": list_locales,
+}
 TEXTAREA_MIN_LENGTH = 1000  # letters; a text that may be as long as this gets several lines
 
 
@@ -168,6 +174,8 @@ class AdminModelConverter(ModelConverter):
     @for_type("String")
     def conv_string(self, model: type, prop: Property, kwargs: FieldArgs) -> Field:
         """Return a text field, or a choice where there are few words."""
+        if model is Business and prop.key in CHOICES_OF_BUSINESS:
+            return ChoiceField(choices=CHOICES_OF_BUSINESS[prop.key](), **kwargs)
         choices = CHOICES_OF_SERVICES if model is Service else CHOICES
         if prop.columns[0].nullable:
             kwargs["filters"] = [*kwargs["filters"], none_if_empty]
@@ -178,7 +186,9 @@ class AdminModelConverter(ModelConverter):
             kwargs["filters"] = [*kwargs["filters"], normalize_newlines]
             kwargs["render_kw"] |= {"rows": 4}
             return TextAreaField(**kwargs)
-        fields = {"email": EmailField, "timezone": ZoneField, "phone": PhoneField}
+        # A business writes its phone number as it likes, with an extension or two.
+        phone_field = StringField if model is Business else PhoneField
+        fields = {"email": EmailField, "timezone": ZoneField, "phone": phone_field}
         return fields.get(prop.key, StringField)(**kwargs)
 
 

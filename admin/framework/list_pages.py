@@ -7,11 +7,12 @@ along the whole order.
 
 import builtins
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, ClassVar, cast
 
 from sqladmin import ModelView
 from sqladmin.pagination import Pagination
-from sqlalchemy import BigInteger, ColumnElement, String, func, literal, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Numeric, String, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import joinedload
 from sqlmodel import SQLModel
@@ -22,7 +23,7 @@ from starlette.responses import StreamingResponse
 
 from admin.framework.context import AdminContext, context_of
 from admin.framework.export import EXPORT_FORMATS, stream_rows
-from admin.framework.export_columns import ExportSelection
+from admin.framework.export_columns import ExportColumn, ExportSelection
 from admin.framework.filters import ListFilter
 from admin.framework.formatting import type_formatters
 from admin.framework.transactions import record_export
@@ -111,6 +112,7 @@ class ListView(ModelView):
     """The list of one table in one application. Two applications in a process share the class and nothing else."""
 
     model: ClassVar[type[SQLModel]]
+    empty_text: ClassVar[str] = ""  # what a list without any row says
     list_filters: ClassVar[Sequence[ListFilter]] = []
     page_size = 25
     page_size_options = [25, 50, MAX_PAGE_SIZE]
@@ -118,7 +120,7 @@ class ListView(ModelView):
     export_formats = EXPORT_FORMATS  # for the page to offer
 
     def __init__(self) -> None:
-        formatters = type_formatters(lambda: self.context.zone)
+        formatters = type_formatters(lambda: self.context.zone, self.format_money)
         vars(self).update(column_type_formatters=formatters, column_type_formatters_detail=formatters)
         super().__init__()
 
@@ -127,6 +129,10 @@ class ListView(ModelView):
         """The context of the application that this view belongs to."""
         context: AdminContext = self._admin_ref.app.state.admin_context
         return context
+
+    def format_money(self, amount: Decimal) -> str:
+        """Return an amount as the business writes it."""
+        return self.context.format_money(amount)
 
     @property
     def columns(self) -> Columns:
@@ -236,9 +242,12 @@ class ListView(ModelView):
         return "; ".join(filter(None, words)) or "everything"
 
     def add_export_column(self, selection: ExportSelection, name: str, request: Request | None) -> None:
-        """Add a column of the list to its export."""
+        """Add a column of the list to its export, and beside amounts their currency."""
         del request
         selection.add(name)
+        if name in self.columns and isinstance(self.columns[name].type, Numeric):
+            currency = self.context.business.currency
+            selection.columns.append(ExportColumn("Currency", (), lambda: currency))
 
     async def get_list_value(self, obj: Any, prop: str, request: Request | None = None) -> tuple[Any, Any]:
         """Return a value of a row and how the list shows it. Other requests run while a long list is rendered."""

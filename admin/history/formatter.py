@@ -21,6 +21,7 @@ from admin.framework.types import Statement
 from admin.history.actors import DOOR_PHRASES, actor_label, actor_role
 from bookit.bookings.claims import join_names
 from bookit.db.search import sort_key
+from bookit.people.phones import format_phone
 from bookit.policy import permissions
 from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.fields import secret_columns
@@ -48,6 +49,7 @@ OtherCounts = Mapping[str, int]
 # Of tables without a page.
 TABLE_LABELS = {
     "service_needs": "Need",
+    "notes": "Note",
     "sign_ins": "Sign-in",
     "authenticators": "Authenticator app",
     "passkeys": "Passkey",
@@ -104,7 +106,8 @@ class EventFormatter:
 
     def __init__(self, request: Request) -> None:
         self.request, self.context, self.actor = request, context_of(request), page_state(request).actor
-        self.views, self.formatters = self.context.views, type_formatters(lambda: self.context.zone)
+        self.views = self.context.views
+        self.formatters = type_formatters(lambda: self.context.zone, self.context.format_money)
         self.tables = {table_of(table).name: table for table in SQLModel.__subclasses__() if "__table__" in vars(table)}
         self.names: RowNames = {}
         self.other_counts: OtherCounts = {}
@@ -259,6 +262,8 @@ class EventFormatter:
             return join_names([self.names.get((target, one)) or f"#{one}" for one in value])
         if target and isinstance(value, int):
             return self.names.get((target, value)) or f"#{value}"
+        if (table, column) == ("users", "phone") and isinstance(value, str):
+            return format_phone(value, self.context.phone_country)
         if table not in self.tables or column not in self.tables[table].model_fields:
             return format_by_type(self.formatters, value)
         try:

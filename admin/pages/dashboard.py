@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 
+from sqlmodel import SQLModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,14 +15,98 @@ from admin.framework.custom_page import Client, CustomPage
 from admin.framework.formatting import format_minutes, format_short_time, status_badge
 from admin.framework.page_state import page_state
 from admin.pages.date_range import Preset, select_range
+from bookit import business
 from bookit.db.statements import Row
 from bookit.policy import limits, permissions, times
+from bookit.policy.permissions import Verb
 from bookit.reports import dashboard, figures, ranges
-from bookit.schema.tables import Booking, Resource, User
+from bookit.schema.fields import DEFAULT_BUSINESS_NAME
+from bookit.schema.tables import BUSINESS_ID, Booking, Business, Resource, Service, User, table_of
 
 PRESETS = (Preset(1, "Today"), Preset(7, "7 days"), Preset(30, "30 days"), Preset(90, "90 days"))
 MAX_DAILY_POINTS = 14  # points of a chart; more days are summed up by week
 MAX_FREE_SHOWN = 10  # resources whose free time is shown at once
+
+
+@dataclass(frozen=True)
+class FirstStep:
+    """What an owner does before the business can be booked, with the table whose page it is done on."""
+
+    name: str
+    title: str
+    hint: str
+    table: type[SQLModel]
+    verb: Verb
+    page: str
+
+
+FIRST_STEPS = (
+    FirstStep(
+        "business",
+        "Name your business",
+        "Its name, address, time zone and currency.",
+        Business,
+        "change",
+        "admin:edit",
+    ),
+    FirstStep(
+        "team",
+        "Add your team and rooms, and when they are open",
+        "Whoever and whatever can be booked, each with opening hours.",
+        Resource,
+        "create",
+        "admin:list",
+    ),
+    FirstStep(
+        "services",
+        "Add your services",
+        "What customers book: how long it takes and what it costs.",
+        Service,
+        "create",
+        "admin:create",
+    ),
+    FirstStep(
+        "booking",
+        "Book the first visit",
+        "Then this list is gone.",
+        Booking,
+        "create",
+        "admin:create",
+    ),
+)
+
+
+async def load_first_steps(request: Request) -> dict[str, object]:
+    """Load what is still to do before the business can be booked, for users who can do it.
+
+    Once all is done, no statement is run any more.
+    """
+    context, actor = context_of(request), page_state(request).actor
+    if context.current_business.is_set_up or not permissions.has_permission(actor, "create", Service):
+        return {"first_steps": [], "is_new": False, "has_bookings": True}
+    done = await business.find_first_steps(context.database)
+    context.current_business.is_set_up = all(done.values())
+    steps = (
+        []
+        if context.current_business.is_set_up
+        else [
+            {
+                "title": step.title,
+                "hint": step.hint,
+                "is_done": done[step.name],
+                "url": step_url(request, step) if permissions.has_permission(actor, step.verb, step.table) else "",
+            }
+            for step in FIRST_STEPS
+        ]
+    )
+    return {"first_steps": steps, "is_new": not done["resources"], "has_bookings": done["booking"]}
+
+
+def step_url(request: Request, step: FirstStep) -> str:
+    """Return the URL of the page of a first step."""
+    identity = context_of(request).views[table_of(step.table).name].identity
+    row = {"pk": BUSINESS_ID} if step.page == "admin:edit" else {}
+    return str(request.url_for(step.page, identity=identity, **row))
 
 
 async def show_dashboard(request: Request) -> Response:
@@ -69,12 +155,16 @@ async def load_live_values(request: Request) -> dict[str, object]:
     database, zone, now, own = context.database, context.zone, context.now(), permissions.own_resource(actor)
     this_day = now.astimezone(zone).date()
     until = times.start_of_day(this_day, zone, offset_days=1)
-    lists, free = await asyncio.gather(
+    lists, free, first_steps = await asyncio.gather(
         dashboard.booking_lists(database, now=now, until=until, resource_id=own),
         dashboard.free_today(database, now=now, until=until),
+        load_first_steps(request),
     )
     free = [row for row in free if own in {None, row["id"]}]
     return {
+        **first_steps,
+        "business_name": "" if context.business.name == DEFAULT_BUSINESS_NAME else context.business.name,
+        "money": context.format_money,
         "lists": lists,
         "may_see_reports": permissions.has_ability(actor, "see_reports"),
         "may_see_people": permissions.has_permission(actor, "see", User),

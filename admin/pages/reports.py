@@ -19,15 +19,15 @@ from admin.framework.types import Cell
 from admin.pages.date_range import Preset, select_range
 from bookit.db.pool import Database
 from bookit.db.statements import Row
+from bookit.policy.business import BusinessProfile
 from bookit.reports import figures
 from bookit.reports.figures import DEFINITIONS, PeriodReport
 from bookit.reports.ranges import ReportRange
 
 PRESETS = (Preset(7, "7 days"), Preset(30, "30 days"), Preset(90, "90 days"), Preset(365, "365 days"))
 GRANULARITY_LABELS = {"week": "By week", "month": "By month"}
-FORMATTERS: dict[str, Callable[[Any], str]] = {
+FORMATTERS: dict[str, Callable[[Any], str]] = {  # "money" is written as the business writes it
     "count": lambda value: f"{value:,}",
-    "money": lambda value: f"{value:,.2f}",
     "minutes": format_minutes,
     "rate": lambda value: "–" if value is None else f"{value:.1%}",
 }
@@ -45,9 +45,10 @@ class ReportColumn:
     kind: str
     is_charted: bool = False
 
-    def format_value(self, row: Row) -> str:
+    def format_value(self, row: Row, business: BusinessProfile) -> str:
         """Return the value of a row as people read it."""
-        return FORMATTERS[self.kind](row[self.name])
+        format_kind = business.format_money if self.kind == "money" else FORMATTERS[self.kind]
+        return format_kind(row[self.name])
 
     def export_value(self, row: Row) -> Cell:
         """Return the value of a row as a file has it."""
@@ -136,9 +137,10 @@ async def show_report(request: Request) -> Response:
             rows=len(report.periods) + len(report.groups) + 1,
             filter_words=f"{definition.title}: {days.first} to {days.last}, {by}",
         )
-        return export_report(name, definition, report, export_format)
+        return export_report(name, definition, report, export_format, currency=context.business.currency)
     values = {
         "name": name,
+        "business": context.business,
         "report": definition,
         "reports": REPORTS,
         "data": report,
@@ -154,10 +156,11 @@ async def show_report(request: Request) -> Response:
 
 
 def export_report(
-    name: str, definition: ReportDefinition, report: PeriodReport, export_format: ExportFormat
+    name: str, definition: ReportDefinition, report: PeriodReport, export_format: ExportFormat, *, currency: str
 ) -> Response:
     """Return a report as a file: the periods, the services or resources, the total; exact figures, no formulas."""
-    titles = [column.title + (" (minutes)" if column.kind == "minutes" else "") for column in definition.columns]
+    units = {"minutes": " (minutes)", "money": f" ({currency})"}
+    titles = [column.title + units.get(column.kind, "") for column in definition.columns]
     has_groups, days = bool(definition.breakdown_title), report.days
     rows: list[list[Cell]] = []
 

@@ -22,6 +22,7 @@ from admin.framework.list_pages import matches
 from admin.framework.page_state import page_state
 from admin.framework.parsing import parse_id
 from admin.framework.types import Columns, ResultRow, ResultRows, Statement
+from bookit.bookings.visitors import name_customer
 from bookit.db.search import sort_key
 from bookit.policy import permissions
 from bookit.schema.tables import Booking, Resource, Service, Status, User, table_of
@@ -118,7 +119,8 @@ class Search:
         if self.query.row_id > 0 and self.may_see(Booking):
             own = permissions.own_resource(page_state(self.request).actor)
             for row in await self.context.fetch_rows(select_booking(self.query.row_id, own_resource_id=own)):
-                details = [self.format_time(row.start_time), row.customer, row.service, format_status(row, "status")]
+                customer = name_customer(row.customer, row.visitor_name)
+                details = [self.format_time(row.start_time), customer, row.service, format_status(row, "status")]
                 group.hits.append(Hit(f"#{row.id}", self.details_url("booking", row.id), details))
         return group
 
@@ -182,7 +184,7 @@ def select_booking(booking_id: int, *, own_resource_id: int | None) -> Statement
     is_own = literal(value=True) if own_resource_id is None else takes(own_resource_id)
     columns = (BOOKINGS.id, BOOKINGS.start_time, BOOKINGS.status)
     return (
-        select(*columns, USERS.name.label("customer"), SERVICES.title.label("service"))
+        select(*columns, USERS.name.label("customer"), BOOKINGS.visitor_name, SERVICES.title.label("service"))
         .join(table_of(User), USERS.id == BOOKINGS.user_id)
         .join(table_of(Service), SERVICES.id == BOOKINGS.service_id)
         .where(BOOKINGS.id == booking_id, is_own)

@@ -15,6 +15,7 @@ function read(figure) {
     labels: rows.map((row) => row.querySelector("th").textContent.trim()),
     series: columns.map((index) => ({
       label: heads[index].textContent.trim(),
+      texts: rows.map((row) => row.querySelectorAll("td")[index].textContent.trim()),
       data: rows.map((row) => {
         const value = row.querySelectorAll("td")[index].dataset.value;
         return value === "" ? null : Number(value);
@@ -41,7 +42,7 @@ function settings(figure) {
       interaction: { mode: "index", intersect: false, axis: isHorizontal ? "y" : "x" },
       plugins: {
         legend: { display: series.length > 1, labels: { color: textColour, boxWidth: 14 } },
-        tooltip: { callbacks: { label: (item) => `${item.dataset.label}: ${item.raw.toLocaleString("en", { maximumFractionDigits: unit ? 1 : 2 })}${unit}` } },
+        tooltip: { callbacks: { label: (item) => `${item.dataset.label}: ${item.dataset.texts[item.dataIndex]}` } },
       },
       scales: isHorizontal ? { x: valueAxis, y: labelAxis } : { x: labelAxis, y: valueAxis },
     },

@@ -32,11 +32,11 @@ BOOK = text(f"""
 {SET_AUDIT_CTE}, {checks_cte()}
 INSERT INTO bookings
   (user_id, service_id, resource_id, other_resource_ids, seats, start_time, end_time, blocks_from, blocks_until, status,
-   price, expires_at, created_at)
+   price, expires_at, created_at, visitor_name)
 SELECT CAST(:user_id AS bigint), rule.service_id, visit.id, chosen.ids[2:], visit.needed, :since, visit.end_time,
        visit.blocks_from, visit.blocks_until, CAST(:status AS text),
        rule.price * CASE WHEN rule.price_is_per_person THEN visit.needed ELSE 1 END,
-       CAST(:expires_at AS timestamptz), :now
+       CAST(:expires_at AS timestamptz), :now, CAST(:visitor_name AS text)
   FROM rule CROSS JOIN audit_context
  CROSS JOIN LATERAL (
    SELECT CASE
@@ -58,6 +58,7 @@ RETURNING bookings.*, (
   ) AS resources
 """)
 
+UNCHANGED: str = "\0"  # No text that is stored has this sign.
 SHORTEST_DAY = timedelta(hours=12)  # by the clock on the wall, with room for any change of the clocks
 SAME_LENGTH = text(f"""
 SELECT CASE WHEN whole.days > 0 THEN {days_later("CAST(:start AS timestamptz)", "r.timezone", "whole.days")}
@@ -97,13 +98,14 @@ async def book(
     resources: Mapping[int, int] | None = None,
     seats: int = 1,
     user_id: int | None = None,
+    visitor_name: str | None = None,
     hold: bool = False,
     overlap: bool = False,
     for_desk: bool = False,
     override_reason: str | None = None,
     notify_customer: bool | None = None,
 ) -> Booking:
-    """Book a service for the actor or, as staff, for the customer ``user_id``.
+    """Book a service for the actor or, as staff, for the customer ``user_id``; ``visitor_name`` comes in their place.
 
     The visit gets the first free resources, but those in ``resources``, by position; ``resource_id`` is that of the
     first. It takes ``seats`` of the first, all or none. End, price and blocked time come from the service as it is now.
@@ -138,6 +140,7 @@ async def book(
         **availability.start_params(start_time, by=by, now=now),
         **visit.params(),
         user_id=user_id or by.id,
+        visitor_name=visitor_name or None,
         status=lifecycle.first_status(by=by, is_hold=hold),
         expires_at=now + session.hold_duration if hold else None,
         is_override=bool(override_reason),
@@ -229,11 +232,12 @@ async def change(
     seats: int | None = None,
     status: Status | None = None,
     hold: bool | None = None,
+    visitor_name: str | None = UNCHANGED,
     overlap: bool = False,
     override_reason: str | None = None,
     notify_customer: bool | None = None,
 ) -> Booking:
-    """Accept a hold, reschedule a booking, set its status, or several of these.
+    """Accept a hold, reschedule a booking, say who comes, set its status, or several of these.
 
     With ``overlap``, the customer may have a visit of another service at the new time; staff may give one of the same
     service too, as a repeated change adds no visit. History keeps ``notify_customer``.
@@ -258,6 +262,9 @@ async def change(
             seats=seats,
             override_reason=override_reason,
         )
+    if visitor_name != UNCHANGED and (visitor_name or None) != booking.visitor_name:
+        lifecycle.require_open(booking, by=by, now=now)
+        booking = await session.update(booking, visitor_name=visitor_name or None)
     if status and status != booking.status:
         booking = await STATUS_ACTS[status](session, booking, by=by, now=now)
     return booking

@@ -18,6 +18,7 @@ from typing import LiteralString
 from sqlalchemy import text
 
 from bookit.bookings.claims import RESOURCE_NAMES
+from bookit.bookings.visitors import CUSTOMER
 
 
 def whole_days(by_clock: LiteralString) -> LiteralString:
@@ -609,7 +610,7 @@ SELECT p.id AS resource_id, lower(o) AS start_time, upper(o) AS end_time
 
 # The live bookings that meet a closure. One with several resources is named once.
 AFFECTED = text(f"""
-SELECT DISTINCT b.id, b.start_time, b.status, u.name AS customer, s.title AS service, {RESOURCE_NAMES} AS resource
+SELECT DISTINCT b.id, b.start_time, b.status, {CUSTOMER} AS customer, s.title AS service, {RESOURCE_NAMES} AS resource
   FROM bookings_reaching(greatest(:since - interval '2 days', :ends_after)) b
   JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
   JOIN resources r ON r.id = ANY (b.resource_id || b.other_resource_ids)

@@ -17,6 +17,7 @@ from sqlmodel import SQLModel
 from bookit import refusals as no
 from bookit.bookings.availability_sql import EMPTY_RULE, NAMED_CANDIDATE, is_in_hours, is_not_closed, plans_cte
 from bookit.bookings.claims import RESOURCE_NAMES
+from bookit.bookings.visitors import CUSTOMER
 from bookit.db.session import Session
 from bookit.policy.limits import CALENDAR_END, CALENDAR_START
 from bookit.schema.tables import CalendarException, OpeningHours, Resource, Service
@@ -111,7 +112,7 @@ SELECT pg_advisory_xact_lock(id) FROM (SELECT unnest(CAST(:resource_ids AS bigin
 """)
 VISITS = text(f"""
 SELECT b.id, b.start_time, b.end_time, b.status, b.service_id, b.resource_id,
-       u.name AS customer, s.title AS service, {RESOURCE_NAMES} AS resource
+       {CUSTOMER} AS customer, s.title AS service, {RESOURCE_NAMES} AS resource
   FROM bookings b JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id
  WHERE b.id = ANY(CAST(:ids AS bigint[])) ORDER BY b.start_time, b.id LIMIT :limit
 """)

@@ -23,6 +23,7 @@ from bookit.db.errors import translate_errors
 from bookit.db.outage import Outage, PooledConnection, connection_parameters
 from bookit.db.session import Session, SingleStatement
 from bookit.db.statements import Connection, Row, build_batch, build_select_by_id, run
+from bookit.policy.business import CurrentBusiness
 from bookit.policy.limits import DEFAULT_BOOKING_LIMITS, BookingLimits
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import TableRow, from_row
@@ -63,13 +64,15 @@ class Database:
         size: int = 16,
         uses_prepared_statements: bool = True,
     ) -> None:
-        """``timezone``, ``hold_duration``, ``booking_limits`` and ``phone_country`` are as in ``Session``.
+        """``hold_duration``, ``booking_limits`` and ``phone_country`` are as in ``Session``.
+
+        ``timezone`` is that of a business without one.
 
         ``uses_prepared_statements`` must be False behind a pooler that shares connections between clients and does not
         track prepared statements.
         """
         self.url = url
-        self.timezone = timezone
+        self.business = CurrentBusiness(default_timezone=timezone)
         self.hold_duration = hold_duration
         self.booking_limits = booking_limits
         self.phone_country = phone_country
@@ -96,6 +99,11 @@ class Database:
             reconnect_failed=self._retry_connecting,
             open=False,
         )
+
+    @property
+    def timezone(self) -> str:
+        """The time zone of the business."""
+        return self.business.profile.timezone
 
     @classmethod
     def from_settings(cls, settings: Settings, *, size: int | None = None) -> Self:

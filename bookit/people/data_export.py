@@ -19,18 +19,23 @@ from bookit.db.statements import Row
 from bookit.policy import permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.fields import secret_columns
-from bookit.schema.tables import Booking, Review, Service, User, table_of
+from bookit.schema.tables import Booking, Note, Review, Service, User, table_of
 from bookit.slices import in_slices
 
 BOOKINGS = text(f"""
 SELECT b.id, s.title AS service, {RESOURCE_NAMES} AS resource, b.seats, b.status, b.start_time, b.end_time, b.price,
-       b.created_at, b.expires_at, b.deleted_by_customer_at
+       b.created_at, b.expires_at, b.deleted_by_customer_at, b.visitor_name
   FROM bookings b JOIN services s ON s.id = b.service_id
  WHERE b.user_id = :user_id ORDER BY b.start_time, b.id
 """)  # noqa: S608 -- a constant
 REVIEWS = text("""
 SELECT r.id, r.booking_id, r.rating, r.comment, r.created_at
   FROM reviews r JOIN bookings b ON b.id = r.booking_id WHERE b.user_id = :user_id ORDER BY r.id
+""")
+NOTES = text("""
+SELECT n.id, n.booking_id, n.text, n.is_pinned, n.created_at, u.role AS written_by
+  FROM notes n LEFT JOIN users u ON u.id = n.author_id
+ WHERE n.user_id = :user_id OR n.booking_id IN (SELECT id FROM bookings WHERE user_id = :user_id) ORDER BY n.id
 """)
 SIGN_INS = text("""
 SELECT id, door, created_at, last_seen_at, least(idle_ends_at, expires_at) AS ends_at, address, browser, second_factor,
@@ -59,6 +64,7 @@ WITH own (table_name, row_id) AS (
   SELECT 'users', CAST(:user_id AS bigint)
   UNION ALL SELECT 'bookings', b.id FROM bookings_of(:user_id) b (id)
   UNION ALL SELECT 'reviews', r.id FROM reviews_of(:user_id) r (id)
+  UNION ALL SELECT 'notes', n.id FROM notes_of(:user_id) n (id)
 )
 SELECT e.*, true AS is_own
   FROM own CROSS JOIN LATERAL (
@@ -76,15 +82,17 @@ UNION ALL SELECT 'resource_id', id, name FROM resources WHERE id = ANY (:resourc
 EXPORT_SLOTS = Semaphore(3)  # documents at once, each with a connection; more wait, so that requests have some left
 PART_ROWS = 50  # that are encoded at once, in about 2 ms
 TABLE_BY_NAME: Mapping[str, type[SQLModel]] = {
-    table_of(table).name: table for table in (User, Booking, Review, Service)
+    table_of(table).name: table for table in (User, Booking, Review, Note, Service)
 }
-HIDDEN = {"id", "version", "user_id", "seat", "is_blocking", "blocks_from", "blocks_until"} | secret_columns(
-    *map(table_of, TABLE_BY_NAME.values())
-)
+HIDDEN = {
+    "id", "version", "user_id", "author_id", "seat", "is_blocking", "blocks_from", "blocks_until",
+    *secret_columns(*map(table_of, TABLE_BY_NAME.values())),
+}  # fmt: skip
 NOUNS = {
     "users": "account",
     "bookings": "booking",
     "reviews": "review",
+    "notes": "note",
     "sign_ins": "sign-in",
     "authenticators": "authenticator app",
     "passkeys": "passkey",
@@ -174,6 +182,7 @@ def booking_dict(row: Row) -> Row:
         "number": row["id"],
         "service": row["service"],
         "resource": row["resource"],
+        "for": row["visitor_name"],
         "seats": row["seats"],
         "status": row["status"],
         "starts_at": row["start_time"],
@@ -191,6 +200,17 @@ def review_dict(row: Row) -> Row:
         "booking": row["booking_id"],
         "rating": row["rating"],
         "comment": row["comment"],
+        "written_at": row["created_at"],
+    }
+
+
+def note_dict(row: Row) -> Row:
+    return {
+        "number": row["id"],
+        "booking": row["booking_id"],
+        "text": row["text"],
+        "pinned": row["is_pinned"],
+        "written_by": row["written_by"],
         "written_at": row["created_at"],
     }
 
@@ -229,6 +249,7 @@ def request_dict(row: Row) -> Row:
 SECTIONS = (
     ("bookings", BOOKINGS, booking_dict),
     ("reviews", REVIEWS, review_dict),
+    ("notes", NOTES, note_dict),
     ("sign_ins", SIGN_INS, sign_in_dict),
     ("second_factors", SECOND_FACTORS, second_factor_dict),
     ("wrong_sign_ins", ATTEMPTS, attempt_dict),

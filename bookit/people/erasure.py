@@ -30,6 +30,17 @@ ERASE_COMMENTS = text("""
 UPDATE reviews SET comment = :comment
  WHERE booking_id IN (SELECT id FROM bookings WHERE user_id = :user_id) AND comment <> :comment
 """)
+DELETE_NOTES = text("""
+DELETE FROM notes
+ WHERE user_id = :user_id OR booking_id IN (SELECT id FROM bookings WHERE user_id = :user_id)
+""")
+# In the order of resources, as above.
+ERASE_VISITORS = text("""
+WITH locked AS MATERIALIZED (
+  SELECT id FROM bookings WHERE user_id = :user_id AND visitor_name IS NOT NULL ORDER BY resource_id, id FOR UPDATE
+)
+UPDATE bookings SET visitor_name = NULL FROM locked WHERE bookings.id = locked.id
+""")
 DELETE_IDEMPOTENCY_KEYS = text("DELETE FROM idempotency_keys WHERE user_id = :user_id")
 DELETE_ATTEMPTS = text("""
 DELETE FROM tries WHERE name IN (
@@ -64,6 +75,8 @@ async def erase(session: Session, user: User, *, email: str, by: Actor, now: dat
     for row in upcoming:
         await acts.cancel(session, from_row(Booking, row), by=by, now=now)
     await session.fetch(ERASE_COMMENTS, user_id=user.id, comment=ERASED_COMMENT)
+    await session.fetch(DELETE_NOTES, user_id=user.id)
+    await session.fetch(ERASE_VISITORS, user_id=user.id)
     await session.fetch(DELETE_IDEMPOTENCY_KEYS, user_id=user.id)
     await session.fetch(DELETE_ATTEMPTS, user_id=user.id)
     await session.fetch(sign_ins.DELETE_OF_USER, user_id=user.id)

@@ -11,6 +11,7 @@ from bookit.schema.tables import (
     Booking,
     CalendarException,
     Event,
+    Note,
     OpeningHours,
     Resource,
     Review,
@@ -85,11 +86,13 @@ PERMISSIONS_BY_ROLE: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb
     Role.OWN_CALENDAR: {
         User: frozenset({"change"}),
         Booking: frozenset({"see", "change"}),
+        Note: FULL_ACCESS,
     },
     Role.STAFF: {
         User: frozenset({"see", "create", "change"}),
         Booking: FULL_ACCESS,
         Review: frozenset({"see", "create", "change"}),
+        Note: FULL_ACCESS,
         OpeningHours: WITH_EXPORT,
         CalendarException: WITH_EXPORT,
         Service: frozenset({"see", "export"}),
@@ -98,6 +101,7 @@ PERMISSIONS_BY_ROLE: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb
     Role.MANAGER: {
         User: WITH_EXPORT | {"erase"},
         **dict.fromkeys((Booking, Review, OpeningHours, CalendarException, Service, Resource), WITH_EXPORT),
+        Note: FULL_ACCESS,
         Event: frozenset({"see", "export"}),
     },
 }

@@ -8,6 +8,7 @@ from typing import LiteralString
 from sqlalchemy import text
 
 from bookit.bookings.claims import RESOURCE_NAMES, takes
+from bookit.bookings.visitors import CUSTOMER
 from bookit.db.session import Reader
 from bookit.db.statements import Row
 
@@ -27,7 +28,7 @@ PARTS: LiteralString = """(
 )"""
 VISIT_COLUMNS: LiteralString = f"""
 SELECT b.id, b.start_time, b.end_time, b.status, b.expires_at, b.version, b.user_id, b.service_id, b.resource_id,
-       b.other_resource_ids, b.seats, u.name AS customer, s.title AS service, {RESOURCE_NAMES} AS resource,
+       b.other_resource_ids, b.seats, {CUSTOMER} AS customer, s.title AS service, {RESOURCE_NAMES} AS resource,
        {PARTS} AS parts
 """
 NAMES: LiteralString = "JOIN users u ON u.id = b.user_id JOIN services s ON s.id = b.service_id"

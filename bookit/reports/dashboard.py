@@ -6,6 +6,7 @@ from sqlalchemy import text
 
 from bookit.bookings.availability_sql import active_plans_cte
 from bookit.bookings.claims import takes
+from bookit.bookings.visitors import CUSTOMER_OF_N
 from bookit.db.session import Reader
 from bookit.db.statements import Row
 from bookit.policy import limits
@@ -72,8 +73,8 @@ WITH listed AS MATERIALIZED ({LISTED_BOOKINGS}), numbered AS (
       PARTITION BY list ORDER BY CASE list WHEN 'holds' THEN expires_at WHEN 'late' THEN NULL ELSE start_time END,
                                  CASE list WHEN 'late' THEN start_time END DESC, id)
 )
-SELECT n.list, n.many, n.id, n.start_time, n.status, n.expires_at, n.user_id, u.name AS customer, s.title AS service,
-       s.is_active AS is_service_active, (
+SELECT n.list, n.many, n.id, n.start_time, n.status, n.expires_at, n.user_id, {CUSTOMER_OF_N} AS customer,
+       s.title AS service, s.is_active AS is_service_active, (
          SELECT jsonb_agg(
                   jsonb_build_object('id', r.id, 'name', r.name, 'is_active', r.is_active) ORDER BY taken.number)
            FROM unnest(n.resource_id || n.other_resource_ids) WITH ORDINALITY AS taken (id, number)

@@ -33,6 +33,9 @@ MAX_VISIT_DAYS = 60
 MINUTES_PER_LONGEST_VISIT = MAX_VISIT_DAYS * MINUTES_PER_DAY
 MINUTES_PER_YEAR = 366 * MINUTES_PER_DAY
 MAX_HORIZON_DAYS = 3660
+CURRENCY_PATTERN = "^[A-Z]{3}$"  # ISO 4217
+LOCALE_PATTERN = "^[a-z]{2,3}(_[A-Z][a-z]{3})?_([A-Z]{2}|[0-9]{3})$"  # such as de_CH and zh_Hans_SG
+DEFAULT_BUSINESS_NAME, DEFAULT_CURRENCY, DEFAULT_LOCALE = "My business", "EUR", "en_GB"
 
 
 def refuses_with(refusal: type[no.Refusal], **details: Any) -> dict[str, Any]:
@@ -69,6 +72,13 @@ def required_text(max_length: int, *, min_length: int = 1, **options: Any) -> An
 def optional_text(max_length: int, title: str) -> Any:
     """Return a field for text that may be empty."""
     return with_server_default("", max_length=max_length, sa_type=String, title=title)
+
+
+def default_text(default: str, max_length: int, *, title: str, description: str | None = None) -> Any:
+    """Return a field for text with a default."""
+    return with_server_default(
+        default, min_length=1, max_length=max_length, sa_type=String, title=title, description=description
+    )
 
 
 def secret(**options: Any) -> Any:

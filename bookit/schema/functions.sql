@@ -975,13 +975,25 @@ CREATE FUNCTION reviews_of(person bigint) RETURNS SETOF bigint LANGUAGE sql STAB
     JOIN public.events e ON e.table_name = 'reviews' AND e.old ->> 'booking_id' = b.id::text
 $$;
 
+-- The ids of all notes on this person and on their bookings.
+CREATE FUNCTION notes_of(person bigint) RETURNS SETOF bigint LANGUAGE sql STABLE AS $$
+  SELECT n.id FROM public.notes n WHERE n.user_id = person
+  UNION
+  SELECT e.row_id FROM public.events e WHERE e.table_name = 'notes' AND e.old ->> 'user_id' = person::text
+  UNION
+  SELECT n.id FROM public.bookings_of(person) b (id) JOIN public.notes n ON n.booking_id = b.id
+  UNION
+  SELECT e.row_id FROM public.bookings_of(person) b (id)
+    JOIN public.events e ON e.table_name = 'notes' AND e.old ->> 'booking_id' = b.id::text
+$$;
+
 -- An event after its person is erased: without their name, address, phone number and birthday, their comments, the names
 -- of those for whom they booked, and the reasons given for acts on them. Everything else stays, and so does the reason of
 -- an automatic change.
 CREATE FUNCTION without_person(row_values jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
   SELECT coalesce(
            jsonb_object_agg(key, CASE
-             WHEN key IN ('name', 'email', 'phone', 'birthday', 'comment', 'visitor_name') AND value <> 'null' THEN '"erased"'
+             WHEN key IN ('name', 'email', 'phone', 'birthday', 'comment', 'text', 'visitor_name') AND value <> 'null' THEN '"erased"'
              ELSE value END), row_values)
     FROM jsonb_each(row_values)
 $$;
@@ -1000,6 +1012,14 @@ CREATE FUNCTION booking_belonged_to(booking bigint, person bigint) RETURNS boole
       OR EXISTS (SELECT FROM public.events e
                   WHERE e.table_name = 'bookings' AND e.row_id = booking AND e.old ->> 'user_id' = person::text)
 $$;
+CREATE FUNCTION note_belonged_to(note bigint, person bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT EXISTS (SELECT FROM public.notes n
+                  WHERE n.id = note AND (n.user_id = person OR public.booking_belonged_to(n.booking_id, person)))
+      OR EXISTS (SELECT FROM public.events e
+                  WHERE e.table_name = 'notes' AND e.row_id = note
+                    AND (e.old ->> 'user_id' = person::text
+                         OR public.booking_belonged_to((e.old ->> 'booking_id')::bigint, person)))
+$$;
 CREATE FUNCTION event_belongs_to(event events, person bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT CASE event.table_name
     WHEN 'users' THEN event.row_id = person
@@ -1010,6 +1030,7 @@ CREATE FUNCTION event_belongs_to(event events, person bigint) RETURNS boolean LA
       OR EXISTS (SELECT FROM public.events e
                   WHERE e.table_name = 'reviews' AND e.row_id = event.row_id
                     AND public.booking_belonged_to((e.old ->> 'booking_id')::bigint, person))
+    WHEN 'notes' THEN public.note_belonged_to(event.row_id, person)
     ELSE false END
 $$;
 
@@ -1023,7 +1044,8 @@ BEGIN
      SELECT event.id
        FROM (SELECT 'users' AS table_name, person AS row_id
              UNION ALL SELECT 'bookings', b.id FROM public.bookings_of(person) b (id)
-             UNION ALL SELECT 'reviews', r.id FROM public.reviews_of(person) r (id)) AS own
+             UNION ALL SELECT 'reviews', r.id FROM public.reviews_of(person) r (id)
+             UNION ALL SELECT 'notes', n.id FROM public.notes_of(person) n (id)) AS own
       CROSS JOIN LATERAL (
         SELECT t.id FROM public.events t
          WHERE (t.table_name, t.row_id) = (own.table_name, own.row_id) OFFSET 0) AS event));
@@ -1076,3 +1098,16 @@ CREATE TRIGGER check_erasure BEFORE UPDATE ON events
   FOR EACH ROW EXECUTE FUNCTION check_erasure();
 CREATE TRIGGER check_retention BEFORE DELETE ON events
   FOR EACH ROW EXECUTE FUNCTION check_retention();
+
+
+-- The business. Its only row is made with the table, and stays.
+
+INSERT INTO business DEFAULT VALUES;
+
+CREATE FUNCTION forbid_removal_of_business() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE 'the business is kept' USING ERRCODE = 'check_violation', CONSTRAINT = 'business_is_kept', TABLE = 'business';
+END $$;
+
+CREATE TRIGGER business_is_kept BEFORE DELETE ON business
+  FOR EACH STATEMENT EXECUTE FUNCTION forbid_removal_of_business();

@@ -33,7 +33,12 @@ from sqlmodel import Field, Relationship, SQLModel
 import bookit.schema.ddl  # noqa: F401 -- adds functions and triggers to what create_all() makes
 from bookit import refusals as no
 from bookit.schema.fields import (
+    CURRENCY_PATTERN,
+    DEFAULT_BUSINESS_NAME,
+    DEFAULT_CURRENCY,
+    DEFAULT_LOCALE,
     EMAIL_PATTERN_SQL,
+    LOCALE_PATTERN,
     MAX_HORIZON_DAYS,
     MAX_VISIT_DAYS,
     MINUTES_PER_DAY,
@@ -46,6 +51,7 @@ from bookit.schema.fields import (
     RequiredParagraphs,
     RequiredText,
     check,
+    default_text,
     foreign_id,
     foreign_key,
     in_enum,
@@ -66,6 +72,7 @@ from bookit.schema.fields import (
 TableRow = TypeVar("TableRow", bound=SQLModel)
 CODE_HASHES: Any = ARRAY(String)  # SQLModel's stub wants a class
 IDS: Any = ARRAY(BigInteger)
+BUSINESS_ID = 1  # of the only row of its table
 MAX_ROLES = 5  # of one visit
 MAX_PARTY = 100  # seats that one booking takes on a resource
 CARRIED_COLUMNS = ("is_blocking", "start_time", "blocks_from", "blocks_until")  # from a booking to its claims
@@ -480,6 +487,18 @@ class Booking(SQLModel, table=True):
             "other_resource_ids = '{}' OR are_different(resource_id || other_resource_ids)",
             no.OneRoleEach,
         ),
+        check(
+            "booking_visitor_name_has_1_to_100_characters",
+            "char_length(visitor_name) BETWEEN 1 AND 100",
+            no.VisitorNameTooLong,
+        ),
+        check(
+            "booking_visitor_name_is_visible",
+            "visitor_name IS NULL OR visitor_name = '' OR is_line(visitor_name)",
+            no.NotVisible,
+            field="visitor_name",
+            title="name",
+        ),
         check("booking_status_is_known", in_enum("status", Status), no.UnknownStatus),
         check("booking_price_is_zero_or_more", "price >= 0 AND price <> 'NaN'", no.PriceBelowZero),
         check(
@@ -543,6 +562,9 @@ class Booking(SQLModel, table=True):
     expires_at: datetime | None = nullable("Expires", "A hold expires at this time.")
     deleted_by_customer_at: datetime | None = nullable(
         "Deleted by the customer", "The customer no longer sees this booking."
+    )
+    visitor_name: RequiredText | None = required_text(
+        100, default=None, title="For", description="Who comes, if that is not the customer."
     )
     created_at: datetime = timestamp()
     version: int = version_counter()
@@ -630,6 +652,36 @@ class Review(SQLModel, table=True):
     booking: Booking = Relationship()
 
 
+class Note(SQLModel, table=True):
+    """What staff write down about a customer or a booking. Customers see it in the export of their data alone."""
+
+    __tablename__ = "notes"
+    __table_args__ = (
+        foreign_key("note_is_on_a_customer", "user_id", "users", no.UnknownUser, ondelete="CASCADE"),
+        foreign_key("note_is_on_a_booking", "booking_id", "bookings", no.UnknownBooking, ondelete="CASCADE"),
+        foreign_key("note_is_written_by_a_user", "author_id", "users", no.UnknownUser, ondelete="SET NULL"),
+        check("note_is_on_one_thing", "num_nonnulls(user_id, booking_id) = 1", no.NoteOnOneThing),
+        check(
+            "note_that_is_pinned_is_on_a_customer", "NOT is_pinned OR user_id IS NOT NULL", no.OnlyCustomerNotesPinned
+        ),
+        check("note_text_has_1_to_1000_characters", "char_length(text) BETWEEN 1 AND 1000", no.NoteNeeded),
+        check("note_text_is_visible", "text = '' OR is_paragraphs(text)", no.NotVisible, field="text", title="note"),
+        Index("notes_by_user", "user_id", "id", postgresql_where=text("user_id IS NOT NULL")),
+        Index("notes_by_booking", "booking_id", "id", postgresql_where=text("booking_id IS NOT NULL")),
+        Index("notes_by_author", "author_id", postgresql_where=text("author_id IS NOT NULL")),
+    )
+    id: int = primary_key()
+    user_id: int | None = foreign_id("Customer", default=None)
+    booking_id: int | None = foreign_id("Booking", default=None)
+    text: RequiredParagraphs = required_text(1000, title="Note")
+    is_pinned: bool = with_server_default(
+        default=False, title="Pinned", description="Shown wherever this customer is shown."
+    )
+    author_id: int | None = foreign_id("Written by", default=None)
+    created_at: datetime = timestamp("Written")
+    version: int = version_counter()
+
+
 class OpeningHours(SQLModel, table=True):
     """Weekly hours of a resource, by its own wall clock."""
 
@@ -699,6 +751,54 @@ class CalendarException(SQLModel, table=True):
     resource: Resource | None = Relationship()
 
 
+class Business(SQLModel, table=True):
+    """The business itself, in the only row: what it is called, where it is, by which clock and in which currency."""
+
+    __tablename__ = "business"
+    __table_args__ = (
+        check("business_is_the_only_one", "id = 1", no.OnlyOneBusiness),
+        check("business_name_has_1_to_200_characters", "char_length(name) BETWEEN 1 AND 200", no.BusinessNameNeeded),
+        check("business_name_is_visible", "name = '' OR is_line(name)", no.NotVisible, field="name", title="name"),
+        check("business_address_has_at_most_1000_characters", "char_length(address) <= 1000", no.AddressTooLong),
+        check(
+            "business_address_is_visible",
+            "address = '' OR is_paragraphs(address)",
+            no.NotVisible,
+            field="address",
+            title="address",
+        ),
+        check("business_phone_has_at_most_50_characters", "char_length(phone) <= 50", no.BusinessPhoneTooLong),
+        check("business_phone_is_visible", "phone = '' OR is_line(phone)", no.NotVisible, field="phone", title="phone"),
+        check("business_timezone_is_known", "timezone IS NULL OR timezone_is_known(timezone)", no.UnknownTimezone),
+        check("business_currency_looks_like_one", f"currency ~ '{CURRENCY_PATTERN}'", no.UnknownCurrency),
+        check("business_locale_looks_like_one", f"locale ~ '{LOCALE_PATTERN}'", no.UnknownLocale),
+    )
+    id: int = with_server_default(1, primary_key=True, sa_type=BigInteger, title="Number")
+    name: RequiredText = default_text(DEFAULT_BUSINESS_NAME, 200, title="Name")
+    address: OptionalParagraphs = optional_text(1000, "Address")
+    phone: OptionalText = optional_text(50, "Phone")
+    # NULL until an owner has saved the business: the variable TIMEZONE counts until then.
+    timezone: str | None = Field(
+        default=None,
+        sa_type=String,
+        title="Time zone",
+        description="The clock of these pages, and of new resources. An IANA name, such as Europe/Berlin.",
+    )
+    currency: RequiredText = default_text(
+        DEFAULT_CURRENCY, 3, title="Currency", description="Of all prices. Another currency changes no number."
+    )
+    locale: RequiredText = default_text(
+        DEFAULT_LOCALE,
+        20,
+        title="Amounts as in",
+        description="£58.00 in Britain, 58,00\u00a0£ in Germany.",
+    )
+    version: int = version_counter()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Event(SQLModel, table=True):
     """One change of a row: what, when, by whom and through which door. A trigger writes it, and nothing changes it."""
 
@@ -715,6 +815,16 @@ class Event(SQLModel, table=True):
             "events_of_former_reviews",
             text("(old ->> 'booking_id')"),
             postgresql_where=text("table_name = 'reviews' AND (old ->> 'booking_id') IS NOT NULL"),
+        ),
+        Index(
+            "events_of_former_notes_on_customers",
+            text("(old ->> 'user_id')"),
+            postgresql_where=text("table_name = 'notes' AND (old ->> 'user_id') IS NOT NULL"),
+        ),
+        Index(
+            "events_of_former_notes_on_bookings",
+            text("(old ->> 'booking_id')"),
+            postgresql_where=text("table_name = 'notes' AND (old ->> 'booking_id') IS NOT NULL"),
         ),
         Index("events_by_request", "request_id", "id", postgresql_where=text("request_id IS NOT NULL")),
     )
@@ -915,11 +1025,13 @@ def refusals_by_constraint() -> dict[tuple[str, str], RefusalWithDetails]:
         ("bookings", "customer_has_few_holds"): (no.TooManyHolds, {}),
         ("bookings", "customer_has_few_bookings"): (no.TooManyBookings, {}),
         ("bookings", "customer_holds_a_time_once"): (no.HoldRanOut, {}),
+        ("business", "business_is_kept"): (no.BusinessIsKept, {}),
     }
     by_key: dict[tuple[str, str], RefusalWithDetails] = {
         ("service_resources", "service_resources_pkey"): (no.AlreadyLinked, {}),
         ("need_resources", "need_resources_pkey"): (no.AlreadyLinked, {}),
         ("claims", "claims_pkey"): (no.Interrupted, {}),
+        ("business", "business_pkey"): (no.OnlyOneBusiness, {}),
         ("idempotency_keys", "idempotency_keys_pkey"): (no.Interrupted, {}),
     }
     return declared | by_trigger | by_key

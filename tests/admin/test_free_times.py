@@ -32,7 +32,7 @@ async def panel(desk: AdminDesk) -> AdminDesk:
             hours: dict[str, Any] = {"weekday": 2, "opens": time(10), "closes": time(13)}
             await records.create(session, OpeningHours, resource_id=resource.id, **hours, **how)
             ids.append(resource.id)
-        facts = {
+        facts: dict[str, Any] = {
             "title": "Haircut",
             "price": 35,
             "min_notice_minutes": 2880,

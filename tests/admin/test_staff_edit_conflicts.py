@@ -59,12 +59,12 @@ async def test_both_versions_are_shown(desk: AdminDesk, everything: None) -> Non
     assert BANNER in answer.text
     assert read_versions(answer) == {
         "Title": ("Tint", "Colour"),
-        "Price": ("70.00", "66.50 Ada (owner)"),
+        "Price": ("€70.00", "€66.50 Ada (owner)"),
         "Cleanup": ("0", "5 Ada (owner)"),
     }
     fields = ParsedPage(answer.html).fields
     assert (fields["title"], fields["price"], fields["version"]) == ("Tint", "70", "2")
-    assert "Ada (owner) changed it at the desk. Price: 60.00 → 66.50 Cleanup: 0 → 5" in answer.text
+    assert "Ada (owner) changed it at the desk. Price: €60.00 → €66.50 Cleanup: 0 → 5" in answer.text
     assert "Save my version" in answer.text
     assert "Save and add another" not in answer.text
     assert len(statements) <= MOST_STATEMENTS, statements
@@ -97,7 +97,7 @@ async def test_another_change_meanwhile_is_refused_again(desk: AdminDesk, everyt
     assert again.status == 412
     assert read_versions(again) == {
         "Title": ("Tint", "Colour"),
-        "Price": ("60.00", "66.50"),  # Already shown the first time, with its author.
+        "Price": ("€60.00", "€66.50"),  # Already shown the first time, with its author.
         "Duration": ("30", "35 Ada (owner)"),
     }
 
@@ -144,6 +144,7 @@ EDITS: dict[str, tuple[str, dict[str, str]]] = {
     "resource": ("UPDATE resources SET capacity = 2", {"name": "Leah"}),
     "opening-hours": ("UPDATE opening_hours SET opens = '08:00'", {"closes": "18:00"}),
     "calendar-exception": ("UPDATE calendar_exceptions SET is_open = true", {"reason": "Leave"}),
+    "business": ("UPDATE business SET phone = '1'", {"name": "Salon"}),
     "user": ("UPDATE users SET name = 'Somebody'", {"email": "new@example.com"}),
 }
 

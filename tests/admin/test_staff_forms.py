@@ -43,7 +43,7 @@ PERSON = {
     "Birthday": False,
     "Language": False,
 }
-ASKED = {"Seats": False, "Override reason": False}
+ASKED = {"For": False, "Seats": False, "Override reason": False}
 
 
 @pytest.mark.parametrize(

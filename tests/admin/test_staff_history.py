@@ -58,7 +58,7 @@ async def test_the_history_of_a_booking_is_shown(desk: AdminDesk, visit: Booking
         await console.execute("UPDATE bookings SET status = 'no_show', price = 12.5 WHERE id = 1")
 
     assert await read_entries(desk, "booking/details/1") == [
-        "Someone changed it in the database console. Status: Confirmed → No-show Price: 60.00 → 12.50",
+        "Someone changed it in the database console. Status: Confirmed → No-show Price: €60.00 → €12.50",
         "Mara (desk) changed it at the desk. They called Status: Pending → Confirmed",
         "Mara (desk) changed it at the desk. Resource: Lea → Max",
         "Tom (customer) changed it through the API. Start: Tue 08 Jan 2030, 11:00 → Tue 08 Jan 2030, 12:30",
@@ -119,7 +119,7 @@ async def test_values_are_formatted_for_readers(desk: AdminDesk, database: Datab
         "An owner changed it from the seed script. Opens: 09:00 → 08:30 From: – → 01 Feb 2030"
     )
     assert (await read_entries(desk, "service/details/1"))[0] == (
-        "An owner changed it from the seed script. Price: 60.00 → 1,234.50 Active: Yes → No"
+        "An owner changed it from the seed script. Price: €60.00 → €1,234.50 Active: Yes → No"
     )
 
 
@@ -147,7 +147,7 @@ async def test_a_long_history_takes_no_more_statements(desk: AdminDesk, visit: B
     entries = await read_entries(desk, "booking/details/1")
 
     assert len(entries) == 50
-    assert entries[0] == "An owner changed it from the seed script. Price: 119.00 → 120.00"
+    assert entries[0] == "An owner changed it from the seed script. Price: €119.00 → €120.00"
 
 
 async def test_html_in_history_is_escaped(desk: AdminDesk, visit: Booking, tom: Person) -> None:

@@ -68,7 +68,7 @@ async def test_an_empty_list_still_mentions_hidden_rows(desk: AdminDesk) -> None
     page_text = await desk.fetch_list_text(desk.mara)
 
     assert HIDDEN in page_text
-    assert "No bookings to show." in page_text
+    assert "No visits are booked from today on." in page_text
 
 
 @pytest.mark.parametrize("query", ["search=1", "search=%231", "search=tom", "search=tom%40example.com"])

@@ -132,6 +132,8 @@ async def test_one_amount_is_a_range(mara: Person, haircut: Service) -> None:
 
 # What null means in a PATCH: these columns may be empty, and the others have no such value.
 NULLABLE = {
+    *(("/me", name) for name in ("phone", "birthday", "language")),
+    ("/bookings/1", "visitor_name"),
     ("/services/1", "slot_step_minutes"),
     ("/services/1", "horizon_days"),
     ("/services/1", "free_from_minutes"),

@@ -27,7 +27,8 @@ LAYERS = {
         {"db"},
         {"bookings", "needs", "reviews", "idempotency", "rate_limits"},
         {"catalogue"},
-        {"people", "reports"},
+        {"people", "reports", "business"},
+        {"notes"},
         {"records", "cleanup", "change_feed", "exports"},
     ],
     "admin": [

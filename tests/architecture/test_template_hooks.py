@@ -13,9 +13,10 @@ OURS, THEIRS = (Path(str(package.__file__)).parent for package in (admin, sqladm
 PAGES = OURS / "templates/sqladmin"
 THEIR_PAGES = THEIRS / "templates/sqladmin"
 OUR_PAGES = {  # that replace none of SQLAdmin's
-    "_export.html", "_figures.html", "_history.html", "_missing_hours.html", "_stranded.html", "_today.html",
+    "_export.html", "_figures.html", "_history.html", "_missing_hours.html", "_notes.html", "_stranded.html",
+    "_today.html",
     "act.html", "act_again.html", "act_overlap.html", "acts.html", "bulk.html", "calendar.html", "delete.html",
-    "erase.html",
+    "erase.html", "note.html",
     "filters/day_filter.html", "filters/row_filter.html", "modals/act.html", "password.html", "reports.html",
     "reset_second_factor.html", "save.html", "search.html", "second_step.html", "sign_ins.html", "signing_in.html",
     "stale_edit.html", "today.html", "week.html",

@@ -56,6 +56,7 @@ async def test_a_free_slot_is_booked(door: DoorClient, tom: Person, haircut: Ser
         "deleted_by_customer_at": None,
         "created_at": NOW,
         "version": 1,
+        "visitor_name": None,
     }
 
 
@@ -260,6 +261,7 @@ async def test_a_new_booking_is_returned_with_location_and_etag(tom: Person, hai
         "expires_at": None,
         "created_at": "2030-01-07T09:00:00Z",
         "version": 1,
+        "visitor_name": None,
     }
     assert answer.headers["location"] == "/bookings/1"
     assert answer.headers["etag"] == '"1"'

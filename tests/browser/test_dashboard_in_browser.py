@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
 from bookit import records
 from bookit.db.pool import Database
-from bookit.schema.tables import Booking, Resource, Role, Service, Status, User
+from bookit.schema.tables import BUSINESS_ID, Booking, Business, Resource, Role, Service, Status, User
 from tests.support.browser import WatchedPage, has_settled, open_admin
 from tests.support.people import OWNER, PASSWORD, PASSWORD_HASH
 from tests.support.server import RunningServer
@@ -86,6 +87,28 @@ async def test_a_booking_from_the_api_appears(today: WatchedPage, served: Runnin
 
     await expect(card(page, "To confirm 1")).to_contain_text("Tom", timeout=SOON)
     await expect(page.locator("[data-bk-announcer]")).to_have_text("To confirm 1")
+    assert await page.evaluate("window.isAsItWas")
+    assert (errors, elsewhere) == ([], [])
+
+
+async def test_the_first_steps_are_ticked_as_they_become_true(
+    today: WatchedPage, served_database: Database, served: RunningServer
+) -> None:
+    page, errors, elsewhere = today
+    steps = card(page, "First steps")
+    await expect(steps.get_by_role("listitem")).to_have_count(4)
+    await expect(steps).to_contain_text("Name your business Its name")
+    await expect(steps.get_by_role("link", name="Name your business")).to_have_count(0)  # It is the owner's to do.
+    await expect(card(page, "Revenue by service")).to_have_count(0)
+
+    async with served_database.transaction(by=OWNER) as session:
+        business = await records.lock(session, Business, BUSINESS_ID)
+        await records.change(session, business, **HOW, name="Salon", timezone="UTC")
+
+    await expect(steps).to_contain_text("Name your business (done)", timeout=SOON)
+    with psycopg.connect(served.database_url) as console:
+        console.execute("UPDATE business SET name = 'My business'")
+    await expect(steps).not_to_contain_text("(done) Its name", timeout=SOON)
     assert await page.evaluate("window.isAsItWas")
     assert (errors, elsewhere) == ([], [])
 

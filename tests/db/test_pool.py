@@ -140,7 +140,7 @@ async def test_statements_are_prepared_unless_disabled(
     [
         User(name="private", email="private", password_hash="private"),
         User(name="private" * 20, email="private@example.com", password_hash="private"),
-        User(name="private", email="private@example.com", password_hash=None),  # type: ignore[arg-type]  # left out
+        User(name=None, email="private@example.com", password_hash="private"),  # type: ignore[arg-type]  # left out
         ServiceResource(service_id=4242, resource_id=4242),
     ],
     ids=["e-mail", "name", "nothing", "parent"],

@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 from sqlalchemy import text
 
-from bookit import idempotency, records
+from bookit import idempotency, notes, records
 from bookit import refusals as no
 from bookit.bookings import acts, expiry
 from bookit.db.pool import Database
@@ -21,7 +21,7 @@ from bookit.db.statements import Row
 from bookit.people import erasure, refresh_tokens, sign_in, sign_ins
 from bookit.people.sign_ins import Client, Lifetime
 from bookit.policy.permissions import Actor
-from bookit.schema.tables import Booking, Language, Review, Role, Service, User
+from bookit.schema.tables import Booking, Language, Note, Review, Role, Service, User
 from tests.support.admin_client import AdminDesk, FormResult, get_page_text, post_form, submit_form
 from tests.support.clock import NOW
 from tests.support.people import OWNER, PASSWORD, JoinUser, Person, read_export
@@ -34,9 +34,12 @@ NAME, EMAIL, OLD_NAME, OLD_EMAIL = "Tamsin Quill", "Tamsin@Quill.example", "Tams
 COMMENT, FORMER_COMMENT, GONE_COMMENT = "Scissors were blunt", "Scissors were awful", "Never again, says T."
 PHONE, BIRTHDAY = "+447700900321", date(1980, 2, 29)
 REASON, GONE_REASON = "She rang and sneezed", "Booked by mistake, she said"
+NOTE, FORMER_NOTE, GONE_NOTE = "Allergic to almond oil", "Allergic to olives", "Talks too much"
+NOTE_ON_VISIT, NOTE_ON_GONE_VISIT = "Bring colour 7/1", "Owes us a fringe"
 TRACES = (
     *(NAME, EMAIL, OLD_NAME, OLD_EMAIL, PHONE, str(BIRTHDAY)),
     *(COMMENT, FORMER_COMMENT, GONE_COMMENT, REASON, GONE_REASON),
+    *(NOTE, FORMER_NOTE, GONE_NOTE, NOTE_ON_VISIT, NOTE_ON_GONE_VISIT),
 )
 FACTS = text("SELECT id, user_id, service_id, resource_id, start_time, end_time, price FROM bookings ORDER BY id")
 REPORT = text("""
@@ -67,6 +70,7 @@ async def tamsin(database: Database, join: JoinUser, mara: Person, haircut: Serv
         )
         await refresh_tokens.issue(session, begun, now=NOW, lifetime=LIFETIME.idle)
         await idempotency.claim(session, user_id=user.id, key="k-1", request_hash="h", now=NOW)
+    await write_notes(database, desk, person)
     async with database.transaction(by=desk, now=NOW) as session:
         await session.set_reason(GONE_REASON)
         await records.remove(session, await records.lock(session, Review, 3), by=OWNER, now=NOW)
@@ -92,6 +96,18 @@ async def visit(database: Database, desk: Actor, herself: Actor, start: datetime
         async with database.transaction(by=herself, now=NOW) as session:
             words: dict[str, Any] = {"booking_id": booking.id, "rating": 4, "comment": comment}
             await records.create(session, Review, by=herself, now=NOW, **words)
+
+
+async def write_notes(database: Database, desk: Actor, person: Person) -> None:
+    """Write notes on her, one of which changes and one of which goes, and on two visits, one of which goes later."""
+    how: Any = {"by": desk, "now": NOW}
+    async with database.transaction(**how) as session:
+        await notes.write(session, **how, user_id=person.id, text=FORMER_NOTE)
+        await notes.write(session, **how, user_id=person.id, text=GONE_NOTE)
+        await notes.write(session, **how, booking_id=4, text=NOTE_ON_VISIT)
+        await notes.write(session, **how, booking_id=3, text=NOTE_ON_GONE_VISIT)
+        await notes.change(session, await records.lock(session, Note, 1), **how, text=NOTE, is_pinned=True)
+        await notes.remove(session, await records.lock(session, Note, 2), **how)
 
 
 @pytest.fixture
@@ -194,7 +210,12 @@ async def test_erasing_removes_only_texts_from_history_and_is_recorded(
 
     after = await desk.database.fetch(OF_HISTORY)
     assert [without_words(row) for row in after[: len(before)]] == [without_words(row) for row in before]
-    theirs = {("users", tamsin.id), *(("bookings", n) for n in range(1, 7)), *(("reviews", n) for n in range(1, 4))}
+    theirs = {
+        ("users", tamsin.id),
+        *(("bookings", n) for n in range(1, 7)),
+        *(("reviews", n) for n in range(1, 4)),
+        *(("notes", n) for n in range(1, 5)),
+    }
     for was, became in zip(before, after, strict=False):
         if (was["table_name"], was["row_id"]) not in theirs:
             assert became == was
@@ -206,7 +227,7 @@ async def test_erasing_removes_only_texts_from_history_and_is_recorded(
 
 def without_words(event: Row) -> Row:
     """Return an event without the values that erasing removes."""
-    personal = {"name", "email", "phone", "birthday", "comment"}
+    personal = {"name", "email", "phone", "birthday", "comment", "text"}
     cleaned = {
         side: {name: "words" if name in personal else value for name, value in (event[side] or {}).items()}
         for side in ("old", "new")
@@ -411,7 +432,7 @@ def exported(number: int, day: int, status: str) -> Row:
     """Return a booking of hers as the export contains it."""
     start = NOW + timedelta(days=day)
     return {
-        "number": number, "service": "Haircut", "resource": "Haircut", "seats": 1, "status": status,
+        "number": number, "service": "Haircut", "resource": "Haircut", "for": None, "seats": 1, "status": status,
         "starts_at": utc(start), "ends_at": utc(start + timedelta(minutes=45)), "price": 35.0, "booked_at": utc(NOW),
         "held_until": None, "deleted_at": None,
     }  # fmt: skip
@@ -442,6 +463,16 @@ async def test_the_export_contains_everything_about_one_person(desk: AdminDesk, 
             exported(5, 2, "pending"), exported(6, 3, "cancelled"),
         ],
         "reviews": [{"number": 1, "booking": 1, "rating": 4, "comment": COMMENT, "written_at": utc(NOW)}],
+        "notes": [
+            {
+                "number": 1, "booking": None, "text": NOTE, "pinned": True, "written_by": "staff",
+                "written_at": utc(NOW),
+            },
+            {
+                "number": 3, "booking": 4, "text": NOTE_ON_VISIT, "pinned": False, "written_by": "staff",
+                "written_at": utc(NOW),
+            },
+        ],
         "second_factors": [],
         "requests_sent_with_a_key": [{"key": "k-1", "sent_at": utc(NOW), "answered_with": None}],
     }  # fmt: skip
@@ -462,6 +493,8 @@ async def test_the_export_contains_everything_about_one_person(desk: AdminDesk, 
     }  # fmt: skip
     first = next(event for event in events if event["what"] == "booking 1 created")
     assert (first["after"]["Service"], first["after"]["Resource"]) == ("Haircut", "Haircut")
+    changed = next(event for event in events if event["what"] == "note 1 changed")
+    assert (changed["before"]["Note"], changed["after"]["Note"], changed["by"]) == (FORMER_NOTE, NOTE, "staff")
     assert [event["what"] for event in events if event["by"] == "this person"] == [
         "review 1 created", "review 2 created", "review 3 created", "review 1 changed", "review 2 deleted",
     ]  # fmt: skip

@@ -14,6 +14,7 @@ from bookit.db.pool import Database
 from bookit.people import phones
 from bookit.policy.permissions import Actor
 from bookit.schema.tables import Booking, Language, Role, Service, User
+from bookit.settings import SettingsError, read_settings
 from tests.support.admin_client import AdminDesk, get_page_text, post_form, submit_form
 from tests.support.clock import NOW
 from tests.support.doors import AT_BOTH_DOORS, AT_THE_ADMIN_ONLY, DoorClient
@@ -44,6 +45,12 @@ def test_a_number_without_a_code_is_of_the_country_of_the_business(
     else:
         assert phones.parse_phone(typed, country) == stored
         assert phones.format_phone(stored, country) == shown
+
+
+def test_the_country_of_the_business_has_two_letters() -> None:
+    assert read_settings(phone_country="de").phone_country == "DE"
+    with pytest.raises(SettingsError, match=r"^PHONE_COUNTRY: 'GERMANY' is not a country of two letters"):
+        read_settings(phone_country="Germany")
 
 
 @AT_BOTH_DOORS
@@ -163,6 +170,9 @@ async def test_the_desk_sees_how_to_call_a_customer(desk: AdminDesk, haircut: Se
     assert ((await desk.fetch_row("users", petra.id)) or {})["phone"] == PETRA
     events = await desk.database.fetch(text("SELECT new FROM events WHERE table_name = 'users' AND action = 'changed'"))
     assert events == [{"new": {"name": "Petra Lustig"}}]
+    await submit_form(desk.mara, f"/admin/user/edit/{petra.id}", phone="07700 900124")
+    history = get_page_text((await desk.mara.get(f"/admin/user/details/{petra.id}")).text)
+    assert "07700 900123 → 07700 900124" in history
 
 
 PARTS = [

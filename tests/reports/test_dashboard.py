@@ -18,7 +18,7 @@ from tests.support.admin_client import AdminDesk, get_page_text, sign_in
 from tests.support.clock import NOW, Clock
 from tests.support.people import OWNER, Person
 
-STATEMENTS = 5  # the signed-in user, the lists, the free slots, the visits and the utilisation
+STATEMENTS = 6  # the signed-in user, the lists, the free slots, the first steps, the visits and the utilisation
 
 
 @pytest.fixture
@@ -49,12 +49,12 @@ def section_text(html: str, name: str) -> str:
 
 
 async def test_an_empty_business_shows_empty_sections(desk: AdminDesk) -> None:
-    answer = await desk.ada.get("/admin/")
+    answer = await desk.mara.get("/admin/")
 
     assert answer.status_code == 200
     page_text = get_page_text(answer.text)
-    for sentence in ("No more bookings today.", "Nothing to confirm.", "Nothing to show for these days.",
-                     "Nothing left to close.", "Everything is closed for the rest of today."):  # fmt: skip
+    for sentence in ("No more bookings today.", "Nothing to confirm.", "Nothing left to close.",
+                     "Everything is closed for the rest of today."):  # fmt: skip
         assert sentence in page_text
     assert "<canvas" not in answer.text
     assert "Holds" not in page_text
@@ -196,11 +196,11 @@ async def test_the_charts_have_tables_with_their_figures(desk: AdminDesk, databa
     html = (await desk.ada.get("/admin/")).text
 
     assert '<th scope="row">31 Dec 2029</th><td data-value="2">2</td>' in html
-    assert '<th scope="row">Haircut</th><td data-value="35.00">35.00</td>' in html
+    assert '<th scope="row">Haircut</th><td data-value="35.00">€35.00</td>' in html
     assert '<td data-value="50.0">50.0%</td>' in html
     assert html.count('scope="row">') == 30 + 1 + 1 + 6
     page_text = get_page_text(html)
-    assert "Visits 2 Revenue 35.00 Utilisation" in page_text
+    assert "Visits 2 Revenue €35.00 Utilisation" in page_text
     assert "No-show rate 50.0%" in page_text
 
 

@@ -35,6 +35,8 @@ BUSINESS = """
     INSERT INTO service_needs (service_id, position) VALUES (2, 2);
     INSERT INTO need_resources (need_id, resource_id) VALUES (1, 2);
     INSERT INTO reviews (booking_id, rating, comment) VALUES (1, 5, 'Good');
+    INSERT INTO notes (user_id, text, author_id) VALUES (1, 'Allergic to almond oil', 3);
+    INSERT INTO notes (booking_id, text, author_id) VALUES (2, 'Bring colour 7/1', 3);
     INSERT INTO opening_hours (resource_id, weekday, opens, closes) VALUES (1, 1, '09:00', '17:00');
     INSERT INTO calendar_exceptions (resource_id, start_time, end_time) VALUES (1, '2030-01-09Z', '2030-01-10Z');
     INSERT INTO sign_ins (user_id, door, role, sid, idle_ends_at, expires_at)
@@ -101,12 +103,17 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
     **{
         (table, name): (no.NotVisible, [f"UPDATE {table} SET {column} = {text}" for text in texts])
         for table, column, name, texts in (
+            ("bookings", "visitor_name", "booking_visitor_name_is_visible", INVISIBLE_LINES),
             ("users", "name", "user_name_is_visible", INVISIBLE_LINES),
             ("services", "title", "service_title_is_visible", INVISIBLE_LINES),
             ("services", "description", "service_description_is_visible", INVISIBLE_PARAGRAPHS),
             ("resources", "name", "resource_name_is_visible", INVISIBLE_LINES),
             ("reviews", "comment", "review_comment_is_visible", INVISIBLE_PARAGRAPHS),
+            ("notes", "text", "note_text_is_visible", INVISIBLE_PARAGRAPHS),
             ("calendar_exceptions", "reason", "exception_reason_is_visible", INVISIBLE_LINES),
+            ("business", "name", "business_name_is_visible", INVISIBLE_LINES),
+            ("business", "address", "business_address_is_visible", INVISIBLE_PARAGRAPHS),
+            ("business", "phone", "business_phone_is_visible", INVISIBLE_LINES),
         )
     },
     ("users", "user_name_has_1_to_100_characters"): (
@@ -337,6 +344,10 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
             for time in ("1 s", "0.5 s")
         ],
     ),
+    ("bookings", "booking_visitor_name_has_1_to_100_characters"): (
+        no.VisitorNameTooLong,
+        ["UPDATE bookings SET visitor_name = ''", "UPDATE bookings SET visitor_name = repeat('é', 101)"],
+    ),
     ("bookings", "booking_is_for_a_user"): (no.UnknownUser, ["UPDATE bookings SET user_id = 999"]),
     ("bookings", "booking_is_of_a_service"): (no.UnknownService, ["UPDATE bookings SET service_id = 999"]),
     ("bookings", "booking_is_on_a_resource"): (no.UnknownResource, ["UPDATE bookings SET resource_id = 999"]),
@@ -431,6 +442,21 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
         no.CommentNeeded,
         ["UPDATE reviews SET comment = ''", "UPDATE reviews SET comment = repeat('é', 1001)"],
     ),
+    ("notes", "note_is_on_a_customer"): (no.UnknownUser, ["UPDATE notes SET user_id = 999 WHERE id = 1"]),
+    ("notes", "note_is_on_a_booking"): (no.UnknownBooking, ["UPDATE notes SET booking_id = 999 WHERE id = 2"]),
+    ("notes", "note_is_written_by_a_user"): (no.UnknownUser, ["UPDATE notes SET author_id = 999"]),
+    ("notes", "note_is_on_one_thing"): (
+        no.NoteOnOneThing,
+        ["UPDATE notes SET booking_id = 1 WHERE id = 1", "UPDATE notes SET booking_id = NULL WHERE id = 2"],
+    ),
+    ("notes", "note_that_is_pinned_is_on_a_customer"): (
+        no.OnlyCustomerNotesPinned,
+        ["UPDATE notes SET is_pinned = true WHERE id = 2"],
+    ),
+    ("notes", "note_text_has_1_to_1000_characters"): (
+        no.NoteNeeded,
+        ["UPDATE notes SET text = ''", "UPDATE notes SET text = repeat('é', 1001)"],
+    ),
     ("opening_hours", "opening_hours_are_of_a_resource"): (
         no.UnknownResource,
         ["UPDATE opening_hours SET resource_id = 999"],
@@ -480,6 +506,36 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
     ("calendar_exceptions", "exception_reason_has_at_most_200_characters"): (
         no.ReasonTooLong,
         ["UPDATE calendar_exceptions SET reason = repeat('é', 201)"],
+    ),
+    ("business", "business_is_the_only_one"): (
+        no.OnlyOneBusiness,
+        ["INSERT INTO business (id) VALUES (2)", "UPDATE business SET id = 2"],
+    ),
+    ("business", "business_pkey"): (no.OnlyOneBusiness, ["INSERT INTO business DEFAULT VALUES"]),
+    ("business", "business_is_kept"): (no.BusinessIsKept, ["DELETE FROM business"]),
+    ("business", "business_name_has_1_to_200_characters"): (
+        no.BusinessNameNeeded,
+        ["UPDATE business SET name = ''", "UPDATE business SET name = repeat('é', 201)"],
+    ),
+    ("business", "business_address_has_at_most_1000_characters"): (
+        no.AddressTooLong,
+        ["UPDATE business SET address = repeat('é', 1001)"],
+    ),
+    ("business", "business_phone_has_at_most_50_characters"): (
+        no.BusinessPhoneTooLong,
+        ["UPDATE business SET phone = repeat('1', 51)"],
+    ),
+    ("business", "business_timezone_is_known"): (
+        no.UnknownTimezone,
+        ["UPDATE business SET timezone = 'Europe/Bonn'", "UPDATE business SET timezone = ''"],
+    ),
+    ("business", "business_currency_looks_like_one"): (
+        no.UnknownCurrency,
+        ["UPDATE business SET currency = 'eur'", "UPDATE business SET currency = 'Euro'"],
+    ),
+    ("business", "business_locale_looks_like_one"): (
+        no.UnknownLocale,
+        ["UPDATE business SET locale = 'de'", "UPDATE business SET locale = 'de-DE'"],
     ),
     ("events", "history_is_append_only"): (
         no.HistoryIsKept,

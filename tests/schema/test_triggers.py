@@ -12,6 +12,7 @@ TABLES = SQLModel.metadata.tables
 ALL_THREE = {"audit_row", "bump_version", "forbid_truncate"}
 HAS_HISTORY = {
     "users", "services", "service_needs", "resources", "bookings", "reviews", "opening_hours", "calendar_exceptions",
+    "notes", "business",
 }  # fmt: skip
 TRIGGERS = "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal"
 

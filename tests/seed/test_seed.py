@@ -25,6 +25,7 @@ from bookit.schema.tables import (
     CalendarException,
     Claim,
     Event,
+    Note,
     OpeningHours,
     Resource,
     Review,
@@ -42,7 +43,7 @@ from tests.support.databases import TEMPLATE_DATABASE, create_database
 from tests.support.people import OWNER
 from tests.support.server import ROOT
 
-TABLES = (User, Service, Resource, ServiceResource, OpeningHours, CalendarException, Booking, Review)
+TABLES = (User, Service, Resource, ServiceResource, OpeningHours, CalendarException, Booking, Review, Note)
 BERLIN = ZoneInfo("Europe/Berlin")
 
 

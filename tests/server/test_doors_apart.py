@@ -12,6 +12,7 @@ import pytest
 from tests.support.admin_client import get_page_text
 from tests.support.databases import TEMPLATE_DATABASE, create_database
 from tests.support.people import PASSWORD, PASSWORD_HASH
+from tests.support.polling import eventually
 from tests.support.server import run_server
 
 pytestmark = pytest.mark.process
@@ -69,6 +70,24 @@ def test_one_door_shows_what_the_other_writes(apart: Apart) -> None:
     history = get_page_text(admin.get(f"/admin/booking/details/{booking['id']}").text)
     assert "created it through the API." in history
     assert "changed it at the desk." in history
+
+
+async def test_both_processes_follow_the_settings_of_the_business(apart: Apart) -> None:
+    admin, api = apart
+    tokens = api.post("/auth/login", json={"email": "ada@example.com", "password": PASSWORD}).json()
+    bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+
+    def zone() -> str:
+        return str(api.get("/reports/revenue", headers=bearer).raise_for_status().json()["timezone"])
+
+    before = zone()
+    business = {"name": "Salon", "timezone": "Asia/Tokyo", "currency": "JPY", "locale": "ja_JP", "version": "1"}
+    saved = admin.post("/admin/business/edit/1", data=business | {"save": "Save"})
+    shown_at_once = get_page_text(admin.get("/admin/").text)
+
+    assert (before, saved.status_code) == ("UTC", 302)
+    assert "Salon · " in shown_at_once
+    await eventually(lambda: zone() == "Asia/Tokyo", seconds=10)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from starlette.applications import Starlette
 from bookit.clock import Clock
 from bookit.db.pool import Database
 from bookit.people.last_seen import LastSeen
+from bookit.policy.business import CurrentBusiness
 from bookit.rate_limits import RateLimits
 from bookit.settings import Settings
 from server.app import build
@@ -26,6 +27,7 @@ class SharedApplications:
             app = build(shared, clock=clock)
             self._built.append((shared, app))
         app.state.database, app.state.settings, app.state.clock = database, settings, clock
+        app.state.business = CurrentBusiness(default_timezone=settings.timezone)
         app.state.rate_limits = RateLimits(settings.rate_limits)  # of no test before
         return app
 

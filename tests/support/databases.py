@@ -22,8 +22,13 @@ FAST_POSTGRES_SETTINGS = {
     "max_connections": "1000",
 }
 SERVER_VARIABLE = "BOOKIT_TEST_DATABASE_URL"  # a superuser's URL of a server to use instead of the embedded one
-NUMBERED_TABLES = [name for name, table in SQLModel.metadata.tables.items() if "id" in table.columns]
-DELETE_ROWS = "; ".join(f"DELETE FROM {name}" for name in SQLModel.metadata.tables)
+NUMBERED_TABLES = [
+    name for name, table in SQLModel.metadata.tables.items() if "id" in table.columns and table.columns["id"].identity
+]
+# The business has one row, as a new database has it.
+DELETE_ROWS = "; ".join(
+    [*(f"DELETE FROM {name}" for name in SQLModel.metadata.tables), "INSERT INTO business DEFAULT VALUES"]
+)
 DELETE_ALL_ROWS = "; ".join([DELETE_ROWS, *(f"SELECT setval('{name}_id_seq', 1, false)" for name in NUMBERED_TABLES)])
 
 

@@ -274,7 +274,7 @@ class AdminDoor(DoorClient):
     def format_value(self, value: object) -> str:
         """Return a value as typed in a form, a time by the business's clock."""
         if isinstance(value, datetime):
-            zone = self.desk.app.state.settings.zone
+            zone = self.desk.app.state.business.profile.zone
             return f"{value.astimezone(zone) if value.tzinfo else value:%Y-%m-%dT%H:%M}"
         if isinstance(value, time):
             return f"{value:%H:%M}"

@@ -131,11 +131,11 @@ WITH audit_context AS MATERIALIZED (SELECT set_config('bookit.request_id', :audi
 )
 INSERT INTO bookings
   (user_id, service_id, resource_id, other_resource_ids, seats, start_time, end_time, blocks_from, blocks_until, status,
-   price, expires_at, created_at)
+   price, expires_at, created_at, visitor_name)
 SELECT CAST(:user_id AS bigint), rule.service_id, visit.id, chosen.ids[2:], visit.needed, :since, visit.end_time,
        visit.blocks_from, visit.blocks_until, CAST(:status AS text),
        rule.price * CASE WHEN rule.price_is_per_person THEN visit.needed ELSE 1 END,
-       CAST(:expires_at AS timestamptz), :now
+       CAST(:expires_at AS timestamptz), :now, CAST(:visitor_name AS text)
   FROM rule CROSS JOIN audit_context
  CROSS JOIN LATERAL (
    SELECT CASE

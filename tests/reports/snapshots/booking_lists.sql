@@ -8,8 +8,8 @@ WITH listed AS MATERIALIZED ((SELECT 'next' AS list, b.* FROM bookings b WHERE (
       PARTITION BY list ORDER BY CASE list WHEN 'holds' THEN expires_at WHEN 'late' THEN NULL ELSE start_time END,
                                  CASE list WHEN 'late' THEN start_time END DESC, id)
 )
-SELECT n.list, n.many, n.id, n.start_time, n.status, n.expires_at, n.user_id, u.name AS customer, s.title AS service,
-       s.is_active AS is_service_active, (
+SELECT n.list, n.many, n.id, n.start_time, n.status, n.expires_at, n.user_id, u.name || coalesce(' for ' || n.visitor_name, '') AS customer,
+       s.title AS service, s.is_active AS is_service_active, (
          SELECT jsonb_agg(
                   jsonb_build_object('id', r.id, 'name', r.name, 'is_active', r.is_active) ORDER BY taken.number)
            FROM unnest(n.resource_id || n.other_resource_ids) WITH ORDINALITY AS taken (id, number)
