@@ -74,6 +74,7 @@ OWN_PAGES: Mapping[str, set[Role]] = {
     "": ALL, "today": ALL, "calendar": ALL, "search?q=1": ALL, "password": ALL, "sign-ins": ALL,
     "signing-in": ALL, "user/{customer}/second-factor": OWNERS,
     "calendar/feed?start=2030-01-08&end=2030-01-09": ALL, "calendar/visit/1": ALL,
+    **{f"calendar/{page}?service_id=1&day=2030-01-08": DESK_UP for page in ("free-times", "why-none")},
     "reports": MANAGERS, "booking/bulk": DESK_UP, "act/{act}": DESK_UP,
     "user/{customer}/sign-ins": OWNERS,
     "user/{customer}/data": MANAGERS, "user/{customer}/erase": MANAGERS, "resource/1/week": DESK_UP,
@@ -177,6 +178,7 @@ def test_every_page_is_walked() -> None:
     changing = {"booking/{pk}/undo", "calendar/book", "calendar/stream"} | {
         f"calendar/{act}/{{pk}}" for act in ("move", "act", "undo")
     }  # test_own_calendar sends these
+    changing |= {"notes", "notes/{pk}"}  # test_notes sends these
     pages = {page.path.removeprefix("/").replace("{identity}", "opening-hours") for page in CUSTOM_PAGES}
 
     assert pages - walked - signing_in == changing

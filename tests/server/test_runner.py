@@ -252,7 +252,7 @@ def test_the_banner_of_a_demo_names_accounts_that_work(workspace: Workspace) -> 
 
     with server.open_client() as client:
         roles = [get_me(client, sign_in(client, email, password))["role"] for email in emails]
-        assert len(client.get("/services").json()) == 12
+        assert len(client.get("/services").json()) == 13
     assert roles == ["user", "own_calendar", "staff", "manager", "admin"]
     assert server.stop() == 0
 
