@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from admin.bookings import bulk
+from admin.bookings import bulk, payments
 from admin.calendar import actions, feed, free_times
 from admin.calendar.page import CalendarPage
 from admin.framework.context import AdminContext
@@ -43,6 +43,7 @@ from admin.framework.url_cache import UrlCacheMiddleware
 from admin.history import undo_pages
 from admin.pages import (
     dashboard,
+    day_closing,
     deleting,
     notes,
     opening_hours,
@@ -67,9 +68,9 @@ from web.statuses import retry_headers, status_of
 
 HERE = Path(__file__).parent
 CUSTOM_PAGES: list[CustomPage] = [
-    *dashboard.PAGES, reports.PAGE, search.PAGE, bulk.PAGE, opening_hours.PAGE, deleting.PAGE, password.PAGE,
-    *personal_data.PAGES, *sign_ins.PAGES, *second_step.PAGES, *signing_in.PAGES, *undo_pages.PAGES, *feed.PAGES,
-    *actions.PAGES, *free_times.PAGES, *notes.PAGES,
+    *dashboard.PAGES, reports.PAGE, day_closing.PAGE, search.PAGE, bulk.PAGE, opening_hours.PAGE, deleting.PAGE,
+    password.PAGE, *personal_data.PAGES, *sign_ins.PAGES, *second_step.PAGES, *signing_in.PAGES, *undo_pages.PAGES,
+    *feed.PAGES, *actions.PAGES, *free_times.PAGES, *notes.PAGES, *payments.PAGES,
 ]  # fmt: skip
 # Routes of SQLAdmin that BookIt does without: they serve any file that a column names, and write past the rules.
 DISABLED_ROUTES = {"file_download", "file_preview", "import"}

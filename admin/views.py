@@ -7,6 +7,7 @@ from wtforms import Form, PasswordField
 
 from admin.bookings.actions import BookingActions, describe_new_booking, warn_of_past
 from admin.bookings.form import SuggestsSlots
+from admin.bookings.payments import ShowsAmounts, ShowsMoney
 from admin.bookings.resources import ShowsResources, format_resources
 from admin.framework import list_pages
 from admin.framework.context import context_of
@@ -17,6 +18,7 @@ from admin.framework.formatting import (
     WEEKDAYS,
     format_enum,
     format_language,
+    format_minor_units,
     format_phone_of,
     format_status,
     format_weekday,
@@ -45,6 +47,8 @@ from bookit.schema.tables import (
     CalendarException,
     Event,
     OpeningHours,
+    Payment,
+    PaymentMethod,
     Resource,
     Review,
     Role,
@@ -55,8 +59,8 @@ from bookit.schema.tables import (
     table_of,
 )
 
-BOOKINGS, SERVICES, RESOURCES, EXCEPTIONS, USERS = (
-    table_of(table).c for table in (Booking, Service, Resource, CalendarException, User)
+BOOKINGS, SERVICES, RESOURCES, EXCEPTIONS, USERS, PAYMENTS = (
+    table_of(table).c for table in (Booking, Service, Resource, CalendarException, User, Payment)
 )
 NEW_HELP = "Only for a person who signs in."
 CHOOSE_HELP = "Use at least 8 characters, and not the person's name or a common password."
@@ -71,7 +75,7 @@ def format_customer(booking: Booking, column: str) -> str:
     return name_customer(str(booking.user), booking.visitor_name)
 
 
-class BookingView(ShowsResources, BookingActions, SuggestsSlots, model=Booking):
+class BookingView(ShowsMoney, ShowsResources, BookingActions, SuggestsSlots, model=Booking):
     """The desk's bookings."""
 
     category, icon, name, name_plural = "Front desk", "fa-solid fa-calendar-check", "Booking", "Bookings"
@@ -194,6 +198,25 @@ class ReviewView(RecordView, model=Review):
     column_default_sort = ("id", True)
     column_searchable_list = ["comment"]
     can_edit = False
+    form_columns = []
+
+
+class PaymentView(ShowsAmounts, model=Payment):
+    """What was taken at the desk. The page of a booking takes money and gives it back."""
+
+    category, icon, name, name_plural = "Front desk", "fa-solid fa-coins", "Payment", "Payments"
+    can_create = can_edit = can_delete = False
+    column_list = ["id", "settled_at", "booking", "amount", "method", "refunded", "recorded_by"]
+    column_details_list = [*column_list, "currency", "created_at"]
+    column_formatters = column_formatters_detail = {
+        "amount": format_minor_units,
+        "refunded": format_minor_units,
+        "method": format_enum,
+    }
+    column_sortable_list = ["id", "settled_at"]
+    column_default_sort = ("settled_at", True)
+    list_filters = [DayFilter(PAYMENTS.settled_at, "Day"), ChoiceFilter(PAYMENTS.method, "Method", PaymentMethod)]
+    column_export_list = ["id", "settled_at", "booking", "amount", "currency", "method", "refunded", "recorded_by"]
     form_columns = []
 
 
@@ -429,6 +452,7 @@ class EventView(EventListView, RecordView, model=Event):
 VIEWS = [
     BookingView,
     ReviewView,
+    PaymentView,
     ServiceView,
     ResourceView,
     OpeningHoursView,

@@ -895,6 +895,73 @@ class SavedAlready(Conflict):
     """This was saved already. Save again to create another one."""
 
 
+# Money.
+
+
+class OwesLess(Conflict):
+    """{customer} owes {due}. Take no more than that."""
+
+    field = "amount"
+
+    def __init__(self, *, customer: str, due: str) -> None:
+        """Take who owes and how much, as people read it."""
+        super().__init__(customer=customer, due=due)
+
+
+class AmountNotPositive(Misshapen):
+    """Enter an amount above zero, such as 12.50."""
+
+    field = "amount"
+
+
+class UnknownPayment(Missing):
+    """There is no such payment."""
+
+    field = "payment_id"
+
+
+class UnknownRecorder(Missing):
+    """There is no such person at the desk."""
+
+    field = "recorded_by_id"
+
+
+class UnknownPaymentMethod(Misshapen):
+    """Choose how it was paid: cash, card or transfer."""
+
+    field = "method"
+
+
+class UnknownRefundReason(Misshapen):
+    """Choose why it is given back: mistake, cancelled or goodwill."""
+
+    field = "reason"
+
+
+class PaymentMalformed(Invalid):
+    """BookIt does not know this kind or this state of a payment."""
+
+
+class OtherCurrency(Conflict):
+    """All payments of a booking are in one currency, that of its price."""
+
+    field = "currency"
+
+
+class GivesBackTooMuch(Conflict):
+    """This is more than what is left of the payment. Give back no more than that."""
+
+    field = "amount"
+
+
+class PaymentIsDone(Conflict):
+    """What was paid or given back cannot be changed. Give the money back and record it again."""
+
+
+class PaymentsAreKept(Forbidden):
+    """Payments cannot be deleted. Give the money back instead."""
+
+
 # Reviews.
 
 

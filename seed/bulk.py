@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import cycle, islice
 from random import Random
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import bindparam, select, text
@@ -17,8 +18,21 @@ from sqlalchemy import bindparam, select, text
 from bookit import records
 from bookit.db.session import Session
 from bookit.db.statements import Row
+from bookit.policy import money
 from bookit.policy.permissions import Actor
-from bookit.schema.tables import Booking, OpeningHours, Resource, Review, Service, Status, User, table_of
+from bookit.schema.tables import (
+    Booking,
+    OpeningHours,
+    Payment,
+    PaymentMethod,
+    PaymentState,
+    Resource,
+    Review,
+    Service,
+    Status,
+    User,
+    table_of,
+)
 from seed.review_texts import find_review_texts
 from seed.schedule import DAYS_AHEAD, from_wall_clock
 from seed.studio import (
@@ -57,6 +71,9 @@ BOOKING_COLUMNS = (
     "user_id", "service_id", "resource_id", "start_time", "end_time", "blocks_from", "blocks_until", "status", "price",
     "created_at",
 )  # fmt: skip
+PAYMENT_COLUMNS = (
+    "key", "booking_id", "amount", "currency", "method", "state", "settled_at", "created_at",
+)  # fmt: skip
 REVIEW_COLUMNS = ("booking_id", "rating", "comment", "created_at")
 
 USERS, BOOKINGS = table_of(User).c, table_of(Booking).c
@@ -66,12 +83,24 @@ SELECT_SEEDED_USERS = (
     .order_by(USERS.id)
 )
 SELECT_LATEST_BOOKINGS = (
-    select(BOOKINGS.id, BOOKINGS.service_id, BOOKINGS.end_time, BOOKINGS.status)
+    select(BOOKINGS.id, BOOKINGS.service_id, BOOKINGS.end_time, BOOKINGS.status, BOOKINGS.price)
     .order_by(BOOKINGS.id.desc())
     .limit(bindparam("count"))
 )
+SELECT_CURRENCY = text("SELECT business_currency() AS currency")
 # Without this, the planner would treat the full tables as empty until autovacuum runs.
-ANALYZE_TABLES = text("ANALYZE users, services, resources, service_resources, opening_hours, bookings, reviews, events")
+ANALYZE_TABLES = text(
+    "ANALYZE users, services, resources, service_resources, opening_hours, bookings, payments, reviews, events"
+)
+
+
+def draw_payment_method(chance: float) -> PaymentMethod | None:
+    """Return how a completed visit is paid, or None if it is not paid yet, by a number between 0 and 1."""
+    if chance < 0.55:
+        return PaymentMethod.CARD
+    if chance < 0.92:
+        return PaymentMethod.CASH
+    return PaymentMethod.TRANSFER if chance < 0.96 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +149,7 @@ class BulkSeeder:
         self.session, self.rng, self.by, self.now = session, rng, by, now
         self.password_hash, self.on_progress = password_hash, on_progress
         self.zone = ZoneInfo(session.timezone)
+        self.currency = ""
         self.rooms: list[Room] = []
         self.service_by_id: dict[int, BranchService] = {}
         self.customers: list[int] = []
@@ -128,6 +158,7 @@ class BulkSeeder:
         """Create this many bookings and what they need. ``existing_count`` is added to the reported progress."""
         if booking_count <= 0:
             return BulkSummary()
+        self.currency = (await self.session.fetch(SELECT_CURRENCY))[0]["currency"]
         await self.create_branches(-(-booking_count // BOOKINGS_PER_ROOM))
         await self.add_customers(max(len(CUSTOMERS), booking_count // 10))
         for statement in KEEP_INDEXES:
@@ -135,7 +166,9 @@ class BulkSeeder:
         rows, done, reviews = self.make_booking_rows(booking_count), 0, 0
         while batch := list(islice(rows, BATCH_SIZE)):
             done += await self.session.copy_rows(Booking, BOOKING_COLUMNS, batch)
-            reviews += await self.add_reviews(len(batch))
+            latest = await self.session.fetch(SELECT_LATEST_BOOKINGS, count=len(batch))
+            reviews += await self.add_reviews(latest)
+            await self.add_payments(latest)
             self.on_progress(existing_count + done)
         return BulkSummary(len(self.service_by_id), len(self.rooms), len(self.customers), done, reviews)
 
@@ -240,9 +273,22 @@ class BulkSeeder:
             return Status.NO_SHOW.value if chance < 0.14 else Status.COMPLETED.value
         return Status.PENDING.value if chance < 0.3 else Status.CONFIRMED.value
 
-    async def add_reviews(self, booking_count: int) -> int:
-        """Add reviews to some of the latest bookings, and return how many."""
-        rows = await self.session.fetch(SELECT_LATEST_BOOKINGS, count=booking_count)
+    async def add_payments(self, rows: list[Row]) -> None:
+        """Add the payments of those of these bookings that are completed; a few are not paid."""
+        rng = Random(rows[-1]["id"])
+        completed = [row for row in reversed(rows) if row["status"] == Status.COMPLETED]
+        drawn = [(row, draw_payment_method(rng.random())) for row in completed]
+        paid = [self.make_payment_row(rng, row, method) for row, method in drawn if method and row["price"]]
+        await self.session.copy_rows(Payment, PAYMENT_COLUMNS, paid)
+
+    def make_payment_row(self, rng: Random, row: Row, method: PaymentMethod) -> tuple[object, ...]:
+        currency, paid_at = self.currency, min(row["end_time"], self.now)
+        amount = int(row["price"].scaleb(money.count_decimals(currency)))
+        key = UUID(int=rng.getrandbits(128), version=4)
+        return key, row["id"], amount, currency, method.value, PaymentState.SUCCEEDED.value, paid_at, paid_at
+
+    async def add_reviews(self, rows: list[Row]) -> int:
+        """Add reviews to some of these bookings, and return how many."""
         reviewed = [row for row in rows if self.is_reviewable(row) and self.rng.random() < REVIEW_SHARE]
         return await self.session.copy_rows(
             Review, REVIEW_COLUMNS, [self.make_review_row(row) for row in reversed(reviewed)]

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from random import Random
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sqlmodel import col, select
 
-from bookit import business, notes, records
+from bookit import business, notes, payments, records
 from bookit import refusals as no
 from bookit.db.pool import Database
 from bookit.db.session import Session
@@ -333,3 +334,15 @@ class Seeder:
             booking = self.bookings[step.visit_index]
             booking = await records.change(self.session, booking, by=by, now=step.at, status=step.status)
             self.bookings[step.visit_index] = booking
+            if step.status == Status.COMPLETED:
+                await self.take_payment(booking, by, step.at)
+
+    async def take_payment(self, booking: Booking, by: Actor, at: datetime) -> None:
+        """Take the price of nearly every completed visit. The number of the booking decides how."""
+        rng = Random(booking.id)
+        method = bulk.draw_payment_method(rng.random())
+        due = (await payments.paid_and_due(self.session, booking.id)).due
+        if method and due:
+            key = UUID(int=rng.getrandbits(128), version=4)
+            facts: dict[str, Any] = {"booking_id": booking.id, "amount": due, "method": method, "key": key}
+            await payments.record_payment(self.session, **facts, by=by, now=at)

@@ -183,4 +183,6 @@ def formatter_of(annotation: object, words: Words | None) -> ToCell:
     """Return what makes a cell of a column with this annotation; ``words`` are what its numbers stand for."""
     if words:
         return lambda value: words.get(value, value)
-    return format_word if isinstance(annotation, type) and issubclass(annotation, StrEnum) else format_plain
+    kinds = (annotation, *get_args(annotation))
+    is_word = any(isinstance(kind, type) and issubclass(kind, StrEnum) for kind in kinds)
+    return format_word if is_word else format_plain

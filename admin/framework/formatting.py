@@ -14,6 +14,7 @@ from admin.framework.context import context_of
 from bookit import refusals as no
 from bookit.people.phones import format_phone
 from bookit.policy import lifecycle
+from bookit.policy import money as money_policy
 from bookit.policy.business import is_offered, list_currencies
 from bookit.policy.permissions import ROLE_LABELS
 from bookit.schema.tables import Language, ResourceRole, Role, Service, Status, User
@@ -24,6 +25,12 @@ RESOURCE_ROLE_LABELS: Mapping[Any, str] = {
     ResourceRole.USING: "Using a thing",
 }
 LANGUAGE_LABELS: Mapping[str, str] = {"": "–", Language.ENGLISH: "English", Language.GERMAN: "Deutsch"}
+METHOD_PHRASES: Mapping[str, str] = {"": "", "cash": "in cash", "card": "by card", "transfer": "by transfer"}
+REFUND_REASONS: Mapping[str, str] = {
+    "mistake": "Wrong amount or method",
+    "cancelled": "Visit cancelled",
+    "goodwill": "Goodwill",
+}
 WEEKDAYS = dict(enumerate(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"), start=1))
 STATUS_COLOURS = {
     Status.PENDING: "yellow",
@@ -53,6 +60,11 @@ def format_phone_of(row: Any, column: str, request: Request) -> str:
 def format_language(row: object, column: str) -> str:
     """Return the language of a person by its own name."""
     return LANGUAGE_LABELS[getattr(row, column) or ""]
+
+
+def format_minor_units(row: Any, column: str, request: Request) -> str:
+    """Return an amount of a row that has its currency."""
+    return money_policy.format_amount(getattr(row, column), row.currency, context_of(request).business.locale)
 
 
 def format_weekday(row: object, column: str) -> str:

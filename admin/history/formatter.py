@@ -22,7 +22,7 @@ from admin.history.actors import DOOR_PHRASES, actor_label, actor_role
 from bookit.bookings.claims import join_names
 from bookit.db.search import sort_key
 from bookit.people.phones import format_phone
-from bookit.policy import permissions
+from bookit.policy import money, permissions
 from bookit.policy.limits import MAX_BIGINT
 from bookit.schema.fields import secret_columns
 from bookit.schema.tables import Booking, Event, NeedResource, Resource, Service, ServiceNeed, User, table_of
@@ -54,6 +54,7 @@ TABLE_LABELS = {
     "authenticators": "Authenticator app",
     "passkeys": "Passkey",
     "recovery_codes": "Recovery codes",
+    "refunds": "Refund",
 }
 SHOWN_CHANGES = {"changed", "exported"}  # the actions whose values are shown: not all of a new or a deleted row
 NEEDS_TABLE = table_of(ServiceNeed).name
@@ -257,6 +258,8 @@ class EventFormatter:
 
     def format_value(self, table: str, column: str, value: object) -> str:
         """Return a value of an event as people read it."""
+        if isinstance(value, int) and is_amount(self.tables.get(table), column):
+            value = money.to_decimal(value, self.context.business.currency)
         target = self.referenced_table(table, column)
         if target and isinstance(value, list) and value:
             return join_names([self.names.get((target, one)) or f"#{one}" for one in value])
@@ -267,9 +270,15 @@ class EventFormatter:
         if table not in self.tables or column not in self.tables[table].model_fields:
             return format_by_type(self.formatters, value)
         try:
-            return format_by_type(self.formatters, parse_json_value(self.tables[table], column, value))
+            parsed = value if isinstance(value, Decimal) else parse_json_value(self.tables[table], column, value)
+            return format_by_type(self.formatters, parsed)
         except (ArithmeticError, ValueError):  # SQL can write what Python cannot read, such as infinity.
             return str(value)
+
+
+def is_amount(table: type[SQLModel] | None, column: str) -> bool:
+    """Return whether a column has minor units of a currency."""
+    return table is not None and column in table_of(table).c and "is_amount" in table_of(table).c[column].info
 
 
 def select_names(table: type[SQLModel], ids: Collection[int]) -> Statement:
@@ -313,6 +322,7 @@ def visible_columns(table: type[SQLModel] | None, event: Event) -> list[str]:
     derived = {name for time, names in DERIVED_COLUMNS.items() if time in changed for name in names}
     derived |= {"end_time"} if has_same_duration(event) else set()
     hidden = {"id", "version"} | (derived if event.action == "changed" else set())
+    hidden |= {"purpose", "provider"} if event.table_name == "payments" else set()  # Each has one value.
     hidden |= {"other_resource_ids"} if "resource_id" in changed else set()  # They are named together.
     hidden |= {"seats"} if event.action != "changed" and changed.get("seats") == 1 else set()
     order = [*table.model_fields] if table else []

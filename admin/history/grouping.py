@@ -15,10 +15,10 @@ from sqlalchemy.orm import aliased
 from admin.framework import list_pages
 from admin.framework.types import Statement
 from bookit.policy import lifecycle, times
-from bookit.schema.tables import Booking, Event, Status, table_of
+from bookit.schema.tables import Booking, Event, Refund, Status, table_of
 
 MAX_LISTED_EVENTS = 10  # of one entry
-BOOKINGS_TABLE = table_of(Booking).name
+BOOKINGS_TABLE, REFUNDS_TABLE = table_of(Booking).name, table_of(Refund).name
 EVENTS = table_of(Event).c
 GROUP_KEY = (EVENTS.request_id, EVENTS.actor_id, EVENTS.door)
 
@@ -98,7 +98,8 @@ def row_noun(views: Mapping[str, ModelView], part: GroupPart) -> str:
     """Return what one row of a table is called, or several."""
     view = views.get(part.table)
     if view is None:
-        return part.table.replace("_", " ")
+        noun = part.table.replace("_", " ")
+        return noun.removesuffix("s") if part.count == 1 and part.table == REFUNDS_TABLE else noun
     return (view.name if part.count == 1 else view.name_plural).lower()
 
 

@@ -68,7 +68,7 @@ def refusal_for(error: psycopg.IntegrityError) -> no.Refusal | None:
     refusal, details = REFUSAL_BY_CONSTRAINT.get(constraint, (None, {}))
     if refusal and issubclass(refusal, no.Missing):
         return refusal(what=(refusal.field or "").removesuffix("_id"))
-    if refusal and issubclass(refusal, no.OverlappingBooking | no.TooManyHolds | no.TooManyBookings):
+    if refusal and issubclass(refusal, no.OverlappingBooking | no.TooManyHolds | no.TooManyBookings | no.OwesLess):
         return refusal(**json.loads(violation.message_detail or "{}"))
     return refusal(**details) if refusal else None
 

@@ -16,7 +16,7 @@ from sqlmodel import SQLModel
 from bookit.bookings.claims import RESOURCE_NAMES
 from bookit.db.session import Reader, Session
 from bookit.db.statements import Row
-from bookit.policy import permissions
+from bookit.policy import money, permissions
 from bookit.policy.permissions import Actor
 from bookit.schema.fields import secret_columns
 from bookit.schema.tables import Booking, Note, Review, Service, User, table_of
@@ -36,6 +36,10 @@ NOTES = text("""
 SELECT n.id, n.booking_id, n.text, n.is_pinned, n.created_at, u.role AS written_by
   FROM notes n LEFT JOIN users u ON u.id = n.author_id
  WHERE n.user_id = :user_id OR n.booking_id IN (SELECT id FROM bookings WHERE user_id = :user_id) ORDER BY n.id
+""")
+PAYMENTS = text("""
+SELECT p.id, p.booking_id, p.amount, p.currency, p.method, p.state, p.settled_at, p.refunded
+  FROM payments p JOIN bookings b ON b.id = p.booking_id WHERE b.user_id = :user_id ORDER BY p.id
 """)
 SIGN_INS = text("""
 SELECT id, door, created_at, last_seen_at, least(idle_ends_at, expires_at) AS ends_at, address, browser, second_factor,
@@ -97,6 +101,8 @@ NOUNS = {
     "authenticators": "authenticator app",
     "passkeys": "passkey",
     "recovery_codes": "recovery codes",
+    "payments": "payment",
+    "refunds": "refund",
 }
 Names = Mapping[tuple[str, int], str]
 
@@ -215,6 +221,19 @@ def note_dict(row: Row) -> Row:
     }
 
 
+def payment_dict(row: Row) -> Row:
+    return {
+        "number": row["id"],
+        "booking": row["booking_id"],
+        "amount": float(money.to_decimal(row["amount"], row["currency"])),
+        "currency": row["currency"],
+        "method": row["method"],
+        "state": row["state"],
+        "paid_at": row["settled_at"],
+        "given_back": float(money.to_decimal(row["refunded"], row["currency"])),
+    }
+
+
 def sign_in_dict(row: Row) -> Row:
     return {
         "number": row["id"],
@@ -250,6 +269,7 @@ SECTIONS = (
     ("bookings", BOOKINGS, booking_dict),
     ("reviews", REVIEWS, review_dict),
     ("notes", NOTES, note_dict),
+    ("payments", PAYMENTS, payment_dict),
     ("sign_ins", SIGN_INS, sign_in_dict),
     ("second_factors", SECOND_FACTORS, second_factor_dict),
     ("wrong_sign_ins", ATTEMPTS, attempt_dict),

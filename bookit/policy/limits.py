@@ -47,6 +47,7 @@ MAX_REPORT_DAYS = 366
 OVERDUE_AFTER = timedelta(minutes=15)  # A live booking this late is listed as "not closed yet".
 MAX_DASHBOARD_ROWS = 8  # of each list of the dashboard
 MAX_DASHBOARD_COUNT = 1_000
+MAX_TAKINGS_ROWS = 500  # of each list of the day closing
 
 # Length of a visit and of a service. Range queries rely on the maximum and look back no further.
 MIN_VISIT_LENGTH = timedelta(minutes=1)

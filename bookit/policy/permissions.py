@@ -13,6 +13,8 @@ from bookit.schema.tables import (
     Event,
     Note,
     OpeningHours,
+    Payment,
+    Refund,
     Resource,
     Review,
     Role,
@@ -23,6 +25,7 @@ from bookit.schema.tables import (
 Verb = Literal["see", "create", "change", "remove", "erase", "export"]
 Ability = Literal[
     "see_reports",  # and the figures of the first page: revenue, utilisation, no-shows
+    "close_days",  # the page of what a day took, by method
     "change_many",  # the page that changes many bookings, and the page of everything that one act changed
     "export_personal_data",  # the file of everything that BookIt stores about one person
     "manage_customers",  # their password, and whether they may sign in; and to delete their accounts
@@ -93,6 +96,7 @@ PERMISSIONS_BY_ROLE: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb
         Booking: FULL_ACCESS,
         Review: frozenset({"see", "create", "change"}),
         Note: FULL_ACCESS,
+        **dict.fromkeys((Payment, Refund), frozenset[Verb]({"see", "create"})),
         OpeningHours: WITH_EXPORT,
         CalendarException: WITH_EXPORT,
         Service: frozenset({"see", "export"}),
@@ -102,13 +106,14 @@ PERMISSIONS_BY_ROLE: Mapping[Role | None, Mapping[type[SQLModel], frozenset[Verb
         User: WITH_EXPORT | {"erase"},
         **dict.fromkeys((Booking, Review, OpeningHours, CalendarException, Service, Resource), WITH_EXPORT),
         Note: FULL_ACCESS,
+        **dict.fromkeys((Payment, Refund), frozenset[Verb]({"see", "create", "export"})),
         Event: frozenset({"see", "export"}),
     },
 }
 ABILITIES_BY_ROLE: Mapping[Role | None, frozenset[Ability]] = {
-    Role.STAFF: frozenset({"change_many"}),
+    Role.STAFF: frozenset({"close_days", "change_many"}),
     Role.MANAGER: frozenset(
-        {"see_reports", "change_many", "export_personal_data", "manage_customers", "remove_any_review"}
+        {"see_reports", "close_days", "change_many", "export_personal_data", "manage_customers", "remove_any_review"}
     ),
 }
 # Whose bookings a role sees and changes. What is out of scope does not exist for it.

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import StringConstraints
 from pydantic.fields import FieldInfo
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Identity, Numeric, String, Table, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Identity, Numeric, String, Table, Uuid, text
 from sqlmodel import Field
 
 from bookit import refusals as no
@@ -109,6 +109,17 @@ def money(title: str, **options: Any) -> Any:
     amount: Any = Numeric(10, 2)  # SQLModel's stub wants a class; a length makes it an instance
     bounds: dict[str, Any] = {"ge": 0, "le": MAX_AMOUNT, "decimal_places": 2}
     return Field(sa_type=amount, title=title, **bounds, **options)
+
+
+def minor_units(title: str, **options: Any) -> Any:
+    """Return a field for an amount in whole minor units of its row's currency, such as cents."""
+    return Field(sa_type=BigInteger, sa_column_kwargs={"info": {"is_amount": True}}, title=title, **options)
+
+
+def once_key() -> Any:
+    """Return a field for the key of a form, so that what is sent twice is stored once. It is never shown."""
+    column: dict[str, Any] = {"server_default": text("gen_random_uuid()"), "default": None, "info": {"secret": True}}
+    return Field(default=None, nullable=False, sa_type=Uuid, sa_column_kwargs=column, title="Key")
 
 
 def minutes(title: str, description: str, max_value: int = MINUTES_PER_YEAR) -> Any:

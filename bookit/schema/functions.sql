@@ -840,6 +840,144 @@ BEGIN
   RETURN greatest(extract(epoch FROM due - per - moment), 1);
 END $$;
 
+-- Money. Amounts are whole minor units of a currency, such as cents.
+
+-- The currency of all prices.
+CREATE FUNCTION business_currency() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT b.currency FROM public.business b
+$$;
+
+-- How many decimals an amount in a currency has, by ISO 4217: policy/money.py has the same list.
+CREATE FUNCTION currency_decimals(currency text) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN CASE
+    WHEN currency IN ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'VND', 'VUV', 'XAF', 'XOF',
+                      'XPF') THEN 0
+    WHEN currency IN ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') THEN 3
+    ELSE 2 END;
+
+CREATE FUNCTION minor_units(amount numeric, currency text) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN round(amount * 10::numeric ^ public.currency_decimals(currency))::bigint;
+
+-- What a booking owes, what was paid and not given back, and what of it is due or was paid too much. It owes its price, and
+-- nothing once it is cancelled or a no-show.
+CREATE FUNCTION booking_money(booking bigint)
+RETURNS TABLE (currency text, owed bigint, paid bigint, due bigint, overpaid bigint) LANGUAGE sql STABLE AS $$
+  SELECT m.currency, m.owed, m.paid, greatest(m.owed - m.paid, 0), greatest(m.paid - m.owed, 0)
+    FROM (
+      SELECT p.currency, p.paid,
+             CASE WHEN b.status IN ('cancelled', 'no_show') THEN 0 ELSE public.minor_units(b.price, p.currency) END AS owed
+        FROM public.bookings b
+       CROSS JOIN LATERAL (
+         SELECT coalesce(min(o.currency), public.business_currency()) AS currency,
+                coalesce(sum(o.amount - o.refunded) FILTER (WHERE o.state = 'succeeded'), 0)::bigint AS paid
+           FROM public.payments o WHERE o.booking_id = b.id
+       ) AS p
+       WHERE b.id = booking_money.booking
+    ) AS m
+$$;
+
+-- A new payment is at most what its booking owes. The row of the booking is locked, so of two writers at once the second
+-- counts what the first has taken.
+CREATE FUNCTION check_payment() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  customer text;
+  money record;
+BEGIN
+  SELECT u.name INTO customer FROM public.bookings b JOIN public.users u ON u.id = b.user_id
+   WHERE b.id = NEW.booking_id FOR NO KEY UPDATE OF b;
+  IF NOT FOUND THEN
+    RETURN NEW;
+  END IF;
+  SELECT * INTO money FROM public.booking_money(NEW.booking_id);
+  IF NEW.currency <> money.currency THEN
+    RAISE 'a booking is paid in %', money.currency
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'payment_is_in_the_currency_of_its_booking', TABLE = 'payments';
+  END IF;
+  IF NEW.refunded <> 0 THEN
+    RAISE 'write refunds instead'
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'payment_gives_back_what_its_refunds_say', TABLE = 'payments';
+  END IF;
+  IF NEW.amount > money.due AND NEW.state NOT IN ('failed', 'cancelled') THEN
+    RAISE 'the booking owes less'
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'payment_is_at_most_what_is_due', TABLE = 'payments',
+            DETAIL = jsonb_build_object(
+              'customer', customer,
+              'due', round(money.due / 10::numeric ^ public.currency_decimals(money.currency),
+                           public.currency_decimals(money.currency))::text);
+  END IF;
+  RETURN NEW;
+END $$;
+
+CREATE TRIGGER check_payment BEFORE INSERT ON payments
+  FOR EACH ROW EXECUTE FUNCTION check_payment();
+
+-- The state of a payment goes forward, and success may follow anything: money is a fact. Everything else stays, except what
+-- its refunds add up to.
+CREATE FUNCTION check_payment_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF OLD.state <> NEW.state AND (OLD.state, NEW.state) NOT IN (
+       ('created', 'pending'), ('created', 'succeeded'), ('created', 'failed'), ('created', 'cancelled'),
+       ('pending', 'succeeded'), ('pending', 'failed'), ('pending', 'cancelled'),
+       ('failed', 'succeeded'), ('cancelled', 'succeeded'))
+     OR OLD.state = NEW.state AND OLD.settled_at IS DISTINCT FROM NEW.settled_at
+     OR (OLD.id, OLD.key, OLD.booking_id, OLD.amount, OLD.currency, OLD.method, OLD.purpose, OLD.provider, OLD.recorded_by_id,
+         OLD.created_at)
+        IS DISTINCT FROM
+        (NEW.id, NEW.key, NEW.booking_id, NEW.amount, NEW.currency, NEW.method, NEW.purpose, NEW.provider, NEW.recorded_by_id,
+         NEW.created_at) THEN
+    RAISE 'a payment stays as it is: % -> %', OLD.state, NEW.state
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'payment_goes_forward', TABLE = 'payments';
+  END IF;
+  IF NEW.refunded <> (SELECT coalesce(sum(r.amount), 0) FROM public.refunds r
+                       WHERE r.payment_id = NEW.id AND r.state <> 'failed') THEN
+    RAISE 'write refunds instead'
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'payment_gives_back_what_its_refunds_say', TABLE = 'payments';
+  END IF;
+  RETURN NEW;
+END $$;
+
+CREATE TRIGGER check_payment_change BEFORE UPDATE ON payments
+  FOR EACH ROW EXECUTE FUNCTION check_payment_change();
+
+-- A refund counts from the moment it is written, and no longer if it fails. The row of the payment is locked first, so that
+-- two refunds at once are both counted.
+CREATE FUNCTION count_refund() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'UPDATE' THEN
+    IF OLD.state <> NEW.state AND (OLD.state, NEW.state) NOT IN (
+         ('created', 'pending'), ('created', 'succeeded'), ('created', 'failed'),
+         ('pending', 'succeeded'), ('pending', 'failed'))
+       OR OLD.state = NEW.state AND OLD.settled_at IS DISTINCT FROM NEW.settled_at
+       OR (OLD.id, OLD.key, OLD.payment_id, OLD.amount, OLD.currency, OLD.reason, OLD.recorded_by_id, OLD.created_at)
+          IS DISTINCT FROM
+          (NEW.id, NEW.key, NEW.payment_id, NEW.amount, NEW.currency, NEW.reason, NEW.recorded_by_id, NEW.created_at) THEN
+      RAISE 'a refund stays as it is: % -> %', OLD.state, NEW.state
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'refund_goes_forward', TABLE = 'refunds';
+    END IF;
+  END IF;
+  PERFORM FROM public.payments p WHERE p.id = NEW.payment_id FOR NO KEY UPDATE;
+  UPDATE public.payments p SET refunded = counted.amount
+    FROM (SELECT coalesce(sum(r.amount), 0) AS amount FROM public.refunds r
+           WHERE r.payment_id = NEW.payment_id AND r.state <> 'failed') AS counted
+   WHERE p.id = NEW.payment_id AND p.refunded <> counted.amount;
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER count_refund AFTER INSERT OR UPDATE ON refunds
+  FOR EACH ROW EXECUTE FUNCTION count_refund();
+
+-- Nobody deletes money: a mistake is given back, and both stay.
+CREATE FUNCTION keep_money() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE 'give the money back instead'
+    USING ERRCODE = 'check_violation', CONSTRAINT = TG_TABLE_NAME || '_are_kept', TABLE = TG_TABLE_NAME;
+END $$;
+
+CREATE TRIGGER keep_money BEFORE DELETE ON payments
+  FOR EACH ROW EXECUTE FUNCTION keep_money();
+CREATE TRIGGER keep_money BEFORE DELETE ON refunds
+  FOR EACH ROW EXECUTE FUNCTION keep_money();
+
 -- What every table has; triggers.py attaches these three.
 
 -- Counts the changes of a row, so that BookIt can refuse an edit of an old state.

@@ -10,6 +10,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Optional, TypeVar, cast
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -56,9 +57,11 @@ from bookit.schema.fields import (
     foreign_key,
     in_enum,
     in_whole_minutes,
+    minor_units,
     minutes,
     money,
     nullable,
+    once_key,
     optional_text,
     primary_key,
     refuses_with,
@@ -157,6 +160,53 @@ class ResourceRole(StrEnum):
     WITH = "with"
     IN = "in"
     USING = "using"
+
+
+class PaymentMethod(StrEnum):
+    """How a payment at the desk is made. What is given back goes the same way."""
+
+    CASH = "cash"
+    CARD = "card"
+    TRANSFER = "transfer"
+
+
+class PaymentProvider(StrEnum):
+    """Who takes the money: the desk itself."""
+
+    DESK = "desk"
+
+
+class PaymentPurpose(StrEnum):
+    """What a payment is for: the price of the visit."""
+
+    VISIT = "visit"
+
+
+class PaymentState(StrEnum):
+    """How far a payment is. What the desk takes has succeeded at once."""
+
+    CREATED = "created"
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class RefundState(StrEnum):
+    """How far a refund is. What the desk gives back has succeeded at once."""
+
+    CREATED = "created"
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class RefundReason(StrEnum):
+    """Why money is given back."""
+
+    MISTAKE = "mistake"
+    CANCELLED = "cancelled"
+    GOODWILL = "goodwill"
 
 
 class EndReason(StrEnum):
@@ -682,6 +732,104 @@ class Note(SQLModel, table=True):
     version: int = version_counter()
 
 
+class Payment(SQLModel, table=True):
+    """Money taken for a booking. Only its state goes on, and only forward; a mistake is given back."""
+
+    __tablename__ = "payments"
+    __table_args__ = (
+        foreign_key("payment_is_of_a_booking", "booking_id", "bookings", no.UnknownBooking),
+        foreign_key("payment_is_recorded_by_a_user", "recorded_by_id", "users", no.UnknownRecorder),
+        UniqueConstraint("key", name="payment_is_recorded_once", info=refuses_with(no.SavedAlready)),
+        UniqueConstraint(
+            "id", "currency", name="payment_currency_is_that_of_refunds", info=refuses_with(no.Interrupted)
+        ),
+        check("payment_is_of_something", "amount > 0", no.AmountNotPositive),
+        check("payment_purpose_is_known", in_enum("purpose", PaymentPurpose), no.PaymentMalformed),
+        check("payment_provider_is_known", in_enum("provider", PaymentProvider), no.PaymentMalformed),
+        check(
+            "payment_at_the_desk_has_a_method",
+            f"(provider = 'desk') = (method IS NOT NULL) AND {in_enum('method', PaymentMethod)}",
+            no.UnknownPaymentMethod,
+        ),
+        check("payment_state_is_known", in_enum("state", PaymentState), no.PaymentMalformed),
+        check(
+            "payment_has_a_time_once_it_succeeded",
+            "(state = 'succeeded') = (settled_at IS NOT NULL)",
+            no.PaymentMalformed,
+        ),
+        check(
+            "payment_gives_back_at_most_itself",
+            "refunded BETWEEN 0 AND CASE WHEN state = 'succeeded' THEN amount ELSE 0 END",
+            no.GivesBackTooMuch,
+        ),
+        Index("payments_by_booking", "booking_id"),
+        Index("payments_by_time", "settled_at", "id"),
+        Index("payments_by_recorder", "recorded_by_id", postgresql_where=text("recorded_by_id IS NOT NULL")),
+    )
+    id: int = primary_key()
+    key: UUID = once_key()
+    booking_id: int = foreign_id("Booking")
+    amount: int = minor_units("Amount")
+    currency: str = Field(sa_type=String, title="Currency")
+    method: PaymentMethod | None = Field(default=None, sa_type=String, title="Method")
+    purpose: PaymentPurpose = with_server_default(PaymentPurpose.VISIT.value, sa_type=String, title="For")
+    provider: PaymentProvider = with_server_default(PaymentProvider.DESK.value, sa_type=String, title="Taken by")
+    state: PaymentState = with_server_default(PaymentState.CREATED.value, sa_type=String, title="State")
+    settled_at: datetime | None = nullable("Paid", "When the money was taken.")
+    refunded: int = Field(
+        default=0,
+        sa_type=BigInteger,
+        sa_column_kwargs={"server_default": text("0"), "default": None, "info": {"is_amount": True}},
+        title="Given back",
+    )
+    recorded_by_id: int | None = foreign_id("Recorded by", default=None)
+    created_at: datetime = timestamp()
+    version: int = version_counter()
+    booking: Booking = Relationship()
+    recorded_by: Optional["User"] = Relationship()
+
+    def __str__(self) -> str:
+        return f"#{self.id}"
+
+
+class Refund(SQLModel, table=True):
+    """Money of a payment that is given back, all or a part, in the way it was paid."""
+
+    __tablename__ = "refunds"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["payment_id", "currency"],
+            ["payments.id", "payments.currency"],
+            name="refund_is_of_a_payment",
+            info=refuses_with(no.UnknownPayment),
+        ),
+        foreign_key("refund_is_recorded_by_a_user", "recorded_by_id", "users", no.UnknownRecorder),
+        UniqueConstraint("key", name="refund_is_recorded_once", info=refuses_with(no.SavedAlready)),
+        check("refund_is_of_something", "amount > 0", no.AmountNotPositive),
+        check("refund_reason_is_known", in_enum("reason", RefundReason), no.UnknownRefundReason),
+        check("refund_state_is_known", in_enum("state", RefundState), no.PaymentMalformed),
+        check(
+            "refund_has_a_time_once_it_succeeded",
+            "(state = 'succeeded') = (settled_at IS NOT NULL)",
+            no.PaymentMalformed,
+        ),
+        Index("refunds_by_payment", "payment_id"),
+        Index("refunds_by_time", "settled_at", "id", postgresql_where=text("settled_at IS NOT NULL")),
+        Index("refunds_by_recorder", "recorded_by_id", postgresql_where=text("recorded_by_id IS NOT NULL")),
+    )
+    id: int = primary_key()
+    key: UUID = once_key()
+    payment_id: int = foreign_id("Payment")
+    amount: int = minor_units("Amount")
+    currency: str = Field(sa_type=String, title="Currency")
+    reason: RefundReason = Field(sa_type=String, title="Why")
+    state: RefundState = with_server_default(RefundState.CREATED.value, sa_type=String, title="State")
+    settled_at: datetime | None = nullable("Given back", "When the money was given back.")
+    recorded_by_id: int | None = foreign_id("Recorded by", default=None)
+    created_at: datetime = timestamp()
+    version: int = version_counter()
+
+
 class OpeningHours(SQLModel, table=True):
     """Weekly hours of a resource, by its own wall clock."""
 
@@ -1026,6 +1174,13 @@ def refusals_by_constraint() -> dict[tuple[str, str], RefusalWithDetails]:
         ("bookings", "customer_has_few_bookings"): (no.TooManyBookings, {}),
         ("bookings", "customer_holds_a_time_once"): (no.HoldRanOut, {}),
         ("business", "business_is_kept"): (no.BusinessIsKept, {}),
+        ("payments", "payment_is_in_the_currency_of_its_booking"): (no.OtherCurrency, {}),
+        ("payments", "payment_is_at_most_what_is_due"): (no.OwesLess, {}),
+        ("payments", "payment_goes_forward"): (no.PaymentIsDone, {}),
+        ("payments", "payment_gives_back_what_its_refunds_say"): (no.PaymentIsDone, {}),
+        ("payments", "payments_are_kept"): (no.PaymentsAreKept, {}),
+        ("refunds", "refund_goes_forward"): (no.PaymentIsDone, {}),
+        ("refunds", "refunds_are_kept"): (no.PaymentsAreKept, {}),
     }
     by_key: dict[tuple[str, str], RefusalWithDetails] = {
         ("service_resources", "service_resources_pkey"): (no.AlreadyLinked, {}),

@@ -20,7 +20,7 @@ from admin import views
 from admin.framework import export, list_pages, sign_in
 from admin.framework.list_pages import matches
 from admin.views import VIEWS
-from bookit.schema.tables import Booking, Business, Event, Review, User, table_of
+from bookit.schema.tables import Booking, Business, Event, Payment, Review, User, table_of
 from tests.support.admin_client import AdminDesk, get_page_text
 
 PATIENCE_SECONDS = 60  # The machine may be busy.
@@ -41,6 +41,8 @@ ROWS = """
      CROSS JOIN LATERAL (SELECT timestamptz '2031-01-01Z' + n * interval '1 hour' AS start) d
      WHERE n <= {count};
   INSERT INTO reviews (booking_id, rating, comment) SELECT id, 5, 'Good' FROM bookings ORDER BY id DESC LIMIT {count};
+  INSERT INTO payments (booking_id, amount, currency, method, state, settled_at)
+    SELECT id, 1000, 'EUR', 'cash', 'succeeded', end_time FROM bookings ORDER BY id DESC LIMIT {count};
   INSERT INTO opening_hours (resource_id, weekday, opens, closes)
     SELECT id, 1, '9:00', '17:00' FROM resources ORDER BY id DESC LIMIT {count};
   INSERT INTO calendar_exceptions (resource_id, start_time, end_time)
@@ -65,7 +67,7 @@ PAGES = [
     "booking/ajax/lookup?name=service&term=c",
     "booking/ajax/lookup?name=resource&term=chair",
 ]
-GROWING = {Booking, User, Review, Event}
+GROWING = {Booking, User, Review, Payment, Event}
 
 
 @pytest.fixture

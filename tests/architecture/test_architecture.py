@@ -25,7 +25,7 @@ LAYERS = {
         {"schema"},
         {"policy", "validation_messages"},
         {"db"},
-        {"bookings", "needs", "reviews", "idempotency", "rate_limits"},
+        {"bookings", "needs", "reviews", "payments", "idempotency", "rate_limits"},
         {"catalogue"},
         {"people", "reports", "business"},
         {"notes"},

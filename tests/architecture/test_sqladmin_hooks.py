@@ -144,7 +144,9 @@ async def test_the_menu_shows_our_own_entries(desk: AdminDesk) -> None:
     assert (first.display_name, second.display_name, first.children) == ("Today", "Reports", [])
     assert isinstance(first, ItemMenu)
     page = (await desk.ada.get("/admin/password")).text
-    assert re.findall(r'class="nav-link-title">([^<]+)', page)[:4] == ["Today", "Reports", "Calendar", "Bookings"]
+    assert re.findall(r'class="nav-link-title">([^<]+)', page)[:5] == [
+        "Today", "Reports", "Day closing", "Calendar", "Bookings",
+    ]  # fmt: skip
 
 
 @covers("_mapper", "_column_labels", "_export_prop_names", "_form_create_rules")

@@ -13,6 +13,7 @@ OURS, THEIRS = (Path(str(package.__file__)).parent for package in (admin, sqladm
 PAGES = OURS / "templates/sqladmin"
 THEIR_PAGES = THEIRS / "templates/sqladmin"
 OUR_PAGES = {  # that replace none of SQLAdmin's
+    "_money.html", "day_closing.html",
     "_export.html", "_figures.html", "_history.html", "_missing_hours.html", "_notes.html", "_stranded.html",
     "_today.html",
     "act.html", "act_again.html", "act_overlap.html", "acts.html", "bulk.html", "calendar.html", "delete.html",

@@ -473,6 +473,7 @@ async def test_the_export_contains_everything_about_one_person(desk: AdminDesk, 
                 "written_at": utc(NOW),
             },
         ],
+        "payments": [],
         "second_factors": [],
         "requests_sent_with_a_key": [{"key": "k-1", "sent_at": utc(NOW), "answered_with": None}],
     }  # fmt: skip

@@ -20,6 +20,8 @@ from bookit.schema.tables import (
     CalendarException,
     Event,
     OpeningHours,
+    Payment,
+    Refund,
     Resource,
     Review,
     Role,
@@ -46,6 +48,8 @@ EXPECTED: Mapping[type[SQLModel], tuple[str, str, str, str, str]] = {
     User: ("ch", "h", "sch", "schrex", "schrex"),
     Booking: ("schr", "sh", "schr", "schrx", "schrex"),
     Review: ("schr", "", "sch", "schrx", "schrex"),
+    Payment: ("", "", "sc", "scx", "schrex"),
+    Refund: ("", "", "sc", "scx", "schrex"),
     Service: ("", "", "sx", "schrx", "schrex"),
     Resource: ("", "", "sx", "schrx", "schrex"),
     OpeningHours: ("", "", "schrx", "schrx", "schrex"),
@@ -62,6 +66,7 @@ ALL, DESK_UP, MANAGERS, OWNERS, NOBODY = set(STAFF), {*STAFF[1:]}, {*STAFF[2:]},
 PAGES: Mapping[str, tuple[set[Role], set[Role], set[Role], set[Role]]] = {
     "booking": (ALL, DESK_UP, ALL, MANAGERS),
     "review": (DESK_UP, NOBODY, NOBODY, MANAGERS),
+    "payment": (DESK_UP, NOBODY, NOBODY, MANAGERS),
     "service": (DESK_UP, MANAGERS, MANAGERS, DESK_UP),
     "resource": (DESK_UP, MANAGERS, MANAGERS, DESK_UP),
     "opening-hours": (DESK_UP, DESK_UP, DESK_UP, DESK_UP),
@@ -75,7 +80,7 @@ OWN_PAGES: Mapping[str, set[Role]] = {
     "signing-in": ALL, "user/{customer}/second-factor": OWNERS,
     "calendar/feed?start=2030-01-08&end=2030-01-09": ALL, "calendar/visit/1": ALL,
     **{f"calendar/{page}?service_id=1&day=2030-01-08": DESK_UP for page in ("free-times", "why-none")},
-    "reports": MANAGERS, "booking/bulk": DESK_UP, "act/{act}": DESK_UP,
+    "reports": MANAGERS, "day-closing": DESK_UP, "booking/bulk": DESK_UP, "act/{act}": DESK_UP,
     "user/{customer}/sign-ins": OWNERS,
     "user/{customer}/data": MANAGERS, "user/{customer}/erase": MANAGERS, "resource/1/week": DESK_UP,
     "opening-hours/confirm-deletion": DESK_UP,
@@ -145,6 +150,12 @@ async def test_each_role_opens_the_pages_of_its_table(team: Team, role: Role) ->
             )
         )
         await session.fetch(text("INSERT INTO reviews (booking_id, rating, comment) VALUES (3, 5, 'Good')"))
+        await session.fetch(
+            text(
+                "INSERT INTO payments (booking_id, amount, currency, method, state, settled_at)"
+                " VALUES (3, 100, 'EUR', 'cash', 'succeeded', now())"
+            )
+        )
     browser, wrong = team.browsers[role], {}
 
     for view, (seers, creators, editors, exporters) in PAGES.items():
@@ -175,10 +186,11 @@ async def test_each_role_opens_its_own_pages(team: Team, tom: Person, role: Role
 def test_every_page_is_walked() -> None:
     walked = {page.split("?")[0].replace("/1", "/{pk}").replace("{customer}", "{pk}") for page in OWN_PAGES}
     signing_in = {"login/second-step", "login/passkey"}  # Visitors open these.
-    changing = {"booking/{pk}/undo", "calendar/book", "calendar/stream"} | {
-        f"calendar/{act}/{{pk}}" for act in ("move", "act", "undo")
-    }  # test_own_calendar sends these
-    changing |= {"notes", "notes/{pk}"}  # test_notes sends these
+    changing = {
+        *{"booking/{pk}/undo", "calendar/book", "calendar/stream"},
+        *{f"calendar/{act}/{{pk}}" for act in ("move", "act", "undo")},
+        *{"notes", "notes/{pk}", "booking/{pk}/take-payment", "payment/{pk}/give-back"},
+    }  # test_own_calendar, test_notes and test_payments send these
     pages = {page.path.removeprefix("/").replace("{identity}", "opening-hours") for page in CUSTOM_PAGES}
 
     assert pages - walked - signing_in == changing

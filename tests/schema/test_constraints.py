@@ -37,6 +37,10 @@ BUSINESS = """
     INSERT INTO reviews (booking_id, rating, comment) VALUES (1, 5, 'Good');
     INSERT INTO notes (user_id, text, author_id) VALUES (1, 'Allergic to almond oil', 3);
     INSERT INTO notes (booking_id, text, author_id) VALUES (2, 'Bring colour 7/1', 3);
+    INSERT INTO payments (booking_id, amount, currency, method, state, settled_at)
+      VALUES (1, 2000, 'EUR', 'cash', 'succeeded', '2030-01-07 11:00Z');
+    INSERT INTO refunds (payment_id, amount, currency, reason, state, settled_at)
+      VALUES (1, 500, 'EUR', 'goodwill', 'succeeded', '2030-01-07 12:00Z');
     INSERT INTO opening_hours (resource_id, weekday, opens, closes) VALUES (1, 1, '09:00', '17:00');
     INSERT INTO calendar_exceptions (resource_id, start_time, end_time) VALUES (1, '2030-01-09Z', '2030-01-10Z');
     INSERT INTO sign_ins (user_id, door, role, sid, idle_ends_at, expires_at)
@@ -75,6 +79,28 @@ ANOTHER_SIGN_IN = """
     INSERT INTO sign_ins (user_id, door, role, sid, idle_ends_at, expires_at)
     VALUES (2, 'api', 'user', 's', now(), now())
 """
+# Of the visit that costs 35: 20 were paid, and 5 of them given back.
+
+TWO_PAYMENTS = """
+    INSERT INTO payments (booking_id, amount, currency, method, state, settled_at)
+    SELECT 1, 1001, 'EUR', 'cash', 'succeeded', now() FROM generate_series(1, 2)
+"""
+
+
+def another_payment(**columns: str) -> str:
+    """Return the statement that takes 1 more for the visit that took place, with these values in SQL."""
+    facts = {"booking_id": "1", "amount": "100", "currency": "'EUR'", "method": "'cash'", "state": "'succeeded'"}
+    values = {**facts, "settled_at": "now()", **columns}
+    return f"INSERT INTO payments ({', '.join(values)}) VALUES ({', '.join(values.values())})"
+
+
+def another_refund(**columns: str) -> str:
+    """Return the statement that gives back 1 more of the payment, with these values in SQL."""
+    facts = {"payment_id": "1", "amount": "100", "currency": "'EUR'", "reason": "'mistake'", "state": "'succeeded'"}
+    values = {**facts, "settled_at": "now()", **columns}
+    return f"INSERT INTO refunds ({', '.join(values)}) VALUES ({', '.join(values.values())})"
+
+
 # As the triggers of bookings write claims: one level below the statement of a console.
 DEEPER = """
   DO $do$ BEGIN
@@ -325,6 +351,91 @@ WAYS_TO_BREAK: dict[tuple[str, str], tuple[type[no.Refusal], Sequence[str]]] = {
             ).replace("'2031-01-08 10:00Z'", "'2031-01-07 10:30Z'"),
         ],
     ),
+    ("payments", "payment_is_of_a_booking"): (no.UnknownBooking, [another_payment(booking_id="999")]),
+    ("payments", "payment_is_recorded_by_a_user"): (no.UnknownRecorder, [another_payment(recorded_by_id="999")]),
+    ("payments", "payment_is_recorded_once"): (
+        no.SavedAlready,
+        [another_payment(key="(SELECT key FROM payments)")],
+    ),
+    ("payments", "payment_currency_is_that_of_refunds"): (no.Interrupted, []),  # The primary key refuses it first.
+    ("payments", "payment_is_of_something"): (
+        no.AmountNotPositive,
+        [another_payment(amount="0")],
+    ),
+    ("payments", "payment_purpose_is_known"): (no.PaymentMalformed, [another_payment(purpose="'gift'")]),
+    ("payments", "payment_provider_is_known"): (
+        no.PaymentMalformed,
+        [another_payment(provider="'bank'", method="NULL")],
+    ),
+    ("payments", "payment_at_the_desk_has_a_method"): (
+        no.UnknownPaymentMethod,
+        [another_payment(method="NULL"), another_payment(method="'gold'")],
+    ),
+    ("payments", "payment_state_is_known"): (
+        no.PaymentMalformed,
+        [another_payment(state="'promised'", settled_at="NULL")],
+    ),
+    ("payments", "payment_has_a_time_once_it_succeeded"): (
+        no.PaymentMalformed,
+        [another_payment(settled_at="NULL"), another_payment(state="'pending'")],
+    ),
+    ("payments", "payment_gives_back_at_most_itself"): (no.GivesBackTooMuch, [another_refund(amount="1501")]),
+    ("payments", "payment_is_in_the_currency_of_its_booking"): (
+        no.OtherCurrency,
+        [another_payment(currency="'GBP'"), another_payment(currency="'GBP'", booking_id="2")],
+    ),
+    ("payments", "payment_is_at_most_what_is_due"): (
+        no.OwesLess,
+        [
+            another_payment(amount="2001"),
+            another_payment(amount="2001", state="'pending'", settled_at="NULL"),
+            another_payment(booking_id="3"),  # which is cancelled
+            TWO_PAYMENTS,
+        ],
+    ),
+    ("payments", "payment_goes_forward"): (
+        no.PaymentIsDone,
+        [
+            f"UPDATE payments SET {values}"
+            for values in (
+                "amount = 1",
+                "booking_id = 2",
+                "currency = 'GBP'",
+                "method = 'card'",
+                "settled_at = now()",
+                "recorded_by_id = 1",
+                "key = gen_random_uuid()",
+                "state = 'failed', settled_at = NULL, refunded = 0",
+            )
+        ],
+    ),
+    ("payments", "payment_gives_back_what_its_refunds_say"): (
+        no.PaymentIsDone,
+        ["UPDATE payments SET refunded = 0", "UPDATE payments SET refunded = 600", another_payment(refunded="1")],
+    ),
+    ("payments", "payments_are_kept"): (no.PaymentsAreKept, ["DELETE FROM payments"]),
+    ("refunds", "refund_is_of_a_payment"): (
+        no.UnknownPayment,
+        [another_refund(payment_id="999"), another_refund(currency="'GBP'")],
+    ),
+    ("refunds", "refund_is_recorded_by_a_user"): (no.UnknownRecorder, [another_refund(recorded_by_id="999")]),
+    ("refunds", "refund_is_recorded_once"): (no.SavedAlready, [another_refund(key="(SELECT key FROM refunds)")]),
+    ("refunds", "refund_is_of_something"): (no.AmountNotPositive, [another_refund(amount="0")]),
+    ("refunds", "refund_reason_is_known"): (no.UnknownRefundReason, [another_refund(reason="'rain'")]),
+    ("refunds", "refund_state_is_known"): (
+        no.PaymentMalformed,
+        [another_refund(state="'promised'", settled_at="NULL")],
+    ),
+    ("refunds", "refund_has_a_time_once_it_succeeded"): (no.PaymentMalformed, [another_refund(settled_at="NULL")]),
+    ("refunds", "refund_goes_forward"): (
+        no.PaymentIsDone,
+        [
+            "UPDATE refunds SET amount = 1",
+            "UPDATE refunds SET reason = 'mistake'",
+            "UPDATE refunds SET state = 'failed', settled_at = NULL",
+        ],
+    ),
+    ("refunds", "refunds_are_kept"): (no.PaymentsAreKept, ["DELETE FROM refunds"]),
     ("bookings", "booking_lasts_a_minute_to_60_days"): (
         no.LengthOutOfRange,
         ["UPDATE bookings SET end_time = end_time + interval '60 d 2 h 31 min', blocks_until = blocks_until + '61 d'"],
@@ -725,9 +836,11 @@ def test_a_refusal_is_about_a_column_of_its_table(table: str, constraint: str) -
 
 @pytest.mark.parametrize(("table", "column"), NEEDED)
 async def test_a_missing_value_is_refused_with_its_column(business: Database, table: str, column: str) -> None:
+    # A payment that exists does not change.
+    statement = another_payment(**{column: "NULL"}) if table == "payments" else f"UPDATE {table} SET {column} = NULL"
     with pytest.raises(no.Required) as caught:
         async with business.transaction(by=OWNER) as session:
-            await session.fetch(text(f"UPDATE {table} SET {column} = NULL"))
+            await session.fetch(text(statement))
 
     assert (caught.value.field, str(caught.value)) == (column, f"Please fill in {column}.")
 
@@ -748,4 +861,4 @@ def test_every_restricting_foreign_key_is_tested_above() -> None:
         if isinstance(foreign, ForeignKeyConstraint) and foreign.ondelete is None
     }
 
-    assert keeping == {"users", "services", "resources", "bookings"}
+    assert keeping == {"users", "services", "resources", "bookings", "payments"}

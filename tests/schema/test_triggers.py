@@ -13,6 +13,7 @@ ALL_THREE = {"audit_row", "bump_version", "forbid_truncate"}
 HAS_HISTORY = {
     "users", "services", "service_needs", "resources", "bookings", "reviews", "opening_hours", "calendar_exceptions",
     "notes", "business",
+    "payments", "refunds",
 }  # fmt: skip
 TRIGGERS = "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal"
 
@@ -38,7 +39,7 @@ def test_the_audit_trigger_names_the_secret_columns(database_url: str) -> None:
 
     assert definitions["audit_row"].endswith("EXECUTE FUNCTION audit_row('password_hash')")
     assert secret_columns(*TABLES.values()) == {
-        "password_hash", "token_hash", "sid", "seed", "secret", "credential_id", "public_key", "code_hashes",
+        "password_hash", "token_hash", "sid", "seed", "secret", "credential_id", "public_key", "code_hashes", "key",
     }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from bookit.schema.tables import (
     Event,
     Note,
     OpeningHours,
+    Payment,
     Resource,
     Review,
     Role,
@@ -43,7 +44,7 @@ from tests.support.databases import TEMPLATE_DATABASE, create_database
 from tests.support.people import OWNER
 from tests.support.server import ROOT
 
-TABLES = (User, Service, Resource, ServiceResource, OpeningHours, CalendarException, Booking, Review, Note)
+TABLES = (User, Service, Resource, ServiceResource, OpeningHours, CalendarException, Booking, Review, Note, Payment)
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
@@ -111,6 +112,14 @@ async def assert_obeys_the_rules(database: Database) -> None:
     assert [row for row in bookings if row["created_at"] >= min(row["start_time"], NOW + timedelta(seconds=1))] == []
     completed = {row["id"]: row for row in bookings if row["status"] == Status.COMPLETED}
     assert all(row["end_time"] <= NOW for row in completed.values())
+    paid = await rows(database, Payment)
+    assert all(completed[row["booking_id"]]["end_time"] <= row["settled_at"] <= NOW for row in paid)
+    assert {(row["amount"], row["state"]) for row in paid} == {
+        (int(100 * completed[row["booking_id"]]["price"]), "succeeded") for row in paid
+    }
+    if len(completed) > 100:
+        assert 0.9 < len(paid) / len([row for row in completed.values() if row["price"]]) < 1
+        assert {row["method"] for row in paid} == {"cash", "card", "transfer"}
     for review in await rows(database, Review):
         assert completed[review["booking_id"]]["end_time"] < review["created_at"] <= NOW
 

@@ -23,7 +23,17 @@ from tests.support.people import PASSWORD, Person
 from tests.support.sign_ins import make_cookie
 
 BASE_URL = "https://bookit.test"
-ALL_VIEWS = ("booking", "review", "service", "resource", "opening-hours", "calendar-exception", "user", "event")
+ALL_VIEWS = (
+    "booking",
+    "review",
+    "payment",
+    "service",
+    "resource",
+    "opening-hours",
+    "calendar-exception",
+    "user",
+    "event",
+)
 INTERNALS_PATTERN = re.compile(
     r"psycopg|sqlalchemy|\b(SELECT|INSERT|UPDATE|DELETE)\b|constraint|violates|password_hash|Traceback|invalid literal"
     r"|out of range for|invalid input|sqlalche\.me|\[SQL"

@@ -1,0 +1,3 @@
+/* Prints the page. */
+"use strict";
+document.querySelectorAll("[data-bk-print]").forEach((button) => button.addEventListener("click", () => window.print()));

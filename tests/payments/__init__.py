@@ -1,0 +1,1 @@
+"""Money: payments, refunds and the day closing."""
