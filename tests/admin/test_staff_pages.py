@@ -19,9 +19,14 @@ from tests.support.databases import list_tables
 from tests.support.people import OWNER, Person
 
 WITHOUT_A_PAGE = {
+    "Refund",  # The page of a booking has them.
     "ServiceResource", "ServiceNeed", "NeedResource", "Claim", "SignIn", "Authenticator", "Passkey", "RecoveryCodes",
     "RefreshToken", "IdempotencyKey", "Try", "Note",
 }  # fmt: skip
+PAYMENT = """
+INSERT INTO payments (booking_id, amount, currency, method, state, settled_at)
+VALUES (1, 100, 'EUR', 'cash', 'succeeded', now())
+"""
 EDITABLE = ("booking", "service", "resource", "opening-hours", "calendar-exception", "user")
 
 
@@ -33,6 +38,7 @@ async def busy(database: Database, tom: Person, haircut: Service) -> Booking:
         booking = await records.create(session, Booking, by=OWNER, now=NOW, **facts)
         for statement in (
             "INSERT INTO reviews (booking_id, rating, comment) VALUES (1, 5, 'Lovely')",
+            PAYMENT,
             "INSERT INTO opening_hours (resource_id, weekday, opens, closes) VALUES (1, 1, '09:00', '17:00')",
             "INSERT INTO calendar_exceptions (start_time, end_time) VALUES ('2030-12-24Z', '2030-12-27Z')",
         ):
