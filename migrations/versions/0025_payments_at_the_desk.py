@@ -87,7 +87,7 @@ CREATE FUNCTION currency_decimals(currency text) RETURNS integer LANGUAGE sql IM
     ELSE 2 END;
 
 CREATE FUNCTION minor_units(amount numeric, currency text) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN round(amount * 10::numeric ^ public.currency_decimals(currency))::bigint;
+  RETURN round(amount * 10::numeric ^ currency_decimals(currency))::bigint;
 
 -- What a booking owes, what was paid and not given back, and what of it is due or was paid too much. It owes its price, and
 -- nothing once it is cancelled or a no-show.

@@ -296,7 +296,7 @@ async def test_sign_in_leads_to_the_dashboard(desk: AdminDesk) -> None:
 
     assert "<title>Today – BookIt</title>" in page.text
     menu = page.text[page.text.index('<ul class="navbar-nav bk-menu"') :]
-    assert get_page_text(menu).startswith("Today Reports Front desk Calendar Bookings")
+    assert get_page_text(menu).startswith("Today Reports Day closing Front desk Calendar Bookings")
     assert 'aria-current="page"' in menu[: menu.index("Reports")]
 
 
