@@ -175,6 +175,9 @@ async def test_the_dialog_opens_for_a_customer_from_elsewhere(
     await expect(dialog.get_by_label("Customer (name, phone or e-mail)")).to_have_value("")
     await page.goto(f"{page.url.partition('/calendar')[0]}/calendar?customer=2")
     await expect(dialog).to_be_hidden()
+    await page.goto(f"{page.url.partition('/calendar')[0]}/")
+    await page.get_by_role("link", name="New booking").click()
+    await expect(dialog).to_be_visible()
     assert errors == []
 
 
