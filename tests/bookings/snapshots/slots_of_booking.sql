@@ -118,14 +118,12 @@ WITH need AS MATERIALIZED (
    CROSS JOIN LATERAL (
      SELECT change.at AS since, lead(change.at) OVER (ORDER BY change.at, change.step) AS until,
             CAST(sum(change.step) OVER (ORDER BY change.at, change.step) AS integer) AS seats
-       FROM claims k
+       FROM claims k JOIN bookings b ON b.id = k.booking_id
       CROSS JOIN LATERAL (VALUES (k.since, 1), (k.until, -1)) AS change (at, step)
-      WHERE k.resource_id = c.id AND k.is_blocking AND k.booking_id NOT IN (
-              SELECT b.id FROM bookings b
-               WHERE b.status = 'pending' AND b.expires_at IS NOT NULL AND is_expired(b.expires_at, :now))
+      WHERE k.resource_id = c.id AND k.is_blocking AND NOT is_expired(b.expires_at, :now)
         AND tstzrange(k.since, k.until) && tstzrange(
               :since - rule.setup, :until + rule.longest + rule.cleanup, '[]')
-        AND k.booking_id IS DISTINCT FROM CAST(:booking_id AS bigint)
+        AND b.id IS DISTINCT FROM CAST(:booking_id AS bigint)
    ) AS load
    CROSS JOIN LATERAL generate_series(1, least(load.seats, c.capacity)) AS level
    WHERE load.since < load.until
