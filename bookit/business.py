@@ -110,7 +110,7 @@ async def try_to_read(database: Database, current: CurrentBusiness) -> None:
 
 @asynccontextmanager
 async def follow(database: Database, current: CurrentBusiness) -> AsyncIterator[None]:
-    """Have the settings of the database count in this process, also when they change, while the block runs."""
+    """Use the settings of the business from the database while the block runs, also after they change."""
     with anyio.move_on_after(MAX_FIRST_READ_SECONDS):
         await try_to_read(database, current)
     async with anyio.create_task_group() as tasks:

@@ -211,7 +211,7 @@ class Seeder:
             await self.create_row(CalendarException, owner, opened_at, **self.make_exception_values(exception))
 
     async def name_business(self, by: Actor, at: datetime) -> None:
-        """Give the business the name of the demo, unless an owner has named it."""
+        """Name the business as the demo is called, unless an owner has named it."""
         await self.set_actor(by)
         row = await records.lock(self.session, Business, BUSINESS_ID)
         if row.timezone is None:

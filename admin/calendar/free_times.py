@@ -97,7 +97,6 @@ def slot_as_dict(slot: Row, zone: ZoneInfo) -> dict[str, object]:
         "resource_id": slot["ids"][0],
         "resources": resources_of_slot(slot),
         "resource": names_of_slot(slot),
-        "also": len(slot["ids"]) - 1,
     }
 
 

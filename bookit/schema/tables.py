@@ -171,7 +171,7 @@ class PaymentMethod(StrEnum):
 
 
 class PaymentProvider(StrEnum):
-    """Who takes the money: the desk itself."""
+    """What takes a payment. So far only the desk does."""
 
     DESK = "desk"
 

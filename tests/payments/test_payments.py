@@ -42,7 +42,7 @@ async def give_back(
     database: Database, payment: Payment, amount: int, *, key: UUID | None = None, by: Actor = OWNER,
     now: datetime = NOW,
 ) -> Refund:  # fmt: skip
-    """Give back an amount in a transaction of its own."""
+    """Refund an amount in a transaction of its own."""
     async with database.transaction(by=by, now=now) as session:
         facts: dict[str, Any] = {"payment_id": payment.id, "amount": amount, "reason": RefundReason.MISTAKE}
         return await payments.give_back(session, **facts, key=key or uuid4(), by=by, now=now)
